@@ -1,0 +1,73 @@
+# Every target does all its own set-up: it needs Python 3.11 or later, git and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The tool that writes the locks; it belongs to nobody's environment.
+UV := uv==0.13.9
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throwaway namespaces
+	@$(BIN)/python -m examples.integration_flow
+
+.PHONY: test
+test: system lint docs ## lint, documentation, unit and kernel tests
+	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto \
+	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+	$(BIN)/pytest tests/netns
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
+
+.PHONY: bench
+bench: system $(VENV)/run.stamp ## start and whole-process times beside those of plain host-device
+	@$(BIN)/python -m benchmarks
+
+.PHONY: venv
+venv: system $(VENV)/dev.stamp ## everything for development, in .venv
+
+.PHONY: lock
+lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requirements/
+	$(BIN)/python -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip -qq install $(UV)
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/run.txt \
+	  pyproject.toml requirements/run.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt \
+	  --constraints requirements/run.txt --extra testing \
+	  pyproject.toml requirements/run.in requirements/dev.in
+
+# Resolved for the oldest Python that is supported, whose choice serves the newer ones too.
+LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+  --no-emit-find-links --python-version=3.11 --python-platform=linux
+
+.PHONY: clean
+clean: ## removes everything that the other targets made
+	rm -rf $(VENV) .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: system
+system:
+	@scripts/setup.sh system
+
+PROJECT := pyproject.toml $(wildcard launchers/*) scripts/setup.sh
+
+$(VENV)/run.stamp: requirements/run.txt $(PROJECT)
+	@scripts/setup.sh venv run
+
+$(VENV)/dev.stamp: requirements/dev.txt $(PROJECT)
+	@scripts/setup.sh venv dev

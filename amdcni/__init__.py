@@ -1,0 +1,1 @@
+"""Moves NICs into pods and gives everything back."""

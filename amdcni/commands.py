@@ -1,0 +1,295 @@
+"""The verbs: read what is there, plan, run, and make the answer.
+
+Each takes a request and a node, and gives what the runtime gets or raises an `AmdcniError`.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from amdcni import execute
+from amdcni.core import check as checks
+from amdcni.core import plans
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.errors import (
+    AmdcniError,
+    CheckFailed,
+    DeviceBusy,
+    InvalidEnvironment,
+    NotAvailable,
+    PluginNotFound,
+    UnknownAttachment,
+)
+from amdcni.core.host import Netns
+from amdcni.core.names import BusDevice, DeviceKey, PluginName
+from amdcni.core.plans import DELEGATE
+from amdcni.core.request import (
+    AddRequest,
+    CheckRequest,
+    DelRequest,
+    DeviceSelector,
+    GcRequest,
+    Request,
+    StatusRequest,
+)
+from amdcni.core.resolve import Candidates, resolve
+from amdcni.core.spec import AttachmentId, Result, Verb
+from amdcni.core.steps import ForgetRecord, Outcome, PluginCall, SaveRecord
+from amdcni.core.versions import GC_AND_STATUS_SINCE
+from amdcni.execute import Node
+
+LOCK_WAIT_S: Final = 60.0
+"""How long a call waits for another one that works on the same device."""
+
+
+def serve(request: Request, node: Node) -> Result | None:
+    """Carry out `request`; the result of an ADD, None for the verbs that answer nothing."""
+    match request:
+        case AddRequest():
+            return add(request, node)
+        case DelRequest():
+            delete(request, node)
+        case CheckRequest():
+            check(request, node)
+        case GcRequest():
+            gc(request, node)
+        case StatusRequest():
+            status(request, node)
+    return None
+
+
+# ---- ADD ---------------------------------------------------------------------------------------
+
+
+def add(request: AddRequest, node: Node) -> Result:
+    """Hand the device to the attachment; on any failure the host is exactly as it was."""
+    if node.find_netns(request.netns) is None:
+        raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
+    for plugin in (DELEGATE, request.device.ipam):
+        if plugin is not None:
+            node.find_plugin(plugin)
+    heal_unfinished(node)
+    selector = request.device.selector
+    key = _key_to_lock(selector, node)
+    with node.lock(lock_name(key), wait_s=LOCK_WAIT_S):
+        done = _settle_earlier(request, key, node)
+        if done is not None:
+            return done
+        plan = plans.plan_add(request, _snapshot(request, key, node))
+        return execute.run(plan, node).result or Result()
+
+
+def lock_name(key: DeviceKey) -> str:
+    """The lock that protects a device: one for all netdevs of a bus device."""
+    return str(key if key.bus_device is None else key.bus_device)
+
+
+def _key_to_lock(selector: DeviceSelector, node: Node) -> DeviceKey:
+    """The device that `selector` means, looked for in the records if it is not on the host."""
+    if selector.bus_device is not None:
+        return DeviceKey(selector.bus_device)
+    if selector.ifname is not None:
+        for record in node.records():
+            if record.host_ifname == selector.ifname:
+                return record.key
+    host = node.host()
+    netdev = resolve(selector, _candidates(selector, None, host, node))
+    if netdev is None:
+        return DeviceKey(None)
+    bus_device = node.bus_device_of(netdev.ifname)
+    return DeviceKey(bus_device, None if bus_device else netdev.ifname)
+
+
+def _candidates(
+    selector: DeviceSelector, bus_device: BusDevice | None, host: Netns, node: Node
+) -> Candidates:
+    return Candidates(
+        netdevs=host.netdevs,
+        device=None if bus_device is None else node.find_device(bus_device),
+        at_kernelpath=None if selector.kernelpath is None else node.netdevs_at(selector.kernelpath),
+    )
+
+
+def _records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
+    if key.bus_device is not None:
+        return node.records_of(key.bus_device)
+    record = node.find_record(key)
+    return () if record is None else (record,)
+
+
+def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result | None:
+    """Heal what earlier calls left of the device; the result if this very ADD is done already.
+
+    A runtime does not repeat an ADD without a DEL, unless the first was killed before it could
+    answer; then the same answer is right if all is as promised, and else the work is done anew.
+    """
+    boot_id, host = node.clock().boot_id, node.host()
+    for record in _records_about(key, node):
+        bus_device = record.key.bus_device
+        device = None if bus_device is None else node.find_device(bus_device)
+        pod = node.find_netns(record.netns.path)
+        if plans.is_live(record, boot_id, host, pod, device):
+            if not plans.is_repeated(record, request):
+                continue
+            if record.result is not None and checks.is_as_promised(record, pod):
+                return record.result
+        give_back(record, node)
+        node.report("healed", device=str(record.key), holder=str(record.id), phase=record.phase)
+    return None
+
+
+def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot:
+    """Everything that the plan depends on, read under the lock of `key`."""
+    host, pod = node.host(), node.find_netns(request.netns)
+    if pod is None:
+        raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
+    candidates = _candidates(request.device.selector, key.bus_device, host, node)
+    ours = candidates.device.ifnames if candidates.device else (request.device.selector.ifname,)
+    routes = [node.default_routes(n.ifindex) for n in host.netdevs if n.ifname in ours]
+    return plans.Snapshot(
+        clock=node.clock(),
+        host=host,
+        pod=pod,
+        candidates=candidates,
+        default_routes=next((found for found in routes if found), ()),
+        records=_records_about(key, node),
+    )
+
+
+# ---- DEL, GC, healing --------------------------------------------------------------------------
+
+
+def delete(request: DelRequest, node: Node) -> None:
+    """Take back what this attachment holds, and only that; nothing to take back is a success."""
+    hint = None if request.selector is None else request.selector.bus_device
+    if hint is not None and not node.records_of(hint):
+        _salvage(request, DeviceKey(hint), node)
+    for record in _records_held_by(request.attachment, hint, node):
+        _give_back_locked(record, node)
+    heal_unfinished(node)
+
+
+def _records_held_by(
+    attachment: AttachmentId, hint: BusDevice | None, node: Node
+) -> Iterable[Attachment]:
+    """The records of an attachment: looked for where `hint` says, and else among all."""
+    near = () if hint is None else node.records_of(hint)
+    held = [record for record in near if record.id == attachment]
+    return held or [record for record in node.records() if record.id == attachment]
+
+
+def _give_back_locked(seen: Attachment, node: Node) -> None:
+    """Give back the device of a record, unless another call has done so while we waited."""
+    with node.lock(lock_name(seen.key), wait_s=LOCK_WAIT_S):
+        record = node.find_record(seen.key)
+        if record is not None and record.id == seen.id:
+            give_back(record, node)
+
+
+def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:
+    """Give back a netdev of ours that is in the pod and has no record any more."""
+    pod = None if request.netns is None else node.find_netns(request.netns)
+    if pod is None or pod.id == node.host().id:
+        return
+    damaged = node.was_damaged(key)
+    record = plans.salvage(request, pod, node.clock(), record_damaged=damaged)
+    if record is not None:
+        with node.lock(lock_name(key), wait_s=LOCK_WAIT_S):
+            if not _records_about(key, node):
+                node.report("salvaged", device=str(key), holder=str(record.id))
+                give_back(record, node)
+
+
+def give_back(record: Attachment, node: Node) -> None:
+    """Give back the device of `record`, whose lock is held, and forget the record."""
+    bus_device = record.key.bus_device
+    device = None if bus_device is None else node.find_device(bus_device)
+    plan = plans.plan_release(record, node.clock().boot_id, device)
+    execute.release(plan, node)
+    if plan.forget is None:
+        node.report("unplugged", device=str(record.key), holder=str(record.id))
+
+
+def heal_unfinished(node: Node) -> None:
+    """Take up every work that was begun and has no process at it any more.
+
+    What cannot be healed now stays recorded, is reported, and hinders nobody else.
+    """
+    for key in node.unfinished():
+        try:
+            with node.lock(lock_name(key), wait_s=0):
+                _heal(key, node)
+        except DeviceBusy:
+            continue
+        except AmdcniError as failure:
+            node.report("not-healed", device=str(key), reason=str(failure))
+
+
+def _heal(key: DeviceKey, node: Node) -> None:
+    """Heal one device, whose lock is held; a mark without unfinished work is in vain."""
+    record = node.find_record(key)
+    if record is None:
+        node.perform(ForgetRecord(key), Outcome())
+    elif record.phase is Phase.ATTACHED:
+        node.perform(SaveRecord(record), Outcome())
+    else:
+        give_back(record, node)
+        node.report("healed", device=str(key), holder=str(record.id), phase=record.phase)
+
+
+def gc(request: GcRequest, node: Node) -> None:
+    """Release every attachment of the network that is not valid; without a list, none."""
+    if request.valid is None:
+        return
+    failures: list[AmdcniError] = []
+    for record in node.records():
+        if record.network == request.network.name and record.id not in request.valid:
+            try:
+                _give_back_locked(record, node)
+            except AmdcniError as failure:
+                failures.append(failure)
+    if request.ipam is not None:
+        _call_if_known(PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node)
+    if failures:
+        first, *others = failures
+        for other in others:
+            first.add_note(str(other))
+        raise first
+
+
+# ---- CHECK, STATUS -----------------------------------------------------------------------------
+
+
+def check(request: CheckRequest, node: Node) -> None:
+    """Raise CheckFailed, listing every difference, unless the attachment is as promised."""
+    held = _records_held_by(request.attachment, request.device.selector.bus_device, node)
+    record = next(iter(held), None)
+    if record is None:
+        raise UnknownAttachment(f"no device is attached as {request.attachment}")
+    pod = node.find_netns(request.netns)
+    problems = checks.problems(request, record, pod)
+    if problems or pod is None:
+        raise CheckFailed("; ".join(problems))
+    config = checks.config_for_delegate(request, record, pod)
+    node.call(PluginCall(DELEGATE, Verb.CHECK, config, record.id, record.netns.path, record.args))
+
+
+def status(request: StatusRequest, node: Node) -> None:
+    """Raise NotAvailable, or what a plugin below says, if an ADD could not work now."""
+    node.require_ready()
+    for plugin in (DELEGATE, request.ipam):
+        if plugin is not None:
+            _require_plugin(plugin, request, node)
+
+
+def _require_plugin(plugin: PluginName, request: StatusRequest, node: Node) -> None:
+    try:
+        node.find_plugin(plugin)
+    except PluginNotFound as failure:
+        raise NotAvailable(failure.message) from None
+    _call_if_known(PluginCall(plugin, Verb.STATUS, request.network.raw, None, "", ""), node)
+
+
+def _call_if_known(call: PluginCall, node: Node) -> None:
+    """Pass GC or STATUS on to a plugin, unless it is from before CNI 1.1, which brought them."""
+    if GC_AND_STATUS_SINCE in node.versions_of(call.plugin):
+        node.call(call)

@@ -1,0 +1,80 @@
+"""The record of one held device: everything that giving it back needs, and who holds it."""
+
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from amdcni.core.capture import Captured
+from amdcni.core.host import Netns, NetnsId
+from amdcni.core.names import DeviceKey, IfName, NetworkName, PluginName
+from amdcni.core.spec import AttachmentId, Json, Result
+
+FORMAT: Final = 1
+"""The version of the record's own format; a file of a newer one is refused and left untouched."""
+
+
+class Phase(StrEnum):
+    """How far the work that a record describes has come; all but ATTACHED are unfinished."""
+
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+
+
+@attrs.frozen
+class NetnsRef:
+    """The pod's netns at the time of ADD: the path that the runtime gave, and what was there."""
+
+    path: str
+    id: NetnsId
+
+    def is_alive_in(self, netns: Netns | None) -> bool:
+        """Whether `netns`, found at the path now, is still the same one."""
+        return netns is not None and netns.id == self.id
+
+
+@attrs.frozen
+class Attachment:
+    """A device held by an attachment (CNI SPEC 1.1: a container ID with an ifname).
+
+    `captured` is None for a device of a userspace driver, which has no netdev.  `read_at_s` is the
+    time of the capture on CLOCK_BOOTTIME of the boot `boot_id`, in whole seconds, and `since` the
+    same moment for a person, in ISO 8601.  `config` is the configuration that the delegate got.
+    `args` is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own
+    IPAM plugin; None where the captured addresses were given.
+    `pod_ifindex` and `result` are known once the device is attached.
+    """
+
+    network: NetworkName
+    id: AttachmentId
+    netns: NetnsRef
+    key: DeviceKey
+    phase: Phase
+    boot_id: str
+    read_at_s: int
+    since: str
+    config: Json
+    args: str = ""
+    captured: Captured | None = None
+    ipam: PluginName | None = None
+    pod_ifindex: int | None = None
+    result: Result | None = None
+    format: int = FORMAT
+
+    @property
+    def host_ifname(self) -> IfName | None:
+        """The name that the netdev had on the host; None if there was no netdev."""
+        return None if self.captured is None else self.captured.ifname
+
+    def elapsed_s(self, now_s: int) -> int:
+        """Seconds since the capture, `now_s` being CLOCK_BOOTTIME of the same boot."""
+        return max(0, now_s - self.read_at_s)
+
+    def attached(self, result: Result, pod_ifindex: int | None) -> "Attachment":
+        """This record once its ADD has succeeded."""
+        return attrs.evolve(self, phase=Phase.ATTACHED, result=result, pod_ifindex=pod_ifindex)
+
+    def detaching(self) -> "Attachment":
+        """This record once its release has begun."""
+        return attrs.evolve(self, phase=Phase.DETACHING)

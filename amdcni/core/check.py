@@ -1,0 +1,75 @@
+"""Whether an attachment is still what its ADD promised (CNI SPEC 1.1 §2, CHECK).
+
+Plugins that are chained behind may change the MTU, the MAC address, routes and sysctls of the
+netdev; none of that is a fault.  That the netdev is there, is ours, is up and has the promised
+addresses, is not theirs to change.
+"""
+
+from typing import Any
+
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.codec import result_to_json
+from amdcni.core.host import Netdev, Netns, netdev_named
+from amdcni.core.request import CheckRequest
+from amdcni.core.resolve import find_captured
+from amdcni.core.spec import Interface, Ip, Result
+
+
+def problems(request: CheckRequest, record: Attachment, pod: Netns | None) -> list[str]:
+    """Every difference between the promise and the pod, one readable line each; empty if none.
+
+    `pod` is what is found at CNI_NETNS now.
+    """
+    ifname = request.attachment.ifname
+    if pod is None or not record.netns.is_alive_in(pod):
+        return [f"{request.netns!r} is not the network namespace that {record.key} was moved into"]
+    found = []
+    if record.phase is not Phase.ATTACHED:
+        found.append(f"{record.key} is still {record.phase}: a call was interrupted")
+    promised = request.prev_result.ips_of(ifname, request.netns)
+    return found + differences(record, promised, pod)
+
+
+def is_as_promised(record: Attachment, pod: Netns | None) -> bool:
+    """Whether the pod has the device as the record's own result promises."""
+    if record.result is None or pod is None or not record.netns.is_alive_in(pod):
+        return False
+    promised = record.result.ips_of(record.id.ifname, record.netns.path)
+    return not differences(record, promised, pod)
+
+
+def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> list[str]:
+    """What the device in the pod lacks of its name, its being up, and the promised addresses."""
+    if record.captured is None:
+        return []
+    ours = find_captured(record.captured, pod.netdevs, ifindex=record.pod_ifindex)
+    if ours is None:
+        return [f"{record.key} is not in {record.netns.path!r} any more"]
+    found = []
+    if netdev_named([ours], record.id.ifname) is None:
+        found.append(f"{record.key} is called {ours.ifname!r}, not {record.id.ifname!r}")
+    if not ours.up:
+        found.append(f"{ours.ifname} is down")
+    return found + [f"{ours.ifname} lacks {ip.address}" for ip in lacking(promised, ours)]
+
+
+def lacking(promised: tuple[Ip, ...], netdev: Netdev) -> list[Ip]:
+    """The promised addresses that `netdev` does not have."""
+    there = {address.interface for address in netdev.addresses}
+    return [ip for ip in promised if ip.address not in there]
+
+
+def config_for_delegate(request: CheckRequest, record: Attachment, pod: Netns) -> dict[str, Any]:
+    """The configuration for the delegate's own CHECK, with a prevResult that it can agree with.
+
+    It knows nothing of chained plugins: it would insist on the first MAC address, on every route,
+    and on a connected route for each address in the main table, from where `sbr` takes them and
+    where a /32 has none.  So it is asked about the netdev as it is now; the addresses are compared
+    here.
+    """
+    ours = netdev_named(pod.netdevs, request.attachment.ifname)
+    mac = None if ours is None else ours.mac
+    netdev = Interface(request.attachment.ifname, mac=mac, sandbox=request.netns)
+    version = request.network.version
+    previous = result_to_json(Result(interfaces=(netdev,)), version)
+    return {**record.config, "cniVersion": version, "prevResult": previous}

@@ -1,0 +1,269 @@
+"""Network configurations: what a runtime's stdin asks for, and what a called plugin gets."""
+
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+
+from amdcni.core import request as requests
+from amdcni.core.codec.converter import keys_of, spell, structure
+from amdcni.core.codec.results import result_from_json, result_to_json
+from amdcni.core.codec.text import decode_object, shown
+from amdcni.core.errors import InvalidConfiguration, UnsupportedField, UnsupportedVersion
+from amdcni.core.names import BusDevice, IfName, MacAddress, NetworkName, PluginName
+from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
+from amdcni.core.versions import (
+    CHECK_SINCE,
+    GC_AND_STATUS_SINCE,
+    OLDEST,
+    CniVersion,
+    at_least,
+)
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class _RuntimeConfig:
+    device_id: BusDevice | None = None
+
+
+@attrs.frozen
+class _Ipam:
+    type: PluginName
+
+
+@attrs.frozen
+class _DeviceKeys:
+    """The keys of a configuration that say which device to hand over, and how."""
+
+    device_id: BusDevice | None = None
+    pci_bus_id: BusDevice | None = None
+    runtime_config: _RuntimeConfig | None = None
+    device: IfName | None = None
+    hwaddr: MacAddress | None = None
+    kernelpath: str | None = None
+    ipam: _Ipam | None = None
+
+
+@attrs.frozen
+class _NetworkKeys:
+    """The keys of a configuration that every verb needs."""
+
+    name: NetworkName
+    cni_version: CniVersion = OLDEST
+    data_dir: str = requests.DEFAULT_DATA_DIR
+
+
+@attrs.frozen
+class _LogKeys:
+    log_level: requests.LogLevel = requests.LogLevel.WARNING
+    log_file: str | None = None
+
+
+@attrs.frozen
+class _ValidAttachments:
+    attachments: tuple[AttachmentId, ...]
+
+
+spell(_RuntimeConfig, device_id="deviceID")
+spell(_Ipam)
+spell(_DeviceKeys, device_id="deviceID", pci_bus_id="pciBusID", runtime_config="runtimeConfig")
+spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
+spell(_LogKeys, log_level="logLevel", log_file="logFile")
+spell(_ValidAttachments, attachments="cni.dev/valid-attachments")
+spell(
+    PluginList,
+    version="cniVersion",
+    versions="cniVersions",
+    disable_check="disableCheck",
+    disable_gc="disableGC",
+    load_only_inlined_plugins="loadOnlyInlinedPlugins",
+)
+
+_WHAT: Final = "the network configuration"
+
+
+def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Request:
+    """The request that `invocation` and the configuration on stdin make; not for VERSION.
+
+    DEL, GC and STATUS need little of the configuration and forgive the rest: a configuration that
+    was broken after ADD must not keep a NIC from coming back.
+
+    Raises: UndecodableInput, InvalidConfiguration, UnsupportedVersion, UnsupportedField.
+    """
+    raw = decode_object(stdin, "the network configuration")
+    strict = invocation.verb in (Verb.ADD, Verb.CHECK, Verb.STATUS)
+    network = _network(raw, strict=strict)
+    _refuse_too_old(network.version, invocation.verb)
+    attachment, netns = invocation.attachment, invocation.netns
+    match invocation.verb:
+        case Verb.ADD:
+            return requests.AddRequest(
+                invocation, network, device_of(raw), _given(attachment), _given(netns)
+            )
+        case Verb.DEL:
+            selector = _selector_or_none(raw)
+            return requests.DelRequest(invocation, network, _given(attachment), netns, selector)
+        case Verb.CHECK:
+            previous = prev_result_of(raw, network.version)
+            if previous is None:
+                raise InvalidConfiguration("CHECK needs prevResult, the result of ADD")
+            return requests.CheckRequest(
+                invocation, network, device_of(raw), _given(attachment), _given(netns), previous
+            )
+        case Verb.GC:
+            ipam = _device_keys_or_none(raw)
+            plugin = None if ipam is None or ipam.ipam is None else ipam.ipam.type
+            return requests.GcRequest(invocation, network, valid_attachments_of(raw), plugin)
+        case Verb.STATUS:
+            keys = _device_keys(raw)
+            plugin = None if keys.ipam is None else keys.ipam.type
+            return requests.StatusRequest(invocation, network, plugin, _mover(raw))
+    raise ValueError("VERSION is answered without a request")
+
+
+def _given(value: T | None) -> T:
+    """`parse_environment` has checked that the verbs which need the value have it."""
+    return cast(T, value)
+
+
+def _refuse_too_old(version: CniVersion, verb: Verb) -> None:
+    since = {
+        Verb.CHECK: CHECK_SINCE,
+        Verb.GC: GC_AND_STATUS_SINCE,
+        Verb.STATUS: GC_AND_STATUS_SINCE,
+    }.get(verb)
+    if since is not None and not at_least(version, since):
+        raise UnsupportedVersion(f"{verb} needs cniVersion {since} or newer, not {version!r}")
+
+
+def _network(raw: Json, *, strict: bool) -> requests.Network:
+    _refuse_respelled(raw, _NetworkKeys)
+    keys = structure(_given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, _WHAT)
+    if not keys.data_dir.startswith("/"):
+        raise InvalidConfiguration(f"$.dataDir: {keys.data_dir!r} is not an absolute path")
+    return requests.Network(raw, keys.name, keys.cni_version, keys.data_dir, _log(raw, strict))
+
+
+def _log(raw: Json, strict: bool) -> requests.LogSettings:
+    try:
+        keys = structure(_given_keys(raw, _LogKeys), _LogKeys, InvalidConfiguration, _WHAT)
+    except InvalidConfiguration:
+        if strict:
+            raise
+        return requests.LogSettings()
+    return requests.LogSettings(keys.log_level, keys.log_file)
+
+
+def device_of(raw: Json) -> requests.Device:
+    """What the configuration says of the device: which one, and with which addresses.
+
+    Raises: InvalidConfiguration for contradictions and unusable values, UnsupportedField.
+    """
+    keys = _device_keys(raw)
+    ipam = None if keys.ipam is None else keys.ipam.type
+    return requests.Device(_selector(keys), ipam, _mover(raw))
+
+
+def _device_keys(raw: Json) -> _DeviceKeys:
+    _refuse_respelled(raw, _DeviceKeys)
+    given = _given_keys(raw, _DeviceKeys)
+    if isinstance(given.get("runtimeConfig"), dict):
+        given["runtimeConfig"] = _given_keys(given["runtimeConfig"], _RuntimeConfig)
+    if raw.get("ipam") in (None, {}):
+        given.pop("ipam", None)
+    elif raw["ipam"] == "":
+        given["ipam"] = ""
+    return structure(given, _DeviceKeys, InvalidConfiguration, _WHAT)
+
+
+def _device_keys_or_none(raw: Json) -> _DeviceKeys | None:
+    try:
+        return _device_keys(raw)
+    except InvalidConfiguration:
+        return None
+
+
+def _selector(keys: _DeviceKeys) -> requests.DeviceSelector:
+    runtime_id = None if keys.runtime_config is None else keys.runtime_config.device_id
+    by_key = zip(requests.DEVICE_KEYS, (keys.device_id, keys.pci_bus_id, runtime_id), strict=True)
+    return requests.selector_of(
+        {key: value for key, value in by_key if value is not None},
+        ifname=keys.device,
+        hwaddr=keys.hwaddr,
+        kernelpath=keys.kernelpath,
+    )
+
+
+def _selector_or_none(raw: Json) -> requests.DeviceSelector | None:
+    keys = _device_keys_or_none(raw)
+    try:
+        return None if keys is None else _selector(keys)
+    except InvalidConfiguration:
+        return None
+
+
+def _mover(raw: Json) -> requests.Mover:
+    given = raw.get("mover")
+    text = requests.Mover.DELEGATE if given in (None, "") else given
+    if text not in list(requests.Mover):
+        raise UnsupportedField(
+            f"$.mover: {text!r} is not available; use one of {', '.join(requests.Mover)}"
+        )
+    return requests.Mover(text)
+
+
+def _given_keys(raw: Json, cls: type) -> dict[str, Any]:
+    """The keys of `cls` in `raw` that say something: null and "" mean absent to runtimes."""
+    return {key: raw[key] for key in keys_of(cls) if raw.get(key) not in (None, "")}
+
+
+def _refuse_respelled(raw: Json, cls: type) -> None:
+    """Go matches keys in any case, we do not: a delegate would obey a key that we did not see."""
+    exact = {key.lower(): key for key in keys_of(cls)}
+    for key in raw:
+        meant = exact.get(key.lower(), key)
+        if meant != key:
+            raise InvalidConfiguration(f"$.{key}: write this key as {meant!r}")
+
+
+def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
+    """The attachments that GC must keep; None if the list is absent, which releases nothing.
+
+    Raises: InvalidConfiguration if it is malformed: a guess could release a living pod's NIC.
+    """
+    given = _given_keys(raw, _ValidAttachments)
+    if not given:
+        return None
+    parsed = structure(given, _ValidAttachments, InvalidConfiguration, _WHAT)
+    return frozenset(parsed.attachments)
+
+
+def parse_plugin_list(data: bytes) -> PluginList:
+    """A network configuration list, as in a `.conflist` file; raises as `parse_request` does."""
+    raw = decode_object(data, "the network configuration list")
+    return structure(raw, PluginList, InvalidConfiguration, "the network configuration list")
+
+
+def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
+    """The prevResult of a configuration; `version` is meant where it does not say its own.
+
+    Raises: InvalidConfiguration.
+    """
+    previous = raw.get("prevResult")
+    if previous is None:
+        return None
+    if not isinstance(previous, dict):
+        raise InvalidConfiguration(f"$.prevResult is {shown(previous)}, not an object")
+    return result_from_json({"cniVersion": version, **previous}, InvalidConfiguration)
+
+
+def in_version(config: Json, version: CniVersion) -> dict[str, Any]:
+    """`config` for a plugin that speaks `version`, its prevResult converted with it.
+
+    Raises: InvalidConfiguration.
+    """
+    said = config.get("cniVersion") or OLDEST
+    previous = prev_result_of(config, said)
+    converted = {} if previous is None else {"prevResult": result_to_json(previous, version)}
+    return {**config, "cniVersion": version, **converted}

@@ -1,0 +1,203 @@
+"""The one cattrs converter: JSON values to typed ones and back, every fault with its path.
+
+The modules of this package say with `spell` how JSON spells the attributes of their types.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
+from typing import Any, Final, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from amdcni.core.attachment import Phase
+from amdcni.core.codec.text import shown
+from amdcni.core.errors import AmdcniError, UnsupportedVersion
+from amdcni.core.host import IpAddress, IpInterface
+from amdcni.core.names import (
+    AuxiliaryDevice,
+    BusDevice,
+    ContainerId,
+    DeviceKey,
+    IfName,
+    MacAddress,
+    NetworkName,
+    PciAddress,
+    PluginName,
+    parse_bus_device,
+    parse_container_id,
+    parse_ifname,
+    parse_mac,
+    parse_network_name,
+    parse_plugin_name,
+)
+from amdcni.core.request import LogLevel
+from amdcni.core.spec import AttachmentId, Json
+from amdcni.core.versions import CniVersion, parse_version
+
+T = TypeVar("T")
+
+
+def _exactly(kind: type, name: str) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"is {shown(value)}, not {name}")
+        return value
+
+    return structure
+
+
+def _from_text(parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, str):
+            raise TypeError(f"is {shown(value)}, not a string")
+        return parse(value)
+
+    return structure
+
+
+_GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
+    ContainerId: parse_container_id,
+    NetworkName: parse_network_name,
+    IfName: parse_ifname,
+    MacAddress: parse_mac,
+    PluginName: parse_plugin_name,
+    CniVersion: parse_version,
+    BusDevice: parse_bus_device,
+    DeviceKey: DeviceKey.parse,
+    IpInterface: ipaddress.ip_interface,
+    IpAddress: ipaddress.ip_address,
+    ipaddress.IPv4Address: ipaddress.IPv4Address,
+}
+"""Types whose JSON form is a string, each with its parser."""
+
+_CHOICES: Final = (LogLevel, Phase)
+
+_WRITTEN_BY_STR: Final = (
+    PciAddress,
+    AuxiliaryDevice,
+    DeviceKey,
+    ipaddress.IPv4Interface,
+    ipaddress.IPv6Interface,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+)
+
+
+_SPELLINGS: Final[dict[type, Mapping[str, str]]] = {}
+"""How JSON spells an attribute, where that differs from its name; filled by `spell` at import."""
+
+
+def spell(cls: type, **keys: str) -> None:
+    """Say how JSON spells attributes of `cls`; the others have the name that they have here."""
+    _SPELLINGS[cls] = keys
+    renames: Any = {attribute: override(rename=key) for attribute, key in keys.items()}
+    structure: Any = make_dict_structure_fn(cls, _CONVERTER, **renames)
+    _CONVERTER.register_structure_hook(cls, _from_object(structure))
+    _CONVERTER.register_unstructure_hook(
+        cls, make_dict_unstructure_fn(cls, _CONVERTER, _cattrs_omit_if_default=True, **renames)
+    )
+
+
+def keys_of(cls: type) -> list[str]:
+    """The JSON keys of `cls`."""
+    spellings = _SPELLINGS.get(cls, {})
+    return [spellings.get(field.name, field.name) for field in attrs.fields(cls)]
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=True, omit_if_default=True)
+    converter.register_structure_hook(str, _exactly(str, "a string"))
+    converter.register_structure_hook(int, _exactly(int, "a number"))
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook_func(lambda t: t == Json, _exactly(dict, "an object"))
+    for kind, parse in _GRAMMARS.items():
+        converter.register_structure_hook_func(_is(kind), _from_text(parse))
+        converter.register_structure_hook_func(_is(kind | None), _optional(_from_text(parse)))
+    for kind in _WRITTEN_BY_STR:
+        converter.register_unstructure_hook(kind, str)
+    for choice in _CHOICES:
+        converter.register_structure_hook(choice, _from_text(_one_of(choice)))
+    converter.register_structure_hook_func(_is_tuple, _tuple_of(converter))
+    return converter
+
+
+def _from_object(structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    object_first = _exactly(dict, "an object")
+    return lambda value, kind: structure(object_first(value, kind), kind)
+
+
+def _one_of(choice: type[StrEnum]) -> Callable[[str], StrEnum]:
+    def parse(text: str) -> StrEnum:
+        if text not in list(choice):
+            raise ValueError(f"{text!r} is none of {', '.join(choice)}")
+        return choice(text)
+
+    return parse
+
+
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Only a list becomes a tuple: cattrs would take the letters of a string one by one."""
+    list_first = _exactly(list, "a list")
+
+    def structure(value: Any, kind: Any) -> Any:
+        listed: Any = list.__class_getitem__(get_args(kind)[0])
+        return tuple(converter.structure(list_first(value, kind), listed))
+
+    return structure
+
+
+def _optional(structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """To cattrs, `A | B | None` is one union of three, in which it finds no `A | B`."""
+    return lambda value, kind: None if value is None else structure(value, kind)
+
+
+def _is(kind: Any) -> Callable[[Any], bool]:
+    return lambda candidate: candidate is kind or candidate == kind
+
+
+_CONVERTER: Final = _make_converter()
+
+
+def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str) -> T:
+    """`raw` as a `cls`; raises a `failure` that lists every fault with its JSON path."""
+    try:
+        return _CONVERTER.structure(raw, cls)
+    except cattrs.BaseValidationError as group:
+        faults = sorted(_faults(group, "$"))
+        raise failure(f"{what} is wrong: " + "; ".join(faults)) from None
+
+
+def unstructure(value: object) -> dict[str, Any]:
+    """`value` as a JSON object, without the members that have their default."""
+    plain: dict[str, Any] = _CONVERTER.unstructure(value)
+    return plain
+
+
+def _faults(group: cattrs.BaseValidationError, path: str) -> Iterable[str]:
+    spellings = _SPELLINGS.get(group.cl, {})
+    for fault in group.exceptions:
+        at = path
+        for note in getattr(fault, "__notes__", ()):
+            if isinstance(note, cattrs.AttributeValidationNote):
+                at = f"{path}.{spellings.get(note.name, note.name)}"
+            elif isinstance(note, cattrs.IterableValidationNote):
+                at = f"{path}[{note.index}]"
+        if isinstance(fault, cattrs.BaseValidationError):
+            yield from _faults(fault, at)
+        elif isinstance(fault, UnsupportedVersion):
+            raise fault
+        elif isinstance(fault, KeyError):
+            yield f"{path}.{spellings.get(fault.args[0], fault.args[0])} is missing"
+        else:
+            text = fault.message if isinstance(fault, AmdcniError) else str(fault)
+            yield f"{at} {text}" if text.startswith("is ") else f"{at}: {text}"
+
+
+spell(AttachmentId, container_id="containerID")

@@ -1,0 +1,116 @@
+"""Results, errors and versions as plugins and runtimes write them, in every CNI version."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from amdcni.core.codec.converter import spell, structure, unstructure
+from amdcni.core.codec.text import shown
+from amdcni.core.errors import AmdcniError, UndecodableInput
+from amdcni.core.spec import ErrorObject, Interface, Json, PluginInfo, Result
+from amdcni.core.versions import INTERFACES_SINCE, CniVersion, at_least, parse_version
+
+spell(Interface, socket_path="socketPath", pci_id="pciID")
+spell(Result)
+spell(ErrorObject, version="cniVersion")
+spell(PluginInfo, version="cniVersion", supported="supportedVersions")
+
+
+def result_from_json(raw: Json, failure: type[AmdcniError] = UndecodableInput) -> Result:
+    """The result that `raw` spells in its own cniVersion, as runtimes read it.
+
+    Raises: `failure` for wrong types and values, UnsupportedVersion.
+    """
+    said = raw.get("cniVersion") or ""
+    if not isinstance(said, str):
+        raise failure(f"$.cniVersion is {shown(said)}, not a string")
+    version = parse_version(said)
+    plain = _without_empty(raw)
+    if not at_least(version, INTERFACES_SINCE):
+        plain = _from_families(plain, failure)
+    return structure(plain, Result, failure, "the result")
+
+
+def result_to_json(result: Result, version: CniVersion) -> dict[str, Any]:
+    """`result` as JSON of `version`, holding only the fields that this version has.
+
+    0.1.0 and 0.2.0 have one address a family: the first, with the routes of that family.
+    """
+    plain = unstructure(result)
+    if not at_least(version, CniVersion("1.1.0")):
+        _drop(plain.get("interfaces", ()), "mtu", "socketPath", "pciID")
+        _drop(plain.get("routes", ()), "mtu", "advmss", "priority", "table", "scope")
+    if not at_least(version, INTERFACES_SINCE):
+        plain = _to_families(result, plain)
+    elif not at_least(version, CniVersion("1.0.0")):
+        for ip, written in zip(result.ips, plain.get("ips", ()), strict=True):
+            written["version"] = str(ip.address.version)
+    return {"cniVersion": version, **plain}
+
+
+def _drop(objects: Iterable[dict[str, Any]], *keys: str) -> None:
+    for written in objects:
+        for key in keys:
+            written.pop(key, None)
+
+
+def _to_families(result: Result, plain: Json) -> dict[str, Any]:
+    families: dict[str, Any] = {}
+    for version in (4, 6):
+        ip = next((ip for ip in result.ips if ip.address.version == version), None)
+        if ip is not None:
+            routes = [
+                written
+                for route, written in zip(result.routes, plain.get("routes", ()), strict=True)
+                if route.dst.version == version
+            ]
+            families[f"ip{version}"] = _without_empty(
+                {
+                    "ip": str(ip.address),
+                    "gateway": None if ip.gateway is None else str(ip.gateway),
+                    "routes": routes,
+                }
+            )
+    return families | {key: plain[key] for key in ("dns",) if key in plain}
+
+
+def _from_families(raw: Json, failure: type[AmdcniError]) -> dict[str, Any]:
+    ips, routes = [], []
+    for key in ("ip4", "ip6"):
+        family = raw.get(key)
+        if family is None:
+            continue
+        if not isinstance(family, dict):
+            raise failure(f"the result is wrong: $.{key} is {shown(family)}, not an object")
+        ips.append({"address": family.get("ip"), "gateway": family.get("gateway")})
+        routes += family.get("routes", [])
+    return {"ips": ips, "routes": routes} | {key: raw[key] for key in ("dns",) if key in raw}
+
+
+def _without_empty(value: Any) -> Any:
+    """`value` without the members that say nothing: Go's encoder writes some of them, some not."""
+    if isinstance(value, dict):
+        members = {key: _without_empty(member) for key, member in value.items()}
+        return {key: member for key, member in members.items() if member not in (None, "", [], {})}
+    if isinstance(value, list):
+        return [_without_empty(member) for member in value]
+    return value
+
+
+def error_to_json(error: ErrorObject) -> dict[str, Any]:
+    """The CNI error object: cniVersion, code, msg, and details if there are any."""
+    return unstructure(error)
+
+
+def parse_error(raw: Json) -> ErrorObject | None:
+    """The CNI error object that `raw` is; None if it is none."""
+    code, msg = raw.get("code"), raw.get("msg")
+    if type(code) is not int or code == 0 or not isinstance(msg, str):
+        return None
+    details = raw.get("details")
+    version = CniVersion(str(raw.get("cniVersion", "")))
+    return ErrorObject(version, code, msg, details if isinstance(details, str) else "")
+
+
+def parse_plugin_info(raw: Json) -> PluginInfo:
+    """A plugin's answer to VERSION; raises UndecodableInput."""
+    return structure(raw, PluginInfo, UndecodableInput, "the answer to VERSION")

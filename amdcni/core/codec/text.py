@@ -1,0 +1,55 @@
+"""JSON text: strict in what it reads, plain ASCII in what it writes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from amdcni.core.errors import UndecodableInput
+
+MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
+"""More than any configuration has; a larger input is refused before it is parsed."""
+
+
+def decode_object(data: bytes, what: str) -> dict[str, Any]:
+    """The JSON object that `data` holds; `what` names it in errors.
+
+    Raises: UndecodableInput for anything else: other bytes, other JSON values, NaN, and inputs too
+    large or too deep to be meant.
+    """
+    if len(data) > MAX_INPUT_BYTES:
+        raise UndecodableInput(f"{what} is larger than {MAX_INPUT_BYTES} bytes")
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except UnicodeDecodeError as fault:
+        raise UndecodableInput(f"{what} is not UTF-8: {fault}") from None
+    except RecursionError:
+        raise UndecodableInput(f"{what} is nested too deeply") from None
+    except ValueError as fault:
+        raise UndecodableInput(f"{what} is not JSON: {fault}") from None
+    if not isinstance(value, dict):
+        raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:20]} is out of range")
+    return value
+
+
+def encode(value: Mapping[str, Any]) -> str:
+    """`value` as one line of JSON in ASCII, so that it survives any locale and any log."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def shown(value: object) -> str:
+    """`value` for an error message: its kind in the words of JSON, and its beginning."""
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    kinds |= {int: "a number", float: "a number", type(None): "null"}
+    text = json.dumps(value)
+    return f"{kinds[type(value)]} ({text if len(text) <= 60 else text[:57] + '...'})"

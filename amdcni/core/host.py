@@ -1,0 +1,154 @@
+"""What was seen of a host or a pod: facts, as the kernel reports them, and nothing derived."""
+
+import ipaddress
+from collections.abc import Iterable
+from enum import IntFlag
+from typing import Final
+
+import attrs
+
+from amdcni.core.names import BusDevice, IfName, MacAddress
+
+IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class AddressFlag(IntFlag):
+    """Flags of an IP address (include/uapi/linux/if_addr.h)."""
+
+    SECONDARY = 0x01
+    NODAD = 0x02
+    OPTIMISTIC = 0x04
+    DADFAILED = 0x08
+    HOMEADDRESS = 0x10
+    DEPRECATED = 0x20
+    TENTATIVE = 0x40
+    PERMANENT = 0x80
+    MANAGETEMPADDR = 0x100
+    NOPREFIXROUTE = 0x200
+    MCAUTOJOIN = 0x400
+    STABLE_PRIVACY = 0x800
+
+
+TEMPORARY: Final = AddressFlag.SECONDARY
+"""The same bit as SECONDARY; on an IPv6 address it marks a privacy address (RFC 8981)."""
+
+SETTABLE_FLAGS: Final = (
+    AddressFlag.NODAD
+    | AddressFlag.HOMEADDRESS
+    | AddressFlag.MANAGETEMPADDR
+    | AddressFlag.NOPREFIXROUTE
+    | AddressFlag.MCAUTOJOIN
+)
+"""The flags that last as a caller gave them; the others are the kernel's own state.
+
+OPTIMISTIC may be given too, but the kernel takes it away when it has found no duplicate.
+"""
+
+PROTO_KERNEL: Final = frozenset({1, 2, 3})
+"""IFA_PROTO of addresses that the kernel makes: loopback, router advertisement, link-local."""
+
+
+@attrs.frozen
+class Address:
+    """One IP address of a netdev, with every attribute that netlink reports (RTM_GETADDR).
+
+    `interface` is the local address with its prefix length.  `peer` is the other end of a
+    point-to-point address.  Lifetimes are in whole seconds from the moment of reading; None is for
+    ever.  `scope` is a number of /etc/iproute2/rt_scopes, `proto` one of rt_addrprotos.
+    """
+
+    interface: IpInterface
+    peer: IpAddress | None = None
+    broadcast: ipaddress.IPv4Address | None = None
+    label: str | None = None
+    scope: int = 0
+    flags: int = 0
+    metric: int | None = None
+    proto: int | None = None
+    valid_s: int | None = None
+    preferred_s: int | None = None
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.interface.version
+
+    @property
+    def identity(self) -> tuple[IpInterface, IpAddress | None]:
+        """What the kernel tells two addresses of one netdev apart by."""
+        return (self.interface, self.peer)
+
+    @property
+    def settable_flags(self) -> int:
+        """The flags that were given by whoever set the address, without the kernel's own state."""
+        return self.flags & SETTABLE_FLAGS
+
+
+@attrs.frozen
+class Netdev:
+    """One kernel netdev as RTM_GETLINK shows it.
+
+    `parent` is the bus device's name (IFLA_PARENT_DEV_NAME, Linux 5.14): a PCI address, or
+    `virtioN`.  `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same
+    netns, and `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as
+    `veth`, and None for real hardware.
+    """
+
+    ifindex: int
+    ifname: IfName
+    mac: MacAddress | None = None
+    permanent_mac: MacAddress | None = None
+    mtu: int = 1500
+    up: bool = False
+    loopback: bool = False
+    kind: str | None = None
+    alias: str | None = None
+    altnames: tuple[str, ...] = ()
+    parent: str | None = None
+    lower: int | None = None
+    master: int | None = None
+    addresses: tuple[Address, ...] = ()
+
+
+@attrs.frozen
+class NetnsId:
+    """A network namespace, identified by its nsfs file and not by a path, which may be reused."""
+
+    dev: int
+    inode: int
+
+
+@attrs.frozen
+class Netns:
+    """A network namespace that exists: where it was found, what it is, and what is in it."""
+
+    path: str
+    id: NetnsId
+    netdevs: tuple[Netdev, ...] = ()
+
+
+@attrs.frozen
+class SysfsDevice:
+    """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host."""
+
+    bus_device: BusDevice
+    driver: str | None = None
+    ifnames: tuple[IfName, ...] = ()
+
+
+USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
+"""Drivers whose device has no netdev and belongs to a program (the host-device plugin's list)."""
+
+
+def netdev_named(netdevs: Iterable[Netdev], ifname: str) -> Netdev | None:
+    """The netdev that answers to `ifname`, be it its name or an alternative one."""
+    return next((n for n in netdevs if n.ifname == ifname or ifname in n.altnames), None)
+
+
+def reports_protocols(netdevs: Iterable[Netdev]) -> bool:
+    """Whether this kernel tells the addresses that it made from others (IFA_PROTO, Linux 5.18).
+
+    It shows on the loopback addresses, or any other that the kernel made.
+    """
+    return any(a.proto in PROTO_KERNEL for netdev in netdevs for a in netdev.addresses)

@@ -1,0 +1,164 @@
+"""Strings that have a grammar: each is a type of its own, made only by its parser.
+
+A parser returns the value in its one canonical spelling or raises `InvalidName`, whose message
+holds the offending value and the grammar.  Callers at an edge turn it into their own error.
+"""
+
+import re
+from typing import Final, NewType
+
+import attrs
+
+from amdcni.core.errors import InvalidName
+
+ContainerId = NewType("ContainerId", str)
+NetworkName = NewType("NetworkName", str)
+IfName = NewType("IfName", str)
+MacAddress = NewType("MacAddress", str)
+PluginName = NewType("PluginName", str)
+
+
+_CONTAINER_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_PCI_ADDRESS: Final = re.compile(
+    r"(?P<domain>[0-9a-f]{4,8}):(?P<bus>[0-9a-f]{2}):(?P<device>[0-9a-f]{2})\.(?P<function>[0-7])",
+    re.IGNORECASE,
+)
+_AUXILIARY: Final = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[0-9]+")
+_MAC: Final = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5,31}", re.IGNORECASE)
+_PLUGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+
+IFNAME_MAX_BYTES: Final = 15  # IFNAMSIZ less the terminating zero
+
+
+def parse_container_id(text: str) -> ContainerId:
+    """A container ID as CNI SPEC 1.1 §2 has it: alphanumeric first, then also `_`, `.` and `-`."""
+    if _CONTAINER_ID.fullmatch(text) is None:
+        raise InvalidName(f"{text!r} is not a container ID: [a-zA-Z0-9][a-zA-Z0-9_.-]*")
+    return ContainerId(text)
+
+
+def parse_network_name(text: str) -> NetworkName:
+    """A network name, of the same grammar as a container ID (CNI SPEC 1.1 §1)."""
+    if _CONTAINER_ID.fullmatch(text) is None:
+        raise InvalidName(f"{text!r} is not a network name: [a-zA-Z0-9][a-zA-Z0-9_.-]*")
+    return NetworkName(text)
+
+
+def parse_ifname(text: str) -> IfName:
+    """A netdev name that the kernel takes as it is (net/core/dev.c, dev_valid_name).
+
+    `%` is refused too: the kernel would take it for a pattern and choose another name.
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    printable = text.isprintable() and not any(character.isspace() for character in text)
+    if (
+        not 1 <= len(encoded) <= IFNAME_MAX_BYTES
+        or text in (".", "..")
+        or not printable
+        or any(character in "/:%" for character in text)
+    ):
+        raise InvalidName(
+            f"{text!r} is not an interface name: 1 to 15 printable bytes, "
+            "not '.' or '..', without '/', ':', '%' and white space"
+        )
+    return IfName(text)
+
+
+def parse_mac(text: str) -> MacAddress:
+    """A hardware address of 6 to 32 octets, lower case, separated by colons."""
+    if _MAC.fullmatch(text) is None:
+        raise InvalidName(f"{text!r} is not a hardware address such as '02:00:00:00:00:01'")
+    return MacAddress(text.lower().replace("-", ":"))
+
+
+def parse_plugin_name(text: str) -> PluginName:
+    """The name of a plugin executable: a plain file name, never a path."""
+    if _PLUGIN.fullmatch(text) is None:
+        raise InvalidName(f"{text!r} is not a plugin name: a plain file name without '/'")
+    return PluginName(text)
+
+
+@attrs.frozen(order=True)
+class PciAddress:
+    """A PCI address, domain:bus:device.function (BDF); as text in lower-case hexadecimal."""
+
+    domain: int
+    bus: int
+    device: int
+    function: int
+
+    @classmethod
+    def parse(cls, text: str) -> "PciAddress":
+        """The address that `text` spells in full, such as `0000:01:00.0`; raises InvalidName."""
+        match = _PCI_ADDRESS.fullmatch(text)
+        if match is None or int(match["device"], 16) > 0x1F:
+            raise InvalidName(f"{text!r} is not a PCI address such as '0000:01:00.0'")
+        return cls(
+            int(match["domain"], 16),
+            int(match["bus"], 16),
+            int(match["device"], 16),
+            int(match["function"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"
+
+
+@attrs.frozen(order=True)
+class AuxiliaryDevice:
+    """A device of the auxiliary bus, such as the sub-function `mlx5_core.sf.4`."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "AuxiliaryDevice":
+        """The device that `text` names, `driver.kind.number`; raises InvalidName."""
+        if _AUXILIARY.fullmatch(text) is None:
+            raise InvalidName(f"{text!r} is not an auxiliary device such as 'mlx5_core.sf.4'")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+BusDevice = PciAddress | AuxiliaryDevice
+"""What a device plugin allocates: something on a bus that may have netdevs."""
+
+
+def parse_bus_device(text: str) -> BusDevice:
+    """The PCI address or auxiliary device that `text` names; raises InvalidName."""
+    if _AUXILIARY.fullmatch(text) is not None:
+        return AuxiliaryDevice.parse(text)
+    try:
+        return PciAddress.parse(text)
+    except InvalidName:
+        raise InvalidName(
+            f"{text!r} is neither a PCI address such as '0000:01:00.0' "
+            "nor an auxiliary device such as 'mlx5_core.sf.4'"
+        ) from None
+
+
+@attrs.frozen(order=True)
+class DeviceKey:
+    """What a record and a lock are about; at least one part is given.
+
+    `bus_device` alone names the one netdev of a device.  `ifname` (on the host) tells several
+    netdevs of one device apart, and is all there is for a netdev that hangs on no bus.
+    """
+
+    bus_device: BusDevice | None
+    ifname: IfName | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "DeviceKey":
+        """The inverse of `str`: `0000:01:00.0`, `0000:01:00.0@ens1` or `@ens1`."""
+        bus_text, at, name = text.partition("@")
+        if bus_text == "" and at == "":
+            raise InvalidName(f"{text!r} is not a device key such as '0000:01:00.0'")
+        return cls(
+            parse_bus_device(bus_text) if bus_text else None, parse_ifname(name) if at else None
+        )
+
+    def __str__(self) -> str:
+        bus_text = "" if self.bus_device is None else str(self.bus_device)
+        return bus_text if self.ifname is None else f"{bus_text}@{self.ifname}"

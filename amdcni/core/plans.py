@@ -1,0 +1,364 @@
+"""What each verb is going to do, as values: nothing here touches anything.
+
+ADD is `plan_add`: the record first, then the delegate, then a look at the pod, then the record
+again.  Everything that gives a device back, be it DEL, GC, healing, or the undo of an ADD that
+failed, is `plan_release`, or the part of it that applies.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from amdcni.core.attachment import Attachment, NetnsRef, Phase
+from amdcni.core.capture import Captured, capture
+from amdcni.core.codec import in_version
+from amdcni.core.errors import (
+    DeviceHeld,
+    DeviceProtected,
+    IfnameTaken,
+    InvalidEnvironment,
+    InvalidName,
+)
+from amdcni.core.host import Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
+from amdcni.core.ipam import static_ipam
+from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName, parse_ifname
+from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
+from amdcni.core.resolve import Candidates, find_captured, key_of, resolve
+from amdcni.core.spec import Interface, Json, Result, Verb
+from amdcni.core.steps import (
+    BringHome,
+    ConfirmRecord,
+    DelegateAdd,
+    ForgetRecord,
+    InspectPod,
+    Outcome,
+    Plan,
+    Planned,
+    PluginCall,
+    Release,
+    ReleaseDelegate,
+    ReleaseIpam,
+    RestoreConfiguration,
+    SaveRecord,
+    Step,
+    VerifyHome,
+)
+from amdcni.core.versions import INTERFACES_SINCE, at_least
+
+DELEGATE: Final = PluginName("host-device")
+"""The plugin that moves netdevs for the mover `delegate`."""
+
+
+@attrs.frozen
+class Clock:
+    """Now: CLOCK_BOOTTIME in whole seconds, the boot it belongs to, and for people ISO 8601."""
+
+    now_s: int
+    boot_id: str
+    wall: str
+
+
+@attrs.frozen
+class Snapshot:
+    """What an ADD has to know of the node, read under the device's lock.
+
+    `default_routes` are the ifindexes of the main table's default routes on the host, one for each
+    route.  `records` are those of the same device; what was stale among them is healed already, so
+    that all of them are live.
+    """
+
+    clock: Clock
+    host: Netns
+    pod: Netns
+    candidates: Candidates
+    default_routes: tuple[int, ...] = ()
+    records: tuple[Attachment, ...] = ()
+
+
+# ---- ADD ---------------------------------------------------------------------------------------
+
+
+def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
+    """The whole of ADD: hand the selected device to the attachment.
+
+    Raises: whatever forbids it, before anything has changed: InvalidEnvironment, IfnameTaken,
+    DeviceHeld, DeviceNotFound, DeviceAmbiguous, DeviceProtected.
+    """
+    refuse_bad_pod(request, snapshot.host, snapshot.pod)
+    refuse_held(request.device.selector, snapshot)
+    netdev = resolve(request.device.selector, snapshot.candidates)
+    if netdev is not None:
+        refuse_protected(netdev, snapshot.host.netdevs, snapshot.default_routes)
+    record = record_of(request, snapshot, netdev)
+    call = _delegate_call(record, Verb.ADD)
+    return Plan(
+        (
+            Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
+            Planned(DelegateAdd(call), undo=_give_back(record)),
+            *([] if netdev is None else [Planned(InspectPod(record))]),
+            Planned(ConfirmRecord(record)),
+        )
+    )
+
+
+def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
+    """Raise if the pod's netns cannot take a netdev called CNI_IFNAME."""
+    if pod.id == host.id:
+        raise InvalidEnvironment(
+            f"CNI_NETNS {request.netns!r} is the host's own network namespace; "
+            "a NIC is not moved to where it is"
+        )
+    if netdev_named(pod.netdevs, request.attachment.ifname) is not None:
+        raise IfnameTaken(
+            f"CNI_IFNAME {request.attachment.ifname!r} already exists in {request.netns!r}"
+        )
+
+
+def refuse_held(selector: DeviceSelector, snapshot: Snapshot) -> None:
+    """Raise if a live attachment has the selected device; the snapshot's records are all live."""
+    device = snapshot.candidates.device
+    for record in snapshot.records:
+        if device is None or not device.ifnames or record.host_ifname == selector.ifname:
+            raise DeviceHeld(
+                f"{record.key} is held by container {record.id.container_id} as "
+                f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
+                "it is free once that attachment is deleted"
+            )
+
+
+def refuse_protected(
+    netdev: Netdev, netdevs: tuple[Netdev, ...], default_routes: tuple[int, ...]
+) -> None:
+    """Raise if the node would lose more than this netdev by giving it away."""
+
+    def refuse(why: str, remedy: str) -> DeviceProtected:
+        return DeviceProtected(f"{netdev.ifname} {why}; {remedy}")
+
+    if netdev.loopback:
+        raise refuse("is the loopback netdev", "choose a NIC")
+    if set(default_routes) == {netdev.ifindex}:
+        raise refuse("carries the node's only default route", "the node would become unreachable")
+    if netdev.master is not None:
+        masters = [other.ifname for other in netdevs if other.ifindex == netdev.master]
+        raise refuse(
+            f"is a member of {', '.join(masters) or 'a bond or bridge'}", "take it out first"
+        )
+    children = [n.ifname for n in netdevs if n.lower == netdev.ifindex and n.kind != "veth"]
+    if children:
+        raise refuse(f"carries {', '.join(children)}", "they would be destroyed; remove them first")
+
+
+def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) -> Attachment:
+    """The record of an ADD that is about to begin; `netdev` None is a userspace driver's device."""
+    captured = None
+    if netdev is not None:
+        protocols_reported = reports_protocols(snapshot.host.netdevs)
+        captured = capture(netdev, protocols_reported=protocols_reported)
+    return Attachment(
+        network=request.network.name,
+        id=request.attachment,
+        netns=NetnsRef(request.netns, snapshot.pod.id),
+        key=key_of(snapshot.candidates.device, netdev, snapshot.records),
+        phase=Phase.ATTACHING,
+        boot_id=snapshot.clock.boot_id,
+        read_at_s=snapshot.clock.now_s,
+        since=snapshot.clock.wall,
+        config=delegate_config(request, captured),
+        args=request.invocation.environ.get("CNI_ARGS", ""),
+        captured=captured,
+        ipam=request.device.ipam,
+    )
+
+
+def delegate_config(request: AddRequest, captured: Captured | None) -> dict[str, Any]:
+    """The configuration for the delegate: complete, also with the keys that are not modelled.
+
+    The netdev is named by what it is called now, which every version of the delegate understands;
+    a userspace driver's device by its PCI address.  The configuration's own `ipam` goes before the
+    captured addresses; where there are none, no `ipam` may be there.  Before 0.3.0 a result has one
+    address a family and plugins refuse to give more, so the delegate is called in that version.
+    """
+    config = dict(request.network.raw)
+    if not at_least(request.network.version, INTERFACES_SINCE):
+        config = in_version(config, INTERFACES_SINCE)
+    if captured is None:
+        config["pciBusID"] = str(request.device.selector.bus_device)
+    else:
+        config["device"] = captured.ifname
+    if request.device.ipam is None:
+        config.pop("ipam", None)
+        static = None if captured is None else static_ipam(captured.addresses)
+        if static is not None:
+            config["ipam"] = static
+    return config
+
+
+def confirmed(record: Attachment, outcome: Outcome) -> Attachment:
+    """The record of an ADD that has succeeded, with the result that it answers.
+
+    That is the delegate's result, with the MTU and the PCI address of our netdev.
+    """
+    result = outcome.result or Result()
+    interfaces = tuple(
+        _described(interface, record, outcome.pod_mtu)
+        if interface.name == record.id.ifname and interface.sandbox
+        else interface
+        for interface in result.interfaces
+    )
+    return record.attached(attrs.evolve(result, interfaces=interfaces), outcome.pod_ifindex)
+
+
+def _described(interface: Interface, record: Attachment, mtu: int | None) -> Interface:
+    bus_device = record.key.bus_device
+    pci_id = str(bus_device) if isinstance(bus_device, PciAddress) else interface.pci_id
+    return attrs.evolve(interface, mtu=mtu or interface.mtu, pci_id=pci_id)
+
+
+# ---- giving back -------------------------------------------------------------------------------
+
+
+def plan_release(record: Attachment, boot_id: str, device: SysfsDevice | None) -> Release:
+    """Give the device of `record` back, from the record and the bus device alone.
+
+    A record of an earlier boot restores nothing: the node's own boot configuration is right.  The
+    record of a device that is not plugged in (`device` None, though the record names one) stays.
+    """
+    mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
+    forget = ForgetRecord(record.key)
+    if record.boot_id != boot_id:
+        return Release(None, (ReleaseIpam(record),), forget)
+    if record.key.bus_device is not None and device is None:
+        return Release(mark, (ReleaseDelegate(record),), None)
+    return Release(mark, _give_back(record), forget)
+
+
+def _give_back(record: Attachment) -> tuple[Step, ...]:
+    if record.captured is None:
+        return (ReleaseDelegate(record),)
+    return (
+        ReleaseDelegate(record),
+        BringHome(record),
+        RestoreConfiguration(record),
+        VerifyHome(record),
+    )
+
+
+def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
+    """The call that tells a plugin the end of the attachment; None if there is nobody to tell.
+
+    The delegate takes whatever answers to CNI_IFNAME out of the pod, so it is called only while
+    that is our netdev, or if there never was one.  Otherwise the IPAM plugin is called itself.
+    """
+    alive = record.netns.is_alive_in(pod)
+    if alive and pod is not None:
+        if record.captured is None:
+            return _delegate_call(record, Verb.DEL)
+        ours = find_captured(record.captured, pod.netdevs, ifindex=record.pod_ifindex)
+        if ours is not None and ours.ifname == record.id.ifname:
+            return _delegate_call(record, Verb.DEL)
+    return ipam_call(record, Verb.DEL, netns_alive=alive)
+
+
+def _delegate_call(record: Attachment, verb: Verb) -> PluginCall:
+    return PluginCall(DELEGATE, verb, record.config, record.id, record.netns.path, record.args)
+
+
+def ipam_call(record: Attachment, verb: Verb, *, netns_alive: bool) -> PluginCall | None:
+    """A call of the configuration's own IPAM plugin; None if it has none.
+
+    CNI_NETNS is empty once the netns is gone (CNI SPEC 1.1 §2, DEL).
+    """
+    if record.ipam is None:
+        return None
+    netns = record.netns.path if netns_alive else ""
+    return PluginCall(record.ipam, verb, record.config, record.id, netns, record.args)
+
+
+def free_name(wanted: IfName, taken: Mapping[str, object]) -> IfName:
+    """`wanted` if nothing has that name yet, else the first free of `wanted_1`, `wanted_2` ..."""
+    if wanted not in taken:
+        return wanted
+    number = 1
+    while (name := f"{wanted[: 14 - len(str(number))]}_{number}") in taken:
+        number += 1
+    return parse_ifname(name)
+
+
+# ---- what is there already ---------------------------------------------------------------------
+
+
+def is_live(
+    record: Attachment, boot_id: str, host: Netns, pod: Netns | None, device: SysfsDevice | None
+) -> bool:
+    """Whether a pod still has the device: its netns is alive, and the netdev is not on the host.
+
+    `pod` is what is now found at the record's netns path.
+    """
+    if record.phase is not Phase.ATTACHED or record.boot_id != boot_id:
+        return False
+    if not record.netns.is_alive_in(pod):
+        return False
+    return record.captured is None or find_home(record, host, device) is None
+
+
+def find_home(record: Attachment, host: Netns, device: SysfsDevice | None) -> Netdev | None:
+    """The netdev of `record` if it is on the host."""
+    if record.captured is None:
+        return None
+    visible = None if device is None else device.ifnames
+    return find_captured(record.captured, host.netdevs, visible=visible)
+
+
+def is_repeated(record: Attachment, request: AddRequest) -> bool:
+    """Whether `request` is the very ADD that `record` tells the success of."""
+    return (
+        record.phase is Phase.ATTACHED
+        and record.id == request.attachment
+        and record.network == request.network.name
+        and record.netns.path == request.netns
+    )
+
+
+def salvage(
+    request: DelRequest, pod: Netns, clock: Clock, *, record_damaged: bool
+) -> Attachment | None:
+    """A record made anew for a netdev that is in the pod and has lost its own; None if none is.
+
+    That is our NIC if its bus parent says so.  Without a parent to be seen, it has to have a host
+    name as alias (the delegate leaves it there), and there must have been a record, now damaged.
+    What can be given back then is what the netdev has in the pod.
+    """
+    bus_device = None if request.selector is None else request.selector.bus_device
+    netdev = netdev_named(pod.netdevs, request.attachment.ifname)
+    if netdev is None or bus_device is None:
+        return None
+    proven = netdev.parent == str(bus_device)
+    if not (proven or (record_damaged and netdev.parent is None and netdev.alias)):
+        return None
+    captured = attrs.evolve(
+        capture(netdev, protocols_reported=reports_protocols(pod.netdevs)),
+        ifname=_ifname_or(netdev.alias, netdev.ifname),
+        alias=None,
+    )
+    config: Json = {**request.network.raw, "device": captured.ifname}
+    return Attachment(
+        network=request.network.name,
+        id=request.attachment,
+        netns=NetnsRef(pod.path, pod.id),
+        key=DeviceKey(bus_device),
+        phase=Phase.DETACHING,
+        boot_id=clock.boot_id,
+        read_at_s=clock.now_s,
+        since=clock.wall,
+        config=config,
+        captured=captured,
+        pod_ifindex=netdev.ifindex,
+    )
+
+
+def _ifname_or(text: str | None, otherwise: IfName) -> IfName:
+    try:
+        return parse_ifname(text or "")
+    except InvalidName:
+        return otherwise

@@ -1,0 +1,120 @@
+"""From a selector to the one netdev that it means, and from a record to where its netdev is now."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured
+from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
+from amdcni.core.host import USERSPACE_DRIVERS, Netdev, SysfsDevice
+from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.request import DeviceSelector
+
+
+@attrs.frozen
+class Candidates:
+    """What a selector may mean: the host's netdevs, and what sysfs says of the things it names.
+
+    `device` is None if the selector names no bus device, or one that does not exist.
+    `at_kernelpath` are the netdev names below the selector's kernelpath; None if that is no path.
+    """
+
+    netdevs: tuple[Netdev, ...]
+    device: SysfsDevice | None = None
+    at_kernelpath: tuple[IfName, ...] | None = None
+
+
+def resolve(selector: DeviceSelector, candidates: Candidates) -> Netdev | None:
+    """The netdev that fits everything in `selector`; None for a device of a userspace driver.
+
+    Raises: DeviceNotFound, DeviceAmbiguous; both say what there is.
+    """
+    fitting: Sequence[Netdev] = candidates.netdevs
+    if selector.bus_device is not None:
+        device = candidates.device
+        if device is None:
+            raise DeviceNotFound(
+                f"there is no device {selector.bus_device} on this node; "
+                "is the allocation from another node, or the NIC unplugged?"
+            )
+        if device.driver in USERSPACE_DRIVERS:
+            return None
+        fitting = [netdev for netdev in fitting if netdev.ifname in device.ifnames]
+        if not fitting:
+            bound = f"is bound to {device.driver!r}" if device.driver else "has no driver"
+            raise DeviceNotFound(
+                f"{device.bus_device} {bound} and has no netdev on the host; "
+                "is the right driver bound, or the netdev in some network namespace?"
+            )
+    fitting = [netdev for netdev in fitting if _fits(netdev, selector, candidates)]
+    match fitting:
+        case []:
+            raise DeviceNotFound(f"no netdev on the host fits {selector}")
+        case [only]:
+            return only
+        case _:
+            listed = ", ".join(sorted(netdev.ifname for netdev in fitting))
+            raise DeviceAmbiguous(
+                f"{selector} has several netdevs: {listed}; choose one with the key 'device'"
+            )
+
+
+def _fits(netdev: Netdev, selector: DeviceSelector, candidates: Candidates) -> bool:
+    names = (netdev.ifname, *netdev.altnames)
+    below = candidates.at_kernelpath or ()
+    return (
+        (selector.ifname is None or selector.ifname in names)
+        and (selector.hwaddr is None or selector.hwaddr == netdev.mac)
+        and (selector.kernelpath is None or netdev.ifname in below)
+    )
+
+
+def key_of(
+    device: SysfsDevice | None, netdev: Netdev | None, records: Iterable[Attachment]
+) -> DeviceKey:
+    """The key of the record for `netdev` of `device`.
+
+    The host name is part of it only where the device alone does not tell: on no bus, with several
+    netdevs visible, or where another netdev of the device is held already.
+    """
+    if netdev is None or device is None:
+        bus_device = None if device is None else device.bus_device
+        return DeviceKey(bus_device, None if netdev is None else netdev.ifname)
+    held_besides = [record for record in records if record.host_ifname != netdev.ifname]
+    if len(device.ifnames) > 1 or held_besides:
+        return DeviceKey(device.bus_device, netdev.ifname)
+    return DeviceKey(device.bus_device)
+
+
+def find_captured(
+    captured: Captured,
+    netdevs: Iterable[Netdev],
+    *,
+    visible: Collection[str] | None = None,
+    ifindex: int | None = None,
+) -> Netdev | None:
+    """The netdev that was captured, among `netdevs` of one netns, whatever its name is now.
+
+    The bus parent that the kernel reports tells real hardware apart in any netns.  On the host,
+    sysfs does too: `visible` are the names that it lists for the device.  Where neither speaks, an
+    `ifindex` that is known from the same netns does (the kernel does not give it out twice), and at
+    last the hardware address.  A name is no proof: anybody can have taken it.
+    """
+    pool = list(netdevs)
+    if captured.parent is not None:
+        pool = [netdev for netdev in pool if netdev.parent == captured.parent]
+    elif visible is not None:
+        pool = [netdev for netdev in pool if netdev.ifname in visible]
+    else:
+        pool = [n for n in pool if n.kind == captured.kind and n.parent is None]
+        known = [netdev for netdev in pool if netdev.ifindex == ifindex]
+        return next(iter(known or _same_mac(captured, pool)), None)
+    if len(pool) > 1:
+        pool = _same_mac(captured, pool)
+    return pool[0] if len(pool) == 1 else None
+
+
+def _same_mac(captured: Captured, netdevs: Iterable[Netdev]) -> list[Netdev]:
+    macs = {captured.mac, captured.permanent_mac} - {None}
+    return [netdev for netdev in netdevs if macs & {netdev.mac, netdev.permanent_mac}]

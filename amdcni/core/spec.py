@@ -1,0 +1,140 @@
+"""The types of CNI SPEC 0.1.0 to 1.1.0, one class a thing, in the shape of the newest version.
+
+Older versions are spellings of the same values: `codec` reads and writes each of them.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from amdcni.core.host import IpAddress, IpInterface
+from amdcni.core.names import ContainerId, IfName, MacAddress, NetworkName
+from amdcni.core.versions import CniVersion
+
+Json = Mapping[str, Any]
+"""A JSON object as it was read; the values are what `json` makes of them."""
+
+
+class Verb(StrEnum):
+    """CNI_COMMAND."""
+
+    ADD = "ADD"
+    DEL = "DEL"
+    CHECK = "CHECK"
+    GC = "GC"
+    STATUS = "STATUS"
+    VERSION = "VERSION"
+
+
+@attrs.frozen(order=True)
+class AttachmentId:
+    """What a runtime knows an attachment by (CNI SPEC 1.1, GC; `cni.dev/valid-attachments`)."""
+
+    container_id: ContainerId
+    ifname: IfName
+
+    def __str__(self) -> str:
+        return f"{self.container_id}/{self.ifname}"
+
+
+@attrs.frozen
+class Dns:
+    """Resolver settings of a result or a configuration; never applied by a plugin itself."""
+
+    nameservers: tuple[str, ...] = ()
+    domain: str | None = None
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Interface:
+    """A netdev of a result.  `sandbox` is a netns path, and None for a netdev of the host.
+
+    `mtu`, `socket_path` and `pci_id` exist from 1.1.0; the last is a PCI address.
+    """
+
+    name: str
+    mac: MacAddress | None = None
+    mtu: int | None = None
+    sandbox: str | None = None
+    socket_path: str | None = None
+    pci_id: str | None = None
+
+
+@attrs.frozen
+class Ip:
+    """An address of a result; `interface` is an index into the result's interfaces."""
+
+    address: IpInterface
+    gateway: IpAddress | None = None
+    interface: int | None = None
+
+
+@attrs.frozen
+class Route:
+    """A route of a result; `mtu` to `scope` exist from 1.1.0."""
+
+    dst: IpInterface
+    gw: IpAddress | None = None
+    mtu: int | None = None
+    advmss: int | None = None
+    priority: int | None = None
+    table: int | None = None
+    scope: int | None = None
+
+
+@attrs.frozen
+class Result:
+    """What ADD answers, and what comes back as prevResult."""
+
+    interfaces: tuple[Interface, ...] = ()
+    ips: tuple[Ip, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dns: Dns | None = None
+
+    def ips_of(self, ifname: str, sandbox: str | None) -> tuple[Ip, ...]:
+        """The addresses of the netdev `ifname` in `sandbox`, and those that name no netdev."""
+        ours = {
+            index
+            for index, interface in enumerate(self.interfaces)
+            if interface.name == ifname and interface.sandbox in (sandbox, None)
+        }
+        return tuple(ip for ip in self.ips if ip.interface is None or ip.interface in ours)
+
+
+@attrs.frozen
+class ErrorObject:
+    """How a plugin says that it failed (CNI SPEC 1.1 §5, "Error")."""
+
+    version: CniVersion
+    code: int
+    msg: str
+    details: str = ""
+
+
+@attrs.frozen
+class PluginInfo:
+    """The answer to VERSION."""
+
+    version: str
+    supported: tuple[str, ...]
+
+
+@attrs.frozen
+class PluginList:
+    """A network configuration list as an administrator writes it (CNI SPEC 1.1 §1).
+
+    `versions` (JSON `cniVersions`), `disable_gc` and `load_only_inlined_plugins` exist from 1.1.0.
+    A plugin's own object is kept as it is: only the plugin knows all of its keys.
+    """
+
+    name: NetworkName
+    version: CniVersion
+    plugins: tuple[Json, ...] = ()
+    versions: tuple[CniVersion, ...] = ()
+    disable_check: bool = False
+    disable_gc: bool = False
+    load_only_inlined_plugins: bool = False

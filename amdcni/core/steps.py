@@ -1,0 +1,148 @@
+"""The steps that plans are made of: each says what shall be true, and may be performed again.
+
+A step that finds its work done already does nothing; so an undo may follow a step that failed half
+way, and a retry an undo that was killed.
+"""
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.names import DeviceKey, PluginName
+from amdcni.core.spec import AttachmentId, Json, Result, Verb
+
+
+@attrs.frozen
+class PluginCall:
+    """One execution of another CNI plugin: its executable, and what goes in by stdin and CNI_*.
+
+    Everything else of the environment is the caller's own.
+    """
+
+    plugin: PluginName
+    verb: Verb
+    config: Json
+    attachment: AttachmentId | None
+    netns: str
+    args: str
+
+
+@attrs.frozen
+class SaveRecord:
+    """The record is on disk, durably."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class ConfirmRecord:
+    """The record is on disk as attached, with what the steps before have found out."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class ForgetRecord:
+    """There is no record of the device.  Never performed while a failure is on the table."""
+
+    key: DeviceKey
+
+
+@attrs.frozen
+class DelegateAdd:
+    """The delegate has moved the netdev into the pod and configured it; gives its result."""
+
+    call: PluginCall
+
+
+@attrs.frozen
+class InspectPod:
+    """The netdev is in the pod under the attachment's ifname, as seen by our own eyes."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class ReleaseDelegate:
+    """The delegate, and with it its IPAM plugin, has been told that the attachment ends."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class ReleaseIpam:
+    """The IPAM plugin of the configuration, if it has one, has taken its addresses back."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class BringHome:
+    """The netdev is on the host, under its own name or, if a stranger has that, a free one."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class RestoreConfiguration:
+    """The netdev on the host has everything back that was captured and is still to be had."""
+
+    record: Attachment
+
+
+@attrs.frozen
+class VerifyHome:
+    """What the kernel shows of the netdev on the host agrees with the record."""
+
+    record: Attachment
+
+
+Step = (
+    SaveRecord
+    | ConfirmRecord
+    | ForgetRecord
+    | DelegateAdd
+    | InspectPod
+    | ReleaseDelegate
+    | ReleaseIpam
+    | BringHome
+    | RestoreConfiguration
+    | VerifyHome
+)
+
+
+@attrs.frozen
+class Planned:
+    """A step, and the steps that take it back, in their order; noted before the step acts."""
+
+    step: Step
+    undo: tuple[Step, ...] = ()
+
+
+@attrs.frozen
+class Plan:
+    """Steps that all succeed or are all taken back."""
+
+    steps: tuple[Planned, ...]
+
+
+@attrs.frozen
+class Release:
+    """Steps that are all tried, whatever fails among them, and then the record is forgotten.
+
+    `mark` tells later calls that this work has begun; it is worth trying, no more: the record that
+    is there already suffices to start again.  `forget` happens only if all of `work` succeeded; it
+    is None where the record has to stay all the same.
+    """
+
+    mark: SaveRecord | None
+    work: tuple[Step, ...]
+    forget: ForgetRecord | None
+
+
+@attrs.frozen
+class Outcome:
+    """What the steps of a plan have found out so far."""
+
+    result: Result | None = None
+    pod_ifindex: int | None = None
+    pod_mtu: int | None = None

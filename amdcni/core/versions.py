@@ -1,0 +1,41 @@
+"""The CNI versions that are spoken, and which verb needs which (CNI SPEC 1.1, "Version")."""
+
+from typing import Final, NewType
+
+from amdcni.core.errors import UnsupportedVersion
+
+CniVersion = NewType("CniVersion", str)
+
+SUPPORTED: Final[tuple[CniVersion, ...]] = tuple(
+    map(CniVersion, ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"))
+)
+NEWEST: Final = SUPPORTED[-1]
+OLDEST: Final = SUPPORTED[0]
+
+INTERFACES_SINCE: Final = CniVersion("0.3.0")
+CHECK_SINCE: Final = CniVersion("0.4.0")
+GC_AND_STATUS_SINCE: Final = CniVersion("1.1.0")
+
+
+def parse_version(text: str) -> CniVersion:
+    """The version that `text` names; an empty text means 0.1.0, as runtimes expect.
+
+    Raises: UnsupportedVersion.
+    """
+    if text == "":
+        return OLDEST
+    if text not in SUPPORTED:
+        raise UnsupportedVersion(
+            f"cniVersion {text!r} is not supported; supported are {', '.join(SUPPORTED)}"
+        )
+    return CniVersion(text)
+
+
+def at_least(version: CniVersion, needed: CniVersion) -> bool:
+    """Whether `version` is `needed` or newer, both being supported ones."""
+    return SUPPORTED.index(version) >= SUPPORTED.index(needed)
+
+
+def plugin_info() -> dict[str, object]:
+    """The answer to VERSION: all supported versions, and as `cniVersion` the newest of them."""
+    return {"cniVersion": NEWEST, "supportedVersions": list(SUPPORTED)}

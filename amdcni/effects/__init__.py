@@ -1,0 +1,1 @@
+"""The I/O: each module fills a part of a snapshot or performs a step, and decides nothing."""

@@ -1,0 +1,158 @@
+"""Executes other CNI plugins (CNI SPEC 1.1 §4): the delegate that moves netdevs, and IPAM."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from amdcni.core import codec
+from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound, UndecodableInput
+from amdcni.core.names import PluginName
+from amdcni.core.spec import Json, Verb
+from amdcni.core.steps import PluginCall
+from amdcni.core.versions import NEWEST, SUPPORTED
+
+TIME_LIMIT_S: Final = 90.0
+"""How long a plugin may work; the kubelet gives a whole sandbox two minutes."""
+
+_GRACE_S: Final = 2.0
+_WRONG_VERSION: Final = 1
+_SHOWN_CHARACTERS: Final = 600
+
+
+def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
+    """The path of the first executable called `name`; raises PluginNotFound.
+
+    Folders that are not absolute are passed over: where root happens to be must not matter.
+    """
+    looked = [folder for folder in dirs if os.path.isabs(folder)]
+    for folder in looked:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise PluginNotFound(
+        f"the CNI plugin {name!r} is not in any of {', '.join(looked)}; install it there "
+        "(package containernetworking-plugins), or correct CNI_PATH (the runtime's binDir)"
+    )
+
+
+class Plugins:
+    """The plugins of a node: found in `dirs`, run in `environ`, with `inherited` descriptors."""
+
+    def __init__(self, dirs: tuple[str, ...], environ: Mapping[str, str]) -> None:
+        self._dirs = dirs
+        self._environ = environ
+
+    def find(self, name: PluginName) -> str:
+        """The path of the plugin's executable; raises PluginNotFound."""
+        return find_plugin(name, self._dirs)
+
+    def versions_of(self, name: PluginName, time_limit_s: float = TIME_LIMIT_S) -> tuple[str, ...]:
+        """What the plugin answers to VERSION; raises PluginNotFound, PluginBroken."""
+        call = PluginCall(name, Verb.VERSION, {"cniVersion": NEWEST}, None, "", "")
+        answer = self._execute(self.find(name), call, call.config, (), time_limit_s)
+        try:
+            return codec.parse_plugin_info(answer).supported
+        except UndecodableInput as fault:
+            raise PluginBroken(f"the CNI plugin {name!r}: {fault.message}") from None
+
+    def call(
+        self, call: PluginCall, inherited: tuple[int, ...], time_limit_s: float = TIME_LIMIT_S
+    ) -> Json:
+        """Execute the plugin and give what it answered; an empty object if that was nothing.
+
+        A plugin that does not speak the configuration's cniVersion is asked which it does, and
+        called again with the newest that both know.  The answer is in the version that it says.
+
+        Raises: PluginNotFound, PluginFailed with its error object, PluginBroken.
+        """
+        path = self.find(call.plugin)
+        try:
+            return self._execute(path, call, call.config, inherited, time_limit_s)
+        except PluginFailed as failure:
+            if failure.code != _WRONG_VERSION:
+                raise
+            spoken = self.versions_of(call.plugin, time_limit_s)
+            common = [version for version in SUPPORTED if version in spoken]
+            if not common or call.config.get("cniVersion") in common:
+                raise
+        config = codec.in_version(call.config, common[-1])
+        return self._execute(path, call, config, inherited, time_limit_s)
+
+    def _execute(
+        self,
+        path: str,
+        call: PluginCall,
+        config: Json,
+        inherited: tuple[int, ...],
+        time_limit_s: float,
+    ) -> Json:
+        process = subprocess.Popen(
+            [path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environ_of(call),
+            pass_fds=inherited,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(codec.encode(config).encode(), timeout=time_limit_s)
+        except BaseException as failure:
+            _end(process)
+            if isinstance(failure, subprocess.TimeoutExpired):
+                raise PluginBroken(
+                    f"{path} did not end {call.verb} within {time_limit_s:g} s and was killed"
+                ) from None
+            raise
+        return _answer(path, call, process.returncode, out, err)
+
+    def _environ_of(self, call: PluginCall) -> dict[str, str]:
+        return {
+            **self._environ,
+            "CNI_COMMAND": call.verb.value,
+            "CNI_CONTAINERID": call.attachment.container_id if call.attachment else "",
+            "CNI_IFNAME": call.attachment.ifname if call.attachment else "",
+            "CNI_NETNS": call.netns,
+            "CNI_ARGS": call.args,
+            "CNI_PATH": self._environ.get("CNI_PATH") or ":".join(self._dirs),
+        }
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the plugin and all that it started to end, then make them; leaves no zombie."""
+    for ask in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, ask)
+        try:
+            process.communicate(timeout=_GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+
+
+def _answer(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:
+    if status == 0 and not out.strip():
+        return {}
+    try:
+        raw = codec.decode_object(out, f"the output of {path}")
+    except UndecodableInput as fault:
+        raise PluginBroken(
+            f"{path} gave no usable answer to {call.verb} (exit status {status}): {fault.message}",
+            details=_tail(err) or _tail(out),
+        ) from None
+    if status == 0:
+        return raw
+    error = codec.parse_error(raw)
+    if error is None:
+        raise PluginBroken(
+            f"{path} failed with exit status {status} and no CNI error object",
+            details=_tail(err) or _tail(out),
+        )
+    raise PluginFailed(call.plugin, error.code, error.msg, error.details)
+
+
+def _tail(output: bytes) -> str:
+    return output.decode("utf-8", "replace").strip()[-_SHOWN_CHARACTERS:]

@@ -1,0 +1,67 @@
+"""Network namespaces: opened by path, told apart by their nsfs file, entered by this thread."""
+
+import ctypes
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from amdcni.core.errors import KernelRefused
+from amdcni.core.host import NetnsId
+
+OWN_NETNS: Final = "/proc/thread-self/ns/net"
+
+_CLONE_NEWNET: Final = 0x40000000
+_NS_GET_NSTYPE: Final = 0xB703  # include/uapi/linux/nsfs.h
+
+
+def open_netns(path: str) -> int | None:
+    """A file descriptor of the network namespace at `path`; None if there is no such thing.
+
+    Only a real one is accepted: the kernel is asked for the kind of the namespace, so that a plain
+    file, a FIFO or a namespace of another kind is none.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError):
+        return None
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        if regular and fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def netns_id(fd: int) -> NetnsId:
+    """What tells this namespace from any other that exists now."""
+    status = os.fstat(fd)
+    return NetnsId(status.st_dev, status.st_ino)
+
+
+@contextmanager
+def entered(fd: int) -> Iterator[None]:
+    """This thread is in the namespace of `fd` meanwhile; a socket stays where it was made."""
+    own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(fd)
+        try:
+            yield
+        finally:
+            _setns(own)
+    finally:
+        os.close(own)
+
+
+def _setns(fd: int) -> None:
+    # os.setns exists from Python 3.12 on.
+    if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise KernelRefused(f"cannot enter a network namespace: {os.strerror(code)}")
+
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)

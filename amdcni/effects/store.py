@@ -1,0 +1,254 @@
+"""The state folder: one record a held device, each written durably, each lock between processes.
+
+    <folder>/<device key>.json          the records, mode 0600
+    <folder>/unfinished/<device key>    an empty file for each record whose work has not ended
+    <folder>/locks/<device>             what calls lock; stays, and holds nothing
+
+A marker of unfinished work comes before its record and goes after it, so it may be there in vain
+and is never missing.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from amdcni.core import codec
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
+from amdcni.core.names import BusDevice, DeviceKey
+
+_LOCK_POLL_S: Final = 0.01
+_NOT_WRITABLE: Final = frozenset(
+    {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
+)
+
+Report = Callable[..., None]
+
+
+class Store:
+    """The records of one state folder; `report` tells the operator of what is set aside."""
+
+    def __init__(self, folder: str, report: Report) -> None:
+        self._folder = Path(folder)
+        self._report = report
+        self._damaged: set[DeviceKey] = set()
+        self._held_locks: list[int] = []
+
+    @property
+    def held_locks(self) -> tuple[int, ...]:
+        """The descriptors of the locks that are held, to be inherited by plugins that are called.
+
+        A lock lasts as long as any process has it open: should this process be killed, its device
+        stays locked until the plugin that it started has ended too.
+        """
+        return tuple(self._held_locks)
+
+    # ---- reading
+
+    def find(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`; a damaged one is set aside and is none.
+
+        Raises: StateTooNew, StateFailure.
+        """
+        path = self._path(key)
+        try:
+            record = codec.parse_attachment(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StateFailure(f"cannot read {str(path)!r}: {error.strerror}") from None
+        except StateTooNew as failure:
+            raise StateTooNew(f"{str(path)!r}: {failure.message}") from None
+        except DamagedRecord as failure:
+            self._set_aside(path, key, failure)
+            return None
+        if record.key != key:
+            self._set_aside(path, key, DamagedRecord(f"it is the record of {record.key}"))
+            return None
+        return record
+
+    def all(self) -> tuple[Attachment, ...]:
+        """All records that can be read; one of a newer format is reported and left out."""
+        return self._read(self._keys())
+
+    def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
+        """The records of one bus device, by the names of their files; raises as `find` does."""
+        keys = [key for key in self._keys() if key.bus_device == bus_device]
+        return tuple(record for key in keys if (record := self.find(key)) is not None)
+
+    def unfinished(self) -> tuple[DeviceKey, ...]:
+        """The keys of the records whose work has not ended, without reading any."""
+        return _parsed_keys(_names(self._folder / "unfinished"))
+
+    def was_damaged(self, key: DeviceKey) -> bool:
+        """Whether the record of `key` was found damaged by this process."""
+        return key in self._damaged
+
+    def _read(self, keys: tuple[DeviceKey, ...]) -> tuple[Attachment, ...]:
+        records = []
+        for key in keys:
+            try:
+                record = self.find(key)
+            except StateTooNew as failure:
+                self._report("record-too-new", device=str(key), reason=failure.message)
+                continue
+            if record is not None:
+                records.append(record)
+        return tuple(records)
+
+    def _keys(self) -> tuple[DeviceKey, ...]:
+        names = _names(self._folder)
+        return _parsed_keys([n.removesuffix(".json") for n in names if n.endswith(".json")])
+
+    def _path(self, key: DeviceKey) -> Path:
+        return self._folder / f"{key}.json"
+
+    def _set_aside(self, path: Path, key: DeviceKey, failure: DamagedRecord) -> None:
+        self._damaged.add(key)
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        try:
+            os.rename(path, aside)
+        except OSError as error:
+            self._report("record-damaged", path=str(path), reason=failure.message, kept=str(error))
+        else:
+            self._report("record-damaged", path=str(aside), reason=failure.message)
+
+    # ---- writing
+
+    def save(self, record: Attachment) -> None:
+        """Write the record so that it survives a crash at any instant; raises StateFailure."""
+        marker = self._folder / "unfinished" / str(record.key)
+        data = codec.encode(codec.attachment_to_json(record)).encode() + b"\n"
+        with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
+            if record.phase is not Phase.ATTACHED:
+                self._make_folders()
+                os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+                _sync_folder(marker.parent)
+            self._write(self._path(record.key), data)
+            if record.phase is Phase.ATTACHED:
+                marker.unlink(missing_ok=True)
+
+    def forget(self, key: DeviceKey) -> None:
+        """Remove the record; raises StateFailure."""
+        with _io(f"remove the record of {key} from {str(self._folder)!r}"):
+            self._path(key).unlink(missing_ok=True)
+            if self._folder.is_dir():
+                _sync_folder(self._folder)
+            (self._folder / "unfinished" / str(key)).unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(temporary, flags, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.rename(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+    def _make_folders(self) -> None:
+        for folder in (self._folder, self._folder / "unfinished", self._folder / "locks"):
+            if not folder.is_dir():
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                _sync_folder(folder.parent)
+
+    def require_writable(self) -> None:
+        """Raise StateFailure unless a record could be written now."""
+        probe = self._folder / f".probe.{os.getpid()}.tmp"
+        with _io(f"write to the state folder {str(self._folder)!r}"):
+            self._make_folders()
+            try:
+                with open(probe, "wb") as file:
+                    file.write(b"\0" * 4096)
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                probe.unlink(missing_ok=True)
+
+    # ---- locking
+
+    @contextmanager
+    def lock(self, device: str, wait_s: float) -> Iterator[None]:
+        """Exclude every other process from `device`; raises DeviceBusy, StateFailure."""
+        with _io(f"lock {device} in {str(self._folder)!r}"):
+            fd = self._open_lock(device)
+        try:
+            _acquire(fd, device, wait_s)
+            self._held_locks.append(fd)
+            try:
+                yield
+            finally:
+                self._held_locks.remove(fd)
+        finally:
+            os.close(fd)
+
+    def _open_lock(self, device: str) -> int:
+        """The lock's file, or the folder where nothing can be created: no ADD works there."""
+        path = self._folder / "locks" / device
+        try:
+            self._make_folders()
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            existing = path if path.exists() else self._folder
+            return os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _acquire(fd: int, device: str, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise DeviceBusy(
+                    f"another call has been working on {device} for {wait_s:g} s; try again"
+                ) from None
+            time.sleep(_LOCK_POLL_S)
+
+
+@contextmanager
+def _io(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateFailure(f"cannot {what}: {error.strerror or error}") from None
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StateFailure(f"cannot read {str(folder)!r}: {error.strerror}") from None
+
+
+def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
+    """Files of other names are other people's, and none of our business."""
+    keys = []
+    for name in names:
+        try:
+            keys.append(DeviceKey.parse(name))
+        except InvalidName:
+            continue
+    return tuple(keys)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

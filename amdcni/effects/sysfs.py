@@ -1,0 +1,81 @@
+"""What sysfs says of bus devices and their netdevs, read through the usual /sys paths.
+
+The names that appear there are those of the netns in which that sysfs was mounted: the host's.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from amdcni.core.errors import InvalidName
+from amdcni.core.host import SysfsDevice
+from amdcni.core.names import (
+    BusDevice,
+    IfName,
+    PciAddress,
+    parse_bus_device,
+    parse_ifname,
+)
+
+_DEVICES: Final = "/sys/devices/"
+
+
+def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice | None:
+    """The device with its driver and its netdevs; None if it is not plugged in."""
+    bus = "pci" if isinstance(bus_device, PciAddress) else "auxiliary"
+    folder = sys / "bus" / bus / "devices" / str(bus_device)
+    if not folder.is_dir():
+        return None
+    driver = folder / "driver"
+    return SysfsDevice(
+        bus_device,
+        driver=os.path.basename(os.readlink(driver)) if driver.is_symlink() else None,
+        ifnames=netdevs_below(folder),
+    )
+
+
+def netdevs_below(folder: Path) -> tuple[IfName, ...]:
+    """The netdevs of a device folder: in `net/`, and for virtio one level down.
+
+    An entry whose `ifindex` cannot be read is not there: a netdev may leave at any moment.
+    """
+    found = {
+        name
+        for net in (folder / "net", *folder.glob("virtio*/net"))
+        for name in _entries(net)
+        if (net / name / "ifindex").exists()
+    }
+    return tuple(sorted(_ifnames(found)))
+
+
+def netdevs_at(kernelpath: str) -> tuple[IfName, ...]:
+    """The netdevs below a path of /sys/devices; none if it is not such a path."""
+    path = os.path.normpath(kernelpath)
+    return netdevs_below(Path(path)) if path.startswith(_DEVICES) else ()
+
+
+def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
+    """The PCI or auxiliary device that a netdev of the host hangs on, be it below a virtio one."""
+    path = os.path.realpath(sys / "class" / "net" / ifname / "device")
+    for part in reversed(Path(path).parts):
+        try:
+            return parse_bus_device(part)
+        except InvalidName:
+            continue
+    return None
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _ifnames(names: Iterable[str]) -> Iterator[IfName]:
+    for name in names:
+        try:
+            yield parse_ifname(name)
+        except InvalidName:
+            continue

@@ -1,0 +1,45 @@
+"""Log lines by structlog, on stderr and, if wanted, in a file; loaded for the first line."""
+
+from collections.abc import Callable
+from typing import IO, Any, Final
+
+from amdcni.core.request import LogLevel, LogSettings
+
+_ORDER: Final = list(LogLevel)
+
+Log = Callable[..., None]
+"""Called as log(level, event, **facts)."""
+
+
+def make_log(settings: LogSettings, stderr: IO[str], **context: object) -> Log:
+    """A log that writes lines of at least the level in `settings`, each with `context`.
+
+    A log file that cannot be written is told on stderr, and is no reason to fail.
+    """
+
+    def log(level: LogLevel, event: str, **facts: object) -> None:
+        if _ORDER.index(level) >= _ORDER.index(settings.level):
+            _write(settings, stderr, level, event, {**context, **facts})
+
+    return log
+
+
+def _write(
+    settings: LogSettings, stderr: IO[str], level: LogLevel, event: str, facts: dict[str, Any]
+) -> None:
+    import structlog
+
+    render = structlog.processors.LogfmtRenderer(
+        key_order=["timestamp", "level", "event"], bool_as_flag=False
+    )
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    entry: dict[str, Any] = {"level": level.value, "event": event}
+    entry |= {name: str(fact) for name, fact in facts.items() if fact is not None}
+    line = str(render(None, "", stamp(None, "", entry)))
+    print(line, file=stderr, flush=True)
+    if settings.file is not None:
+        try:
+            with open(settings.file, "a", encoding="utf-8") as file:
+                print(line, file=file)
+        except OSError as error:
+            print(f"logFile {settings.file!r}: {error.strerror}", file=stderr, flush=True)

@@ -1,0 +1,105 @@
+"""The namespaces that a throwaway node is made of, and whether this machine allows them."""
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import frozen
+
+from amdcni.testing.holder import HOME
+from amdcni.testing.namespaces import Namespace, ThrowawayError
+
+_HOLDER = Path(__file__).with_name("holder.py")
+_TOOLS = {"nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "tc": "iproute2"}
+_END_TIMEOUT_S = 10
+
+
+class NotAllowedHere(ThrowawayError):
+    """This machine, for this user, cannot make a throwaway node."""
+
+
+@frozen
+class Isolation:
+    """A mount, a user and some network namespaces, alive while the process `pid` is."""
+
+    pid: int
+    user_namespace: bool
+
+    @property
+    def root(self) -> Path:
+        """The root folder as seen inside, reachable from outside.
+
+        Absolute symbolic links in it lead out of it.
+        """
+        return Path(f"/proc/{self.pid}/root")
+
+    def namespace(self, netns: str) -> Namespace:
+        """Return the network namespace that is at the path `netns` inside."""
+        return Namespace(self.entry(netns))
+
+    def entry(self, netns: str) -> tuple[str, ...]:
+        """Return the command that runs the command appended to it inside, see `Namespace`."""
+        ours = f"/proc/{self.pid}/ns"
+        user = (f"--user={ours}/user", "--preserve-credentials") if self.user_namespace else ()
+        # nsenter opens all of these before it enters any, hence the path that starts outside.
+        return (_tool("nsenter"), *user, f"--mount={ours}/mnt", f"--net={self.root}{netns}", "--")
+
+
+NODE_NETNS = f"{HOME}/node"
+"""The path, inside, of the network namespace that stands for the host's own."""
+
+
+@contextmanager
+def isolated() -> Iterator[Isolation]:
+    """Hold new namespaces for the body of the `with`, or until this process dies.
+
+    Raises:
+        NotAllowedHere: with what is missing or was refused.
+    """
+    for tool in _TOOLS:
+        _tool(tool)
+    holder = subprocess.Popen(
+        [sys.executable, "-I", "-S", _HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A session of its own: an interrupt at the keyboard must not take the node away before
+        # the tests have ended.
+        start_new_session=True,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    with holder:
+        try:
+            said = holder.stdout.readline()
+            answer = json.loads(said or '{"refused": "the holder of the namespaces died"}')
+            if "refused" in answer:
+                raise NotAllowedHere(f"no private network namespaces here: {answer['refused']}")
+            yield Isolation(holder.pid, answer["user_namespace"])
+        finally:
+            holder.stdin.close()
+            try:
+                holder.wait(_END_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                holder.kill()
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise NotAllowedHere(f"{name} is not installed (package {_TOOLS[name]})")
+    return path
+
+
+@functools.cache
+def skip_reason() -> str | None:
+    """Return why no throwaway node can be made here, or None if one could; found out by trying."""
+    try:
+        with isolated():
+            return None
+    except NotAllowedHere as refusal:
+        return str(refusal)

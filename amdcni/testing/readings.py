@@ -1,0 +1,230 @@
+"""Reading the configuration of a network namespace: the oracle of "host before = host after".
+
+It asks iproute2 and /proc/sys, and nothing of the code that it judges.  It does not see what these
+do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2 6.3, the
+protocol of an address.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from amdcni.testing.dumps import Dump, Expiry, Section, Subject, Value, differences
+from amdcni.testing.namespaces import Namespace, ThrowawayError
+
+_PAUSE_S = 0.01
+
+_SCRIPT = r"""
+set -e
+ip -json -details -batch - <<END
+link show
+address show
+neighbour show nud permanent
+neighbour show proxy
+nexthop show
+token list
+END
+for family in -4 -6; do
+ip $family -json -details -batch - <<END
+route show table all
+rule show
+END
+done
+tc -json -details qdisc show
+echo
+cd /proc/sys
+grep --recursive --no-messages '' net/ipv4/conf net/ipv4/neigh net/ipv6/conf net/ipv6/neigh || :
+"""
+
+# Numbers of the kernel, the other end of the wire, and what other sections tell.
+_NOT_OF_A_NETDEV = {
+    *("ifindex", "link_index", "link", "link_netnsid", "operstate"),
+    *("addr_info", "ifname", "qdisc", "stats", "stats64"),
+}
+_NOT_OF_AN_ADDRESS = {
+    *("family", "local", "prefixlen", "address", "tentative", "optimistic"),
+    *("valid_life_time", "preferred_life_time"),
+}
+_STATE_FLAGS = ("LOWER_UP", "NO-CARRIER", "RUNNING", "DORMANT", "linkdown", "dead", "offload")
+_ROUTE_NAME = ("from", "tos", "gateway", "via", "dev", "metric", "table")
+_SYSCTL = re.compile(r"(?P<folder>net/.*)/(?P<name>[^/:]+):(?P<value>.*)")
+
+
+_Entries = list[dict[str, Any]]
+_Add = Callable[[Section, str, Mapping[str, Value]], None]
+
+
+class Unsettled(ThrowawayError):
+    """A network namespace kept changing by itself."""
+
+
+def dump(namespace: Namespace, *, timeout_s: float = 10) -> Dump:
+    """Return the configuration of a namespace, once it has stopped to change by itself.
+
+    Raises:
+        Unsettled: it did not within `timeout_s`, as for an address that stays tentative.
+    """
+    deadline = time.monotonic() + timeout_s
+    previous: Dump | None = None
+    while True:
+        current, pending = _read(namespace)
+        if not pending and current == previous:
+            return current
+        if time.monotonic() > deadline:
+            changes = [] if previous is None else differences(previous, current)
+            raise Unsettled(f"not at rest after {timeout_s} s: {'; '.join(pending or changes)}")
+        previous = current
+        time.sleep(_PAUSE_S)
+
+
+def settle(namespace: Namespace, *, timeout_s: float = 10) -> None:
+    """Wait until no address is tentative and nothing changes by itself.
+
+    Raises:
+        Unsettled: see `dump`.
+    """
+    dump(namespace, timeout_s=timeout_s)
+
+
+def _read(namespace: Namespace) -> tuple[Dump, list[str]]:
+    """Return the configuration, and what the kernel is still at work on."""
+    now_s = time.monotonic()
+    answers, sysctls = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
+    links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers
+    subjects: dict[Subject, Mapping[str, Value]] = {}
+
+    def add(section: Section, name: str, attributes: Mapping[str, Value]) -> None:
+        subject, count = Subject(section, name), 1
+        while subject in subjects:
+            count += 1
+            subject = Subject(section, f"{name} ({count})")
+        subjects[subject] = attributes
+
+    _read_links(links, tokens, add)
+    _read_addresses(addressed, now_s, add)
+    for family, default, (routes, rules) in zip(
+        ("IPv4", "IPv6"), ("0.0.0.0/0", "::/0"), (routing[:2], routing[2:]), strict=True
+    ):
+        _read_routes(routes, default, now_s, add)
+        for rule in rules:
+            words = " ".join(f"{key} {value}" for key, value in _attributes(rule).items())
+            add(Section.RULE, f"{family} {words}", {})
+    for nexthop in nexthops:
+        add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
+    for kind, entries in (("", neighbours), ("proxy ", proxies)):
+        for entry in entries:
+            name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
+            add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
+    for qdisc in qdiscs:
+        place = "root" if qdisc.get("root") else f"parent {qdisc.get('parent')}"
+        name = f"{place} of {qdisc.get('dev')}"
+        add(Section.QDISC, name, _attributes(qdisc, {"dev", "root", "parent", "refcnt"}))
+    for folder, values in sysctls.items():
+        add(Section.SYSCTL, folder, values)
+    return Dump(subjects), list(_pending(addressed))
+
+
+def _answers(text: str) -> tuple[list[_Entries], dict[str, dict[str, Value]]]:
+    """Return the JSON lists that begin `text`, and the sysctls that end it, by folder."""
+    decoder, answers = json.JSONDecoder(), []
+    while (text := text.lstrip()).startswith("["):
+        answer, end = decoder.raw_decode(text)
+        answers.append([entry for entry in answer if entry])
+        text = text[end:]
+    sysctls: dict[str, dict[str, Value]] = {}
+    for line in text.splitlines():
+        match = _SYSCTL.fullmatch(line)
+        if match is None:
+            raise ThrowawayError(f"not a sysctl: {line!r}")
+        sysctls.setdefault(match["folder"], {})[match["name"]] = match["value"]
+    return answers, sysctls
+
+
+def _read_links(links: _Entries, tokens: _Entries, add: _Add) -> None:
+    token_of = {entry["ifname"]: entry["token"] for entry in tokens}
+    for link in links:
+        token = token_of.get(link["ifname"], "::")
+        add(Section.NETDEV, link["ifname"], {**_attributes(link, _NOT_OF_A_NETDEV), "token": token})
+
+
+def _read_addresses(links: _Entries, now_s: float, add: _Add) -> None:
+    for link in links:
+        order: dict[str, list[str]] = {}
+        for entry in link["addr_info"]:
+            peer = f" peer {entry['address']}" if "address" in entry else ""
+            address = f"{entry['local']}{peer}/{entry['prefixlen']}"
+            order.setdefault(entry["family"], []).append(address)
+            lifetimes = {
+                kind: _expiry(entry[f"{kind}_life_time"], now_s) for kind in ("valid", "preferred")
+            }
+            attributes = {**_attributes(entry, _NOT_OF_AN_ADDRESS), **lifetimes}
+            add(Section.ADDRESS, f"{address} on {link['ifname']}", attributes)
+        for family, addresses in order.items():
+            # The kernel takes the first that fits as the source of what it sends.
+            name = f"of {family} on {link['ifname']}"
+            add(Section.ADDRESS_ORDER, name, {"order": tuple(addresses)})
+
+
+def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> None:
+    for route in routes:
+        target = default if route["dst"] == "default" else route["dst"]
+        kind = "" if route["type"] == "unicast" else f"{route['type']} "
+        words = [f"{key} {_text(route[key])}" for key in _ROUTE_NAME if key in route]
+        attributes = _attributes(route, {*_ROUTE_NAME, "dst", "type", "expires"})
+        if "expires" in route:
+            attributes["expires"] = _expiry(route["expires"], now_s)
+        add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
+
+
+def _expiry(lifetime_s: int, now_s: float) -> Value:
+    match lifetime_s:
+        case 4294967295:  # INFINITY_LIFE_TIME of linux/if_addr.h
+            return "forever"
+        case 0:
+            return "over"
+        case _:
+            return Expiry(now_s + lifetime_s)
+
+
+def _pending(links: _Entries) -> Iterator[str]:
+    for link in links:
+        # The kernel tells of a carrier at once, but acts on it later (net/core/link_watch.c).
+        if "LOWER_UP" in link["flags"] and link.get("operstate") in ("DOWN", "LOWERLAYERDOWN"):
+            yield f"{link['ifname']} has a carrier and is not up yet"
+        for entry in link["addr_info"]:
+            if entry.get("tentative") and not entry.get("dadfailed"):
+                yield f"{entry['local']} on {link['ifname']} is tentative"
+
+
+def _attributes(entry: dict[str, Any], without: Collection[str] = ()) -> dict[str, Value]:
+    texts = {key: _text(value) for key, value in entry.items() if key not in without}
+    return {key: text for key, text in texts.items() if text}
+
+
+def _text(value: Any) -> str:
+    match _configuration(value):
+        case str(text):
+            return text
+        case [str(), *_] as words:
+            return " ".join(map(str, words))
+        case list() | dict() as empty if not empty:
+            return ""
+        case plain:
+            return json.dumps(plain, sort_keys=True)
+
+
+def _configuration(value: Any) -> Any:
+    """Return a JSON value without flags of state and running timers."""
+    match value:
+        case dict():
+            return {
+                key: _configuration(entry)
+                for key, entry in value.items()
+                if not key.endswith("_timer")
+            }
+        case list():
+            return [_configuration(entry) for entry in value if entry not in _STATE_FLAGS]
+        case _:
+            return value

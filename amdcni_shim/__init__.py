@@ -1,0 +1,1 @@
+"""The executable's exec protocol and nothing else."""

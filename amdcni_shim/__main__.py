@@ -1,0 +1,101 @@
+"""The CNI exec protocol: environment and stdin in, one JSON object or nothing out, and a status.
+
+Whatever happens, a runtime gets what CNI SPEC 1.1 §5 promises: on failure one error object on
+stdout and exit status 1.  Logs go to stderr.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from amdcni.core.versions import NEWEST, plugin_info
+
+if TYPE_CHECKING:
+    from amdcni.core.request import Invocation
+
+ABOUT: Final = (
+    "amd-host-device: CNI plugin that lends a NIC with its addresses to a pod; "
+    f"speaks CNI up to {NEWEST}\n"
+    "A container runtime calls it with CNI_COMMAND set.  For people there is the command amdcni.\n"
+)
+
+MAX_STDIN_BYTES: Final = 4 * 1024 * 1024 + 1
+"""One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration shows."""
+
+
+def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: IO[str]) -> int:
+    """Serve one call; the exit status."""
+    command = environ.get("CNI_COMMAND")
+    if command is None:
+        stderr.write(ABOUT)
+        return 0
+    if command == "VERSION":
+        _answer(plugin_info(), stdout)
+        return 0
+    data = b""
+    try:
+        from amdcni.core.request import parse_environment
+
+        invocation = parse_environment(environ)
+        data = stdin.read(MAX_STDIN_BYTES)
+        answer = _serve(invocation, data, stderr)
+    except Exception as failure:
+        from amdcni_shim.edge import error_object, version_said
+
+        _answer(error_object(failure, version_said(data)), stdout)
+        return 1
+    if answer is not None:
+        _answer(answer, stdout)
+    return 0
+
+
+def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
+    from amdcni import commands
+    from amdcni.core import codec
+    from amdcni.core.request import LogLevel
+    from amdcni.effects.node import LinuxNode
+    from amdcni.log import make_log
+
+    request = codec.parse_request(invocation, data)
+    network = request.network
+    held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
+    log = make_log(network.log, stderr, verb=invocation.verb.value, network=network.name, **held_as)
+
+    def report(event: str, **facts: object) -> None:
+        log(LogLevel.WARNING, event, **facts)
+
+    environ, dirs = invocation.environ, invocation.plugin_dirs
+    try:
+        with LinuxNode(network.data_dir, dirs, environ, report) as node:
+            result = commands.serve(request, node)
+    except Exception as failure:
+        log(LogLevel.ERROR, "failed", error=type(failure).__name__, reason=str(failure))
+        raise
+    log(LogLevel.INFO, "done")
+    return None if result is None else codec.result_to_json(result, network.version)
+
+
+def _answer(value: Mapping[str, Any], stdout: IO[str]) -> None:
+    stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+    stdout.flush()
+
+
+def run() -> None:
+    """Serve the call that this process was started for, and exit."""
+    if os.environ.get("CNI_COMMAND") not in (None, "VERSION"):
+        from amdcni_shim.signals import fail_when_asked_to_end
+
+        fail_when_asked_to_end()
+    try:
+        status = main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr)
+    except BrokenPipeError:
+        # The runtime has gone without its answer; the interpreter must not complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,23 @@
+"""Runs the Python examples of README.md, docs/ and the docstrings as tests."""
+
+from doctest import ELLIPSIS
+
+from sybil import Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+from sybil.parsers.rest import SkipParser as DocStringSkipParser
+
+pages = Sybil(
+    name="pages",
+    parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), SkipParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    excludes=["docs/_build/**"],
+)
+docstrings = Sybil(
+    name="docstrings",
+    parsers=[DocTestParser(optionflags=ELLIPSIS), DocStringSkipParser()],
+    patterns=["amdcni/**/*.py", "amdcni_shim/**/*.py"],
+    document_types={".py": PythonDocStringDocument},
+)
+pytest_collect_file = (pages + docstrings).pytest()

@@ -1,0 +1,76 @@
+"""How Sphinx builds the documentation; it needs no network."""
+
+import importlib.metadata
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+
+project = "amdcni"
+author = "The amdcni authors"
+project_copyright = author
+release = version = importlib.metadata.version("amdcni")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+source_suffix = {".md": "markdown"}
+
+html_theme = "furo"
+html_title = f"amdcni {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
+python_use_unqualified_type_names = True
+
+# Names of other projects lead nowhere, since their inventories would need the network.
+nitpick_ignore_regex = [
+    (r"py:.*", rf"{name}(\..*)?")
+    for name in (
+        "_?collections",
+        "attrs?",
+        "cattrs",
+        "enum",
+        "ipaddress",
+        "os",
+        "pathlib",
+        "pyroute2",
+        "structlog",
+        "typing",
+    )
+]
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two functions below."""
+    app.connect("autodoc-process-docstring", read_sections)
+    app.connect("missing-reference", refer_to_data)
+
+
+def read_sections(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Understand sections such as `Raises:`.
+
+    The napoleon extension as a whole would take the text before a colon in the docstring of a
+    variable for its type.
+    """
+    if what not in {"attribute", "data", "property"}:
+        lines[:] = GoogleDocstring(lines, what=what).lines()
+
+
+def refer_to_data(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Return a link to a NewType or a union, which annotations call a class and autodoc data."""
+    if (node["refdomain"], node["reftype"]) != ("py", "class"):
+        return None
+    domain = env.domains.python_domain
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, "data", node["reftarget"], node, content
+    )

@@ -1,0 +1,3 @@
+from amdcni.testing.fixtures import node, plugin
+
+__all__ = ["node", "plugin"]
