@@ -143,8 +143,8 @@ def differences(wanted: Captured, seen: Netdev) -> list[str]:
         if there is None:
             found.append(f"{seen.ifname} lacks {address.interface}")
         else:
-            deviations = _deviations(address, there)
-            found += [f"{seen.ifname}: {address.interface} {text}" for text in deviations]
+            lines = deviations(address, there)
+            found += [f"{seen.ifname}: {address.interface} {line}" for line in lines]
     return found
 
 
@@ -152,7 +152,9 @@ def _up_or_down(up: bool) -> str:
     return "up" if up else "down"
 
 
-def _deviations(wanted: Address, seen: Address) -> list[str]:
+def deviations(wanted: Address, seen: Address) -> list[str]:
+    """What of an address is not as wanted, one readable line each."""
+
     def plain(address: Address) -> dict[str, object]:
         return {
             "broadcast": address.broadcast,

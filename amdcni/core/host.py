@@ -146,6 +146,11 @@ def netdev_named(netdevs: Iterable[Netdev], ifname: str) -> Netdev | None:
     return next((n for n in netdevs if n.ifname == ifname or ifname in n.altnames), None)
 
 
+def names_of(netdevs: Iterable[Netdev]) -> frozenset[str]:
+    """Every name that is taken by one of the netdevs, the alternative ones too."""
+    return frozenset(name for n in netdevs for name in (n.ifname, *n.altnames))
+
+
 def reports_protocols(netdevs: Iterable[Netdev]) -> bool:
     """Whether this kernel tells the addresses that it made from others (IFA_PROTO, Linux 5.18).
 

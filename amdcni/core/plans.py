@@ -5,7 +5,7 @@ again.  Everything that gives a device back, be it DEL, GC, healing, or the undo
 failed, is `plan_release`, or the part of it that applies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, Final
 
 import attrs
@@ -234,13 +234,14 @@ def plan_release(record: Attachment, boot_id: str, device: SysfsDevice | None) -
 
 
 def _give_back(record: Attachment) -> tuple[Step, ...]:
-    if record.captured is None:
+    captured = record.captured
+    if captured is None:
         return (ReleaseDelegate(record),)
     return (
         ReleaseDelegate(record),
-        BringHome(record),
-        RestoreConfiguration(record),
-        VerifyHome(record),
+        BringHome(record, captured),
+        RestoreConfiguration(record, captured),
+        VerifyHome(record, captured),
     )
 
 
@@ -275,7 +276,7 @@ def ipam_call(record: Attachment, verb: Verb, *, netns_alive: bool) -> PluginCal
     return PluginCall(record.ipam, verb, record.config, record.id, netns, record.args)
 
 
-def free_name(wanted: IfName, taken: Mapping[str, object]) -> IfName:
+def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
     """`wanted` if nothing has that name yet, else the first free of `wanted_1`, `wanted_2` ..."""
     if wanted not in taken:
         return wanted

@@ -7,6 +7,7 @@ way, and a retry an undo that was killed.
 import attrs
 
 from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured
 from amdcni.core.names import DeviceKey, PluginName
 from amdcni.core.spec import AttachmentId, Json, Result, Verb
 
@@ -70,7 +71,11 @@ class ReleaseDelegate:
 
 @attrs.frozen
 class ReleaseIpam:
-    """The IPAM plugin of the configuration, if it has one, has taken its addresses back."""
+    """The configuration's IPAM plugin, if it has one, has been asked to take its addresses back.
+
+    That is all that can be done for an attachment of an earlier boot; a refusal is reported and
+    keeps nothing waiting.
+    """
 
     record: Attachment
 
@@ -80,6 +85,7 @@ class BringHome:
     """The netdev is on the host, under its own name or, if a stranger has that, a free one."""
 
     record: Attachment
+    captured: Captured
 
 
 @attrs.frozen
@@ -87,6 +93,7 @@ class RestoreConfiguration:
     """The netdev on the host has everything back that was captured and is still to be had."""
 
     record: Attachment
+    captured: Captured
 
 
 @attrs.frozen
@@ -94,6 +101,7 @@ class VerifyHome:
     """What the kernel shows of the netdev on the host agrees with the record."""
 
     record: Attachment
+    captured: Captured
 
 
 Step = (

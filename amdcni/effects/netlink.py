@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
-from amdcni.core.capture import in_setting_order
+from amdcni.core.capture import deviations, in_setting_order
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpAddress, Netdev
 from amdcni.core.names import IfName, MacAddress
@@ -103,6 +103,13 @@ class Netlink:
         """Rename the netdev, which has to be down on older kernels."""
         self._set(netdev, f"rename {netdev.ifname} to {ifname}", ifname=ifname)
 
+    def drop_altname(self, netdev: Netdev, altname: str) -> None:
+        """Take an alternative name away from the netdev."""
+        self._ask(
+            f"take the alternative name {altname} from {netdev.ifname}",
+            lambda: self._route.link("property_del", index=netdev.ifindex, altname=altname),
+        )
+
     def move(self, netdev: Netdev, netns_fd: int, ifname: IfName) -> None:
         """Move the netdev into another namespace under the name `ifname`.
 
@@ -122,7 +129,8 @@ class Netlink:
         there = {address.identity: address for address in netdev.addresses}
         refused = []
         for address in in_setting_order(wanted):
-            if there.get(address.identity) == address:
+            present = there.get(address.identity)
+            if present is not None and not deviations(address, present):
                 continue
             try:
                 self._put_address(netdev, address)

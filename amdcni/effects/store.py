@@ -55,6 +55,17 @@ class Store:
 
         Raises: StateTooNew, StateFailure.
         """
+        try:
+            return self.read(key)
+        except DamagedRecord as failure:
+            self._set_aside(key, failure)
+            return None
+
+    def read(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`, leaving everything as it is.
+
+        Raises: DamagedRecord, StateTooNew, StateFailure.
+        """
         path = self._path(key)
         try:
             record = codec.parse_attachment(path.read_bytes())
@@ -62,23 +73,28 @@ class Store:
             return None
         except OSError as error:
             raise StateFailure(f"cannot read {str(path)!r}: {error.strerror}") from None
-        except StateTooNew as failure:
-            raise StateTooNew(f"{str(path)!r}: {failure.message}") from None
-        except DamagedRecord as failure:
-            self._set_aside(path, key, failure)
-            return None
+        except (StateTooNew, DamagedRecord) as failure:
+            raise type(failure)(f"{str(path)!r}: {failure.message}") from None
         if record.key != key:
-            self._set_aside(path, key, DamagedRecord(f"it is the record of {record.key}"))
-            return None
+            raise DamagedRecord(f"{str(path)!r} is the record of {record.key}")
         return record
 
     def all(self) -> tuple[Attachment, ...]:
         """All records that can be read; one of a newer format is reported and left out."""
-        return self._read(self._keys())
+        records = []
+        for key in self.device_keys():
+            try:
+                record = self.find(key)
+            except StateTooNew as failure:
+                self._report("record-too-new", device=str(key), reason=failure.message)
+                continue
+            if record is not None:
+                records.append(record)
+        return tuple(records)
 
     def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         """The records of one bus device, by the names of their files; raises as `find` does."""
-        keys = [key for key in self._keys() if key.bus_device == bus_device]
+        keys = [key for key in self.device_keys() if key.bus_device == bus_device]
         return tuple(record for key in keys if (record := self.find(key)) is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
@@ -89,27 +105,17 @@ class Store:
         """Whether the record of `key` was found damaged by this process."""
         return key in self._damaged
 
-    def _read(self, keys: tuple[DeviceKey, ...]) -> tuple[Attachment, ...]:
-        records = []
-        for key in keys:
-            try:
-                record = self.find(key)
-            except StateTooNew as failure:
-                self._report("record-too-new", device=str(key), reason=failure.message)
-                continue
-            if record is not None:
-                records.append(record)
-        return tuple(records)
-
-    def _keys(self) -> tuple[DeviceKey, ...]:
+    def device_keys(self) -> tuple[DeviceKey, ...]:
+        """The keys of all records, by the names of their files, without reading any."""
         names = _names(self._folder)
         return _parsed_keys([n.removesuffix(".json") for n in names if n.endswith(".json")])
 
     def _path(self, key: DeviceKey) -> Path:
         return self._folder / f"{key}.json"
 
-    def _set_aside(self, path: Path, key: DeviceKey, failure: DamagedRecord) -> None:
+    def _set_aside(self, key: DeviceKey, failure: DamagedRecord) -> None:
         self._damaged.add(key)
+        path = self._path(key)
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
         try:
             os.rename(path, aside)
@@ -189,6 +195,8 @@ class Store:
                 yield
             finally:
                 self._held_locks.remove(fd)
+                # Also for a daemon that a plugin may have left behind with our descriptor.
+                fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
 

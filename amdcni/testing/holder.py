@@ -8,7 +8,6 @@ in its mount namespace, so that the kernel frees everything that the node was ma
 
 import contextlib
 import ctypes
-import errno
 import fcntl
 import json
 import os
@@ -28,17 +27,20 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Refused(Exception):
+    """This machine does not allow what a node cannot do without, and the reason."""
+
+
 def _checked(status: int, what: str) -> None:
     if status != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise Refused(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
 def unshare(flags: int, what: str) -> None:
     """Put this process into new namespaces.
 
     Raises:
-        OSError: with `what` in its text.
+        Refused: with `what` in its text.
     """
     _checked(_libc.unshare(flags), f"unshare({what})")
 
@@ -47,7 +49,7 @@ def mount(kind: str, source: str, target: str, flags: int = 0, options: str = ""
     """Mount a file system, or a folder or file by `_MS_BIND`.
 
     Raises:
-        OSError: with source and target in its text.
+        Refused: with what and where in its text.
     """
     arguments = (source.encode(), target.encode(), kind.encode() or None, flags)
     status = _libc.mount(*arguments, options.encode() or None)
@@ -56,22 +58,24 @@ def mount(kind: str, source: str, target: str, flags: int = 0, options: str = ""
 
 def enter_new_namespaces() -> bool:
     """Enter a new mount and network namespace; tell whether that took a user namespace."""
-    try:
+    if os.geteuid() == 0:
         unshare(_CLONE_NEWNS | _CLONE_NEWNET, "mount, network")
         return False
-    except PermissionError:
-        uid, gid = os.geteuid(), os.getegid()
-        unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWNET, "user, mount, network")
-        # Without CAP_SETGID outside, user_namespaces(7) wants setgroups denied before the map.
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"0 {uid} 1")
-        _write("/proc/self/gid_map", f"0 {gid} 1")
-        return True
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(_CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWNET, "user, mount, network")
+    # Without CAP_SETGID outside, user_namespaces(7) wants setgroups denied before the map.
+    _write_own("setgroups", "deny")
+    _write_own("uid_map", f"0 {uid} 1")
+    _write_own("gid_map", f"0 {gid} 1")
+    return True
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+def _write_own(name: str, text: str) -> None:
+    try:
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise Refused(f"writing {text!r} to /proc/self/{name}: {error.strerror}") from error
 
 
 def cover(path: str, options: str = "mode=0755") -> None:
@@ -122,7 +126,7 @@ def mount_sysfs() -> None:
     os.mkdir(real)
     try:
         mount("sysfs", "sysfs", real)
-    except PermissionError:
+    except Refused:
         # In a container /sys is read-only, and a user namespace may not gain by mounting anew.
         mount("sysfs", "sysfs", real, _MS_RDONLY)
     mount("tmpfs", "tmpfs", "/sys", options="mode=0755")
@@ -142,7 +146,7 @@ def mount_sysfs() -> None:
 def set_up() -> bool:
     """Make the whole node; tell whether that took a user namespace."""
     if not os.path.exists("/proc/sys/net/ipv6"):
-        raise OSError(errno.EAFNOSUPPORT, "this kernel runs without IPv6")
+        raise Refused("the kernel runs without IPv6")
     in_user_namespace = enter_new_namespaces()
     mount("", "none", "/", _MS_REC | _MS_PRIVATE)
     mount("tmpfs", "tmpfs", "/run", options="mode=0755")
@@ -180,9 +184,8 @@ def main() -> None:
     """Hold the namespaces until standard input ends."""
     try:
         print(json.dumps({"user_namespace": set_up()}), flush=True)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(json.dumps({"refused": f"{place}{error.strerror}"}), flush=True)
+    except Refused as refusal:
+        print(json.dumps({"refused": str(refusal)}), flush=True)
         return
     sys.stdin.buffer.read()
     kill_inhabitants()

@@ -75,8 +75,9 @@ def isolated() -> Iterator[Isolation]:
     assert holder.stdout is not None
     with holder:
         try:
-            said = holder.stdout.readline()
-            answer = json.loads(said or '{"refused": "the holder of the namespaces died"}')
+            answer = json.loads(holder.stdout.readline() or "{}")
+            if not answer:
+                raise ThrowawayError("the holder of the namespaces died, see standard error")
             if "refused" in answer:
                 raise NotAllowedHere(f"no private network namespaces here: {answer['refused']}")
             yield Isolation(holder.pid, answer["user_namespace"])

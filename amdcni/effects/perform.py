@@ -1,0 +1,197 @@
+"""Performs the steps of plans on a real node: each makes its sentence in `core.steps` true."""
+
+import os
+from typing import TYPE_CHECKING, Final, assert_never
+
+import attrs
+
+from amdcni.core import capture, codec, plans
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.capture import Captured
+from amdcni.core.errors import (
+    NetdevLost,
+    PluginBroken,
+    PluginFailed,
+    PluginNotFound,
+    RestoreIncomplete,
+)
+from amdcni.core.host import Netdev, Netns, names_of, netdev_named
+from amdcni.core.resolve import find_captured
+from amdcni.core.spec import Verb
+from amdcni.core.steps import (
+    BringHome,
+    ConfirmRecord,
+    DelegateAdd,
+    ForgetRecord,
+    InspectPod,
+    Outcome,
+    PluginCall,
+    ReleaseDelegate,
+    ReleaseIpam,
+    RestoreConfiguration,
+    SaveRecord,
+    Step,
+    VerifyHome,
+)
+from amdcni.effects import netns
+
+if TYPE_CHECKING:
+    from amdcni.effects.node import LinuxNode
+
+_PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
+
+
+def perform(step: Step, so_far: Outcome, node: "LinuxNode") -> Outcome:
+    """Make true what `step` says; `so_far` with what has been found out by it."""
+    match step:
+        case SaveRecord(record):
+            node.store.save(record)
+        case ConfirmRecord(record):
+            confirmed = plans.confirmed(record, so_far)
+            node.store.save(confirmed)
+            return attrs.evolve(so_far, result=confirmed.result)
+        case ForgetRecord(key):
+            node.store.forget(key)
+        case DelegateAdd(call):
+            return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
+        case InspectPod(record):
+            return _inspect_pod(node, record, so_far)
+        case ReleaseDelegate(record):
+            _release_delegate(node, record)
+        case ReleaseIpam(record):
+            _release_ipam_of_earlier_boot(node, record)
+        case BringHome(record, captured):
+            _bring_home(node, record, captured)
+        case RestoreConfiguration(record, captured):
+            _restore(node, record, captured)
+        case VerifyHome(record, captured):
+            _verify(node, record, captured)
+        case _:
+            assert_never(step)
+    return so_far
+
+
+def _inspect_pod(node: "LinuxNode", record: Attachment, so_far: Outcome) -> Outcome:
+    pod = node.find_netns(record.netns.path)
+    netdev = None if pod is None else netdev_named(pod.netdevs, record.id.ifname)
+    if netdev is None:
+        raise PluginBroken(
+            f"{plans.DELEGATE} reported success, and {record.id.ifname!r} "
+            f"is not in {record.netns.path!r}"
+        )
+    return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
+
+
+def _release_delegate(node: "LinuxNode", record: Attachment) -> None:
+    """Tell the delegate; where it fails, the IPAM plugin: the netdev is fetched in any case."""
+    call = plans.release_call(record, node.find_netns(record.netns.path))
+    if call is None or call.plugin != plans.DELEGATE:
+        _release_ipam(node, record, call)
+        return
+    try:
+        node.call(call)
+    except _PLUGIN_FAILURES as failure:
+        if record.captured is None:
+            raise
+        node.report("delegate-failed", device=str(record.key), reason=failure.message)
+        _release_ipam(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=True))
+
+
+def _release_ipam(node: "LinuxNode", record: Attachment, call: PluginCall | None) -> None:
+    if call is None:
+        return
+    try:
+        node.call(call)
+    except PluginNotFound:
+        # An ADD that never ended cannot have been given anything by a plugin that is not there.
+        if record.phase is not Phase.ATTACHING:
+            raise
+
+
+def _release_ipam_of_earlier_boot(node: "LinuxNode", record: Attachment) -> None:
+    try:
+        _release_ipam(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=False))
+    except _PLUGIN_FAILURES as failure:
+        node.report("ipam-not-released", device=str(record.key), reason=failure.message)
+
+
+def _bring_home(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+    host = node.host()
+    netdev = _at_home(node, record, host)
+    if netdev is None:
+        _fetch(node, record, captured, host)
+        host = node.host()
+        netdev = _at_home(node, record, host)
+    if netdev is None:
+        raise NetdevLost(
+            f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
+            "it is held elsewhere, or gone; its record is kept"
+        )
+    others = tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
+    wanted = plans.free_name(captured.ifname, names_of(others))
+    if netdev.ifname != wanted:
+        if wanted in netdev.altnames:
+            node.netlink.drop_altname(netdev, wanted)
+        node.netlink.set_up(netdev, False)
+        node.netlink.rename(netdev, wanted)
+    if wanted != captured.ifname:
+        node.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
+
+
+def _fetch(node: "LinuxNode", record: Attachment, captured: Captured, host: Netns) -> None:
+    """Move the netdev out of its pod, if it is there, past all names that are in its way."""
+    fd = netns.open_netns(record.netns.path)
+    if fd is None:
+        return
+    own = os.open(netns.OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    taken = names_of(host.netdevs)
+    try:
+        with node.netlink_in(fd) as pod:
+            netdev = find_captured(captured, pod.netdevs(), ifindex=record.pod_ifindex)
+            if netdev is None or netns.netns_id(fd) != record.netns.id:
+                return
+            for altname in taken.intersection(netdev.altnames):
+                pod.drop_altname(netdev, altname)
+            pod.set_up(netdev, False)
+            pod.move(netdev, own, plans.free_name(captured.ifname, taken))
+    finally:
+        os.close(own)
+        os.close(fd)
+
+
+def _restore(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+    captured, netdev = _still_due(node, record, captured), _require_home(node, record)
+    if (netdev.alias or None) != captured.alias:
+        node.netlink.set_alias(netdev, captured.alias)
+    if netdev.up != captured.up:
+        node.netlink.set_up(netdev, captured.up)
+    refused = node.netlink.put_addresses(netdev, captured.addresses)
+    if refused:
+        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
+
+
+def _verify(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+    lacking = capture.differences(_still_due(node, record, captured), _require_home(node, record))
+    if lacking:
+        raise RestoreIncomplete(
+            f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
+        )
+
+
+def _still_due(node: "LinuxNode", record: Attachment, captured: Captured) -> Captured:
+    """What was captured, as it has to be now: lifetimes have gone on."""
+    elapsed_s = record.elapsed_s(node.clock().now_s)
+    return attrs.evolve(captured, addresses=capture.aged(captured.addresses, elapsed_s))
+
+
+def _require_home(node: "LinuxNode", record: Attachment) -> Netdev:
+    netdev = _at_home(node, record, node.host())
+    if netdev is None:
+        raise NetdevLost(f"the netdev of {record.key} is not on the host")
+    return netdev
+
+
+def _at_home(node: "LinuxNode", record: Attachment, host: Netns) -> Netdev | None:
+    bus_device = record.key.bus_device
+    device = None if bus_device is None else node.find_device(bus_device)
+    return plans.find_home(record, host, device)
