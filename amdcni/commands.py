@@ -64,9 +64,8 @@ def add(request: AddRequest, node: Node) -> Result:
     """Hand the device to the attachment; on any failure the host is exactly as it was."""
     if node.find_netns(request.netns) is None:
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
-    for plugin in (DELEGATE, request.device.ipam):
-        if plugin is not None:
-            node.find_plugin(plugin)
+    for plugin in plans.plugins_for(request.device.ipam):
+        node.find_plugin(plugin)
     heal_unfinished(node)
     selector = request.device.selector
     key = _key_to_lock(selector, node)
@@ -276,9 +275,8 @@ def check(request: CheckRequest, node: Node) -> None:
 def status(request: StatusRequest, node: Node) -> None:
     """Raise NotAvailable, or what a plugin below says, if an ADD could not work now."""
     node.require_ready()
-    for plugin in (DELEGATE, request.ipam):
-        if plugin is not None:
-            _require_plugin(plugin, request, node)
+    for plugin in plans.plugins_for(request.ipam):
+        _require_plugin(plugin, request, node)
 
 
 def _require_plugin(plugin: PluginName, request: StatusRequest, node: Node) -> None:

@@ -8,7 +8,7 @@ from amdcni.core.request import LogLevel, LogSettings
 _ORDER: Final = list(LogLevel)
 
 Log = Callable[..., None]
-"""Called as log(level, event, **facts)."""
+"""Called as `log(level, event, **facts)`."""
 
 
 def make_log(settings: LogSettings, stderr: IO[str], **context: object) -> Log:

@@ -2,10 +2,14 @@
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from amdcni.core.capture import in_setting_order
 from amdcni.core.host import Address, IpAddress, IpInterface
+from amdcni.core.names import PluginName
+
+STATIC: Final = PluginName("static")
+"""The IPAM plugin that gives addresses which are listed in the configuration."""
 
 
 def gateway_of(interface: IpInterface) -> IpAddress | None:
@@ -22,13 +26,19 @@ def static_ipam(addresses: Iterable[Address]) -> dict[str, Any] | None:
     """The `ipam` object that gives a pod these addresses; None if there are none to give.
 
     Only the address with its prefix length and its gateway fit: the `static` plugin knows no label,
-    peer or lifetime.  Link-local IPv6 addresses are left to the pod's own kernel.
+    peer or lifetime, and addresses that differ only in their peer are one.  Link-local IPv6
+    addresses are left to the pod's own kernel.
     """
-    entries = []
-    for address in in_setting_order(addresses):
-        if address.interface.version == 6 and address.interface.ip.is_link_local:
-            continue
-        gateway = gateway_of(address.interface)
-        entry = {"address": str(address.interface)}
-        entries.append(entry if gateway is None else {**entry, "gateway": str(gateway)})
-    return {"type": "static", "addresses": entries} if entries else None
+    given = (a.interface for a in in_setting_order(addresses) if not _is_link_local(a.interface))
+    entries = [_entry(interface) for interface in dict.fromkeys(given)]
+    return {"type": STATIC, "addresses": entries} if entries else None
+
+
+def _entry(interface: IpInterface) -> dict[str, str]:
+    gateway = gateway_of(interface)
+    entry = {"address": str(interface)}
+    return entry if gateway is None else {**entry, "gateway": str(gateway)}
+
+
+def _is_link_local(interface: IpInterface) -> bool:
+    return interface.version == 6 and interface.ip.is_link_local

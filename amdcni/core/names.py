@@ -12,11 +12,19 @@ import attrs
 from amdcni.core.errors import InvalidName
 
 ContainerId = NewType("ContainerId", str)
-NetworkName = NewType("NetworkName", str)
-IfName = NewType("IfName", str)
-MacAddress = NewType("MacAddress", str)
-PluginName = NewType("PluginName", str)
+"""What a runtime calls a container; made by `parse_container_id`."""
 
+NetworkName = NewType("NetworkName", str)
+"""The name of a network configuration; made by `parse_network_name`."""
+
+IfName = NewType("IfName", str)
+"""The name of a netdev, on the host or in a pod; made by `parse_ifname`."""
+
+MacAddress = NewType("MacAddress", str)
+"""A hardware address in lower case with colons; made by `parse_mac`."""
+
+PluginName = NewType("PluginName", str)
+"""The file name of a CNI plugin's executable; made by `parse_plugin_name`."""
 
 _CONTAINER_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PCI_ADDRESS: Final = re.compile(
@@ -27,7 +35,8 @@ _AUXILIARY: Final = re.compile(r"[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[0-9]+")
 _MAC: Final = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5,31}", re.IGNORECASE)
 _PLUGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
-IFNAME_MAX_BYTES: Final = 15  # IFNAMSIZ less the terminating zero
+IFNAME_MAX_BYTES: Final = 15
+"""The longest name of a netdev: IFNAMSIZ less the terminating zero."""
 
 
 def parse_container_id(text: str) -> ContainerId:

@@ -21,7 +21,7 @@ from amdcni.core.errors import (
     InvalidName,
 )
 from amdcni.core.host import Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
-from amdcni.core.ipam import static_ipam
+from amdcni.core.ipam import STATIC, static_ipam
 from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName, parse_ifname
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
 from amdcni.core.resolve import Candidates, find_captured, key_of, resolve
@@ -48,6 +48,11 @@ from amdcni.core.versions import INTERFACES_SINCE, at_least
 
 DELEGATE: Final = PluginName("host-device")
 """The plugin that moves netdevs for the mover `delegate`."""
+
+
+def plugins_for(ipam: PluginName | None) -> tuple[PluginName, PluginName]:
+    """The plugins that an ADD executes, `ipam` being the configuration's own IPAM plugin if any."""
+    return (DELEGATE, STATIC if ipam is None else ipam)
 
 
 @attrs.frozen

@@ -5,16 +5,27 @@ from typing import Final, NewType
 from amdcni.core.errors import UnsupportedVersion
 
 CniVersion = NewType("CniVersion", str)
+"""One of `SUPPORTED`; made by `parse_version`."""
 
 SUPPORTED: Final[tuple[CniVersion, ...]] = tuple(
     map(CniVersion, ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"))
 )
+"""Every version that is spoken, the oldest first."""
+
 NEWEST: Final = SUPPORTED[-1]
+"""The version that answers where none is asked for."""
+
 OLDEST: Final = SUPPORTED[0]
+"""The version of a configuration that does not say its own."""
 
 INTERFACES_SINCE: Final = CniVersion("0.3.0")
+"""Results list interfaces and any number of addresses; before, one address a family."""
+
 CHECK_SINCE: Final = CniVersion("0.4.0")
+"""The verb CHECK exists."""
+
 GC_AND_STATUS_SINCE: Final = CniVersion("1.1.0")
+"""The verbs GC and STATUS exist."""
 
 
 def parse_version(text: str) -> CniVersion:

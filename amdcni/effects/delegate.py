@@ -39,7 +39,10 @@ def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
 
 
 class Plugins:
-    """The plugins of a node: found in `dirs`, run in `environ`, with `inherited` descriptors."""
+    """The plugins of a node: found in `dirs`, run in `environ`.
+
+    A called plugin gets `dirs` as CNI_PATH: it finds its IPAM plugin where it was found itself.
+    """
 
     def __init__(self, dirs: tuple[str, ...], environ: Mapping[str, str]) -> None:
         self._dirs = dirs
@@ -117,7 +120,7 @@ class Plugins:
             "CNI_IFNAME": call.attachment.ifname if call.attachment else "",
             "CNI_NETNS": call.netns,
             "CNI_ARGS": call.args,
-            "CNI_PATH": self._environ.get("CNI_PATH") or ":".join(self._dirs),
+            "CNI_PATH": ":".join(self._dirs),
         }
 
 

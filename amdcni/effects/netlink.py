@@ -15,7 +15,7 @@ from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from amdcni.core.capture import deviations, in_setting_order
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, IpAddress, Netdev
+from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.effects.netns import entered
 
@@ -198,7 +198,12 @@ def _address(message: Mapping[str, Any]) -> Address:
     first, local = message.get("IFA_ADDRESS"), message.get("IFA_LOCAL")
     own = local or first
     lifetimes = message.get("IFA_CACHEINFO") or {}
-    flags = message.get("IFA_FLAGS")
+    all_flags = message.get("IFA_FLAGS")
+    flags = message["flags"] if all_flags is None else all_flags
+    preferred_s = _lifetime(lifetimes.get("ifa_preferred"))
+    if preferred_s is None and flags & AddressFlag.DEPRECATED:
+        # Of a permanent IPv4 address the kernel shows no lifetime (inet_fill_ifaddr).
+        preferred_s = 0
     broadcast = message.get("IFA_BROADCAST")
     return Address(
         interface=ipaddress.ip_interface(f"{own}/{message['prefixlen']}"),
@@ -206,11 +211,11 @@ def _address(message: Mapping[str, Any]) -> Address:
         broadcast=ipaddress.IPv4Address(broadcast) if broadcast else None,
         label=message.get("IFA_LABEL"),
         scope=message["scope"],
-        flags=message["flags"] if flags is None else flags,
+        flags=flags,
         metric=message.get("IFA_RT_PRIORITY") or None,
         proto=message.get("IFA_PROTO") or None,
         valid_s=_lifetime(lifetimes.get("ifa_valid")),
-        preferred_s=_lifetime(lifetimes.get("ifa_preferred")),
+        preferred_s=preferred_s,
     )
 
 

@@ -1,4 +1,4 @@
-"""The process that holds a throwaway node's namespaces; a script, run by `namespaces.py`.
+"""The process that holds a throwaway node's namespaces; a script, run by `isolation.py`.
 
 It needs nothing outside the standard library and starts with `python -I -S`.  It makes the
 namespaces, prints one line of JSON (`{"user_namespace": bool}` or `{"refused": reason}`) and then
@@ -58,7 +58,7 @@ def mount(kind: str, source: str, target: str, flags: int = 0, options: str = ""
 
 def enter_new_namespaces() -> bool:
     """Enter a new mount and network namespace; tell whether that took a user namespace."""
-    if os.geteuid() == 0:
+    with contextlib.suppress(Refused):
         unshare(_CLONE_NEWNS | _CLONE_NEWNET, "mount, network")
         return False
     uid, gid = os.geteuid(), os.getegid()

@@ -220,13 +220,14 @@ class Node(Namespace):
         self.sysfs.forget(nic.net, ifname)
 
     def unplug(self, nic: Nic) -> None:
-        """Remove a NIC, wherever its netdev is, with its whole PCI function."""
-        nic.peer.ip("link delete wire")
-        self.nics.remove(nic)
+        """Remove the PCI function of a NIC, with all of its netdevs, wherever these are."""
+        for gone in [other for other in self.nics if other.bdf == nic.bdf]:
+            gone.peer.ip("link delete wire")
+            self.nics.remove(gone)
         self.sysfs.unplug(nic.bdf)
 
     def cover(self, path: str, *, size_bytes: int | None = None) -> Path:
-        """Hide a folder behind an empty one of at most `size_bytes`.
+        """Hide a folder, which has to exist, behind an empty one of at most `size_bytes`.
 
         Returns the folder as a test sees it.
         """

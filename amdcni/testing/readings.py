@@ -113,14 +113,9 @@ def _read(namespace: Namespace) -> tuple[Dump, list[str]]:
             add(Section.RULE, f"{family} {words}", {})
     for nexthop in nexthops:
         add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
-    for kind, entries in (("", neighbours), ("proxy ", proxies)):
-        for entry in entries:
-            name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
-            add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
-    for qdisc in qdiscs:
-        place = "root" if qdisc.get("root") else f"parent {qdisc.get('parent')}"
-        name = f"{place} of {qdisc.get('dev')}"
-        add(Section.QDISC, name, _attributes(qdisc, {"dev", "root", "parent", "refcnt"}))
+    _read_neighbours("", neighbours, add)
+    _read_neighbours("proxy ", proxies, add)
+    _read_qdiscs(qdiscs, add)
     for folder, values in sysctls.items():
         add(Section.SYSCTL, folder, values)
     return Dump(subjects), list(_pending(addressed))
@@ -176,6 +171,19 @@ def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> Non
         if "expires" in route:
             attributes["expires"] = _expiry(route["expires"], now_s)
         add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
+
+
+def _read_neighbours(kind: str, neighbours: _Entries, add: _Add) -> None:
+    for entry in neighbours:
+        name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
+        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
+
+
+def _read_qdiscs(qdiscs: _Entries, add: _Add) -> None:
+    for qdisc in qdiscs:
+        place = "root" if qdisc.get("root") else f"parent {qdisc.get('parent')}"
+        name = f"{place} of {qdisc.get('dev')}"
+        add(Section.QDISC, name, _attributes(qdisc, {"dev", "root", "parent", "refcnt"}))
 
 
 def _expiry(lifetime_s: int, now_s: float) -> Value:
