@@ -20,9 +20,9 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 
 .PHONY: test
 test: system lint docs ## lint, documentation, unit and kernel tests
-	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto \
+	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=loadfile \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
-	$(BIN)/pytest tests/netns
+	$(BIN)/pytest tests/netns --numprocesses=auto --dist=loadfile
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy

@@ -19,7 +19,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netns
+from amdcni.core.host import Netns, SysfsDevice
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.plans import DELEGATE
 from amdcni.core.request import (
@@ -123,15 +123,14 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     """
     boot_id, host = node.clock().boot_id, node.host()
     for record in _records_about(key, node):
-        bus_device = record.key.bus_device
-        device = None if bus_device is None else node.find_device(bus_device)
+        device = _device_of(record, node)
         pod = node.find_netns(record.netns.path)
         if plans.is_live(record, boot_id, host, pod, device):
             if not plans.is_repeated(record, request):
                 continue
             if record.result is not None and checks.is_as_promised(record, pod):
                 return record.result
-        give_back(record, node)
+        give_back(record, node, ipam_required=False)
         node.report("healed", device=str(record.key), holder=str(record.id), phase=record.phase)
     return None
 
@@ -186,26 +185,33 @@ def _give_back_locked(seen: Attachment, node: Node) -> None:
 
 def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:
     """Give back a netdev of ours that is in the pod and has no record any more."""
+    device = None if key.bus_device is None else node.find_device(key.bus_device)
     pod = None if request.netns is None else node.find_netns(request.netns)
-    if pod is None or pod.id == node.host().id:
+    if device is None or pod is None or pod.id == node.host().id:
         return
     damaged = node.was_damaged(key)
-    record = plans.salvage(request, pod, node.clock(), record_damaged=damaged)
+    record = plans.salvage(request, device, pod, node.clock(), record_damaged=damaged)
     if record is not None:
         with node.lock(lock_name(key), wait_s=LOCK_WAIT_S):
             if not _records_about(key, node):
                 node.report("salvaged", device=str(key), holder=str(record.id))
+                node.perform(SaveRecord(record), Outcome())
                 give_back(record, node)
 
 
-def give_back(record: Attachment, node: Node) -> None:
+def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> None:
     """Give back the device of `record`, whose lock is held, and forget the record."""
-    bus_device = record.key.bus_device
-    device = None if bus_device is None else node.find_device(bus_device)
-    plan = plans.plan_release(record, node.clock().boot_id, device)
+    device = _device_of(record, node)
+    boot_id = node.clock().boot_id
+    plan = plans.plan_release(record, boot_id, device, ipam_required=ipam_required)
     execute.release(plan, node)
     if plan.forget is None:
         node.report("unplugged", device=str(record.key), holder=str(record.id))
+
+
+def _device_of(record: Attachment, node: Node) -> SysfsDevice | None:
+    bus_device = record.key.bus_device
+    return None if bus_device is None else node.find_device(bus_device)
 
 
 def heal_unfinished(node: Node) -> None:
@@ -224,13 +230,16 @@ def heal_unfinished(node: Node) -> None:
 
 
 def _heal(key: DeviceKey, node: Node) -> None:
-    """Heal one device, whose lock is held; a mark without unfinished work is in vain."""
+    """Heal one device, whose lock is held; a mark without unfinished work is in vain.
+
+    The record of an unplugged device waits for it, without a word at every call.
+    """
     record = node.find_record(key)
     if record is None:
         node.perform(ForgetRecord(key), Outcome())
     elif record.phase is Phase.ATTACHED:
         node.perform(SaveRecord(record), Outcome())
-    else:
+    elif record.key.bus_device is None or _device_of(record, node) is not None:
         give_back(record, node)
         node.report("healed", device=str(key), holder=str(record.id), phase=record.phase)
 
@@ -247,7 +256,12 @@ def gc(request: GcRequest, node: Node) -> None:
             except AmdcniError as failure:
                 failures.append(failure)
     if request.ipam is not None:
-        _call_if_known(PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node)
+        try:
+            _call_if_known(
+                PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node
+            )
+        except AmdcniError as failure:
+            failures.append(failure)
     if failures:
         first, *others = failures
         for other in others:

@@ -62,7 +62,7 @@ class Node(Protocol):
         """The keys of the records whose work was begun and not ended, at no cost for the others."""
 
     def was_damaged(self, key: DeviceKey) -> bool:
-        """Whether this call has found the record of `key` damaged, and set it aside."""
+        """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         """Make true what `step` says; give `so_far` with what has been found out by it."""
@@ -90,15 +90,15 @@ def run(plan: Plan, node: Node) -> Outcome:
     """
     outcome = Outcome()
     undo: list[Step] = []
-    for planned in plan.steps:
-        undo[:0] = planned.undo
-        try:
+    try:
+        for planned in plan.steps:
+            undo[:0] = planned.undo
             outcome = node.perform(planned.step, outcome)
-        except BaseException as failure:
-            for late in _perform_all(undo, node):
-                failure.add_note(f"while undoing: {late}")
-            raise
-    return outcome
+        return outcome
+    except BaseException as failure:
+        for late in _perform_all(undo, node):
+            failure.add_note(f"while undoing: {late}")
+        raise
 
 
 def release(plan: Release, node: Node) -> None:

@@ -86,8 +86,10 @@ def print_table(rows: list[Row], data_dir: str, stdout: IO[str]) -> None:
         console.print(f"No NIC is lent to a pod ({data_dir}).", highlight=False)
         return
     table = Table(title="NICs lent to pods", title_justify="left")
-    for heading in ("device", "in the pod", "container", "since", "state", "given back as"):
+    table.add_column("device", no_wrap=True)
+    for heading in ("in the pod", "container", "since", "state"):
         table.add_column(heading, overflow="fold")
+    table.add_column("given back as", no_wrap=True)
     for row in rows:
         table.add_row(
             row.device,

@@ -57,22 +57,22 @@ _LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/64")
 def kernel_makes(address: Address, mac: MacAddress | None, *, protocols_reported: bool) -> bool:
     """Whether the kernel made `address` by itself and will do so again: never to be set by hand.
 
-    Privacy addresses have a flag that nobody else can set.  For the rest, IFA_PROTO says it where
+    Privacy addresses and stable private ones have a flag that nobody else can set.  For the rest,
+    IFA_PROTO says it where
     the kernel reports it.  Elsewhere addresses from router advertisements show by a finite lifetime
     and the form of SLAAC, and the link-local address by its EUI-64 of `mac`; a link-local address
     of any other form might have been set by hand and is kept.
     """
     if address.family == 4:
         return False
-    if address.flags & TEMPORARY:
+    if address.flags & (TEMPORARY | AddressFlag.STABLE_PRIVACY):
         return True
     if protocols_reported:
         return address.proto in PROTO_KERNEL
     if address.interface.network == _LINK_LOCAL:
         return mac is not None and address.interface.ip == eui64_link_local(mac)
-    from_slaac = AddressFlag.MANAGETEMPADDR | AddressFlag.STABLE_PRIVACY
     return address.valid_s is not None and (
-        bool(address.flags & from_slaac) or _ends_in_eui64(address.interface, mac)
+        bool(address.flags & AddressFlag.MANAGETEMPADDR) or _ends_in_eui64(address.interface, mac)
     )
 
 

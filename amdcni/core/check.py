@@ -11,7 +11,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.codec import result_to_json
 from amdcni.core.host import Netdev, Netns, netdev_named
 from amdcni.core.request import CheckRequest
-from amdcni.core.resolve import find_captured
+from amdcni.core.resolve import find_in_pod
 from amdcni.core.spec import Interface, Ip, Result
 
 
@@ -42,7 +42,7 @@ def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> lis
     """What the device in the pod lacks of its name, its being up, and the promised addresses."""
     if record.captured is None:
         return []
-    ours = find_captured(record.captured, pod.netdevs, ifindex=record.pod_ifindex)
+    ours = find_in_pod(record, pod.netdevs)
     if ours is None:
         return [f"{record.key} is not in {record.netns.path!r} any more"]
     found = []

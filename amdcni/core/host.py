@@ -130,11 +130,15 @@ class Netns:
 
 @attrs.frozen
 class SysfsDevice:
-    """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host."""
+    """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host.
+
+    `virtio` are the devices below it that its netdevs have as parent, such as `virtio3`.
+    """
 
     bus_device: BusDevice
     driver: str | None = None
     ifnames: tuple[IfName, ...] = ()
+    virtio: tuple[str, ...] = ()
 
 
 USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})

@@ -26,6 +26,9 @@ MacAddress = NewType("MacAddress", str)
 PluginName = NewType("PluginName", str)
 """The file name of a CNI plugin's executable; made by `parse_plugin_name`."""
 
+FilePath = NewType("FilePath", str)
+"""An absolute path; made by `parse_file_path`."""
+
 _CONTAINER_ID: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _PCI_ADDRESS: Final = re.compile(
     r"(?P<domain>[0-9a-f]{4,8}):(?P<bus>[0-9a-f]{2}):(?P<device>[0-9a-f]{2})\.(?P<function>[0-7])",
@@ -56,21 +59,39 @@ def parse_network_name(text: str) -> NetworkName:
 def parse_ifname(text: str) -> IfName:
     """A netdev name that the kernel takes as it is (net/core/dev.c, dev_valid_name).
 
-    `%` is refused too: the kernel would take it for a pattern and choose another name.
+    The kernel judges byte by byte, and to it 0xA0 is white space too (lib/ctype.c).  `%` is refused
+    besides: the kernel would take it for a pattern and choose another name.
     """
-    encoded = text.encode("utf-8", "surrogatepass")
-    printable = text.isprintable() and not any(character.isspace() for character in text)
+    encoded = _utf8(text)
     if (
-        not 1 <= len(encoded) <= IFNAME_MAX_BYTES
+        encoded is None
+        or not 1 <= len(encoded) <= IFNAME_MAX_BYTES
         or text in (".", "..")
-        or not printable
-        or any(character in "/:%" for character in text)
+        or any(byte in _NOT_IN_IFNAMES for byte in encoded)
     ):
         raise InvalidName(
-            f"{text!r} is not an interface name: 1 to 15 printable bytes, "
+            f"{text!r} is not an interface name: 1 to 15 bytes, "
             "not '.' or '..', without '/', ':', '%' and white space"
         )
     return IfName(text)
+
+
+def parse_file_path(text: str) -> FilePath:
+    """An absolute path that a file can have: where a plugin happens to be must not matter."""
+    if not text.startswith("/") or "\0" in text or _utf8(text) is None:
+        raise InvalidName(f"{text!r} is not an absolute path")
+    return FilePath(text)
+
+
+def _utf8(text: str) -> bytes | None:
+    """The bytes of `text`; None for one with half characters, which the kernel never sees."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return None
+
+
+_NOT_IN_IFNAMES: Final = b"/:%\0 \t\n\v\f\r\xa0"
 
 
 def parse_mac(text: str) -> MacAddress:

@@ -22,9 +22,16 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
 from amdcni.core.ipam import STATIC, static_ipam
-from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName, parse_ifname
+from amdcni.core.names import (
+    IFNAME_MAX_BYTES,
+    DeviceKey,
+    IfName,
+    PciAddress,
+    PluginName,
+    parse_ifname,
+)
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
-from amdcni.core.resolve import Candidates, find_captured, key_of, resolve
+from amdcni.core.resolve import Candidates, find_home, find_in_pod, key_of, resolve
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -90,8 +97,8 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     Raises: whatever forbids it, before anything has changed: InvalidEnvironment, IfnameTaken,
     DeviceHeld, DeviceNotFound, DeviceAmbiguous, DeviceProtected.
     """
-    refuse_bad_pod(request, snapshot.host, snapshot.pod)
     refuse_held(request.device.selector, snapshot)
+    refuse_bad_pod(request, snapshot.host, snapshot.pod)
     netdev = resolve(request.device.selector, snapshot.candidates)
     if netdev is not None:
         refuse_protected(netdev, snapshot.host.netdevs, snapshot.default_routes)
@@ -223,8 +230,17 @@ def _described(interface: Interface, record: Attachment, mtu: int | None) -> Int
 # ---- giving back -------------------------------------------------------------------------------
 
 
-def plan_release(record: Attachment, boot_id: str, device: SysfsDevice | None) -> Release:
+def plan_release(
+    record: Attachment,
+    boot_id: str,
+    device: SysfsDevice | None,
+    *,
+    ipam_required: bool = True,
+) -> Release:
     """Give the device of `record` back, from the record and the bus device alone.
+
+    The record stays until the IPAM plugin, too, has taken its addresses back.  Only the next holder
+    of the device does not wait for that (`ipam_required` False): the host is whole without.
 
     A record of an earlier boot restores nothing: the node's own boot configuration is right.  The
     record of a device that is not plugged in (`device` None, though the record names one) stays.
@@ -235,15 +251,15 @@ def plan_release(record: Attachment, boot_id: str, device: SysfsDevice | None) -
         return Release(None, (ReleaseIpam(record),), forget)
     if record.key.bus_device is not None and device is None:
         return Release(mark, (ReleaseDelegate(record),), None)
-    return Release(mark, _give_back(record), forget)
+    return Release(mark, _give_back(record, ipam_required), forget)
 
 
-def _give_back(record: Attachment) -> tuple[Step, ...]:
+def _give_back(record: Attachment, ipam_required: bool = True) -> tuple[Step, ...]:
     captured = record.captured
     if captured is None:
         return (ReleaseDelegate(record),)
     return (
-        ReleaseDelegate(record),
+        ReleaseDelegate(record, ipam_required),
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
@@ -260,7 +276,7 @@ def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
     if alive and pod is not None:
         if record.captured is None:
             return _delegate_call(record, Verb.DEL)
-        ours = find_captured(record.captured, pod.netdevs, ifindex=record.pod_ifindex)
+        ours = find_in_pod(record, pod.netdevs)
         if ours is not None and ours.ifname == record.id.ifname:
             return _delegate_call(record, Verb.DEL)
     return ipam_call(record, Verb.DEL, netns_alive=alive)
@@ -282,12 +298,15 @@ def ipam_call(record: Attachment, verb: Verb, *, netns_alive: bool) -> PluginCal
 
 
 def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
-    """`wanted` if nothing has that name yet, else the first free of `wanted_1`, `wanted_2` ..."""
-    if wanted not in taken:
-        return wanted
-    number = 1
-    while (name := f"{wanted[: 14 - len(str(number))]}_{number}") in taken:
+    """`wanted` if nothing has that name yet, else the first free of `wanted_1`, `wanted_2` ...
+
+    The name is cut where it would be too long for the kernel, which counts bytes.
+    """
+    name, number = str(wanted), 0
+    while name in taken:
         number += 1
+        stem = wanted.encode()[: IFNAME_MAX_BYTES - len(f"_{number}")]
+        name = f"{stem.decode(errors='ignore')}_{number}"
     return parse_ifname(name)
 
 
@@ -305,15 +324,7 @@ def is_live(
         return False
     if not record.netns.is_alive_in(pod):
         return False
-    return record.captured is None or find_home(record, host, device) is None
-
-
-def find_home(record: Attachment, host: Netns, device: SysfsDevice | None) -> Netdev | None:
-    """The netdev of `record` if it is on the host."""
-    if record.captured is None:
-        return None
-    visible = None if device is None else device.ifnames
-    return find_captured(record.captured, host.netdevs, visible=visible)
+    return record.captured is None or find_home(record, host.netdevs, device) is None
 
 
 def is_repeated(record: Attachment, request: AddRequest) -> bool:
@@ -327,7 +338,7 @@ def is_repeated(record: Attachment, request: AddRequest) -> bool:
 
 
 def salvage(
-    request: DelRequest, pod: Netns, clock: Clock, *, record_damaged: bool
+    request: DelRequest, device: SysfsDevice, pod: Netns, clock: Clock, *, record_damaged: bool
 ) -> Attachment | None:
     """A record made anew for a netdev that is in the pod and has lost its own; None if none is.
 
@@ -335,17 +346,16 @@ def salvage(
     name as alias (the delegate leaves it there), and there must have been a record, now damaged.
     What can be given back then is what the netdev has in the pod.
     """
-    bus_device = None if request.selector is None else request.selector.bus_device
+    bus_device = device.bus_device
     netdev = netdev_named(pod.netdevs, request.attachment.ifname)
-    if netdev is None or bus_device is None:
+    if netdev is None:
         return None
-    proven = netdev.parent == str(bus_device)
+    proven = netdev.parent in (str(bus_device), *device.virtio)
     if not (proven or (record_damaged and netdev.parent is None and netdev.alias)):
         return None
-    captured = attrs.evolve(
+    captured = _as_on_host(
         capture(netdev, protocols_reported=reports_protocols(pod.netdevs)),
-        ifname=_ifname_or(netdev.alias, netdev.ifname),
-        alias=None,
+        _ifname_or(netdev.alias, netdev.ifname),
     )
     config: Json = {**request.network.raw, "device": captured.ifname}
     return Attachment(
@@ -361,6 +371,15 @@ def salvage(
         captured=captured,
         pod_ifindex=netdev.ifindex,
     )
+
+
+def _as_on_host(in_pod: Captured, ifname: IfName) -> Captured:
+    """What was captured in a pod, under its name on the host, which is the usual IPv4 label too."""
+    addresses = tuple(
+        attrs.evolve(address, label=ifname) if address.label == in_pod.ifname else address
+        for address in in_pod.addresses
+    )
+    return attrs.evolve(in_pod, ifname=ifname, alias=None, addresses=addresses)
 
 
 def _ifname_or(text: str | None, otherwise: IfName) -> IfName:

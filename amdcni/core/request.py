@@ -13,6 +13,7 @@ import attrs
 from amdcni.core.errors import InvalidConfiguration, InvalidEnvironment, InvalidName
 from amdcni.core.names import (
     BusDevice,
+    FilePath,
     IfName,
     MacAddress,
     NetworkName,
@@ -23,7 +24,7 @@ from amdcni.core.names import (
 from amdcni.core.spec import AttachmentId, Json, Result, Verb
 from amdcni.core.versions import CniVersion
 
-DEFAULT_DATA_DIR: Final = "/var/lib/cni/amd-host-device"
+DEFAULT_DATA_DIR: Final = FilePath("/var/lib/cni/amd-host-device")
 
 FALLBACK_PLUGIN_DIRS: Final = (
     "/opt/cni/bin",
@@ -70,7 +71,7 @@ class LogSettings:
     """Where log lines go besides stderr, and which: `logLevel`, `logFile`."""
 
     level: LogLevel = LogLevel.WARNING
-    file: str | None = None
+    file: FilePath | None = None
 
 
 @attrs.frozen
@@ -80,7 +81,7 @@ class Network:
     raw: Json
     name: NetworkName
     version: CniVersion
-    data_dir: str = DEFAULT_DATA_DIR
+    data_dir: FilePath = DEFAULT_DATA_DIR
     log: LogSettings = LogSettings()
 
 
@@ -91,7 +92,7 @@ class DeviceSelector:
     bus_device: BusDevice | None = None
     ifname: IfName | None = None
     hwaddr: MacAddress | None = None
-    kernelpath: str | None = None
+    kernelpath: FilePath | None = None
 
     def __str__(self) -> str:
         given = (self.bus_device, self.ifname, self.hwaddr, self.kernelpath)
@@ -265,7 +266,7 @@ def selector_of(
     *,
     ifname: IfName | None = None,
     hwaddr: MacAddress | None = None,
-    kernelpath: str | None = None,
+    kernelpath: FilePath | None = None,
 ) -> DeviceSelector:
     """The selector for the keys that a configuration has; `ids` is by name of `DEVICE_KEYS`.
 

@@ -93,26 +93,46 @@ def find_captured(
     *,
     visible: Collection[str] | None = None,
     ifindex: int | None = None,
+    sole: bool = True,
 ) -> Netdev | None:
     """The netdev that was captured, among `netdevs` of one netns, whatever its name is now.
 
     The bus parent that the kernel reports tells real hardware apart in any netns.  On the host,
-    sysfs does too: `visible` are the names that it lists for the device.  Where neither speaks, an
-    `ifindex` that is known from the same netns does (the kernel does not give it out twice), and at
-    last the hardware address.  A name is no proof: anybody can have taken it.
+    sysfs does too: `visible` are the names that it lists for the device.  That suffices if the
+    device has a `sole` netdev.  Where it does not, an `ifindex` that is known from the same netns
+    does (the kernel does not give it out twice), and at last the hardware address.  A name is no
+    proof: anybody can have taken it.
     """
-    pool = list(netdevs)
     if captured.parent is not None:
-        pool = [netdev for netdev in pool if netdev.parent == captured.parent]
+        pool = [netdev for netdev in netdevs if netdev.parent == captured.parent]
     elif visible is not None:
-        pool = [netdev for netdev in pool if netdev.ifname in visible]
+        pool = [netdev for netdev in netdevs if netdev.ifname in visible]
     else:
-        pool = [n for n in pool if n.kind == captured.kind and n.parent is None]
-        known = [netdev for netdev in pool if netdev.ifindex == ifindex]
-        return next(iter(known or _same_mac(captured, pool)), None)
-    if len(pool) > 1:
-        pool = _same_mac(captured, pool)
-    return pool[0] if len(pool) == 1 else None
+        pool = [n for n in netdevs if n.kind == captured.kind and n.parent is None]
+        sole = False
+    if sole and len(pool) == 1:
+        return pool[0]
+    known = [netdev for netdev in pool if netdev.ifindex == ifindex]
+    proven = known or _same_mac(captured, pool)
+    return proven[0] if len(proven) == 1 else None
+
+
+def find_home(
+    record: Attachment, host: Iterable[Netdev], device: SysfsDevice | None
+) -> Netdev | None:
+    """The netdev of `record` if it is on the host, `device` being what sysfs says of it now."""
+    if record.captured is None:
+        return None
+    visible = None if device is None else device.ifnames
+    return find_captured(record.captured, host, visible=visible, sole=record.key.ifname is None)
+
+
+def find_in_pod(record: Attachment, pod: Iterable[Netdev]) -> Netdev | None:
+    """The netdev of `record` if it is in the pod's netns, which has to be the one of the ADD."""
+    if record.captured is None:
+        return None
+    sole = record.key.ifname is None
+    return find_captured(record.captured, pod, ifindex=record.pod_ifindex, sole=sole)
 
 
 def _same_mac(captured: Captured, netdevs: Iterable[Netdev]) -> list[Netdev]:

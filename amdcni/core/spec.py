@@ -11,7 +11,7 @@ import attrs
 
 from amdcni.core.host import IpAddress, IpInterface
 from amdcni.core.names import ContainerId, IfName, MacAddress, NetworkName
-from amdcni.core.versions import CniVersion
+from amdcni.core.versions import OLDEST, CniVersion
 
 Json = Mapping[str, Any]
 """A JSON object as it was read; the values are what `json` makes of them."""
@@ -132,7 +132,7 @@ class PluginList:
     """
 
     name: NetworkName
-    version: CniVersion
+    version: CniVersion = OLDEST
     plugins: tuple[Json, ...] = ()
     versions: tuple[CniVersion, ...] = ()
     disable_check: bool = False

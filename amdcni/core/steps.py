@@ -64,9 +64,13 @@ class InspectPod:
 
 @attrs.frozen
 class ReleaseDelegate:
-    """The delegate, and with it its IPAM plugin, has been told that the attachment ends."""
+    """The delegate, and with it its IPAM plugin, has been told that the attachment ends.
+
+    Where that is not `required`, a refusal is reported and keeps nothing waiting.
+    """
 
     record: Attachment
+    required: bool = True
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
-from pyroute2 import IPRoute
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from amdcni.core.capture import deviations, in_setting_order
@@ -190,7 +190,8 @@ def _netdev(link: Any, addresses: tuple[Address, ...]) -> Netdev:
 
 
 def _mac(text: str | None) -> MacAddress | None:
-    return MacAddress(text) if text else None
+    """A tunnel has an IP address for its hardware address, which is none (net/ipv4/ip_gre.c)."""
+    return MacAddress(text) if text and len(text) >= len("00:00:00:00:00:00") else None
 
 
 def _address(message: Mapping[str, Any]) -> Address:

@@ -16,7 +16,7 @@ from amdcni.core.errors import (
     RestoreIncomplete,
 )
 from amdcni.core.host import Netdev, Netns, names_of, netdev_named
-from amdcni.core.resolve import find_captured
+from amdcni.core.resolve import find_home, find_in_pod
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
@@ -56,10 +56,10 @@ def perform(step: Step, so_far: Outcome, node: "LinuxNode") -> Outcome:
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
-        case ReleaseDelegate(record):
-            _release_delegate(node, record)
+        case ReleaseDelegate(record, required):
+            _release(node, record, plans.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):
-            _release_ipam_of_earlier_boot(node, record)
+            _release(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=False), False)
         case BringHome(record, captured):
             _bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -82,37 +82,30 @@ def _inspect_pod(node: "LinuxNode", record: Attachment, so_far: Outcome) -> Outc
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
 
 
-def _release_delegate(node: "LinuxNode", record: Attachment) -> None:
+def _pod_of(node: "LinuxNode", record: Attachment) -> Netns | None:
+    return node.find_netns(record.netns.path)
+
+
+def _release(
+    node: "LinuxNode", record: Attachment, call: PluginCall | None, required: bool
+) -> None:
     """Tell the delegate; where it fails, the IPAM plugin: the netdev is fetched in any case."""
-    call = plans.release_call(record, node.find_netns(record.netns.path))
-    if call is None or call.plugin != plans.DELEGATE:
-        _release_ipam(node, record, call)
-        return
-    try:
-        node.call(call)
-    except _PLUGIN_FAILURES as failure:
-        if record.captured is None:
-            raise
-        node.report("delegate-failed", device=str(record.key), reason=failure.message)
-        _release_ipam(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=True))
-
-
-def _release_ipam(node: "LinuxNode", record: Attachment, call: PluginCall | None) -> None:
     if call is None:
         return
     try:
         node.call(call)
-    except PluginNotFound:
-        # An ADD that never ended cannot have been given anything by a plugin that is not there.
-        if record.phase is not Phase.ATTACHING:
-            raise
-
-
-def _release_ipam_of_earlier_boot(node: "LinuxNode", record: Attachment) -> None:
-    try:
-        _release_ipam(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=False))
     except _PLUGIN_FAILURES as failure:
-        node.report("ipam-not-released", device=str(record.key), reason=failure.message)
+        if call.plugin == plans.DELEGATE and record.captured is not None:
+            node.report("delegate-failed", device=str(record.key), reason=failure.message)
+            ipam = plans.ipam_call(record, Verb.DEL, netns_alive=True)
+            _release(node, record, ipam, required)
+        elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
+            # An ADD that never ended was given nothing by a plugin that is not there.
+            return
+        elif required:
+            raise
+        else:
+            node.report("ipam-not-released", device=str(record.key), reason=failure.message)
 
 
 def _bring_home(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
@@ -145,15 +138,16 @@ def _fetch(node: "LinuxNode", record: Attachment, captured: Captured, host: Netn
         return
     own = os.open(netns.OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     taken = names_of(host.netdevs)
+    wanted = plans.free_name(captured.ifname, taken)
     try:
         with node.netlink_in(fd) as pod:
-            netdev = find_captured(captured, pod.netdevs(), ifindex=record.pod_ifindex)
+            netdev = find_in_pod(record, pod.netdevs())
             if netdev is None or netns.netns_id(fd) != record.netns.id:
                 return
-            for altname in taken.intersection(netdev.altnames):
+            for altname in (taken | {wanted}).intersection(netdev.altnames):
                 pod.drop_altname(netdev, altname)
             pod.set_up(netdev, False)
-            pod.move(netdev, own, plans.free_name(captured.ifname, taken))
+            pod.move(netdev, own, wanted)
     finally:
         os.close(own)
         os.close(fd)
@@ -194,4 +188,4 @@ def _require_home(node: "LinuxNode", record: Attachment) -> Netdev:
 def _at_home(node: "LinuxNode", record: Attachment, host: Netns) -> Netdev | None:
     bus_device = record.key.bus_device
     device = None if bus_device is None else node.find_device(bus_device)
-    return plans.find_home(record, host, device)
+    return find_home(record, host.netdevs, device)

@@ -36,7 +36,6 @@ class Store:
     def __init__(self, folder: str, report: Report) -> None:
         self._folder = Path(folder)
         self._report = report
-        self._damaged: set[DeviceKey] = set()
         self._held_locks: list[int] = []
 
     @property
@@ -102,8 +101,9 @@ class Store:
         return _parsed_keys(_names(self._folder / "unfinished"))
 
     def was_damaged(self, key: DeviceKey) -> bool:
-        """Whether the record of `key` was found damaged by this process."""
-        return key in self._damaged
+        """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
+        aside = f"{key}.json.damaged-"
+        return any(name.startswith(aside) for name in _names(self._folder))
 
     def device_keys(self) -> tuple[DeviceKey, ...]:
         """The keys of all records, by the names of their files, without reading any."""
@@ -114,7 +114,6 @@ class Store:
         return self._folder / f"{key}.json"
 
     def _set_aside(self, key: DeviceKey, failure: DamagedRecord) -> None:
-        self._damaged.add(key)
         path = self._path(key)
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
         try:
@@ -142,13 +141,15 @@ class Store:
     def forget(self, key: DeviceKey) -> None:
         """Remove the record; raises StateFailure."""
         with _io(f"remove the record of {key} from {str(self._folder)!r}"):
+            _temporary(self._path(key)).unlink(missing_ok=True)
             self._path(key).unlink(missing_ok=True)
             if self._folder.is_dir():
                 _sync_folder(self._folder)
             (self._folder / "unfinished" / str(key)).unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        # Writers hold the device's lock, so that the next one takes over what a killed one left.
+        temporary = _temporary(path)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(temporary, flags, 0o600)
@@ -170,7 +171,7 @@ class Store:
 
     def require_writable(self) -> None:
         """Raise StateFailure unless a record could be written now."""
-        probe = self._folder / f".probe.{os.getpid()}.tmp"
+        probe = self._folder / ".probe.tmp"
         with _io(f"write to the state folder {str(self._folder)!r}"):
             self._make_folders()
             try:
@@ -210,6 +211,8 @@ class Store:
             if error.errno not in _NOT_WRITABLE:
                 raise
             existing = path if path.exists() else self._folder
+            if not existing.is_dir() and existing != path:
+                raise
             return os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -252,6 +255,10 @@ def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
         except InvalidName:
             continue
     return tuple(keys)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

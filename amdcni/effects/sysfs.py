@@ -32,6 +32,7 @@ def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice 
         bus_device,
         driver=os.path.basename(os.readlink(driver)) if driver.is_symlink() else None,
         ifnames=netdevs_below(folder),
+        virtio=tuple(sorted(below.name for below in folder.glob("virtio*"))),
     )
 
 

@@ -7,11 +7,13 @@ wrote it, such as `$.runtimeConfig.deviceID`.
 from amdcni.core.codec.configurations import (
     device_of,
     in_version,
+    network_of,
     parse_plugin_list,
     parse_request,
     prev_result_of,
     valid_attachments_of,
 )
+from amdcni.core.codec.converter import spell, structure
 from amdcni.core.codec.records import attachment_to_json, parse_attachment
 from amdcni.core.codec.results import (
     error_to_json,
@@ -30,6 +32,7 @@ __all__ = [
     "encode",
     "error_to_json",
     "in_version",
+    "network_of",
     "parse_attachment",
     "parse_error",
     "parse_plugin_info",
@@ -38,5 +41,7 @@ __all__ = [
     "prev_result_of",
     "result_from_json",
     "result_to_json",
+    "spell",
+    "structure",
     "valid_attachments_of",
 ]

@@ -5,11 +5,11 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 
 from amdcni.core import request as requests
-from amdcni.core.codec.converter import keys_of, spell, structure
+from amdcni.core.codec.converter import faults_of, keys_of, spell, structure, wrong
 from amdcni.core.codec.results import result_from_json, result_to_json
 from amdcni.core.codec.text import decode_object, shown
 from amdcni.core.errors import InvalidConfiguration, UnsupportedField, UnsupportedVersion
-from amdcni.core.names import BusDevice, IfName, MacAddress, NetworkName, PluginName
+from amdcni.core.names import BusDevice, FilePath, IfName, MacAddress, NetworkName, PluginName
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.versions import (
     CHECK_SINCE,
@@ -41,7 +41,7 @@ class _DeviceKeys:
     runtime_config: _RuntimeConfig | None = None
     device: IfName | None = None
     hwaddr: MacAddress | None = None
-    kernelpath: str | None = None
+    kernelpath: FilePath | None = None
     ipam: _Ipam | None = None
 
 
@@ -51,13 +51,13 @@ class _NetworkKeys:
 
     name: NetworkName
     cni_version: CniVersion = OLDEST
-    data_dir: str = requests.DEFAULT_DATA_DIR
+    data_dir: FilePath = requests.DEFAULT_DATA_DIR
 
 
 @attrs.frozen
 class _LogKeys:
     log_level: requests.LogLevel = requests.LogLevel.WARNING
-    log_file: str | None = None
+    log_file: FilePath | None = None
 
 
 @attrs.frozen
@@ -66,7 +66,6 @@ class _ValidAttachments:
 
 
 spell(_RuntimeConfig, device_id="deviceID")
-spell(_Ipam)
 spell(_DeviceKeys, device_id="deviceID", pci_bus_id="pciBusID", runtime_config="runtimeConfig")
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
@@ -93,7 +92,9 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
     """
     raw = decode_object(stdin, "the network configuration")
     strict = invocation.verb in (Verb.ADD, Verb.CHECK, Verb.STATUS)
-    network = _network(raw, strict=strict)
+    if strict:
+        _refuse_faulty(raw)
+    network = network_of(raw, strict=strict)
     _refuse_too_old(network.version, invocation.verb)
     attachment, netns = invocation.attachment, invocation.netns
     match invocation.verb:
@@ -137,11 +138,26 @@ def _refuse_too_old(version: CniVersion, verb: Verb) -> None:
         raise UnsupportedVersion(f"{verb} needs cniVersion {since} or newer, not {version!r}")
 
 
-def _network(raw: Json, *, strict: bool) -> requests.Network:
-    _refuse_respelled(raw, _NetworkKeys)
+def _refuse_faulty(raw: Json) -> None:
+    """Raise with every fault of all keys that we know, and not only with those of the first few."""
+    faults = [
+        *_respelled(raw),
+        *faults_of(_given_keys(raw, _NetworkKeys), _NetworkKeys),
+        *faults_of(_given_keys(raw, _LogKeys), _LogKeys),
+        *faults_of(_given_device_keys(raw), _DeviceKeys),
+    ]
+    if faults:
+        raise InvalidConfiguration(wrong(_WHAT, faults))
+
+
+def network_of(raw: Json, *, strict: bool = True) -> requests.Network:
+    """What every plugin needs of a configuration: name, cniVersion, state folder, log settings.
+
+    Unless `strict`, wrong log settings are as good as none.
+
+    Raises: InvalidConfiguration, UnsupportedVersion.
+    """
     keys = structure(_given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, _WHAT)
-    if not keys.data_dir.startswith("/"):
-        raise InvalidConfiguration(f"$.dataDir: {keys.data_dir!r} is not an absolute path")
     return requests.Network(raw, keys.name, keys.cni_version, keys.data_dir, _log(raw, strict))
 
 
@@ -166,7 +182,10 @@ def device_of(raw: Json) -> requests.Device:
 
 
 def _device_keys(raw: Json) -> _DeviceKeys:
-    _refuse_respelled(raw, _DeviceKeys)
+    return structure(_given_device_keys(raw), _DeviceKeys, InvalidConfiguration, _WHAT)
+
+
+def _given_device_keys(raw: Json) -> dict[str, Any]:
     given = _given_keys(raw, _DeviceKeys)
     if isinstance(given.get("runtimeConfig"), dict):
         given["runtimeConfig"] = _given_keys(given["runtimeConfig"], _RuntimeConfig)
@@ -174,7 +193,7 @@ def _device_keys(raw: Json) -> _DeviceKeys:
         given.pop("ipam", None)
     elif raw["ipam"] == "":
         given["ipam"] = ""
-    return structure(given, _DeviceKeys, InvalidConfiguration, _WHAT)
+    return given
 
 
 def _device_keys_or_none(raw: Json) -> _DeviceKeys | None:
@@ -218,13 +237,21 @@ def _given_keys(raw: Json, cls: type) -> dict[str, Any]:
     return {key: raw[key] for key in keys_of(cls) if raw.get(key) not in (None, "")}
 
 
-def _refuse_respelled(raw: Json, cls: type) -> None:
-    """Go matches keys in any case, we do not: a delegate would obey a key that we did not see."""
-    exact = {key.lower(): key for key in keys_of(cls)}
-    for key in raw:
-        meant = exact.get(key.lower(), key)
-        if meant != key:
-            raise InvalidConfiguration(f"$.{key}: write this key as {meant!r}")
+def _respelled(raw: Json) -> list[str]:
+    """The keys that only Go would take for ours, in another case: a delegate would obey them."""
+    parts = (
+        ("$", raw, (_NetworkKeys, _LogKeys, _DeviceKeys)),
+        ("$.runtimeConfig", raw.get("runtimeConfig"), (_RuntimeConfig,)),
+        ("$.ipam", raw.get("ipam"), (_Ipam,)),
+    )
+    faults = []
+    for at, members, classes in parts:
+        exact = {key.casefold(): key for cls in classes for key in keys_of(cls)}
+        for key in members if isinstance(members, dict) else ():
+            meant = exact.get(key.casefold(), key)
+            if meant != key:
+                faults.append(f"{at}.{key}: write this key as {meant!r}")
+    return faults
 
 
 def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
@@ -255,7 +282,8 @@ def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
         return None
     if not isinstance(previous, dict):
         raise InvalidConfiguration(f"$.prevResult is {shown(previous)}, not an object")
-    return result_from_json({"cniVersion": version, **previous}, InvalidConfiguration)
+    own = {"cniVersion": version, **previous}
+    return result_from_json(own, InvalidConfiguration, _WHAT, "$.prevResult")
 
 
 def in_version(config: Json, version: CniVersion) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from amdcni.core.names import (
     BusDevice,
     ContainerId,
     DeviceKey,
+    FilePath,
     IfName,
     MacAddress,
     NetworkName,
@@ -28,6 +29,7 @@ from amdcni.core.names import (
     PluginName,
     parse_bus_device,
     parse_container_id,
+    parse_file_path,
     parse_ifname,
     parse_mac,
     parse_network_name,
@@ -64,6 +66,7 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
     IfName: parse_ifname,
     MacAddress: parse_mac,
     PluginName: parse_plugin_name,
+    FilePath: parse_file_path,
     CniVersion: parse_version,
     BusDevice: parse_bus_device,
     DeviceKey: DeviceKey.parse,
@@ -110,9 +113,13 @@ def keys_of(cls: type) -> list[str]:
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True, omit_if_default=True)
     converter.register_structure_hook(str, _exactly(str, "a string"))
-    converter.register_structure_hook(int, _exactly(int, "a number"))
+    converter.register_structure_hook(int, _exactly(int, "a whole number"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
-    converter.register_structure_hook_func(lambda t: t == Json, _exactly(dict, "an object"))
+    converter.register_structure_hook_func(_is(Json), _exactly(dict, "an object"))
+    converter.register_unstructure_hook_func(_is(Json), lambda value: value)
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls: _from_object(make_dict_structure_fn(cls, converter))
+    )
     for kind, parse in _GRAMMARS.items():
         converter.register_structure_hook_func(_is(kind), _from_text(parse))
         converter.register_structure_hook_func(_is(kind | None), _optional(_from_text(parse)))
@@ -165,13 +172,29 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 _CONVERTER: Final = _make_converter()
 
 
-def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str) -> T:
-    """`raw` as a `cls`; raises a `failure` that lists every fault with its JSON path."""
+def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str, at: str = "$") -> T:
+    """`raw` as a `cls`; raises a `failure` that lists every fault with its JSON path.
+
+    `what` names the input to its writer, and `at` is the path of `raw` in it.
+    """
     try:
         return _CONVERTER.structure(raw, cls)
     except cattrs.BaseValidationError as group:
-        faults = sorted(_faults(group, "$"))
-        raise failure(f"{what} is wrong: " + "; ".join(faults)) from None
+        raise failure(wrong(what, _faults(group, at))) from None
+
+
+def faults_of(raw: object, cls: type) -> list[str]:
+    """Every fault that keeps `raw` from being a `cls`, each with its JSON path."""
+    try:
+        _CONVERTER.structure(raw, cls)
+    except cattrs.BaseValidationError as group:
+        return list(_faults(group, "$"))
+    return []
+
+
+def wrong(what: str, faults: Iterable[str]) -> str:
+    """The message that lists the faults of `what`."""
+    return f"{what} is wrong: " + "; ".join(sorted(faults))
 
 
 def unstructure(value: object) -> dict[str, Any]:
@@ -187,12 +210,12 @@ def _faults(group: cattrs.BaseValidationError, path: str) -> Iterable[str]:
         for note in getattr(fault, "__notes__", ()):
             if isinstance(note, cattrs.AttributeValidationNote):
                 at = f"{path}.{spellings.get(note.name, note.name)}"
-            elif isinstance(note, cattrs.IterableValidationNote):
+            else:
                 at = f"{path}[{note.index}]"
         if isinstance(fault, cattrs.BaseValidationError):
             yield from _faults(fault, at)
         elif isinstance(fault, UnsupportedVersion):
-            raise fault
+            raise UnsupportedVersion(fault.message) from None
         elif isinstance(fault, KeyError):
             yield f"{path}.{spellings.get(fault.args[0], fault.args[0])} is missing"
         else:

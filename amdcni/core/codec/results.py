@@ -3,31 +3,74 @@
 from collections.abc import Iterable
 from typing import Any
 
-from amdcni.core.codec.converter import spell, structure, unstructure
+import attrs
+
+from amdcni.core.codec.converter import spell, structure, unstructure, wrong
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, UndecodableInput
-from amdcni.core.spec import ErrorObject, Interface, Json, PluginInfo, Result
+from amdcni.core.host import IpAddress, IpInterface
+from amdcni.core.spec import (
+    Dns,
+    ErrorObject,
+    Interface,
+    Ip,
+    Json,
+    PluginInfo,
+    Result,
+    Route,
+)
 from amdcni.core.versions import INTERFACES_SINCE, CniVersion, at_least, parse_version
 
 spell(Interface, socket_path="socketPath", pci_id="pciID")
-spell(Result)
 spell(ErrorObject, version="cniVersion")
 spell(PluginInfo, version="cniVersion", supported="supportedVersions")
 
 
-def result_from_json(raw: Json, failure: type[AmdcniError] = UndecodableInput) -> Result:
+@attrs.frozen
+class _OldIp:
+    """The addressing of one family in a result of 0.1.0 and 0.2.0."""
+
+    ip: IpInterface
+    gateway: IpAddress | None = None
+    routes: tuple[Route, ...] = ()
+
+
+@attrs.frozen
+class _OldResult:
+    """A result of 0.1.0 and 0.2.0."""
+
+    ip4: _OldIp | None = None
+    ip6: _OldIp | None = None
+    dns: Dns | None = None
+
+    def modern(self) -> Result:
+        families = [family for family in (self.ip4, self.ip6) if family is not None]
+        return Result(
+            ips=tuple(Ip(family.ip, family.gateway) for family in families),
+            routes=tuple(route for family in families for route in family.routes),
+            dns=self.dns,
+        )
+
+
+def result_from_json(
+    raw: Json,
+    failure: type[AmdcniError] = UndecodableInput,
+    what: str = "the result",
+    at: str = "$",
+) -> Result:
     """The result that `raw` spells in its own cniVersion, as runtimes read it.
+
+    `what` and `at` are for messages, as those of `structure`.
 
     Raises: `failure` for wrong types and values, UnsupportedVersion.
     """
-    said = raw.get("cniVersion") or ""
-    if not isinstance(said, str):
-        raise failure(f"$.cniVersion is {shown(said)}, not a string")
-    version = parse_version(said)
+    said = raw.get("cniVersion")
+    if not isinstance(said, str | None):
+        raise failure(wrong(what, [f"{at}.cniVersion is {shown(said)}, not a string"]))
     plain = _without_empty(raw)
-    if not at_least(version, INTERFACES_SINCE):
-        plain = _from_families(plain, failure)
-    return structure(plain, Result, failure, "the result")
+    if at_least(parse_version(said or ""), INTERFACES_SINCE):
+        return structure(plain, Result, failure, what, at)
+    return structure(plain, _OldResult, failure, what, at).modern()
 
 
 def result_to_json(result: Result, version: CniVersion) -> dict[str, Any]:
@@ -71,19 +114,6 @@ def _to_families(result: Result, plain: Json) -> dict[str, Any]:
                 }
             )
     return families | {key: plain[key] for key in ("dns",) if key in plain}
-
-
-def _from_families(raw: Json, failure: type[AmdcniError]) -> dict[str, Any]:
-    ips, routes = [], []
-    for key in ("ip4", "ip6"):
-        family = raw.get(key)
-        if family is None:
-            continue
-        if not isinstance(family, dict):
-            raise failure(f"the result is wrong: $.{key} is {shown(family)}, not an object")
-        ips.append({"address": family.get("ip"), "gateway": family.get("gateway")})
-        routes += family.get("routes", [])
-    return {"ips": ips, "routes": routes} | {key: raw[key] for key in ("dns",) if key in raw}
 
 
 def _without_empty(value: Any) -> Any:

@@ -1,13 +1,16 @@
 """JSON text: strict in what it reads, plain ASCII in what it writes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from amdcni.core.errors import UndecodableInput
 
 MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
 """More than any configuration has; a larger input is refused before it is parsed."""
+
+MAX_DEPTH: Final = 100
+"""Deeper than any configuration is, and far from what any of our own recursions takes."""
 
 
 def decode_object(data: bytes, what: str) -> dict[str, Any]:
@@ -26,9 +29,26 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
         raise UndecodableInput(f"{what} is nested too deeply") from None
     except ValueError as fault:
         raise UndecodableInput(f"{what} is not JSON: {fault}") from None
+    if _is_deeper(value, MAX_DEPTH):
+        raise UndecodableInput(f"{what} is nested too deeply")
     if not isinstance(value, dict):
         raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")
     return value
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for each in level for inner in _members(each)]
+        if not level:
+            return False
+    return True
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _refuse(constant: str) -> NoReturn:
