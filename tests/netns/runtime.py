@@ -1,0 +1,171 @@
+"""What a container runtime does, as far as these tests need one, and what must hold afterwards."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Unpack
+
+from attrs import evolve, field, frozen
+
+from amdcni.testing import Call, CallOptions, Dump, Node, Outcome, Pod, differences, dump
+
+BDF = "0000:c1:00.0"
+STATE = "/var/lib/cni/amd-host-device"
+LEASES = "/var/lib/cni/networks"
+DEBIAN = Path("/usr/lib/cni")
+"""Where Debian has the plugins of the CNI project."""
+
+CONFIG = {
+    "cniVersion": "1.1.0",
+    "name": "fabric",
+    "type": "amd-host-device",
+    "deviceID": BDF,
+    "pciBusID": BDF,
+}
+"""What Multus makes of the NAD of AMD's integration document."""
+TRY_AGAIN = 11
+
+
+@frozen
+class Runtime:
+    """Calls the plugin under test on a node with a network configuration."""
+
+    node: Node
+    plugin: Path
+    config: dict[str, Any] = field(factory=CONFIG.copy)
+
+    def having(self, *without: str, **keys: object) -> "Runtime":
+        """Return one whose configuration has other keys."""
+        kept = {key: value for key, value in self.config.items() if key not in without}
+        return evolve(self, config={**kept, **keys})
+
+    def start(self, command: str, **options: Unpack[CallOptions]) -> Call:
+        """Start a call; see `CallOptions`."""
+        return self.node.start_cni(command, self.plugin, self.config, **options)
+
+    def call(self, command: str, **options: Unpack[CallOptions]) -> Outcome:
+        """Return the outcome of any verb."""
+        return self.start(command, **options).wait()
+
+    def add(self, pod: Pod | str, **options: Unpack[CallOptions]) -> Outcome:
+        """Return the outcome of ADD."""
+        options["netns"] = pod
+        return self.call("ADD", **options)
+
+    def added(self, pod: Pod | str, **options: Unpack[CallOptions]) -> Any:
+        """Return the result of an ADD that has to succeed."""
+        outcome = self.add(pod, **options)
+        assert outcome.succeeded, outcome
+        return outcome.answer
+
+    def delete(self, pod: Pod | str | None, **options: Unpack[CallOptions]) -> Outcome:
+        """Return the outcome of DEL."""
+        options["netns"] = pod
+        return self.call("DEL", **options)
+
+    def check(self, pod: Pod | str, result: Any, **options: Unpack[CallOptions]) -> Outcome:
+        """Return the outcome of CHECK after an ADD that gave `result`."""
+        options["netns"] = pod
+        return self.having(prevResult=result).call("CHECK", **options)
+
+
+def damage(before: Dump, node: Node) -> list[str]:
+    """Return what is not as it was on the host, and what is left of state and leases."""
+    left = [f"{path} is left" for path in remains(node)]
+    return [*differences(before, dump(node)), *left]
+
+
+def remains(node: Node) -> list[str]:
+    """Return the files below /var/lib/cni that tell of an attachment, or that nobody cleans up.
+
+    Lock files stay by design, and so does what host-local notes of its last lease.
+    """
+    root = node.root / "var/lib/cni"
+    found = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), root)
+            if "/locks/" not in path and name != "lock" and "last_reserved_ip" not in name:
+                found.append(path)
+    return sorted(found)
+
+
+def state_folder(node: Node) -> Path:
+    """Return the default state folder as a test sees it."""
+    return node.root / STATE.lstrip("/")
+
+
+def record_of(node: Node, device: str = BDF) -> Path:
+    """Return the path of a device's record as a test sees it."""
+    return state_folder(node) / f"{device}.json"
+
+
+def records(node: Node) -> dict[str, Any]:
+    """Return the records by file name; all have to be JSON."""
+    return {path.name: json.loads(path.read_bytes()) for path in state_folder(node).glob("*.json")}
+
+
+def addresses(where: Node | Pod, ifname: str = "net1") -> list[str]:
+    """Return the addresses of a netdev with their prefix lengths, without IPv6 link-local ones."""
+    (link,) = where.ip_json(f"address show dev {ifname}")
+    return [
+        f"{entry['local']}/{entry['prefixlen']}"
+        for entry in link["addr_info"]
+        if not entry["local"].startswith("fe80:")
+    ]
+
+
+def ifnames(where: Node | Pod) -> set[str]:
+    """Return the names of the netdevs besides the loopback."""
+    return {link["ifname"] for link in where.ip_json("link show")} - {"lo"}
+
+
+def expect_error(outcome: Outcome, code: int, *words: str) -> None:
+    """Require that the outcome is one CNI error object with this code and all these words."""
+    lines = outcome.stdout.splitlines()
+    assert (outcome.exit_status, len(lines)) == (1, 1), outcome
+    error = outcome.answer
+    assert set(error) <= {"cniVersion", "code", "msg", "details"}, outcome
+    assert error["code"] == code, outcome
+    said = f"{error['msg']} {error.get('details', '')}"
+    assert [word for word in words if word not in said] == [], outcome
+
+
+def expect_silence(outcome: Outcome) -> None:
+    """Require that the outcome is a success without a word, also in the log."""
+    assert (outcome.exit_status, outcome.stdout, outcome.stderr) == (0, b"", ""), outcome
+
+
+def plugin_folder(folder: Path, **scripts: str) -> Path:
+    """Make a folder with Debian's plugins, and shell scripts in the place of some of them.
+
+    An underscore in the name of a script stands for a hyphen.
+    """
+    folder.mkdir()
+    for plugin in ("host-device", "static", "host-local"):
+        (folder / plugin).symlink_to(DEBIAN / plugin)
+    for name, script in scripts.items():
+        path = folder / name.replace("_", "-")
+        path.unlink(missing_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    return folder
+
+
+def hide_plugins(node: Node) -> None:
+    """Let the node have no CNI plugins where one would look without CNI_PATH."""
+    for folder in ("/opt/cni/bin", "/var/lib/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"):
+        if (node.root / folder.lstrip("/")).is_dir():
+            node.cover(folder)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+    """Tell whether a condition comes true within a generous time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,235 @@
+"""SIGKILL anywhere in ADD, DEL and their undo, and around the delegate: nothing is lost."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from amdcni.testing import Node, Pod, dump
+from amdcni.testing.cni import environment_of
+from tests.netns.runtime import (
+    BDF,
+    DEBIAN,
+    TRY_AGAIN,
+    Runtime,
+    addresses,
+    damage,
+    eventually,
+    expect_error,
+    expect_silence,
+    ifnames,
+    plugin_folder,
+    records,
+)
+
+KILLED_CALL = Path(__file__).with_name("killed_call.py")
+
+ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
+
+ADD_STEPS = ("SaveRecord", "DelegateAdd", "InspectPod", "ConfirmRecord")
+DEL_STEPS = (
+    *("SaveRecord", "ReleaseDelegate", "BringHome"),
+    *("RestoreConfiguration", "VerifyHome", "ForgetRecord"),
+)
+UNDO_STEPS = DEL_STEPS[1:]
+
+
+def boundaries(steps: tuple[str, ...], first: int = 1) -> list[object]:
+    """Return where a call can be killed: before each step, of which `first` is one, and at last."""
+    numbers = range(first, first + len(steps))
+    inner = [
+        pytest.param(("before", number), id=f"before {step}")
+        for number, step in zip(numbers, steps, strict=True)
+    ]
+    return [*inner, pytest.param(("after", numbers[-1]), id=f"after {steps[-1]}")]
+
+
+@pytest.fixture(autouse=True)
+def nic(node: Node) -> None:
+    """One with attributes that only a record can tell."""
+    words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
+    node.add_nic(BDF, "eth1", words, peer_addresses=["10.0.0.1/31"])
+    node.ip("link set eth1 alias fabric")
+
+
+@pytest.fixture
+def other(node: Node) -> Pod:
+    """Another container's pod."""
+    return node.add_pod("pod2")
+
+
+def is_killed(
+    runtime: Runtime, command: str, pod: Pod, at: tuple[str, int], path: Path = DEBIAN
+) -> bool:
+    """Let a call be killed at a moment; tell whether it came to that, or ended well before."""
+    done = runtime.node.run(
+        [sys.executable, KILLED_CALL, at[0], str(at[1])],
+        stdin=json.dumps(runtime.config).encode(),
+        env=environment_of(command, {"netns": pod, "path": [path]}),
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done
+    return done.returncode != 0
+
+
+# What the next call is
+
+
+def add_again(runtime: Runtime, pod: Pod, other: Pod) -> None:
+    """The same ADD, which must keep its promise, and a DEL."""
+    runtime.added(pod)
+    assert sorted(addresses(pod)) == ADDRESSES
+    assert pod.ping("10.0.0.1")
+    expect_silence(runtime.delete(pod))
+
+
+def delete(runtime: Runtime, pod: Pod, other: Pod) -> None:
+    """A DEL."""
+    assert runtime.delete(pod).succeeded
+
+
+def add_another(runtime: Runtime, pod: Pod, other: Pod) -> None:
+    """An ADD of another container, which gets all or is told who has it, and all DELs."""
+    outcome = runtime.add(other, container_id="other")
+    if outcome.succeeded:
+        assert sorted(addresses(other)) == ADDRESSES
+    else:
+        expect_error(outcome, TRY_AGAIN, "container-1")
+        assert sorted(addresses(pod)) == ADDRESSES
+    for container_id, netns in (("other", other), ("container-1", pod)):
+        expect_silence(runtime.delete(netns, container_id=container_id))
+
+
+Sequel = Callable[[Runtime, Pod, Pod], None]
+SEQUELS: tuple[Sequel, ...] = (add_again, delete, add_another)
+sequels = pytest.mark.parametrize("sequel", SEQUELS, ids=lambda sequel: sequel.__name__)
+
+
+@sequels
+@pytest.mark.parametrize("at", boundaries(ADD_STEPS))
+def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
+    runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
+) -> None:
+    before = dump(runtime.node)
+    assert is_killed(runtime, "ADD", pod, at)
+    sequel(runtime, pod, other)
+    assert damage(before, runtime.node) == []
+
+
+@sequels
+@pytest.mark.parametrize("at", boundaries(DEL_STEPS))
+def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
+    runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
+) -> None:
+    before = dump(runtime.node)
+    runtime.added(pod)
+    assert is_killed(runtime, "DEL", pod, at)
+    sequel(runtime, pod, other)
+    assert damage(before, runtime.node) == []
+
+
+@pytest.mark.parametrize("at", boundaries(UNDO_STEPS, first=3))
+def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
+    runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, at: tuple[str, int]
+) -> None:
+    before = dump(runtime.node)
+    moody = plugin_folder(tmp_path / "bin", moody="[ $CNI_COMMAND = DEL ] || exit 1")
+    failing = runtime.having(ipam={"type": "moody"}, cniVersion="1.0.0")
+    assert is_killed(failing, "ADD", pod, at, path=moody)
+    add_again(runtime, pod, other)
+    assert damage(before, runtime.node) == []
+
+
+@pytest.mark.parametrize("at", boundaries(ADD_STEPS)[:-1])
+def test_a_killed_add_is_healed_by_a_call_about_another_device(
+    runtime: Runtime, pod: Pod, at: tuple[str, int]
+) -> None:
+    before = dump(runtime.node)
+    assert is_killed(runtime, "ADD", pod, at)
+    stranger = runtime.having(deviceID="0000:c9:00.0", pciBusID="0000:c9:00.0")
+    assert stranger.delete(None, container_id="stranger").succeeded
+    assert damage(before, runtime.node) == []
+    assert ifnames(pod) == set()
+
+
+def test_a_record_is_on_disk_before_the_kernel_is_changed(runtime: Runtime, pod: Pod) -> None:
+    assert is_killed(runtime, "ADD", pod, ("before", 2))
+    assert records(runtime.node)[f"{BDF}.json"]["phase"] == "attaching"
+    assert "eth1" in ifnames(runtime.node)
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL"])
+def test_no_system_call_of_a_step_is_a_bad_moment_to_die(
+    runtime: Runtime, pod: Pod, other: Pod, command: str
+) -> None:
+    before = dump(runtime.node)
+    number = 0
+    while True:
+        number += 1
+        if command == "DEL":
+            runtime.added(pod)
+        killed = is_killed(runtime, command, pod, ("change", number))
+        SEQUELS[number % len(SEQUELS)](runtime, pod, other)
+        assert damage(before, runtime.node) == [], f"killed before change {number}"
+        if not killed:
+            break
+    # The record alone is written, flushed, renamed, and its folder flushed.
+    assert number > 10
+
+
+# A delegate that outlives its caller
+
+
+OUTLIVING = {
+    "before it moves": f'kill -9 $PPID; sleep 0.5; exec "{DEBIAN}/host-device"',
+    "after it moved": f'"{DEBIAN}/host-device"; kill -9 $PPID; sleep 0.3',
+}
+
+
+@sequels
+@pytest.mark.parametrize("script", OUTLIVING.values(), ids=list(OUTLIVING))
+def test_the_next_call_waits_for_a_delegate_that_outlives_its_caller(
+    runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, script: str, sequel: Sequel
+) -> None:
+    before = dump(runtime.node)
+    path = plugin_folder(tmp_path / "bin", host_device=f"touch $0.on; {script}")
+    outcome = runtime.having(cniVersion="1.0.0").add(pod, path=[path])
+    assert (path / "host-device.on").exists()
+    assert (outcome.exit_status, outcome.stdout) == (-signal.SIGKILL, b"")
+    sequel(runtime, pod, other)
+    assert damage(before, runtime.node) == []
+
+
+# Being asked to end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
+    runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = dump(runtime.node)
+    script = f"{DEBIAN}/host-device; [ $CNI_COMMAND = ADD ] && exec sleep 60"
+    path = plugin_folder(tmp_path / "bin", host_device=script)
+    call = runtime.having(cniVersion="1.0.0").start("ADD", netns=pod, path=[path])
+    assert eventually(lambda: ifnames(pod) == {"net1"})
+    call.process.send_signal(number)
+    expect_error(call.wait(), TRY_AGAIN, number.name)
+    assert damage(before, runtime.node) == []
+    add_again(runtime, pod, other)
+    assert damage(before, runtime.node) == []
+
+
+def test_a_del_that_is_asked_to_end_loses_nothing(
+    runtime: Runtime, pod: Pod, tmp_path: Path
+) -> None:
+    before = dump(runtime.node)
+    path = plugin_folder(tmp_path / "bin", host_device="touch $0.on; exec sleep 60")
+    runtime.added(pod)
+    call = runtime.start("DEL", netns=pod, path=[path])
+    assert eventually((path / "host-device.on").exists)
+    call.process.send_signal(signal.SIGTERM)
+    expect_error(call.wait(), TRY_AGAIN, "SIGTERM")
+    assert runtime.delete(pod).succeeded
+    assert damage(before, runtime.node) == []

@@ -1,0 +1,470 @@
+"""Host before = host after: an ordinary ADD, a working pod, a DEL, attribute by attribute."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from amdcni.testing import Nic, Node, Pod, differences, dump, skip_reason, throwaway_node
+from tests.netns.runtime import (
+    BDF,
+    DEBIAN,
+    LEASES,
+    Runtime,
+    addresses,
+    damage,
+    expect_error,
+    expect_silence,
+    ifnames,
+    plugin_folder,
+    records,
+    remains,
+)
+
+ROUTER = Path(__file__).with_name("router.py")
+
+INTERFACE = {"name": "net1", "mac": "02:00:00:00:00:01", "sandbox": "/run/netns/pod1"}
+OLD = {
+    "ip4": {"ip": "10.0.0.0/31", "gateway": "10.0.0.1"},
+    "ip6": {"ip": "fd00::8/64"},
+}
+IPS = [
+    {"address": "10.0.0.0/31", "gateway": "10.0.0.1", "interface": 0},
+    {"address": "fd00::8/64", "interface": 0},
+]
+VERSIONED = [{**IPS[0], "version": "4"}, {**IPS[1], "version": "6"}]
+RESULTS: dict[str | None, dict[str, Any]] = {
+    None: {"cniVersion": "0.1.0", **OLD},
+    "": {"cniVersion": "0.1.0", **OLD},
+    "0.1.0": {"cniVersion": "0.1.0", **OLD},
+    "0.2.0": {"cniVersion": "0.2.0", **OLD},
+    "0.3.0": {"cniVersion": "0.3.0", "interfaces": [INTERFACE], "ips": VERSIONED},
+    "0.3.1": {"cniVersion": "0.3.1", "interfaces": [INTERFACE], "ips": VERSIONED},
+    "0.4.0": {"cniVersion": "0.4.0", "interfaces": [INTERFACE], "ips": VERSIONED},
+    "1.0.0": {"cniVersion": "1.0.0", "interfaces": [INTERFACE], "ips": IPS},
+    "1.1.0": {
+        "cniVersion": "1.1.0",
+        "interfaces": [{**INTERFACE, "mtu": 1500, "pciID": BDF}],
+        "ips": IPS,
+    },
+}
+"""The whole result of ADD, by the cniVersion of the configuration; None if it has none."""
+
+
+def round_trip(runtime: Runtime, pod: Pod) -> list[str]:
+    """Return what an ADD and a DEL have changed on the host."""
+    before = dump(runtime.node)
+    result = runtime.added(pod)
+    assert ifnames(pod) == {"net1"}
+    expect_silence(runtime.having(prevResult=result).delete(pod))
+    assert ifnames(pod) == set()
+    return damage(before, runtime.node)
+
+
+# Versions
+
+
+@pytest.mark.parametrize("version", RESULTS)
+def test_in_every_version_the_pod_reaches_its_peer_and_the_host_gets_all_back(
+    runtime: Runtime, nic: Nic, pod: Pod, version: str | None
+) -> None:
+    before = dump(runtime.node)
+    if version is None:
+        runtime = runtime.having("cniVersion")
+    else:
+        runtime = runtime.having(cniVersion=version)
+    added = runtime.add(pod)
+    assert added.answer == RESULTS[version], added
+    assert added.stderr == ""
+    assert "netdev eth1 is gone" in "".join(differences(before, dump(runtime.node)))
+    assert all(pod.ping(peer) for peer in nic.peers)
+    checked = runtime.check(pod, added.answer)
+    if version in ("0.4.0", "1.0.0", "1.1.0"):
+        expect_silence(checked)
+        runtime = runtime.having(prevResult=added.answer)
+    else:
+        expect_error(checked, 1, "CHECK", "0.4.0")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, runtime.node) == []
+    assert ifnames(pod) == set()
+
+
+@pytest.mark.parametrize("version", ["0.5.0", "1.1.1", "2.0.0", "1.1", "v1.1.0"])
+def test_an_unknown_version_is_refused_before_anything_is_touched(
+    runtime: Runtime, nic: Nic, pod: Pod, version: str
+) -> None:
+    before = dump(runtime.node)
+    expect_error(runtime.having(cniVersion=version).add(pod), 1, version, "0.1.0")
+    assert damage(before, runtime.node) == []
+
+
+def test_two_nics_of_one_pod_come_and_go_each_by_itself(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31", "fd00:2::8/64"])
+    before = dump(node)
+    second = runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
+    runtime.added(pod, ifname="net1")
+    second.added(pod, ifname="net2")
+    assert all(pod.ping(peer) for peer in (*nic.peers, *other.peers))
+    expect_silence(second.delete(pod, ifname="net2"))
+    assert all(pod.ping(peer) for peer in nic.peers)
+    assert set(records(node)) == {f"{BDF}.json"}
+    expect_silence(runtime.delete(pod, ifname="net1"))
+    assert damage(before, node) == []
+
+
+# Attributes of the netdev
+
+
+def test_an_admin_down_nic_is_up_in_the_pod_and_down_again_on_the_host(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    nic = node.add_nic(BDF, "eth1", ["10.0.0.0/31"], up=False)
+    before = dump(node)
+    runtime.added(pod)
+    assert pod.ping(nic.peers[0])
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+    (link,) = node.ip_json("link show dev eth1")
+    assert "UP" not in link["flags"]
+
+
+def test_a_nic_without_addresses_is_handed_over_and_comes_back_without(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1")
+    before = dump(node)
+    result = runtime.added(pod)
+    assert result.get("ips", []) == []
+    assert addresses(pod) == []
+    (link,) = pod.ip_json("link show dev net1")
+    assert "UP" in link["flags"]
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("alias", [None, "fabric 0, port 1", "net1", "eth7", "größe"])
+def test_an_alias_that_the_delegate_overwrites_comes_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, alias: str | None
+) -> None:
+    if alias is not None:
+        node.output_of(["ip", "link", "set", "eth1", "alias", alias])
+    assert round_trip(runtime, pod) == []
+
+
+def test_the_mtu_of_the_nic_is_that_of_the_pod_and_of_the_result(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"], mtu=9000)
+    before = dump(node)
+    (interface,) = runtime.added(pod)["interfaces"]
+    assert (interface["mtu"], interface["pciID"]) == (9000, BDF)
+    assert pod.ip_json("link show dev net1")[0]["mtu"] == 9000
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("ifname", ["q", "enp193s0f1npf0", "ionic-0_x.1@y", "eth1"])
+def test_a_nic_of_any_name_comes_back_under_its_name(
+    runtime: Runtime, node: Node, pod: Pod, ifname: str
+) -> None:
+    node.add_nic(BDF, ifname, ["10.0.0.0/31"])
+    assert round_trip(runtime, pod) == []
+
+
+# Attributes of addresses
+
+
+ADDRESSES: Mapping[str, list[str]] = {
+    "a label": ["10.0.0.1/24 label eth1:fabric", "10.0.0.2/24 label eth1"],
+    "a broadcast address": ["10.0.0.1/24 broadcast 10.0.0.7", "10.1.0.1/24 broadcast +"],
+    "no broadcast address": ["10.0.0.1/24"],
+    "a peer": ["10.0.0.1 peer 10.9.0.1/32", "10.0.0.2 peer 10.9.1.0/24", "fd00::1 peer fd09::1/64"],
+    "a scope": ["10.0.0.1/24 scope link", "10.0.1.1/24 scope host", "10.0.2.1/24 scope 77"],
+    "a metric": ["10.0.0.1/24 metric 50", "fd00::1/64 metric 70"],
+    "no prefix route": ["10.0.0.1/24 noprefixroute", "fd00::1/64 noprefixroute"],
+    "no duplicate address detection": ["fd00::1/64 nodad", "fd00::2/64"],
+    "a deprecated address": ["10.0.0.1/24 preferred_lft 0", "fd00::1/64 preferred_lft 0"],
+    "lifetimes": [
+        "10.0.0.1/24 valid_lft 1000 preferred_lft 900",
+        "fd00::1/64 valid_lft 2000 preferred_lft 0",
+        "fd00::2/64 valid_lft forever preferred_lft 500",
+    ],
+    "secondaries": [f"10.0.{net}.{host}/24" for host in (9, 1, 5) for net in (2, 1)],
+    "the order of many": [f"fd00::{number}/64" for number in (9, 1, 5, 3)],
+    "host prefixes": ["10.0.0.1/32", "fd00::1/128"],
+    "one address with several peers": [
+        "10.0.0.1 peer 10.9.0.1/24",
+        "10.0.0.1 peer 10.9.1.1/24",
+        "10.0.0.1/24",
+    ],
+    "one address with several prefixes": ["10.0.0.1/24", "10.0.0.1/16", "10.0.0.1/32"],
+    "point-to-point prefixes": ["10.0.0.0/31", "10.0.0.3/31", "fd00::/127", "fd00::3/127"],
+    "a link-local address set by hand": ["fe80::1/64", "169.254.7.7/16 scope link"],
+}
+
+
+@pytest.mark.parametrize("words", ADDRESSES.values(), ids=list(ADDRESSES))
+def test_every_attribute_of_an_address_comes_back(
+    runtime: Runtime, node: Node, pod: Pod, words: list[str]
+) -> None:
+    node.add_nic(BDF, "eth1", words, peer_addresses=[])
+    assert round_trip(runtime, pod) == []
+
+
+def test_the_pod_gets_all_addresses_in_the_order_of_the_host(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    words = ["10.0.0.9/24", "10.0.0.1/24", "10.1.0.1/24", "fd00::9/64", "fd00::1/64"]
+    node.add_nic(BDF, "eth1", words)
+    seen = addresses(node, "eth1")
+    result = runtime.added(pod)
+    assert addresses(pod) == seen
+    assert sorted(ip["address"] for ip in result["ips"]) == sorted(words)
+    assert runtime.delete(pod).succeeded
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway"),
+    [
+        ("10.0.0.0/31", "10.0.0.1"),
+        ("10.0.0.7/31", "10.0.0.6"),
+        ("fd00::/127", "fd00::1"),
+        ("fd00::1/127", "fd00::"),
+        ("10.0.0.1/30", None),
+        ("fd00::1/126", None),
+    ],
+)
+def test_a_point_to_point_prefix_and_no_other_has_the_peer_as_gateway(
+    runtime: Runtime, node: Node, pod: Pod, address: str, gateway: str | None
+) -> None:
+    nic = node.add_nic(BDF, "eth1", [address])
+    (ip,) = runtime.added(pod)["ips"]
+    assert (ip["address"], ip.get("gateway")) == (address, gateway)
+    assert pod.ping(nic.peers[0])
+    assert gateway in (None, nic.peers[0])
+
+
+def test_a_lifetime_goes_on_while_the_pod_has_the_nic(
+    runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
+) -> None:
+    lifetimes = {
+        "10.0.0.1/24": (1000, 900),
+        "10.0.0.2/24": (1000, 50),
+        "10.0.0.3/24": (50, 50),
+        "fd00::1/64": (1000, 900),
+        "fd00::2/64": (50, 50),
+    }
+    node.add_nic(
+        BDF,
+        "eth1",
+        [f"{address} valid_lft {v} preferred_lft {p}" for address, (v, p) in lifetimes.items()],
+        peer_addresses=[],
+    )
+    later = tmp_path / "a-minute-later"
+    later.write_text(f'#!/bin/sh\nexec unshare --time --boottime 60 --fork -- "{runtime.plugin}"\n')
+    later.chmod(0o755)
+    if node.run(["unshare", "--time", "--boottime", "60", "--fork", "true"]).returncode != 0:
+        pytest.skip("no time namespaces here")
+    before = dump(node)
+    runtime.added(pod)
+    expect_silence(Runtime(node, later, runtime.config).delete(pod))
+    (link,) = node.ip_json("address show dev eth1")
+    seen = {
+        f"{entry['local']}/{entry['prefixlen']}": (
+            entry["valid_life_time"],
+            entry["preferred_life_time"],
+        )
+        for entry in link["addr_info"]
+        if not entry["local"].startswith("fe80:")
+    }
+    expected = {
+        "10.0.0.1/24": (940, 840),
+        "10.0.0.2/24": (940, 0),
+        "fd00::1/64": (940, 840),
+    }
+    assert seen.keys() == expected.keys()
+    for address, wanted in expected.items():
+        assert all(abs(a - b) < 10 for a, b in zip(seen[address], wanted, strict=True)), seen
+    assert remains(node) == []
+    assert any("10.0.0.3/24" in line for line in differences(before, dump(node)))
+
+
+# What the kernel makes
+
+
+def advertise(nic: Nic, *prefixes: str) -> None:
+    """Let the peer send one router advertisement (RFC 4861 §4.2)."""
+    nic.peer.output_of([sys.executable, "-I", "-S", ROUTER, *prefixes])
+
+
+def test_addresses_of_router_advertisements_are_left_to_the_kernel(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.sysctl("net/ipv6/conf/default/use_tempaddr", 2)
+    nic = node.add_nic(BDF, "eth1", ["fd00::8/64", "10.0.0.0/31"])
+    advertise(nic, "fd07::")
+    slaac = [a for a in addresses(node, "eth1") if a.startswith("fd07:")]
+    assert len(slaac) == 2  # One is a temporary address.
+    result = runtime.added(pod)
+    assert sorted(ip["address"] for ip in result["ips"]) == ["10.0.0.0/31", "fd00::8/64"]
+    assert sorted(addresses(pod)) == ["10.0.0.0/31", "fd00::8/64"]
+    expect_silence(runtime.delete(pod))
+    assert sorted(addresses(node, "eth1")) == ["10.0.0.0/31", "fd00::8/64"]
+    assert remains(node) == []
+    advertise(nic, "fd07::")
+    (link,) = node.ip_json("address show dev eth1")
+    again = [entry for entry in link["addr_info"] if entry["local"].startswith("fd07:")]
+    assert len(again) == 2
+    assert all(entry["dynamic"] and entry["valid_life_time"] < 4294967295 for entry in again)
+
+
+# ipam
+
+
+def test_an_ipam_of_the_configuration_goes_before_the_addresses_of_the_host(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    static = {"type": "static", "addresses": [{"address": "192.0.2.1/24"}]}
+    with_ipam = runtime.having(ipam=static)
+    assert [ip["address"] for ip in with_ipam.added(pod)["ips"]] == ["192.0.2.1/24"]
+    assert addresses(pod) == ["192.0.2.1/24"]
+    expect_silence(with_ipam.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "1.1.0"])
+def test_a_lease_of_host_local_lasts_as_long_as_the_attachment(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, version: str
+) -> None:
+    before = dump(node)
+    ipam = {"type": "host-local", "ranges": [[{"subnet": "192.0.2.0/24"}]]}
+    with_ipam = runtime.having(ipam=ipam, cniVersion=version)
+    with_ipam.added(pod)
+    assert addresses(pod) == ["192.0.2.2/24"]
+    lease = node.root / LEASES.lstrip("/") / "fabric/192.0.2.2"
+    assert lease.read_text().split() == ["container-1", "net1"]
+    expect_silence(with_ipam.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("ipam", [{}, None, ""])
+def test_an_empty_ipam_means_the_addresses_of_the_host(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
+) -> None:
+    if ipam == "":
+        expect_error(runtime.having(ipam=ipam).add(pod), 7, "$.ipam")
+        return
+    before = dump(node)
+    result = runtime.having(ipam=ipam).added(pod)
+    assert [ip["address"] for ip in result["ips"]] == list(nic.addresses)
+    assert sorted(addresses(pod)) == sorted(nic.addresses)
+    expect_silence(runtime.having(ipam=ipam).delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("ipam", ["host-local", ["static"], 7, {"type": 7}, {"type": "../x"}])
+def test_an_ipam_that_is_none_is_refused_before_anything_is_touched(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
+) -> None:
+    before = dump(node)
+    expect_error(runtime.having(ipam=ipam).add(pod), 7, "$.ipam")
+    assert damage(before, node) == []
+
+
+# What goes on to the delegate
+
+
+def test_the_delegate_gets_every_key_and_the_whole_environment(
+    runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    keys = {"x": {"y": [1, None, "ü", 1e3]}, "args": {"cni": {"foo": "bar"}}, "runtimeConfig": {}}
+    env = {"PATH": os.defpath, "EXTRA": "a b", "LANG": "C"}
+    script = f"env >$0.env; tee $0.stdin | {DEBIAN}/host-device"
+    folder = plugin_folder(tmp_path / "bin", host_device=script)
+    arguments = "IgnoreUnknown=1;K8S_POD_NAME=pod;IgnoreUnknown=1"
+    ours = runtime.having(**keys, cniVersion="1.0.0")
+    ours.added(pod, path=[folder], env=env, args=arguments)
+    variables = (folder / "host-device.env").read_text().splitlines()
+    assert {f"CNI_ARGS={arguments}", "EXTRA=a b", "LANG=C"} <= set(variables)
+    given = json.loads((folder / "host-device.stdin").read_bytes())
+    assert given.keys() == {*ours.config, "device", "ipam"}
+    assert {key: given[key] for key in ours.config} == ours.config
+
+
+# Any host
+
+
+def words(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Return what goes on from `ip address add`: something or nothing from each of `parts`."""
+    return st.tuples(*parts).map(lambda drawn: " ".join(filter(None, drawn)))
+
+
+def perhaps(*some: str) -> st.SearchStrategy[str]:
+    return st.sampled_from(["", *some])
+
+
+lifetimes = perhaps(
+    "preferred_lft 0", "valid_lft 3000 preferred_lft 2000", "valid_lft 3000 preferred_lft 0"
+)
+prefixes = st.builds(
+    "10.{}.0.{}/{}".format,
+    st.integers(0, 1),
+    st.integers(1, 9),
+    st.sampled_from([8, 16, 24, 31, 32]),
+)
+peers = st.builds("10.0.0.{} peer 10.9.{}.1/24".format, st.integers(1, 9), st.integers(0, 9))
+ipv4_addresses = words(
+    prefixes | peers,
+    perhaps("label eth1:a", "label eth1:b"),
+    # Each its own: of two that share one, the first to be set would own the broadcast route.
+    perhaps("broadcast +"),
+    perhaps("metric 50", "metric 70"),
+    perhaps("noprefixroute"),
+    lifetimes,
+)
+ipv6_addresses = words(
+    st.builds("fd00::{:x}/{}".format, st.integers(1, 9), st.sampled_from([48, 64, 127, 128]))
+    | st.builds("fd00::{:x} peer fd09::{:x}/64".format, st.integers(1, 9), st.integers(1, 9)),
+    perhaps("nodad"),
+    perhaps("metric 50", "metric 70"),
+    perhaps("noprefixroute"),
+    lifetimes,
+)
+
+
+def local_address_of(address: str) -> str:
+    return re.split("[ /]", address)[0]
+
+
+# An example takes a second, which is too long to look for a smaller one.
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    # Of two with one local address, the first to be set would own its local route.
+    configured=st.lists(ipv4_addresses | ipv6_addresses, max_size=9, unique_by=local_address_of),
+    # One for all: the kernel sorts by it, and so hides in which order addresses were set.
+    scope=perhaps("scope link", "scope host"),
+    alias=perhaps("fabric"),
+    up=st.booleans(),
+)
+def test_any_host_is_the_same_before_and_after(
+    plugin: Path, configured: list[str], scope: str, alias: str, up: bool
+) -> None:
+    if reason := skip_reason():
+        pytest.skip(reason)
+    with throwaway_node() as node:
+        node.add_nic(BDF, "eth1", up=up)
+        node.output_of(["ip", "link", "set", "eth1", "alias", alias])
+        # Whatever the kernel takes of it is a host.
+        commands = "\n".join(f"address add {words} {scope} dev eth1" for words in configured)
+        node.run(["ip", "-force", "-batch", "-"], stdin=commands.encode())
+        assert round_trip(Runtime(node, plugin), node.add_pod("pod1")) == []

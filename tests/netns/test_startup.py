@@ -1,0 +1,127 @@
+"""What a call starts and imports: a runtime pays for it every time.
+
+Every interpreter in the node is traced (`benchmarks.tracing`), and the executable is the installed
+one.  Its modules are those that it imported during this very call.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from amdcni.testing import skip_reason
+from benchmarks.stage import OURS, Job, Stage, stage
+from benchmarks.tracing import Trace, Tracer
+
+HEAVY = ("attrs", "cattrs", "structlog", "pyroute2")
+FOR_PEOPLE_AND_TESTS = ("rich", "pytest", "_pytest", "hypothesis", "pygments")
+
+
+@contextmanager
+def traced() -> Iterator[tuple[Stage, Tracer]]:
+    """A node with an attached tracer, or a skip that says why there is none."""
+    reason = skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    if not OURS.exists():
+        pytest.skip(f"{OURS} is not installed")
+    with stage() as here:
+        yield here, Tracer(here.node)
+
+
+@pytest.fixture(scope="module")
+def calls() -> Iterator[dict[str, Trace]]:
+    """An ADD, a DEL, and calls that need nothing of a node, each traced."""
+    with traced() as (here, tracer):
+        config = here.ours()
+        jobs = {
+            "ADD": here.call(OURS, "ADD", config),
+            "DEL": here.call(OURS, "DEL", config),
+            "VERSION": here.call(OURS, "VERSION", config),
+            "no ifname": here.call(OURS, "ADD", config, CNI_IFNAME=""),
+            "unknown verb": here.call(OURS, "ATTACH", config),
+        }
+        yield {name: tracer.run(job) for name, job in jobs.items()}
+
+
+SUCCESSES = ("ADD", "DEL", "VERSION")
+REFUSED = ("no ifname", "unknown verb")
+
+
+@pytest.mark.parametrize("name", [*SUCCESSES, *REFUSED])
+def test_a_call_ends_as_it_should_although_it_is_traced(calls: dict[str, Trace], name: str) -> None:
+    trace = calls[name]
+    assert (trace.exit_status, trace.stderr) == (int(name in REFUSED), ""), trace
+
+
+@pytest.mark.parametrize("name", [*SUCCESSES, *REFUSED])
+def test_a_call_starts_one_interpreter(calls: dict[str, Trace], name: str) -> None:
+    assert len(calls[name].starts) == 1, calls[name].starts
+
+
+@pytest.mark.parametrize("module", ["attrs", "cattrs", "pyroute2.netlink.core"])
+def test_an_add_loads_each_package_once(calls: dict[str, Trace], module: str) -> None:
+    assert [each.module for each in calls["ADD"].imports].count(module) == 1
+
+
+def test_an_add_loads_of_pyroute2_no_database_and_no_firewall(calls: dict[str, Trace]) -> None:
+    unwanted = {
+        "sqlite3",
+        "pyroute2.ndb.main",
+        "pyroute2.nftables.main",
+        "pyroute2.ethtool.ethtool",
+    }
+    assert unwanted.isdisjoint(each.module for each in calls["ADD"].imports)
+
+
+@pytest.mark.parametrize("name", ["ADD", "DEL"])
+def test_a_call_with_nothing_to_log_loads_no_structlog(calls: dict[str, Trace], name: str) -> None:
+    assert "structlog" not in calls[name].packages
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_a_call_loads_nothing_that_is_for_people_or_for_tests(
+    calls: dict[str, Trace], name: str
+) -> None:
+    unwanted = ("amdcni.cli", "amdcni.testing")
+    modules = [each.module for each in calls[name].imports]
+    assert [module for module in modules if module.startswith(unwanted)] == []
+    assert set(FOR_PEOPLE_AND_TESTS).isdisjoint(calls[name].packages)
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_no_module_of_ours_needs_unittest(calls: dict[str, Trace], name: str) -> None:
+    needing = [
+        each.parents[0]
+        for each in calls[name].imports
+        if each.package == "unittest" and each.parents[0].startswith("amdcni")
+    ]
+    assert needing == []
+
+
+@pytest.mark.parametrize("name", ["VERSION", *REFUSED])
+def test_a_call_that_needs_nothing_of_the_node_loads_neither_netlink_nor_codec_nor_log(
+    calls: dict[str, Trace], name: str
+) -> None:
+    assert {"pyroute2", "structlog", "cattrs"}.isdisjoint(calls[name].packages)
+
+
+# The tracer itself
+
+
+def test_the_tracer_sees_an_interpreter_that_the_call_starts() -> None:
+    program = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-I', '-c', 'import colorsys'])"
+    )
+    with traced() as (_, tracer):
+        trace = tracer.run(Job([sys.executable, "-I", "-c", program]))
+    assert len(trace.starts) == 2
+    assert "colorsys" in trace.packages
+
+
+def test_the_tracer_sees_a_package_that_is_loaded_twice() -> None:
+    program = "import attrs, sys; del sys.modules['attrs']; import attrs"
+    with traced() as (_, tracer):
+        trace = tracer.run(Job([sys.executable, "-I", "-c", program]))
+    assert trace.packages.count("attrs") == 2

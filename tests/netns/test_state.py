@@ -1,0 +1,332 @@
+"""The state folder empty, damaged, foreign, newer, read-only or full: no address is lost."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.runtime import (
+    BDF,
+    STATE,
+    Runtime,
+    addresses,
+    damage,
+    expect_error,
+    expect_silence,
+    ifnames,
+    record_of,
+    records,
+    state_folder,
+)
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "binary": lambda _: bytes(range(256)),
+    "foreign": lambda _: b'{"interfaces": {"eth9": ["10.1.1.1/24"]}}',
+    "a list": lambda _: b"[]",
+    "of another device": lambda data: data.replace(BDF.encode(), b"0000:c9:00.0"),
+}
+
+
+@pytest.fixture(params=DAMAGES)
+def damaged(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """Return what damages a record in one of the ways."""
+    change = DAMAGES[request.param]
+
+    def damage_file(path: Path) -> None:
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage_file
+
+
+def aside(node: Node) -> list[str]:
+    """Return the records that were set aside."""
+    return [path.name for path in state_folder(node).glob("*.damaged-*")]
+
+
+def test_a_damaged_record_of_a_nic_in_the_pod_does_not_keep_its_addresses_from_coming_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, damaged: Callable[[Path], None]
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    damaged(record_of(node))
+    outcome = runtime.delete(pod)
+    assert outcome.succeeded, outcome
+    assert "record-damaged" in outcome.stderr
+    assert "salvaged" in outcome.stderr
+    assert differences(before, dump(node)) == []
+    assert len(aside(node)) == 1
+    assert records(node) == {}
+
+
+def test_a_damaged_record_of_a_nic_on_the_host_blocks_no_add(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, damaged: Callable[[Path], None]
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    record = record_of(node).read_bytes()
+    expect_silence(runtime.delete(pod))
+    record_of(node).write_bytes(record)
+    damaged(record_of(node))
+    runtime.added(pod)
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+    assert runtime.delete(pod).succeeded
+    assert differences(before, dump(node)) == []
+
+
+def test_a_damaged_record_blocks_no_other_device(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, damaged: Callable[[Path], None]
+) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
+    runtime.added(pod)
+    damaged(record_of(node))
+    second = runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
+    second.added(pod, ifname="net2")
+    expect_silence(second.delete(pod, ifname="net2"))
+    assert addresses(node, "eth2") == ["10.0.0.2/31"]
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL"])
+def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, command: str
+) -> None:
+    runtime.added(pod)
+    newer = record_of(node).read_bytes().replace(b'"format":1', b'"format":2')
+    record_of(node).write_bytes(newer)
+    before = dump(node), dump(pod)
+    other = node.add_pod("pod2") if command == "ADD" else pod
+    expect_error(runtime.call(command, netns=other), 5, "format 2", BDF)
+    assert record_of(node).read_bytes() == newer
+    assert [
+        differences(was, dump(where)) for was, where in zip(before, (node, pod), strict=True)
+    ] == [
+        [],
+        [],
+    ]
+
+
+def test_go_mappings_and_other_peoples_files_in_the_folder_disturb_nobody(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    folder = state_folder(node)
+    folder.mkdir(parents=True)
+    files = {
+        "ip-interface-mappings.json": b'{"mappings": [truncated',
+        "notes.txt": b"do not delete",
+        "..json": b"{}",
+        "not-a-device.json": b"{}",
+        ".hidden.json": b"{}",
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    assert differences(before, dump(node)) == []
+    assert {name: (folder / name).read_bytes() for name in files} == files
+
+
+def read_only(node: Node) -> None:
+    """Make the state folder read-only, as a damaged file system is remounted by the kernel."""
+    state_folder(node).mkdir(parents=True, exist_ok=True)
+    node.output_of(["mount", "--bind", STATE, STATE])
+    node.output_of(["mount", "-o", "remount,bind,ro", STATE])
+
+
+def writable(node: Node) -> None:
+    """Take `read_only` back."""
+    node.output_of(["umount", STATE])
+
+
+def test_with_a_read_only_folder_an_add_is_refused_and_changes_nothing(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    read_only(node)
+    expect_error(runtime.add(pod), 5, STATE, "Read-only")
+    expect_error(runtime.call("STATUS", netns=None, ifname=None, container_id=None), 50, STATE)
+    assert damage(before, node) == []
+    assert ifnames(pod) == set()
+
+
+def test_a_del_with_a_read_only_folder_makes_the_host_whole_and_says_that_the_record_stays(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    read_only(node)
+    expect_error(runtime.delete(pod), 5, "Read-only", BDF)
+    assert differences(before, dump(node)) == []
+    writable(node)
+    assert runtime.delete(pod).succeeded
+    assert damage(before, node) == []
+
+
+def test_without_state_a_del_succeeds_even_where_nothing_can_be_written(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    node.output_of(["mount", "-o", "remount,ro", "/var/lib/cni"])
+    assert runtime.delete(pod).succeeded
+    assert runtime.delete(None).succeeded
+    assert runtime.having("deviceID", "pciBusID").delete(pod).succeeded
+    assert runtime.call("VERSION").answer["cniVersion"] == "1.1.0"
+    expect_error(runtime.add(pod), 5, STATE, "Read-only")
+    assert differences(before, dump(node)) == []
+
+
+def full(node: Node) -> Path:
+    """Fill the disk that the state folder is on; return the file to delete for space again."""
+    filler = node.root / "var/lib/cni/filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+def test_on_a_full_disk_an_add_is_refused_and_the_next_with_space_works(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    node.cover("/var/lib/cni", size_bytes=64 * 1024)
+    filler = full(node)
+    expect_error(runtime.add(pod), 5, "No space left")
+    assert differences(before, dump(node)) == []
+    assert ifnames(pod) == set()
+    expect_error(runtime.call("STATUS", netns=None, ifname=None, container_id=None), 50, STATE)
+    filler.unlink()
+    runtime.added(pod)
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def test_a_del_on_a_full_disk_makes_the_host_whole(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    node.cover("/var/lib/cni", size_bytes=64 * 1024)
+    runtime.added(pod)
+    full(node).touch()
+    assert runtime.delete(pod).succeeded
+    assert differences(before, dump(node)) == []
+    assert records(node) == {}
+
+
+def test_the_disk_that_fills_up_while_the_delegate_works_costs_no_address(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    before = dump(node)
+    node.cover("/var/lib/cni", size_bytes=64 * 1024)
+    script = tmp_path / "host-device"
+    fill = "dd if=/dev/zero of=/var/lib/cni/filler bs=4096 2>/dev/null"
+    script.write_text(
+        f"#!/bin/sh\n[ $CNI_COMMAND = ADD ] && {fill}\nexec /usr/lib/cni/host-device\n"
+    )
+    script.chmod(0o755)
+    path = [tmp_path, Path("/usr/lib/cni")]
+    expect_error(runtime.having(cniVersion="1.0.0").add(pod, path=path), 5, "No space left")
+    assert differences(before, dump(node)) == []
+    assert records(node) == {}
+
+
+def test_the_key_data_dir_moves_the_state(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
+    before = dump(node)
+    moved = runtime.having(dataDir="/run/elsewhere")
+    moved.added(pod)
+    record = node.root / "run/elsewhere" / f"{BDF}.json"
+    assert json.loads(record.read_bytes())["phase"] == "attached"
+    assert (record.stat().st_mode & 0o777, record.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert not state_folder(node).exists()
+    expect_silence(moved.delete(pod))
+    assert differences(before, dump(node)) == []
+    assert not record.exists()
+
+
+@pytest.mark.parametrize("folder", ["relative/folder", ".", 7])
+def test_a_data_dir_that_is_no_absolute_path_is_refused_untouched(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, folder: object
+) -> None:
+    before = dump(node)
+    expect_error(runtime.having(dataDir=folder).add(pod), 7, "$.dataDir")
+    assert damage(before, node) == []
+
+
+def test_a_file_in_the_place_of_the_state_folder_is_told_and_changes_nothing(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    state_folder(node).write_text("in the way")
+    expect_error(runtime.add(pod), 5, STATE)
+    assert runtime.delete(pod).succeeded
+    assert differences(before, dump(node)) == []
+    assert ifnames(pod) == set()
+
+
+def test_a_record_of_a_newer_format_blocks_no_other_device(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
+    before = dump(node)
+    state_folder(node).mkdir(parents=True)
+    record_of(node).write_text('{"format": 1000, "from": "the future"}')
+    second = runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
+    second.added(pod)
+    assert second.having("deviceID", "pciBusID").delete(pod).succeeded
+    assert differences(before, dump(node)) == []
+    assert records(node) == {f"{BDF}.json": {"format": 1000, "from": "the future"}}
+
+
+def test_what_a_crash_has_left_of_a_write_is_taken_over_by_the_next(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    (state_folder(node) / f".{BDF}.json.tmp").write_text("half a rec")
+    (state_folder(node) / "unfinished" / BDF).touch()
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def test_after_a_reboot_an_add_takes_the_addresses_of_this_boot(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    pod.recreate()
+    node.ip_batch(
+        ["link set net1 name eth1", "link set eth1 up", "address add 10.7.0.0/31 dev eth1"]
+    )
+    node.refresh()
+    reboot(node)
+    before = dump(node)
+    runtime.added(pod)
+    assert addresses(pod) == ["10.7.0.0/31"]
+    assert runtime.delete(pod).succeeded
+    assert damage(before, node) == []
+
+
+def reboot(node: Node) -> None:
+    """Let the kernel say another boot ID from now on."""
+    boot_id = node.root / "run/boot_id"
+    boot_id.write_text("11111111-2222-3333-4444-555555555555\n")
+    node.output_of(["mount", "--bind", "/run/boot_id", "/proc/sys/kernel/random/boot_id"])
+
+
+def test_a_record_of_an_earlier_boot_restores_nothing(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    pod.delete()
+    node.ip("link set net1 name eth1")
+    node.refresh()
+    reboot(node)
+    before = dump(node)
+    assert runtime.delete(pod).succeeded
+    assert damage(before, node) == []

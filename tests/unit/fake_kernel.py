@@ -1,0 +1,386 @@
+"""A kernel in memory: network namespaces, netdevs, addresses, and what moving and dying does.
+
+It models what reference.md and net/core/dev.c say, and knows nothing of the code under test.
+
+Whatever changes something passes a `moment` first: a place in time at which the watchers look at
+everything, and at which whoever is at work can be stopped by one of the `interrupts`.  Watchers
+note what must never be in `violations`: an exception of theirs could be swallowed on its way.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from amdcni.core.host import Address, AddressFlag, Netdev
+from amdcni.core.names import IfName, MacAddress
+
+HOST_NETNS: Final = "/proc/1/ns/net"
+"""A path at which the host's own network namespace is found."""
+
+_KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
+_KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
+
+
+class Refused(Exception):
+    """The kernel answered with an error number."""
+
+
+@attrs.define
+class Assigned:
+    """An address on a netdev, its lifetimes as the time of their end."""
+
+    address: Address
+    valid_until_s: int | None
+    preferred_until_s: int | None
+    by_kernel: bool = False
+
+    def seen(self, now_s: int) -> Address:
+        flags = self.address.flags
+        if self.valid_until_s is None:
+            flags |= AddressFlag.PERMANENT
+        if self.preferred_until_s is not None and self.preferred_until_s <= now_s:
+            flags |= AddressFlag.DEPRECATED
+        return attrs.evolve(
+            self.address,
+            flags=int(flags),
+            valid_s=None if self.valid_until_s is None else self.valid_until_s - now_s,
+            preferred_s=(
+                None if self.preferred_until_s is None else max(0, self.preferred_until_s - now_s)
+            ),
+        )
+
+
+@attrs.define(eq=False)
+class Link:
+    """A netdev.  `function` is the bus device that it hangs on in sysfs."""
+
+    ifindex: int
+    name: str
+    mac: str
+    space: "Space"
+    function: str | None = None
+    parent: str | None = None
+    kind: str | None = None
+    mtu: int = 1500
+    up: bool = False
+    loopback: bool = False
+    alias: str = ""
+    altnames: set[str] = attrs.field(factory=set)
+    lower: int | None = None
+    master: int | None = None
+    addresses: list[Assigned] = attrs.field(factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        return {self.name, *self.altnames}
+
+
+@attrs.define(eq=False)
+class Space:
+    """A network namespace.  The inode of a dead one is given out again."""
+
+    inode: int
+    links: list[Link] = attrs.field(factory=list)
+    refused: set[str] = attrs.field(factory=set)
+    """Addresses that the kernel does not take here, whatever its reason."""
+
+    @property
+    def names(self) -> set[str]:
+        return {name for link in self.links for name in link.names}
+
+    def find(self, name: str) -> Link | None:
+        return next((link for link in self.links if name in link.names), None)
+
+
+@attrs.define(eq=False)
+class Function:
+    """A device on a bus, with the netdevs of its driver wherever they are."""
+
+    address: str
+    driver: str | None
+    links: list[Link] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Configuration:
+    """What a node's administrator has configured on a netdev, in words that compare."""
+
+    ifname: str
+    up: bool
+    alias: str
+    addresses: tuple[tuple[Address, int | None, int | None], ...]
+    """Each with the time of the end of its lifetimes; a preferred one that is over ended at 0."""
+
+    def at(self, now_s: int) -> "Configuration":
+        """What is still to be seen at a later time, if nobody changes anything."""
+        return attrs.evolve(
+            self,
+            addresses=tuple(
+                (address, valid, 0 if preferred is not None and preferred <= now_s else preferred)
+                for address, valid, preferred in self.addresses
+                if valid is None or valid > now_s
+            ),
+        )
+
+
+@attrs.define(eq=False)
+class Kernel:
+    """One node's hardware and kernel, from boot to boot."""
+
+    host: Space = attrs.field(factory=lambda: Space(1))
+    paths: dict[str, Space] = attrs.field(factory=dict)
+    functions: dict[str, Function] = attrs.field(factory=dict)
+    default_routes: tuple[int, ...] = ()
+    now_s: int = 1000
+    boot: int = 1
+    moments: list[str] = attrs.field(factory=list)
+    interrupts: list[Callable[[str], None]] = attrs.field(factory=list)
+    watchers: list[Callable[[], None]] = attrs.field(factory=list)
+    violations: list[str] = attrs.field(factory=list)
+    _ifindex: int = 1
+
+    def __attrs_post_init__(self) -> None:
+        self._start()
+
+    def moment(self, what: str) -> None:
+        """Somebody is about to do `what`."""
+        self.moments.append(what)
+        for watch in self.watchers:
+            watch()
+        for interrupt in self.interrupts:
+            interrupt(what)
+
+    # ---- what happens to a node
+
+    def plug(
+        self,
+        address: str,
+        *names: str,
+        driver: str | None = "ionic",
+        virtio: bool = False,
+        shows_parent: bool = True,
+    ) -> Function:
+        """Plug in a NIC whose driver makes a netdev for each of `names`."""
+        function = self.functions[address] = Function(address, driver)
+        for name in names:
+            link = self.add_link(name)
+            link.function = address
+            if shows_parent:
+                link.parent = f"virtio{len(self.functions)}" if virtio else address
+            else:
+                link.kind = "veth"
+            function.links.append(link)
+        return function
+
+    def add_link(self, name: str, kind: str | None = None, space: Space | None = None) -> Link:
+        """A new netdev, bare and down; in the host if nothing else is said."""
+        self._ifindex += 1
+        mac = f"02:00:00:00:{self._ifindex >> 8:02x}:{self._ifindex & 255:02x}"
+        where = space or self.host
+        link = Link(self._ifindex, name, mac, where, kind=kind)
+        where.links.append(link)
+        return link
+
+    def remove_link(self, link: Link) -> None:
+        link.space.links.remove(link)
+
+    def _put_into(self, link: Link, space: Space) -> None:
+        link.space = space
+        space.links.append(link)
+
+    def unplug(self, address: str) -> None:
+        for link in self.functions.pop(address).links:
+            self.remove_link(link)
+
+    def make_netns(self, path: str) -> Space:
+        """A new namespace at `path`, with the lowest inode that is free: nsfs does the same."""
+        taken = {space.inode for space in self.paths.values()}
+        space = Space(next(n for n in range(1, 1000) if n not in taken))
+        self._add_loopback(space)
+        self.paths[path] = space
+        return space
+
+    def destroy_netns(self, space: Space) -> None:
+        """The last process and mount of a namespace have gone."""
+        for path in [path for path, there in self.paths.items() if there is space]:
+            del self.paths[path]
+        self.lose(space)
+
+    def reboot(self) -> None:
+        """Everything in memory is gone; netdevs of hardware are new, bare and down.
+
+        What the node's boot then configures is for the caller to say (`configure`).
+        """
+        self.host = Space(1)
+        self.default_routes = ()
+        self.boot += 1
+        self.now_s = 100
+        self._ifindex = 1
+        self._start()
+        for function in self.functions.values():
+            for link in function.links:
+                self._ifindex += 1
+                link.ifindex, link.up, link.alias = self._ifindex, False, ""
+                link.addresses.clear()
+                self._put_into(link, self.host)
+
+    def configure(
+        self, link: Link, addresses: tuple[Address, ...] = (), *, up: bool = True, alias: str = ""
+    ) -> None:
+        """What an administrator does to a netdev, besides what is there."""
+        link.alias = alias
+        self.set_up(link, up)
+        for address in addresses:
+            self.add_address(link, address)
+
+    def configuration_of(self, link: Link) -> Configuration:
+        """What an administrator has configured, as seen now."""
+        addresses = tuple(
+            (own.address, own.valid_until_s, own.preferred_until_s)
+            for own in link.addresses
+            if not own.by_kernel
+        )
+        return Configuration(link.name, link.up, link.alias, addresses).at(self.now_s)
+
+    # ---- what the kernel does when it is asked to
+
+    def set_up(self, link: Link, up: bool) -> None:
+        self.moment(f"set {link.name} {'up' if up else 'down'}")
+        if link.up and not up:
+            link.addresses = [own for own in link.addresses if own.address.family == 4]
+        if up and not link.up:
+            made = self._link_local_of(link)
+            self._insert(link, Assigned(made, None, None, by_kernel=True))
+        link.up = up
+
+    def set_alias(self, link: Link, alias: str) -> None:
+        self.moment(f"give {link.name} the alias {alias!r}")
+        link.alias = alias
+
+    def drop_altname(self, link: Link, altname: str) -> None:
+        self.moment(f"take the altname {altname} from {link.name}")
+        link.altnames.discard(altname)
+
+    def rename(self, link: Link, name: str) -> None:
+        self.moment(f"rename {link.name} to {name}")
+        self._rename(link, name)
+
+    def move(self, link: Link, to: Space, name: str | None = None) -> None:
+        """Move and, in the same request, rename: what fails first leaves the rest undone."""
+        self.moment(f"move {link.name} as {name or link.name}")
+        self._move(link, to, name)
+
+    def add_address(self, link: Link, address: Address) -> None:
+        """Add the address, or replace its attributes."""
+        self.moment(f"give {address.interface} to {link.name}")
+        if str(address.interface) in link.space.refused or address.valid_s == 0:
+            raise Refused(f"{address.interface}: Cannot assign requested address")
+        plain = attrs.evolve(address, flags=address.settable_flags, valid_s=None, preferred_s=None)
+        new = Assigned(plain, self._until(address.valid_s), self._until(address.preferred_s))
+        for position, own in enumerate(self._addresses(link)):
+            if own.address.identity == address.identity:
+                link.addresses[position] = new
+                return
+        self._insert(link, new)
+
+    def _until(self, seconds: int | None) -> int | None:
+        return None if seconds is None else self.now_s + seconds
+
+    def _addresses(self, link: Link) -> list[Assigned]:
+        alive = [
+            own
+            for own in link.addresses
+            if own.valid_until_s is None or own.valid_until_s > self.now_s
+        ]
+        link.addresses = alive
+        return alive
+
+    def _insert(self, link: Link, new: Assigned) -> None:
+        """IPv4 addresses in the order of coming; of IPv6 the latest first, link-local ones last."""
+        interface, position = new.address.interface, len(link.addresses)
+        for index, own in enumerate(link.addresses):
+            other = own.address.interface
+            if other.version == 6 and (
+                interface.version == 4 or other.is_link_local or not interface.is_link_local
+            ):
+                position = index
+                break
+        link.addresses.insert(position, new)
+
+    def _link_local_of(self, link: Link) -> Address:
+        octets = [int(octet, 16) for octet in link.mac.split(":")]
+        eui = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
+        interface_id = int.from_bytes(bytes(eui), "big")
+        address = ipaddress.IPv6Interface(((0xFE80 << 112) | interface_id, 64))
+        return Address(address, scope=253, proto=_KERNEL_LINK_LOCAL)
+
+    def _rename(self, link: Link, name: str) -> None:
+        if link.up:
+            raise Refused("Device or resource busy")
+        if not name:
+            raise Refused("Invalid argument")
+        if name != link.name and name in link.space.names:
+            raise Refused("File exists")
+        link.name = name
+
+    def _move(self, link: Link, to: Space, name: str | None) -> None:
+        if link.altnames & to.names:
+            raise Refused("File exists")
+        arriving = link.name
+        if arriving in to.names:
+            if name is None or name in to.names:
+                raise Refused("File exists")
+            arriving = name
+        link.space.links.remove(link)
+        if any(other.ifindex == link.ifindex for other in to.links):
+            self._ifindex += 1
+            link.ifindex = self._ifindex
+        self._put_into(link, to)
+        link.name, link.up, link.master = arriving, False, None
+        link.addresses.clear()
+        if name is not None and name != link.name:
+            self._rename(link, name)
+
+    def lose(self, space: Space) -> None:
+        """A namespace is no more: hardware comes back to the host, the rest is destroyed."""
+        for link in list(space.links):
+            if link.parent is None:
+                space.links.remove(link)
+                continue
+            link.altnames -= self.host.names
+            fallback = f"dev{link.ifindex}"
+            self._move(link, self.host, fallback if link.name in self.host.names else link.name)
+
+    def _start(self) -> None:
+        self.paths = {HOST_NETNS: self.host}
+        self._add_loopback(self.host)
+        address = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=_KERNEL_LOOPBACK)
+        self.host.links[0].addresses.append(Assigned(address, None, None, by_kernel=True))
+
+    def _add_loopback(self, space: Space) -> None:
+        up = space is self.host
+        space.links.append(Link(1, "lo", "00:00:00:00:00:00", space, loopback=True, up=up))
+
+    # ---- what the kernel shows
+
+    def netdevs(self, space: Space) -> tuple[Netdev, ...]:
+        return tuple(self._netdev(link) for link in space.links)
+
+    def _netdev(self, link: Link) -> Netdev:
+        return Netdev(
+            ifindex=link.ifindex,
+            ifname=IfName(link.name),
+            mac=MacAddress(link.mac),
+            mtu=link.mtu,
+            up=link.up,
+            loopback=link.loopback,
+            kind=link.kind,
+            alias=link.alias or None,
+            altnames=tuple(sorted(link.altnames)),
+            parent=link.parent,
+            lower=link.lower,
+            master=link.master,
+            addresses=tuple(own.seen(self.now_s) for own in self._addresses(link)),
+        )

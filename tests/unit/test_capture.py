@@ -1,0 +1,428 @@
+"""What is kept of a netdev, what is left to the kernel, and what still lacks afterwards."""
+
+import ipaddress
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from amdcni.core.capture import (
+    LIFETIME_TOLERANCE_S,
+    Captured,
+    aged,
+    capture,
+    deviations,
+    differences,
+    eui64_link_local,
+    in_setting_order,
+    kernel_makes,
+)
+from amdcni.core.host import Address, AddressFlag, Netdev
+from amdcni.core.names import IfName, MacAddress
+from tests.unit import strategies as some
+
+# ---- what the kernel makes ---------------------------------------------------------------------
+
+
+def interface_id(mac: str) -> str:
+    """RFC 4291, appendix A: "insert two octets, with hexadecimal values of 0xFF and 0xFE, in the
+    middle of the 48-bit MAC (between the company_id and vendor-supplied id)", and "inverting the
+    universal/local bit".
+    """
+    first, *rest = mac.split(":")
+    inverted = "%02x" % (int(first, 16) ^ 0b10)
+    one, two, three, four, five = rest
+    return f"{inverted}{one}:{two}ff:fe{three}:{four}{five}"
+
+
+@st.composite
+def _made(draw: st.DrawFn, mac: str, protocols_reported: bool) -> Address:
+    """An IPv6 address as net/ipv6/addrconf.c makes it of itself."""
+    origin = draw(
+        st.sampled_from(["link-local", "stable link-local", "eui-64", "stable", "temporary"])
+    )
+    lifetimes = draw(st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)))
+    if origin == "link-local":
+        text, flags, proto, valid_s = f"fe80::{interface_id(mac)}", AddressFlag.PERMANENT, 3, None
+    elif origin == "stable link-local":
+        # RFC 7217 addresses have a flag that no message can set (inet6_rtm_newaddr).
+        flags = AddressFlag.STABLE_PRIVACY | AddressFlag.PERMANENT
+        text, proto, valid_s = "fe80::8f3a:1:2:3", 3, None
+    else:
+        prefix = draw(st.sampled_from(["2001:db8:1:2", "fd00:0:0:1"]))
+        token = f"{draw(st.integers(1, 0xFFFF)):x}:0:0:{draw(st.integers(1, 0xFFFF)):x}"
+        own = interface_id(mac) if origin == "eui-64" else token
+        text, proto, valid_s = f"{prefix}:{own}", 2, max(lifetimes)
+        flags = {
+            "eui-64": draw(st.sampled_from([AddressFlag(0), AddressFlag.MANAGETEMPADDR])),
+            "stable": AddressFlag.STABLE_PRIVACY,
+            "temporary": AddressFlag.SECONDARY,
+        }[origin]
+    return Address(
+        ipaddress.IPv6Interface(f"{text}/64"),
+        flags=flags | draw(st.sampled_from([0, AddressFlag.TENTATIVE, AddressFlag.DEPRECATED])),
+        scope=253 if text.startswith("fe80") else 0,
+        proto=proto if protocols_reported else None,
+        valid_s=valid_s,
+        preferred_s=None if valid_s is None else min(lifetimes),
+    )
+
+
+@st.composite
+def _given(draw: st.DrawFn, mac: str, protocols_reported: bool) -> Address:
+    """An address that somebody has set: an administrator, a DHCP client, a network manager."""
+    origin = draw(st.sampled_from(["ipv4", "static", "link-local", "dhcpv6"]))
+    proto = draw(st.none() | st.integers(4, 255)) if protocols_reported else None
+    if origin == "ipv4":
+        return attrs.evolve(draw(some.ipv4_addresses), proto=draw(st.none() | st.integers(1, 255)))
+    flags = draw(st.sampled_from([AddressFlag.NODAD, AddressFlag.NOPREFIXROUTE, AddressFlag(0)]))
+    if origin == "static":
+        own = draw(st.sampled_from(["::1", f":{interface_id(mac)}", "::a:b"]))
+        length = draw(st.sampled_from([64, 127, 128, 56]))
+        text = f"2001:db8:1:2{own}/{length}"
+    elif origin == "link-local":
+        length = draw(st.sampled_from([64, 10, 128]))
+        text = f"fe80::{draw(st.integers(1, 0xFFFF)):x}/{length}"
+    else:
+        text = f"2001:db8:1:2::{draw(st.integers(1, 0xFFFF)):x}/128"
+    address = Address(ipaddress.IPv6Interface(text), flags=flags, proto=proto)
+    if origin != "dhcpv6":
+        return attrs.evolve(address, flags=address.flags | AddressFlag.PERMANENT)
+    return attrs.evolve(address, valid_s=draw(st.integers(1, 2**31)), preferred_s=0)
+
+
+@given(st.data(), some.netdevs, some.ethernet_macs, st.booleans())
+def test_exactly_what_the_kernel_makes_is_left_out(
+    data: st.DataObject, netdev: Netdev, mac: MacAddress, protocols_reported: bool
+) -> None:
+    made = data.draw(st.lists(_made(mac, protocols_reported), max_size=3))
+    given = data.draw(st.lists(_given(mac, protocols_reported), max_size=3))
+    shuffled = data.draw(
+        st.permutations([*((a, False) for a in made), *((a, True) for a in given)])
+    )
+    whole = attrs.evolve(netdev, mac=mac, addresses=tuple(address for address, _ in shuffled))
+    kept = capture(whole, protocols_reported=protocols_reported)
+    assert kept.addresses == tuple(address for address, by_others in shuffled if by_others)
+
+
+@given(some.ipv4_addresses, st.none() | some.macs, st.booleans(), st.integers(0, 255))
+def test_no_ipv4_address_is_the_kernels(
+    address: Address, mac: MacAddress | None, reported: bool, proto: int
+) -> None:
+    shown = attrs.evolve(address, proto=proto)
+    assert not kernel_makes(shown, mac, protocols_reported=reported)
+
+
+@given(some.ipv6_interfaces, some.macs.filter(lambda mac: len(mac) > 17) | st.none())
+def test_without_a_mac_of_48_bits_no_address_looks_like_slaac(
+    interface: ipaddress.IPv6Interface, mac: MacAddress | None
+) -> None:
+    for valid_s in (None, 100):
+        plain = Address(interface, valid_s=valid_s, preferred_s=valid_s)
+        assert not kernel_makes(plain, mac, protocols_reported=False)
+
+
+@pytest.mark.parametrize(
+    ("mac", "address"),
+    [
+        ("34:56:78:9a:bc:de", "fe80::3656:78ff:fe9a:bcde"),
+        ("00:00:00:00:00:00", "fe80::200:ff:fe00:0"),
+        ("02:00:5e:00:53:01", "fe80::5eff:fe00:5301"),
+    ],
+)
+def test_a_mac_yields_the_link_local_address_of_rfc_4291(mac: str, address: str) -> None:
+    assert eui64_link_local(MacAddress(mac)) == ipaddress.IPv6Address(address)
+
+
+@given(some.macs)
+def test_only_a_mac_of_48_bits_yields_a_link_local_address(mac: MacAddress) -> None:
+    address = eui64_link_local(mac)
+    if len(mac) != len("02:00:00:00:00:01"):
+        assert address is None
+    else:
+        assert address == ipaddress.IPv6Address(f"fe80::{interface_id(mac)}")
+
+
+@given(some.netdevs, st.booleans())
+def test_a_capture_says_of_a_netdev_what_the_netdev_says(netdev: Netdev, reported: bool) -> None:
+    kept = capture(netdev, protocols_reported=reported)
+    for field in attrs.fields(Captured):
+        if field.name != "addresses":
+            assert getattr(kept, field.name) == getattr(netdev, field.name)
+    assert set(kept.addresses) <= set(netdev.addresses)
+
+
+# ---- the order of setting ----------------------------------------------------------------------
+
+
+class KernelLists:
+    """How the kernel puts a new address among those that a netdev has."""
+
+    def __init__(self) -> None:
+        self.fourth: list[tuple[Address, bool]] = []
+        self.sixth: list[Address] = []
+
+    def set(self, address: Address) -> None:
+        if address.family == 4:
+            self._set_fourth(address)
+        else:
+            self._set_sixth(address)
+
+    def _set_fourth(self, address: Address) -> None:
+        """net/ipv4/devinet.c, __inet_insert_ifa: a primary goes behind the last primary of at
+        least its scope, a secondary to the end; another scope in the same subnet is EINVAL.
+        """
+        place, secondary = 0, False
+        for position, (there, is_secondary) in enumerate(self.fourth):
+            if not is_secondary and address.scope <= there.scope:
+                place = position + 1
+            if subnet_of(there) == subnet_of(address):
+                if there.interface.ip == address.interface.ip or there.scope != address.scope:
+                    return
+                secondary = True
+        self.fourth.insert(len(self.fourth) if secondary else place, (address, secondary))
+
+    def _set_sixth(self, address: Address) -> None:
+        """net/ipv6/addrconf.c, ipv6_link_dev_addr: "Add to list, sorted by scope", before the
+        first that has no wider scope.
+        """
+        if address.interface.ip in [there.interface.ip for there in self.sixth]:
+            return
+        wide = [breadth(there) > breadth(address) for there in self.sixth]
+        self.sixth.insert(wide.index(False) if False in wide else len(wide), address)
+
+    @property
+    def listed(self) -> list[Address]:
+        return [address for address, _ in self.fourth] + self.sixth
+
+
+def subnet_of(address: Address) -> ipaddress.IPv4Network:
+    far = address.peer or address.interface.ip
+    length = address.interface.network.prefixlen
+    return ipaddress.IPv4Network((int(far), length), strict=False)
+
+
+def breadth(address: Address) -> int:
+    """net/ipv6/addrconf_core.c: link-local 2, site-local 5, global 14."""
+    if address.interface.ip in ipaddress.IPv6Network("fe80::/10"):
+        return 2
+    return 5 if address.interface.ip in ipaddress.IPv6Network("fec0::/10") else 14
+
+
+near_addresses: SearchStrategy[Address] = st.builds(
+    Address,
+    interface=st.builds(
+        lambda last, length: ipaddress.ip_interface(f"10.0.0.{last}/{length}"),
+        st.integers(0, 9),
+        st.sampled_from([24, 29, 31, 32]),
+    ),
+    peer=st.none() | st.just(ipaddress.IPv4Address("10.0.0.7")),
+    scope=st.sampled_from([0, 0, 253]),
+) | st.builds(
+    Address,
+    interface=st.builds(
+        lambda prefix, last: ipaddress.ip_interface(f"{prefix}::{last:x}/64"),
+        st.sampled_from(["fe80", "fec0", "2001:db8", "fd00"]),
+        st.integers(0, 9),
+    ),
+)
+"""Addresses so near to each other that they are secondaries, or sorted by scope."""
+
+
+@given(st.lists(near_addresses | some.addresses, max_size=8))
+def test_setting_what_was_listed_lists_it_again(history: list[Address]) -> None:
+    before, after = KernelLists(), KernelLists()
+    for address in history:
+        before.set(address)
+    for address in in_setting_order(before.listed):
+        after.set(address)
+    assert after.listed == before.listed
+
+
+@given(st.lists(some.addresses, max_size=5))
+def test_each_listed_address_is_set_once(listed: list[Address]) -> None:
+    assert Counter(in_setting_order(listed)) == Counter(listed)
+
+
+# ---- lifetimes ---------------------------------------------------------------------------------
+
+elapsed = st.integers(0, 25) | st.integers(0, 2**33)
+
+
+@given(some.address_lists)
+def test_no_time_ages_nothing_that_lives(addresses: tuple[Address, ...]) -> None:
+    assert aged(addresses, 0) == tuple(a for a in addresses if a.valid_s != 0)
+
+
+@given(some.address_lists, elapsed, elapsed)
+def test_ageing_twice_is_ageing_by_the_sum(
+    addresses: tuple[Address, ...], first: int, second: int
+) -> None:
+    assert aged(aged(addresses, first), second) == aged(addresses, first + second)
+
+
+@given(some.address_lists, elapsed, elapsed)
+def test_what_has_run_out_does_not_come_alive_again(
+    addresses: tuple[Address, ...], one: int, other: int
+) -> None:
+    early, late = sorted((one, other))
+    alive = {address.identity for address in aged(addresses, early)}
+    assert {address.identity for address in aged(addresses, late)} <= alive
+
+
+@given(some.address_lists, elapsed)
+def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
+    addresses: tuple[Address, ...], elapsed_s: int
+) -> None:
+    """RFC 4862 §5.5.4: a preferred address becomes deprecated when its preferred lifetime expires,
+    "when its valid lifetime expires" an address "becomes invalid".
+    """
+    remaining = {address.identity: address for address in aged(addresses, elapsed_s)}
+    for address in addresses:
+        valid_s, preferred_s = address.valid_s, address.preferred_s
+        if valid_s is not None and valid_s <= elapsed_s:
+            assert address.identity not in remaining
+            continue
+        left = remaining[address.identity]
+        assert left.valid_s == (None if valid_s is None else valid_s - elapsed_s)
+        if preferred_s is None or preferred_s < elapsed_s:
+            assert left.preferred_s == (None if preferred_s is None else 0)
+        else:
+            assert left.preferred_s == preferred_s - elapsed_s
+        assert attrs.evolve(left, valid_s=valid_s, preferred_s=preferred_s) == address
+
+
+# ---- differences -------------------------------------------------------------------------------
+
+
+def shown_as(captured: Captured) -> Netdev:
+    """A netdev that has everything of `captured` back."""
+    return Netdev(
+        captured.ifindex,
+        captured.ifname,
+        mac=captured.mac,
+        up=captured.up,
+        alias=captured.alias,
+        addresses=captured.addresses,
+    )
+
+
+@given(some.netdevs, st.booleans())
+def test_a_netdev_does_not_differ_from_itself(netdev: Netdev, reported: bool) -> None:
+    assert differences(capture(netdev, protocols_reported=reported), netdev) == []
+
+
+@given(some.captures, some.ifnames, some.address_lists)
+def test_another_name_and_more_addresses_are_no_difference(
+    captured: Captured, ifname: IfName, more: tuple[Address, ...]
+) -> None:
+    own = {address.identity for address in captured.addresses}
+    others = tuple(address for address in more if address.identity not in own)
+    seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
+    assert differences(captured, seen) == []
+
+
+@given(some.captures)
+def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: Captured) -> None:
+    (line,) = differences(captured, attrs.evolve(shown_as(captured), up=not captured.up))
+    was, now = ("up", "down") if captured.up else ("down", "up")
+    assert line == f"{captured.ifname} is {now} and was {was}"
+
+
+@given(some.captures, st.none() | some.words)
+def test_another_alias_is_one_difference(captured: Captured, alias: str | None) -> None:
+    assume(alias != captured.alias)
+    (line,) = differences(captured, attrs.evolve(shown_as(captured), alias=alias))
+    assert "alias" in line
+    assert repr(alias) in line
+    assert repr(captured.alias) in line
+
+
+captures_with_addresses = some.captures.filter(lambda captured: captured.addresses)
+
+
+@given(captures_with_addresses, st.data())
+def test_an_address_that_is_gone_is_one_difference(captured: Captured, data: st.DataObject) -> None:
+    gone = data.draw(st.sampled_from(captured.addresses))
+    left = tuple(address for address in captured.addresses if address != gone)
+    (line,) = differences(captured, attrs.evolve(shown_as(captured), addresses=left))
+    assert line == f"{captured.ifname} lacks {gone.interface}"
+
+
+def _other_lifetime(wanted: int | None) -> SearchStrategy[int | None]:
+    """Lifetimes that differ by more than what reading may cost."""
+    if wanted is None:
+        return st.integers(0, 2**32 - 2)
+    longer = st.integers(wanted + LIFETIME_TOLERANCE_S + 1, 2**33)
+    return (
+        st.none()
+        | longer
+        | st.integers(0, max(0, wanted - LIFETIME_TOLERANCE_S - 1)).filter(
+            lambda other: abs(other - wanted) > LIFETIME_TOLERANCE_S
+        )
+    )
+
+
+CHANGES: dict[str, SearchStrategy[Any]] = {
+    "broadcast": st.none() | st.ip_addresses(v=4),
+    "label": st.none() | some.words,
+    "scope": st.integers(0, 255),
+    "metric": st.none() | st.integers(1, 9),
+    "proto": st.none() | st.integers(1, 255),
+    "flags": st.integers(0, 0xFFF),
+}
+"""Other values for every attribute that is neither a lifetime nor part of the identity."""
+
+LIFETIMES = ("valid_s", "preferred_s")
+
+
+def test_every_attribute_of_an_address_is_compared() -> None:
+    identity = {"interface", "peer"}
+    compared = {*CHANGES, *LIFETIMES}
+    assert {field.name for field in attrs.fields(Address)} == identity | compared
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *LIFETIMES])
+@given(captured=captures_with_addresses, data=st.data())
+def test_one_other_attribute_of_an_address_is_one_difference_that_names_it(
+    name: str, captured: Captured, data: st.DataObject
+) -> None:
+    wanted = data.draw(st.sampled_from(captured.addresses))
+    other: Any
+    if name in LIFETIMES:
+        other = data.draw(_other_lifetime(getattr(wanted, name)))
+    else:
+        other = data.draw(CHANGES[name].filter(lambda value: value != getattr(wanted, name)))
+    seen = attrs.evolve(wanted, **{name: other})
+    if name == "flags":
+        assume(seen.settable_flags != wanted.settable_flags)
+    addresses = tuple(seen if address == wanted else address for address in captured.addresses)
+    (line,) = differences(captured, attrs.evolve(shown_as(captured), addresses=addresses))
+    assert line.startswith(f"{captured.ifname}: {wanted.interface} has {name} ")
+    assert deviations(wanted, seen) == [
+        line.removeprefix(f"{captured.ifname}: {wanted.interface} ")
+    ]
+
+
+@given(some.addresses, st.sampled_from(list(AddressFlag)))
+def test_a_flag_of_the_kernels_own_is_no_deviation(wanted: Address, flag: AddressFlag) -> None:
+    """TENTATIVE goes, DEPRECATED comes, PERMANENT and SECONDARY follow from the rest."""
+    own = AddressFlag(0xFFF) ^ AddressFlag(0x02 | 0x10 | 0x100 | 0x200 | 0x400)
+    assert deviations(wanted, attrs.evolve(wanted, flags=wanted.flags ^ (flag & own))) == []
+
+
+@given(some.addresses, st.integers(-LIFETIME_TOLERANCE_S, LIFETIME_TOLERANCE_S))
+def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s: int) -> None:
+    assume(wanted.valid_s is not None and wanted.preferred_s is not None)
+    assert wanted.valid_s is not None
+    assert wanted.preferred_s is not None
+    seen = attrs.evolve(
+        wanted,
+        valid_s=max(0, wanted.valid_s + off_s),
+        preferred_s=max(0, wanted.preferred_s + off_s),
+    )
+    assert deviations(wanted, seen) == []

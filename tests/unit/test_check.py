@@ -1,0 +1,201 @@
+"""Whether an attachment is still what its ADD promised."""
+
+import ipaddress
+from collections.abc import Callable
+
+import attrs
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.check import config_for_delegate, is_as_promised, lacking, problems
+from amdcni.core.host import Address, IpInterface, Netdev, Netns
+from amdcni.core.names import IfName, MacAddress
+from amdcni.core.request import CheckRequest, Device, DeviceSelector, Invocation, Network
+from amdcni.core.spec import Interface, Ip, Result, Verb
+from amdcni.core.versions import CniVersion
+from tests.unit import strategies as some
+from tests.unit.strategies import Lending
+
+
+def check_of(lending: Lending, version: str = "1.1.0") -> CheckRequest:
+    """A CHECK of what is lent, with the result of its ADD as prevResult."""
+    record = lending.record
+    environ = {"CNI_COMMAND": "CHECK"}
+    assert record.result is not None
+    return CheckRequest(
+        Invocation(Verb.CHECK, record.id, record.netns.path, (), environ),
+        Network(record.config, record.network, CniVersion(version)),
+        Device(DeviceSelector(record.key.bus_device, record.key.ifname)),
+        record.id,
+        record.netns.path,
+        record.result,
+    )
+
+
+def with_netdev(lending: Lending, change: Callable[[Netdev], Netdev | None]) -> Netns:
+    """The pod after something was done to our netdev in it; None takes it out."""
+    after = [change(n) if n == lending.netdev else n for n in lending.pod.netdevs]
+    return attrs.evolve(lending.pod, netdevs=tuple(n for n in after if n is not None))
+
+
+@given(some.lendings)
+def test_an_attachment_that_is_whole_has_no_problems(lending: Lending) -> None:
+    assert problems(check_of(lending), lending.record, lending.pod) == []
+    assert is_as_promised(lending.record, lending.pod)
+
+
+@given(some.lendings, some.address_lists)
+def test_what_chained_plugins_change_is_no_problem(
+    lending: Lending, more: tuple[Address, ...]
+) -> None:
+    """tuning changes the MTU and more, bandwidth and sbr add to the netdev."""
+    pod = with_netdev(
+        lending,
+        lambda n: attrs.evolve(
+            n, mtu=1400, alias="x", altnames=("other",), addresses=(*more, *n.addresses)
+        ),
+    )
+    assert problems(check_of(lending), lending.record, pod) == []
+    assert is_as_promised(lending.record, pod)
+
+
+@given(some.lendings)
+def test_a_mac_that_tuning_has_changed_is_no_problem(lending: Lending) -> None:
+    mac = MacAddress("02:00:00:00:00:99")
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, mac=mac))
+    assume(lending.record.key.ifname is None or lending.netdev.parent is None)
+    assert problems(check_of(lending), lending.record, pod) == []
+
+
+@given(some.lendings)
+def test_a_netdev_that_is_down_is_one_problem(lending: Lending) -> None:
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, up=False))
+    (line,) = problems(check_of(lending), lending.record, pod)
+    assert line == f"{lending.netdev.ifname} is down"
+    assert not is_as_promised(lending.record, pod)
+
+
+@given(some.lendings, st.data())
+def test_each_address_that_is_missing_is_one_problem(lending: Lending, data: st.DataObject) -> None:
+    promised = lending.netdev.addresses
+    assume(promised)
+    gone = data.draw(st.sets(st.sampled_from(promised), min_size=1))
+    left = tuple(address for address in promised if address not in gone)
+    missing = {a.interface for a in gone} - {a.interface for a in left}
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, addresses=left))
+    lines = problems(check_of(lending), lending.record, pod)
+    assert set(lines) == {f"{lending.netdev.ifname} lacks {interface}" for interface in missing}
+    assert is_as_promised(lending.record, pod) == (not missing)
+
+
+@given(some.lendings, some.ifnames)
+def test_another_name_is_one_problem(lending: Lending, ifname: IfName) -> None:
+    assume(ifname != lending.netdev.ifname)
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, ifname=ifname))
+    (line,) = problems(check_of(lending), lending.record, pod)
+    assert repr(ifname) in line
+    assert repr(lending.record.id.ifname) in line
+
+
+@given(some.lendings)
+def test_a_netdev_that_is_gone_is_the_one_problem(lending: Lending) -> None:
+    captured = lending.record.captured
+    assert captured is not None
+    own_macs = {captured.mac, captured.permanent_mac} - {None}
+    pod = with_netdev(lending, lambda n: None)
+    assume(not any(own_macs & {n.mac, n.permanent_mac} for n in pod.netdevs))
+    (line,) = problems(check_of(lending), lending.record, pod)
+    assert f"{lending.record.key} is not in {lending.record.netns.path!r}" in line
+    assert not is_as_promised(lending.record, pod)
+
+
+@given(some.lendings, st.booleans())
+def test_another_netns_is_the_one_problem(lending: Lending, gone: bool) -> None:
+    other = attrs.evolve(lending.pod.id, inode=lending.pod.id.inode + 1)
+    pod = None if gone else attrs.evolve(lending.pod, id=other)
+    (line,) = problems(check_of(lending), lending.record, pod)
+    assert repr(lending.record.netns.path) in line
+    assert not is_as_promised(lending.record, pod)
+
+
+@given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]))
+def test_a_call_that_was_interrupted_is_one_problem(lending: Lending, phase: Phase) -> None:
+    record = attrs.evolve(lending.record, phase=phase)
+    (line,) = problems(check_of(lending), record, lending.pod)
+    assert phase in line
+    assert "interrupted" in line
+
+
+@given(some.lendings, some.ip_interfaces)
+def test_an_address_that_was_promised_to_another_netdev_is_none_of_ours(
+    lending: Lending, address: IpInterface
+) -> None:
+    assert lending.record.result is not None
+    interfaces = (*lending.record.result.interfaces, Interface("other", sandbox="/elsewhere"))
+    ips = (*lending.record.result.ips, Ip(address, interface=1))
+    check = attrs.evolve(check_of(lending), prev_result=Result(interfaces, ips))
+    assert problems(check, lending.record, lending.pod) == []
+
+
+@given(
+    some.check_requests,
+    some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False),
+    some.hosts,
+)
+def test_of_a_device_without_a_netdev_nothing_can_be_wrong_in_a_living_pod(
+    request: CheckRequest, record: Attachment, found: Netns
+) -> None:
+    pod = attrs.evolve(found, id=record.netns.id)
+    assert problems(request, record, pod) == []
+    assert is_as_promised(record, pod)
+
+
+@given(some.lendings)
+def test_what_has_no_result_promises_nothing(lending: Lending) -> None:
+    assert not is_as_promised(attrs.evolve(lending.record, result=None), lending.pod)
+
+
+@given(some.netdevs, st.lists(some.ip_interfaces, max_size=3))
+def test_an_address_is_there_only_with_its_prefix_length(
+    netdev: Netdev, promised: list[IpInterface]
+) -> None:
+    ips = tuple(map(Ip, promised))
+    there = {str(address.interface) for address in netdev.addresses}
+    expected = [ip for ip in ips if str(ip.address) not in there]
+    assert lacking(ips, netdev) == expected
+
+
+def test_an_address_with_another_prefix_length_is_lacking() -> None:
+    ip = Ip(ipaddress.ip_interface("10.0.0.1/24"))
+    seen = Netdev(2, IfName("net1"), addresses=(Address(ipaddress.ip_interface("10.0.0.1/32")),))
+    assert lacking((ip,), seen) == [ip]
+
+
+# ---- what the delegate is asked ----------------------------------------------------------------
+
+
+@given(some.lendings, some.macs, some.versions_since("0.4.0"))
+def test_the_delegate_is_asked_about_the_netdev_as_it_is_now(
+    lending: Lending, mac: MacAddress, version: CniVersion
+) -> None:
+    """CNI SPEC 1.1 §2, CHECK; the delegate knows nothing of the plugins that came after it."""
+    check = check_of(lending, version)
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, mac=mac))
+    config = config_for_delegate(check, lending.record, pod)
+    expected = {"name": lending.netdev.ifname, "mac": mac, "sandbox": check.netns}
+    assert config["prevResult"] == {"cniVersion": version, "interfaces": [expected]}
+    assert config["cniVersion"] == version
+    rest = lending.record.config.keys() - {"cniVersion", "prevResult"}
+    assert {key: config[key] for key in rest} == {key: lending.record.config[key] for key in rest}
+
+
+@given(some.check_requests, some.attachments_of(with_netdev=False), some.hosts)
+def test_of_a_device_without_a_netdev_the_delegate_is_told_no_mac(
+    request: CheckRequest, record: Attachment, pod: Netns
+) -> None:
+    ifname = request.attachment.ifname
+    empty = attrs.evolve(pod, netdevs=())
+    config = config_for_delegate(request, record, empty)
+    (interface,) = config["prevResult"]["interfaces"]
+    assert interface == {"name": ifname, "sandbox": request.netns}

@@ -1,0 +1,298 @@
+"""Records: what is written to the state folder is read again, for ever."""
+
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from amdcni.core.attachment import FORMAT, Attachment, NetnsRef, Phase
+from amdcni.core.capture import Captured
+from amdcni.core.codec import attachment_to_json, decode_object, encode, parse_attachment
+from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
+from amdcni.core.host import Address, NetnsId
+from amdcni.core.names import (
+    ContainerId,
+    DeviceKey,
+    IfName,
+    MacAddress,
+    NetworkName,
+    PciAddress,
+    PluginName,
+)
+from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
+from tests.unit import strategies as some
+
+STORED = (Path(__file__).parent / "data" / "record-format-1.json").read_bytes()
+"""A record with everything in it, as format 1 was when it was made."""
+
+MAC = MacAddress("02:00:00:00:00:01")
+CAPTURED = Captured(
+    ifname=IfName("ens1f0"),
+    ifindex=7,
+    mac=MAC,
+    permanent_mac=MacAddress("02:00:00:00:00:02"),
+    parent="0000:01:00.0",
+    kind="veth",
+    up=True,
+    alias="fabric",
+    addresses=(
+        Address(
+            ipaddress.ip_interface("192.168.1.8/31"),
+            peer=ipaddress.ip_address("192.168.1.9"),
+            broadcast=ipaddress.IPv4Address("255.255.255.255"),
+            label="ens1f0:1",
+            scope=253,
+            flags=0x280,
+            metric=100,
+            proto=4,
+            valid_s=3600,
+            preferred_s=0,
+        ),
+        Address(ipaddress.ip_interface("2001:db8:1::8/127")),
+    ),
+)
+RESULT = Result(
+    (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),
+    (Ip(ipaddress.ip_interface("192.168.1.8/31"), ipaddress.ip_address("192.168.1.9"), 0),),
+    (
+        Route(
+            ipaddress.ip_interface("0.0.0.0/0"),
+            ipaddress.ip_address("192.168.1.9"),
+            mtu=1400,
+            advmss=1360,
+            priority=7,
+            table=100,
+            scope=200,
+        ),
+    ),
+    Dns(("10.0.0.53",), "example", ("a.example",), ("ndots:5",)),
+)
+RECORD = Attachment(
+    network=NetworkName("amd-host-device-nad"),
+    id=AttachmentId(ContainerId("4f1d2c3b4a59"), IfName("net1")),
+    netns=NetnsRef("/run/netns/pod1", NetnsId(4, 4026532281)),
+    key=DeviceKey(PciAddress(0, 1, 0, 0), IfName("ens1f0")),
+    phase=Phase.ATTACHED,
+    boot_id="6b2f1f7e-0f35-4b7e-9f5c-0c8a4c3f2a11",
+    read_at_s=86400,
+    since="2026-06-01T12:00:00+00:00",
+    config={
+        "cniVersion": "1.1.0",
+        "name": "amd-host-device-nad",
+        "type": "amd-host-device",
+        "deviceID": "0000:01:00.0",
+        "device": "ens1f0",
+        "args": {"cni": {"foo": [1, 1.5, True, None, "é"]}},
+    },
+    args="IgnoreUnknown=1;K8S_POD_NAME=samplepod",
+    captured=CAPTURED,
+    ipam=PluginName("host-local"),
+    pod_ifindex=3,
+    result=RESULT,
+)
+
+
+def written(record: Attachment) -> bytes:
+    return encode(attachment_to_json(record)).encode()
+
+
+# ---- what is written is read -------------------------------------------------------------------
+
+
+@given(some.attachments)
+def test_a_record_survives_being_written_and_read(record: Attachment) -> None:
+    data = written(record)
+    assert parse_attachment(data) == record
+    assert written(parse_attachment(data)) == data
+
+
+@given(some.attachments)
+def test_the_configuration_of_a_record_survives_with_its_kinds(record: Attachment) -> None:
+    """JSON tells 1 from true and from 1.0, Python does not."""
+    read = parse_attachment(written(record))
+    assert encode(read.config) == encode(record.config)
+
+
+@given(some.attachments)
+def test_a_record_says_its_format(record: Attachment) -> None:
+    assert attachment_to_json(record)["format"] == FORMAT == 1
+
+
+def test_a_record_that_was_stored_once_is_read_for_ever() -> None:
+    assert parse_attachment(STORED) == RECORD
+
+
+def test_a_record_is_still_stored_as_it_was() -> None:
+    assert json.loads(written(RECORD)) == json.loads(STORED)
+
+
+def test_the_stored_record_has_everything_that_a_record_can_have() -> None:
+    """A new attribute belongs into the stored record too, with another value than its default."""
+    for part in (RECORD, CAPTURED, CAPTURED.addresses[0], RESULT, RESULT.routes[0], RESULT.dns):
+        assert part is not None
+        for field in attrs.fields(type(part)):
+            if field.name != "format":
+                assert getattr(part, field.name) != field.default, field.name
+
+
+@given(some.attachments, st.text(min_size=1).map(lambda text: f"?{text}"), some.json_values)
+def test_members_that_are_not_known_change_nothing(
+    record: Attachment, key: str, value: object
+) -> None:
+    raw = attachment_to_json(record)
+    assert parse_attachment(encode({**raw, key: value}).encode()) == record
+
+
+@pytest.mark.parametrize("ifname", ["eth\x01", "a\u00adb", "\x7f"])
+def test_a_netdev_can_be_given_back_whatever_name_it_had(ifname: str) -> None:
+    """dev_valid_name refuses '/', ':' and white space, and no other character."""
+    captured = attrs.evolve(CAPTURED, ifname=IfName(ifname))
+    record = attrs.evolve(RECORD, captured=captured)
+    assert parse_attachment(written(record)) == record
+
+
+def test_a_configuration_that_can_be_read_can_be_recorded() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    record = attrs.evolve(RECORD, config=deep)
+    assert json.dumps(deep)
+    assert attachment_to_json(record)["config"] == deep
+
+
+@pytest.mark.xfail(strict=True, reason="in a record a configuration is one level deeper than alone")
+def test_a_configuration_of_any_depth_that_is_read_makes_a_record_that_is_read() -> None:
+    unreadable = []
+    for depth in range(1, 130):
+        deep = b'{"a":' * depth + b"1" + b"}" * depth
+        try:
+            record = attrs.evolve(RECORD, config=decode_object(deep, "the configuration"))
+        except UndecodableInput:
+            continue
+        try:
+            parse_attachment(written(record))
+        except DamagedRecord:
+            unreadable.append(depth)
+    assert unreadable == []
+
+
+# ---- what is no record -------------------------------------------------------------------------
+
+
+@given(some.attachments, st.integers(FORMAT + 1, 2**63), st.booleans())
+def test_a_record_of_a_newer_format_is_refused_whatever_else_it_holds(
+    record: Attachment, newer: int, alien: bool
+) -> None:
+    raw = {"format": newer} if alien else {**attachment_to_json(record), "format": newer}
+    with pytest.raises(StateTooNew) as refusal:
+        parse_attachment(encode(raw).encode())
+    assert str(newer) in refusal.value.message
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, "1", "2", [], {}, 2.0, 1.5, True, False])
+def test_a_record_of_no_format_is_damaged(value: object) -> None:
+    raw = {**attachment_to_json(RECORD), "format": value}
+    with pytest.raises(DamagedRecord):
+        parse_attachment(json.dumps(raw).encode())
+    del raw["format"]
+    with pytest.raises(DamagedRecord):
+        parse_attachment(json.dumps(raw).encode())
+
+
+@given(st.binary(max_size=40))
+@example(b"")
+@example(b"{}")
+@example(b"null")
+@example(b'{"ens1": ["10.0.0.1/24"]}')
+def test_any_bytes_are_a_record_or_damaged(data: bytes) -> None:
+    with pytest.raises(DamagedRecord) as refusal:
+        parse_attachment(data)
+    assert refusal.value.message.isprintable()
+
+
+@given(st.integers(0, len(STORED) - 3))
+def test_a_record_that_was_cut_short_is_damaged(length: int) -> None:
+    with pytest.raises(DamagedRecord):
+        parse_attachment(STORED[:length])
+
+
+@given(st.integers(0, len(STORED) - 1), st.binary(max_size=2))
+def test_a_broken_byte_makes_another_record_or_a_damaged_one(place: int, other: bytes) -> None:
+    broken = STORED[:place] + other + STORED[place + 1 :]
+    try:
+        record = parse_attachment(broken)
+    except (DamagedRecord, StateTooNew) as failure:
+        said = failure.message
+    else:
+        said = "a record"
+        assert parse_attachment(written(record)) == record
+    assert said.isprintable()
+
+
+REQUIRED = [
+    *("network", "id", "netns", "key", "phase", "boot_id", "read_at_s", "since", "config"),
+    *("id.containerID", "id.ifname", "netns.path", "netns.id", "netns.id.dev", "netns.id.inode"),
+    *("captured.ifname", "captured.ifindex"),
+]
+
+
+def without(path: str) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(STORED)
+    part: Any = raw
+    *outer, last = path.split(".")
+    for key in outer:
+        part = part[key]
+    del part[last]
+    return raw
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_a_record_that_lacks_what_giving_back_needs_is_damaged(path: str) -> None:
+    with pytest.raises(DamagedRecord) as refusal:
+        parse_attachment(encode(without(path)).encode())
+    assert f"$.{path} is missing" in refusal.value.message
+
+
+WRONG: dict[str, object] = {
+    "network": "-",
+    "id": "c/net1",
+    "key": "@",
+    "phase": "gone",
+    "read_at_s": "1",
+    "config": [],
+    "ipam": "/bin/sh",
+    "pod_ifindex": True,
+    "boot_id": 5,
+}
+
+
+@given(st.sets(st.sampled_from(sorted(WRONG)), min_size=1))
+def test_everything_that_is_wrong_with_a_record_is_reported_at_once(keys: set[str]) -> None:
+    raw = json.loads(STORED) | {key: WRONG[key] for key in keys}
+    with pytest.raises(DamagedRecord) as refusal:
+        parse_attachment(encode(raw).encode())
+    _, _, faults = refusal.value.message.partition(" is wrong: ")
+    assert {fault.split(" ")[0].rstrip(":") for fault in faults.split("; ")} == {
+        f"$.{key}" for key in keys
+    }
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([field.name for field in attrs.fields(Attachment)]), some.hostile_values
+    )
+)
+def test_a_record_with_any_values_is_one_or_is_refused(changes: dict[str, Any]) -> None:
+    try:
+        record = parse_attachment(json.dumps(json.loads(STORED) | changes).encode())
+    except AmdcniError as failure:
+        refused: AmdcniError | None = failure
+    else:
+        refused = None
+        assert parse_attachment(written(record)) == record
+    assert refused is None or isinstance(refused, DamagedRecord | StateTooNew)

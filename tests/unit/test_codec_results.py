@@ -1,0 +1,504 @@
+"""Results, errors and versions in the spelling of every CNI version."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.codec import (
+    error_to_json,
+    parse_error,
+    parse_plugin_info,
+    result_from_json,
+    result_to_json,
+)
+from amdcni.core.errors import InvalidConfiguration, UndecodableInput, UnsupportedVersion
+from amdcni.core.names import IfName, MacAddress
+from amdcni.core.spec import Dns, ErrorObject, Interface, Ip, PluginInfo, Result, Route
+from amdcni.core.versions import SUPPORTED, CniVersion
+from tests.unit import strategies as some
+
+# ---- the fields of each version ----------------------------------------------------------------
+
+DNS = {"nameservers": [str], "domain": str, "search": [str], "options": [str]}
+PLAIN_ROUTE = {"dst": str, "gw": str}
+FAMILY = {"ip": str, "gateway": str, "routes": [PLAIN_ROUTE]}
+INTERFACE = {"name": str, "mac": str, "sandbox": str}
+IP = {"address": str, "gateway": str, "interface": int}
+
+FIELDS: dict[str, Any] = {
+    # SPEC 0.1.0 and 0.2.0, "Result".
+    "0.1.0": {"cniVersion": str, "ip4": FAMILY, "ip6": FAMILY, "dns": DNS},
+    # SPEC 0.3.0 to 0.4.0, "Result": each ip has a `version`, either "4" or "6".
+    "0.3.0": {
+        "cniVersion": str,
+        "interfaces": [INTERFACE],
+        "ips": [{**IP, "version": str}],
+        "routes": [PLAIN_ROUTE],
+        "dns": DNS,
+    },
+    # SPEC 1.0.0, "Success": `version` is gone.
+    "1.0.0": {
+        "cniVersion": str,
+        "interfaces": [INTERFACE],
+        "ips": [IP],
+        "routes": [PLAIN_ROUTE],
+        "dns": DNS,
+    },
+    # SPEC 1.1.0, "ADD Success".
+    "1.1.0": {
+        "cniVersion": str,
+        "interfaces": [{**INTERFACE, "mtu": int, "socketPath": str, "pciID": str}],
+        "ips": [IP],
+        "routes": [
+            {**PLAIN_ROUTE, "mtu": int, "advmss": int, "priority": int, "table": int, "scope": int}
+        ],
+        "dns": DNS,
+    },
+}
+FIELDS |= {"0.2.0": FIELDS["0.1.0"], "0.3.1": FIELDS["0.3.0"], "0.4.0": FIELDS["0.3.0"]}
+"""What a result may hold, written down from the specification of each version."""
+
+
+def foreign(value: object, allowed: Any, path: str = "$") -> Iterator[str]:
+    """The paths at which `value` holds what the version does not have."""
+    if isinstance(allowed, type):
+        if type(value) is not allowed:
+            yield path
+    elif isinstance(allowed, list):
+        for position, member in enumerate(value if isinstance(value, list) else []):
+            yield from foreign(member, allowed[0], f"{path}[{position}]")
+        if not isinstance(value, list):
+            yield path
+    else:
+        assert isinstance(value, dict)
+        for key, member in value.items():
+            if key in allowed:
+                yield from foreign(member, allowed[key], f"{path}.{key}")
+            else:
+                yield f"{path}.{key}"
+
+
+@given(some.results, some.versions)
+def test_a_result_holds_only_the_fields_of_its_version(result: Result, version: CniVersion) -> None:
+    """CNI SPEC 1.1 §5: "cniVersion: The version supplied on input"."""
+    written = result_to_json(result, version)
+    assert written["cniVersion"] == version
+    assert list(foreign(written, FIELDS[version])) == []
+
+
+@given(some.results, st.sampled_from(["0.3.0", "0.3.1", "0.4.0"]))
+def test_each_address_has_its_ip_version_from_0_3_0_to_0_4_0(result: Result, version: str) -> None:
+    """CNI SPEC 0.4.0: "version (string): either "4" or "6" and corresponds to the IP version of the
+    addresses in the entry."
+    """
+    written = result_to_json(result, CniVersion(version))
+    for ip in written.get("ips", []):
+        assert ip["version"] == ("6" if ":" in ip["address"] else "4")
+
+
+@given(some.results, some.versions)
+def test_a_result_is_json(result: Result, version: CniVersion) -> None:
+    written = result_to_json(result, version)
+    assert json.loads(json.dumps(written)) == written
+
+
+# ---- what survives -----------------------------------------------------------------------------
+
+
+def remains(result: Result, version: str) -> Result:
+    """What `version` can say of a result: exactly this, and nothing else, is not lost."""
+    if version < "1.1.0":
+        result = attrs.evolve(
+            result,
+            interfaces=tuple(
+                Interface(i.name, i.mac, sandbox=i.sandbox) for i in result.interfaces
+            ),
+            routes=tuple(Route(r.dst, r.gw) for r in result.routes),
+        )
+    if version < "0.3.0":
+        first = [
+            next((ip for ip in result.ips if ip.address.version == family), None)
+            for family in (4, 6)
+        ]
+        ips = [Ip(ip.address, ip.gateway) for ip in first if ip is not None]
+        routes = [r for ip in ips for r in result.routes if r.dst.version == ip.address.version]
+        result = Result((), tuple(ips), tuple(routes), result.dns)
+    return result
+
+
+@given(some.results, some.versions)
+def test_what_a_version_can_say_survives_being_written_and_read(
+    result: Result, version: CniVersion
+) -> None:
+    assert result_from_json(result_to_json(result, version)) == remains(result, version)
+
+
+@given(some.results)
+def test_the_newest_version_loses_nothing(result: Result) -> None:
+    assert result_from_json(result_to_json(result, CniVersion("1.1.0"))) == result
+
+
+@given(some.results, some.versions)
+def test_writing_again_what_was_read_writes_the_same(result: Result, version: CniVersion) -> None:
+    written = result_to_json(result, version)
+    assert result_to_json(result_from_json(written), version) == written
+
+
+@given(some.results, some.versions, some.versions)
+def test_going_down_in_two_steps_loses_what_going_down_in_one_loses(
+    result: Result, one: CniVersion, other: CniVersion
+) -> None:
+    lower, upper = sorted((one, other), key=SUPPORTED.index)
+    between = result_from_json(result_to_json(result, upper))
+    assert result_to_json(between, lower) == result_to_json(result, lower)
+
+
+# ---- as Go writes it ---------------------------------------------------------------------------
+
+
+@given(some.results, some.versions, st.data())
+def test_a_member_that_says_nothing_is_as_good_as_absent(
+    result: Result, version: CniVersion, data: st.DataObject
+) -> None:
+    """Go writes `"dns":{}` and may write `"ips":null` or `"mac":""` (encoding/json, omitempty)."""
+    written = result_to_json(result, version)
+    padded = dict(written)
+    for key in FIELDS[version]:
+        if key not in padded and data.draw(st.booleans()):
+            padded[key] = data.draw(st.just({}) | st.none()) if key == "dns" else None
+    for listed, allowed in (("interfaces", "mac"), ("ips", "gateway"), ("routes", "gw")):
+        if listed in written:
+            silent = data.draw(st.sampled_from([None, ""]))
+            padded[listed] = [{allowed: silent, **member} for member in written[listed]]
+    assert result_from_json(padded) == result_from_json(written)
+
+
+@given(some.results, st.sampled_from(["0.3.1", "1.0.0", "1.1.0"]), some.json_values)
+def test_members_that_are_not_known_change_nothing(
+    result: Result, version: str, value: object
+) -> None:
+    written = result_to_json(result, CniVersion(version))
+    extended = {**written, "unknown": value, "code": 0}
+    for listed in ("interfaces", "ips", "routes"):
+        if listed in written:
+            extended[listed] = [{**member, "unknown": value} for member in written[listed]]
+    assert result_from_json(extended) == result_from_json(written)
+
+
+def test_a_result_of_multus_is_read() -> None:
+    """The prevResult of runtime-inputs/multus-1.0.0-selection.json."""
+    raw = json.loads(
+        '{"cniVersion":"1.0.0","interfaces":[{"mac":"ea:22:de:e4:1a:c0","name":"rdma0",'
+        '"sandbox":"/run/netns/pod1"}],"ips":[{"address":"10.1.1.11/24","interface":0}],'
+        '"routes":[{"dst":"0.0.0.0/0","gw":"10.1.1.1"}]}'
+    )
+    mac, sandbox = MacAddress("ea:22:de:e4:1a:c0"), "/run/netns/pod1"
+    default = ipaddress.ip_interface("0.0.0.0/0")
+    assert result_from_json(raw) == Result(
+        (Interface(IfName("rdma0"), mac, sandbox=sandbox),),
+        (Ip(ipaddress.ip_interface("10.1.1.11/24"), None, 0),),
+        (Route(default, ipaddress.ip_address("10.1.1.1")),),
+    )
+
+
+def test_the_families_of_the_oldest_results_are_read() -> None:
+    raw = {
+        "ip4": {"ip": "10.0.0.1/31", "gateway": "10.0.0.0", "routes": [{"dst": "10.1.0.0/16"}]},
+        "ip6": {"ip": "2001:db8::1/64"},
+        "dns": {"nameservers": ["10.0.0.53"], "domain": "example"},
+    }
+    expected = Result(
+        (),
+        (
+            Ip(ipaddress.ip_interface("10.0.0.1/31"), ipaddress.ip_address("10.0.0.0")),
+            Ip(ipaddress.ip_interface("2001:db8::1/64")),
+        ),
+        (Route(ipaddress.ip_interface("10.1.0.0/16")),),
+        Dns(("10.0.0.53",), "example"),
+    )
+    for said in ({}, {"cniVersion": ""}, {"cniVersion": "0.1.0"}, {"cniVersion": "0.2.0"}):
+        assert result_from_json({**raw, **said}) == expected
+
+
+# ---- what is wrong -----------------------------------------------------------------------------
+
+FULL: dict[str, Any] = {
+    "cniVersion": "1.1.0",
+    "interfaces": [
+        {
+            "name": "net1",
+            "mac": "02:00:00:00:00:01",
+            "mtu": 1500,
+            "sandbox": "/run/netns/p",
+            "socketPath": "/run/s",
+            "pciID": "0000:01:00.0",
+        }
+    ],
+    "ips": [{"address": "10.0.0.1/24", "gateway": "10.0.0.254", "interface": 0}],
+    "routes": [
+        {
+            "dst": "0.0.0.0/0",
+            "gw": "10.0.0.254",
+            "mtu": 1400,
+            "advmss": 1360,
+            "priority": 7,
+            "table": 100,
+            "scope": 0,
+        }
+    ],
+    "dns": {"nameservers": ["10.0.0.53"], "domain": "d", "search": ["s"], "options": ["o"]},
+}
+"""A result with every member that there is."""
+
+OLDEST = {
+    "cniVersion": "0.2.0",
+    "ip4": {"ip": "10.0.0.1/24", "gateway": "10.0.0.254", "routes": [{"dst": "0.0.0.0/0"}]},
+}
+
+KINDS: dict[str, object] = {
+    "an object": {"x": 1},
+    "a list": ["x"],
+    "a string": "x",
+    "a boolean": True,
+    "a number": 5,
+}
+"""A value of every kind, none of which says nothing."""
+
+
+def kind_of(value: object) -> str:
+    return next(kind for kind, other in KINDS.items() if type(other) is type(value))
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place within a JSON value but the whole."""
+    if path:
+        yield path
+    members = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, member in members:
+        yield from places(member, (*path, key))
+
+
+def at(value: Any, place: tuple[str | int, ...]) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def put(value: Any, place: tuple[str | int, ...], other: object) -> Any:
+    """`value` with `other` at a place."""
+    changed = json.loads(json.dumps(value))
+    at(changed, place[:-1])[place[-1]] = other
+    return changed
+
+
+def path_of(place: tuple[str | int, ...]) -> str:
+    return "$" + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place)
+
+
+WRONG_KINDS = [
+    (place, kind)
+    for place in places(FULL)
+    if place != ("cniVersion",)
+    for kind in KINDS
+    if kind != kind_of(at(FULL, place))
+]
+
+PLACES_OF_WRONG_KINDS = [
+    pytest.param(place, kind, id=f"{path_of(place)}-{kind}") for place, kind in WRONG_KINDS
+]
+
+
+@pytest.mark.parametrize(("place", "kind"), PLACES_OF_WRONG_KINDS)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_path(
+    place: tuple[str | int, ...], kind: str
+) -> None:
+    for failure in (UndecodableInput, InvalidConfiguration):
+        with pytest.raises(failure) as refusal:
+            result_from_json(put(FULL, place, KINDS[kind]), failure)
+        assert re.search(rf"{re.escape(path_of(place))}\b", refusal.value.message) or (
+            path_of(place) in refusal.value.message
+        )
+
+
+@pytest.mark.parametrize(("place", "kind"), PLACES_OF_WRONG_KINDS)
+def test_a_value_of_the_wrong_kind_is_spoken_of_in_the_words_of_json(
+    place: tuple[str | int, ...], kind: str
+) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(put(FULL, place, KINDS[kind]))
+    assert f"{path_of(place)} is {kind} ({json.dumps(KINDS[kind])}), not " in refusal.value.message
+
+
+@pytest.mark.parametrize("key", ["mtu", "priority"])
+def test_a_number_that_is_not_whole_is_refused_as_such(key: str) -> None:
+    place = ("interfaces", 0, key) if key == "mtu" else ("routes", 0, key)
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(put(FULL, place, 1.5))
+    assert "not a number" not in refusal.value.message
+
+
+VALUES = {
+    ("interfaces", 0, "mac"): ["x", "02:00:00:00:00"],
+    ("ips", 0, "address"): ["x", "10.0.0.1/33", "10.0.0.1/24/8", "10.0.0"],
+    ("ips", 0, "gateway"): ["x", "10.0.0.1/24"],
+    ("routes", 0, "dst"): ["default", "10.0.0.0/64"],
+    ("routes", 0, "gw"): ["x", "::1/64"],
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(place, value) for place, values in VALUES.items() for value in values]
+)
+def test_a_text_of_another_grammar_is_refused_with_its_path(
+    place: tuple[str | int, ...], value: str
+) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(put(FULL, place, value))
+    assert f"{path_of(place)}: " in refusal.value.message
+    assert repr(value) in refusal.value.message or value in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "place", [("interfaces", 0, "name"), ("ips", 0, "address"), ("routes", 0, "dst")]
+)
+def test_a_member_that_has_to_be_there_is_missed(place: tuple[str | int, ...]) -> None:
+    """CNI SPEC 1.1 §5: `name`, `address` and `dst` are required."""
+    for silent in (None, ""):
+        with pytest.raises(UndecodableInput) as refusal:
+            result_from_json(put(FULL, place, silent))
+        assert f"{path_of(place)} is missing" in refusal.value.message
+
+
+def test_every_fault_of_a_result_is_reported_at_once() -> None:
+    raw = put(
+        put(put(FULL, ("ips", 0, "address"), 5), ("routes", 0, "dst"), "x"), ("dns", "domain"), 7
+    )
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(raw)
+    for path in ("$.ips[0].address", "$.routes[0].dst", "$.dns.domain"):
+        assert path in refusal.value.message
+
+
+@pytest.mark.parametrize("version", ["9.9.9", "1.0", "x"])
+def test_a_result_of_an_unknown_version_is_refused_as_such(version: str) -> None:
+    with pytest.raises(UnsupportedVersion, match=re.escape(repr(version))):
+        result_from_json({**FULL, "cniVersion": version})
+
+
+@pytest.mark.parametrize("version", [1, 1.0, True, ["1.0.0"], {"a": 1}])
+def test_the_version_of_a_result_is_a_text(version: object) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json({**FULL, "cniVersion": version})
+    assert "$.cniVersion is" in refusal.value.message
+
+
+@pytest.mark.parametrize("version", [0, False, [], {}])
+def test_the_version_of_a_result_is_a_text_even_if_it_is_empty(version: object) -> None:
+    with pytest.raises(UndecodableInput):
+        result_from_json({**FULL, "cniVersion": version})
+
+
+@pytest.mark.parametrize("family", ["x", 5, ["x"], True])
+def test_a_family_of_an_oldest_result_is_an_object(family: object) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json({"cniVersion": "0.2.0", "ip6": family})
+    assert "$.ip6 is" in refusal.value.message
+
+
+@pytest.mark.parametrize("routes", [5, True, "x", {"dst": "0.0.0.0/0"}])
+def test_the_routes_of_a_family_are_a_list(routes: object) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(put(OLDEST, ("ip4", "routes"), routes))
+    assert "$.ip4.routes is" in refusal.value.message
+
+
+@pytest.mark.parametrize("place", [("ip4", "ip"), ("ip4", "gateway"), ("ip4", "routes", 0, "dst")])
+def test_a_fault_of_an_oldest_result_has_the_path_that_its_writer_knows(
+    place: tuple[str | int, ...],
+) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        result_from_json(put(OLDEST, place, "x"))
+    assert path_of(place) in refusal.value.message
+
+
+# ---- errors and versions -----------------------------------------------------------------------
+
+
+@given(
+    st.builds(
+        ErrorObject,
+        version=some.versions,
+        code=st.integers(1, 2**31),
+        msg=st.text(),
+        details=st.text(),
+    )
+)
+def test_an_error_survives_being_written_and_read(error: ErrorObject) -> None:
+    """CNI SPEC 1.1 §5, "Error": `cniVersion`, `code`, `msg`, `details`."""
+    written = error_to_json(error)
+    assert parse_error(written) == error
+    assert written.keys() == {"cniVersion", "code", "msg", *(["details"] if error.details else [])}
+
+
+@given(some.json_objects)
+def test_an_object_without_code_and_msg_is_no_error(raw: dict[str, Any]) -> None:
+    assert parse_error({k: v for k, v in raw.items() if k not in ("code", "msg")}) is None
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(["cniVersion", "code", "msg", "details"], some.hostile_values),
+    )
+)
+def test_any_object_is_an_error_or_none(raw: dict[str, Any]) -> None:
+    error = parse_error(raw)
+    fits = type(raw.get("code")) is int and raw["code"] != 0 and isinstance(raw.get("msg"), str)
+    assert (error is not None) == fits
+    if error is not None:
+        assert (error.code, error.msg) == (raw["code"], raw["msg"])
+        assert isinstance(error.details, str)
+
+
+def test_an_error_may_say_no_version_and_no_details() -> None:
+    assert parse_error({"code": 7, "msg": "no"}) == ErrorObject(CniVersion(""), 7, "no")
+
+
+def test_code_0_is_no_error() -> None:
+    """CNI SPEC 1.1 §5: "Error codes 0-99 are reserved for well-known errors"; Go's zero is none."""
+    assert parse_error({"code": 0, "msg": "fine"}) is None
+
+
+@given(some.versions, st.lists(some.versions, max_size=4))
+def test_the_answer_to_version_is_read(version: CniVersion, supported: list[CniVersion]) -> None:
+    raw = {"cniVersion": version, "supportedVersions": supported}
+    assert parse_plugin_info(raw) == PluginInfo(version, tuple(supported))
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ({}, "$.supportedVersions is missing"),
+        ({"cniVersion": "1.0.0"}, "$.supportedVersions is missing"),
+        ({"cniVersion": 1, "supportedVersions": []}, "$.cniVersion"),
+        ({"cniVersion": "1.0.0", "supportedVersions": "1.0.0"}, "$.supportedVersions"),
+        ({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0", 1]}, "$.supportedVersions[1]"),
+    ],
+)
+def test_any_other_answer_to_version_is_refused(raw: Mapping[str, Any], path: str) -> None:
+    with pytest.raises(UndecodableInput) as refusal:
+        parse_plugin_info(raw)
+    assert path in refusal.value.message

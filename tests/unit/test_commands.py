@@ -1,0 +1,1539 @@
+"""What each verb does on a node, and what it leaves alone: design.md, sections 3 to 6.
+
+Every test runs on a machine with two NICs and two pods, whose configuration is watched at every
+moment: it is on the host, or a record on the disk tells it.
+"""
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+from amdcni.core.errors import (
+    AmdcniError,
+    CheckFailed,
+    DeviceAmbiguous,
+    DeviceBusy,
+    DeviceHeld,
+    DeviceNotFound,
+    DeviceProtected,
+    IfnameTaken,
+    InvalidEnvironment,
+    NetdevLost,
+    NotAvailable,
+    PluginBroken,
+    PluginFailed,
+    PluginNotFound,
+    RestoreIncomplete,
+    StateFailure,
+    StateTooNew,
+    UnknownAttachment,
+)
+from amdcni.core.host import Address
+from amdcni.core.names import DeviceKey
+from amdcni.core.spec import Result, Verb
+from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
+from tests.unit.fake_node import HOST_LOCAL, FakeNode, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_plugins import Trouble
+
+A, B = "0000:01:00.0", "0000:02:00.0"
+POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"
+
+
+def address(text: str, **attributes: object) -> Address:
+    return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    kernel = machine.kernel
+    first, second = kernel.plug(A, "ens1").links[0], kernel.plug(B, "ens2").links[0]
+    addresses = (
+        address("192.0.2.1/31", label="ens1:fabric", metric=50),
+        address("192.0.2.9/24", broadcast=ipaddress.IPv4Address("192.0.2.255")),
+        address("fd00::1/64"),
+        address("fd00::2/127"),
+    )
+    kernel.configure(first, addresses, alias="to the fabric")
+    kernel.configure(second, (address("198.51.100.1/31"),))
+    for path in (POD1, POD2):
+        kernel.make_netns(path)
+    yield machine
+    assert kernel.violations == []
+
+
+@pytest.fixture
+def kernel(machine: Machine) -> Kernel:
+    return machine.kernel
+
+
+@pytest.fixture
+def nic(machine: Machine) -> Link:
+    return machine.kernel.functions[A].links[0]
+
+
+@pytest.fixture
+def keeper(machine: Machine, nic: Link) -> Keeper:
+    return Keeper(machine, nic)
+
+
+@pytest.fixture
+def other(machine: Machine) -> Keeper:
+    return Keeper(machine, machine.kernel.functions[B].links[0])
+
+
+def add(machine: Machine, device: str | None = A, /, *, pod: int = 1, **keys: Any) -> Result:
+    """ADD of a NIC as net1 to pod number `pod`."""
+    config = config_for(device, **keys)
+    container, netns = f"pod{pod}", f"/run/netns/pod{pod}"
+    result = ask(machine, Verb.ADD, config, container=container, netns=netns)
+    assert result is not None
+    return result
+
+
+def delete(
+    machine: Machine,
+    device: str | None = A,
+    /,
+    *,
+    pod: int = 1,
+    netns: str | None = "its own",
+    **keys: Any,
+) -> None:
+    """DEL of net1 of pod number `pod`."""
+    path = f"/run/netns/pod{pod}" if netns == "its own" else netns
+    ask(machine, Verb.DEL, config_for(device, **keys), container=f"pod{pod}", netns=path)
+
+
+def pod_of(machine: Machine, number: int = 1) -> Space:
+    return machine.kernel.paths[f"/run/netns/pod{number}"]
+
+
+def interfaces_of(link: Link) -> list[str]:
+    """The addresses that somebody gave to the netdev."""
+    return [str(own.address.interface) for own in link.addresses if not own.by_kernel]
+
+
+def process(machine: Machine) -> FakeNode:
+    """The process that served the last call."""
+    assert machine.last is not None
+    return machine.last
+
+
+def calls(machine: Machine) -> list[tuple[str, str]]:
+    return [(call.plugin, call.verb.value) for call in machine.plugins.executed]
+
+
+# ---- ADD: what it does
+
+
+def test_add_moves_the_netdev_with_its_addresses_and_answers_what_it_did(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    nic.mtu = 9000
+    result = add(machine)
+    assert (nic.space, nic.name, nic.up) == (pod_of(machine), "net1", True)
+    assert interfaces_of(nic) == ["192.0.2.1/31", "192.0.2.9/24", "fd00::2/127", "fd00::1/64"]
+    (interface,) = result.interfaces
+    assert (interface.name, interface.sandbox) == ("net1", POD1)
+    assert (interface.mac, interface.mtu, interface.pci_id) == (nic.mac, 9000, A)
+    gateways = {str(ip.address): str(ip.gateway) for ip in result.ips}
+    assert gateways == {
+        "192.0.2.1/31": "192.0.2.0",
+        "192.0.2.9/24": "None",
+        "fd00::2/127": "fd00::3",
+        "fd00::1/64": "None",
+    }
+    assert {ip.interface for ip in result.ips} == {0}
+
+
+def test_the_record_is_on_disk_before_the_kernel_or_a_plugin_is_asked_for_anything(
+    machine: Machine, kernel: Kernel, keeper: Keeper
+) -> None:
+    kernel.moments.clear()
+    add(machine)
+    written = kernel.moments.index(f"write {A}")
+    assert kernel.moments[:written] == [f"lock {A}", "before SaveRecord", f"mark {A}"]
+
+
+def test_the_record_tells_everything_that_giving_back_needs(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    add(machine)
+    record = machine.disk.records()[A]
+    assert record["phase"] == "attached"
+    assert record["id"] == {"containerID": "pod1", "ifname": "net1"}
+    assert record["netns"]["path"] == POD1
+    assert record["netns"]["id"]["inode"] == pod_of(machine).inode
+    assert record["pod_ifindex"] == nic.ifindex
+    assert record["result"]["interfaces"][0]["name"] == "net1"
+    assert keeper.is_recorded()
+    assert machine.disk.markers == set()
+
+
+def test_the_delegate_gets_the_complete_configuration_and_cni_args(
+    machine: Machine, keeper: Keeper
+) -> None:
+    args = "IgnoreUnknown=1;K8S_POD_NAME=trainer"
+    config = config_for(A, args={"cni": {"x": [1]}}, capabilities={"mac": True}, note=None)
+    ask(machine, Verb.ADD, config, args=args)
+    ask(machine, Verb.DEL, config)
+    to_add, to_delete = [e for e in machine.plugins.executed if e.plugin == "host-device"]
+    ours = {"device": "ens1", "ipam": to_add.config["ipam"]}
+    assert to_add.config == config | ours
+    assert to_delete.config == to_add.config
+    assert (to_add.args, to_delete.args) == (args, args)
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0", ""])
+def test_a_delegate_is_not_called_in_a_version_that_has_one_address_a_family(
+    machine: Machine, nic: Link, keeper: Keeper, version: str
+) -> None:
+    result = add(machine, cniVersion=version)
+    assert machine.plugins.executed[0].config["cniVersion"] == "0.3.0"
+    assert len(result.ips) == len(interfaces_of(nic)) == 4
+
+
+@pytest.mark.parametrize("ipam", [None, {}, "absent"])
+def test_without_an_ipam_of_its_own_the_pod_gets_the_hosts_addresses(
+    machine: Machine, nic: Link, keeper: Keeper, ipam: object
+) -> None:
+    keys: dict[str, Any] = {} if ipam == "absent" else {"ipam": ipam}
+    add(machine, **keys)
+    assert "192.0.2.1/31" in interfaces_of(nic)
+
+
+def test_an_ipam_of_its_own_goes_before_the_hosts_addresses(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    assert interfaces_of(nic) == ["10.9.0.2/24"]
+    assert machine.plugins.leases == {("pod1", "net1"): "10.9.0.2/24"}
+    delete(machine, ipam=HOST_LOCAL)
+    assert machine.plugins.leases == {}
+    assert keeper.is_whole()
+
+
+def test_a_netdev_without_addresses_is_moved_without_ipam(machine: Machine) -> None:
+    (bare,) = machine.kernel.plug("0000:03:00.0", "ens3").links
+    keeper = Keeper(machine, bare)
+    result = add(machine, "0000:03:00.0")
+    assert result.ips == ()
+    assert "ipam" not in machine.plugins.executed[0].config
+    delete(machine, "0000:03:00.0")
+    assert keeper.is_whole()
+    assert not bare.up
+
+
+@pytest.mark.parametrize("shows_parent", [True, False])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"device": "ens3"},
+        {"device": "enp3s0"},
+        {"hwaddr": "the NIC's"},
+        {"kernelpath": "/sys/devices/pci0000:03"},
+        {"deviceID": "0000:03:00.0"},
+        {"pciBusID": "0000:03:00.0"},
+        {"runtimeConfig": {"deviceID": "0000:03:00.0"}},
+        {"deviceID": "0000:03:00.0", "device": "ens3"},
+    ],
+    ids=lambda keys: "+".join(keys),
+)
+def test_whatever_names_the_netdev_it_comes_back_whole(
+    machine: Machine, keys: dict[str, Any], shows_parent: bool
+) -> None:
+    kernel = machine.kernel
+    (link,) = kernel.plug("0000:03:00.0", "ens3", shows_parent=shows_parent).links
+    kernel.configure(link, (address("203.0.113.1/24"),))
+    link.altnames = {"enp3s0"}
+    machine.kernelpaths["/sys/devices/pci0000:03"] = "0000:03:00.0"
+    keeper = Keeper(machine, link)
+    if "hwaddr" in keys:
+        keys = {"hwaddr": link.mac.upper()}
+    add(machine, None, **keys)
+    assert (link.space, link.name) == (pod_of(machine), "net1")
+    assert interfaces_of(link) == ["203.0.113.1/24"]
+    assert set(machine.disk.files) == {"0000:03:00.0"}
+    with pytest.raises((DeviceHeld, DeviceNotFound)):
+        add(machine, None, pod=2, **keys)
+    delete(machine, None, **keys)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+
+
+@pytest.mark.parametrize(
+    ("bus_device", "virtio"), [("0000:03:00.0", True), ("mlx5_core.sf.4", False)]
+)
+def test_virtio_and_auxiliary_devices_come_and_go(
+    machine: Machine, bus_device: str, virtio: bool
+) -> None:
+    (link,) = machine.kernel.plug(bus_device, "ens3", virtio=virtio).links
+    machine.kernel.configure(link, (address("203.0.113.1/24"),))
+    keeper = Keeper(machine, link)
+    add(machine, bus_device)
+    assert link.space is pod_of(machine)
+    machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, bus_device)
+    assert keeper.is_whole()
+
+
+def test_a_netdev_on_no_bus_comes_and_goes(machine: Machine) -> None:
+    link = machine.kernel.add_link("dummy0", kind="dummy")
+    machine.kernel.configure(link, (address("203.0.113.1/24"),))
+    keeper = Keeper(machine, link)
+    add(machine, None, device="dummy0")
+    assert set(machine.disk.files) == {"@dummy0"}
+    with pytest.raises(DeviceHeld, match="pod1"):
+        add(machine, None, pod=2, device="dummy0")
+    delete(machine, None, device="dummy0")
+    assert keeper.is_whole()
+
+
+def test_a_device_of_a_userspace_driver_is_handed_over_without_ip_work(machine: Machine) -> None:
+    machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
+    before = machine.picture()
+    add(machine, "0000:03:00.0")
+    config = machine.plugins.executed[0].config
+    assert config["pciBusID"] == "0000:03:00.0"
+    assert not {"device", "ipam"} & set(config)
+    assert "captured" not in machine.disk.records()["0000:03:00.0"]
+    with pytest.raises(DeviceHeld):
+        add(machine, "0000:03:00.0", pod=2)
+    delete(machine, "0000:03:00.0")
+    assert machine.picture() == before
+    assert ("host-device", "DEL") in calls(machine)
+
+
+def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_let_it_go(
+    machine: Machine,
+) -> None:
+    machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
+    add(machine, "0000:03:00.0", ipam=HOST_LOCAL)
+    machine.plugins.troubles.append(Trouble("host-device", Verb.DEL))
+    with pytest.raises(PluginFailed):
+        delete(machine, "0000:03:00.0")
+    assert machine.disk.files
+    machine.plugins.troubles.clear()
+    delete(machine, "0000:03:00.0")
+    assert machine.disk.files == {}
+    assert machine.plugins.leases == {}
+
+
+# ---- ADD: what it refuses
+
+
+def no_such_netns(machine: Machine) -> None:
+    machine.kernel.destroy_netns(pod_of(machine))
+
+
+def netns_of_the_host(machine: Machine) -> None:
+    machine.kernel.paths[POD1] = machine.kernel.paths[HOST_NETNS]
+
+
+def ifname_taken(machine: Machine) -> None:
+    machine.kernel.add_link("net1", space=pod_of(machine))
+
+
+def ifname_taken_as_altname(machine: Machine) -> None:
+    machine.kernel.add_link("eth0", space=pod_of(machine)).altnames.add("net1")
+
+
+def no_delegate(machine: Machine) -> None:
+    machine.plugins.installed.remove("host-device")
+
+
+def unplugged(machine: Machine) -> None:
+    machine.kernel.unplug(A)
+
+
+def no_netdev(machine: Machine) -> None:
+    machine.kernel.remove_link(machine.kernel.functions[A].links.pop())
+
+
+def second_netdev(machine: Machine) -> None:
+    link = machine.kernel.add_link("ens1np1")
+    link.function = link.parent = A
+    machine.kernel.functions[A].links.append(link)
+
+
+def only_default_route(machine: Machine) -> None:
+    machine.kernel.default_routes = (machine.kernel.functions[A].links[0].ifindex,)
+
+
+def in_a_bond(machine: Machine) -> None:
+    bond = machine.kernel.add_link("bond0", kind="bond")
+    machine.kernel.functions[A].links[0].master = bond.ifindex
+
+
+def with_a_vlan(machine: Machine) -> None:
+    vlan = machine.kernel.add_link("ens1.7", kind="vlan")
+    vlan.lower = machine.kernel.functions[A].links[0].ifindex
+
+
+def held_by_pod2(machine: Machine) -> None:
+    add(machine, pod=2)
+
+
+def busy(machine: Machine) -> None:
+    machine.locks.add(A)
+
+
+def full_disk(machine: Machine) -> None:
+    machine.disk.full = True
+
+
+def read_only_disk(machine: Machine) -> None:
+    machine.disk.read_only = True
+
+
+@pytest.mark.parametrize(
+    ("trouble", "failure", "saying"),
+    [
+        (no_such_netns, InvalidEnvironment, "CNI_NETNS '/run/netns/pod1'"),
+        (netns_of_the_host, InvalidEnvironment, "host's own"),
+        (ifname_taken, IfnameTaken, "net1"),
+        (ifname_taken_as_altname, IfnameTaken, "net1"),
+        (no_delegate, PluginNotFound, "host-device"),
+        (unplugged, DeviceNotFound, A),
+        (no_netdev, DeviceNotFound, "no netdev"),
+        (second_netdev, DeviceAmbiguous, "ens1, ens1np1"),
+        (only_default_route, DeviceProtected, "only default route"),
+        (in_a_bond, DeviceProtected, "bond0"),
+        (with_a_vlan, DeviceProtected, r"ens1\.7"),
+        (held_by_pod2, DeviceHeld, "pod2"),
+        (busy, DeviceBusy, A),
+        (full_disk, StateFailure, "No space"),
+        (read_only_disk, StateFailure, "Read-only"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else None,
+)
+def test_add_refuses_before_it_has_changed_anything(
+    machine: Machine,
+    trouble: Callable[[Machine], None],
+    failure: type[AmdcniError],
+    saying: str,
+) -> None:
+    trouble(machine)
+    before, called = machine.picture(), len(machine.plugins.executed)
+    with pytest.raises(failure, match=saying):
+        add(machine)
+    assert machine.picture() == before
+    assert len(machine.plugins.executed) == called
+
+
+def test_add_refuses_before_anything_when_the_ipam_plugin_is_missing(machine: Machine) -> None:
+    before = machine.picture()
+    with pytest.raises(PluginNotFound, match="dhcp"):
+        add(machine, ipam={"type": "dhcp"})
+    assert machine.picture() == before
+
+
+def test_the_loopback_netdev_is_never_handed_over(machine: Machine) -> None:
+    before = machine.picture()
+    with pytest.raises(DeviceProtected):
+        add(machine, None, device="lo")
+    assert machine.picture() == before
+
+
+def test_a_second_default_route_elsewhere_lets_the_netdev_go(
+    machine: Machine, keeper: Keeper, nic: Link
+) -> None:
+    ours, theirs = (machine.kernel.functions[bdf].links[0].ifindex for bdf in (A, B))
+    machine.kernel.default_routes = (ours, theirs)
+    add(machine)
+    assert nic.space is pod_of(machine)
+
+
+def test_of_several_netdevs_of_a_function_the_named_one_is_taken(machine: Machine) -> None:
+    second_netdev(machine)
+    chosen = machine.kernel.functions[A].links[1]
+    add(machine, device="ens1np1")
+    assert chosen.space is pod_of(machine)
+    assert set(machine.disk.files) == {f"{A}@ens1np1"}
+
+
+# ---- ADD: failing
+
+
+def moments_of_the_delegate(verb: Verb, **keys: Any) -> int:
+    """How many moments the delegate has in a call that works."""
+    machine = Machine()
+    (link,) = machine.kernel.plug(A, "ens1").links
+    machine.kernel.configure(link, (address("192.0.2.1/31"),))
+    machine.kernel.make_netns(POD1)
+    add(machine, **keys)
+    if verb is Verb.DEL:
+        delete(machine, **keys)
+    calls = [e for e in machine.plugins.executed if (e.plugin, e.verb) == ("host-device", verb)]
+    return calls[0].moments
+
+
+@pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
+@pytest.mark.parametrize("how", ["fails", "dies"])
+def test_wherever_the_delegate_fails_in_add_everything_is_as_before(
+    how: str, keys: dict[str, Any]
+) -> None:
+    for at in range(moments_of_the_delegate(Verb.ADD, **keys)):
+        machine = Machine()
+        (link,) = machine.kernel.plug(A, "ens1").links
+        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")), alias="x")
+        machine.kernel.make_netns(POD1)
+        keeper, before = Keeper(machine, link), machine.picture()
+        machine.plugins.troubles.append(Trouble("host-device", Verb.ADD, at, how))  # type: ignore[arg-type]
+        with pytest.raises((PluginFailed, PluginBroken)):
+            add(machine, **keys)
+        assert machine.picture() == before, at
+        assert keeper.is_whole()
+        assert machine.kernel.violations == []
+        machine.plugins.troubles.clear()
+        add(machine, **keys)
+        assert link.space is pod_of(machine)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_delegate_that_reports_success_and_has_moved_nothing_is_found_out(
+    machine: Machine, keeper: Keeper, at: int
+) -> None:
+    before = machine.picture()
+    machine.plugins.troubles.append(Trouble("host-device", Verb.ADD, at, "lies"))
+    with pytest.raises(PluginBroken, match="net1"):
+        add(machine)
+    assert machine.picture() == before
+
+
+def test_without_the_static_plugin_nothing_moves(machine: Machine, keeper: Keeper) -> None:
+    before = machine.picture()
+    machine.plugins.installed.remove("static")
+    with pytest.raises(PluginNotFound, match="static"):
+        add(machine)
+    assert machine.picture() == before
+
+
+def test_an_address_that_the_pod_refuses_after_the_move_costs_no_address(
+    machine: Machine, keeper: Keeper
+) -> None:
+    before = machine.picture()
+    pod_of(machine).refused.add("fd00::1/64")
+    with pytest.raises(PluginFailed):
+        add(machine)
+    assert keeper.is_whole()
+    assert machine.picture() == before
+
+
+def test_an_exhausted_range_costs_no_address(machine: Machine, keeper: Keeper) -> None:
+    machine.plugins.pool = ()
+    before = machine.picture()
+    with pytest.raises(PluginFailed, match="no IP addresses"):
+        add(machine, ipam=HOST_LOCAL)
+    assert machine.picture() == before
+
+
+def test_what_cannot_be_undone_is_told_and_stays_recorded(
+    machine: Machine, keeper: Keeper, nic: Link
+) -> None:
+    keeper.order_matters = False
+    machine.plugins.troubles.append(Trouble("static", Verb.ADD))
+    machine.kernel.host.refused.add("fd00::1/64")
+    with pytest.raises(PluginFailed, match="trouble") as raised:
+        add(machine)
+    assert any("fd00::1/64" in note for note in raised.value.__notes__)
+    assert {"192.0.2.1/31", "192.0.2.9/24", "fd00::2/127"} == set(interfaces_of(nic))
+    assert machine.disk.records()[A]["phase"] == "attaching"
+    machine.kernel.host.refused.clear()
+    delete(machine, None, pod=2)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+
+
+# ---- ADD again
+
+
+def test_a_repeated_add_gives_the_same_answer_and_moves_nothing(
+    machine: Machine, kernel: Kernel, keeper: Keeper
+) -> None:
+    first, after_first = add(machine), machine.picture()
+    kernel.moments.clear()
+    assert add(machine) == first
+    assert machine.picture() == after_first
+    assert kernel.moments == [f"lock {A}"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda kernel, nic: nic.addresses.clear(),
+        lambda kernel, nic: kernel.set_up(nic, False),
+        lambda kernel, nic: (kernel.set_up(nic, False), kernel.rename(nic, "eth0")),
+    ],
+    ids=["address removed", "set down", "renamed"],
+)
+def test_a_repeated_add_makes_good_what_the_pod_has_lost(
+    machine: Machine, nic: Link, keeper: Keeper, damage: Callable[[Kernel, Link], None]
+) -> None:
+    first = add(machine)
+    damage(machine.kernel, nic)
+    assert add(machine) == first
+    assert (nic.name, nic.up) == ("net1", True)
+    assert "fd00::1/64" in interfaces_of(nic)
+    delete(machine)
+    assert keeper.is_whole()
+
+
+def test_the_same_attachment_to_another_network_is_no_repetition(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine)
+    before = machine.picture()
+    with pytest.raises((DeviceHeld, IfnameTaken)):
+        add(machine, name="storage")
+    assert machine.picture() == before
+
+
+def test_two_netdevs_of_one_container_are_two_attachments(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A)
+    ask(machine, Verb.ADD, config_for(B), ifname="net2")
+    assert {link.name for link in pod_of(machine).links} == {"lo", "net1", "net2"}
+    ask(machine, Verb.DEL, config_for(B), ifname="net2")
+    assert other.is_whole()
+    assert not keeper.is_whole()
+    delete(machine)
+    assert keeper.is_whole()
+
+
+# ---- DEL
+
+
+@pytest.mark.parametrize("netns", [POD1, None, POD2, "/run/netns/never", HOST_NETNS])
+@pytest.mark.parametrize("device", [A, B, None, "0000:09:00.0"])
+def test_del_gives_back_whatever_netns_and_device_it_is_called_with(
+    machine: Machine, keeper: Keeper, other: Keeper, device: str | None, netns: str | None
+) -> None:
+    add(machine)
+    delete(machine, device, netns=netns)
+    assert keeper.is_whole()
+    assert other.is_whole()
+    assert machine.disk == attrs.evolve(machine.disk, files={}, markers=set())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"deviceID": 7},
+        {"deviceID": A, "pciBusID": B},
+        {"ipam": "broken"},
+        {"prevResult": "broken"},
+        {"logLevel": "loud", "mover": "magic"},
+        {"cniVersion": "0.3.1"},
+    ],
+    ids=str,
+)
+def test_del_forgives_a_configuration_that_was_broken_after_add(
+    machine: Machine, keeper: Keeper, keys: dict[str, Any]
+) -> None:
+    add(machine)
+    delete(machine, None, **keys)
+    assert keeper.is_whole()
+
+
+def test_del_twice_is_del_once(machine: Machine, keeper: Keeper) -> None:
+    add(machine)
+    delete(machine)
+    once = machine.picture()
+    delete(machine)
+    delete(machine, None, netns=None)
+    assert machine.picture() == once
+    assert keeper.is_whole()
+
+
+def test_del_without_add_touches_nothing(machine: Machine, kernel: Kernel) -> None:
+    before = machine.picture()
+    kernel.moments.clear()
+    delete(machine)
+    assert machine.picture() == before
+    assert kernel.moments == []
+
+
+def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    add(machine, pod=1)
+    delete(machine, pod=1)
+    add(machine, pod=2)
+    held = machine.picture()
+    for netns in (POD1, POD2, None):
+        delete(machine, pod=1, netns=netns)
+    ask(machine, Verb.DEL, config_for(A), container="pod2", ifname="net2", netns=POD2)
+    assert machine.picture() == held
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+
+
+@pytest.mark.parametrize("reused", [False, True], ids=["path gone", "path reused"])
+def test_after_the_death_of_the_netns_the_nic_gets_everything_back(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, reused: bool
+) -> None:
+    add(machine)
+    kernel.destroy_netns(pod_of(machine))
+    assert (nic.name, nic.up) == ("net1", False)
+    if reused:
+        kernel.make_netns("/run/netns/first come")
+        pod = kernel.make_netns(POD1)
+        bystander = kernel.add_link("net1", space=pod)
+        bystander.alias = "ens1"
+    delete(machine)
+    assert keeper.is_whole()
+    if reused:
+        assert (bystander.space, bystander.name, bystander.alias) == (pod, "net1", "ens1")
+
+
+def test_two_nics_that_came_home_under_strange_names_get_their_own(
+    machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A, pod=1)
+    add(machine, B, pod=2)
+    for number in (1, 2):
+        kernel.destroy_netns(pod_of(machine, number))
+    assert {keeper.link.name, other.link.name} == {"net1", f"dev{other.link.ifindex}"}
+    delete(machine, B, pod=2)
+    delete(machine, A, pod=1)
+    assert keeper.is_whole()
+    assert other.is_whole()
+    assert (keeper.link.name, other.link.name) == ("ens1", "ens2")
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_stranger_with_the_nics_name_keeps_it_and_gets_no_address(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, dead: bool
+) -> None:
+    add(machine)
+    stranger = kernel.add_link("ens1", kind="dummy")
+    if dead:
+        kernel.destroy_netns(pod_of(machine))
+    delete(machine)
+    assert (stranger.name, stranger.addresses) == ("ens1", [])
+    assert nic.name == "ens1_1"
+    assert keeper.is_whole()
+    assert "name-taken" in process(machine).events
+
+
+def test_a_netdev_renamed_inside_the_pod_comes_home(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    kernel.set_up(nic, False)
+    kernel.rename(nic, "fabric0")
+    bystander = kernel.add_link("net1", space=pod_of(machine))
+    delete(machine, ipam=HOST_LOCAL)
+    assert keeper.is_whole()
+    assert bystander.space is pod_of(machine)
+    assert machine.plugins.leases == {}
+
+
+@pytest.mark.parametrize("altname", ["ens1", "ens2"])
+def test_no_altname_that_the_pod_gave_keeps_the_netdev_from_coming_home(
+    machine: Machine, nic: Link, keeper: Keeper, altname: str
+) -> None:
+    add(machine)
+    nic.altnames.add(altname)
+    delete(machine)
+    assert keeper.is_whole()
+
+
+def test_one_refused_address_keeps_none_of_the_others_away(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine)
+    kernel.host.refused.add("192.0.2.9/24")
+    with pytest.raises(RestoreIncomplete, match=r"192\.0\.2\.9/24"):
+        delete(machine)
+    assert (nic.name, nic.up, nic.alias) == ("ens1", True, "to the fabric")
+    assert interfaces_of(nic) == ["192.0.2.1/31", "fd00::2/127", "fd00::1/64"]
+    assert machine.disk.records()[A]["phase"] == "detaching"
+    kernel.host.refused.clear()
+    add(machine, B, pod=2)
+    assert {own.address.interface for own in nic.addresses if not own.by_kernel} == {
+        address.interface for address, _, _ in keeper.original.addresses
+    }
+    assert set(machine.disk.files) == {B}
+
+
+def test_a_nic_that_is_held_elsewhere_is_awaited(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    add(machine)
+    kernel.move(nic, pod_of(machine, 2), "stolen")
+    for _ in range(2):
+        with pytest.raises(NetdevLost, match=A):
+            delete(machine)
+    assert nic.space is pod_of(machine, 2)
+    kernel.destroy_netns(pod_of(machine, 2))
+    delete(machine)
+    assert keeper.is_whole()
+
+
+def test_a_nic_in_a_netns_whose_path_is_gone_is_awaited(
+    machine: Machine, kernel: Kernel, keeper: Keeper
+) -> None:
+    add(machine)
+    pod = kernel.paths.pop(POD1)
+    with pytest.raises(NetdevLost):
+        delete(machine)
+    kernel.lose(pod)
+    delete(machine)
+    assert keeper.is_whole()
+
+
+@pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
+@pytest.mark.parametrize("how", ["fails", "dies", "lies"])
+def test_wherever_the_delegate_fails_in_del_the_nic_comes_home(
+    how: str, keys: dict[str, Any]
+) -> None:
+    for at in range(moments_of_the_delegate(Verb.DEL, **keys)):
+        machine = Machine()
+        (link,) = machine.kernel.plug(A, "ens1").links
+        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")), alias="x")
+        machine.kernel.make_netns(POD1)
+        keeper, before = Keeper(machine, link), machine.picture()
+        add(machine, **keys)
+        machine.plugins.troubles.append(Trouble("host-device", Verb.DEL, at, how))  # type: ignore[arg-type]
+        delete(machine, **keys)
+        assert keeper.is_whole(), at
+        if how != "lies":
+            assert machine.picture() == before, at
+        assert machine.kernel.violations == []
+
+
+def test_without_the_delegate_the_nic_comes_home_and_the_lease_is_released(
+    machine: Machine, keeper: Keeper
+) -> None:
+    before = machine.picture()
+    add(machine, ipam=HOST_LOCAL)
+    machine.plugins.installed.remove("host-device")
+    delete(machine, ipam=HOST_LOCAL)
+    assert machine.picture() == before
+    assert "delegate-failed" in process(machine).events
+
+
+def test_a_lease_that_cannot_be_released_keeps_the_record_and_not_the_nic(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    machine.plugins.installed.remove("host-local")
+    with pytest.raises(PluginNotFound, match="host-local"):
+        delete(machine, ipam=HOST_LOCAL)
+    assert keeper.is_whole()
+    assert set(machine.disk.files) == {A}
+    machine.plugins.installed.add("host-local")
+    delete(machine, ipam=HOST_LOCAL)
+    assert machine.plugins.leases == {}
+    assert machine.disk.files == {}
+
+
+def test_the_lease_of_a_dead_netns_is_released_without_a_netns(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, ipam=HOST_LOCAL)
+    last = machine.plugins.executed[-1]
+    assert (last.plugin, last.verb, last.netns) == ("host-local", Verb.DEL, "")
+    assert machine.plugins.leases == {}
+
+
+def test_del_works_on_a_full_disk(machine: Machine, keeper: Keeper) -> None:
+    before = machine.picture()
+    add(machine)
+    machine.disk.full = True
+    delete(machine)
+    assert machine.picture() == before
+    assert keeper.is_whole()
+
+
+def test_del_on_a_read_only_disk_gives_back_and_says_that_it_cannot_forget(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine)
+    machine.disk.read_only = True
+    with pytest.raises(StateFailure, match="Read-only"):
+        delete(machine)
+    assert keeper.is_whole()
+    machine.disk.read_only = False
+    delete(machine)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+
+
+def test_del_waits_for_another_call_on_its_device_and_no_longer(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine)
+    before = machine.picture()
+    machine.locks.add(A)
+    with pytest.raises(DeviceBusy):
+        delete(machine)
+    machine.locks.clear()
+    assert machine.picture() == before
+
+
+def test_the_record_of_an_unplugged_device_is_kept_and_shown(
+    machine: Machine, kernel: Kernel, keeper: Keeper
+) -> None:
+    add(machine)
+    kernel.unplug(A)
+    delete(machine)
+    assert set(machine.disk.files) == {A}
+    assert "unplugged" in process(machine).events
+
+
+def test_a_netdev_that_was_down_is_given_back_down(machine: Machine) -> None:
+    (link,) = machine.kernel.plug("0000:03:00.0", "ens3").links
+    machine.kernel.configure(link, (address("203.0.113.1/24"),), up=False)
+    keeper = Keeper(machine, link)
+    add(machine, "0000:03:00.0")
+    assert keeper.link.up
+    delete(machine, "0000:03:00.0")
+    assert keeper.is_whole()
+
+
+def test_lifetimes_go_on_while_the_pod_has_the_nic(
+    machine: Machine, kernel: Kernel, nic: Link
+) -> None:
+    kernel.add_address(nic, address("192.0.2.20/24", valid_s=60, preferred_s=30))
+    kernel.add_address(nic, address("192.0.2.21/24", valid_s=600, preferred_s=30))
+    keeper = Keeper(machine, nic)
+    add(machine)
+    kernel.now_s += 100
+    delete(machine)
+    assert "192.0.2.20/24" not in interfaces_of(nic)
+    (lasting,) = [own for own in nic.addresses if own.valid_until_s is not None]
+    assert (lasting.valid_until_s, str(lasting.address.interface)) == (1600, "192.0.2.21/24")
+    assert keeper.is_whole() or lasting.preferred_until_s == kernel.now_s
+
+
+# ---- an earlier boot
+
+
+def reboot(machine: Machine, keeper: Keeper) -> None:
+    """The machine starts again, and its boot configures the NIC in another way."""
+    machine.locks.clear()
+    machine.kernel.watchers.remove(keeper.watch)
+    machine.kernel.reboot()
+    keeper.link.name = "ens1"
+    machine.kernel.configure(keeper.link, (address("203.0.113.77/24"),), up=True)
+    keeper.remember()
+    machine.kernel.watchers.append(keeper.watch)
+
+
+@pytest.mark.parametrize("phase", ["attaching", "attached", "detaching"])
+def test_a_record_of_an_earlier_boot_restores_nothing(
+    machine: Machine, keeper: Keeper, phase: str
+) -> None:
+    if phase == "attaching":
+        with pytest.raises(Killed):
+            ask(machine, Verb.ADD, config_for(A, ipam=HOST_LOCAL), kill_at=18)
+        assert machine.plugins.leases
+    else:
+        add(machine, ipam=HOST_LOCAL)
+    if phase == "detaching":
+        with pytest.raises(Killed):
+            ask(machine, Verb.DEL, config_for(A), kill_at=6)
+    assert machine.disk.records()[A]["phase"] == phase
+    reboot(machine, keeper)
+    machine.kernel.moments.clear()
+    delete(machine)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+    assert machine.plugins.leases == {}
+    assert not [what for what in machine.kernel.moments if what.startswith(("give", "set", "move"))]
+
+
+def test_an_earlier_boots_lease_that_cannot_be_released_keeps_nothing_waiting(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    reboot(machine, keeper)
+    machine.plugins.installed.remove("host-local")
+    delete(machine)
+    assert machine.disk.files == {}
+    assert "ipam-not-released" in process(machine).events
+
+
+def test_after_a_reboot_a_device_is_free_for_the_next_container(
+    machine: Machine, keeper: Keeper, nic: Link
+) -> None:
+    add(machine)
+    reboot(machine, keeper)
+    machine.kernel.make_netns(POD2)
+    add(machine, pod=2)
+    assert interfaces_of(nic) == ["203.0.113.77/24"]
+    delete(machine, pod=1)
+    assert nic.space is pod_of(machine, 2)
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+
+
+# ---- healing
+
+
+def leave_unfinished(machine: Machine, device: str = B, container: str = "killed") -> None:
+    """An ADD of `device` that was killed with the netdev in the pod."""
+    with pytest.raises(Killed):
+        ask(machine, Verb.ADD, config_for(device), container=container, netns=POD2, kill_at=15)
+    assert machine.disk.markers == {device}
+    assert machine.kernel.functions[device].links[0].space is not machine.kernel.host
+
+
+def many_healthy(machine: Machine, count: int) -> None:
+    for number in range(16, 16 + count):
+        device = f"0000:{number:02x}:00.0"
+        machine.kernel.plug(device, f"ens{number}")
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+        add(machine, device, pod=number)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)],
+    ids=["ADD", "DEL", "DEL of nothing"],
+)
+def test_every_add_and_del_heals_whatever_was_left_unfinished(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    leave_unfinished(machine)
+    call(machine)
+    assert other.is_whole()
+    assert B not in machine.disk.files
+    assert machine.disk.markers == set()
+    assert "healed" in process(machine).events
+
+
+def test_healing_costs_nothing_for_healthy_records(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    reads = []
+    for count in (1, 30):
+        many_healthy(machine, count)
+        leave_unfinished(machine)
+        add(machine)
+        in_add = list(process(machine).reads)
+        leave_unfinished(machine)
+        delete(machine)
+        in_del = list(process(machine).reads)
+        reads.append((in_add, in_del))
+        for number in range(16, 16 + count):
+            delete(machine, f"0000:{number:02x}:00.0", pod=number)
+            machine.kernel.unplug(f"0000:{number:02x}:00.0")
+    assert reads[0] == reads[1]
+    assert {str(key) for in_add, in_del in reads for key in in_add + in_del} == {A, B}
+
+
+def test_what_another_process_is_at_work_on_is_left_to_it(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    leave_unfinished(machine)
+    machine.locks.add(B)
+    add(machine)
+    assert B in machine.disk.files
+    assert not other.is_whole()
+    machine.locks.clear()
+    delete(machine)
+    assert other.is_whole()
+
+
+def test_what_cannot_be_healed_is_reported_and_hinders_nobody(
+    machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
+) -> None:
+    leave_unfinished(machine)
+    kernel.host.refused.add("198.51.100.1/31")
+    add(machine)
+    assert "not-healed" in process(machine).events
+    delete(machine)
+    assert keeper.is_whole()
+    assert B in machine.disk.files
+    kernel.host.refused.clear()
+    delete(machine)
+    assert other.is_whole()
+
+
+def test_the_next_add_of_a_device_that_cannot_be_healed_says_why(
+    machine: Machine, kernel: Kernel, keeper: Keeper, nic: Link
+) -> None:
+    keeper.order_matters = False
+    leave_unfinished(machine, A)
+    kernel.host.refused.add("fd00::1/64")
+    with pytest.raises(RestoreIncomplete, match="fd00::1/64"):
+        add(machine)
+    kernel.host.refused.clear()
+    add(machine)
+    assert "fd00::1/64" in interfaces_of(nic)
+
+
+@pytest.mark.parametrize("phase", [None, "attached"])
+def test_a_mark_of_unfinished_work_that_is_in_vain_is_taken_away(
+    machine: Machine, keeper: Keeper, phase: str | None
+) -> None:
+    if phase == "attached":
+        add(machine)
+    files = dict(machine.disk.files)
+    machine.disk.markers.add(A)
+    delete(machine, None, pod=3)
+    assert machine.disk.markers == set()
+    assert machine.disk.files == files
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["netdev back on the host", "netns dead"])
+def test_add_takes_a_device_from_an_attachment_that_is_no_more(
+    machine: Machine, kernel: Kernel, keeper: Keeper, nic: Link, dead: bool
+) -> None:
+    add(machine, pod=1)
+    if dead:
+        kernel.destroy_netns(pod_of(machine))
+    else:
+        kernel.move(nic, kernel.host, "net1")
+    add(machine, pod=2)
+    assert nic.space is pod_of(machine, 2)
+    assert machine.disk.records()[A]["id"]["containerID"] == "pod2"
+    delete(machine, pod=1)
+    assert nic.space is pod_of(machine, 2)
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+
+
+# ---- damaged and foreign records
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "binary": lambda data: b"\x00\xff" + data,
+    "foreign": lambda data: b'{"pci": "0000:01:00.0"}',
+    "of another device": lambda data: data.replace(A.encode(), b"0000:0f:00.0"),
+    "no format": lambda data: data.replace(b'"format":1', b'"format":"1"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_record_is_set_aside_and_blocks_no_other_device(
+    machine: Machine, other: Keeper, damage: Callable[[bytes], bytes]
+) -> None:
+    add(machine)
+    damaged = machine.disk.files[A] = damage(machine.disk.files[A])
+    add(machine, B, pod=2)
+    delete(machine, B, pod=2)
+    assert other.is_whole()
+    ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
+    assert machine.disk.aside == [(A, damaged)]
+    assert machine.disk.files == {}
+    assert "record-damaged" in process(machine).events
+
+
+@pytest.mark.parametrize("shows_parent", [True, False])
+@pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
+def test_a_nic_whose_record_was_damaged_comes_home_with_what_it_has(
+    shows_parent: bool, keys: dict[str, Any]
+) -> None:
+    machine = Machine()
+    (link,) = machine.kernel.plug(A, "ens1", shows_parent=shows_parent).links
+    machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
+    machine.kernel.make_netns(POD1)
+    keeper = Keeper(machine, link)
+    add(machine, **keys)
+    in_pod = interfaces_of(link)
+    machine.disk.files[A] = b"{"
+    delete(machine, **keys)
+    assert (link.space, link.name, link.up) == (machine.kernel.host, "ens1", True)
+    assert interfaces_of(link) == in_pod
+    assert keeper.is_whole() or keys
+    assert machine.plugins.leases == {}
+    assert machine.disk.files == {}
+    assert machine.disk.markers == set()
+
+
+def test_a_netdev_that_was_never_ours_is_not_taken_from_its_pod(
+    machine: Machine, kernel: Kernel
+) -> None:
+    veth = kernel.add_link("net1", kind="veth", space=pod_of(machine))
+    kernel.configure(veth, (address("10.0.0.1/24"),), alias="ens7")
+    before = machine.picture()
+    delete(machine)
+    delete(machine, None)
+    assert machine.picture() == before
+
+
+def test_a_netdev_without_parent_is_not_salvaged_unless_its_record_was_damaged(
+    machine: Machine, kernel: Kernel
+) -> None:
+    (link,) = kernel.plug("0000:03:00.0", "ens3", shows_parent=False).links
+    add(machine, "0000:03:00.0")
+    machine.disk.files.clear()
+    before = machine.picture()
+    delete(machine, "0000:03:00.0")
+    assert machine.picture() == before
+    assert link.space is pod_of(machine)
+
+
+def test_nothing_is_salvaged_from_the_hosts_own_netns(machine: Machine, nic: Link) -> None:
+    machine.kernel.paths[POD1] = machine.kernel.host
+    machine.kernel.set_up(nic, False)
+    machine.kernel.rename(nic, "net1")
+    before = machine.picture()
+    delete(machine)
+    assert machine.picture() == before
+
+
+def test_a_salvage_that_is_killed_can_be_taken_up_again() -> None:
+    lost = []
+    for at in range(100):
+        machine = Machine()
+        (link,) = machine.kernel.plug(A, "ens1").links
+        machine.kernel.configure(link, (address("192.0.2.1/31"),))
+        machine.kernel.make_netns(POD1)
+        keeper = Keeper(machine, link)
+        add(machine)
+        machine.disk.files[A] = b"{"
+        try:
+            ask(machine, Verb.DEL, config_for(A), kill_at=at)
+        except Killed:
+            where = machine.kernel.moments[-1]
+            delete(machine)
+            if not keeper.is_whole():
+                lost.append(where)
+        else:
+            break
+    assert lost == []
+
+
+def newer(machine: Machine) -> bytes:
+    """Turn the record of A into one of a newer version of the software."""
+    record = {**machine.disk.records()[A], "format": 2, "unheard": ["of"]}
+    machine.disk.files[A] = json.dumps(record).encode()
+    return machine.disk.files[A]
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("call", [add, delete], ids=["ADD", "DEL"])
+def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
+    machine: Machine, keeper: Keeper, call: Callable[[Machine], object], marked: bool
+) -> None:
+    add(machine)
+    data = newer(machine)
+    machine.disk.markers |= {A} if marked else set()
+    before = machine.picture()
+    with pytest.raises(StateTooNew, match="format 2"):
+        call(machine)
+    assert machine.disk.files[A] == data
+    assert machine.picture() == before
+
+
+def test_a_record_of_a_newer_format_hinders_no_other_device(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine)
+    newer(machine)
+    machine.disk.markers.add(A)
+    before = machine.picture()
+    add(machine, B, pod=2)
+    delete(machine, None, pod=2)
+    assert other.is_whole()
+    ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
+    assert "record-too-new" in process(machine).events
+    assert machine.picture() == before
+
+
+# ---- several netdevs on one function
+
+
+def dual(machine: Machine, shows_parent: bool) -> tuple[Keeper, Keeper]:
+    """A function with two netdevs, each with addresses of its own."""
+    links = machine.kernel.plug(
+        "0000:03:00.0", "ens3np0", "ens3np1", shows_parent=shows_parent
+    ).links
+    for link, text in zip(links, ("203.0.113.1/24", "203.0.113.2/24"), strict=True):
+        machine.kernel.configure(link, (address(text),))
+    return Keeper(machine, links[0]), Keeper(machine, links[1])
+
+
+@pytest.mark.parametrize("shows_parent", [True, False])
+def test_an_add_of_the_second_netdev_of_a_function_leaves_the_first_in_its_pod(
+    machine: Machine, shows_parent: bool
+) -> None:
+    first, second = dual(machine, shows_parent)
+    add(machine, "0000:03:00.0", pod=1, device="ens3np0")
+    add(machine, "0000:03:00.0", pod=2, device="ens3np1")
+    assert first.link.space is pod_of(machine, 1)
+    assert second.link.space is pod_of(machine, 2)
+
+
+@pytest.mark.parametrize("shows_parent", [True, False])
+def test_the_addresses_of_a_renamed_netdev_do_not_end_up_on_the_second_one_of_its_function(
+    machine: Machine, shows_parent: bool
+) -> None:
+    first, second = dual(machine, shows_parent)
+    add(machine, "0000:03:00.0", device="ens3np0")
+    machine.kernel.set_up(first.link, False)
+    machine.kernel.rename(first.link, "fabric0")
+    delete(machine, "0000:03:00.0")
+    assert interfaces_of(second.link) == ["203.0.113.2/24"]
+    assert first.is_whole()
+    assert second.is_whole()
+
+
+# ---- GC
+
+
+def gc(machine: Machine, *valid: tuple[str, str], **keys: Any) -> None:
+    listed = [{"containerID": container, "ifname": ifname} for container, ifname in valid]
+    ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": listed}, **keys))
+
+
+def test_gc_releases_exactly_what_is_not_in_the_list(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A, pod=1)
+    add(machine, B, pod=2)
+    gc(machine, ("pod1", "net1"), ("pod2", "net2"), ("pod7", "net1"))
+    assert not keeper.is_whole()
+    assert other.is_whole()
+    assert set(machine.disk.files) == {A}
+    gc(machine, ("pod1", "net1"))
+    assert set(machine.disk.files) == {A}
+    gc(machine)
+    gc(machine)
+    assert keeper.is_whole()
+
+
+@pytest.mark.parametrize(
+    "listed", [{}, {"cni.dev/valid-attachments": None}], ids=["absent", "null"]
+)
+def test_gc_without_a_list_releases_nothing(
+    machine: Machine, keeper: Keeper, listed: dict[str, object]
+) -> None:
+    add(machine)
+    before = machine.picture()
+    ask(machine, Verb.GC, config_for(**listed))
+    assert machine.picture() == before
+
+
+def test_gc_leaves_other_networks_alone(machine: Machine, keeper: Keeper) -> None:
+    add(machine, name="storage")
+    before = machine.picture()
+    gc(machine)
+    assert machine.picture() == before
+
+
+def test_gc_releases_an_attachment_that_was_never_finished(machine: Machine, other: Keeper) -> None:
+    leave_unfinished(machine)
+    gc(machine)
+    assert other.is_whole()
+    assert machine.disk.files == {}
+
+
+def test_gc_does_what_it_can_and_tells_every_failure(
+    machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
+) -> None:
+    (third,) = kernel.plug("0000:03:00.0", "ens3").links
+    kernel.make_netns("/run/netns/pod3")
+    kernel.configure(third, (address("203.0.113.1/24"),))
+    for number, device in enumerate((A, B, "0000:03:00.0"), 1):
+        add(machine, device, pod=number)
+    kernel.host.refused |= {"fd00::1/64", "203.0.113.1/24"}
+    with pytest.raises(RestoreIncomplete, match="fd00::1/64") as raised:
+        gc(machine)
+    assert any("203.0.113.1/24" in note for note in raised.value.__notes__)
+    assert other.is_whole()
+    assert set(machine.disk.files) == {A, "0000:03:00.0"}
+
+
+def test_gc_is_passed_on_to_an_ipam_plugin_that_knows_it(machine: Machine) -> None:
+    gc(machine, ("pod1", "net1"), ipam=HOST_LOCAL)
+    assert calls(machine) == [("host-local", "GC")]
+    (call,) = machine.plugins.executed
+    assert call.config["cni.dev/valid-attachments"] == [{"containerID": "pod1", "ifname": "net1"}]
+
+
+def test_gc_is_not_passed_on_to_an_ipam_plugin_from_before_it(machine: Machine) -> None:
+    machine.plugins.versions["host-local"] = ("0.4.0", "1.0.0")
+    gc(machine, ipam=HOST_LOCAL)
+    assert calls(machine) == []
+
+
+def test_a_failing_ipam_gc_does_not_hide_what_was_not_released(
+    machine: Machine, kernel: Kernel, keeper: Keeper
+) -> None:
+    add(machine, ipam=HOST_LOCAL)
+    kernel.host.refused.add("fd00::1/64")
+    machine.plugins.troubles.append(Trouble("host-local", Verb.GC))
+    with pytest.raises(RestoreIncomplete, match="fd00::1/64") as raised:
+        gc(machine, ipam=HOST_LOCAL)
+    assert any("trouble" in note for note in raised.value.__notes__)
+
+
+# ---- CHECK
+
+
+def check(machine: Machine, result: Result, pod: int = 1, **keys: Any) -> None:
+    from amdcni.core.codec import result_to_json
+    from amdcni.core.versions import NEWEST
+
+    config = config_for(A, prevResult=result_to_json(result, NEWEST), **keys)
+    ask(machine, Verb.CHECK, config, container=f"pod{pod}", netns=f"/run/netns/pod{pod}")
+
+
+def test_check_of_a_healthy_attachment_succeeds_and_changes_nothing(
+    machine: Machine, keeper: Keeper
+) -> None:
+    result = add(machine)
+    before = machine.picture()
+    check(machine, result)
+    assert machine.picture() == before
+    assert ("host-device", "CHECK") in calls(machine)
+
+
+@pytest.mark.parametrize(
+    ("damage", "saying"),
+    [
+        (lambda kernel, nic: nic.addresses.pop(0), r"lacks 192\.0\.2\.1/31"),
+        (lambda kernel, nic: kernel.set_up(nic, False), "is down"),
+        (
+            lambda kernel, nic: (kernel.set_up(nic, False), kernel.rename(nic, "eth0")),
+            "'eth0', not 'net1'",
+        ),
+        (lambda kernel, nic: kernel.move(nic, kernel.host), "not in '/run/netns/pod1'"),
+        (
+            lambda kernel, nic: (
+                kernel.destroy_netns(nic.space),
+                kernel.make_netns("/run/netns/first come"),
+                kernel.make_netns(POD1),
+            ),
+            "not the network namespace",
+        ),
+        (lambda kernel, nic: kernel.destroy_netns(nic.space), "not the network namespace"),
+    ],
+    ids=["address", "down", "renamed", "moved out", "another netns", "no netns"],
+)
+def test_check_finds_what_is_not_as_promised(
+    machine: Machine,
+    kernel: Kernel,
+    nic: Link,
+    keeper: Keeper,
+    damage: Callable[[Kernel, Link], object],
+    saying: str,
+) -> None:
+    result = add(machine)
+    damage(kernel, nic)
+    with pytest.raises(CheckFailed, match=saying):
+        check(machine, result)
+
+
+def test_check_tells_every_difference_at_once(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    result = add(machine)
+    kernel.set_up(nic, False)
+    nic.addresses.clear()
+    with pytest.raises(CheckFailed, match=r"down.*192\.0\.2\.1.*192\.0\.2\.9"):
+        check(machine, result)
+
+
+def test_check_tolerates_what_chained_plugins_change(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    result = add(machine)
+    nic.mtu, nic.mac = 1400, "02:aa:00:00:00:01"
+    machine.kernel.add_address(nic, address("10.1.1.1/24"))
+    check(machine, result)
+
+
+def test_check_of_an_attachment_that_was_interrupted_fails(
+    machine: Machine, keeper: Keeper
+) -> None:
+    result = add(machine)
+    with pytest.raises(Killed):
+        ask(machine, Verb.DEL, config_for(A), kill_at=5)
+    with pytest.raises(CheckFailed, match="interrupted"):
+        check(machine, result)
+
+
+def test_check_of_an_unknown_attachment_says_so(machine: Machine, keeper: Keeper) -> None:
+    result = add(machine)
+    with pytest.raises(UnknownAttachment, match="pod2/net1"):
+        check(machine, result, pod=2)
+
+
+def test_a_failing_check_of_the_ipam_plugin_is_passed_on(machine: Machine, keeper: Keeper) -> None:
+    result = add(machine, ipam=HOST_LOCAL)
+    machine.plugins.leases.clear()
+    with pytest.raises(PluginFailed, match="host-local"):
+        check(machine, result, ipam=HOST_LOCAL)
+
+
+def test_check_of_a_device_without_netdev_asks_the_delegate(machine: Machine) -> None:
+    machine.kernel.functions[A].driver = "vfio-pci"
+    machine.kernel.remove_link(machine.kernel.functions[A].links.pop())
+    result = add(machine)
+    check(machine, result)
+    assert calls(machine)[-1] == ("host-device", "CHECK")
+
+
+# ---- STATUS
+
+
+def status(machine: Machine, **keys: Any) -> None:
+    ask(machine, Verb.STATUS, config_for(**keys))
+
+
+def test_status_is_silent_and_changes_nothing_when_add_would_work(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine)
+    before = machine.picture()
+    status(machine, ipam=HOST_LOCAL)
+    assert machine.picture() == before
+    asked = [plugin for plugin, verb in calls(machine) if verb == "STATUS"]
+    assert asked == ["host-device", "host-local"]
+
+
+@pytest.mark.parametrize("trouble", [no_delegate, full_disk, read_only_disk])
+def test_status_names_the_reason_why_add_would_not_work(
+    machine: Machine, trouble: Callable[[Machine], None]
+) -> None:
+    trouble(machine)
+    with pytest.raises(NotAvailable):
+        status(machine)
+    with pytest.raises(AmdcniError):
+        add(machine)
+
+
+def test_status_tells_of_a_missing_ipam_plugin_and_a_missing_privilege(machine: Machine) -> None:
+    with pytest.raises(NotAvailable, match="dhcp"):
+        status(machine, ipam={"type": "dhcp"})
+    machine.unready = "the privilege CAP_NET_ADMIN is missing"
+    with pytest.raises(NotAvailable, match="CAP_NET_ADMIN"):
+        status(machine)
+
+
+def test_the_status_of_a_plugin_below_is_passed_on(machine: Machine) -> None:
+    machine.plugins.troubles.append(Trouble("host-local", Verb.STATUS))
+    with pytest.raises(PluginFailed, match="trouble"):
+        status(machine, ipam=HOST_LOCAL)
+
+
+def test_a_plugin_from_before_status_is_not_asked_for_it(machine: Machine) -> None:
+    machine.plugins.versions["host-device"] = ("1.0.0",)
+    machine.plugins.versions["static"] = ("1.0.0",)
+    status(machine)
+    assert calls(machine) == []
+
+
+def test_a_released_process_holds_no_lock(machine: Machine, keeper: Keeper) -> None:
+    add(machine)
+    delete(machine)
+    assert machine.locks == set()
+    assert process(machine).find_record(DeviceKey.parse(A)) is None

@@ -1,0 +1,60 @@
+"""The types of the CNI specification."""
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.host import IpInterface
+from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
+from tests.unit import strategies as some
+
+
+def test_the_verbs_are_those_of_cni_spec_1_1() -> None:
+    """CNI SPEC 1.1 §2, "CNI operations"."""
+    assert set(Verb) == {"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"}
+
+
+@given(some.attachment_ids, some.attachment_ids)
+def test_different_attachments_are_shown_differently(
+    one: AttachmentId, other: AttachmentId
+) -> None:
+    assert (str(one) == str(other)) == (one == other)
+
+
+@given(some.results, some.ifnames, some.netns_paths)
+def test_the_addresses_of_a_netdev_are_those_that_point_to_it_or_nowhere(
+    result: Result, ifname: str, sandbox: str
+) -> None:
+    """CNI SPEC 1.1 §5: `interface` is "the index into the interfaces list for a CNI Plugin Result
+    indicating which interface this IP configuration should be applied to".
+    """
+    with_ours = attrs.evolve(
+        result, interfaces=(*result.interfaces, Interface(ifname, sandbox=sandbox))
+    )
+    for ip in with_ours.ips_of(ifname, sandbox):
+        if ip.interface is not None:
+            pointed_to = with_ours.interfaces[ip.interface]
+            assert pointed_to.name == ifname
+            assert pointed_to.sandbox in (sandbox, None)
+    everywhere = {ip for ip in result.ips if ip.interface is None}
+    assert everywhere <= set(with_ours.ips_of(ifname, sandbox))
+
+
+@given(some.ip_interfaces, some.ifnames, st.none() | some.netns_paths)
+def test_an_address_of_a_netdev_of_another_name_or_sandbox_is_not_its_own(
+    address: IpInterface, ifname: str, sandbox: str | None
+) -> None:
+    here = Interface(ifname, sandbox=sandbox)
+    elsewhere = [Interface(f"{ifname}x", sandbox=sandbox), Interface(ifname, sandbox="/other")]
+    for stranger in elsewhere:
+        ip = Ip(address, interface=0)
+        result = Result((stranger, here), (ip, attrs.evolve(ip, interface=1)))
+        assert result.ips_of(ifname, sandbox) == (attrs.evolve(ip, interface=1),)
+
+
+@given(some.ip_interfaces, st.integers(1, 9))
+def test_an_address_that_points_to_no_netdev_of_the_result_is_nobodys(
+    address: IpInterface, index: int
+) -> None:
+    result = Result((Interface("net1"),), (Ip(address, interface=index),))
+    assert result.ips_of("net1", None) == ()
