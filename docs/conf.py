@@ -23,24 +23,31 @@ html_title = f"amdcni {release}"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+default_role = "code"
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 python_use_unqualified_type_names = True
+
+# A type variable is no name to look up.
+nitpick_ignore = [("py:class", "amdcni.core.codec.converter.T")]
 
 # Names of other projects lead nowhere, since their inventories would need the network.
 nitpick_ignore_regex = [
     (r"py:.*", rf"{name}(\..*)?")
     for name in (
         "_?collections",
+        "_?pytest",
         "attrs?",
         "cattrs",
+        "contextlib",
         "enum",
         "ipaddress",
         "os",
         "pathlib",
         "pyroute2",
         "structlog",
+        "subprocess",
         "typing",
     )
 ]

@@ -1,0 +1,13 @@
+"""The tests that the explanation names exist."""
+
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = re.findall(r"`(test_\w+)`", (DOCS / "explanation/nothing-is-lost.md").read_text())
+    sources = "".join(path.read_text() for path in (DOCS.parent / "tests").glob("*/test_*.py"))
+    assert named
+    assert not {name for name in named if f"def {name}(" not in sources}
