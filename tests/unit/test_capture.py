@@ -426,3 +426,10 @@ def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s
         preferred_s=max(0, wanted.preferred_s + off_s),
     )
     assert deviations(wanted, seen) == []
+
+
+def test_without_protocols_the_eui64_link_local_address_is_the_kernels_and_another_is_not() -> None:
+    mac = MacAddress("02:00:00:00:00:01")
+    for text, made in (("fe80::ff:fe00:1/64", True), ("fe80::1/64", False)):
+        address = Address(ipaddress.ip_interface(text), scope=253)
+        assert kernel_makes(address, mac, protocols_reported=False) is made
