@@ -69,17 +69,12 @@ def add(request: AddRequest, node: Node) -> Result:
     heal_unfinished(node)
     selector = request.device.selector
     key = _key_to_lock(selector, node)
-    with node.lock(lock_name(key), wait_s=LOCK_WAIT_S):
+    with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
         done = _settle_earlier(request, key, node)
         if done is not None:
             return done
         plan = plans.plan_add(request, _snapshot(request, key, node))
         return execute.run(plan, node).result or Result()
-
-
-def lock_name(key: DeviceKey) -> str:
-    """The lock that protects a device: one for all netdevs of a bus device."""
-    return str(key if key.bus_device is None else key.bus_device)
 
 
 def _key_to_lock(selector: DeviceSelector, node: Node) -> DeviceKey:
@@ -177,7 +172,7 @@ def _records_held_by(
 
 def _give_back_locked(seen: Attachment, node: Node) -> None:
     """Give back the device of a record, unless another call has done so while we waited."""
-    with node.lock(lock_name(seen.key), wait_s=LOCK_WAIT_S):
+    with node.lock(seen.key.lock_name, wait_s=LOCK_WAIT_S):
         record = node.find_record(seen.key)
         if record is not None and record.id == seen.id:
             give_back(record, node)
@@ -192,7 +187,7 @@ def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:
     damaged = node.was_damaged(key)
     record = plans.salvage(request, device, pod, node.clock(), record_damaged=damaged)
     if record is not None:
-        with node.lock(lock_name(key), wait_s=LOCK_WAIT_S):
+        with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
             if not _records_about(key, node):
                 node.report("salvaged", device=str(key), holder=str(record.id))
                 node.perform(SaveRecord(record), Outcome())
@@ -221,7 +216,7 @@ def heal_unfinished(node: Node) -> None:
     """
     for key in node.unfinished():
         try:
-            with node.lock(lock_name(key), wait_s=0):
+            with node.lock(key.lock_name, wait_s=0):
                 _heal(key, node)
         except DeviceBusy:
             continue

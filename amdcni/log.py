@@ -1,6 +1,7 @@
 """Log lines by structlog, on stderr and, if wanted, in a file; loaded for the first line."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Any, Final
 
 from amdcni.core.request import LogLevel, LogSettings
@@ -14,7 +15,8 @@ Log = Callable[..., None]
 def make_log(settings: LogSettings, stderr: IO[str], **context: object) -> Log:
     """A log that writes lines of at least the level in `settings`, each with `context`.
 
-    A log file that cannot be written is told on stderr, and is no reason to fail.
+    A log file that cannot be written is told on stderr.  That nobody can hear is no reason to
+    fail.
     """
 
     def log(level: LogLevel, event: str, **facts: object) -> None:
@@ -36,10 +38,16 @@ def _write(
     entry: dict[str, Any] = {"level": level.value, "event": event}
     entry |= {name: str(fact) for name, fact in facts.items() if fact is not None}
     line = str(render(None, "", stamp(None, "", entry)))
-    print(line, file=stderr, flush=True)
+    _say(line, stderr)
     if settings.file is not None:
         try:
-            with open(settings.file, "a", encoding="utf-8") as file:
+            # What a plugin says, as JSON, may hold what UTF-8 has not.
+            with open(settings.file, "a", encoding="utf-8", errors="backslashreplace") as file:
                 print(line, file=file)
         except OSError as error:
-            print(f"logFile {settings.file!r}: {error.strerror}", file=stderr, flush=True)
+            _say(f"logFile {settings.file!r}: {error.strerror}", stderr)
+
+
+def _say(line: str, stderr: IO[str]) -> None:
+    with suppress(OSError):
+        print(line, file=stderr, flush=True)

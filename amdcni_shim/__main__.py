@@ -4,6 +4,7 @@ Whatever happens, a runtime gets what CNI SPEC 1.1 §5 promises: on failure one 
 stdout and exit status 1.  Logs go to stderr.
 """
 
+import io
 import json
 import os
 import sys
@@ -20,6 +21,8 @@ ABOUT: Final = (
     f"speaks CNI up to {NEWEST}\n"
     "A container runtime calls it with CNI_COMMAND set.  For people there is the command amdcni.\n"
 )
+
+STDERR: Final = 2
 
 MAX_STDIN_BYTES: Final = 4 * 1024 * 1024 + 1
 """One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration shows."""
@@ -82,17 +85,28 @@ def _answer(value: Mapping[str, Any], stdout: IO[str]) -> None:
     stdout.flush()
 
 
+def _hold_standard_descriptors() -> None:
+    """Keep sockets and locks from taking the place of a closed stdin, stdout or stderr."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(fd)
+
+
 def run() -> None:
-    """Serve the call that this process was started for, and end it."""
+    """Serve the call that this process was started for, and end it.
+
+    A runtime that has closed stdin gives an empty configuration; without a stdout nothing is done.
+    """
+    _hold_standard_descriptors()
     if os.environ.get("CNI_COMMAND") not in (None, "VERSION"):
         from amdcni_shim import process
 
         process.fail_when_asked_to_end()
         process.start_lightly()
     try:
-        status = main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr)
-        sys.stderr.flush()
-    except BrokenPipeError:
+        stdin, stderr = sys.stdin or io.TextIOWrapper(io.BytesIO()), sys.stderr or io.StringIO()
+        status = 1 if sys.stdout is None else main(os.environ, stdin.buffer, sys.stdout, stderr)
+    except OSError:
         # The runtime has gone without its answer.
         status = 1
     # All is written and closed; taking a hundred modules apart would cost a tenth of the call.

@@ -41,6 +41,9 @@ _PLUGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 IFNAME_MAX_BYTES: Final = 15
 """The longest name of a netdev: IFNAMSIZ less the terminating zero."""
 
+NO_MAC: Final = MacAddress("00:00:00:00:00:00")
+"""The hardware address of loopback, and of a netdev that has not got one yet: it tells nothing."""
+
 
 def parse_container_id(text: str) -> ContainerId:
     """A container ID as CNI SPEC 1.1 §2 has it: alphanumeric first, then also `_`, `.` and `-`."""
@@ -188,6 +191,11 @@ class DeviceKey:
         return cls(
             parse_bus_device(bus_text) if bus_text else None, parse_ifname(name) if at else None
         )
+
+    @property
+    def lock_name(self) -> str:
+        """What a call locks that works on it: one lock for all netdevs of a bus device."""
+        return str(self if self.bus_device is None else self.bus_device)
 
     def __str__(self) -> str:
         bus_text = "" if self.bus_device is None else str(self.bus_device)

@@ -8,7 +8,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
 from amdcni.core.host import USERSPACE_DRIVERS, Netdev, SysfsDevice
-from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.names import NO_MAC, DeviceKey, IfName
 from amdcni.core.request import DeviceSelector
 
 
@@ -136,5 +136,5 @@ def find_in_pod(record: Attachment, pod: Iterable[Netdev]) -> Netdev | None:
 
 
 def _same_mac(captured: Captured, netdevs: Iterable[Netdev]) -> list[Netdev]:
-    macs = {captured.mac, captured.permanent_mac} - {None}
+    macs = {captured.mac, captured.permanent_mac} - {None, NO_MAC}
     return [netdev for netdev in netdevs if macs & {netdev.mac, netdev.permanent_mac}]

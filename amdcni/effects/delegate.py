@@ -92,15 +92,18 @@ class Plugins:
         inherited: tuple[int, ...],
         time_limit_s: float,
     ) -> Json:
-        process = subprocess.Popen(
-            [path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environ_of(call),
-            pass_fds=inherited,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environ_of(call),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PluginBroken(f"{path} cannot be executed: {error.strerror}") from None
         try:
             out, err = process.communicate(codec.encode(config).encode(), timeout=time_limit_s)
         except BaseException as failure:
@@ -125,15 +128,15 @@ class Plugins:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the plugin and all that it started to end, then make them; leaves no zombie."""
+    """Ask the plugin and all that it started to end, then make them; leaves no zombie.
+
+    What the plugin started is killed even if the plugin itself has ended when asked.
+    """
     for ask in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, ask)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-        break
 
 
 def _answer(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:

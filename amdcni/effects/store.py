@@ -36,7 +36,8 @@ class Store:
     def __init__(self, folder: str, report: Report) -> None:
         self._folder = Path(folder)
         self._report = report
-        self._held_locks: list[int] = []
+        self._held_locks: dict[str, int] = {}
+        self._found_damaged: set[DeviceKey] = set()
 
     @property
     def held_locks(self) -> tuple[int, ...]:
@@ -45,19 +46,28 @@ class Store:
         A lock lasts as long as any process has it open: should this process be killed, its device
         stays locked until the plugin that it started has ended too.
         """
-        return tuple(self._held_locks)
+        return tuple(self._held_locks.values())
 
     # ---- reading
 
     def find(self, key: DeviceKey) -> Attachment | None:
         """The record of `key`; a damaged one is set aside and is none.
 
+        It is set aside under its lock, so that what another call writes there is never touched.
+
         Raises: StateTooNew, StateFailure.
         """
         try:
             return self.read(key)
         except DamagedRecord as failure:
-            self._set_aside(key, failure)
+            self._found_damaged.add(key)
+            if key.lock_name in self._held_locks:
+                self._set_aside(key, failure)
+                return None
+        try:
+            with self.lock(key.lock_name, wait_s=0):
+                return self.find(key)
+        except DeviceBusy:
             return None
 
     def read(self, key: DeviceKey) -> Attachment | None:
@@ -79,16 +89,17 @@ class Store:
         return record
 
     def all(self) -> tuple[Attachment, ...]:
-        """All records that can be read; one of a newer format is reported and left out."""
+        """All records that can be read; any other one is reported and left out."""
         records = []
         for key in self.device_keys():
             try:
                 record = self.find(key)
             except StateTooNew as failure:
                 self._report("record-too-new", device=str(key), reason=failure.message)
-                continue
-            if record is not None:
-                records.append(record)
+            except StateFailure as failure:
+                self._report("record-unreadable", device=str(key), reason=failure.message)
+            else:
+                records += [] if record is None else [record]
         return tuple(records)
 
     def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
@@ -101,9 +112,10 @@ class Store:
         return _parsed_keys(_names(self._folder / "unfinished"))
 
     def was_damaged(self, key: DeviceKey) -> bool:
-        """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
+        """Whether a record of `key` was found damaged, by this call or by an earlier one."""
         aside = f"{key}.json.damaged-"
-        return any(name.startswith(aside) for name in _names(self._folder))
+        set_aside = any(name.startswith(aside) for name in _names(self._folder))
+        return set_aside or key in self._found_damaged
 
     def device_keys(self) -> tuple[DeviceKey, ...]:
         """The keys of all records, by the names of their files, without reading any."""
@@ -164,10 +176,8 @@ class Store:
         _sync_folder(path.parent)
 
     def _make_folders(self) -> None:
-        for folder in (self._folder, self._folder / "unfinished", self._folder / "locks"):
-            if not folder.is_dir():
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-                _sync_folder(folder.parent)
+        for name in ("unfinished", "locks"):
+            _make_folder(self._folder / name)
 
     def require_writable(self) -> None:
         """Raise StateFailure unless a record could be written now."""
@@ -191,11 +201,11 @@ class Store:
             fd = self._open_lock(device)
         try:
             _acquire(fd, device, wait_s)
-            self._held_locks.append(fd)
+            self._held_locks[device] = fd
             try:
                 yield
             finally:
-                self._held_locks.remove(fd)
+                del self._held_locks[device]
                 # Also for a daemon that a plugin may have left behind with our descriptor.
                 fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
@@ -259,6 +269,14 @@ def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and those that it lies in, each so that it survives a crash."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -58,8 +58,10 @@ def netdevs_at(kernelpath: str) -> tuple[IfName, ...]:
 
 def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
     """The PCI or auxiliary device that a netdev of the host hangs on, be it below a virtio one."""
-    path = os.path.realpath(sys / "class" / "net" / ifname / "device")
-    for part in reversed(Path(path).parts):
+    device = sys / "class" / "net" / ifname / "device"
+    if not device.exists():
+        return None
+    for part in reversed(device.resolve().parts):
         try:
             return parse_bus_device(part)
         except InvalidName:

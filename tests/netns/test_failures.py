@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, differences, dump
+from amdcni.testing import Nic, Node, Pod, Section, differences, dump
 from amdcni.testing.cni import environment_of
 from tests.netns.runtime import (
     BDF,
@@ -21,6 +21,7 @@ from tests.netns.runtime import (
     hide_plugins,
     ifnames,
     plugin_folder,
+    remains,
 )
 
 RANGE_OF_ONE = {
@@ -202,6 +203,26 @@ def test_an_address_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
         assert sorted(addresses(pod)) == sorted(words)
         assert runtime.delete(pod, container_id="next").succeeded
     assert damage(before, node) == []
+
+
+def test_an_address_that_is_in_the_way_of_one_costs_no_other(
+    runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
+) -> None:
+    words = ["10.0.0.2/24", "10.0.0.3/24", "10.1.0.0/31", "fd00::8/64"]
+    node.add_nic(BDF, "eth1", words, peer_addresses=[])
+    before = dump(node)
+    ours = runtime.having(cniVersion="1.0.0")
+    ours.added(pod)
+    # A secondary address must have the scope of its primary (net/ipv4/devinet.c).
+    quicker = "ip address add 10.0.0.1/24 scope link dev eth1"
+    path = plugin_folder(tmp_path / "bin", host_device=f"{DEBIAN}/host-device && {quicker}")
+    expect_error(ours.delete(pod, path=[path]), TRY_AGAIN, "10.0.0.2/24", "10.0.0.3/24")
+    assert addresses(node, "eth1") == ["10.1.0.0/31", "10.0.0.1/24", "fd00::8/64"]
+    node.ip("address delete 10.0.0.1/24 dev eth1")
+    assert ours.delete(pod).succeeded
+    assert remains(node) == []
+    assert sorted(addresses(node, "eth1")) == sorted(words)
+    assert differences(before, dump(node), sections=[Section.NETDEV, Section.ADDRESS]) == []
 
 
 HANGING_CALL = """

@@ -305,7 +305,7 @@ class FakeNode:
             raise StateFailure("cannot write to the state folder: Read-only file system")
 
     def _require_lock(self, key: DeviceKey) -> None:
-        if commands.lock_name(key) not in self.machine.locks:
+        if key.lock_name not in self.machine.locks:
             self._kernel.violations.append(f"the record of {key} changes without its lock")
 
     # ---- other plugins

@@ -26,6 +26,7 @@ from amdcni.core.host import (
     SysfsDevice,
 )
 from amdcni.core.names import (
+    IFNAME_MAX_BYTES,
     AuxiliaryDevice,
     BusDevice,
     ContainerId,
@@ -866,7 +867,9 @@ def _selectors_of(
     """Selectors that mean `netdev` and nothing else on `host`."""
     bus_device = None if device is None else device.bus_device
     by_name = DeviceSelector(bus_device, netdev.ifname)
-    choices = [by_name, *(attrs.evolve(by_name, ifname=IfName(name)) for name in netdev.altnames)]
+    # An altname may be longer than what the key `device` takes.
+    names = [name for name in netdev.altnames if len(name.encode()) <= IFNAME_MAX_BYTES]
+    choices = [by_name, *(attrs.evolve(by_name, ifname=IfName(name)) for name in names)]
     if [n.mac for n in host.netdevs].count(netdev.mac) == 1 and netdev.mac is not None:
         choices.append(DeviceSelector(bus_device, hwaddr=netdev.mac))
     if device is not None and len(device.ifnames) == 1:

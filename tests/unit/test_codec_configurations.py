@@ -309,6 +309,20 @@ def test_a_path_that_no_file_can_have_is_refused(key: str, path: str) -> None:
     assert f"$.{key}" in refusal_of("ADD", {**PLAIN, key: path}).message
 
 
+@given(some.meanings)
+def test_a_network_is_read_from_a_configuration_alone(meaning: Meaning) -> None:
+    assert network_of(meaning.raw) == meaning.network
+
+
+@given(wrong_values(LOG_FAULTS))
+def test_wrong_log_settings_are_refused_or_as_good_as_none(wrong: dict[str, Any]) -> None:
+    raw = with_wrong(PLAIN, wrong)
+    with pytest.raises(InvalidConfiguration) as refusal:
+        network_of(raw)
+    assert paths_in(refusal.value) == set(wrong)
+    assert network_of(raw, strict=False).log == LogSettings()
+
+
 # ---- keys that Go would take for known ones ----------------------------------------------------
 
 GO_KEYS = [

@@ -144,24 +144,12 @@ def test_the_core_reads_no_clock_no_environment_and_no_file(path: Path) -> None:
     assert used & names == set()
 
 
-CHANGING_METHODS = frozenset(
-    [
-        "append",
-        "add",
-        "update",
-        "clear",
-        "pop",
-        "popitem",
-        "remove",
-        "discard",
-        "insert",
-        "extend",
-        "setdefault",
-        "register_structure_hook",
-        "register_unstructure_hook",
-        "__setitem__",
-    ]
-)
+CHANGING_METHODS = {
+    *("append", "add", "update", "clear", "pop", "popitem", "remove", "discard", "insert"),
+    *("extend", "setdefault", "sort", "reverse"),
+    *("register_structure_hook", "register_unstructure_hook"),
+}
+"""Methods that change the value on which they are called."""
 
 FILLED_AT_IMPORT = {("converter", "_SPELLINGS"), ("converter", "_CONVERTER")}
 """What `spell` fills while the modules of the codec are imported."""

@@ -217,6 +217,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.held: dict[Id, str] = {}
         self.begun: dict[Id, str] = {}
         self.paths: dict[str, str] = {}
+        self.abandoned: set[Id] = set()
+        """Whose leases an ADD could not release for the NIC's former holder: it does not wait."""
         for path in PATHS[:2]:
             self.a_pod_starts(path)
 
@@ -418,34 +420,41 @@ class Lifecycle(RuleBasedStateMachine):
         taken = space is not None and ifname in space.names
         config = config_for(device, **({"ipam": HOST_LOCAL} if leased else {}))
         failure = self.call(Verb.ADD, config, (container, ifname, path), kill_at, trouble)
+        if trouble is not None:
+            recorded = self.records_by_id()
+            self.abandoned |= {id for id in self.machine.plugins.leases if id not in recorded}
         if failure is None:
             self.begun.pop(who, None)
             assert space is not None
             assert (keeper.link.space, keeper.link.name, keeper.link.up) == (space, ifname, True)
             self.held[who] = device
-            self.has_what_was_promised(who, device)
+            self.has_what_was_promised(who, device, leased, holder == who)
         elif isinstance(failure, Killed):
-            self.begun[who] = device
-            if self.records_by_id().get(who) == (device, "attached"):
-                self.held[who] = device
+            self.is_interrupted(who, device)
         else:
             after = self.records_by_id().get(who)
             if after != before.get(who) and after is not None:
                 assert trouble is not None or not self.in_order
-                self.begun[who] = device
+                self.is_interrupted(who, device)
+            elif after is None:
+                self.held.pop(who, None)
             if self.in_order and trouble is None:
                 self.add_had_to_fail(
                     failure, space is None, taken, holder not in (None, who), leases
                 )
                 assert keeper.is_whole() or not was_home
 
-    def has_what_was_promised(self, who: Id, device: str) -> None:
-        link, keeper = self.keepers[device].link, self.keepers[device]
-        given = {str(own.address.interface) for own in link.addresses if not own.by_kernel}
-        if who in self.machine.plugins.leases:
+    def has_what_was_promised(self, who: Id, device: str, leased: bool, repeated: bool) -> None:
+        keeper = self.keepers[device]
+        given = {str(own.address.interface) for own in keeper.link.addresses if not own.by_kernel}
+        addresses = {str(address.interface) for address, _, _ in keeper.original.addresses}
+        if repeated:
+            # The answer is that of the first, whatever IPAM the second asks for.
+            assert given in ({self.machine.plugins.leases.get(who)}, addresses)
+        elif leased:
             assert given == {self.machine.plugins.leases[who]}
         else:
-            assert given == {str(a.interface) for a, _, _ in keeper.original.addresses}
+            assert given == addresses
 
     def add_had_to_fail(
         self, failure: AmdcniError, dead: bool, taken: bool, held: bool, leases: dict[Id, str]
@@ -458,7 +467,8 @@ class Lifecycle(RuleBasedStateMachine):
             case DeviceHeld():
                 assert held
             case PluginFailed():
-                assert len(leases) == len(self.machine.plugins.pool)
+                exhausted = len(leases) == len(self.machine.plugins.pool)
+                assert exhausted or set(leases) & self.abandoned
             case _:
                 raise AssertionError(f"an ADD failed without need: {failure!r}")
 
@@ -507,9 +517,20 @@ class Lifecycle(RuleBasedStateMachine):
         elif isinstance(failure, Killed):
             if who not in self.records_by_id():
                 self.is_gone(who, None)
-            self.begun |= {who: about[0]} if about else {}
+            if about is not None:
+                self.is_interrupted(who, about[0])
         else:
             self.delete_had_to_fail(failure, trouble)
+            if about is not None:
+                self.is_interrupted(who, about[0])
+
+    def is_interrupted(self, who: Id, device: str) -> None:
+        """A call about `who` did not end well: it has the device only if the record says so."""
+        self.begun[who] = device
+        if self.records_by_id().get(who) == (device, "attached"):
+            self.held[who] = device
+        else:
+            self.held.pop(who, None)
 
     def is_gone(self, who: Id, device: str | None) -> None:
         self.held.pop(who, None)
@@ -517,7 +538,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert who not in self.records_by_id()
         if device is not None and device not in self.machine.disk.files:
             assert self.keepers[device].is_whole()
-        if device is not None:
+        if device is not None and who not in self.abandoned:
             assert who not in self.machine.plugins.leases
 
     def delete_had_to_fail(self, failure: AmdcniError, trouble: Trouble | None) -> None:
@@ -571,7 +592,7 @@ class Lifecycle(RuleBasedStateMachine):
             elif who not in after:
                 self.is_gone(who, None)
             else:
-                self.begun[who] = before[who][0]
+                self.is_interrupted(who, before[who][0])
 
     # ---- what always holds
 
@@ -594,7 +615,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def no_lease_is_left_without_a_record(self) -> None:
-        assert set(self.machine.plugins.leases) <= {*self.held, *self.begun}
+        assert set(self.machine.plugins.leases) <= {*self.held, *self.begun, *self.abandoned}
 
     @invariant()
     def a_netdev_stays_with_its_pod(self) -> None:
@@ -624,7 +645,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert keeper.is_whole()
         assert machine.disk.files == {}
         assert machine.disk.markers == set()
-        assert machine.plugins.leases == {}
+        assert set(machine.plugins.leases) <= self.abandoned
         assert machine.kernel.violations == []
 
 

@@ -10,7 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
 from amdcni.core.host import Netdev, Netns, SysfsDevice
-from amdcni.core.names import BusDevice, DeviceKey, FilePath, IfName, MacAddress
+from amdcni.core.names import NO_MAC, BusDevice, DeviceKey, FilePath, IfName, MacAddress
 from amdcni.core.request import DeviceSelector
 from amdcni.core.resolve import (
     Candidates,
@@ -245,7 +245,7 @@ def test_another_netdev_of_the_same_device_is_a_stranger(
     other = data.draw(some.netdevs.filter(lambda n: not own_macs & {n.mac, n.permanent_mac, None}))
     sibling = attrs.evolve(other, ifname=captured.ifname, parent=captured.parent)
     assert find_captured(captured, [sibling], sole=False) is None
-    if captured.mac is not None and ifname != sibling.ifname:
+    if captured.mac not in (None, NO_MAC) and ifname != sibling.ifname:
         ours = changed_in_a_pod(captured, sibling.ifindex + 1, ifname)
         assert find_captured(captured, [sibling, ours], sole=False) == ours
         assert find_captured(captured, [ours, sibling]) == ours
@@ -272,7 +272,7 @@ def test_without_a_bus_the_mac_tells_and_the_name_does_not(
     other = data.draw(some.netdevs.filter(lambda n: not own_macs & {n.mac, n.permanent_mac, None}))
     namesake = attrs.evolve(other, ifname=captured.ifname, kind=captured.kind, parent=None)
     assert find_captured(captured, [namesake]) is None
-    if captured.mac is not None:
+    if captured.mac not in (None, NO_MAC):
         ours = changed_in_a_pod(captured, namesake.ifindex + 1, ifname)
         assert find_captured(captured, [namesake, ours]) == ours
 
@@ -337,8 +337,8 @@ def test_a_netdev_that_has_come_home_is_found_there(lending: Lending, ifname: If
     at_home = attrs.evolve(lending.netdev, ifindex=2, ifname=ifname)
     bus_device = record.key.bus_device
     device = None if bus_device is None else SysfsDevice(bus_device, "ionic", (ifname,))
-    assume(device is not None or at_home.parent is not None or at_home.mac is not None)
-    assume(record.key.ifname is None or at_home.mac is not None)
+    assume(device is not None or at_home.parent is not None or at_home.mac not in (None, NO_MAC))
+    assume(record.key.ifname is None or at_home.mac not in (None, NO_MAC))
     assert find_home(record, [at_home], device) == at_home
 
 

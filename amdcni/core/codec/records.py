@@ -1,11 +1,17 @@
 """Records as the state folder holds them; attributes keep the names that they have here."""
 
-from typing import Any
+from typing import Any, Final
 
 from amdcni.core.attachment import FORMAT, Attachment
 from amdcni.core.codec.converter import structure, unstructure
-from amdcni.core.codec.text import decode_object, shown
+from amdcni.core.codec.text import MAX_DEPTH, MAX_INPUT_BYTES, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
+
+MAX_RECORD_BYTES: Final = 4 * MAX_INPUT_BYTES
+"""A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`."""
+
+MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
+"""The configuration is one level below the record."""
 
 
 def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
@@ -19,7 +25,9 @@ def parse_attachment(data: bytes) -> Attachment:
     Raises: DamagedRecord for anything that is not one, StateTooNew for one of a newer format.
     """
     try:
-        raw = decode_object(data, "the record")
+        raw = decode_object(
+            data, "the record", max_bytes=MAX_RECORD_BYTES, max_depth=MAX_RECORD_DEPTH
+        )
     except UndecodableInput as fault:
         raise DamagedRecord(fault.message) from None
     written = raw.get("format")

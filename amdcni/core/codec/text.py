@@ -13,14 +13,16 @@ MAX_DEPTH: Final = 100
 """Deeper than any configuration is, and far from what any of our own recursions takes."""
 
 
-def decode_object(data: bytes, what: str) -> dict[str, Any]:
+def decode_object(
+    data: bytes, what: str, *, max_bytes: int = MAX_INPUT_BYTES, max_depth: int = MAX_DEPTH
+) -> dict[str, Any]:
     """The JSON object that `data` holds; `what` names it in errors.
 
     Raises: UndecodableInput for anything else: other bytes, other JSON values, NaN, and inputs too
     large or too deep to be meant.
     """
-    if len(data) > MAX_INPUT_BYTES:
-        raise UndecodableInput(f"{what} is larger than {MAX_INPUT_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise UndecodableInput(f"{what} is larger than {max_bytes} bytes")
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except UnicodeDecodeError as fault:
@@ -29,7 +31,7 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
         raise UndecodableInput(f"{what} is nested too deeply") from None
     except ValueError as fault:
         raise UndecodableInput(f"{what} is not JSON: {fault}") from None
-    if _is_deeper(value, MAX_DEPTH):
+    if _is_deeper(value, max_depth):
         raise UndecodableInput(f"{what} is nested too deeply")
     if not isinstance(value, dict):
         raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")

@@ -1,0 +1,410 @@
+"""Other plugins, as real processes: what they get, what their answers mean, and how they end."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound
+from amdcni.core.names import ContainerId, IfName, PluginName
+from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.steps import PluginCall
+from amdcni.effects.delegate import Plugins, find_plugin
+
+NAME = PluginName("host-device")
+ATTACHMENT = AttachmentId(ContainerId("pod1"), IfName("net1"))
+CONFIG = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
+OURS = ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS", "CNI_PATH")
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return folder
+
+
+def install(folder: Path, body: str, name: str = NAME) -> Path:
+    """A plugin that runs `body` as a shell script."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def plugins(*folders: Path, environ: Mapping[str, str] | None = None) -> Plugins:
+    plain = {"PATH": "/usr/bin:/bin"}
+    return Plugins(tuple(map(str, folders)), plain if environ is None else environ)
+
+
+def call_of(verb: Verb = Verb.ADD, config: Mapping[str, Any] = CONFIG, **keys: Any) -> PluginCall:
+    given: dict[str, Any] = {
+        "attachment": ATTACHMENT,
+        "netns": "/run/netns/pod1",
+        "args": "K=v",
+    } | keys
+    return PluginCall(NAME, verb, config, **given)
+
+
+def call(folder: Path, *, time_limit_s: float = 60, **keys: Any) -> Any:
+    return plugins(folder).call(call_of(**keys), (), time_limit_s)
+
+
+# ---- what a plugin gets
+
+
+RECORD = 'cat > "$OUT/stdin"; env -0 > "$OUT/environ"; echo "{}"'
+
+
+def recorded(
+    folder: Path, call: PluginCall, environ: Mapping[str, str]
+) -> tuple[Any, dict[str, str]]:
+    """What a plugin is given: its stdin as JSON, and its environment."""
+    install(folder, RECORD)
+    surroundings = {"PATH": "/usr/bin:/bin", **environ, "OUT": str(folder)}
+    plugins(folder, environ=surroundings).call(call, ())
+    entries = (folder / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+    pairs = [os.fsdecode(entry).partition("=") for entry in entries]
+    shell_makes = {"PWD", "_", "SHLVL", "OLDPWD"}
+    seen = {name: value for name, _, value in pairs if name not in shell_makes}
+    return json.loads((folder / "stdin").read_bytes()), seen
+
+
+def test_a_plugin_gets_the_complete_configuration_and_its_cni_variables(bin_dir: Path) -> None:
+    config = {**CONFIG, "unheard-of": [{"deep": None}, 1.5, "é\x00"], "dns": {}, "mtu": 2**60}
+    stdin, environ = recorded(bin_dir, call_of(config=config), {})
+    assert stdin == config
+    assert {name: environ[name] for name in OURS} == {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "pod1",
+        "CNI_IFNAME": "net1",
+        "CNI_NETNS": "/run/netns/pod1",
+        "CNI_ARGS": "K=v",
+        "CNI_PATH": str(bin_dir),
+    }
+
+
+def test_the_rest_of_the_environment_is_the_callers_own(bin_dir: Path) -> None:
+    callers = {"LANG": "C", "SECRET": "a b=c\nd", "CNI_COMMAND": "DEL", "CNI_FUTURE": "x"}
+    _, environ = recorded(bin_dir, call_of(), callers)
+    assert {k: v for k, v in environ.items() if k not in OURS} == {
+        "PATH": "/usr/bin:/bin",
+        "OUT": str(bin_dir),
+        "LANG": "C",
+        "SECRET": "a b=c\nd",
+        "CNI_FUTURE": "x",
+    }
+
+
+def test_a_call_about_no_attachment_has_the_variables_empty(bin_dir: Path) -> None:
+    _, environ = recorded(
+        bin_dir, call_of(Verb.GC, attachment=None, netns="", args=""), {"CNI_IFNAME": "net7"}
+    )
+    assert environ["CNI_COMMAND"] == "GC"
+    assert [environ[name] for name in OURS[1:5]] == ["", "", "", ""]
+
+
+def test_a_plugin_finds_its_own_plugins_where_it_was_found(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    install(second, RECORD)
+    environ = {"PATH": "/usr/bin:/bin", "OUT": str(second), "CNI_PATH": str(first)}
+    plugins(first, second, environ=environ).call(call_of(), ())
+    assert f"CNI_PATH={first}:{second}".encode() in (second / "environ").read_bytes().split(b"\0")
+
+
+def test_only_the_given_descriptors_are_inherited(bin_dir: Path, tmp_path: Path) -> None:
+    install(bin_dir, 'cat > /dev/null; ls /proc/self/fd > "$OUT/fds"; echo "{}"')
+    with (tmp_path / "lock").open("w") as lock, (tmp_path / "other").open("w") as other:
+        os.set_inheritable(other.fileno(), True)
+        environ = {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path)}
+        plugins(bin_dir, environ=environ).call(call_of(), (lock.fileno(),))
+        seen = set((tmp_path / "fds").read_text().split())
+        assert str(lock.fileno()) in seen
+        assert str(other.fileno()) not in seen
+
+
+# ---- where it is looked for
+
+
+def test_the_first_folder_that_has_the_plugin_wins(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("missing", "empty", "first", "second")]
+    for folder in folders[1:]:
+        folder.mkdir()
+    path = install(folders[2], "")
+    install(folders[3], "")
+    assert plugins(*folders).find(NAME) == str(path)
+
+
+def test_a_relative_folder_is_passed_over(bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(bin_dir, "")
+    monkeypatch.chdir(bin_dir)
+    for folder in ("", ".", "bin", "../bin"):
+        with pytest.raises(PluginNotFound):
+            find_plugin(NAME, [folder])
+
+
+@pytest.mark.parametrize("kind", ["folder", "not executable", "dangling"])
+def test_what_cannot_be_executed_is_passed_over(bin_dir: Path, tmp_path: Path, kind: str) -> None:
+    found = tmp_path / "good"
+    found.mkdir()
+    install(found, "")
+    if kind == "folder":
+        (bin_dir / NAME).mkdir()
+    elif kind == "dangling":
+        (bin_dir / NAME).symlink_to("nowhere")
+    else:
+        install(bin_dir, "").chmod(0o644)
+    assert find_plugin(NAME, [str(bin_dir), str(found)]) == str(found / NAME)
+
+
+def test_a_missing_plugin_is_told_with_every_folder_and_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(PluginNotFound) as raised:
+        plugins(tmp_path / "a", tmp_path / "b").call(call_of(), ())
+    for said in ("host-device", str(tmp_path / "a"), str(tmp_path / "b"), "CNI_PATH"):
+        assert said in raised.value.message
+
+
+# ---- what its answer means
+
+
+def test_a_result_is_given_as_it_is(bin_dir: Path) -> None:
+    install(bin_dir, """cat > /dev/null; echo '{"cniVersion": "0.4.0", "ips": [], "more": 1}'""")
+    assert call(bin_dir) == {"cniVersion": "0.4.0", "ips": [], "more": 1}
+
+
+@pytest.mark.parametrize("output", ["", "printf '\\n  \\n'"])
+def test_silence_and_success_is_an_empty_answer(bin_dir: Path, output: str) -> None:
+    install(bin_dir, f"cat > /dev/null; {output}")
+    assert call(bin_dir, verb=Verb.DEL) == {}
+
+
+def test_a_plugin_that_does_not_read_its_stdin_is_served_all_the_same(bin_dir: Path) -> None:
+    install(bin_dir, "echo '{}'")
+    assert call(bin_dir, config={**CONFIG, "large": "x" * 1_000_000}) == {}
+
+
+def test_an_error_object_is_passed_on_with_its_code(bin_dir: Path) -> None:
+    error = {"cniVersion": "1.1.0", "code": 11, "msg": "try later", "details": "no leases"}
+    install(bin_dir, f"cat > /dev/null; echo '{json.dumps(error)}'; echo noise >&2; exit 1")
+    with pytest.raises(PluginFailed) as raised:
+        call(bin_dir)
+    failure = raised.value
+    assert (failure.plugin, failure.code, failure.message, failure.details) == (
+        NAME,
+        11,
+        "try later",
+        "no leases",
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "exit 3",
+        "echo Segmentation fault; exit 139",
+        "echo '{}'; exit 1",
+        """echo '{"code": 0, "msg": "no failure"}'; exit 1""",
+        """echo '{"code": "7", "msg": "a text"}'; exit 1""",
+        "echo '[1]'",
+        "echo 'null'",
+        "echo '{\"a\": NaN}'",
+        "printf '{} {}'",
+        "printf '\\377\\376'",
+        "printf '{\"unfinished'",
+        "kill -9 $$",
+        "head -c 5000000 /dev/zero | tr '\\0' ' '; echo '{}'",
+    ],
+)
+def test_an_unusable_answer_is_told_with_the_end_of_stderr(bin_dir: Path, body: str) -> None:
+    install(bin_dir, f"cat > /dev/null; echo 'why it broke' >&2; {body}")
+    with pytest.raises(PluginBroken, match="host-device") as raised:
+        call(bin_dir)
+    assert raised.value.details == "why it broke"
+
+
+def test_of_a_long_stderr_the_end_is_told(bin_dir: Path) -> None:
+    install(bin_dir, "cat > /dev/null; seq 100000 >&2; printf '\\377the end' >&2; exit 1")
+    with pytest.raises(PluginBroken) as raised:
+        call(bin_dir)
+    assert raised.value.details.endswith("\n100000\n\ufffdthe end")
+    assert len(raised.value.details) < 1000
+
+
+@given(st.binary(max_size=40), st.sampled_from([0, 1, 2, 255]))
+def test_any_output_and_status_is_an_answer_or_a_failure_of_the_plugin(
+    tmp_path_factory: pytest.TempPathFactory, output: bytes, status: int
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "output").write_bytes(output)
+    install(folder, f"cat > /dev/null; cat {folder}/output; exit {status}")
+    try:
+        assert isinstance(call(folder), dict)
+        assert status == 0
+    except (PluginBroken, PluginFailed):
+        pass
+
+
+def test_what_is_no_program_is_told(bin_dir: Path) -> None:
+    (bin_dir / NAME).write_bytes(b"\x7fELF and nothing more")
+    (bin_dir / NAME).chmod(0o755)
+    with pytest.raises(PluginBroken, match="host-device"):
+        call(bin_dir)
+
+
+# ---- how it ends
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def await_end(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_alive(pid)
+
+
+def written_pid(path: Path) -> int:
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+STUBBORN = "trap '' TERM INT"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "grandchild"),
+    [
+        ("", ""),
+        (STUBBORN, STUBBORN),
+        ("", f"{STUBBORN}; exec > /dev/null 2>&1 < /dev/null"),
+    ],
+    ids=["well-behaved", "ignoring SIGTERM", "a quiet grandchild that ignores SIGTERM"],
+)
+def test_when_its_time_is_over_a_plugin_ends_with_all_that_it_started(
+    bin_dir: Path, plugin: str, grandchild: str
+) -> None:
+    install(
+        bin_dir,
+        f"""cat > /dev/null
+        ({grandchild or ":"}; sh -c 'echo $PPID' > {bin_dir}/grandchild; sleep 61; sleep 62) &
+        {plugin or ":"}
+        echo $$ > {bin_dir}/plugin
+        sleep 63; sleep 64""",
+    )
+    with pytest.raises(PluginBroken, match=r"within 0\.5 s"):
+        call(bin_dir, time_limit_s=0.5)
+    pids = [written_pid(bin_dir / name) for name in ("plugin", "grandchild")]
+    try:
+        assert [await_end(pid) for pid in pids] == [True, True]
+        assert not Path(f"/proc/{pids[0]}").exists()
+    finally:
+        for pid in pids:
+            if is_alive(pid):
+                os.kill(pid, 9)
+
+
+def test_a_plugin_may_clean_up_when_it_is_asked_to_end(bin_dir: Path) -> None:
+    install(
+        bin_dir,
+        f"""trap 'echo cleaned > {bin_dir}/cleaned; exit 0' TERM
+        cat > /dev/null
+        while :; do sleep 0.01; done""",
+    )
+    with pytest.raises(PluginBroken):
+        call(bin_dir, time_limit_s=0.3)
+    assert (bin_dir / "cleaned").read_text() == "cleaned\n"
+
+
+def test_a_plugin_that_floods_its_output_is_ended(bin_dir: Path) -> None:
+    install(bin_dir, "cat > /dev/null; exec yes")
+    with pytest.raises(PluginBroken):
+        call(bin_dir, time_limit_s=0.3)
+
+
+# ---- versions
+
+
+def speaking(*versions: str) -> str:
+    """A plugin that speaks these versions, and answers with what it was given."""
+    known = "|".join(f'*\'"cniVersion":"{version}"\'*' for version in versions)
+    answer = json.dumps({"cniVersion": versions[-1], "supportedVersions": versions})
+    error = json.dumps({"cniVersion": "1.0.0", "code": 1, "msg": "incompatible CNI versions"})
+    return f"""stdin=$(cat); echo "$CNI_COMMAND $stdin" >> "$0.calls"
+    [ "$CNI_COMMAND" = VERSION ] && echo '{answer}' && exit
+    case $stdin in
+    {known}) echo "$stdin";;
+    *) echo '{error}'; exit 1;;
+    esac"""
+
+
+def test_a_plugin_is_called_in_the_newest_version_that_both_know(bin_dir: Path) -> None:
+    install(bin_dir, speaking("0.3.1", "0.4.0", "1.0.0"))
+    previous = {
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "net1", "sandbox": "/run/netns/pod1", "mtu": 9000}],
+        "ips": [{"address": "192.0.2.1/31", "gateway": "192.0.2.0", "interface": 0}],
+    }
+    answer = call(bin_dir, config={**CONFIG, "prevResult": previous, "unheard-of": 1})
+    assert answer["cniVersion"] == "1.0.0"
+    assert answer["unheard-of"] == 1
+    assert answer["prevResult"] == {
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "net1", "sandbox": "/run/netns/pod1"}],
+        "ips": [{"address": "192.0.2.1/31", "gateway": "192.0.2.0", "interface": 0}],
+    }
+    asked = (bin_dir / f"{NAME}.calls").read_text().splitlines()
+    assert [line.partition(" ")[0] for line in asked] == ["ADD", "VERSION", "ADD"]
+
+
+def test_a_plugin_that_speaks_the_version_is_asked_once(bin_dir: Path) -> None:
+    install(bin_dir, speaking("1.0.0", "1.1.0"))
+    assert call(bin_dir) == CONFIG
+    assert len((bin_dir / f"{NAME}.calls").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("spoken", [["9.9.9"], ["1.1.0"]], ids=["none in common", "a liar"])
+def test_without_a_common_version_the_plugins_own_error_is_passed_on(
+    bin_dir: Path, spoken: list[str]
+) -> None:
+    answer = json.dumps({"cniVersion": "1.0.0", "supportedVersions": spoken})
+    error = json.dumps({"cniVersion": "1.0.0", "code": 1, "msg": "incompatible"})
+    install(
+        bin_dir,
+        f"""cat > /dev/null
+        [ "$CNI_COMMAND" = VERSION ] && echo '{answer}' && exit
+        echo '{error}'; exit 1""",
+    )
+    with pytest.raises(PluginFailed, match="incompatible") as raised:
+        call(bin_dir)
+    assert raised.value.code == 1
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "echo '[]'", """echo '{"supportedVersions": 3}'""", "exit 1"]
+)
+def test_no_usable_answer_to_version_is_told(bin_dir: Path, answer: str) -> None:
+    install(bin_dir, f"cat > /dev/null; {answer}")
+    with pytest.raises(PluginBroken, match="host-device"):
+        plugins(bin_dir).versions_of(NAME)
+
+
+def test_the_versions_of_a_plugin_are_what_it_says(bin_dir: Path) -> None:
+    install(bin_dir, speaking("0.3.1", "2.0.0"))
+    assert plugins(bin_dir).versions_of(NAME) == ("0.3.1", "2.0.0")
