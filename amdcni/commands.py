@@ -35,7 +35,7 @@ from amdcni.core.resolve import Candidates, resolve
 from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import ForgetRecord, Outcome, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
-from amdcni.execute import Node
+from amdcni.node import Node
 
 LOCK_WAIT_S: Final = 60.0
 """How long a call waits for another one that works on the same device."""

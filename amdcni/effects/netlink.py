@@ -7,17 +7,15 @@ pyroute2 is untyped; what comes out of this module is not.  A dump that others d
 import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
-from amdcni.core.capture import deviations, in_setting_order
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.names import IfName, MacAddress
-from amdcni.effects.netns import entered
+from amdcni.effects.netns import entered, netns_id
 
 T = TypeVar("T")
 
@@ -30,11 +28,16 @@ _DUMP_ATTEMPTS: Final = 20
 
 
 class Netlink:
-    """A route netlink socket in one network namespace; close it, or use it as a context manager."""
+    """A route netlink socket in one network namespace; close it, or use it as a context manager.
 
-    def __init__(self, netns_fd: int | None = None) -> None:
-        """A socket in the namespace of `netns_fd`, or of this thread."""
-        with nullcontext() if netns_fd is None else entered(netns_fd):
+    `id` is what tells the namespace from others.
+    """
+
+    def __init__(self, netns_fd: int) -> None:
+        """A socket in the namespace of `netns_fd`, which becomes the socket's own to close."""
+        self._netns_fd = netns_fd
+        self.id = netns_id(netns_fd)
+        with entered(netns_fd):
             self._route: Any = IPRoute(ext_ack=True, strict_check=True)
 
     def __enter__(self) -> "Netlink":
@@ -46,6 +49,7 @@ class Netlink:
     def close(self) -> None:
         """Close the socket."""
         self._route.close()
+        os.close(self._netns_fd)
 
     # ---- reading
 
@@ -110,35 +114,22 @@ class Netlink:
             lambda: self._route.link("property_del", index=netdev.ifindex, altname=altname),
         )
 
-    def move(self, netdev: Netdev, netns_fd: int, ifname: IfName) -> None:
+    def move(self, netdev: Netdev, to: "Netlink", ifname: IfName) -> None:
         """Move the netdev into another namespace under the name `ifname`.
 
         A rename that fails after the move leaves the netdev moved under its old name
         (net/core/rtnetlink.c, do_setlink): the caller has to look.
         """
         what = f"move {netdev.ifname} to another network namespace as {ifname}"
-        self._set(netdev, what, net_ns_fd=netns_fd, ifname=ifname)
+        self._set(netdev, what, net_ns_fd=to._netns_fd, ifname=ifname)
 
     def _set(self, netdev: Netdev, what: str, **attributes: object) -> None:
         self._ask(what, lambda: self._route.link("set", index=netdev.ifindex, **attributes))
 
     # ---- addresses
 
-    def put_addresses(self, netdev: Netdev, wanted: tuple[Address, ...]) -> list[str]:
-        """Set the addresses that the netdev lacks or has differently; what the kernel refused."""
-        there = {address.identity: address for address in netdev.addresses}
-        refused = []
-        for address in in_setting_order(wanted):
-            present = there.get(address.identity)
-            if present is not None and not deviations(address, present):
-                continue
-            try:
-                self._put_address(netdev, address)
-            except KernelRefused as failure:
-                refused.append(failure.message)
-        return refused
-
-    def _put_address(self, netdev: Netdev, address: Address) -> None:
+    def put_address(self, netdev: Netdev, address: Address) -> None:
+        """Add the address, or give the one that is there these attributes."""
         attributes: dict[str, Any] = {
             "index": netdev.ifindex,
             "family": _FAMILIES[address.family],

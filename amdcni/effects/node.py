@@ -2,15 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Netns, NetnsId, SysfsDevice
+from amdcni.core.host import Netns, SysfsDevice
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
 from amdcni.core.plans import Clock
 from amdcni.core.spec import Json
@@ -63,22 +63,14 @@ class LinuxNode:
         return Clock(int(time.clock_gettime(time.CLOCK_BOOTTIME)), boot_id, wall)
 
     def host(self) -> Netns:
-        status = os.stat(netns.OWN_NETNS)
-        netns_id = NetnsId(status.st_dev, status.st_ino)
-        return Netns(netns.OWN_NETNS, netns_id, self.netlink.netdevs())
+        return Netns(netns.OWN_NETNS, self.own.id, self.own.netdevs())
 
     def find_netns(self, path: str) -> Netns | None:
-        fd = netns.open_netns(path)
-        if fd is None:
-            return None
-        try:
-            with self.netlink_in(fd) as pod:
-                return Netns(path, netns.netns_id(fd), pod.netdevs())
-        finally:
-            os.close(fd)
+        with self.enter(path) as pod:
+            return None if pod is None else Netns(path, pod.id, pod.netdevs())
 
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
-        return self.netlink.default_routes(ifindex)
+        return self.own.default_routes(ifindex)
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         return sysfs.find_device(bus_device)
@@ -130,23 +122,34 @@ class LinuxNode:
         except StateFailure as failure:
             raise NotAvailable(failure.message) from None
 
+    # ---- steps
+
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         return perform(step, so_far, self)
+
+    def save(self, record: Attachment) -> None:
+        self.store.save(record)
+
+    def forget(self, key: DeviceKey) -> None:
+        self.store.forget(key)
+
+    @contextmanager
+    def enter(self, path: str) -> Iterator["Netlink | None"]:
+        fd = netns.open_netns(path)
+        if fd is None:
+            yield None
+        else:
+            with _netlink(fd) as namespace:
+                yield namespace
 
     # ---- what is loaded late
 
     @property
-    def netlink(self) -> "Netlink":
+    def own(self) -> "Netlink":
         """The socket in the host's network namespace."""
         if self._own_netlink is None:
-            self._own_netlink = self.netlink_in(None)
+            self._own_netlink = _netlink(os.open(netns.OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC))
         return self._own_netlink
-
-    def netlink_in(self, fd: int | None) -> "Netlink":
-        """A new socket in the network namespace of `fd`; the caller closes it."""
-        from amdcni.effects.netlink import Netlink
-
-        return Netlink(fd)
 
     @property
     def _plugins(self) -> "Plugins":
@@ -155,6 +158,12 @@ class LinuxNode:
 
             self._own_plugins = Plugins(self._plugin_dirs, self._environ)
         return self._own_plugins
+
+
+def _netlink(fd: int) -> "Netlink":
+    from amdcni.effects.netlink import Netlink
+
+    return Netlink(fd)
 
 
 def _effective_capabilities() -> int:

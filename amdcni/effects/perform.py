@@ -1,7 +1,9 @@
-"""Performs the steps of plans on a real node: each makes its sentence in `core.steps` true."""
+"""Performs the steps of plans: each makes its sentence in `core.steps` true.
 
-import os
-from typing import TYPE_CHECKING, Final, assert_never
+It works on any `Machine`: the real one is `amdcni.effects.node`.
+"""
+
+from typing import Final, assert_never
 
 import attrs
 
@@ -9,13 +11,14 @@ from amdcni.core import capture, codec, plans
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.errors import (
+    KernelRefused,
     NetdevLost,
     PluginBroken,
     PluginFailed,
     PluginNotFound,
     RestoreIncomplete,
 )
-from amdcni.core.host import Netdev, Netns, names_of, netdev_named
+from amdcni.core.host import Address, Netdev, Netns, names_of, netdev_named
 from amdcni.core.resolve import find_home, find_in_pod
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
@@ -33,25 +36,22 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
-from amdcni.effects import netns
-
-if TYPE_CHECKING:
-    from amdcni.effects.node import LinuxNode
+from amdcni.node import Machine, Namespace
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
 
 
-def perform(step: Step, so_far: Outcome, node: "LinuxNode") -> Outcome:
+def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
     """Make true what `step` says; `so_far` with what has been found out by it."""
     match step:
         case SaveRecord(record):
-            node.store.save(record)
+            node.save(record)
         case ConfirmRecord(record):
             confirmed = plans.confirmed(record, so_far)
-            node.store.save(confirmed)
+            node.save(confirmed)
             return attrs.evolve(so_far, result=confirmed.result)
         case ForgetRecord(key):
-            node.store.forget(key)
+            node.forget(key)
         case DelegateAdd(call):
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
@@ -71,7 +71,7 @@ def perform(step: Step, so_far: Outcome, node: "LinuxNode") -> Outcome:
     return so_far
 
 
-def _inspect_pod(node: "LinuxNode", record: Attachment, so_far: Outcome) -> Outcome:
+def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
     pod = node.find_netns(record.netns.path)
     netdev = None if pod is None else netdev_named(pod.netdevs, record.id.ifname)
     if netdev is None:
@@ -82,13 +82,11 @@ def _inspect_pod(node: "LinuxNode", record: Attachment, so_far: Outcome) -> Outc
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
 
 
-def _pod_of(node: "LinuxNode", record: Attachment) -> Netns | None:
+def _pod_of(node: Machine, record: Attachment) -> Netns | None:
     return node.find_netns(record.netns.path)
 
 
-def _release(
-    node: "LinuxNode", record: Attachment, call: PluginCall | None, required: bool
-) -> None:
+def _release(node: Machine, record: Attachment, call: PluginCall | None, required: bool) -> None:
     """Tell the delegate; where it fails, the IPAM plugin: the netdev is fetched in any case."""
     if call is None:
         return
@@ -108,7 +106,7 @@ def _release(
             node.report("ipam-not-released", device=str(record.key), reason=failure.message)
 
 
-def _bring_home(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+def _bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
     host = node.host()
     netdev = _at_home(node, record, host)
     if netdev is None:
@@ -124,47 +122,56 @@ def _bring_home(node: "LinuxNode", record: Attachment, captured: Captured) -> No
     wanted = plans.free_name(captured.ifname, names_of(others))
     if netdev.ifname != wanted:
         if wanted in netdev.altnames:
-            node.netlink.drop_altname(netdev, wanted)
-        node.netlink.set_up(netdev, False)
-        node.netlink.rename(netdev, wanted)
+            node.own.drop_altname(netdev, wanted)
+        node.own.set_up(netdev, False)
+        node.own.rename(netdev, wanted)
     if wanted != captured.ifname:
         node.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
 
 
-def _fetch(node: "LinuxNode", record: Attachment, captured: Captured, host: Netns) -> None:
+def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -> None:
     """Move the netdev out of its pod, if it is there, past all names that are in its way."""
-    fd = netns.open_netns(record.netns.path)
-    if fd is None:
-        return
-    own = os.open(netns.OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     taken = names_of(host.netdevs)
     wanted = plans.free_name(captured.ifname, taken)
-    try:
-        with node.netlink_in(fd) as pod:
-            netdev = find_in_pod(record, pod.netdevs())
-            if netdev is None or netns.netns_id(fd) != record.netns.id:
-                return
-            for altname in (taken | {wanted}).intersection(netdev.altnames):
-                pod.drop_altname(netdev, altname)
-            pod.set_up(netdev, False)
-            pod.move(netdev, own, wanted)
-    finally:
-        os.close(own)
-        os.close(fd)
+    with node.enter(record.netns.path) as pod:
+        if pod is None or pod.id != record.netns.id:
+            return
+        netdev = find_in_pod(record, pod.netdevs())
+        if netdev is None:
+            return
+        for altname in (taken | {wanted}).intersection(netdev.altnames):
+            pod.drop_altname(netdev, altname)
+        pod.set_up(netdev, False)
+        pod.move(netdev, node.own, wanted)
 
 
-def _restore(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
     captured, netdev = _still_due(node, record, captured), _require_home(node, record)
     if (netdev.alias or None) != captured.alias:
-        node.netlink.set_alias(netdev, captured.alias)
+        node.own.set_alias(netdev, captured.alias)
     if netdev.up != captured.up:
-        node.netlink.set_up(netdev, captured.up)
-    refused = node.netlink.put_addresses(netdev, captured.addresses)
+        node.own.set_up(netdev, captured.up)
+    refused = _put_addresses(node.own, netdev, captured.addresses)
     if refused:
         raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
 
 
-def _verify(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
+def _put_addresses(namespace: Namespace, netdev: Netdev, wanted: tuple[Address, ...]) -> list[str]:
+    """Set the addresses that the netdev lacks or has differently; what the kernel refused."""
+    there = {address.identity: address for address in netdev.addresses}
+    refused = []
+    for address in capture.in_setting_order(wanted):
+        present = there.get(address.identity)
+        if present is not None and not capture.deviations(address, present):
+            continue
+        try:
+            namespace.put_address(netdev, address)
+        except KernelRefused as failure:
+            refused.append(failure.message)
+    return refused
+
+
+def _verify(node: Machine, record: Attachment, captured: Captured) -> None:
     lacking = capture.differences(_still_due(node, record, captured), _require_home(node, record))
     if lacking:
         raise RestoreIncomplete(
@@ -172,20 +179,20 @@ def _verify(node: "LinuxNode", record: Attachment, captured: Captured) -> None:
         )
 
 
-def _still_due(node: "LinuxNode", record: Attachment, captured: Captured) -> Captured:
+def _still_due(node: Machine, record: Attachment, captured: Captured) -> Captured:
     """What was captured, as it has to be now: lifetimes have gone on."""
     elapsed_s = record.elapsed_s(node.clock().now_s)
     return attrs.evolve(captured, addresses=capture.aged(captured.addresses, elapsed_s))
 
 
-def _require_home(node: "LinuxNode", record: Attachment) -> Netdev:
+def _require_home(node: Machine, record: Attachment) -> Netdev:
     netdev = _at_home(node, record, node.host())
     if netdev is None:
         raise NetdevLost(f"the netdev of {record.key} is not on the host")
     return netdev
 
 
-def _at_home(node: "LinuxNode", record: Attachment, host: Netns) -> Netdev | None:
+def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:
     bus_device = record.key.bus_device
     device = None if bus_device is None else node.find_device(bus_device)
     return find_home(record, host.netdevs, device)

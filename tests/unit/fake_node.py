@@ -1,10 +1,7 @@
 """A machine in memory, and `FakeNode`: one process of ours on it.
 
-The kernel is `fake_kernel`, the plugins are `fake_plugins`.  `FakeNode` gives the steps the meaning
-that `amdcni.effects.perform` gives them: from the core it takes what is the definition of a step
-there too (`plans.confirmed`, `plans.release_call`, `plans.ipam_call`, `find_home`,
-`plans.free_name`, `find_in_pod`, `capture.aged`, `capture.deviations`, `capture.differences`,
-`capture.in_setting_order`), and the JSON codec of records, because the disk holds bytes.
+The kernel is `fake_kernel`, the plugins are `fake_plugins`.  Steps are performed by the code that
+performs them on a real node, `amdcni.effects.perform`; what that asks of a node is made here.
 
 A process can be killed at any moment of its call (`ask(..., kill_at=3)`): each later use of that
 node raises `Killed`, which nobody catches, so that nothing is undone, and its locks are free.
@@ -13,54 +10,38 @@ node raises `Killed`, which nobody catches, so that nothing is undone, and its l
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import attrs
 
-from amdcni import commands
-from amdcni.core import capture, codec, plans
+from amdcni import commands, node
+from amdcni.core import codec
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured
 from amdcni.core.errors import (
     DamagedRecord,
     DeviceBusy,
     KernelRefused,
-    NetdevLost,
     NotAvailable,
     PluginBroken,
     PluginFailed,
     PluginNotFound,
-    RestoreIncomplete,
     StateFailure,
     StateTooNew,
 )
-from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice, names_of, netdev_named
+from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName, parse_bus_device
 from amdcni.core.plans import Clock
 from amdcni.core.request import parse_environment
-from amdcni.core.resolve import find_home, find_in_pod
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
-    BringHome,
-    ConfirmRecord,
-    DelegateAdd,
-    ForgetRecord,
-    InspectPod,
     Outcome,
     PluginCall,
-    ReleaseDelegate,
-    ReleaseIpam,
-    RestoreConfiguration,
-    SaveRecord,
     Step,
-    VerifyHome,
 )
 from amdcni.core.versions import SUPPORTED
-from amdcni.execute import Node
+from amdcni.effects.perform import perform
 from tests.unit.fake_kernel import Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
-
-_PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
 
 
 class Killed(BaseException):
@@ -136,7 +117,7 @@ class Machine:
 
 
 class FakeNode:
-    """One call's process on a machine: an `amdcni.execute.Node`."""
+    """One call's process on a machine: an `amdcni.node.Machine`."""
 
     def __init__(self, machine: Machine, *, kill_at: int | None = None) -> None:
         self.machine = machine
@@ -147,7 +128,7 @@ class FakeNode:
         self.reported: list[tuple[str, dict[str, object]]] = []
         self.performed: list[Step] = []
 
-    def _enter(self) -> Machine:
+    def alive(self) -> Machine:
         if self.dead:
             raise Killed
         return self.machine
@@ -169,25 +150,25 @@ class FakeNode:
     # ---- facts
 
     def clock(self) -> Clock:
-        kernel = self._enter().kernel
+        kernel = self.alive().kernel
         return Clock(kernel.now_s, f"boot-{kernel.boot}", f"{kernel.now_s} s after boot")
 
     def host(self) -> Netns:
-        return self._netns("/proc/thread-self/ns/net", self._enter().kernel.host)
+        return self._netns("/proc/thread-self/ns/net", self.alive().kernel.host)
 
     def find_netns(self, path: str) -> Netns | None:
-        space = self._enter().kernel.paths.get(path)
+        space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
 
     def _netns(self, path: str, space: Space) -> Netns:
         return Netns(path, NetnsId(4, space.inode), self._kernel.netdevs(space))
 
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
-        routes = self._enter().kernel.default_routes
+        routes = self.alive().kernel.default_routes
         return routes if ifindex in routes else ()
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
-        kernel = self._enter().kernel
+        kernel = self.alive().kernel
         function = kernel.functions.get(str(bus_device))
         if function is None:
             return None
@@ -198,13 +179,13 @@ class FakeNode:
         return SysfsDevice(bus_device, driver=function.driver, ifnames=names, virtio=virtio)
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
-        link = next((n for n in self._enter().kernel.host.links if n.name == ifname), None)
+        link = next((n for n in self.alive().kernel.host.links if n.name == ifname), None)
         if link is None or link.function is None:
             return None
         return parse_bus_device(link.function)
 
     def netdevs_at(self, kernelpath: str) -> tuple[IfName, ...]:
-        address = self._enter().kernelpaths.get(kernelpath)
+        address = self.alive().kernelpaths.get(kernelpath)
         device = None if address is None else self.find_device(parse_bus_device(address))
         return () if device is None else device.ifnames
 
@@ -213,7 +194,7 @@ class FakeNode:
 
     @contextmanager
     def _locked(self, device: str, wait_s: float) -> Iterator[None]:
-        machine = self._enter()
+        machine = self.alive()
         self._kernel.moment(f"lock {device}")
         if device in machine.locks:
             raise DeviceBusy(f"another call has been working on {device} for {wait_s:g} s")
@@ -230,7 +211,7 @@ class FakeNode:
         return tuple(record for key in keys if (record := self.find_record(key)) is not None)
 
     def find_record(self, key: DeviceKey) -> Attachment | None:
-        data = self._enter().disk.files.get(str(key))
+        data = self.alive().disk.files.get(str(key))
         if data is None:
             return None
         self.reads.append(key)
@@ -256,13 +237,13 @@ class FakeNode:
         return tuple(found)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
-        return tuple(DeviceKey.parse(name) for name in sorted(self._enter().disk.markers))
+        return tuple(DeviceKey.parse(name) for name in sorted(self.alive().disk.markers))
 
     def was_damaged(self, key: DeviceKey) -> bool:
-        return any(name == str(key) for name, _ in self._enter().disk.aside)
+        return any(name == str(key) for name, _ in self.alive().disk.aside)
 
     def _keys(self) -> list[DeviceKey]:
-        return [DeviceKey.parse(name) for name in sorted(self._enter().disk.files)]
+        return [DeviceKey.parse(name) for name in sorted(self.alive().disk.files)]
 
     def _set_aside(self, key: DeviceKey, failure: DamagedRecord) -> None:
         disk = self.machine.disk
@@ -271,7 +252,7 @@ class FakeNode:
             self._kernel.moment(f"set aside {key}")
             disk.aside.append((str(key), disk.files.pop(str(key))))
 
-    def _save(self, record: Attachment) -> None:
+    def save(self, record: Attachment) -> None:
         """As `effects.store`: the marker of unfinished work comes first, and goes last."""
         disk, name = self.machine.disk, str(record.key)
         self._require_lock(record.key)
@@ -288,7 +269,7 @@ class FakeNode:
             self._kernel.moment(f"unmark {name}")
             disk.markers.discard(name)
 
-    def _forget(self, key: DeviceKey) -> None:
+    def forget(self, key: DeviceKey) -> None:
         disk, name = self.machine.disk, str(key)
         self._require_lock(key)
         if name in disk.files:
@@ -311,7 +292,7 @@ class FakeNode:
     # ---- other plugins
 
     def find_plugin(self, name: PluginName) -> str:
-        if name not in self._enter().plugins.installed:
+        if name not in self.alive().plugins.installed:
             raise PluginNotFound(f"the CNI plugin {name!r} is not installed")
         return f"/opt/cni/bin/{name}"
 
@@ -339,170 +320,78 @@ class FakeNode:
         return answer
 
     def require_ready(self) -> None:
-        machine = self._enter()
+        machine = self.alive()
         if machine.unready is not None:
             raise NotAvailable(machine.unready)
         if machine.disk.full or machine.disk.read_only:
             raise NotAvailable("cannot write to the state folder")
 
     def report(self, event: str, **facts: object) -> None:
-        self._enter()
+        self.alive()
         self.reported.append((event, facts))
 
-    # ---- steps: the same semantics as `amdcni.effects.perform`, on the kernel above
+    # ---- steps
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
-        self._enter()
+        self.alive()
         self._kernel.moment(f"before {type(step).__name__}")
-        outcome = self._perform(step, so_far)
+        outcome = perform(step, so_far, self)
         self.performed.append(step)
         self._kernel.moment(f"after {type(step).__name__}")
         return outcome
 
-    def _perform(self, step: Step, so_far: Outcome) -> Outcome:
-        match step:
-            case SaveRecord(record):
-                self._save(record)
-            case ConfirmRecord(record):
-                confirmed = plans.confirmed(record, so_far)
-                self._save(confirmed)
-                return attrs.evolve(so_far, result=confirmed.result)
-            case ForgetRecord(key):
-                self._forget(key)
-            case DelegateAdd(call):
-                return attrs.evolve(so_far, result=codec.result_from_json(self.call(call)))
-            case InspectPod(record):
-                return self._inspect_pod(record, so_far)
-            case ReleaseDelegate(record, required):
-                pod = self.find_netns(record.netns.path)
-                self._release(record, plans.release_call(record, pod), required)
-            case ReleaseIpam(record):
-                ipam = plans.ipam_call(record, Verb.DEL, netns_alive=False)
-                self._release(record, ipam, required=False)
-            case BringHome(record, captured):
-                self._bring_home(record, captured)
-            case RestoreConfiguration(record, captured):
-                self._restore(record, captured)
-            case VerifyHome(record, captured):
-                self._verify(record, captured)
-            case _:
-                assert_never(step)
-        return so_far
+    @property
+    def own(self) -> "FakeNamespace":
+        return FakeNamespace(self, self.alive().kernel.host)
 
-    def _inspect_pod(self, record: Attachment, so_far: Outcome) -> Outcome:
-        pod = self.find_netns(record.netns.path)
-        netdev = None if pod is None else netdev_named(pod.netdevs, record.id.ifname)
-        if netdev is None:
-            raise PluginBroken(f"{record.id.ifname!r} is not in {record.netns.path!r}")
-        return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
+    @contextmanager
+    def enter(self, path: str) -> Iterator["FakeNamespace | None"]:
+        space = self.alive().kernel.paths.get(path)
+        yield None if space is None else FakeNamespace(self, space)
 
-    def _release(self, record: Attachment, call: PluginCall | None, required: bool) -> None:
-        if call is None:
-            return
+
+class FakeNamespace:
+    """A namespace of the machine's kernel, as one process of ours sees it."""
+
+    def __init__(self, node: FakeNode, space: Space) -> None:
+        self._node = node
+        self._space = space
+        self.id = NetnsId(4, space.inode)
+
+    def netdevs(self) -> tuple[Netdev, ...]:
+        return self._kernel.netdevs(self._space)
+
+    def set_up(self, netdev: Netdev, up: bool) -> None:
+        self._ask(self._kernel.set_up, netdev, up)
+
+    def set_alias(self, netdev: Netdev, alias: str | None) -> None:
+        self._ask(self._kernel.set_alias, netdev, alias or "")
+
+    def rename(self, netdev: Netdev, ifname: IfName) -> None:
+        self._ask(self._kernel.rename, netdev, ifname)
+
+    def drop_altname(self, netdev: Netdev, altname: str) -> None:
+        self._ask(self._kernel.drop_altname, netdev, altname)
+
+    def move(self, netdev: Netdev, to: "FakeNamespace", ifname: IfName) -> None:
+        self._ask(self._kernel.move, netdev, to._space, ifname)
+
+    def put_address(self, netdev: Netdev, address: Address) -> None:
+        self._ask(self._kernel.add_address, netdev, address)
+
+    @property
+    def _kernel(self) -> Kernel:
+        return self._node.alive().kernel
+
+    def _ask(self, act: Callable[..., None], netdev: Netdev, *arguments: object) -> None:
+        link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
         try:
-            self.call(call)
-        except _PLUGIN_FAILURES as failure:
-            if call.plugin == plans.DELEGATE and record.captured is not None:
-                self.report("delegate-failed", device=str(record.key), reason=failure.message)
-                ipam = plans.ipam_call(record, Verb.DEL, netns_alive=True)
-                self._release(record, ipam, required)
-            elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
-                return
-            elif required:
-                raise
-            else:
-                self.report("ipam-not-released", device=str(record.key), reason=failure.message)
-
-    def _bring_home(self, record: Attachment, captured: Captured) -> None:
-        host = self.host()
-        netdev = self._at_home(record, host)
-        if netdev is None:
-            self._fetch(record, captured, host)
-            host = self.host()
-            netdev = self._at_home(record, host)
-        if netdev is None:
-            raise NetdevLost(f"the netdev of {record.key} is neither on the host nor in its pod")
-        others = tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
-        wanted = plans.free_name(captured.ifname, names_of(others))
-        if netdev.ifname != wanted:
-            link = self._link(self._kernel.host, netdev)
-            if wanted in netdev.altnames:
-                self._ask(self._kernel.drop_altname, link, wanted)
-            self._ask(self._kernel.set_up, link, False)
-            self._ask(self._kernel.rename, link, wanted)
-        if wanted != captured.ifname:
-            self.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
-
-    def _fetch(self, record: Attachment, captured: Captured, host: Netns) -> None:
-        pod = self.find_netns(record.netns.path)
-        if pod is None:
-            return
-        netdev = find_in_pod(record, pod.netdevs)
-        if netdev is None or pod.id != record.netns.id:
-            return
-        link = self._link(self._kernel.paths[pod.path], netdev)
-        taken = names_of(host.netdevs)
-        wanted = plans.free_name(captured.ifname, taken)
-        for altname in (taken | {wanted}).intersection(netdev.altnames):
-            self._ask(self._kernel.drop_altname, link, altname)
-        self._ask(self._kernel.set_up, link, False)
-        self._ask(self._kernel.move, link, self._kernel.host, wanted)
-
-    def _restore(self, record: Attachment, captured: Captured) -> None:
-        captured, netdev = self._still_due(record, captured), self._require_home(record)
-        link = self._link(self._kernel.host, netdev)
-        if (netdev.alias or None) != captured.alias:
-            self._ask(self._kernel.set_alias, link, captured.alias or "")
-        if netdev.up != captured.up:
-            self._ask(self._kernel.set_up, link, captured.up)
-        refused = self._put_addresses(link, netdev, captured.addresses)
-        if refused:
-            raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
-
-    def _put_addresses(self, link: Link, netdev: Netdev, wanted: tuple[Address, ...]) -> list[str]:
-        there = {address.identity: address for address in netdev.addresses}
-        refused = []
-        for address in capture.in_setting_order(wanted):
-            present = there.get(address.identity)
-            if present is not None and not capture.deviations(address, present):
-                continue
-            try:
-                self._ask(self._kernel.add_address, link, address)
-            except KernelRefused as failure:
-                refused.append(failure.message)
-        return refused
-
-    def _verify(self, record: Attachment, captured: Captured) -> None:
-        lacking = capture.differences(self._still_due(record, captured), self._require_home(record))
-        if lacking:
-            raise RestoreIncomplete(f"{record.key} is not yet what it was: " + "; ".join(lacking))
-
-    def _still_due(self, record: Attachment, captured: Captured) -> Captured:
-        elapsed_s = record.elapsed_s(self.clock().now_s)
-        return attrs.evolve(captured, addresses=capture.aged(captured.addresses, elapsed_s))
-
-    def _require_home(self, record: Attachment) -> Netdev:
-        netdev = self._at_home(record, self.host())
-        if netdev is None:
-            raise NetdevLost(f"the netdev of {record.key} is not on the host")
-        return netdev
-
-    def _at_home(self, record: Attachment, host: Netns) -> Netdev | None:
-        bus_device = record.key.bus_device
-        device = None if bus_device is None else self.find_device(bus_device)
-        return find_home(record, host.netdevs, device)
-
-    def _link(self, space: Space, netdev: Netdev) -> Link:
-        return next(link for link in space.links if link.ifindex == netdev.ifindex)
-
-    def _ask(self, act: Callable[..., None], *arguments: object) -> None:
-        try:
-            act(*arguments)
+            act(link, *arguments)
         except Refused as error:
             raise KernelRefused(f"the kernel refused: {error}") from None
 
 
-_: type[Node] = FakeNode
+_: type[node.Machine] = FakeNode
 
 
 # ---- what a test needs -------------------------------------------------------------------------

@@ -34,6 +34,7 @@ LAYERS = (
     "amdcni.core.steps",
     "amdcni.core.check",
     "amdcni.core.plans",
+    "amdcni.node",
     "amdcni.effects",
     "amdcni.execute",
     "amdcni.commands",

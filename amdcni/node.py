@@ -1,0 +1,127 @@
+"""What the commands and the steps need of a node: the boundary to everything that is not pure."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol, Self
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
+from amdcni.core.plans import Clock
+from amdcni.core.spec import Json
+from amdcni.core.steps import Outcome, PluginCall, Step
+
+
+class Node(Protocol):
+    """A node as the commands see it: facts to read, steps to perform, and nothing to decide.
+
+    `amdcni.effects.node` is the real one; a test may bring another.
+    """
+
+    def clock(self) -> Clock:
+        """The time, and the boot that it belongs to."""
+
+    def host(self) -> Netns:
+        """The network namespace that this process is in, with all of its netdevs."""
+
+    def find_netns(self, path: str) -> Netns | None:
+        """The network namespace at `path`, with its netdevs; None if there is none."""
+
+    def default_routes(self, ifindex: int) -> tuple[int, ...]:
+        """The ifindexes of the host's default routes in the main table, one for each.
+
+        Empty if none of them goes through `ifindex`: then the others are of no interest.
+        """
+
+    def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
+        """What sysfs says of the device; None if it is not plugged in."""
+
+    def bus_device_of(self, ifname: IfName) -> BusDevice | None:
+        """The device that the host's netdev hangs on; None for one without."""
+
+    def netdevs_at(self, kernelpath: str) -> tuple[IfName, ...]:
+        """The names of the netdevs below a path of /sys/devices."""
+
+    def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
+        """Excludes other calls from `device`; raises DeviceBusy when `wait_s` seconds are over."""
+
+    def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
+        """The records of one bus device."""
+
+    def find_record(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`."""
+
+    def records(self) -> tuple[Attachment, ...]:
+        """All records."""
+
+    def unfinished(self) -> tuple[DeviceKey, ...]:
+        """The keys of the records whose work was begun and not ended, at no cost for the others."""
+
+    def was_damaged(self, key: DeviceKey) -> bool:
+        """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
+
+    def perform(self, step: Step, so_far: Outcome) -> Outcome:
+        """Make true what `step` says; give `so_far` with what has been found out by it."""
+
+    def call(self, call: PluginCall) -> Json:
+        """Execute another CNI plugin and give its answer, an empty object for a silent verb."""
+
+    def find_plugin(self, name: PluginName) -> str:
+        """The path of a plugin's executable; raises PluginNotFound."""
+
+    def versions_of(self, name: PluginName) -> tuple[str, ...]:
+        """The CNI versions that a plugin says it speaks; raises PluginNotFound, PluginBroken."""
+
+    def require_ready(self) -> None:
+        """Raise NotAvailable, saying why, if this node could not carry out an ADD."""
+
+    def report(self, event: str, **facts: object) -> None:
+        """Tell the operator of something that is no failure of this call."""
+
+
+class Namespace(Protocol):
+    """A network namespace, to be read and changed; whatever it refuses is a KernelRefused."""
+
+    @property
+    def id(self) -> NetnsId:
+        """What tells it from any other that exists now."""
+
+    def netdevs(self) -> tuple[Netdev, ...]:
+        """All netdevs with all of their addresses."""
+
+    def set_up(self, netdev: Netdev, up: bool) -> None:
+        """Bring the netdev up, or down."""
+
+    def set_alias(self, netdev: Netdev, alias: str | None) -> None:
+        """Give the netdev this ifalias; None takes it away."""
+
+    def rename(self, netdev: Netdev, ifname: IfName) -> None:
+        """Rename the netdev, which has to be down."""
+
+    def drop_altname(self, netdev: Netdev, altname: str) -> None:
+        """Take an alternative name away from the netdev."""
+
+    def move(self, netdev: Netdev, to: Self, ifname: IfName) -> None:
+        """Move the netdev into another namespace under the name `ifname`.
+
+        A failure may leave it moved under its old name: the caller has to look.
+        """
+
+    def put_address(self, netdev: Netdev, address: Address) -> None:
+        """Add the address, or give the one that is there these attributes."""
+
+
+class Machine(Node, Protocol):
+    """What steps need beyond a node's facts: namespaces to change, and records to write."""
+
+    @property
+    def own(self) -> Namespace:
+        """The host's network namespace."""
+
+    def enter(self, path: str) -> AbstractContextManager[Namespace | None]:
+        """The network namespace at `path`; None if there is none."""
+
+    def save(self, record: Attachment) -> None:
+        """Write the record durably; raises StateFailure."""
+
+    def forget(self, key: DeviceKey) -> None:
+        """Remove the record durably; raises StateFailure."""
