@@ -20,7 +20,7 @@ from amdcni.core.errors import (
     InvalidEnvironment,
     InvalidName,
 )
-from amdcni.core.host import Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
+from amdcni.core.host import Details, Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
 from amdcni.core.ipam import STATIC, static_ipam
 from amdcni.core.names import (
     IFNAME_MAX_BYTES,
@@ -32,6 +32,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
 from amdcni.core.resolve import Candidates, find_home, find_in_pod, key_of, resolve
+from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -39,6 +40,7 @@ from amdcni.core.steps import (
     DelegateAdd,
     ForgetRecord,
     InspectPod,
+    KeepOtherHops,
     Outcome,
     Plan,
     Planned,
@@ -75,15 +77,18 @@ class Clock:
 class Snapshot:
     """What an ADD has to know of the node, read under the device's lock.
 
-    `default_routes` are the ifindexes of the main table's default routes on the host, one for each
-    route.  `records` are those of the same device; what was stale among them is healed already, so
-    that all of them are live.
+    `details` and `default_routes` are about the selected netdev: what a move would lose, and the
+    ifindexes of the main table's default routes on the host, one for each route.  `records` are
+    those of the same device; what was stale among them is healed already, so that all of them are
+    live.  `multipath` are the records, of any device, that hold a route with several hops.
     """
 
     clock: Clock
     host: Netns
     pod: Netns
     candidates: Candidates
+    details: Details = attrs.field(factory=Details)
+    multipath: tuple[Attachment, ...] = ()
     default_routes: tuple[int, ...] = ()
     records: tuple[Attachment, ...] = ()
 
@@ -108,10 +113,16 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
             Planned(DelegateAdd(call), undo=_give_back(record)),
-            *([] if netdev is None else [Planned(InspectPod(record))]),
+            *_after_the_move(record),
             Planned(ConfirmRecord(record)),
         )
     )
+
+
+def _after_the_move(record: Attachment) -> tuple[Planned, ...]:
+    if record.captured is None:
+        return ()
+    return (Planned(InspectPod(record)), Planned(KeepOtherHops(record.captured)))
 
 
 def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
@@ -166,7 +177,8 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
     captured = None
     if netdev is not None:
         protocols_reported = reports_protocols(snapshot.host.netdevs)
-        captured = capture(netdev, protocols_reported=protocols_reported)
+        captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
+        captured = _with_whole_routes(captured, snapshot)
     return Attachment(
         network=request.network.name,
         id=request.attachment,
@@ -181,6 +193,20 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         captured=captured,
         ipam=request.device.ipam,
     )
+
+
+def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
+    """`captured` with the hops that its multipath routes have lost to records of this boot."""
+    routes = captured.routes
+    for record in snapshot.multipath:
+        if record.boot_id == snapshot.clock.boot_id and record.captured is not None:
+            routes = with_shared(
+                routes,
+                captured.ifname,
+                record.captured.routes,
+                in_transit=record.phase is Phase.ATTACHING,
+            )
+    return attrs.evolve(captured, routes=routes)
 
 
 def delegate_config(request: AddRequest, captured: Captured | None) -> dict[str, Any]:
@@ -354,7 +380,7 @@ def salvage(
     if not (proven or (record_damaged and netdev.parent is None and netdev.alias)):
         return None
     captured = _as_on_host(
-        capture(netdev, protocols_reported=reports_protocols(pod.netdevs)),
+        capture(netdev, Details(), protocols_reported=reports_protocols(pod.netdevs)),
         _ifname_or(netdev.alias, netdev.ifname),
     )
     config: Json = {**request.network.raw, "device": captured.ifname}

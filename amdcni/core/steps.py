@@ -63,6 +63,16 @@ class InspectPod:
 
 
 @attrs.frozen
+class KeepOtherHops:
+    """Multipath routes that led through the netdev still lead through the others.
+
+    With the netdev of one hop, the kernel takes an IPv4 route away altogether.
+    """
+
+    captured: Captured
+
+
+@attrs.frozen
 class ReleaseDelegate:
     """The delegate, and with it its IPAM plugin, has been told that the attachment ends.
 
@@ -114,6 +124,7 @@ Step = (
     | ForgetRecord
     | DelegateAdd
     | InspectPod
+    | KeepOtherHops
     | ReleaseDelegate
     | ReleaseIpam
     | BringHome
