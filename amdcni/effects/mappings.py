@@ -6,7 +6,6 @@ It is not ours: whatever is wrong with it is reported, left as it is, and no rea
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from amdcni.core import codec
 from amdcni.core.errors import UndecodableInput
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import PciAddress
-from amdcni.effects.durable import failing_to, write_file
+from amdcni.effects.store import Store
 
 FILE_NAME: Final = "ip-interface-mappings.json"
 
@@ -23,17 +22,12 @@ _NS: Final = 1_000_000_000
 
 
 class Mappings:
-    """The Go plugin's file in a state folder; `lock` excludes other calls from what it names."""
+    """The Go plugin's file in the folder of a store, which locks it and writes it."""
 
-    def __init__(
-        self,
-        folder: str,
-        report: Callable[..., None],
-        lock: Callable[[str, float], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, folder: str, store: Store, report: Callable[..., None]) -> None:
         self._path = Path(folder) / FILE_NAME
+        self._store = store
         self._report = report
-        self._lock = lock
         self._told: set[str] = set()
 
     def read(self) -> tuple[GoMapping, ...]:
@@ -58,12 +52,11 @@ class Mappings:
         """
         if self._without(device) is None:
             return
-        with self._lock(FILE_NAME, _LOCK_WAIT_S):
+        with self._store.lock(FILE_NAME, _LOCK_WAIT_S):
             left = self._without(device)
             if left is not None:
                 rest, modified_ns = left
-                with failing_to(f"take {device} out of {str(self._path)!r}"):
-                    write_file(self._path, rest, modified_ns=modified_ns)
+                self._store.replace(FILE_NAME, rest, modified_ns=modified_ns)
 
     def _without(self, device: PciAddress) -> tuple[bytes, int] | None:
         """The contents without the entry of `device`; None where there is nothing to take out."""

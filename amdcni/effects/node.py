@@ -45,7 +45,7 @@ class LinuxNode:
         """A node with its state in `data_dir`; `report` gets (event, **facts)."""
         self.report = report
         self.store = Store(data_dir, report)
-        self._mappings = Mappings(data_dir, report, self.store.lock)
+        self._mappings = Mappings(data_dir, self.store, report)
         self._plugin_dirs = plugin_dirs
         self._environ = environ
         self._own_netlink: Netlink | None = None

@@ -21,7 +21,6 @@ from amdcni.core import codec
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
-from amdcni.effects.durable import failing_to, make_folder, sync_folder, temporary_of, write_file
 
 _LOCK_POLL_S: Final = 0.01
 _NOT_WRITABLE: Final = frozenset(
@@ -142,32 +141,59 @@ class Store:
         """Write the record so that it survives a crash at any instant; raises StateFailure."""
         marker = self._folder / "unfinished" / str(record.key)
         data = codec.encode(codec.attachment_to_json(record)).encode() + b"\n"
-        with failing_to(f"write the record of {record.key} to {str(self._folder)!r}"):
+        with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
                 os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-                sync_folder(marker.parent)
-            write_file(self._path(record.key), data)
+                _sync_folder(marker.parent)
+            self._write(self._path(record.key), data)
             if record.phase is Phase.ATTACHED:
                 marker.unlink(missing_ok=True)
 
     def forget(self, key: DeviceKey) -> None:
         """Remove the record; raises StateFailure."""
-        with failing_to(f"remove the record of {key} from {str(self._folder)!r}"):
-            temporary_of(self._path(key)).unlink(missing_ok=True)
+        with _io(f"remove the record of {key} from {str(self._folder)!r}"):
+            _temporary(self._path(key)).unlink(missing_ok=True)
             self._path(key).unlink(missing_ok=True)
             if self._folder.is_dir():
-                sync_folder(self._folder)
+                _sync_folder(self._folder)
             (self._folder / "unfinished" / str(key)).unlink(missing_ok=True)
+
+    def replace(self, name: str, data: bytes, *, modified_ns: int) -> None:
+        """Write another file, whose lock is held, as durably as a record; raises StateFailure.
+
+        It gets `modified_ns` as the time of its last change.
+        """
+        path = self._folder / name
+        with _io(f"write {str(path)!r} anew"):
+            self._write(path, data, modified_ns)
+
+    def _write(self, path: Path, data: bytes, modified_ns: int | None = None) -> None:
+        # Writers hold the device's lock, so that the next one takes over what a killed one left.
+        temporary = _temporary(path)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(temporary, flags, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                if modified_ns is not None:
+                    os.utime(fd, ns=(modified_ns, modified_ns))
+                os.fsync(fd)
+            os.rename(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
 
     def _make_folders(self) -> None:
         for name in ("unfinished", "locks"):
-            make_folder(self._folder / name)
+            _make_folder(self._folder / name)
 
     def require_writable(self) -> None:
         """Raise StateFailure unless a record could be written now."""
         probe = self._folder / ".probe.tmp"
-        with failing_to(f"write to the state folder {str(self._folder)!r}"):
+        with _io(f"write to the state folder {str(self._folder)!r}"):
             self._make_folders()
             try:
                 with open(probe, "wb") as file:
@@ -182,7 +208,7 @@ class Store:
     @contextmanager
     def lock(self, device: str, wait_s: float) -> Iterator[None]:
         """Exclude every other process from `device`; raises DeviceBusy, StateFailure."""
-        with failing_to(f"lock {device} in {str(self._folder)!r}"):
+        with _io(f"lock {device} in {str(self._folder)!r}"):
             fd = self._open_lock(device)
         try:
             _acquire(fd, device, wait_s)
@@ -224,6 +250,14 @@ def _acquire(fd: int, device: str, wait_s: float) -> None:
             time.sleep(_LOCK_POLL_S)
 
 
+@contextmanager
+def _io(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateFailure(f"cannot {what}: {error.strerror or error}") from None
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
@@ -242,3 +276,23 @@ def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
         except InvalidName:
             continue
     return tuple(keys)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and those that it lies in, each so that it survives a crash."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -355,7 +355,7 @@ def test_a_file_that_cannot_be_written_anew_keeps_record_and_entry(
     # A folder in the place of the temporary file.
     blocker = file_of(node).with_name(f".{file_of(node).name}.tmp")
     blocker.mkdir()
-    expect_error(runtime.delete(pod), 5, BDF, file_of(node).name)
+    expect_error(runtime.delete(pod), 5, file_of(node).name)
     assert differences(before, dump(node)) == []
     assert BDF in entries(node)
     assert f"{BDF}.json" in records(node)
