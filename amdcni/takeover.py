@@ -29,7 +29,7 @@ def find_device(request: DelRequest, node: Node) -> PciAddress | None:
         return None
     mappings = node.mappings()
     pod = node.find_netns(request.netns) if mappings else None
-    if pod is None or pod.id == node.host().id:
+    if pod is None:
         return None
     ifname = request.attachment.ifname
     for mapping in mappings:

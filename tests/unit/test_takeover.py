@@ -194,6 +194,7 @@ def test_a_del_brings_home_what_fell_back_when_the_pod_died(
     lend(machine, early=early, ipam=HOST_LOCAL)
     machine.kernel.destroy_netns(pod_of(machine))
     delete(machine, netns=netns, ipam=HOST_LOCAL)
+    assert {call.plugin for call in machine.plugins.executed} == {"host-local"}
     assert keeper.is_whole()
     assert is_over(machine)
     assert early or machine.plugins.leases == {}
@@ -236,6 +237,17 @@ def test_a_del_without_a_device_and_without_the_pod_touches_nothing(
     assert A in mappings(machine)
 
 
+def test_a_del_without_a_device_means_the_netdev_of_its_ifname(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine, early=True)
+    before = machine.picture()
+    assert delete(machine, None) == []
+    assert machine.picture() == before
+    ask(machine, Verb.DEL, config_for(), ifname="ens1")
+    assert keeper.is_whole()
+
+
 def test_a_del_without_a_device_leaves_an_unplugged_one_alone(machine: Machine) -> None:
     lend(machine)
     machine.kernel.unplug(A)
@@ -269,6 +281,8 @@ def test_a_late_del_leaves_our_own_new_owner_alone_whatever_the_file_says(
     before = machine.picture()
     for netns in (POD1, POD2, None):
         delete(machine, pod=1, netns=netns)
+    with pytest.raises(DeviceHeld, match="container pod2"):
+        add(machine, pod=1)
     assert machine.picture() == before
     delete(machine, pod=2)
     assert keeper.is_whole()
@@ -346,6 +360,29 @@ def test_an_address_that_the_host_refuses_keeps_the_record_and_the_entry(
 @pytest.fixture
 def kernel(machine: Machine) -> Kernel:
     return machine.kernel
+
+
+def test_what_another_call_did_while_a_del_waited_for_the_lock_is_seen(
+    machine: Machine, keeper: Keeper, kernel: Kernel
+) -> None:
+    lend(machine)
+    kernel.host.refused.add("192.0.2.9/24")
+
+    def go_first(what: str) -> None:
+        if what == f"lock {A}":
+            kernel.interrupts.remove(go_first)
+            with pytest.raises(RestoreIncomplete):
+                delete(machine)
+
+    kernel.interrupts.append(go_first)
+    with pytest.raises(RestoreIncomplete):
+        delete(machine)
+    assert (set(machine.disk.files), A in mappings(machine)) == ({A}, True)
+    kernel.host.refused.clear()
+    keeper.order_matters = False
+    delete(machine)
+    assert keeper.is_whole()
+    assert is_over(machine)
 
 
 def test_nothing_changes_if_the_record_cannot_be_written(machine: Machine, keeper: Keeper) -> None:
@@ -614,6 +651,8 @@ def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
         at += 1
         where = f"killed before: {machine.kernel.moments[-1]}"
         begun += bool(machine.disk.files)
+        outlived = keeper.is_whole() and A in mappings(machine) and not machine.disk.files
+        assert not outlived, where
         phase = machine.disk.records().get(A, {}).get("phase")
         try:
             then(machine)
