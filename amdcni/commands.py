@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from amdcni import execute
+from amdcni import execute, takeover
 from amdcni.core import check as checks
 from amdcni.core import plans
 from amdcni.core.attachment import Attachment, Phase
@@ -132,6 +132,10 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
                 return record.result
         give_back(record, node, ipam_required=False)
         node.report("healed", device=str(record.key), holder=str(record.id), phase=record.phase)
+    if not _records_about(key, node):
+        lent = takeover.begin(request, key.bus_device, node)
+        if lent is not None:
+            give_back(lent, node, ipam_required=False)
     return None
 
 
@@ -169,6 +173,9 @@ def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot
 def delete(request: DelRequest, node: Node) -> None:
     """Take back what this attachment holds, and only that; nothing to take back is a success."""
     hint = None if request.selector is None else request.selector.bus_device
+    near = takeover.find_device(request, node) if hint is None else hint
+    if near is not None and not node.records_of(near):
+        _take_over(request, DeviceKey(near), node)
     if hint is not None and not node.records_of(hint):
         _salvage(request, DeviceKey(hint), node)
     for record in _records_held_by(request.attachment, hint, node):
@@ -191,6 +198,17 @@ def _give_back_locked(seen: Attachment, node: Node) -> None:
         record = node.find_record(seen.key)
         if record is not None and record.id == seen.id:
             give_back(record, node)
+
+
+def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> None:
+    """Give back what the Go plugin lent to the attachment."""
+    if takeover.find_mapping(key.bus_device, node) is None:
+        return
+    with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
+        if not _records_about(key, node):
+            lent = takeover.begin(request, key.bus_device, node)
+            if lent is not None:
+                give_back(lent, node)
 
 
 def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:

@@ -44,6 +44,7 @@ class Attachment:
     `args` is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own
     IPAM plugin; None where the captured addresses were given.
     `pod_ifindex` and `result` are known once the device is attached.
+    `taken_over` is true of a record that was made from the Go plugin's mapping, which ends with it.
     """
 
     network: NetworkName
@@ -60,6 +61,7 @@ class Attachment:
     ipam: PluginName | None = None
     pod_ifindex: int | None = None
     result: Result | None = None
+    taken_over: bool = False
     format: int = FORMAT
 
     @property

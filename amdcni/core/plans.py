@@ -272,7 +272,7 @@ def plan_release(
     record of a device that is not plugged in (`device` None, though the record names one) stays.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
-    forget = ForgetRecord(record.key)
+    forget = ForgetRecord(record.key, taken_over=record.taken_over)
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record),), forget)
     if record.key.bus_device is not None and device is None:

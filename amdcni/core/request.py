@@ -124,13 +124,14 @@ class AddRequest:
 
 @attrs.frozen
 class DelRequest:
-    """DEL: take back what the attachment holds; `selector` is a hint and may be missing."""
+    """DEL: take back what the attachment holds; `selector` and `ipam` are hints, if there."""
 
     invocation: Invocation
     network: Network
     attachment: AttachmentId
     netns: str | None = None
     selector: DeviceSelector | None = None
+    ipam: PluginName | None = None
 
 
 @attrs.frozen

@@ -820,6 +820,7 @@ del_requests: SearchStrategy[DelRequest] = st.builds(
         _held_by(invocation),
         invocation.netns,
         meaning.device.selector,
+        meaning.device.ipam,
     ),
     invocations_for(Verb.DEL),
     meanings,
@@ -922,6 +923,7 @@ def _attachments(
         ipam=draw(_maybe_plugin_names),
         pod_ifindex=draw(_ifindexes) if attached and captured else None,
         result=draw(results) if attached else None,
+        taken_over=draw(_booleans) if isinstance(key.bus_device, PciAddress) else False,
     )
 
 

@@ -132,6 +132,7 @@ RECORD = Attachment(
     ipam=PluginName("host-local"),
     pod_ifindex=3,
     result=RESULT,
+    taken_over=True,
 )
 
 

@@ -494,7 +494,7 @@ def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgot
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
     )
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments_of(with_netdev=True))
@@ -507,7 +507,7 @@ def test_a_record_waits_for_the_ipam_plugin_unless_it_is_said_not_to(record: Att
 def test_a_device_without_a_netdev_is_released_and_forgotten(record: Attachment) -> None:
     release = plan_release(record, record.boot_id, device_of(record))
     assert release.work == (ReleaseDelegate(record),)
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments, st.booleans())
@@ -531,7 +531,7 @@ def test_a_record_of_an_earlier_boot_restores_nothing_and_is_forgotten(
     release = plan_release(record, boot_id, device_of(record) if plugged else None)
     assert release.work == (ReleaseIpam(record),)
     assert release.mark is None
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments)

@@ -103,8 +103,10 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
                 invocation, network, device_of(raw), _given(attachment), _given(netns)
             )
         case Verb.DEL:
-            selector = _selector_or_none(raw)
-            return requests.DelRequest(invocation, network, _given(attachment), netns, selector)
+            selector, plugin = _selector_or_none(raw), _ipam_or_none(raw)
+            return requests.DelRequest(
+                invocation, network, _given(attachment), netns, selector, plugin
+            )
         case Verb.CHECK:
             previous = prev_result_of(raw, network.version)
             if previous is None:
@@ -113,8 +115,7 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
                 invocation, network, device_of(raw), _given(attachment), _given(netns), previous
             )
         case Verb.GC:
-            ipam = _device_keys_or_none(raw)
-            plugin = None if ipam is None or ipam.ipam is None else ipam.ipam.type
+            plugin = _ipam_or_none(raw)
             return requests.GcRequest(invocation, network, valid_attachments_of(raw), plugin)
         case Verb.STATUS:
             keys = _device_keys(raw)
@@ -201,6 +202,11 @@ def _device_keys_or_none(raw: Json) -> _DeviceKeys | None:
         return _device_keys(raw)
     except InvalidConfiguration:
         return None
+
+
+def _ipam_or_none(raw: Json) -> PluginName | None:
+    keys = _device_keys_or_none(raw)
+    return None if keys is None or keys.ipam is None else keys.ipam.type
 
 
 def _selector(keys: _DeviceKeys) -> requests.DeviceSelector:
