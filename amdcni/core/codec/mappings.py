@@ -20,7 +20,7 @@ _NO_ADDRESS: Final = ("", "<nil>")
 """What Go makes of an address that is none."""
 
 _DOWN: Final = "DOWN"
-"""The other `state` is UP; its first versions wrote none, and lent what was in use."""
+"""The other `state` is UP.  It may be absent, and then what was lent was in use."""
 
 
 @attrs.frozen
