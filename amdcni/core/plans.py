@@ -31,7 +31,7 @@ from amdcni.core.names import (
     parse_ifname,
 )
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
-from amdcni.core.resolve import Candidates, find_home, find_in_pod, key_of, resolve
+from amdcni.core.resolve import Candidates, find_in_pod, key_of, resolve
 from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
@@ -337,20 +337,6 @@ def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
 
 
 # ---- what is there already ---------------------------------------------------------------------
-
-
-def is_live(
-    record: Attachment, boot_id: str, host: Netns, pod: Netns | None, device: SysfsDevice | None
-) -> bool:
-    """Whether a pod still has the device: its netns is alive, and the netdev is not on the host.
-
-    `pod` is what is now found at the record's netns path.
-    """
-    if record.phase is not Phase.ATTACHED or record.boot_id != boot_id:
-        return False
-    if not record.netns.is_alive_in(pod):
-        return False
-    return record.captured is None or find_home(record, host.netdevs, device) is None
 
 
 def is_repeated(record: Attachment, request: AddRequest) -> bool:
