@@ -24,6 +24,5 @@ done </shares
 
 export PATH=/usr/sbin:/usr/bin:/bb HOME=/root LANG=C.UTF-8
 /bb/sh /out/run >/out/log 2>&1
-echo "$?" >/out/status
 sync
 poweroff -f

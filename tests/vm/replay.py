@@ -1,5 +1,6 @@
 """On this computer: boots the machine for the tests that were chosen, and shows their reports."""
 
+import compileall
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from tests.vm.recording import REPORTS
 CACHE: Final = CHECKOUT / ".vm"
 AFTER_REBOOT: Final = "after_reboot"
 _POLL_S = 0.1
-_PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "--confcutdir=tests/vm", "@/out/tests")
+_PYTEST = ("-m", "pytest", "-vv", "-p", "no:cacheprovider", "--confcutdir=tests/vm", "@/out/tests")
 
 
 @define
@@ -108,6 +109,9 @@ def _begin(session: pytest.Session) -> Session:
     except OSError as error:
         raise NoMachine(f"{error.strerror}: {error.filename}") from None
     packages = unpacked(CACHE)
+    # The machine cannot write into the checkout, and would compile anew for every process.
+    for package in ("amdcni", "amdcni_shim"):
+        compileall.compile_dir(CHECKOUT / package, quiet=2)
     ours = [item for item in session.items if item.path.parent == Path(__file__).parent]
     begun = Session(packages, ours)
     shutil.rmtree(begun.folder, ignore_errors=True)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.netns.runtime import addresses, expect_silence
+from tests.netns.runtime import TRY_AGAIN, addresses, expect_error, expect_silence
 from tests.vm.guest import Guest, addresses_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
@@ -28,6 +28,19 @@ def test_a_nic_that_outlives_its_pod_gets_all_back_by_the_del(guest: Guest, slot
     assert guest.ifnames_of(slot) == ["net1"]
     assert is_bare(guest, "net1")
     expect_silence(guest.delete(slot, pod))
+    assert guest.damage() == []
+
+
+def test_a_del_that_is_sooner_than_the_kernel_fails_for_now_or_gives_all_back(guest: Guest) -> None:
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    # The kernel empties a dead namespace when it finds the time.
+    guest.host.ip(f"netns delete {pod.name}")
+    first = guest.delete(VIRTIO, pod)
+    if not first.succeeded:
+        expect_error(first, TRY_AGAIN, VIRTIO.bdf)
+        guest.await_home(VIRTIO)
+        assert guest.delete(VIRTIO, pod).succeeded
     assert guest.damage() == []
 
 
