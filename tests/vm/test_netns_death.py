@@ -123,7 +123,6 @@ def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(gues
     assert guest.damage() == []
 
 
-@pytest.mark.xfail(strict=True, reason="routes, neighbours and sysctls are not captured yet")
 def test_routes_neighbours_and_sysctls_of_a_nic_that_outlives_its_pod_come_back(
     guest: Guest,
 ) -> None:
