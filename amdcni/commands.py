@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from amdcni import execute
+from amdcni.core import calls, plans
 from amdcni.core import check as checks
-from amdcni.core import plans
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import (
     AmdcniError,
@@ -21,7 +21,6 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Netns, SysfsDevice
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
-from amdcni.core.plans import DELEGATE
 from amdcni.core.request import (
     AddRequest,
     CheckRequest,
@@ -64,7 +63,7 @@ def add(request: AddRequest, node: Node) -> Result:
     """Hand the device to the attachment; on any failure the host is exactly as it was."""
     if node.find_netns(request.netns) is None:
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
-    for plugin in plans.plugins_for(request.device.ipam):
+    for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     heal_unfinished(node)
     selector = request.device.selector
@@ -277,14 +276,15 @@ def check(request: CheckRequest, node: Node) -> None:
     problems = checks.problems(request, record, pod)
     if problems or pod is None:
         raise CheckFailed("; ".join(problems))
-    config = checks.config_for_delegate(request, record, pod)
-    node.call(PluginCall(DELEGATE, Verb.CHECK, config, record.id, record.netns.path, record.args))
+    call = calls.check_call(request, record, pod)
+    if call is not None:
+        node.call(call)
 
 
 def status(request: StatusRequest, node: Node) -> None:
     """Raise NotAvailable, or what a plugin below says, if an ADD could not work now."""
     node.require_ready()
-    for plugin in plans.plugins_for(request.ipam):
+    for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 
 

@@ -5,9 +5,9 @@ from typing import Protocol, Self
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
-from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
+from amdcni.core.names import BusDevice, DeviceKey, IfName, MacAddress, PluginName
 from amdcni.core.plans import Clock
-from amdcni.core.spec import Json
+from amdcni.core.spec import Json, Route
 from amdcni.core.steps import Outcome, PluginCall, Step
 
 
@@ -88,11 +88,20 @@ class Namespace(Protocol):
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs with all of their addresses."""
 
+    def find_netdev(self, ifname: str) -> Netdev | None:
+        """The netdev of that name with its addresses, at no cost for the others; None if none."""
+
     def set_up(self, netdev: Netdev, up: bool) -> None:
         """Bring the netdev up, or down."""
 
     def set_alias(self, netdev: Netdev, alias: str | None) -> None:
         """Give the netdev this ifalias; None takes it away."""
+
+    def set_mac(self, netdev: Netdev, mac: MacAddress) -> None:
+        """Give the netdev, which has to be down, this hardware address."""
+
+    def set_mtu(self, netdev: Netdev, mtu: int) -> None:
+        """Give the netdev this MTU."""
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down."""
@@ -108,6 +117,18 @@ class Namespace(Protocol):
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or give the one that is there these attributes."""
+
+    def allow_ipv6(self, ifname: str) -> None:
+        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
+
+    def await_addresses(self, netdev: Netdev) -> None:
+        """Wait until duplicate address detection is over; a duplicate is a KernelRefused.
+
+        Without a carrier that may be never, so the time to wait is limited.
+        """
+
+    def add_route(self, netdev: Netdev, route: Route) -> None:
+        """Add the route through the netdev."""
 
 
 class Machine(Node, Protocol):

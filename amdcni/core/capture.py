@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.host import PROTO_KERNEL, TEMPORARY, Address, AddressFlag, IpInterface, Netdev
-from amdcni.core.names import IfName, MacAddress
+from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress
 
 
 @attrs.frozen
@@ -21,6 +21,7 @@ class Captured:
     ifname: IfName
     ifindex: int
     mac: MacAddress | None = None
+    mtu: int | None = None
     permanent_mac: MacAddress | None = None
     parent: str | None = None
     kind: str | None = None
@@ -38,6 +39,7 @@ def capture(netdev: Netdev, *, protocols_reported: bool) -> Captured:
         ifname=netdev.ifname,
         ifindex=netdev.ifindex,
         mac=netdev.mac,
+        mtu=netdev.mtu,
         permanent_mac=netdev.permanent_mac,
         parent=netdev.parent,
         kind=netdev.kind,
@@ -99,6 +101,24 @@ def in_setting_order(addresses: Iterable[Address]) -> list[Address]:
     listed = list(addresses)
     fourth = [address for address in listed if address.family == 4]
     return fourth + [address for address in reversed(listed) if address.family == 6]
+
+
+def relabelled(addresses: Iterable[Address], old: IfName, new: IfName) -> tuple[Address, ...]:
+    """The addresses of a netdev `old` for the time that it is called `new`.
+
+    An IPv4 label begins with the netdev's name.  Where the rest does not fit behind a longer name,
+    the label is the name alone.
+    """
+    return tuple(
+        attrs.evolve(address, label=_relabelled(address.label, old, new)) for address in addresses
+    )
+
+
+def _relabelled(label: str | None, old: IfName, new: IfName) -> str | None:
+    if label is None or not (label == old or label.startswith(f"{old}:")):
+        return label
+    renamed = f"{new}{label.removeprefix(old)}"
+    return renamed if len(renamed.encode()) <= IFNAME_MAX_BYTES else new
 
 
 def aged(addresses: Iterable[Address], elapsed_s: int) -> tuple[Address, ...]:

@@ -4,8 +4,10 @@ pyroute2 is untyped; what comes out of this module is not.  A dump that others d
 (NLM_F_DUMP_INTR) is read again.
 """
 
+import errno
 import ipaddress
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -15,6 +17,8 @@ from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.spec import Route
+from amdcni.effects import sysctl
 from amdcni.effects.netns import entered, netns_id
 
 T = TypeVar("T")
@@ -24,7 +28,10 @@ _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
 _FOREVER: Final = 0xFFFFFFFF
 _MAIN_TABLE: Final = 254
+_RTPROT_BOOT: Final = 3
 _DUMP_ATTEMPTS: Final = 20
+_DAD_LIMIT_S: Final = 10.0
+_DAD_POLL_S: Final = 0.05
 
 
 class Netlink:
@@ -60,6 +67,20 @@ class Netlink:
         for message in self._dump(lambda: list(self._route.addr("dump"))):
             addresses.setdefault(message["index"], []).append(_address(message))
         return tuple(_netdev(link, tuple(addresses.get(link["index"], ()))) for link in links)
+
+    def find_netdev(self, ifname: str) -> Netdev | None:
+        """The netdev of that name with its addresses, at no cost for the others; None if none.
+
+        The kernel is asked for the one netdev, and for the addresses of that alone.
+        """
+        try:
+            (link,) = self._route.link("get", ifname=ifname)
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return None
+            raise KernelRefused(f"the kernel does not show {ifname}: {error}") from None
+        found = self._dump(lambda: list(self._route.addr("dump", index=link["index"])))
+        return _netdev(link, tuple(_address(message) for message in found))
 
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         """The ifindexes of the main table's default routes, if one goes through `ifindex`.
@@ -102,6 +123,14 @@ class Netlink:
     def set_alias(self, netdev: Netdev, alias: str | None) -> None:
         """Give the netdev this ifalias; None takes it away."""
         self._set(netdev, f"set the alias of {netdev.ifname}", ifalias=alias or "")
+
+    def set_mac(self, netdev: Netdev, mac: MacAddress) -> None:
+        """Give the netdev this hardware address; many drivers want it down for that."""
+        self._set(netdev, f"give {netdev.ifname} the hardware address {mac}", address=mac)
+
+    def set_mtu(self, netdev: Netdev, mtu: int) -> None:
+        """Give the netdev this MTU."""
+        self._set(netdev, f"give {netdev.ifname} the MTU {mtu}", mtu=mtu)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down on older kernels."""
@@ -148,6 +177,49 @@ class Netlink:
         given = {key: value for key, value in attributes.items() if value is not None}
         what = f"give {address.interface} to {netdev.ifname}"
         self._ask(what, lambda: self._route.addr("replace", **given))
+
+    def allow_ipv6(self, ifname: str) -> None:
+        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
+        with entered(self._netns_fd):
+            sysctl.allow_ipv6(ifname)
+
+    def await_addresses(self, netdev: Netdev) -> None:
+        """Wait until duplicate address detection is over; a duplicate is a KernelRefused.
+
+        A netdev that has no carrier yet is not waited for longer than `_DAD_LIMIT_S`.
+        """
+        deadline = time.monotonic() + _DAD_LIMIT_S
+        while time.monotonic() < deadline:
+            found = self._dump(lambda: list(self._route.addr("dump", index=netdev.ifindex)))
+            addresses = [
+                _address(message) for message in found if message["family"] == _FAMILIES[6]
+            ]
+            for address in addresses:
+                if address.flags & AddressFlag.DADFAILED:
+                    raise KernelRefused(f"{address.interface.ip} is somebody else's already (DAD)")
+            if not any(a.flags & AddressFlag.TENTATIVE for a in addresses if not _is_local(a)):
+                return
+            time.sleep(_DAD_POLL_S)
+
+    # ---- routes
+
+    def add_route(self, netdev: Netdev, route: Route) -> None:
+        """Add the route through the netdev, beside those that lead to the same destination."""
+        metrics = {"mtu": route.mtu, "advmss": route.advmss}
+        attributes: dict[str, Any] = {
+            "family": _FAMILIES[route.dst.version],
+            "dst": str(route.dst.network),
+            "oif": netdev.ifindex,
+            "gateway": None if route.gw is None else str(route.gw),
+            "priority": route.priority,
+            "table": route.table,
+            "scope": route.scope,
+            "proto": _RTPROT_BOOT,
+            "metrics": {key: value for key, value in metrics.items() if value is not None} or None,
+        }
+        given = {key: value for key, value in attributes.items() if value is not None}
+        what = f"add the route to {route.dst} through {netdev.ifname}"
+        self._ask(what, lambda: self._route.route("append", **given))
 
     def _ask(self, what: str, act: Callable[[], object]) -> None:
         try:
@@ -209,6 +281,10 @@ def _address(message: Mapping[str, Any]) -> Address:
         valid_s=_lifetime(lifetimes.get("ifa_valid")),
         preferred_s=preferred_s,
     )
+
+
+def _is_local(address: Address) -> bool:
+    return address.interface.ip.is_link_local
 
 
 def _ip(text: str) -> IpAddress:

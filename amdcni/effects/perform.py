@@ -3,11 +3,13 @@
 It works on any `Machine`: the real one is `amdcni.effects.node`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, assert_never
 
 import attrs
 
-from amdcni.core import capture, codec, plans
+from amdcni.core import calls, capture, codec, plans, pod
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.errors import (
@@ -23,14 +25,17 @@ from amdcni.core.resolve import find_home, find_in_pod
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
+    ConfigureInPod,
     ConfirmRecord,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
+    IpamAdd,
+    MoveIntoPod,
     Outcome,
     PluginCall,
-    ReleaseDelegate,
     ReleaseIpam,
+    ReleasePlugins,
     RestoreConfiguration,
     SaveRecord,
     Step,
@@ -56,10 +61,17 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
-        case ReleaseDelegate(record, required):
-            _release(node, record, plans.release_call(record, _pod_of(node, record)), required)
+        case MoveIntoPod():
+            _move_into_pod(node, step)
+        case IpamAdd(record, call):
+            given = codec.result_from_json(node.call(call))
+            return attrs.evolve(so_far, result=pod.ipams_promise(record, given))
+        case ConfigureInPod(record):
+            return _configure_in_pod(node, record, so_far)
+        case ReleasePlugins(record, required):
+            _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):
-            _release(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=False), False)
+            _release(node, record, calls.ipam_call(record, Verb.DEL, netns_alive=False), False)
         case BringHome(record, captured):
             _bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -72,14 +84,65 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
-    pod = node.find_netns(record.netns.path)
-    netdev = None if pod is None else netdev_named(pod.netdevs, record.id.ifname)
+    there = node.find_netns(record.netns.path)
+    netdev = None if there is None else netdev_named(there.netdevs, record.id.ifname)
     if netdev is None:
         raise PluginBroken(
-            f"{plans.DELEGATE} reported success, and {record.id.ifname!r} "
+            f"{calls.DELEGATE} reported success, and {record.id.ifname!r} "
             f"is not in {record.netns.path!r}"
         )
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
+
+
+def _move_into_pod(node: Machine, step: MoveIntoPod) -> None:
+    """The alias tells the name on the host, as `host-device` leaves it: a salvage goes by it."""
+    record, netdev = step.record, step.netdev
+    with _entered(node, record) as target:
+        for altname in step.in_the_way:
+            node.own.drop_altname(netdev, altname)
+        node.own.move(netdev, target, record.id.ifname)
+        moved = _require_in_pod(target, record)
+        target.set_alias(moved, netdev.ifname)
+        # Many drivers take a hardware address only while the netdev is down.
+        if record.pod_mac is not None:
+            target.set_mac(moved, record.pod_mac)
+        if step.mtu is not None:
+            target.set_mtu(moved, step.mtu)
+        target.set_up(moved, True)
+
+
+def _configure_in_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
+    promise = so_far.result or pod.hosts_promise(record)
+    wanted = pod.addresses_for(record, promise, node.clock().now_s)
+    with _entered(node, record) as target:
+        netdev = _require_in_pod(target, record)
+        if any(address.family == 6 for address in wanted):
+            for ifname in ("lo", netdev.ifname):
+                target.allow_ipv6(ifname)
+        for address in wanted:
+            target.put_address(netdev, address)
+        if record.ipam is not None:
+            target.await_addresses(netdev)
+        for route in pod.routes_for(promise):
+            target.add_route(netdev, route)
+    result = pod.described(record, promise, netdev)
+    return attrs.evolve(so_far, result=result, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
+
+
+@contextmanager
+def _entered(node: Machine, record: Attachment) -> Iterator[Namespace]:
+    """The pod's netns, which has to be that of the record still."""
+    with node.enter(record.netns.path) as target:
+        if target is None or target.id != record.netns.id:
+            raise NetdevLost(f"the network namespace {record.netns.path!r} has gone")
+        yield target
+
+
+def _require_in_pod(target: Namespace, record: Attachment) -> Netdev:
+    netdev = target.find_netdev(record.id.ifname)
+    if netdev is None:
+        raise NetdevLost(f"{record.id.ifname!r} is not in {record.netns.path!r} any more")
+    return netdev
 
 
 def _pod_of(node: Machine, record: Attachment) -> Netns | None:
@@ -93,9 +156,9 @@ def _release(node: Machine, record: Attachment, call: PluginCall | None, require
     try:
         node.call(call)
     except _PLUGIN_FAILURES as failure:
-        if call.plugin == plans.DELEGATE and record.captured is not None:
+        if call.plugin == calls.DELEGATE and record.captured is not None:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
-            ipam = plans.ipam_call(record, Verb.DEL, netns_alive=True)
+            ipam = calls.ipam_call(record, Verb.DEL, netns_alive=True)
             _release(node, record, ipam, required)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # An ADD that never ended was given nothing by a plugin that is not there.
@@ -133,22 +196,28 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
     """Move the netdev out of its pod, if it is there, past all names that are in its way."""
     taken = names_of(host.netdevs)
     wanted = plans.free_name(captured.ifname, taken)
-    with node.enter(record.netns.path) as pod:
-        if pod is None or pod.id != record.netns.id:
+    with node.enter(record.netns.path) as source:
+        if source is None or source.id != record.netns.id:
             return
-        netdev = find_in_pod(record, pod.netdevs())
+        netdev = find_in_pod(record, source.netdevs())
         if netdev is None:
             return
         for altname in (taken | {wanted}).intersection(netdev.altnames):
-            pod.drop_altname(netdev, altname)
-        pod.set_up(netdev, False)
-        pod.move(netdev, node.own, wanted)
+            source.drop_altname(netdev, altname)
+        source.set_up(netdev, False)
+        source.move(netdev, node.own, wanted)
 
 
 def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
     captured, netdev = _still_due(node, record, captured), _require_home(node, record)
     if (netdev.alias or None) != captured.alias:
         node.own.set_alias(netdev, captured.alias)
+    if captured.mac is not None and netdev.mac != captured.mac:
+        node.own.set_up(netdev, False)
+        node.own.set_mac(netdev, captured.mac)
+        netdev = _require_home(node, record)
+    if captured.mtu is not None and netdev.mtu != captured.mtu:
+        node.own.set_mtu(netdev, captured.mtu)
     if netdev.up != captured.up:
         node.own.set_up(netdev, captured.up)
     refused = _put_addresses(node.own, netdev, captured.addresses)

@@ -15,6 +15,7 @@ import attrs
 
 from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.spec import Route
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path at which the host's own network namespace is found."""
@@ -71,6 +72,7 @@ class Link:
     lower: int | None = None
     master: int | None = None
     addresses: list[Assigned] = attrs.field(factory=list)
+    routes: list[Route] = attrs.field(factory=list)
 
     @property
     def names(self) -> set[str]:
@@ -85,6 +87,8 @@ class Space:
     links: list[Link] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
     """Addresses that the kernel does not take here, whatever its reason."""
+    without_ipv6: set[str] = attrs.field(factory=set)
+    """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
     @property
     def names(self) -> set[str]:
@@ -109,6 +113,8 @@ class Configuration:
 
     ifname: str
     up: bool
+    mac: str
+    mtu: int
     alias: str
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the time of the end of its lifetimes; a preferred one that is over ended at 0."""
@@ -242,7 +248,9 @@ class Kernel:
             for own in link.addresses
             if not own.by_kernel
         )
-        return Configuration(link.name, link.up, link.alias, addresses).at(self.now_s)
+        return Configuration(link.name, link.up, link.mac, link.mtu, link.alias, addresses).at(
+            self.now_s
+        )
 
     # ---- what the kernel does when it is asked to
 
@@ -258,6 +266,18 @@ class Kernel:
     def set_alias(self, link: Link, alias: str) -> None:
         self.moment(f"give {link.name} the alias {alias!r}")
         link.alias = alias
+
+    def set_mac(self, link: Link, mac: str) -> None:
+        self.moment(f"give {link.name} the hardware address {mac}")
+        if link.up:
+            raise Refused("Device or resource busy")
+        link.mac = mac
+
+    def set_mtu(self, link: Link, mtu: int) -> None:
+        self.moment(f"give {link.name} the MTU {mtu}")
+        if not 68 <= mtu <= 65535:
+            raise Refused("Invalid argument")
+        link.mtu = mtu
 
     def drop_altname(self, link: Link, altname: str) -> None:
         self.moment(f"take the altname {altname} from {link.name}")
@@ -275,6 +295,8 @@ class Kernel:
     def add_address(self, link: Link, address: Address) -> None:
         """Add the address, or replace its attributes."""
         self.moment(f"give {address.interface} to {link.name}")
+        if address.family == 6 and link.name in link.space.without_ipv6:
+            raise Refused("IPv6 is disabled on this device")
         if str(address.interface) in link.space.refused or address.valid_s == 0:
             raise Refused(f"{address.interface}: Cannot assign requested address")
         plain = attrs.evolve(address, flags=address.settable_flags, valid_s=None, preferred_s=None)
@@ -284,6 +306,18 @@ class Kernel:
                 link.addresses[position] = new
                 return
         self._insert(link, new)
+
+    def allow_ipv6(self, space: Space, name: str) -> None:
+        self.moment(f"allow IPv6 on {name}")
+        space.without_ipv6.discard(name)
+
+    def add_route(self, link: Link, route: Route) -> None:
+        self.moment(f"add the route to {route.dst} through {link.name}")
+        gateway = route.gw
+        on_link = [own.address.interface.network for own in link.addresses]
+        if not link.up or (gateway is not None and not any(gateway in net for net in on_link)):
+            raise Refused("Network is unreachable")
+        link.routes.append(route)
 
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
@@ -340,6 +374,7 @@ class Kernel:
         self._put_into(link, to)
         link.name, link.up, link.master = arriving, False, None
         link.addresses.clear()
+        link.routes.clear()
         if name is not None and name != link.name:
             self._rename(link, name)
 

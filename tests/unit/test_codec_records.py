@@ -30,6 +30,7 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from tests.unit import strategies as some
 
@@ -41,6 +42,7 @@ CAPTURED = Captured(
     ifname=IfName("ens1f0"),
     ifindex=7,
     mac=MAC,
+    mtu=9000,
     permanent_mac=MacAddress("02:00:00:00:00:02"),
     parent="0000:01:00.0",
     kind="veth",
@@ -98,6 +100,8 @@ RECORD = Attachment(
     args="IgnoreUnknown=1;K8S_POD_NAME=samplepod",
     captured=CAPTURED,
     ipam=PluginName("host-local"),
+    mover=Mover.NATIVE,
+    pod_mac=MacAddress("02:00:00:00:00:03"),
     pod_ifindex=3,
     result=RESULT,
 )

@@ -77,8 +77,8 @@ def booted(machine: Machine, device: str) -> Link:
 # ---- every moment of one call ------------------------------------------------------------------
 
 
-def standing(ipam: object) -> tuple[Machine, Keeper, dict[str, object]]:
-    machine = Machine()
+def standing(mover: str, ipam: object) -> tuple[Machine, Keeper, dict[str, object]]:
+    machine = Machine(mover=mover)
     keeper = Keeper(machine, booted(machine, A))
     for number in (1, 2):
         machine.kernel.make_netns(f"/run/netns/pod{number}")
@@ -120,6 +120,7 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
 
 
+@pytest.mark.parametrize("mover", ["delegate", "native"])
 @pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["static", "host-local"])
 @pytest.mark.parametrize(
     "then",
@@ -134,11 +135,11 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
-    verb: Verb, then: Callable[[Machine, dict[str, object]], None], ipam: object
+    verb: Verb, then: Callable[[Machine, dict[str, object]], None], ipam: object, mover: str
 ) -> None:
     killed, at = True, 0
     while killed:
-        machine, keeper, config = standing(ipam)
+        machine, keeper, config = standing(mover, ipam)
         before = machine.picture()
         if verb is Verb.DEL:
             ask(machine, Verb.ADD, config)

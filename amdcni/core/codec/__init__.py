@@ -14,6 +14,7 @@ from amdcni.core.codec.configurations import (
     valid_attachments_of,
 )
 from amdcni.core.codec.converter import spell, structure
+from amdcni.core.codec.pods import dns_of
 from amdcni.core.codec.records import attachment_to_json, parse_attachment
 from amdcni.core.codec.results import (
     error_to_json,
@@ -29,6 +30,7 @@ __all__ = [
     "attachment_to_json",
     "decode_object",
     "device_of",
+    "dns_of",
     "encode",
     "error_to_json",
     "in_version",
