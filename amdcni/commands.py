@@ -61,7 +61,7 @@ def serve(request: Request, node: Node) -> Result | None:
 
 def add(request: AddRequest, node: Node) -> Result:
     """Hand the device to the attachment; on any failure the host is exactly as it was."""
-    if node.find_netns(request.netns) is None:
+    if not node.is_netns(request.netns):
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
@@ -115,8 +115,11 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     A runtime does not repeat an ADD without a DEL, unless the first was killed before it could
     answer; then the same answer is right if all is as promised, and else the work is done anew.
     """
+    records = _records_about(key, node)
+    if not records:
+        return None
     boot_id, host = node.clock().boot_id, node.host()
-    for record in _records_about(key, node):
+    for record in records:
         device = _device_of(record, node)
         pod = node.find_netns(record.netns.path)
         if plans.is_live(record, boot_id, host, pod, device):

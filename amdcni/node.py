@@ -26,6 +26,9 @@ class Node(Protocol):
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
 
+    def is_netns(self, path: str) -> bool:
+        """Whether there is a network namespace at `path`; nothing in it is looked at."""
+
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         """The ifindexes of the host's default routes in the main table, one for each.
 

@@ -176,6 +176,9 @@ class FakeNode:
         space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
 
+    def is_netns(self, path: str) -> bool:
+        return path in self.alive().kernel.paths
+
     def _netns(self, path: str, space: Space) -> Netns:
         return Netns(path, NetnsId(4, space.inode), self._kernel.netdevs(space))
 
