@@ -6,6 +6,8 @@ Each takes a request and a node, and gives what the runtime gets or raises an `A
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
+
 from amdcni import execute
 from amdcni.core import calls, plans
 from amdcni.core import check as checks
@@ -72,7 +74,10 @@ def add(request: AddRequest, node: Node) -> Result:
         done = _settle_earlier(request, key, node)
         if done is not None:
             return done
-        plan = plans.plan_add(request, _snapshot(request, key, node))
+        snapshot = _snapshot(request, key, node)
+        plan = plans.plan_add(request, snapshot)
+        for what in snapshot.details.unsaved:
+            node.report("not-saved", device=str(key), what=what)
         return execute.run(plan, node).result or Result()
 
 
@@ -138,15 +143,25 @@ def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot
     if pod is None:
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
-    ours = candidates.device.ifnames if candidates.device else (request.device.selector.ifname,)
-    routes = [node.default_routes(n.ifindex) for n in host.netdevs if n.ifname in ours]
-    return plans.Snapshot(
+    snapshot = plans.Snapshot(
         clock=node.clock(),
         host=host,
         pod=pod,
         candidates=candidates,
-        default_routes=next((found for found in routes if found), ()),
         records=_records_about(key, node),
+    )
+    try:
+        netdev = resolve(request.device.selector, candidates)
+    except AmdcniError:
+        netdev = None  # The plan knows better why there is none.
+    if netdev is None:
+        return snapshot
+    details, default_routes = node.details(netdev), node.default_routes(netdev.ifindex)
+    return attrs.evolve(
+        snapshot,
+        details=details,
+        default_routes=default_routes,
+        multipath=node.multipath_records() if details.routes else (),
     )
 
 

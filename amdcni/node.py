@@ -4,10 +4,22 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
-from amdcni.core.names import BusDevice, DeviceKey, IfName, MacAddress, PluginName
+from amdcni.core.host import (
+    Address,
+    Details,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Netns,
+    NetnsId,
+    Qdisc,
+    Route,
+    SysfsDevice,
+)
+from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
 from amdcni.core.plans import Clock
-from amdcni.core.spec import Json, Route
+from amdcni.core.routes import RouteChange
+from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 
 
@@ -22,6 +34,9 @@ class Node(Protocol):
 
     def host(self) -> Netns:
         """The network namespace that this process is in, with all of its netdevs."""
+
+    def details(self, netdev: Netdev) -> Details:
+        """What a change of its network namespace loses of a netdev of the host."""
 
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
@@ -55,6 +70,9 @@ class Node(Protocol):
 
     def records(self) -> tuple[Attachment, ...]:
         """All records."""
+
+    def multipath_records(self) -> tuple[Attachment, ...]:
+        """The records that hold a route with several hops, at no cost for the others."""
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work was begun and not ended, at no cost for the others."""
@@ -94,23 +112,17 @@ class Namespace(Protocol):
     def find_netdev(self, ifname: str) -> Netdev | None:
         """The netdev of that name with its addresses, at no cost for the others; None if none."""
 
-    def set_up(self, netdev: Netdev, up: bool) -> None:
-        """Bring the netdev up, or down."""
-
-    def set_alias(self, netdev: Netdev, alias: str | None) -> None:
-        """Give the netdev this ifalias; None takes it away."""
-
-    def set_mac(self, netdev: Netdev, mac: MacAddress) -> None:
-        """Give the netdev, which has to be down, this hardware address."""
-
-    def set_mtu(self, netdev: Netdev, mtu: int) -> None:
-        """Give the netdev this MTU."""
+    def change(self, netdev: Netdev, **attributes: object) -> None:
+        """Give the netdev these values of attributes of `Netdev`, in one request."""
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down."""
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
         """Take an alternative name away from the netdev."""
+
+    def add_altname(self, netdev: Netdev, altname: str) -> None:
+        """Give the netdev an alternative name."""
 
     def move(self, netdev: Netdev, to: Self, ifname: IfName) -> None:
         """Move the netdev into another namespace under the name `ifname`.
@@ -124,14 +136,23 @@ class Namespace(Protocol):
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
 
-    def await_addresses(self, netdev: Netdev) -> None:
-        """Wait until duplicate address detection is over; a duplicate is a KernelRefused.
+    def routes(self) -> tuple[Route, ...]:
+        """All routes that lead through a netdev, of every table."""
 
-        Without a carrier that may be never, so the time to wait is limited.
-        """
+    def put_route(self, change: RouteChange) -> None:
+        """Set the route, whose hops have the ifindexes of this namespace."""
 
-    def add_route(self, netdev: Netdev, route: Route) -> None:
-        """Add the route through the netdev."""
+    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
+        """Set the permanent neighbour."""
+
+    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
+        """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
+
+    def put_token(self, netdev: Netdev, token: IpAddress) -> None:
+        """Give the netdev this IPv6 token."""
+
+    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
+        """Make it the root qdisc of the netdev."""
 
 
 class Machine(Node, Protocol):

@@ -1,37 +1,66 @@
 """What of a host netdev is kept in a record, and what the kernel is left to make again."""
 
 import ipaddress
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import attrs
 
-from amdcni.core.host import PROTO_KERNEL, TEMPORARY, Address, AddressFlag, IpInterface, Netdev
+from amdcni.core.host import (
+    PROTO_KERNEL,
+    TEMPORARY,
+    Address,
+    AddressFlag,
+    Details,
+    IpAddress,
+    IpInterface,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Route,
+    Values,
+    names_of,
+)
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress
+from amdcni.core.routes import describe, due_on_host, kernel_makes_route, missing
 
 
 @attrs.frozen
 class Captured:
     """A host netdev as it has to come back: who it is, and the configuration that a move loses.
 
-    A new captured attribute is a field here, read in `capture`, put back by `effects.netlink` and
-    compared in `differences`.
+    None says that nothing is known, and leaves what is there; but a netdev whose `alias` is None
+    had none.
+
+    A new captured attribute is a field here, read in `capture`, compared in `differences`, and put
+    back by `effects.perform`.
     """
 
     ifname: IfName
     ifindex: int
     mac: MacAddress | None = None
-    mtu: int | None = None
     permanent_mac: MacAddress | None = None
     parent: str | None = None
     kind: str | None = None
     up: bool = False
     alias: str | None = None
+    altnames: tuple[str, ...] | None = None
+    mtu: int | None = None
+    txqlen: int | None = None
+    group: int | None = None
+    flags: int | None = None
     addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    sysctls: Values = attrs.field(factory=dict)
+    token: IpAddress | None = None
+    qdisc: Qdisc | None = None
+    eui64: bool = False
+    """Whether the kernel had made a link-local address of the hardware address."""
 
 
-def capture(netdev: Netdev, *, protocols_reported: bool) -> Captured:
-    """Everything of `netdev` that a change of its network namespace loses, to be given back.
+def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Captured:
+    """Everything of `netdev` that a stay in a pod may lose or change, to be given back.
 
     `protocols_reported` is `host.reports_protocols` of the host.
     """
@@ -39,18 +68,53 @@ def capture(netdev: Netdev, *, protocols_reported: bool) -> Captured:
         ifname=netdev.ifname,
         ifindex=netdev.ifindex,
         mac=netdev.mac,
-        mtu=netdev.mtu,
         permanent_mac=netdev.permanent_mac,
         parent=netdev.parent,
         kind=netdev.kind,
         up=netdev.up,
         alias=netdev.alias,
+        altnames=netdev.altnames,
+        mtu=netdev.mtu,
+        txqlen=netdev.txqlen,
+        group=netdev.group,
+        flags=netdev.flags,
         addresses=tuple(
             address
             for address in netdev.addresses
             if not kernel_makes(address, netdev.mac, protocols_reported=protocols_reported)
         ),
+        routes=tuple(
+            route for route in details.routes if not kernel_makes_route(route, netdev.addresses)
+        ),
+        neighbours=details.neighbours,
+        sysctls=_kept_sysctls(details, netdev.mtu),
+        token=details.token,
+        qdisc=details.qdisc,
+        eui64=any(_is_eui64(address, netdev.mac) for address in netdev.addresses),
     )
+
+
+def _is_eui64(address: Address, mac: MacAddress | None) -> bool:
+    ip = address.interface.ip
+    return ip.version == 6 and ip.is_link_local and mac is not None and ip == eui64_link_local(mac)
+
+
+ACCEPT_DAD: Final = "ipv6/conf/accept_dad"
+IPV6_MTU: Final = "ipv6/conf/mtu"
+
+
+def _kept_sysctls(details: Details, mtu: int) -> dict[str, int | str]:
+    """The sysctls that differ from what a new netdev gets.
+
+    The IPv6 MTU follows that of the netdev unless it was set.  Restoring sets accept_dad for a
+    while, so that one is always kept.
+    """
+    usual: Mapping[str, int | str] = {**details.sysctl_defaults, IPV6_MTU: str(mtu)}
+    return {
+        name: value
+        for name, value in details.sysctls.items()
+        if usual.get(name) != value or name == ACCEPT_DAD
+    }
 
 
 _LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/64")
@@ -138,6 +202,15 @@ def aged(addresses: Iterable[Address], elapsed_s: int) -> tuple[Address, ...]:
     )
 
 
+def aged_routes(routes: Iterable[Route], elapsed_s: int) -> tuple[Route, ...]:
+    """The routes as they are to be set `elapsed_s` seconds after they were read."""
+    return tuple(
+        attrs.evolve(route, expires_s=_remaining(route.expires_s, elapsed_s))
+        for route in routes
+        if route.expires_s is None or route.expires_s > elapsed_s
+    )
+
+
 def _remaining(lifetime_s: int | None, elapsed_s: int) -> int | None:
     return None if lifetime_s is None else max(0, lifetime_s - elapsed_s)
 
@@ -146,17 +219,77 @@ LIFETIME_TOLERANCE_S: Final = 5
 """How far a lifetime may be off when it is read back: calls take time, the kernel rounds."""
 
 
-def differences(wanted: Captured, seen: Netdev) -> list[str]:
+_FIRST_SYSCTLS: Final = ("ipv6/conf/disable_ipv6", "ipv6/conf/stable_secret")
+"""The secret sets the address generation mode too."""
+
+_GENERATION: Final = ("ipv6/conf/stable_secret", "ipv6/conf/addr_gen_mode")
+
+
+def sysctls_in_order(wanted: Captured, *, late: bool) -> list[tuple[str, int | str]]:
+    """The sysctls to restore, those to set before the netdev goes up or the `late` ones.
+
+    Late comes the MTU, which is set anew when the netdev goes up; accept_dad, so that addresses are
+    set before duplicates are looked for; and how addresses are generated, if there was one of
+    another kind before.
+    """
+    last = (IPV6_MTU, ACCEPT_DAD, *(_GENERATION if wanted.eui64 else ()))
+    names = sorted(wanted.sysctls, key=lambda name: name not in _FIRST_SYSCTLS)
+    due = [(name, wanted.sysctls[name]) for name in names if (name in last) == late]
+    without_dad = [(ACCEPT_DAD, "0")] if ACCEPT_DAD in wanted.sysctls and not late else []
+    return without_dad + due
+
+
+def link_changes(wanted: Captured, seen: Netdev) -> dict[str, Any]:
+    """The attributes of the netdev, up and down apart, that are not as wanted, as they should be.
+
+    A hardware address of other than 48 bits is the hardware's own and cannot be set.
+    """
+    changes: dict[str, Any] = {}
+    if (seen.alias or None) != wanted.alias:
+        changes["alias"] = wanted.alias
+    for name in ("mtu", "txqlen", "group", "flags"):
+        had = getattr(wanted, name)
+        if had is not None and getattr(seen, name) != had:
+            changes[name] = had
+    if wanted.mac is not None and len(wanted.mac) == _MAC_LENGTH and seen.mac != wanted.mac:
+        changes["mac"] = wanted.mac
+    return changes
+
+
+_MAC_LENGTH: Final = len("02:00:00:00:00:00")
+
+
+def altname_changes(
+    wanted: Captured, seen: Netdev, others: Iterable[Netdev]
+) -> tuple[list[str], list[str]]:
+    """The alternative names to add and to drop; one that another netdev has now cannot come back.
+
+    The netdev itself may have one of them as its name.
+    """
+    if wanted.altnames is None:
+        return [], []
+    taken = names_of(others) | {seen.ifname}
+    add = [name for name in wanted.altnames if name not in seen.altnames and name not in taken]
+    return add, [name for name in seen.altnames if name not in wanted.altnames]
+
+
+def differences(
+    wanted: Captured, seen: Netdev, details: Details, others: tuple[Netdev, ...]
+) -> list[str]:
     """What `seen` still lacks of `wanted`, one readable line each; empty when the host is whole.
 
-    Addresses that are there beyond the wanted ones are no fault: they are somebody else's work.
-    A name is not compared: a netdev that came back under a free name has all else (`BringHome`).
+    `others` are the other netdevs of the host.  What is there beyond the wanted is no fault: it is
+    somebody else's work.  A name is not compared: a netdev that came back under a free name has all
+    else (`BringHome`).
     """
     found = []
     if seen.up != wanted.up:
         found.append(f"{seen.ifname} is {_up_or_down(seen.up)} and was {_up_or_down(wanted.up)}")
-    if (seen.alias or None) != wanted.alias:
-        found.append(f"{seen.ifname} has the alias {seen.alias!r} and had {wanted.alias!r}")
+    for name, had in link_changes(wanted, seen).items():
+        found.append(f"{seen.ifname} has the {name} {getattr(seen, name)!r} and had {had!r}")
+    add, drop = altname_changes(wanted, seen, others)
+    found += [f"{seen.ifname} lacks the alternative name {name}" for name in add]
+    found += [f"{seen.ifname} has the alternative name {name} besides" for name in drop]
     by_identity = {address.identity: address for address in seen.addresses}
     for address in wanted.addresses:
         there = by_identity.get(address.identity)
@@ -165,6 +298,21 @@ def differences(wanted: Captured, seen: Netdev) -> list[str]:
         else:
             lines = deviations(address, there)
             found += [f"{seen.ifname}: {address.interface} {line}" for line in lines]
+    for route in due_on_host(wanted.routes, wanted.ifname, seen, others):
+        change = missing(route, details.routes)
+        if change is not None:
+            found.append(f"{seen.ifname} lacks {describe(change.route)}")
+    for neighbour in wanted.neighbours:
+        if neighbour not in details.neighbours:
+            found.append(f"{seen.ifname} lacks the neighbour {neighbour.address}")
+    for name, value in wanted.sysctls.items():
+        if details.sysctls.get(name) != value:
+            has = details.sysctls.get(name)
+            found.append(f"{seen.ifname} has {name} = {has} and had {value}")
+    if wanted.token is not None and details.token != wanted.token:
+        found.append(f"{seen.ifname} has the token {details.token} and had {wanted.token}")
+    if wanted.qdisc is not None and details.qdisc != wanted.qdisc:
+        found.append(f"{seen.ifname} lacks the qdisc {wanted.qdisc.kind}")
     return found
 
 

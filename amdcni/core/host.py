@@ -1,7 +1,7 @@
 """What was seen of a host or a pod: facts, as the kernel reports them, and nothing derived."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntFlag
 from typing import Final
 
@@ -11,6 +11,10 @@ from amdcni.core.names import BusDevice, IfName, MacAddress
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+Values = Mapping[str, int | str]
+"""Named values of the kernel."""
 
 
 class AddressFlag(IntFlag):
@@ -92,7 +96,8 @@ class Netdev:
     `parent` is the bus device's name (IFLA_PARENT_DEV_NAME, Linux 5.14): a PCI address, or
     `virtioN`.  `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same
     netns, and `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as
-    `veth`, and None for real hardware.
+    `veth`, and None for real hardware.  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
+    `group` is a number of /etc/iproute2/group.
     """
 
     ifindex: int
@@ -100,6 +105,9 @@ class Netdev:
     mac: MacAddress | None = None
     permanent_mac: MacAddress | None = None
     mtu: int = 1500
+    txqlen: int = 1000
+    group: int = 0
+    flags: int = 0
     up: bool = False
     loopback: bool = False
     kind: str | None = None
@@ -109,6 +117,113 @@ class Netdev:
     lower: int | None = None
     master: int | None = None
     addresses: tuple[Address, ...] = ()
+
+
+class LinkFlag(IntFlag):
+    """Flags of a netdev (include/uapi/linux/if.h)."""
+
+    NOARP = 0x80
+    PROMISC = 0x100
+    ALLMULTI = 0x200
+    MULTICAST = 0x1000
+
+
+SETTABLE_LINK_FLAGS: Final = (
+    LinkFlag.NOARP | LinkFlag.PROMISC | LinkFlag.ALLMULTI | LinkFlag.MULTICAST
+)
+"""The flags of a netdev, besides UP, that an administrator can set."""
+
+
+@attrs.frozen
+class Hop:
+    """Where a route leads: out of a netdev, to a next router or straight to the destination.
+
+    `ifname` is what tells the netdev in a record; `ifindex` is its number at the time of reading.
+    `weight` counts from 1, as for `ip route`; `onlink` is RTNH_F_ONLINK.
+    """
+
+    ifname: IfName
+    ifindex: int = attrs.field(default=0, eq=False)
+    via: IpAddress | None = None
+    weight: int = 1
+    onlink: bool = False
+
+
+@attrs.frozen
+class Route:
+    """One route, with every attribute that netlink reports and takes (RTM_GETROUTE).
+
+    Numbers are those of include/uapi/linux/rtnetlink.h: `kind` is RTN_*, `protocol` RTPROT_*,
+    `scope` RT_SCOPE_*, `preference` ICMPV6_ROUTER_PREF_*.  `origin` is an IPv6 source prefix
+    (`from`), `source` the preferred source address (`src`), `metric` the priority.  `metrics` are
+    the RTAX_* by their names in lower case, `lock` being a bit field.  Several hops are a multipath
+    route.  `expires_s` is in whole seconds from the moment of reading.
+    """
+
+    destination: IpNetwork
+    hops: tuple[Hop, ...]
+    table: int = 254
+    kind: int = 1
+    protocol: int = 3
+    scope: int = 0
+    tos: int = 0
+    metric: int | None = None
+    origin: IpNetwork | None = None
+    source: IpAddress | None = None
+    realm: int | None = None
+    preference: int | None = None
+    metrics: Values = attrs.field(factory=dict)
+    expires_s: int | None = None
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.destination.version
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the kernel looks for when a route is to be replaced."""
+        return (self.table, self.destination, self.origin, self.tos, self.metric, self.kind)
+
+
+@attrs.frozen
+class Neighbour:
+    """A permanent neighbour (NUD_PERMANENT); `flags` are NTF_*, such as `router` (0x80)."""
+
+    address: IpAddress
+    mac: MacAddress | None = None
+    flags: int = 0
+    protocol: int | None = None
+
+
+@attrs.frozen
+class Qdisc:
+    """A root qdisc that somebody has set: `handle` is not 0, as that of the kernel's own is.
+
+    `options` are the bytes of TCA_OPTIONS in hexadecimal digits: qdiscs take what they report.
+    """
+
+    kind: str
+    handle: int
+    options: str = ""
+
+
+@attrs.frozen
+class Details:
+    """What is read of the one netdev that matters, and is too much to read of all.
+
+    `sysctls` have keys such as `ipv4/conf/rp_filter`, and `sysctl_defaults` the values that a new
+    netdev of the same netns gets.  `token` is the IPv6 token (RFC 7217 is none).  `unsaved` tells
+    in words what was found that no record can hold.
+    """
+
+    routes: tuple[Route, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    sysctls: Values = attrs.field(factory=dict)
+    sysctl_defaults: Values = attrs.field(factory=dict)
+    token: IpAddress | None = None
+    qdisc: Qdisc | None = None
+    unsaved: tuple[str, ...] = ()
 
 
 @attrs.frozen

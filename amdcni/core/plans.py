@@ -21,6 +21,7 @@ from amdcni.core.errors import (
     InvalidName,
 )
 from amdcni.core.host import (
+    Details,
     Netdev,
     Netns,
     SysfsDevice,
@@ -37,6 +38,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
 from amdcni.core.resolve import Candidates, find_home, key_of, resolve
+from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -46,6 +48,7 @@ from amdcni.core.steps import (
     ForgetRecord,
     InspectPod,
     IpamAdd,
+    KeepOtherHops,
     MoveIntoPod,
     Outcome,
     Plan,
@@ -73,15 +76,18 @@ class Clock:
 class Snapshot:
     """What an ADD has to know of the node, read under the device's lock.
 
-    `default_routes` are the ifindexes of the main table's default routes on the host, one for each
-    route.  `records` are those of the same device; what was stale among them is healed already, so
-    that all of them are live.
+    `details` and `default_routes` are about the selected netdev: what a move would lose, and the
+    ifindexes of the main table's default routes on the host, one for each route.  `records` are
+    those of the same device; what was stale among them is healed already, so that all of them are
+    live.  `multipath` are the records, of any device, that hold a route with several hops.
     """
 
     clock: Clock
     host: Netns
     pod: Netns
     candidates: Candidates
+    details: Details = attrs.field(factory=Details)
+    multipath: tuple[Attachment, ...] = ()
     default_routes: tuple[int, ...] = ()
     records: tuple[Attachment, ...] = ()
 
@@ -120,7 +126,9 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
 def _by_delegate(record: Attachment) -> tuple[Planned, ...]:
     """The mover `delegate`: it does all the work, and we look."""
     delegated = Planned(DelegateAdd(add_call(record)), undo=_give_back(record))
-    return (delegated,) if record.captured is None else (delegated, Planned(InspectPod(record)))
+    if record.captured is None:
+        return (delegated,)
+    return (delegated, Planned(InspectPod(record)), Planned(KeepOtherHops(record.captured)))
 
 
 def _by_ourselves(
@@ -129,17 +137,17 @@ def _by_ourselves(
     """The mover `native`: the IPAM plugin, if there is one, finds the netdev in the pod and up."""
     call = ipam_call(record, Verb.ADD, netns_alive=True)
     lease = () if call is None else (Planned(IpamAdd(record, call), (ReleasePlugins(record),)),)
-    if netdev is None or record.captured is None:
+    captured = record.captured
+    if netdev is None or captured is None:
         return lease
     taken = names_of(pod.netdevs) | {record.id.ifname}
     in_the_way = tuple(name for name in netdev.altnames if name in taken)
+    move = MoveIntoPod(record, netdev, in_the_way, mtu)
     return (
-        Planned(
-            MoveIntoPod(record, netdev, in_the_way, mtu),
-            undo=_homecoming(record, record.captured),
-        ),
+        Planned(move, undo=_homecoming(record, captured)),
         *lease,
         Planned(ConfigureInPod(record)),
+        Planned(KeepOtherHops(captured)),
     )
 
 
@@ -195,7 +203,8 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
     captured = None
     if netdev is not None:
         protocols_reported = reports_protocols(snapshot.host.netdevs)
-        captured = capture(netdev, protocols_reported=protocols_reported)
+        captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
+        captured = _with_whole_routes(captured, snapshot)
     return Attachment(
         network=request.network.name,
         id=request.attachment,
@@ -212,6 +221,20 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         mover=request.device.mover,
         pod_mac=request.device.mac,
     )
+
+
+def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
+    """`captured` with the hops that its multipath routes have lost to records of this boot."""
+    routes = captured.routes
+    for record in snapshot.multipath:
+        if record.boot_id == snapshot.clock.boot_id and record.captured is not None:
+            routes = with_shared(
+                routes,
+                captured.ifname,
+                record.captured.routes,
+                in_transit=record.phase is Phase.ATTACHING,
+            )
+    return attrs.evolve(captured, routes=routes)
 
 
 def confirmed(record: Attachment, outcome: Outcome) -> Attachment:
@@ -333,7 +356,7 @@ def salvage(
     if not (proven or (record_damaged and netdev.parent is None and netdev.alias)):
         return None
     captured = _as_on_host(
-        capture(netdev, protocols_reported=reports_protocols(pod.netdevs)),
+        capture(netdev, Details(), protocols_reported=reports_protocols(pod.netdevs)),
         _ifname_or(netdev.alias, netdev.ifname),
     )
     config: Json = {**request.network.raw, "device": captured.ifname}

@@ -5,6 +5,7 @@ from typing import Final
 
 import attrs
 
+from amdcni.core import host
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import aged, in_setting_order, relabelled
 from amdcni.core.codec import dns_of
@@ -12,6 +13,8 @@ from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.ipam import gateway_of, given_addresses, is_given
 from amdcni.core.spec import Interface, Ip, Result, Route
+
+_MAIN_TABLE: Final = 254
 
 _NOT_HELD: Final = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
@@ -71,11 +74,28 @@ def _plain(ip: Ip) -> Address:
     return Address(ip.address, broadcast=network.broadcast_address)
 
 
-def routes_for(promise: Result) -> tuple[Route, ...]:
-    """The routes that the pod gets; one without a gateway goes by the first of its family."""
-    return tuple(
-        attrs.evolve(route, gw=route.gw or _first_gateway(promise.ips, route.dst.version))
-        for route in promise.routes
+def routes_for(promise: Result, netdev: Netdev) -> tuple[host.Route, ...]:
+    """The routes that the netdev gets; one without a gateway goes by the first of its family.
+
+    A network of the result is taken without its host part, as plugins take it.
+    """
+    return tuple(_route(route, promise.ips, netdev) for route in promise.routes)
+
+
+def _route(route: Route, ips: Iterable[Ip], netdev: Netdev) -> host.Route:
+    via = route.gw or _first_gateway(ips, route.dst.version)
+    metrics: dict[str, int | str] = {}
+    if route.mtu is not None:
+        metrics["mtu"] = route.mtu
+    if route.advmss is not None:
+        metrics["advmss"] = route.advmss
+    return host.Route(
+        destination=route.dst.network,
+        hops=(host.Hop(netdev.ifname, netdev.ifindex, via),),
+        table=_MAIN_TABLE if route.table is None else route.table,
+        scope=route.scope or 0,
+        metric=route.priority,
+        metrics=metrics,
     )
 
 

@@ -93,6 +93,16 @@ class ConfigureInPod:
 
 
 @attrs.frozen
+class KeepOtherHops:
+    """Multipath routes that led through the netdev still lead through the others.
+
+    With the netdev of one hop, the kernel takes an IPv4 route away altogether.
+    """
+
+    captured: Captured
+
+
+@attrs.frozen
 class ReleasePlugins:
     """The delegate with its IPAM plugin, or that alone, has been told that the attachment ends.
 
@@ -144,6 +154,7 @@ Step = (
     | ForgetRecord
     | DelegateAdd
     | InspectPod
+    | KeepOtherHops
     | MoveIntoPod
     | IpamAdd
     | ConfigureInPod

@@ -1,37 +1,60 @@
-"""The kernel's netdevs and addresses, by pyroute2: one socket a network namespace.
+"""The kernel's netdevs and all that belongs to them, by pyroute2: one socket a network namespace.
 
 pyroute2 is untyped; what comes out of this module is not.  A dump that others disturb
 (NLM_F_DUMP_INTR) is read again.
 """
 
 import errno
-import ipaddress
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
-from amdcni.core.names import IfName, MacAddress
-from amdcni.core.spec import Route
-from amdcni.effects import sysctl
+from amdcni.core.host import (
+    SETTABLE_LINK_FLAGS,
+    Address,
+    Details,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Route,
+)
+from amdcni.core.names import IfName
+from amdcni.core.routes import RouteChange, describe
+from amdcni.effects.messages import (
+    FAMILIES,
+    FOREVER,
+    TC_H_ROOT,
+    UNSAVED,
+    address_of,
+    neighbour_of,
+    netdev_of,
+    qdisc_message,
+    qdisc_of,
+    route_message,
+    route_of,
+    token_of,
+)
 from amdcni.effects.netns import entered, netns_id
+from amdcni.effects.sysctl import DEFAULTS, allow_ipv6, read_sysctls, write_sysctl
 
 T = TypeVar("T")
 
-_FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
-_IFF_UP: Final = 0x1
-_IFF_LOOPBACK: Final = 0x8
-_FOREVER: Final = 0xFFFFFFFF
 _MAIN_TABLE: Final = 254
-_RTPROT_BOOT: Final = 3
+_NUD_PERMANENT: Final = 0x80
 _DUMP_ATTEMPTS: Final = 20
-_DAD_LIMIT_S: Final = 10.0
-_DAD_POLL_S: Final = 0.05
+
+_RTM_NEWROUTE: Final = 24
+_RTM_NEWQDISC: Final = 36
+_NLM_F_ACKED_REQUEST: Final = 0x1 | 0x4
+_NLM_F_REPLACE: Final = 0x100
+_NLM_F_CREATE: Final = 0x400
+_NLM_F_APPEND: Final = 0x800
 
 
 class Netlink:
@@ -65,8 +88,60 @@ class Netlink:
         links = self._dump(lambda: list(self._route.link("dump")))
         addresses: dict[int, list[Address]] = {}
         for message in self._dump(lambda: list(self._route.addr("dump"))):
-            addresses.setdefault(message["index"], []).append(_address(message))
-        return tuple(_netdev(link, tuple(addresses.get(link["index"], ()))) for link in links)
+            addresses.setdefault(message["index"], []).append(address_of(message))
+        return tuple(netdev_of(link, tuple(addresses.get(link["index"], ()))) for link in links)
+
+    def details(self, netdev: Netdev) -> Details:
+        """What is not read of every netdev."""
+        # All are read: the kernel finds no multipath route by one of its netdevs.
+        through = [
+            (route, message)
+            for route, message in self._routes()
+            if netdev.ifname in [hop.ifname for hop in route.hops]
+        ]
+        neighbours = self._dump(lambda: list(self._route.neigh("dump", ifindex=netdev.ifindex)))
+        (link,) = self._dump(lambda: list(self._route.link("get", index=netdev.ifindex)))
+        with entered(self._netns_fd):
+            sysctls, defaults = read_sysctls(netdev.ifname), read_sysctls(DEFAULTS)
+        return Details(
+            routes=tuple(route for route, _ in through),
+            neighbours=tuple(neighbour_of(n) for n in neighbours if n["state"] & _NUD_PERMANENT),
+            sysctls=sysctls,
+            sysctl_defaults=defaults,
+            token=token_of(link),
+            qdisc=self._qdisc(netdev),
+            unsaved=tuple(
+                f"{what} of {describe(route)}"
+                for route, message in through
+                for attribute, what in UNSAVED.items()
+                if message.get(attribute) is not None
+            ),
+        )
+
+    def routes(self) -> tuple[Route, ...]:
+        """All routes that lead through a netdev, of every table."""
+        return tuple(route for route, _ in self._routes())
+
+    def _routes(self) -> Iterator[tuple[Route, Any]]:
+        """Each route with its message."""
+        ifnames = {
+            link["index"]: IfName(link.get("IFLA_IFNAME"))
+            for link in self._dump(lambda: list(self._route.link("dump")))
+        }
+        for family in FAMILIES.values():
+            for message in self._dump(partial(self._dump_routes, family)):
+                route = route_of(message, ifnames)
+                if route is not None:
+                    yield route, message
+
+    def _dump_routes(self, family: int, **where: int) -> list[Any]:
+        return list(self._route.route("dump", family=family, **where))
+
+    def _qdisc(self, netdev: Netdev) -> Qdisc | None:
+        for message in self._dump(lambda: list(self._route.tc("dump", index=netdev.ifindex))):
+            if message["parent"] == TC_H_ROOT and message["handle"]:
+                return qdisc_of(message)
+        return None
 
     def find_netdev(self, ifname: str) -> Netdev | None:
         """The netdev of that name with its addresses, at no cost for the others; None if none.
@@ -80,7 +155,7 @@ class Netlink:
                 return None
             raise KernelRefused(f"the kernel does not show {ifname}: {error}") from None
         found = self._dump(lambda: list(self._route.addr("dump", index=link["index"])))
-        return _netdev(link, tuple(_address(message) for message in found))
+        return netdev_of(link, tuple(address_of(message) for message in found))
 
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         """The ifindexes of the main table's default routes, if one goes through `ifindex`.
@@ -92,12 +167,8 @@ class Netlink:
 
     def _default_routes(self, **where: int) -> tuple[int, ...]:
         found = []
-        for family in _FAMILIES.values():
-            messages = self._dump(
-                lambda family=family: list(  # type: ignore[misc]
-                    self._route.route("dump", family=family, table=_MAIN_TABLE, **where)
-                )
-            )
+        for family in FAMILIES.values():
+            messages = self._dump(partial(self._dump_routes, family, table=_MAIN_TABLE, **where))
             for message in messages:
                 if message["dst_len"] == 0 and message["type"] == 1:  # RTN_UNICAST
                     hops = message.get("RTA_MULTIPATH") or ()
@@ -114,23 +185,19 @@ class Netlink:
 
     # ---- links
 
-    def set_up(self, netdev: Netdev, up: bool) -> None:
-        """Bring the netdev up, or down."""
-        self._set(
-            netdev, f"set {netdev.ifname} {'up' if up else 'down'}", state="up" if up else "down"
-        )
-
-    def set_alias(self, netdev: Netdev, alias: str | None) -> None:
-        """Give the netdev this ifalias; None takes it away."""
-        self._set(netdev, f"set the alias of {netdev.ifname}", ifalias=alias or "")
-
-    def set_mac(self, netdev: Netdev, mac: MacAddress) -> None:
-        """Give the netdev this hardware address; many drivers want it down for that."""
-        self._set(netdev, f"give {netdev.ifname} the hardware address {mac}", address=mac)
-
-    def set_mtu(self, netdev: Netdev, mtu: int) -> None:
-        """Give the netdev this MTU."""
-        self._set(netdev, f"give {netdev.ifname} the MTU {mtu}", mtu=mtu)
+    def change(self, netdev: Netdev, **attributes: object) -> None:
+        """Give the netdev these values of attributes of `Netdev`, in one request."""
+        asked = dict(attributes)
+        if "up" in asked:
+            asked["state"] = "up" if asked.pop("up") else "down"
+        if "alias" in asked:
+            asked["ifalias"] = asked.pop("alias") or ""
+        if "mac" in asked:
+            asked["address"] = asked.pop("mac")
+        if "flags" in asked:
+            asked["change"] = int(SETTABLE_LINK_FLAGS)
+        told = ", ".join(f"{name} {value!r}" for name, value in attributes.items())
+        self._set(netdev, f"give {netdev.ifname} the {told}", **asked)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down on older kernels."""
@@ -141,6 +208,13 @@ class Netlink:
         self._ask(
             f"take the alternative name {altname} from {netdev.ifname}",
             lambda: self._route.link("property_del", index=netdev.ifindex, altname=altname),
+        )
+
+    def add_altname(self, netdev: Netdev, altname: str) -> None:
+        """Give the netdev an alternative name."""
+        self._ask(
+            f"give {netdev.ifname} the alternative name {altname}",
+            lambda: self._route.link("property_add", index=netdev.ifindex, altname=altname),
         )
 
     def move(self, netdev: Netdev, to: "Netlink", ifname: IfName) -> None:
@@ -161,7 +235,7 @@ class Netlink:
         """Add the address, or give the one that is there these attributes."""
         attributes: dict[str, Any] = {
             "index": netdev.ifindex,
-            "family": _FAMILIES[address.family],
+            "family": FAMILIES[address.family],
             "local": str(address.interface.ip),
             "address": str(address.peer or address.interface.ip),
             "prefixlen": address.interface.network.prefixlen,
@@ -171,55 +245,63 @@ class Netlink:
             "label": address.label,
             "rt_priority": address.metric,
             "proto": address.proto,
-            "valid": _FOREVER if address.valid_s is None else address.valid_s,
-            "preferred": _FOREVER if address.preferred_s is None else address.preferred_s,
+            "valid": FOREVER if address.valid_s is None else address.valid_s,
+            "preferred": FOREVER if address.preferred_s is None else address.preferred_s,
         }
         given = {key: value for key, value in attributes.items() if value is not None}
         what = f"give {address.interface} to {netdev.ifname}"
         self._ask(what, lambda: self._route.addr("replace", **given))
 
+    # ---- what needs addresses
+
+    def put_route(self, change: RouteChange) -> None:
+        """Set the route, whose hops have the ifindexes of this namespace."""
+        message = route_message(change.route)
+        flags = _NLM_F_CREATE | (_NLM_F_REPLACE if change.replace else _NLM_F_APPEND)
+        self._send(f"set {describe(change.route)}", message, _RTM_NEWROUTE, flags)
+
+    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
+        """Set the permanent neighbour."""
+        given: dict[str, Any] = {
+            "ifindex": netdev.ifindex,
+            "family": FAMILIES[neighbour.address.version],
+            "dst": str(neighbour.address),
+            "state": _NUD_PERMANENT,
+            "flags": neighbour.flags,
+        }
+        if neighbour.mac is not None:
+            given["lladdr"] = neighbour.mac
+        if neighbour.protocol is not None:
+            given["protocol"] = neighbour.protocol
+        what = f"set the neighbour {neighbour.address} of {netdev.ifname}"
+        self._ask(what, lambda: self._route.neigh("replace", **given))
+
+    def put_token(self, netdev: Netdev, token: IpAddress) -> None:
+        """Give the netdev this IPv6 token."""
+        ipv6 = {"attrs": [("IFLA_INET6_TOKEN", str(token))]}
+        what = f"give {netdev.ifname} the IPv6 token {token}"
+        self._set(netdev, what, af_spec={"attrs": [("AF_INET6", ipv6)]})
+
+    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
+        """Make it the root qdisc of the netdev."""
+        message = qdisc_message(qdisc, netdev.ifindex)
+        what = f"set the qdisc {qdisc.kind} of {netdev.ifname}"
+        self._send(what, message, _RTM_NEWQDISC, _NLM_F_CREATE | _NLM_F_REPLACE)
+
+    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
+        """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
+        with entered(self._netns_fd):
+            write_sysctl(netdev.ifname, name, value)
+
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
         with entered(self._netns_fd):
-            sysctl.allow_ipv6(ifname)
+            allow_ipv6(ifname)
 
-    def await_addresses(self, netdev: Netdev) -> None:
-        """Wait until duplicate address detection is over; a duplicate is a KernelRefused.
-
-        A netdev that has no carrier yet is not waited for longer than `_DAD_LIMIT_S`.
-        """
-        deadline = time.monotonic() + _DAD_LIMIT_S
-        while time.monotonic() < deadline:
-            found = self._dump(lambda: list(self._route.addr("dump", index=netdev.ifindex)))
-            addresses = [
-                _address(message) for message in found if message["family"] == _FAMILIES[6]
-            ]
-            for address in addresses:
-                if address.flags & AddressFlag.DADFAILED:
-                    raise KernelRefused(f"{address.interface.ip} is somebody else's already (DAD)")
-            if not any(a.flags & AddressFlag.TENTATIVE for a in addresses if not _is_local(a)):
-                return
-            time.sleep(_DAD_POLL_S)
-
-    # ---- routes
-
-    def add_route(self, netdev: Netdev, route: Route) -> None:
-        """Add the route through the netdev, beside those that lead to the same destination."""
-        metrics = {"mtu": route.mtu, "advmss": route.advmss}
-        attributes: dict[str, Any] = {
-            "family": _FAMILIES[route.dst.version],
-            "dst": str(route.dst.network),
-            "oif": netdev.ifindex,
-            "gateway": None if route.gw is None else str(route.gw),
-            "priority": route.priority,
-            "table": route.table,
-            "scope": route.scope,
-            "proto": _RTPROT_BOOT,
-            "metrics": {key: value for key, value in metrics.items() if value is not None} or None,
-        }
-        given = {key: value for key, value in attributes.items() if value is not None}
-        what = f"add the route to {route.dst} through {netdev.ifname}"
-        self._ask(what, lambda: self._route.route("append", **given))
+    def _send(self, what: str, message: Any, kind: int, flags: int) -> None:
+        message["header"]["type"] = kind
+        message["header"]["flags"] = _NLM_F_ACKED_REQUEST | flags
+        self._ask(what, lambda: self._route.nlm_request_batch([message]))
 
     def _ask(self, what: str, act: Callable[[], object]) -> None:
         try:
@@ -227,69 +309,3 @@ class Netlink:
         except NetlinkError as error:
             said = error.args[1] if len(error.args) > 1 else os.strerror(error.code)
             raise KernelRefused(f"the kernel refused to {what}: {said}") from None
-
-
-def _netdev(link: Any, addresses: tuple[Address, ...]) -> Netdev:
-    properties = link.get("IFLA_PROP_LIST")
-    altnames = () if properties is None else properties.get_attrs("IFLA_ALT_IFNAME")
-    here = link.get("IFLA_LINK_NETNSID") is None
-    info = link.get("IFLA_LINKINFO")
-    return Netdev(
-        ifindex=link["index"],
-        ifname=IfName(link.get("IFLA_IFNAME")),
-        mac=_mac(link.get("IFLA_ADDRESS")),
-        permanent_mac=_mac(link.get("IFLA_PERM_ADDRESS")),
-        mtu=link.get("IFLA_MTU") or 0,
-        up=bool(link["flags"] & _IFF_UP),
-        loopback=bool(link["flags"] & _IFF_LOOPBACK),
-        kind=None if info is None else info.get("IFLA_INFO_KIND"),
-        alias=link.get("IFLA_IFALIAS"),
-        altnames=tuple(altnames),
-        parent=link.get("IFLA_PARENT_DEV_NAME"),
-        lower=link.get("IFLA_LINK") or None if here else None,
-        master=link.get("IFLA_MASTER"),
-        addresses=addresses,
-    )
-
-
-def _mac(text: str | None) -> MacAddress | None:
-    """A tunnel has an IP address for its hardware address, which is none (net/ipv4/ip_gre.c)."""
-    return MacAddress(text) if text and len(text) >= len("00:00:00:00:00:00") else None
-
-
-def _address(message: Mapping[str, Any]) -> Address:
-    """IFA_LOCAL is the address and IFA_ADDRESS the peer, where both are there and differ."""
-    first, local = message.get("IFA_ADDRESS"), message.get("IFA_LOCAL")
-    own = local or first
-    lifetimes = message.get("IFA_CACHEINFO") or {}
-    all_flags = message.get("IFA_FLAGS")
-    flags = message["flags"] if all_flags is None else all_flags
-    preferred_s = _lifetime(lifetimes.get("ifa_preferred"))
-    if preferred_s is None and flags & AddressFlag.DEPRECATED:
-        # Of a permanent IPv4 address the kernel shows no lifetime (inet_fill_ifaddr).
-        preferred_s = 0
-    broadcast = message.get("IFA_BROADCAST")
-    return Address(
-        interface=ipaddress.ip_interface(f"{own}/{message['prefixlen']}"),
-        peer=_ip(first) if first and first != own else None,
-        broadcast=ipaddress.IPv4Address(broadcast) if broadcast else None,
-        label=message.get("IFA_LABEL"),
-        scope=message["scope"],
-        flags=flags,
-        metric=message.get("IFA_RT_PRIORITY") or None,
-        proto=message.get("IFA_PROTO") or None,
-        valid_s=_lifetime(lifetimes.get("ifa_valid")),
-        preferred_s=preferred_s,
-    )
-
-
-def _is_local(address: Address) -> bool:
-    return address.interface.ip.is_link_local
-
-
-def _ip(text: str) -> IpAddress:
-    return ipaddress.ip_address(text)
-
-
-def _lifetime(seconds: int | None) -> int | None:
-    return None if seconds in (None, _FOREVER) else seconds

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Netns, NetnsId, SysfsDevice
+from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
 from amdcni.core.plans import Clock
 from amdcni.core.spec import Json
@@ -78,6 +78,9 @@ class LinuxNode:
             os.close(fd)
         return fd is not None
 
+    def details(self, netdev: Netdev) -> Details:
+        return self.own.details(netdev)
+
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         return self.own.default_routes(ifindex)
 
@@ -101,6 +104,9 @@ class LinuxNode:
 
     def records(self) -> tuple[Attachment, ...]:
         return self.store.all()
+
+    def multipath_records(self) -> tuple[Attachment, ...]:
+        return self.store.multipath()
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         return self.store.unfinished()

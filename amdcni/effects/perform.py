@@ -3,8 +3,9 @@
 It works on any `Machine`: the real one is `amdcni.effects.node`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, assert_never
 
 import attrs
@@ -20,8 +21,18 @@ from amdcni.core.errors import (
     PluginNotFound,
     RestoreIncomplete,
 )
-from amdcni.core.host import Address, Netdev, Netns, names_of, netdev_named
+from amdcni.core.host import (
+    AddressFlag,
+    Details,
+    IpAddress,
+    LinkFlag,
+    Netdev,
+    Netns,
+    names_of,
+    netdev_named,
+)
 from amdcni.core.resolve import find_home, find_in_pod
+from amdcni.core.routes import due_on_host, missing, on_netdevs, without_netdev
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
@@ -31,6 +42,7 @@ from amdcni.core.steps import (
     ForgetRecord,
     InspectPod,
     IpamAdd,
+    KeepOtherHops,
     MoveIntoPod,
     Outcome,
     PluginCall,
@@ -41,9 +53,13 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
+from amdcni.effects import native
 from amdcni.node import Machine, Namespace
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
+
+_SETTLE_POLL_S: Final = 0.01
+_SETTLE_ATTEMPTS: Final = 300
 
 
 def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
@@ -61,13 +77,15 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
+        case KeepOtherHops(captured):
+            _keep_other_hops(node, captured)
         case MoveIntoPod():
-            _move_into_pod(node, step)
+            native.move_into_pod(node, step)
         case IpamAdd(record, call):
             given = codec.result_from_json(node.call(call))
             return attrs.evolve(so_far, result=pod.ipams_promise(record, given))
         case ConfigureInPod(record):
-            return _configure_in_pod(node, record, so_far)
+            return native.configure_in_pod(node, record, so_far)
         case ReleasePlugins(record, required):
             _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):
@@ -92,57 +110,6 @@ def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
             f"is not in {record.netns.path!r}"
         )
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
-
-
-def _move_into_pod(node: Machine, step: MoveIntoPod) -> None:
-    """The alias tells the name on the host, as `host-device` leaves it: a salvage goes by it."""
-    record, netdev = step.record, step.netdev
-    with _entered(node, record) as target:
-        for altname in step.in_the_way:
-            node.own.drop_altname(netdev, altname)
-        node.own.move(netdev, target, record.id.ifname)
-        moved = _require_in_pod(target, record)
-        target.set_alias(moved, netdev.ifname)
-        # Many drivers take a hardware address only while the netdev is down.
-        if record.pod_mac is not None:
-            target.set_mac(moved, record.pod_mac)
-        if step.mtu is not None:
-            target.set_mtu(moved, step.mtu)
-        target.set_up(moved, True)
-
-
-def _configure_in_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
-    promise = so_far.result or pod.hosts_promise(record)
-    wanted = pod.addresses_for(record, promise, node.clock().now_s)
-    with _entered(node, record) as target:
-        netdev = _require_in_pod(target, record)
-        if any(address.family == 6 for address in wanted):
-            for ifname in ("lo", netdev.ifname):
-                target.allow_ipv6(ifname)
-        for address in wanted:
-            target.put_address(netdev, address)
-        if record.ipam is not None:
-            target.await_addresses(netdev)
-        for route in pod.routes_for(promise):
-            target.add_route(netdev, route)
-    result = pod.described(record, promise, netdev)
-    return attrs.evolve(so_far, result=result, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
-
-
-@contextmanager
-def _entered(node: Machine, record: Attachment) -> Iterator[Namespace]:
-    """The pod's netns, which has to be that of the record still."""
-    with node.enter(record.netns.path) as target:
-        if target is None or target.id != record.netns.id:
-            raise NetdevLost(f"the network namespace {record.netns.path!r} has gone")
-        yield target
-
-
-def _require_in_pod(target: Namespace, record: Attachment) -> Netdev:
-    netdev = target.find_netdev(record.id.ifname)
-    if netdev is None:
-        raise NetdevLost(f"{record.id.ifname!r} is not in {record.netns.path!r} any more")
-    return netdev
 
 
 def _pod_of(node: Machine, record: Attachment) -> Netns | None:
@@ -181,12 +148,12 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
             f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
             "it is held elsewhere, or gone; its record is kept"
         )
-    others = tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
+    others = [other for other in host.netdevs if other.ifindex != netdev.ifindex]
     wanted = plans.free_name(captured.ifname, names_of(others))
     if netdev.ifname != wanted:
         if wanted in netdev.altnames:
             node.own.drop_altname(netdev, wanted)
-        node.own.set_up(netdev, False)
+        node.own.change(netdev, up=False)
         node.own.rename(netdev, wanted)
     if wanted != captured.ifname:
         node.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
@@ -204,61 +171,155 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
             return
         for altname in (taken | {wanted}).intersection(netdev.altnames):
             source.drop_altname(netdev, altname)
-        source.set_up(netdev, False)
+        source.change(netdev, up=False)
         source.move(netdev, node.own, wanted)
 
 
+def _keep_other_hops(node: Machine, captured: Captured) -> None:
+    left = [without_netdev(route, captured.ifname) for route in captured.routes]
+    due = [route for route in left if route is not None]
+    if due:
+        netdevs, seen = node.host().netdevs, node.own.routes()
+        for route in due:
+            change = missing(on_netdevs(route, netdevs), seen)
+            if change is not None and change.route.hops:
+                node.own.put_route(change)
+
+
 def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
-    captured, netdev = _still_due(node, record, captured), _require_home(node, record)
-    if (netdev.alias or None) != captured.alias:
-        node.own.set_alias(netdev, captured.alias)
-    if captured.mac is not None and netdev.mac != captured.mac:
-        node.own.set_up(netdev, False)
-        node.own.set_mac(netdev, captured.mac)
-        netdev = _require_home(node, record)
-    if captured.mtu is not None and netdev.mtu != captured.mtu:
-        node.own.set_mtu(netdev, captured.mtu)
+    """Put everything back in the order in which the kernel takes it; a refusal stops no other.
+
+    What is there already is left alone.  No duplicate is looked for of addresses that this NIC
+    just held: the kernel takes no route from an address of which it does not know yet.
+    """
+    host, refused = node.own, Refusals()
+    netdev, others = _require_home(node, record)
+    captured = _still_due(node, captured, record)
+    if captured.token is not None:
+        netdev = _put_token(host, netdev, captured.token)
+    add, drop = capture.altname_changes(captured, netdev, others)
+    for altname in drop:
+        refused.unless(host.drop_altname, netdev, altname)
+    for altname in add:
+        refused.unless(host.add_altname, netdev, altname)
+    for name, value in capture.link_changes(captured, netdev).items():
+        refused.unless(host.change, netdev, **{name: value})
+    details = node.details(netdev)
+    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=False), refused)
     if netdev.up != captured.up:
-        node.own.set_up(netdev, captured.up)
-    refused = _put_addresses(node.own, netdev, captured.addresses)
-    if refused:
-        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
-
-
-def _put_addresses(namespace: Namespace, netdev: Netdev, wanted: tuple[Address, ...]) -> list[str]:
-    """Set the addresses that the netdev lacks or has differently; what the kernel refused."""
+        refused.unless(host.change, netdev, up=captured.up)
     there = {address.identity: address for address in netdev.addresses}
-    refused = []
-    for address in capture.in_setting_order(wanted):
+    for address in capture.in_setting_order(captured.addresses):
         present = there.get(address.identity)
-        if present is not None and not capture.deviations(address, present):
-            continue
+        if present is None or capture.deviations(address, present):
+            refused.unless(host.put_address, netdev, address)
+    _restore_what_needs_addresses(node, record, captured, refused)
+    if refused.messages:
+        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
+
+
+def _restore_what_needs_addresses(
+    node: Machine, record: Attachment, captured: Captured, refused: "Refusals"
+) -> None:
+    host = node.own
+    netdev, others = _settled(node, record, captured)
+    details = node.details(netdev)
+    if captured.token is not None and details.token != captured.token:
+        refused.unless(host.put_token, netdev, captured.token)
+    for neighbour in captured.neighbours:
+        if neighbour not in details.neighbours:
+            refused.unless(host.put_neighbour, netdev, neighbour)
+    seen = host.routes() if captured.routes else ()
+    for route in due_on_host(captured.routes, captured.ifname, netdev, others):
+        change = missing(route, seen)
+        if change is not None:
+            refused.unless(host.put_route, change)
+    if captured.qdisc is not None and details.qdisc != captured.qdisc:
+        refused.unless(host.put_qdisc, netdev, captured.qdisc)
+    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=True), refused)
+
+
+def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
+    """Give the netdev the token before it gets sysctls and flags that may forbid that."""
+    with suppress(KernelRefused):
+        if netdev.flags & LinkFlag.NOARP:
+            host.change(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
+            netdev = attrs.evolve(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
+        host.put_token(netdev, token)
+    return netdev
+
+
+def _put_sysctls(
+    host: Namespace,
+    netdev: Netdev,
+    seen: Details,
+    due: list[tuple[str, int | str]],
+    refused: "Refusals",
+) -> None:
+    for name, value in due:
+        if seen.sysctls.get(name) != value:
+            refused.unless(host.put_sysctl, netdev, name, value)
+
+
+def _settled(
+    node: Machine, record: Attachment, captured: Captured
+) -> tuple[Netdev, tuple[Netdev, ...]]:
+    """The netdev on the host, once no address is tentative from which a route is to lead."""
+    sources = {route.source for route in captured.routes if route.family == 6}
+    for _ in range(_SETTLE_ATTEMPTS):
+        netdev, others = _require_home(node, record)
+        tentative = {
+            address.interface.ip
+            for address in netdev.addresses
+            if address.flags & AddressFlag.TENTATIVE
+        }
+        if not tentative & sources:
+            break
+        time.sleep(_SETTLE_POLL_S)
+    return netdev, others
+
+
+@attrs.define
+class Refusals:
+    """What the kernel did not do, while everything is tried."""
+
+    messages: list[str] = attrs.field(factory=list)
+
+    def unless(self, act: Callable[..., None], *arguments: object, **named: object) -> None:
+        """Do it; note if the kernel refuses."""
         try:
-            namespace.put_address(netdev, address)
+            act(*arguments, **named)
         except KernelRefused as failure:
-            refused.append(failure.message)
-    return refused
+            self.messages.append(failure.message)
 
 
 def _verify(node: Machine, record: Attachment, captured: Captured) -> None:
-    lacking = capture.differences(_still_due(node, record, captured), _require_home(node, record))
+    netdev, others = _require_home(node, record)
+    due = _still_due(node, captured, record)
+    lacking = capture.differences(due, netdev, node.details(netdev), others)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
 
 
-def _still_due(node: Machine, record: Attachment, captured: Captured) -> Captured:
+def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:
     """What was captured, as it has to be now: lifetimes have gone on."""
     elapsed_s = record.elapsed_s(node.clock().now_s)
-    return attrs.evolve(captured, addresses=capture.aged(captured.addresses, elapsed_s))
+    return attrs.evolve(
+        captured,
+        addresses=capture.aged(captured.addresses, elapsed_s),
+        routes=capture.aged_routes(captured.routes, elapsed_s),
+    )
 
 
-def _require_home(node: Machine, record: Attachment) -> Netdev:
-    netdev = _at_home(node, record, node.host())
+def _require_home(node: Machine, record: Attachment) -> tuple[Netdev, tuple[Netdev, ...]]:
+    """The netdev on the host, and the others there."""
+    host = node.host()
+    netdev = _at_home(node, record, host)
     if netdev is None:
         raise NetdevLost(f"the netdev of {record.key} is not on the host")
-    return netdev
+    return netdev, tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
 
 
 def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:

@@ -2,17 +2,17 @@
 
     <folder>/<device key>.json          the records, mode 0600
     <folder>/unfinished/<device key>    an empty file for each record whose work has not ended
+    <folder>/multipath/<device key>     and for each that holds a route with several hops
     <folder>/locks/<device>             what calls lock; stays, and holds nothing
 
-A marker of unfinished work comes before its record and goes after it, so it may be there in vain
-and is never missing.
+A marker comes before its record and goes after it, so it may be there in vain and is never missing.
 """
 
 import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
 
+_MARKERS: Final = ("unfinished", "multipath")
 _LOCK_POLL_S: Final = 0.01
 _NOT_WRITABLE: Final = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
@@ -90,8 +91,11 @@ class Store:
 
     def all(self) -> tuple[Attachment, ...]:
         """All records that can be read; any other one is reported and left out."""
+        return self._readable(self.device_keys())
+
+    def _readable(self, keys: Iterable[DeviceKey]) -> tuple[Attachment, ...]:
         records = []
-        for key in self.device_keys():
+        for key in keys:
             try:
                 record = self.find(key)
             except StateTooNew as failure:
@@ -110,6 +114,10 @@ class Store:
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work has not ended, without reading any."""
         return _parsed_keys(_names(self._folder / "unfinished"))
+
+    def multipath(self) -> tuple[Attachment, ...]:
+        """The records that hold a route with several hops; one that cannot be read is left out."""
+        return self._readable(_parsed_keys(_names(self._folder / "multipath")))
 
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged, by this call or by an earlier one."""
@@ -139,16 +147,16 @@ class Store:
 
     def save(self, record: Attachment) -> None:
         """Write the record so that it survives a crash at any instant; raises StateFailure."""
-        marker = self._folder / "unfinished" / str(record.key)
         data = codec.encode(codec.attachment_to_json(record)).encode() + b"\n"
         with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
-                os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-                _sync_folder(marker.parent)
+                self._mark("unfinished", record.key)
+            if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
+                self._mark("multipath", record.key)
             self._write(self._path(record.key), data)
             if record.phase is Phase.ATTACHED:
-                marker.unlink(missing_ok=True)
+                self._unmark("unfinished", record.key)
 
     def forget(self, key: DeviceKey) -> None:
         """Remove the record; raises StateFailure."""
@@ -157,7 +165,17 @@ class Store:
             self._path(key).unlink(missing_ok=True)
             if self._folder.is_dir():
                 _sync_folder(self._folder)
-            (self._folder / "unfinished" / str(key)).unlink(missing_ok=True)
+            for kind in _MARKERS:
+                self._unmark(kind, key)
+
+    def _mark(self, kind: str, key: DeviceKey) -> None:
+        marker = self._folder / kind / str(key)
+        if not marker.exists():
+            os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            _sync_folder(marker.parent)
+
+    def _unmark(self, kind: str, key: DeviceKey) -> None:
+        (self._folder / kind / str(key)).unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes) -> None:
         # Writers hold the device's lock, so that the next one takes over what a killed one left.
@@ -176,7 +194,7 @@ class Store:
         _sync_folder(path.parent)
 
     def _make_folders(self) -> None:
-        for name in ("unfinished", "locks"):
+        for name in (*_MARKERS, "locks"):
             _make_folder(self._folder / name)
 
     def require_writable(self) -> None:

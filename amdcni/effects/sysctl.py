@@ -1,17 +1,65 @@
-"""Per-netdev sysctls of the network namespace that this thread is in."""
+"""The sysctls of a netdev, in the network namespace that this thread is in."""
 
+import os
 from pathlib import Path
+from typing import Final
 
 from amdcni.core.errors import KernelRefused
 
+_TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
+_NET: Final = "/proc/sys/net"
+
+_LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_time"})
+"""What a routing daemon holds, and other spellings of base_reachable_time_ms, retrans_time_ms."""
+
+DEFAULTS: Final = "default"
+"""What stands in the place of an ifname for the values that a new netdev gets."""
+
+
+def read_sysctls(ifname: str) -> dict[str, int | str]:
+    """The sysctls of the netdev, as `ipv4/conf/rp_filter`; what cannot be read has no value."""
+    found: dict[str, int | str] = {}
+    for tree in _TREES:
+        folder = f"{_NET}/{tree}/{ifname}"
+        for name in _names(folder):
+            value = _read(f"{folder}/{name}")
+            if value is not None:
+                found[f"{tree}/{name}"] = value
+    return found
+
+
+def write_sysctl(ifname: str, name: str, value: int | str) -> None:
+    """Set a sysctl of the netdev; raises KernelRefused."""
+    tree, _, leaf = name.rpartition("/")
+    try:
+        Path(_NET, tree, ifname, leaf).write_text(f"{value}\n")
+    except OSError as error:
+        raise KernelRefused(
+            f"the kernel refused to set {name} of {ifname} to {value}: {error.strerror}"
+        ) from None
+
 
 def allow_ipv6(ifname: str) -> None:
-    """Let the netdev have IPv6 addresses; a kernel without IPv6 has nothing to allow."""
-    path = Path(f"/proc/sys/net/ipv6/conf/{ifname}/disable_ipv6")
+    """Let the netdev have IPv6 addresses; writes only where a sysctl forbids it."""
+    if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
+        write_sysctl(ifname, "ipv6/conf/disable_ipv6", 0)
+
+
+def _names(folder: str) -> list[str]:
     try:
-        if path.read_text().strip() != "0":
-            path.write_text("0")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise KernelRefused(f"cannot let {ifname} have IPv6 addresses: {error}") from None
+        return sorted(set(os.listdir(folder)) - _LEFT_OUT)
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 4096).decode().strip()
+    except OSError:  # stable_secret, before it is set
+        return None
+    finally:
+        os.close(fd)

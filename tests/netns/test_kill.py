@@ -32,8 +32,8 @@ KILLED_CALL = Path(__file__).with_name("killed_call.py")
 ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
 
 ADD_STEPS = {
-    "delegate": ("SaveRecord", "DelegateAdd", "InspectPod", "ConfirmRecord"),
-    "native": ("SaveRecord", "MoveIntoPod", "ConfigureInPod", "ConfirmRecord"),
+    "delegate": ("SaveRecord", "DelegateAdd", "InspectPod", "KeepOtherHops", "ConfirmRecord"),
+    "native": ("SaveRecord", "MoveIntoPod", "ConfigureInPod", "KeepOtherHops", "ConfirmRecord"),
 }
 DEL_STEPS = (
     *("SaveRecord", "ReleasePlugins", "BringHome"),

@@ -1,8 +1,8 @@
-"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default` or `deep`."""
+"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `deep` or, to look once, `quick`."""
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "default",
@@ -12,4 +12,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("deep", settings.get_profile("default"), max_examples=2000)
+settings.register_profile(
+    "quick", settings.get_profile("default"), max_examples=20, phases=[Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

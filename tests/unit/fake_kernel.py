@@ -13,15 +13,35 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Netdev
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    Details,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
-from amdcni.core.spec import Route
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path at which the host's own network namespace is found."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
+
+
+SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
+    "ipv4/conf/rp_filter": "0",
+    "ipv4/conf/arp_announce": "0",
+    "ipv6/conf/accept_dad": "1",
+    "ipv6/conf/accept_ra": "1",
+    "ipv6/conf/addr_gen_mode": "0",
+    "ipv6/conf/disable_ipv6": "0",
+    "ipv6/neigh/ucast_solicit": "3",
+}
+"""What a new netdev gets."""
 
 
 class Refused(Exception):
@@ -65,6 +85,9 @@ class Link:
     parent: str | None = None
     kind: str | None = None
     mtu: int = 1500
+    txqlen: int = 1000
+    group: int = 0
+    flags: int = 0
     up: bool = False
     loopback: bool = False
     alias: str = ""
@@ -72,11 +95,20 @@ class Link:
     lower: int | None = None
     master: int | None = None
     addresses: list[Assigned] = attrs.field(factory=list)
-    routes: list[Route] = attrs.field(factory=list)
+    neighbours: list[Neighbour] = attrs.field(factory=list)
+    sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    token: IpAddress | None = None
+    qdisc: Qdisc | None = None
 
     @property
     def names(self) -> set[str]:
         return {self.name, *self.altnames}
+
+    def lose_configuration(self) -> None:
+        """What no netdev keeps when it changes its namespace."""
+        self.up, self.master, self.token, self.qdisc = False, None, None, None
+        for lost in (self.addresses, self.neighbours, self.sysctls):
+            lost.clear()
 
 
 @attrs.define(eq=False)
@@ -85,6 +117,7 @@ class Space:
 
     inode: int
     links: list[Link] = attrs.field(factory=list)
+    routes: list[Route] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
     """Addresses that the kernel does not take here, whatever its reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
@@ -96,6 +129,17 @@ class Space:
 
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
+
+    def lose_routes(self, ifindex: int) -> None:
+        """The netdev has gone, or down: IPv4 routes go whole, of IPv6 ones the hop."""
+        left = []
+        for route in self.routes:
+            hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
+            if hops == route.hops:
+                left.append(route)
+            elif hops and route.family == 6:
+                left.append(attrs.evolve(route, hops=hops))
+        self.routes = left
 
 
 @attrs.define(eq=False)
@@ -113,11 +157,17 @@ class Configuration:
 
     ifname: str
     up: bool
-    mac: str
-    mtu: int
     alias: str
+    link: tuple[object, ...]
+    """MAC address, MTU, txqlen, group, flags and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the time of the end of its lifetimes; a preferred one that is over ended at 0."""
+    routes: tuple[Route, ...] = ()
+    """With their hops through this netdev, whatever its name."""
+    neighbours: tuple[Neighbour, ...] = ()
+    sysctls: tuple[tuple[str, int | str], ...] = ()
+    token: IpAddress | None = None
+    qdisc: Qdisc | None = None
 
     def at(self, now_s: int) -> "Configuration":
         """What is still to be seen at a later time, if nobody changes anything."""
@@ -139,6 +189,7 @@ class Kernel:
     paths: dict[str, Space] = attrs.field(factory=dict)
     functions: dict[str, Function] = attrs.field(factory=dict)
     default_routes: tuple[int, ...] = ()
+    unsaved: tuple[str, ...] = ()
     now_s: int = 1000
     boot: int = 1
     moments: list[str] = attrs.field(factory=list)
@@ -191,6 +242,7 @@ class Kernel:
 
     def remove_link(self, link: Link) -> None:
         link.space.links.remove(link)
+        link.space.lose_routes(link.ifindex)
 
     def _put_into(self, link: Link, space: Space) -> None:
         link.space = space
@@ -228,8 +280,8 @@ class Kernel:
         for function in self.functions.values():
             for link in function.links:
                 self._ifindex += 1
-                link.ifindex, link.up, link.alias = self._ifindex, False, ""
-                link.addresses.clear()
+                link.ifindex, link.alias = self._ifindex, ""
+                link.lose_configuration()
                 self._put_into(link, self.host)
 
     def configure(
@@ -248,9 +300,19 @@ class Kernel:
             for own in link.addresses
             if not own.by_kernel
         )
-        return Configuration(link.name, link.up, link.mac, link.mtu, link.alias, addresses).at(
-            self.now_s
-        )
+        altnames = tuple(sorted(link.altnames))
+        return Configuration(
+            ifname=link.name,
+            up=link.up,
+            alias=link.alias,
+            link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
+            addresses=addresses,
+            routes=tuple(sorted((_own_hops(r, link) for r in self.routes_through(link)), key=str)),
+            neighbours=tuple(sorted(link.neighbours, key=str)),
+            sysctls=tuple(sorted(link.sysctls.items())),
+            token=link.token,
+            qdisc=link.qdisc,
+        ).at(self.now_s)
 
     # ---- what the kernel does when it is asked to
 
@@ -258,26 +320,23 @@ class Kernel:
         self.moment(f"set {link.name} {'up' if up else 'down'}")
         if link.up and not up:
             link.addresses = [own for own in link.addresses if own.address.family == 4]
+            link.space.lose_routes(link.ifindex)
         if up and not link.up:
             made = self._link_local_of(link)
             self._insert(link, Assigned(made, None, None, by_kernel=True))
         link.up = up
 
-    def set_alias(self, link: Link, alias: str) -> None:
-        self.moment(f"give {link.name} the alias {alias!r}")
-        link.alias = alias
-
-    def set_mac(self, link: Link, mac: str) -> None:
-        self.moment(f"give {link.name} the hardware address {mac}")
-        if link.up:
-            raise Refused("Device or resource busy")
-        link.mac = mac
-
-    def set_mtu(self, link: Link, mtu: int) -> None:
-        self.moment(f"give {link.name} the MTU {mtu}")
-        if not 68 <= mtu <= 65535:
+    def set_attribute(self, link: Link, name: str, value: object) -> None:
+        self.moment(f"give {link.name} the {name} {value!r}")
+        if name == "mtu" and not 68 <= int(str(value)) <= 65535:
             raise Refused("Invalid argument")
-        link.mtu = mtu
+        setattr(link, name, value)
+
+    def add_altname(self, link: Link, altname: str) -> None:
+        self.moment(f"give {link.name} the altname {altname}")
+        if altname in link.space.names:
+            raise Refused("File exists")
+        link.altnames.add(altname)
 
     def drop_altname(self, link: Link, altname: str) -> None:
         self.moment(f"take the altname {altname} from {link.name}")
@@ -311,13 +370,44 @@ class Kernel:
         self.moment(f"allow IPv6 on {name}")
         space.without_ipv6.discard(name)
 
-    def add_route(self, link: Link, route: Route) -> None:
-        self.moment(f"add the route to {route.dst} through {link.name}")
-        gateway = route.gw
-        on_link = [own.address.interface.network for own in link.addresses]
-        if not link.up or (gateway is not None and not any(gateway in net for net in on_link)):
-            raise Refused("Network is unreachable")
-        link.routes.append(route)
+    def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
+        """Append the route, or put it in the place of the one with its identity."""
+        self.moment(f"set the route to {route.destination}")
+        links = {link.ifindex: link for link in space.links}
+        if not all(hop.ifindex in links and links[hop.ifindex].up for hop in route.hops):
+            raise Refused("Network is down")
+        own = {own.address.interface.ip for link in space.links for own in link.addresses}
+        if route.source is not None and route.source not in own:
+            raise Refused("Invalid argument")
+        alike = [r for r in space.routes if r.identity == route.identity]
+        if replace:
+            space.routes = [r for r in space.routes if r not in alike]
+        elif route.family == 6 and alike:
+            space.routes.remove(alike[0])
+            route = attrs.evolve(route, hops=(*alike[0].hops, *route.hops))
+        elif route in alike:
+            raise Refused("File exists")
+        space.routes.append(route)
+
+    def add_neighbour(self, link: Link, neighbour: Neighbour) -> None:
+        self.moment(f"give {link.name} the neighbour {neighbour.address}")
+        link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
+        link.neighbours.append(neighbour)
+
+    def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
+        self.moment(f"set {name} of {link.name}")
+        if SYSCTL_DEFAULTS[name] == value:
+            link.sysctls.pop(name, None)
+        else:
+            link.sysctls[name] = value
+
+    def set_token(self, link: Link, token: IpAddress) -> None:
+        self.moment(f"give {link.name} a token")
+        link.token = token
+
+    def set_qdisc(self, link: Link, qdisc: Qdisc) -> None:
+        self.moment(f"set the qdisc of {link.name}")
+        link.qdisc = qdisc
 
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
@@ -368,13 +458,13 @@ class Kernel:
                 raise Refused("File exists")
             arriving = name
         link.space.links.remove(link)
+        link.space.lose_routes(link.ifindex)
         if any(other.ifindex == link.ifindex for other in to.links):
             self._ifindex += 1
             link.ifindex = self._ifindex
         self._put_into(link, to)
-        link.name, link.up, link.master = arriving, False, None
-        link.addresses.clear()
-        link.routes.clear()
+        link.name = arriving
+        link.lose_configuration()
         if name is not None and name != link.name:
             self._rename(link, name)
 
@@ -403,12 +493,45 @@ class Kernel:
     def netdevs(self, space: Space) -> tuple[Netdev, ...]:
         return tuple(self._netdev(link) for link in space.links)
 
+    def routes(self, space: Space) -> tuple[Route, ...]:
+        """The routes with the names that netdevs have now."""
+        names = {link.ifindex: IfName(link.name) for link in space.links}
+        return tuple(
+            attrs.evolve(
+                route,
+                hops=tuple(attrs.evolve(hop, ifname=names[hop.ifindex]) for hop in route.hops),
+            )
+            for route in space.routes
+        )
+
+    def routes_through(self, link: Link) -> list[Route]:
+        """The routes with a hop through the netdev."""
+        return [
+            route
+            for route in self.routes(link.space)
+            if link.ifindex in [hop.ifindex for hop in route.hops]
+        ]
+
+    def details(self, link: Link) -> Details:
+        return Details(
+            routes=tuple(self.routes_through(link)),
+            neighbours=tuple(link.neighbours),
+            sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
+            sysctl_defaults=SYSCTL_DEFAULTS,
+            token=link.token,
+            qdisc=link.qdisc,
+            unsaved=self.unsaved,
+        )
+
     def _netdev(self, link: Link) -> Netdev:
         return Netdev(
             ifindex=link.ifindex,
             ifname=IfName(link.name),
             mac=MacAddress(link.mac),
             mtu=link.mtu,
+            txqlen=link.txqlen,
+            group=link.group,
+            flags=link.flags,
             up=link.up,
             loopback=link.loopback,
             kind=link.kind,
@@ -419,3 +542,10 @@ class Kernel:
             master=link.master,
             addresses=tuple(own.seen(self.now_s) for own in self._addresses(link)),
         )
+
+
+def _own_hops(route: Route, link: Link) -> Route:
+    hops = [hop for hop in route.hops if hop.ifindex == link.ifindex]
+    return attrs.evolve(
+        route, hops=tuple(attrs.evolve(hop, ifname=IfName("own"), ifindex=0) for hop in hops)
+    )

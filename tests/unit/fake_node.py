@@ -8,6 +8,7 @@ begins with some words): each later use of that node raises `Killed`, which nobo
 nothing is undone, and its locks are free.
 """
 
+import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -29,18 +30,26 @@ from amdcni.core.errors import (
     StateFailure,
     StateTooNew,
 )
-from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice, netdev_named
-from amdcni.core.names import (
-    BusDevice,
-    DeviceKey,
-    IfName,
-    MacAddress,
-    PluginName,
-    parse_bus_device,
+from amdcni.core.host import (
+    Address,
+    Details,
+    Hop,
+    IpAddress,
+    LinkFlag,
+    Neighbour,
+    Netdev,
+    Netns,
+    NetnsId,
+    Qdisc,
+    Route,
+    SysfsDevice,
+    netdev_named,
 )
+from amdcni.core.names import BusDevice, DeviceKey, IfName, MacAddress, PluginName, parse_bus_device
 from amdcni.core.plans import Clock
 from amdcni.core.request import parse_environment
-from amdcni.core.spec import Json, Result, Route, Verb
+from amdcni.core.routes import RouteChange
+from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
     Outcome,
     PluginCall,
@@ -182,6 +191,11 @@ class FakeNode:
     def _netns(self, path: str, space: Space) -> Netns:
         return Netns(path, NetnsId(4, space.inode), self._kernel.netdevs(space))
 
+    def details(self, netdev: Netdev) -> Details:
+        kernel = self.alive().kernel
+        link = next(link for link in kernel.host.links if link.ifindex == netdev.ifindex)
+        return kernel.details(link)
+
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         routes = self.alive().kernel.default_routes
         return routes if ifindex in routes else ()
@@ -254,6 +268,15 @@ class FakeNode:
             if record is not None:
                 found.append(record)
         return tuple(found)
+
+    def multipath_records(self) -> tuple[Attachment, ...]:
+        """As `effects.store`, which has markers for them."""
+        found = []
+        for name, record in self.alive().disk.records().items():
+            routes = (record.get("captured") or {}).get("routes", [])
+            if any(len(route["hops"]) > 1 for route in routes):
+                found.append(self.find_record(DeviceKey.parse(name)))
+        return tuple(record for record in found if record is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         return tuple(DeviceKey.parse(name) for name in sorted(self.alive().disk.markers))
@@ -383,23 +406,22 @@ class FakeNamespace:
     def find_netdev(self, ifname: str) -> Netdev | None:
         return netdev_named(self.netdevs(), ifname)
 
-    def set_up(self, netdev: Netdev, up: bool) -> None:
-        self._ask(self._kernel.set_up, netdev, up)
-
-    def set_alias(self, netdev: Netdev, alias: str | None) -> None:
-        self._ask(self._kernel.set_alias, netdev, alias or "")
-
-    def set_mac(self, netdev: Netdev, mac: MacAddress) -> None:
-        self._ask(self._kernel.set_mac, netdev, mac)
-
-    def set_mtu(self, netdev: Netdev, mtu: int) -> None:
-        self._ask(self._kernel.set_mtu, netdev, mtu)
+    def change(self, netdev: Netdev, **attributes: object) -> None:
+        for name, value in attributes.items():
+            if name == "up":
+                self._ask(self._kernel.set_up, netdev, value)
+            else:
+                plain = "" if name == "alias" and value is None else value
+                self._ask(self._kernel.set_attribute, netdev, name, plain)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         self._ask(self._kernel.rename, netdev, ifname)
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
         self._ask(self._kernel.drop_altname, netdev, altname)
+
+    def add_altname(self, netdev: Netdev, altname: str) -> None:
+        self._ask(self._kernel.add_altname, netdev, altname)
 
     def move(self, netdev: Netdev, to: "FakeNamespace", ifname: IfName) -> None:
         self._ask(self._kernel.move, netdev, to._space, ifname)
@@ -410,11 +432,27 @@ class FakeNamespace:
     def allow_ipv6(self, ifname: str) -> None:
         self._kernel.allow_ipv6(self._space, ifname)
 
-    def await_addresses(self, netdev: Netdev) -> None:
-        self._node.alive()
+    def routes(self) -> tuple[Route, ...]:
+        return self._kernel.routes(self._space)
 
-    def add_route(self, netdev: Netdev, route: Route) -> None:
-        self._ask(self._kernel.add_route, netdev, route)
+    def put_route(self, change: RouteChange) -> None:
+        kernel = self._kernel
+        try:
+            kernel.add_route(self._space, change.route, replace=change.replace)
+        except Refused as error:
+            raise KernelRefused(f"the kernel refused: {error}") from None
+
+    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
+        self._ask(self._kernel.add_neighbour, netdev, neighbour)
+
+    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
+        self._ask(self._kernel.set_sysctl, netdev, name, value)
+
+    def put_token(self, netdev: Netdev, token: IpAddress) -> None:
+        self._ask(self._kernel.set_token, netdev, token)
+
+    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
+        self._ask(self._kernel.set_qdisc, netdev, qdisc)
 
     @property
     def _kernel(self) -> Kernel:
@@ -502,6 +540,10 @@ class Keeper:
             and captured.get("up", False) == self.original.up
             and (captured.get("alias") or "") == self.original.alias
             and {str(address.interface) for address, _, _ in self.due().addresses} <= set(told)
+            and _count(captured, "routes") == len(self.original.routes)
+            and _count(captured, "neighbours") == len(self.original.neighbours)
+            and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 
     def watch(self) -> None:
@@ -510,8 +552,30 @@ class Keeper:
             self.machine.kernel.violations.append(f"{self.original.ifname} is lost before: {where}")
 
 
+def _count(captured: dict[str, Any], what: str) -> int:
+    return len(captured.get(what, []))
+
+
 def _in_any_order(configuration: Configuration) -> Configuration:
     return attrs.evolve(configuration, addresses=tuple(sorted(configuration.addresses, key=str)))
+
+
+def furnish(machine: Machine, link: Link) -> None:
+    """Configure what a NIC of a fabric has besides its addresses; routes only while it is up."""
+    link.altnames.add(f"{link.name}-of-the-fabric")
+    link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
+    link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
+    link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
+    link.token = ipaddress.ip_address("::5")
+    if link.up:
+        own = Hop(IfName(link.name), link.ifindex)
+        router = attrs.evolve(own, via=ipaddress.ip_address("192.0.2.0"))
+        number = link.ifindex
+        for destination, hop in ((f"10.{number}.1.0/24", router), (f"10.{number}.2.0/24", own)):
+            machine.kernel.add_route(
+                machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
+            )
 
 
 # ---- a runtime ---------------------------------------------------------------------------------

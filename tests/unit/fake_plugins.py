@@ -217,10 +217,10 @@ class Plugins:
         self._first_move(link, between)
         try:
             self.kernel.rename(link, execution.ifname)
-            self.kernel.set_alias(link, own)
+            self.kernel.set_attribute(link, "alias", own)
             self.kernel.move(link, pod)
         except Refused as error:
-            self.kernel.set_alias(link, "")
+            self.kernel.set_attribute(link, "alias", "")
             self.kernel.rename(link, own)
             self.kernel.move(link, self.kernel.host)
             self.kernel.set_up(link, was_up)
@@ -251,10 +251,10 @@ class Plugins:
         self._first_move(link, between)
         try:
             self.kernel.rename(link, own)
-            self.kernel.set_alias(link, "")
+            self.kernel.set_attribute(link, "alias", "")
             self.kernel.move(link, self.kernel.host)
         except Refused as error:
-            self.kernel.set_alias(link, own)
+            self.kernel.set_attribute(link, "alias", own)
             self.kernel.rename(link, execution.ifname)
             self.kernel.move(link, pod)
             self.kernel.set_up(link, was_up)

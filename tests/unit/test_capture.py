@@ -14,15 +14,19 @@ from amdcni.core.capture import (
     LIFETIME_TOLERANCE_S,
     Captured,
     aged,
+    altname_changes,
     capture,
     deviations,
     differences,
     eui64_link_local,
     in_setting_order,
     kernel_makes,
+    link_changes,
+    sysctls_in_order,
 )
-from amdcni.core.host import Address, AddressFlag, Netdev
+from amdcni.core.host import Address, AddressFlag, Details, Netdev
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.routes import due_on_host
 from tests.unit import strategies as some
 
 # ---- what the kernel makes ---------------------------------------------------------------------
@@ -105,7 +109,7 @@ def test_exactly_what_the_kernel_makes_is_left_out(
         st.permutations([*((a, False) for a in made), *((a, True) for a in given)])
     )
     whole = attrs.evolve(netdev, mac=mac, addresses=tuple(address for address, _ in shuffled))
-    kept = capture(whole, protocols_reported=protocols_reported)
+    kept = capture(whole, Details(), protocols_reported=protocols_reported)
     assert kept.addresses == tuple(address for address, by_others in shuffled if by_others)
 
 
@@ -147,13 +151,97 @@ def test_only_a_mac_of_48_bits_yields_a_link_local_address(mac: MacAddress) -> N
         assert address == ipaddress.IPv6Address(f"fe80::{interface_id(mac)}")
 
 
-@given(some.netdevs, st.booleans())
-def test_a_capture_says_of_a_netdev_what_the_netdev_says(netdev: Netdev, reported: bool) -> None:
-    kept = capture(netdev, protocols_reported=reported)
-    for field in attrs.fields(Captured):
-        if field.name != "addresses":
+@given(some.netdevs, some.details, st.booleans())
+def test_a_capture_says_of_a_netdev_what_the_netdev_says(
+    netdev: Netdev, details: Details, reported: bool
+) -> None:
+    kept = capture(netdev, details, protocols_reported=reported)
+    for field in attrs.fields(Netdev):
+        if field.name in attrs.fields_dict(Captured) and field.name != "addresses":
             assert getattr(kept, field.name) == getattr(netdev, field.name)
     assert set(kept.addresses) <= set(netdev.addresses)
+    assert all(route in details.routes for route in kept.routes)
+    assert (kept.neighbours, kept.token, kept.qdisc) == (
+        details.neighbours,
+        details.token,
+        details.qdisc,
+    )
+
+
+@given(some.netdevs, some.sysctls, some.sysctls)
+def test_sysctls_are_kept_that_a_new_netdev_would_not_have(
+    netdev: Netdev, sysctls: dict[str, int | str], defaults: dict[str, int | str]
+) -> None:
+    details = Details(sysctls=sysctls, sysctl_defaults=defaults)
+    kept = capture(netdev, details, protocols_reported=True).sysctls
+    for name, value in sysctls.items():
+        if name == "ipv6/conf/mtu":
+            assert (name in kept) == (value != str(netdev.mtu))
+        elif name == "ipv6/conf/accept_dad":
+            assert name in kept
+        else:
+            assert (name in kept) == (defaults.get(name) != value)
+    assert kept.items() <= sysctls.items()
+
+
+@pytest.mark.parametrize(
+    ("address", "eui64"),
+    [
+        ("fe80::ff:fe00:1/64", True),
+        ("fe80::5/64", False),
+        ("2001:db8::ff:fe00:1/64", False),
+        ("169.254.0.1/16", False),
+    ],
+)
+def test_it_is_known_whether_there_was_a_link_local_address_of_the_mac(
+    address: str, eui64: bool
+) -> None:
+    seen = Netdev(
+        2,
+        IfName("ens1"),
+        mac=MacAddress("02:00:00:00:00:01"),
+        addresses=(Address(ipaddress.ip_interface(address)),),
+    )
+    assert capture(seen, Details(), protocols_reported=True).eui64 == eui64
+
+
+# ---- sysctls -----------------------------------------------------------------------------------
+
+
+@given(some.captures)
+def test_every_sysctl_is_set_once_and_no_duplicate_is_looked_for_meanwhile(
+    captured: Captured,
+) -> None:
+    early = sysctls_in_order(captured, late=False)
+    late = sysctls_in_order(captured, late=True)
+    guard = [("ipv6/conf/accept_dad", "0")] if "ipv6/conf/accept_dad" in captured.sysctls else []
+    assert early[: len(guard)] == guard
+    due = [*early[len(guard) :], *late]
+    assert dict(due) == captured.sysctls
+    assert len(due) == len(captured.sysctls)
+
+
+@pytest.mark.parametrize("eui64", [False, True])
+def test_how_addresses_are_generated_is_set_early_unless_another_kind_was_there(
+    eui64: bool,
+) -> None:
+    sysctls: dict[str, int | str] = {
+        "ipv4/conf/rp_filter": "2",
+        "ipv6/conf/addr_gen_mode": "2",
+        "ipv6/conf/stable_secret": "::1",
+        "ipv6/conf/disable_ipv6": "0",
+        "ipv6/conf/mtu": "1300",
+    }
+    captured = Captured(IfName("ens1"), 2, sysctls=sysctls, eui64=eui64)
+    generation = ["ipv6/conf/stable_secret", "ipv6/conf/addr_gen_mode"]
+    early = [name for name, _ in sysctls_in_order(captured, late=False)]
+    late = [name for name, _ in sysctls_in_order(captured, late=True)]
+    for name in generation:
+        assert name in (late if eui64 else early)
+        assert name not in (early if eui64 else late)
+    assert early.index("ipv6/conf/disable_ipv6") < early.index("ipv4/conf/rp_filter")
+    where = late if eui64 else early
+    assert where.index(generation[0]) < where.index(generation[1])
 
 
 # ---- the order of setting ----------------------------------------------------------------------
@@ -301,6 +389,11 @@ def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
 
 def shown_as(captured: Captured) -> Netdev:
     """A netdev that has everything of `captured` back."""
+    known = {
+        name: value
+        for name in ("mtu", "txqlen", "group", "flags", "altnames")
+        if (value := getattr(captured, name)) is not None
+    }
     return Netdev(
         captured.ifindex,
         captured.ifname,
@@ -308,12 +401,40 @@ def shown_as(captured: Captured) -> Netdev:
         up=captured.up,
         alias=captured.alias,
         addresses=captured.addresses,
+        **known,
     )
 
 
-@given(some.netdevs, st.booleans())
-def test_a_netdev_does_not_differ_from_itself(netdev: Netdev, reported: bool) -> None:
-    assert differences(capture(netdev, protocols_reported=reported), netdev) == []
+def details_of(captured: Captured) -> Details:
+    """What is read of a netdev that has everything of `captured` back."""
+    return Details(
+        routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        neighbours=captured.neighbours,
+        sysctls=captured.sysctls,
+        token=captured.token,
+        qdisc=captured.qdisc,
+    )
+
+
+def lines(
+    captured: Captured, seen: Netdev | None = None, details: Details | None = None
+) -> list[str]:
+    """The differences of a netdev that has everything back but for what is given."""
+    return differences(
+        captured,
+        shown_as(captured) if seen is None else seen,
+        details_of(captured) if details is None else details,
+        (),
+    )
+
+
+@given(some.netdevs, some.details, st.booleans())
+def test_a_netdev_does_not_differ_from_itself(
+    netdev: Netdev, details: Details, reported: bool
+) -> None:
+    captured = capture(netdev, details, protocols_reported=reported)
+    due = due_on_host(captured.routes, captured.ifname, netdev, ())
+    assert differences(captured, netdev, attrs.evolve(details, routes=due), ()) == []
 
 
 @given(some.captures, some.ifnames, some.address_lists)
@@ -323,12 +444,13 @@ def test_another_name_and_more_addresses_are_no_difference(
     own = {address.identity for address in captured.addresses}
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
-    assert differences(captured, seen) == []
+    due = due_on_host(captured.routes, captured.ifname, seen, ())
+    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=due)) == []
 
 
 @given(some.captures)
 def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: Captured) -> None:
-    (line,) = differences(captured, attrs.evolve(shown_as(captured), up=not captured.up))
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), up=not captured.up))
     was, now = ("up", "down") if captured.up else ("down", "up")
     assert line == f"{captured.ifname} is {now} and was {was}"
 
@@ -336,7 +458,7 @@ def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: C
 @given(some.captures, st.none() | some.words)
 def test_another_alias_is_one_difference(captured: Captured, alias: str | None) -> None:
     assume(alias != captured.alias)
-    (line,) = differences(captured, attrs.evolve(shown_as(captured), alias=alias))
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), alias=alias))
     assert "alias" in line
     assert repr(alias) in line
     assert repr(captured.alias) in line
@@ -349,7 +471,7 @@ captures_with_addresses = some.captures.filter(lambda captured: captured.address
 def test_an_address_that_is_gone_is_one_difference(captured: Captured, data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(captured.addresses))
     left = tuple(address for address in captured.addresses if address != gone)
-    (line,) = differences(captured, attrs.evolve(shown_as(captured), addresses=left))
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), addresses=left))
     assert line == f"{captured.ifname} lacks {gone.interface}"
 
 
@@ -401,7 +523,7 @@ def test_one_other_attribute_of_an_address_is_one_difference_that_names_it(
     if name == "flags":
         assume(seen.settable_flags != wanted.settable_flags)
     addresses = tuple(seen if address == wanted else address for address in captured.addresses)
-    (line,) = differences(captured, attrs.evolve(shown_as(captured), addresses=addresses))
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), addresses=addresses))
     assert line.startswith(f"{captured.ifname}: {wanted.interface} has {name} ")
     assert deviations(wanted, seen) == [
         line.removeprefix(f"{captured.ifname}: {wanted.interface} ")
@@ -433,3 +555,54 @@ def test_without_protocols_the_eui64_link_local_address_is_the_kernels_and_anoth
     for text, made in (("fe80::ff:fe00:1/64", True), ("fe80::1/64", False)):
         address = Address(ipaddress.ip_interface(text), scope=253)
         assert kernel_makes(address, mac, protocols_reported=False) is made
+
+
+@pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
+@given(captured=some.captures)
+def test_another_value_of_the_netdev_is_one_difference_if_it_was_known(
+    name: str, captured: Captured
+) -> None:
+    seen = shown_as(captured)
+    other = attrs.evolve(seen, **{name: getattr(seen, name) + 1})
+    expected = 0 if getattr(captured, name) is None else 1
+    assert len(lines(captured, other)) == expected
+    assert link_changes(captured, other) == ({name: getattr(captured, name)} if expected else {})
+
+
+@given(some.captures, some.ethernet_macs)
+def test_another_hardware_address_is_one_difference_if_it_can_be_set(
+    captured: Captured, mac: MacAddress
+) -> None:
+    assume(mac != captured.mac)
+    other = attrs.evolve(shown_as(captured), mac=mac)
+    settable = captured.mac is not None and len(captured.mac) == 17
+    assert len(lines(captured, other)) == settable
+
+
+def test_a_hardware_address_that_nobody_can_set_is_no_difference() -> None:
+    infiniband = MacAddress(":".join(["80"] * 20))
+    captured = Captured(IfName("ib0"), 2, mac=infiniband)
+    assert (
+        lines(captured, attrs.evolve(shown_as(captured), mac=MacAddress(f"00{infiniband[2:]}")))
+        == []
+    )
+
+
+@given(some.captures)
+def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Captured) -> None:
+    names = captured.altnames or ()
+    bare = attrs.evolve(shown_as(captured), altnames=("theirs",))
+    taker = Netdev(99, IfName("taker"), altnames=names[:1])
+    add, drop = altname_changes(captured, bare, [taker])
+    assert set(add) == set(names[1:]) - {bare.ifname, "theirs"}
+    assert drop == ([] if captured.altnames is None or "theirs" in names else ["theirs"])
+    found = differences(captured, bare, details_of(captured), (taker,))
+    assert len(found) == len(add) + len(drop)
+
+
+@pytest.mark.parametrize("what", ["routes", "neighbours", "sysctls", "token", "qdisc"])
+@given(captured=some.captures)
+def test_what_is_lacking_of_the_details_is_told(what: str, captured: Captured) -> None:
+    seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})
+    value = getattr(details_of(captured), what)
+    assert bool(lines(captured, details=seen)) == bool(value)

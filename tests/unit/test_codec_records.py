@@ -20,7 +20,8 @@ from amdcni.core.codec import (
     parse_attachment,
 )
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
-from amdcni.core.host import Address, NetnsId
+from amdcni.core.host import Address, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -42,7 +43,6 @@ CAPTURED = Captured(
     ifname=IfName("ens1f0"),
     ifindex=7,
     mac=MAC,
-    mtu=9000,
     permanent_mac=MacAddress("02:00:00:00:00:02"),
     parent="0000:01:00.0",
     kind="veth",
@@ -63,6 +63,37 @@ CAPTURED = Captured(
         ),
         Address(ipaddress.ip_interface("2001:db8:1::8/127")),
     ),
+    altnames=("rail0",),
+    mtu=9000,
+    txqlen=500,
+    group=7,
+    flags=0x1100,
+    routes=(
+        KernelRoute(
+            ipaddress.ip_network("2001:db8:2::/64"),
+            hops=(
+                Hop(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3, onlink=True),
+                Hop(IfName("ens2f0")),
+            ),
+            table=1000,
+            kind=2,
+            protocol=4,
+            scope=253,
+            tos=16,
+            metric=77,
+            origin=ipaddress.ip_network("2001:db8:1::/64"),
+            source=ipaddress.ip_address("2001:db8:1::8"),
+            realm=9,
+            preference=1,
+            metrics={"mtu": 1400, "cc_algo": "cubic"},
+            expires_s=3000,
+        ),
+    ),
+    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4),),
+    sysctls={"ipv4/conf/rp_filter": "2"},
+    token=ipaddress.ip_address("::5"),
+    qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    eui64=True,
 )
 RESULT = Result(
     (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),
@@ -107,6 +138,15 @@ RECORD = Attachment(
 )
 
 
+PARTS = (
+    CAPTURED.addresses[0],
+    CAPTURED.routes[0],
+    CAPTURED.routes[0].hops[0],
+    CAPTURED.neighbours[0],
+    CAPTURED.qdisc,
+)
+
+
 def written(record: Attachment) -> bytes:
     return encode(attachment_to_json(record)).encode()
 
@@ -143,7 +183,7 @@ def test_a_record_is_still_stored_as_it_was() -> None:
 
 def test_the_stored_record_has_everything_that_a_record_can_have() -> None:
     """A new attribute belongs into the stored record too, with another value than its default."""
-    for part in (RECORD, CAPTURED, CAPTURED.addresses[0], RESULT, RESULT.routes[0], RESULT.dns):
+    for part in (RECORD, CAPTURED, *PARTS, RESULT, RESULT.routes[0], RESULT.dns):
         assert part is not None
         for field in attrs.fields(type(part)):
             if field.name != "format":
@@ -195,6 +235,14 @@ def test_the_largest_configuration_makes_a_record_that_is_read() -> None:
     data = b'{"a":"' + "é".encode() * (room // 2) + b'"}'
     record = attrs.evolve(RECORD, config=decode_object(data, "the configuration"))
     assert parse_attachment(written(record)) == record
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, [], {}])
+def test_a_sysctl_is_a_number_or_a_string(value: object) -> None:
+    raw = json.loads(STORED)
+    raw["captured"]["sysctls"]["ipv4/conf/rp_filter"] = value
+    with pytest.raises(DamagedRecord, match="rp_filter"):
+        parse_attachment(json.dumps(raw).encode())
 
 
 # ---- what is no record -------------------------------------------------------------------------

@@ -33,11 +33,20 @@ from amdcni.core.errors import (
     StateTooNew,
     UnknownAttachment,
 )
-from amdcni.core.host import Address
-from amdcni.core.names import DeviceKey
+from amdcni.core.host import Address, Hop, Route
+from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.spec import Result, Verb
 from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
-from tests.unit.fake_node import HOST_LOCAL, FakeNode, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_node import (
+    HOST_LOCAL,
+    FakeNode,
+    Keeper,
+    Killed,
+    Machine,
+    ask,
+    config_for,
+    furnish,
+)
 from tests.unit.fake_plugins import Trouble
 
 A, B = "0000:01:00.0", "0000:02:00.0"
@@ -67,6 +76,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     )
     kernel.configure(first, addresses, alias="to the fabric")
     kernel.configure(second, (address("198.51.100.1/31"),))
+    furnish(machine, first)
     for path in (POD1, POD2):
         kernel.make_netns(path)
     yield machine
@@ -141,8 +151,6 @@ def calls(machine: Machine) -> list[tuple[str, str]]:
 def test_add_moves_the_netdev_with_its_addresses_and_answers_what_it_did(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
-    nic.mtu = 9000
-    keeper.remember()
     result = add(machine)
     assert (nic.space, nic.name, nic.up) == (pod_of(machine), "net1", True)
     assert interfaces_of(nic) == ["192.0.2.1/31", "192.0.2.9/24", "fd00::2/127", "fd00::1/64"]
@@ -1578,3 +1586,75 @@ def test_a_released_process_holds_no_lock(machine: Machine, keeper: Keeper) -> N
     delete(machine)
     assert machine.locks == set()
     assert process(machine).find_record(DeviceKey.parse(A)) is None
+
+
+# ---- multipath routes
+
+
+def multipath(machine: Machine) -> Route:
+    """A route of the host through both NICs."""
+    hops = [
+        Hop(IfName(link.name), link.ifindex, weight=weight)
+        for link, weight in zip(nics(machine), (3, 5), strict=True)
+    ]
+    route = Route(ipaddress.ip_network("10.9.0.0/24"), tuple(hops))
+    machine.kernel.add_route(machine.kernel.host, route)
+    return route
+
+
+def nics(machine: Machine) -> list[Link]:
+    return [machine.kernel.functions[device].links[0] for device in (A, B)]
+
+
+def hops_on_host(machine: Machine) -> dict[str, int]:
+    """The hops of that route, with their weights."""
+    (route,) = [
+        route
+        for route in machine.kernel.routes(machine.kernel.host)
+        if str(route.destination) == "10.9.0.0/24"
+    ]
+    return {hop.ifname: hop.weight for hop in route.hops}
+
+
+def test_a_multipath_route_goes_on_through_the_other_nic(machine: Machine) -> None:
+    multipath(machine)
+    add(machine, A)
+    assert hops_on_host(machine) == {"ens2": 1}
+    delete(machine, A)
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+@pytest.mark.parametrize("first", [A, B])
+def test_a_multipath_route_is_whole_when_both_nics_are_back(machine: Machine, first: str) -> None:
+    multipath(machine)
+    pods = {A: 1, B: 2}
+    for device, pod in pods.items():
+        add(machine, device, pod=pod)
+    for device in (first, B if first == A else A):
+        delete(machine, device, pod=pods[device])
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+def test_a_multipath_route_is_whole_after_a_failed_add(machine: Machine) -> None:
+    multipath(machine)
+    pod_of(machine).refused.add("192.0.2.1/31")
+    with pytest.raises((PluginFailed, KernelRefused)):
+        add(machine, A)
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+def test_records_of_an_earlier_boot_make_no_route_whole(machine: Machine) -> None:
+    multipath(machine)
+    add(machine, A)
+    machine.kernel.boot += 1
+    add(machine, B, pod=2)
+    (route,) = machine.disk.records()[B]["captured"]["routes"]
+    assert [hop["ifname"] for hop in route["hops"]] == ["ens2"]
+    machine.kernel.violations.clear()
+
+
+def test_what_no_record_can_hold_is_told_when_the_nic_is_lent(machine: Machine) -> None:
+    machine.kernel.unsaved = ("an encapsulation of the route to 10.9.0.0/24",)
+    add(machine, A)
+    ((event, facts),) = process(machine).reported
+    assert (event, facts["what"]) == ("not-saved", machine.kernel.unsaved[0])

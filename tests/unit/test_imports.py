@@ -19,6 +19,7 @@ LAYERS = (
     "amdcni.core.versions",
     "amdcni.core.names",
     "amdcni.core.host",
+    "amdcni.core.routes",
     "amdcni.core.capture",
     "amdcni.core.spec",
     "amdcni.core.request",

@@ -33,7 +33,7 @@ from amdcni.core.errors import (
 from amdcni.core.host import Address
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Link, Space
-from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for, furnish
 from tests.unit.fake_plugins import Trouble
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
@@ -71,6 +71,7 @@ def booted(machine: Machine, device: str) -> Link:
     else:
         (link,) = machine.kernel.plug(device, name, virtio=device == B).links
     machine.kernel.configure(link, addresses, up=up, alias=alias)
+    furnish(machine, link)
     return link
 
 

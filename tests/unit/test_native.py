@@ -302,7 +302,8 @@ def test_addresses_and_routes_of_an_ipam_plugin_are_set_in_the_pod(
         ("10.9.1.2/31", "None", 0),
         ("fd09::2/64", "None", 0),
     ]
-    hops = [(str(r.dst), str(r.gw), r.priority) for r in nic.routes]
+    routes = machine.kernel.routes_through(nic)
+    hops = [(str(r.destination), str(r.hops[0].via), r.metric) for r in routes]
     assert hops == [
         ("0.0.0.0/0", "10.9.0.1", None),
         ("10.8.0.0/16", "10.9.0.9", 7),

@@ -54,6 +54,7 @@ from amdcni.core.steps import (
     ForgetRecord,
     InspectPod,
     IpamAdd,
+    KeepOtherHops,
     MoveIntoPod,
     Outcome,
     Plan,
@@ -94,7 +95,7 @@ def call_in(plan: Plan) -> PluginCall:
 @given(some.handovers)
 def test_an_add_records_delegates_looks_and_confirms(handover: Handover) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
-    assert steps == [SaveRecord, DelegateAdd, InspectPod, ConfirmRecord]
+    assert steps == [SaveRecord, DelegateAdd, InspectPod, KeepOtherHops, ConfirmRecord]
 
 
 @given(some.userspace_handovers)
@@ -109,7 +110,8 @@ def test_a_native_add_records_moves_asks_its_own_ipam_configures_and_confirms(
 ) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
     asked = [] if handover.request.device.ipam is None else [IpamAdd]
-    assert steps == [SaveRecord, MoveIntoPod, *asked, ConfigureInPod, ConfirmRecord]
+    configured = [MoveIntoPod, *asked, ConfigureInPod, KeepOtherHops]
+    assert steps == [SaveRecord, *configured, ConfirmRecord]
 
 
 @given(some.native_userspace_handovers)
@@ -159,18 +161,20 @@ def test_all_steps_are_about_the_one_record(handover: Handover) -> None:
                 assert step.key == record_in(plan).key
             elif isinstance(step, IpamAdd):
                 assert step.call == ipam_call(record_in(plan), Verb.ADD, netns_alive=True)
+            elif isinstance(step, KeepOtherHops):
+                assert step.captured == record_in(plan).captured
             elif not isinstance(step, DelegateAdd):
                 assert step.record == record_in(plan)
 
 
-WITHIN = (InspectPod, ConfigureInPod, ConfirmRecord)
-"""Steps that change nothing but what the undo of earlier ones takes away."""
+WITHOUT_UNDO = (InspectPod, ConfigureInPod, KeepOtherHops, ConfirmRecord)
+"""Steps that change nothing but what the undo of an earlier step takes away."""
 
 
 @given(every_handovers)
 def test_every_step_that_changes_something_has_an_undo(handover: Handover) -> None:
     for planned in plan_of(handover).steps:
-        assert bool(planned.undo) != isinstance(planned.step, WITHIN)
+        assert bool(planned.undo) != isinstance(planned.step, WITHOUT_UNDO)
 
 
 @given(every_handovers)

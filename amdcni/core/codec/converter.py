@@ -15,7 +15,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from amdcni.core.attachment import Phase
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, UnsupportedVersion
-from amdcni.core.host import IpAddress, IpInterface
+from amdcni.core.host import IpAddress, IpInterface, IpNetwork, Values
 from amdcni.core.names import (
     AuxiliaryDevice,
     BusDevice,
@@ -51,6 +51,13 @@ def _exactly(kind: type, name: str) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _values(value: Any, _: Any) -> Any:
+    for name, inner in _exactly(dict, "an object")(value, dict).items():
+        if type(inner) not in (int, str):
+            raise TypeError(f"has for {name!r} {shown(inner)}, not a number or a string")
+    return value
+
+
 def _from_text(parse: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, str):
@@ -72,6 +79,7 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
     DeviceKey: DeviceKey.parse,
     IpInterface: ipaddress.ip_interface,
     IpAddress: ipaddress.ip_address,
+    IpNetwork: ipaddress.ip_network,
     ipaddress.IPv4Address: ipaddress.IPv4Address,
 }
 """Types whose JSON form is a string, each with its parser."""
@@ -86,6 +94,8 @@ _WRITTEN_BY_STR: Final = (
     ipaddress.IPv6Interface,
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
 )
 
 
@@ -121,7 +131,9 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _exactly(int, "a whole number"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     converter.register_structure_hook_func(_is(Json), _exactly(dict, "an object"))
-    converter.register_unstructure_hook_func(_is(Json), lambda value: value)
+    converter.register_structure_hook_func(_is(Values), _values)
+    for mapping in (Json, Values):
+        converter.register_unstructure_hook_func(_is(mapping), lambda value: value)
     converter.register_structure_hook_factory(
         attrs.has, lambda cls: _from_object(make_dict_structure_fn(cls, converter))
     )

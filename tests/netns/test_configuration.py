@@ -1,0 +1,282 @@
+"""Everything else that a netdev loses in a pod, and what a pod may change, comes back too."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from amdcni.testing import Nic, Node, Pod, differences, dump, skip_reason, throwaway_node
+from tests.netns.runtime import (
+    BDF,
+    TRY_AGAIN,
+    Runtime,
+    damage,
+    expect_error,
+    expect_silence,
+    ifnames,
+    plugin_folder,
+    remains,
+)
+
+OTHER = "0000:c2:00.0"
+
+ROUTES = [
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
+    "route add 192.0.2.0/24 dev eth1 scope link tos 0x10",
+    "route add 192.0.2.0/24 via 172.16.0.1 dev eth1 onlink",
+    "route add 192.0.2.0/24 via inet6 fd00::9 dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 mtu lock 1400 advmss 1300 initcwnd 20 rto_min 50",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 congctl cubic quickack 1 realm 7",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 src 10.0.0.0",
+    "route add default via 10.0.0.1 dev eth1 table 100",
+    "route add local 192.0.2.7 dev eth1 table 100",
+    "route add 10.0.0.0/31 dev eth1 proto kernel scope link src 10.0.0.0 metric 100",
+    "-6 route add 2001:db8::/64 via fd00::9 dev eth1 metric 77 pref high",
+    "-6 route add 2001:db8::/64 via fe80::1 dev eth1 table 1000 mtu lock 1400",
+    "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
+    "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
+    "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
+]
+COMMANDS = [
+    *ROUTES,
+    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
+    "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
+    "link set eth1 group 7",
+    "link set eth1 promisc on",
+    "link set eth1 allmulticast on",
+    "link set eth1 arp off",
+    "link set eth1 multicast off",
+    "link set eth1 mtu 1400",
+    "link set eth1 txqueuelen 77",
+    "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
+    "link set eth1 addrgenmode none",
+    "token set ::5 dev eth1",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_an_administrator_has_set_comes_back(
+    runtime: Runtime, nic: Nic, pod: Pod, command: str
+) -> None:
+    node = runtime.node
+    bare = dump(node)
+    node.ip(command)
+    before = dump(node)
+    assert differences(bare, before) != []
+    runtime.added(pod)
+    assert ifnames(pod) == {"net1"}
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize(
+    "sysctl",
+    [
+        "ipv4/conf/eth1/rp_filter=2",
+        "ipv4/conf/eth1/arp_announce=2",
+        "ipv4/conf/eth1/forwarding=1",
+        "ipv4/neigh/eth1/base_reachable_time_ms=12345",
+        "ipv4/neigh/eth1/unres_qlen_bytes=4096",
+        "ipv6/conf/eth1/accept_ra=0",
+        "ipv6/conf/eth1/accept_dad=2",
+        "ipv6/conf/eth1/addr_gen_mode=1",
+        "ipv6/conf/eth1/mtu=1300",
+        "ipv6/conf/eth1/forwarding=1",
+        "ipv6/conf/eth1/stable_secret=2001:db8::1",
+        "ipv6/conf/eth1/disable_ipv6=1",
+        "ipv6/neigh/eth1/retrans_time_ms=500",
+    ],
+)
+def test_a_sysctl_of_the_netdev_comes_back(
+    runtime: Runtime, nic: Nic, pod: Pod, sysctl: str
+) -> None:
+    node = runtime.node
+    bare = dump(node)
+    path, _, value = sysctl.partition("=")
+    node.output_of(["sh", "-c", f"echo {value} > /proc/sys/net/{path}"])
+    before = dump(node)
+    assert differences(bare, before) != []
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+QDISCS = ["pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms"]
+
+
+@pytest.mark.parametrize("qdisc", QDISCS)
+def test_a_root_qdisc_comes_back_with_its_options(
+    runtime: Runtime, nic: Nic, pod: Pod, qdisc: str
+) -> None:
+    node = runtime.node
+    node.output_of(["tc", "qdisc", "add", "dev", "eth1", "root", "handle", "11:", *qdisc.split()])
+    before = dump(node)
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "link set net1 mtu 1300",
+        "link set net1 address 02:00:00:00:00:99",
+        "link set net1 txqueuelen 5",
+        "link set net1 group 9",
+        "link set net1 promisc on",
+        "link set net1 arp off",
+        "link set net1 multicast off",
+        "link property add dev net1 altname theirs",
+        "link property del dev net1 altname rail0",
+        "address add 203.0.113.7/24 dev net1",
+    ],
+)
+def test_what_a_pod_has_changed_does_not_stay(
+    runtime: Runtime, nic: Nic, pod: Pod, command: str
+) -> None:
+    node = runtime.node
+    node.ip("link property add dev eth1 altname rail0")
+    before = dump(node)
+    runtime.added(pod)
+    pod.ip(command)
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def test_a_hardware_address_that_was_set_comes_back(runtime: Runtime, nic: Nic, pod: Pod) -> None:
+    node = runtime.node
+    for command in ("down", "address 02:00:00:00:aa:bb", "up"):
+        node.ip(f"link set eth1 {command}")
+    before = dump(node)
+    runtime.added(pod)
+    pod.ip("link set net1 address 02:00:00:00:cc:dd")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def test_everything_comes_back_after_a_failed_add(
+    runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    node = runtime.node
+    commands = [ROUTES[0], ROUTES[1], ROUTES[11], *COMMANDS[len(ROUTES) :]]
+    for command in commands:
+        if "arp off" in command:
+            continue  # Without it, the kernel takes no token.
+        node.ip(command)
+    before = dump(node)
+    path = plugin_folder(tmp_path / "bin", static="exit 1")
+    assert not runtime.add(pod, path=[path]).succeeded
+    assert damage(before, node) == []
+
+
+def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
+    runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    node = runtime.node
+    node.ip("address add 198.51.100.1/32 dev lo")
+    node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 src 198.51.100.1")
+    node.ip("route add 192.0.3.0/24 via 10.0.0.1 dev eth1")
+    before = dump(node)
+    runtime.added(pod)
+    node.ip("address delete 198.51.100.1/32 dev lo")
+    expect_error(runtime.delete(pod), TRY_AGAIN, "192.0.2.0/24")
+    assert "192.0.3.0/24" in json.dumps(node.ip_json("route show"))
+    node.ip("address add 198.51.100.1/32 dev lo")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def two_nics(node: Node) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+    node.add_nic(OTHER, "eth2", ["10.0.1.0/31", "fd01::8/64"])
+
+
+MULTIPATH = [
+    "route add 192.0.2.0/24 nexthop via 10.0.0.1 dev eth1 weight 3"
+    " nexthop via 10.0.1.1 dev eth2 weight 5",
+    "-6 route add 2001:db8::/64 nexthop via fd00::9 dev eth1 weight 2 nexthop via fd01::9 dev eth2",
+]
+
+
+@pytest.mark.parametrize("command", MULTIPATH)
+def test_a_multipath_route_loses_one_leg_while_the_nic_is_away(
+    runtime: Runtime, node: Node, pod: Pod, command: str
+) -> None:
+    two_nics(node)
+    node.ip(command)
+    before = dump(node)
+    runtime.added(pod)
+    family = "-6 " if command.startswith("-6") else ""
+    routes = node.ip_json(f"{family}route show")
+    (left,) = [r for r in routes if r["dst"] in ("192.0.2.0/24", "2001:db8::/64")]
+    assert left["dev"] == "eth2"
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("command", MULTIPATH)
+@pytest.mark.parametrize("first", [BDF, OTHER])
+def test_a_multipath_route_is_whole_again_when_both_nics_have_come_back(
+    runtime: Runtime, node: Node, command: str, first: str
+) -> None:
+    two_nics(node)
+    node.ip(command)
+    before = dump(node)
+    pods = {BDF: node.add_pod("pod1"), OTHER: node.add_pod("pod2")}
+    for device, pod in pods.items():
+        runtime.having(deviceID=device, pciBusID=device).added(pod, container_id=pod.name)
+    second = OTHER if first == BDF else BDF
+    for device in (first, second):
+        ours = runtime.having(deviceID=device, pciBusID=device)
+        expect_silence(ours.delete(pods[device], container_id=pods[device].name))
+    assert damage(before, node) == []
+
+
+def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_once(
+    plugin: Path,
+) -> None:
+    if reason := skip_reason():
+        pytest.skip(reason)
+    with throwaway_node(duplicate_address_detection=True) as node:
+        node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+        dump(node)
+        node.ip("-6 route add 2001:db8::/64 dev eth1 src fd00::8")
+        runtime, pod, before = Runtime(node, plugin), node.add_pod("pod1"), dump(node)
+        runtime.added(pod)
+        expect_silence(runtime.delete(pod))
+        assert damage(before, node) == []
+
+
+# An example takes a second, which is too long to look for a smaller one.
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    commands=st.lists(st.sampled_from(COMMANDS), max_size=12, unique=True),
+    sysctls=st.dictionaries(
+        st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
+        st.sampled_from([0, 1, 2]),
+    ),
+    qdisc=st.none() | st.sampled_from(QDISCS),
+    up=st.booleans(),
+)
+def test_any_host_is_the_same_before_and_after(
+    plugin: Path, commands: list[str], sysctls: dict[str, int], qdisc: str | None, up: bool
+) -> None:
+    if reason := skip_reason():
+        pytest.skip(reason)
+    with throwaway_node() as node:
+        node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"], up=up)
+        # Whatever the kernel takes of it is a host.
+        for command in commands:
+            node.run(["ip", *command.split()])
+        for path, value in sysctls.items():
+            node.output_of(["sh", "-c", f"echo {value} > /proc/sys/net/{path}"])
+        if qdisc is not None:
+            node.output_of(["tc", "qdisc", "add", "dev", "eth1", "root", *qdisc.split()])
+        runtime, pod, before = Runtime(node, plugin), node.add_pod("pod1"), dump(node)
+        runtime.added(pod)
+        runtime.delete(pod)
+        assert damage(before, node) == []
+        assert remains(node) == []

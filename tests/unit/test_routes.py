@@ -1,0 +1,210 @@
+"""Which routes are kept, and what has to be set for them to be there again."""
+
+import ipaddress
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.capture import aged_routes
+from amdcni.core.host import Address, AddressFlag, Hop, Netdev, Route
+from amdcni.core.names import IfName
+from amdcni.core.routes import (
+    describe,
+    due_on_host,
+    kernel_makes_route,
+    missing,
+    on_netdevs,
+    with_shared,
+    without_netdev,
+)
+from tests.unit import strategies as some
+
+ENS1, ENS2, ENS3 = IfName("ens1"), IfName("ens2"), IfName("ens3")
+KERNEL, BOOT, RA, REDIRECT = 2, 3, 9, 1
+LOCAL, BROADCAST, MULTICAST = 2, 3, 5
+
+
+def to(destination: str, *hops: Hop, **attributes: Any) -> Route:
+    values: dict[str, Any] = {
+        "destination": ipaddress.ip_network(destination),
+        "hops": hops or (Hop(ENS1),),
+        **attributes,
+    }
+    return Route(**values)
+
+
+def having(*words: str, flags: int = 0, **attributes: Any) -> list[Address]:
+    plain = [Address(ipaddress.ip_interface(word), flags=flags) for word in words]
+    return [attrs.evolve(address, **attributes) for address in plain]
+
+
+def ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(text)
+
+
+# ---- what the kernel makes ---------------------------------------------------------------------
+
+
+@given(some.kernel_routes, st.sampled_from([RA, REDIRECT]))
+def test_routes_from_routers_come_anew(route: Route, protocol: int) -> None:
+    assert kernel_makes_route(attrs.evolve(route, protocol=protocol), [])
+
+
+@given(some.kernel_routes, some.address_lists)
+def test_a_route_of_anybody_elses_protocol_is_kept(
+    route: Route, addresses: tuple[Address, ...]
+) -> None:
+    assert not kernel_makes_route(attrs.evolve(route, protocol=BOOT), addresses)
+
+
+@pytest.mark.parametrize("kind", [LOCAL, BROADCAST, MULTICAST])
+def test_local_routes_of_the_kernel_come_with_their_addresses(kind: int) -> None:
+    assert kernel_makes_route(to("10.0.0.1/32", kind=kind, protocol=KERNEL, table=255), [])
+
+
+@pytest.mark.parametrize(
+    ("route", "addresses", "made"),
+    [
+        (to("10.0.0.0/24"), having("10.0.0.5/24"), True),
+        (to("10.0.0.0/24"), having("10.0.0.5/25"), False),
+        (to("10.0.0.0/24"), [], False),
+        (to("10.0.0.0/24"), having("10.0.0.5/24", flags=AddressFlag.NOPREFIXROUTE), False),
+        (to("10.0.0.0/24", metric=100), having("10.0.0.5/24"), False),
+        (to("10.0.0.0/24", metric=100), having("10.0.0.5/24", metric=100), True),
+        (to("10.9.0.0/24"), having("10.0.0.5/24", peer=ip("10.9.0.1")), True),
+        (to("10.9.0.1/32"), having("10.0.0.5/32", peer=ip("10.9.0.1")), True),
+        (to("fd00::/64", metric=256), having("fd00::5/64"), True),
+        (to("fd00::/64", metric=1024), having("fd00::5/64"), False),
+        (to("fd00::/64", metric=7), having("fd00::5/64", metric=7), True),
+        (to("fe80::/64", metric=256), [], True),
+    ],
+)
+def test_a_route_of_the_kernels_protocol_is_its_own_if_an_address_yields_it(
+    route: Route, addresses: list[Address], made: bool
+) -> None:
+    assert kernel_makes_route(attrs.evolve(route, protocol=KERNEL), addresses) == made
+
+
+# ---- what is due -------------------------------------------------------------------------------
+
+
+def netdev(ifindex: int, ifname: IfName) -> Netdev:
+    return Netdev(ifindex, ifname)
+
+
+def test_a_route_leads_through_our_netdev_by_the_name_and_number_of_now() -> None:
+    route = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")))
+    (due,) = due_on_host([route], ENS1, netdev(12, IfName("ens1_1")), [netdev(3, ENS1)])
+    (hop,) = due.hops
+    assert (hop.ifname, hop.ifindex, hop.via) == ("ens1_1", 12, ip("10.0.0.1"))
+
+
+def test_hops_through_netdevs_that_are_away_wait_and_a_single_hop_has_no_weight() -> None:
+    route = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
+    (alone,) = due_on_host([route], ENS1, netdev(12, ENS1), [])
+    assert [(hop.ifname, hop.weight) for hop in alone.hops] == [(ENS1, 1)]
+    (both,) = due_on_host([route], ENS1, netdev(12, ENS1), [netdev(3, ENS2)])
+    assert [(hop.ifindex, hop.weight) for hop in both.hops] == [(12, 3), (3, 5)]
+
+
+@given(st.lists(some.kernel_routes, max_size=5))
+def test_a_network_is_reachable_before_routers_in_it_are_named(routes: list[Route]) -> None:
+    through = [attrs.evolve(r, hops=(attrs.evolve(r.hops[0], ifname=ENS1),)) for r in routes]
+    due = due_on_host(through, ENS1, netdev(12, ENS1), [])
+    assert len(due) == len(routes)
+    by_router = [due_route.hops[0].via is not None for due_route in due]
+    assert by_router == sorted(by_router)
+
+
+def test_a_route_through_nothing_that_is_there_is_not_due() -> None:
+    assert due_on_host([to("10.9.0.0/24", Hop(ENS2))], ENS1, netdev(12, ENS1), []) == ()
+
+
+# ---- what is missing ---------------------------------------------------------------------------
+
+
+@given(some.kernel_routes, st.integers(0, 9))
+def test_what_is_there_is_not_missing(route: Route, age_s: int) -> None:
+    seen = attrs.evolve(route, expires_s=None if route.expires_s is None else age_s)
+    assert missing(route, [seen]) is None
+
+
+@given(some.kernel_routes, st.lists(some.kernel_routes, max_size=3))
+def test_setting_what_is_missing_makes_it_be_there(route: Route, seen: list[Route]) -> None:
+    change = missing(route, seen)
+    if change is not None:
+        assert missing(route, [change.route]) is None
+
+
+def test_a_single_hop_is_set_besides_what_is_there() -> None:
+    theirs = to("10.9.0.0/24", Hop(ENS2))
+    change = missing(to("10.9.0.0/24", Hop(ENS1)), [theirs])
+    assert change is not None
+    assert (change.route.hops, change.replace) == ((Hop(ENS1),), False)
+
+
+def test_several_hops_replace_what_is_left_of_them_and_keep_those_of_others() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
+    left = [to("10.9.0.0/24", Hop(ENS2)), to("10.9.0.0/24", Hop(ENS3)), to("10.8.0.0/24")]
+    change = missing(whole, left)
+    assert change is not None
+    assert change.route.hops == (Hop(ENS1, weight=3), Hop(ENS2, weight=5), Hop(ENS3))
+    assert change.replace
+
+
+# ---- multipath routes of several lent netdevs --------------------------------------------------
+
+
+def test_a_route_is_kept_whole_if_another_record_knows_more_of_it() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
+    left, other = to("10.9.0.0/24", Hop(ENS2)), to("10.8.0.0/24", Hop(ENS2))
+    for in_transit in (False, True):
+        assert with_shared([left, other], ENS2, [whole], in_transit=in_transit) == (whole, other)
+    assert with_shared([left], ENS3, [whole], in_transit=True) == (left,)
+    assert with_shared([left], ENS2, [to("10.9.0.0/24", Hop(ENS2))], in_transit=True) == (left,)
+
+
+def test_a_route_that_is_gone_for_a_moment_is_kept_all_the_same() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
+    assert with_shared([], ENS2, [whole], in_transit=True) == (whole,)
+    assert with_shared([], ENS2, [whole], in_transit=False) == ()
+
+
+def test_without_a_netdev_the_other_hops_are_left() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
+    left = without_netdev(whole, ENS1)
+    assert left is not None
+    assert left.hops == (Hop(ENS2),)
+    assert without_netdev(left, ENS2) is None
+
+
+def test_hops_get_the_numbers_of_their_netdevs() -> None:
+    route = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
+    there = on_netdevs(route, [netdev(7, ENS1), netdev(8, ENS2)])
+    assert [hop.ifindex for hop in there.hops] == [7, 8]
+
+
+# ---- time and words ----------------------------------------------------------------------------
+
+
+@given(st.lists(some.kernel_routes, max_size=4), st.integers(0, 2**31))
+def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
+    routes: list[Route], elapsed_s: int
+) -> None:
+    kept = aged_routes(routes, elapsed_s)
+    alive = [r for r in routes if r.expires_s is None or r.expires_s > elapsed_s]
+    assert len(kept) == len(alive)
+    for before, now in zip(alive, kept, strict=True):
+        expected = None if before.expires_s is None else before.expires_s - elapsed_s
+        assert now == attrs.evolve(before, expires_s=expected)
+
+
+def test_a_route_is_described_as_people_write_it() -> None:
+    route = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), metric=5, table=100)
+    assert describe(route) == "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 metric 5 in table 100"
+    assert describe(to("fd00::/64")) == "the route to fd00::/64 dev ens1 in table 254"
+    assert to("fd00::/64").family == 6
+    assert route.identity != to("10.9.0.0/24").identity
