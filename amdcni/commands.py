@@ -9,8 +9,8 @@ from typing import Final
 import attrs
 
 from amdcni import execute, healing, takeover
+from amdcni.core import calls, plans
 from amdcni.core import check as checks
-from amdcni.core import plans
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition, condition_of
 from amdcni.core.errors import (
@@ -23,7 +23,6 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Netns
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
-from amdcni.core.plans import DELEGATE
 from amdcni.core.request import (
     AddRequest,
     CheckRequest,
@@ -65,9 +64,9 @@ def serve(request: Request, node: Node) -> Result | None:
 
 def add(request: AddRequest, node: Node) -> Result:
     """Hand the device to the attachment; on any failure the host is exactly as it was."""
-    if node.find_netns(request.netns) is None:
+    if not node.is_netns(request.netns):
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
-    for plugin in plans.plugins_for(request.device.ipam):
+    for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     heal_unfinished(node)
     selector = request.device.selector
@@ -122,8 +121,8 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     A runtime does not repeat an ADD without a DEL, unless the first was killed before it could
     answer; then the same answer is right if all is as promised, and else the work is done anew.
     """
-    boot_id, host = node.clock().boot_id, node.host()
     for record in _records_about(key, node):
+        boot_id, host = node.clock().boot_id, node.host()
         pod = node.find_netns(record.netns.path)
         condition = condition_of(record, boot_id, host, pod, device_of(record, node))
         if condition in (Condition.HELD, Condition.UNPLUGGED):
@@ -271,8 +270,9 @@ def check(request: CheckRequest, node: Node) -> None:
     problems = checks.problems(request, record, pod)
     if problems or pod is None:
         raise CheckFailed("; ".join(problems))
-    config = checks.config_for_delegate(request, record, pod)
-    node.call(PluginCall(DELEGATE, Verb.CHECK, config, record.id, record.netns.path, record.args))
+    call = calls.check_call(request, record, pod)
+    if call is not None:
+        node.call(call)
 
 
 def status(request: StatusRequest, node: Node) -> None:
@@ -282,7 +282,7 @@ def status(request: StatusRequest, node: Node) -> None:
     """
     node.require_ready()
     healing.heal(node)
-    for plugin in plans.plugins_for(request.ipam):
+    for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 
 

@@ -42,6 +42,9 @@ class Node(Protocol):
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
 
+    def is_netns(self, path: str) -> bool:
+        """Whether there is a network namespace at `path`; nothing in it is looked at."""
+
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         """The ifindexes of the host's default routes in the main table, one for each.
 
@@ -110,6 +113,9 @@ class Namespace(Protocol):
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs with all of their addresses."""
 
+    def find_netdev(self, ifname: str) -> Netdev | None:
+        """The netdev of that name with its addresses, at no cost for the others; None if none."""
+
     def change(self, netdev: Netdev, **attributes: object) -> None:
         """Give the netdev these values of attributes of `Netdev`, in one request."""
 
@@ -130,6 +136,9 @@ class Namespace(Protocol):
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or give the one that is there these attributes."""
+
+    def allow_ipv6(self, ifname: str) -> None:
+        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
 
     def routes(self) -> tuple[Route, ...]:
         """All routes that lead through a netdev, of every table."""

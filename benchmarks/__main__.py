@@ -69,6 +69,13 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         )
         console.print(tables.process_table(times))
 
+        warm = processes.warm(here, rounds)
+        console.print(
+            f"\n[bold]Inside one process[/] that has loaded everything, in ms, {rounds} rounds: "
+            "a native ADD beside a bare netlink move under another name, the floor."
+        )
+        console.print(tables.warm_table(warm))
+
         # From here on every Python in the node is slower.
         tracer = Tracer(here.node)
         costs = _watched(console, "imports", rounds, imports.measure(here, tracer, rounds))
@@ -85,6 +92,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
     return {
         "machine": _machine(),
         "rounds": rounds,
+        "warm": attrs.asdict(warm),
         "processes": {name: attrs.asdict(time) for name, time in times.items()},
         "imports": {
             verb: {package: [attrs.asdict(cost) for cost in found] for package, found in by.items()}

@@ -1,7 +1,9 @@
 """Whole processes: amd-host-device beside plain host-device, alternating in one run."""
 
+import json
 import statistics
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from attrs import field, frozen
@@ -9,7 +11,10 @@ from attrs import field, frozen
 from benchmarks.stage import OURS, PYTHON, THEIRS, Job, Run, Stage
 
 VERBS: Final = ("ADD", "DEL", "VERSION")
+NATIVE: Final = {"ADD, native": "ADD", "DEL, native": "DEL"}
+"""Calls by the mover `native`, which `host-device` does the same for."""
 BARE: Final = "python3"
+_WARM: Final = Path(__file__).with_name("warm.py")
 
 
 @frozen
@@ -62,7 +67,7 @@ class Times:
 
 def measure(stage: Stage, rounds: int) -> Iterator[dict[str, Times]]:
     """All times so far, after each round; a first round only warms the caches up."""
-    times = {name: Times() for name in (*VERBS, BARE)}
+    times = {name: Times() for name in (*VERBS, *NATIVE, BARE)}
     for number in range(rounds + 1):
         seen = _round(stage, ours_first=number % 2 == 0)
         if number == 0:
@@ -74,14 +79,30 @@ def measure(stage: Stage, rounds: int) -> Iterator[dict[str, Times]]:
 
 def _round(stage: Stage, *, ours_first: bool) -> dict[str, tuple[Run, Run | None]]:
     ours = [stage.call(OURS, verb, stage.ours()) for verb in VERBS]
+    natively = stage.ours(mover="native")
+    ours += [stage.call(OURS, verb, natively) for verb in NATIVE.values()]
     theirs = [stage.call(THEIRS, verb, stage.theirs()) for verb in VERBS]
-    count = len(VERBS)
     if ours_first:
         runs = stage.run([*ours, *theirs, *stage.repair()])
-        ours_ran, theirs_ran = runs[:count], runs[count : 2 * count]
+        ours_ran, theirs_ran = runs[: len(ours)], runs[len(ours) : len(ours) + len(theirs)]
     else:
         runs = stage.run([*theirs, *stage.repair(), *ours])
-        ours_ran, theirs_ran = runs[-count:], runs[:count]
+        ours_ran, theirs_ran = runs[-len(ours) :], runs[: len(theirs)]
     (bare,) = stage.run([Job([str(PYTHON), "-I", "-c", "pass"])])
-    paired = zip(ours_ran, theirs_ran, strict=True)
-    return {**dict(zip(VERBS, paired, strict=True)), BARE: (bare, None)}
+    by_verb = dict(zip(VERBS, theirs_ran, strict=True))
+    beside = [by_verb[NATIVE.get(name, name)] for name in (*VERBS, *NATIVE)]
+    paired = zip(ours_ran, beside, strict=True)
+    return {**dict(zip((*VERBS, *NATIVE), paired, strict=True)), BARE: (bare, None)}
+
+
+def warm(stage: Stage, rounds: int) -> Pairs:
+    """Native ADDs inside one process that has loaded everything, beside bare netlink moves."""
+    asked = {
+        "config": stage.ours(mover="native"),
+        "env": stage.environ(),
+        "ifname": stage.nic.ifname,
+        "rounds": rounds,
+    }
+    answer = stage.node.output_of([str(PYTHON), str(_WARM)], stdin=json.dumps(asked).encode())
+    seen = json.loads(answer)
+    return Pairs(seen["adds_ms"], seen["moves_ms"])

@@ -57,16 +57,18 @@ class Stage:
 
     def call(self, plugin: Path, command: str, config: Mapping[str, Any], **cni: str) -> Job:
         """The job to call a plugin; `cni` are further variables, or other values for these."""
-        env = {
+        env = {**self.environ(), "CNI_COMMAND": command, **cni}
+        return Job([str(plugin)], env, json.dumps(config))
+
+    def environ(self) -> dict[str, str]:
+        """The variables of every call."""
+        return {
             **PLAIN_ENVIRONMENT,
-            "CNI_COMMAND": command,
             "CNI_CONTAINERID": "container-1",
             "CNI_NETNS": self.pod.netns,
             "CNI_IFNAME": "net1",
             "CNI_PATH": str(THEIRS.parent),
-            **cni,
         }
-        return Job([str(plugin)], env, json.dumps(config))
 
     def ours(self, version: str = "1.0.0", **keys: Any) -> dict[str, Any]:
         """The configuration for amd-host-device."""

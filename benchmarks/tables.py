@@ -21,6 +21,12 @@ def process_table(times: Mapping[str, Times]) -> Table:
     return table
 
 
+def warm_table(pairs: Pairs) -> Table:
+    table = _table("", OURS.name, "bare move", "difference", "ratio")
+    table.add_row("ADD, native", *_cells(pairs))
+    return table
+
+
 def _cells(pairs: Pairs) -> list[Text]:
     milliseconds = (pairs.ours_ms, pairs.theirs_ms, pairs.differences_ms)
     return [*(_spread(samples, 1) for samples in milliseconds), _spread(pairs.ratios, 2)]

@@ -9,7 +9,7 @@ import pytest
 from amdcni.core import errors
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
-from amdcni.core.codec import configurations
+from amdcni.core.codec import configurations, pods
 from amdcni.core.codec.converter import keys_of
 from amdcni.core.host import Address
 from amdcni_shim import edge
@@ -55,8 +55,9 @@ def test_every_key_of_a_record_is_described(cls: type) -> None:
 def test_every_key_that_is_read_of_a_configuration_is_described() -> None:
     own = {
         cls
-        for cls in vars(configurations).values()
-        if attrs.has(cls) and cls.__module__ == configurations.__name__
+        for module in (configurations, pods)
+        for cls in vars(module).values()
+        if attrs.has(cls) and cls.__module__ == module.__name__
     }
     read = {key for cls in own for key in keys_of(cls)} | {"mover", "prevResult"}
     described = first_cells("reference/configuration.md")

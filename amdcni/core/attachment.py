@@ -7,7 +7,8 @@ import attrs
 
 from amdcni.core.capture import Captured
 from amdcni.core.host import Netns, NetnsId
-from amdcni.core.names import DeviceKey, IfName, NetworkName, PluginName
+from amdcni.core.names import DeviceKey, IfName, MacAddress, NetworkName, PluginName
+from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Json, Result
 
 FORMAT: Final = 1
@@ -40,11 +41,12 @@ class Attachment:
 
     `captured` is None for a device of a userspace driver, which has no netdev.  `read_at_s` is the
     time of the capture on CLOCK_BOOTTIME of the boot `boot_id`, in whole seconds, and `since` the
-    same moment for a person, in ISO 8601.  `config` is the configuration that the delegate got.
+    same moment for a person, in ISO 8601.  `config` is the configuration for other plugins.
     `args` is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own
-    IPAM plugin; None where the captured addresses were given.
-    `pod_ifindex` and `result` are known once the device is attached.
-    `taken_over` is true of a record that was made from the Go plugin's mapping, which ends with it.
+    IPAM plugin; None where the captured addresses were given.  `pod_mac` is the hardware address
+    that the netdev has in the pod if it was given another one there.  `pod_ifindex` and `result`
+    are known once the device is attached.  `taken_over` is true of a record that was made from the
+    Go plugin's mapping, which ends with it.
     """
 
     network: NetworkName
@@ -59,6 +61,8 @@ class Attachment:
     args: str = ""
     captured: Captured | None = None
     ipam: PluginName | None = None
+    mover: Mover = Mover.DELEGATE
+    pod_mac: MacAddress | None = None
     pod_ifindex: int | None = None
     result: Result | None = None
     taken_over: bool = False

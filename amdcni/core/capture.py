@@ -21,7 +21,7 @@ from amdcni.core.host import (
     Values,
     names_of,
 )
-from amdcni.core.names import IfName, MacAddress
+from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress
 from amdcni.core.routes import describe, due_on_host, kernel_makes_route, missing
 
 
@@ -165,6 +165,24 @@ def in_setting_order(addresses: Iterable[Address]) -> list[Address]:
     listed = list(addresses)
     fourth = [address for address in listed if address.family == 4]
     return fourth + [address for address in reversed(listed) if address.family == 6]
+
+
+def relabelled(addresses: Iterable[Address], old: IfName, new: IfName) -> tuple[Address, ...]:
+    """The addresses of a netdev `old` for the time that it is called `new`.
+
+    An IPv4 label begins with the netdev's name.  Where the rest does not fit behind a longer name,
+    the label is the name alone.
+    """
+    return tuple(
+        attrs.evolve(address, label=_relabelled(address.label, old, new)) for address in addresses
+    )
+
+
+def _relabelled(label: str | None, old: IfName, new: IfName) -> str | None:
+    if label is None or not (label == old or label.startswith(f"{old}:")):
+        return label
+    renamed = f"{new}{label.removeprefix(old)}"
+    return renamed if len(renamed.encode()) <= IFNAME_MAX_BYTES else new
 
 
 def aged(addresses: Iterable[Address], elapsed_s: int) -> tuple[Address, ...]:

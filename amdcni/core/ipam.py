@@ -26,19 +26,27 @@ def static_ipam(addresses: Iterable[Address]) -> dict[str, Any] | None:
     """The `ipam` object that gives a pod these addresses; None if there are none to give.
 
     Only the address with its prefix length and its gateway fit: the `static` plugin knows no label,
-    peer or lifetime, and addresses that differ only in their peer are one.  Link-local IPv6
-    addresses are left to the pod's own kernel.
+    peer or lifetime.
     """
-    given = (a.interface for a in in_setting_order(addresses) if not _is_link_local(a.interface))
-    entries = [_entry(interface) for interface in dict.fromkeys(given)]
+    entries = [_entry(interface) for interface in given_addresses(addresses)]
     return {"type": STATIC, "addresses": entries} if entries else None
+
+
+def given_addresses(addresses: Iterable[Address]) -> tuple[IpInterface, ...]:
+    """What a result tells of these addresses of a host; those that differ only in their peer once.
+
+    They are in the order in which they are set.
+    """
+    given = (a.interface for a in in_setting_order(addresses) if is_given(a))
+    return tuple(dict.fromkeys(given))
+
+
+def is_given(address: Address) -> bool:
+    """Whether a pod gets this address: link-local IPv6 ones are left to the pod's own kernel."""
+    return address.family == 4 or not address.interface.ip.is_link_local
 
 
 def _entry(interface: IpInterface) -> dict[str, str]:
     gateway = gateway_of(interface)
     entry = {"address": str(interface)}
     return entry if gateway is None else {**entry, "gateway": str(gateway)}
-
-
-def _is_link_local(interface: IpInterface) -> bool:
-    return interface.version == 6 and interface.ip.is_link_local

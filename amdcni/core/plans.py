@@ -1,18 +1,18 @@
 """What each verb is going to do, as values: nothing here touches anything.
 
-ADD is `plan_add`: the record first, then the delegate, then a look at the pod, then the record
-again.  Everything that gives a device back, be it DEL, GC, healing, or the undo of an ADD that
-failed, is `plan_release`, or the part of it that applies.
+ADD is `plan_add`: the record first, then what the mover does, then the record again.  Everything
+that gives a device back, be it DEL, GC, healing, or the undo of an ADD that failed, is
+`plan_release`, or the part of it that applies.
 """
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import assert_never
 
 import attrs
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.capture import Captured, capture
-from amdcni.core.codec import in_version
+from amdcni.core.calls import add_call, config_for_plugins, ipam_call
+from amdcni.core.capture import Captured, capture, relabelled
 from amdcni.core.errors import (
     DeviceHeld,
     DeviceProtected,
@@ -20,48 +20,47 @@ from amdcni.core.errors import (
     InvalidEnvironment,
     InvalidName,
 )
-from amdcni.core.host import Details, Netdev, Netns, SysfsDevice, netdev_named, reports_protocols
-from amdcni.core.ipam import STATIC, static_ipam
+from amdcni.core.host import (
+    Details,
+    Netdev,
+    Netns,
+    SysfsDevice,
+    names_of,
+    netdev_named,
+    reports_protocols,
+)
 from amdcni.core.names import (
     IFNAME_MAX_BYTES,
     DeviceKey,
     IfName,
     PciAddress,
-    PluginName,
     parse_ifname,
 )
-from amdcni.core.request import AddRequest, DelRequest, DeviceSelector
-from amdcni.core.resolve import Candidates, find_in_pod, key_of, resolve
+from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
+from amdcni.core.resolve import Candidates, key_of, resolve
 from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
     BringHome,
+    ConfigureInPod,
     ConfirmRecord,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
+    IpamAdd,
     KeepOtherHops,
+    MoveIntoPod,
     Outcome,
     Plan,
     Planned,
-    PluginCall,
     Release,
-    ReleaseDelegate,
     ReleaseIpam,
+    ReleasePlugins,
     RestoreConfiguration,
     SaveRecord,
     Step,
     VerifyHome,
 )
-from amdcni.core.versions import INTERFACES_SINCE, at_least
-
-DELEGATE: Final = PluginName("host-device")
-"""The plugin that moves netdevs for the mover `delegate`."""
-
-
-def plugins_for(ipam: PluginName | None) -> tuple[PluginName, PluginName]:
-    """The plugins that an ADD executes, `ipam` being the configuration's own IPAM plugin if any."""
-    return (DELEGATE, STATIC if ipam is None else ipam)
 
 
 @attrs.frozen
@@ -108,21 +107,48 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     if netdev is not None:
         refuse_protected(netdev, snapshot.host.netdevs, snapshot.default_routes)
     record = record_of(request, snapshot, netdev)
-    call = _delegate_call(record, Verb.ADD)
+    match request.device.mover:
+        case Mover.DELEGATE:
+            handing_over = _by_delegate(record)
+        case Mover.NATIVE:
+            handing_over = _by_ourselves(record, netdev, snapshot.pod, request.device.mtu)
+        case _:
+            assert_never(request.device.mover)
     return Plan(
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
-            Planned(DelegateAdd(call), undo=_give_back(record)),
-            *_after_the_move(record),
+            *handing_over,
             Planned(ConfirmRecord(record)),
         )
     )
 
 
-def _after_the_move(record: Attachment) -> tuple[Planned, ...]:
+def _by_delegate(record: Attachment) -> tuple[Planned, ...]:
+    """The mover `delegate`: it does all the work, and we look."""
+    delegated = Planned(DelegateAdd(add_call(record)), undo=_give_back(record))
     if record.captured is None:
-        return ()
-    return (Planned(InspectPod(record)), Planned(KeepOtherHops(record.captured)))
+        return (delegated,)
+    return (delegated, Planned(InspectPod(record)), Planned(KeepOtherHops(record.captured)))
+
+
+def _by_ourselves(
+    record: Attachment, netdev: Netdev | None, pod: Netns, mtu: int | None
+) -> tuple[Planned, ...]:
+    """The mover `native`: the IPAM plugin, if there is one, finds the netdev in the pod and up."""
+    call = ipam_call(record, Verb.ADD, netns_alive=True)
+    lease = () if call is None else (Planned(IpamAdd(record, call), (ReleasePlugins(record),)),)
+    captured = record.captured
+    if netdev is None or captured is None:
+        return lease
+    taken = names_of(pod.netdevs) | {record.id.ifname}
+    in_the_way = tuple(name for name in netdev.altnames if name in taken)
+    move = MoveIntoPod(record, netdev, in_the_way, mtu)
+    return (
+        Planned(move, undo=_homecoming(record, captured)),
+        *lease,
+        Planned(ConfigureInPod(record)),
+        Planned(KeepOtherHops(captured)),
+    )
 
 
 def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
@@ -188,10 +214,12 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         boot_id=snapshot.clock.boot_id,
         read_at_s=snapshot.clock.now_s,
         since=snapshot.clock.wall,
-        config=delegate_config(request, captured),
+        config=config_for_plugins(request, captured),
         args=request.invocation.environ.get("CNI_ARGS", ""),
         captured=captured,
         ipam=request.device.ipam,
+        mover=request.device.mover,
+        pod_mac=request.device.mac,
     )
 
 
@@ -209,33 +237,10 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
     return attrs.evolve(captured, routes=routes)
 
 
-def delegate_config(request: AddRequest, captured: Captured | None) -> dict[str, Any]:
-    """The configuration for the delegate: complete, also with the keys that are not modelled.
-
-    The netdev is named by what it is called now, which every version of the delegate understands;
-    a userspace driver's device by its PCI address.  The configuration's own `ipam` goes before the
-    captured addresses; where there are none, no `ipam` may be there.  Before 0.3.0 a result has one
-    address a family and plugins refuse to give more, so the delegate is called in that version.
-    """
-    config = dict(request.network.raw)
-    if not at_least(request.network.version, INTERFACES_SINCE):
-        config = in_version(config, INTERFACES_SINCE)
-    if captured is None:
-        config["pciBusID"] = str(request.device.selector.bus_device)
-    else:
-        config["device"] = captured.ifname
-    if request.device.ipam is None:
-        config.pop("ipam", None)
-        static = None if captured is None else static_ipam(captured.addresses)
-        if static is not None:
-            config["ipam"] = static
-    return config
-
-
 def confirmed(record: Attachment, outcome: Outcome) -> Attachment:
     """The record of an ADD that has succeeded, with the result that it answers.
 
-    That is the delegate's result, with the MTU and the PCI address of our netdev.
+    That is what the mover gave, with the MTU and the PCI address of our netdev.
     """
     result = outcome.result or Result()
     interfaces = tuple(
@@ -276,51 +281,22 @@ def plan_release(
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record),), forget)
     if record.key.bus_device is not None and device is None:
-        return Release(mark, (ReleaseDelegate(record),), None)
+        return Release(mark, (ReleasePlugins(record),), None)
     return Release(mark, _give_back(record, ipam_required), forget)
 
 
 def _give_back(record: Attachment, ipam_required: bool = True) -> tuple[Step, ...]:
-    captured = record.captured
-    if captured is None:
-        return (ReleaseDelegate(record),)
+    if record.captured is None:
+        return (ReleasePlugins(record),)
+    return (ReleasePlugins(record, ipam_required), *_homecoming(record, record.captured))
+
+
+def _homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:
     return (
-        ReleaseDelegate(record, ipam_required),
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
     )
-
-
-def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
-    """The call that tells a plugin the end of the attachment; None if there is nobody to tell.
-
-    The delegate takes whatever answers to CNI_IFNAME out of the pod, so it is called only while
-    that is our netdev, or if there never was one.  Otherwise the IPAM plugin is called itself.
-    """
-    alive = record.netns.is_alive_in(pod)
-    if alive and pod is not None:
-        if record.captured is None:
-            return _delegate_call(record, Verb.DEL)
-        ours = find_in_pod(record, pod.netdevs)
-        if ours is not None and ours.ifname == record.id.ifname:
-            return _delegate_call(record, Verb.DEL)
-    return ipam_call(record, Verb.DEL, netns_alive=alive)
-
-
-def _delegate_call(record: Attachment, verb: Verb) -> PluginCall:
-    return PluginCall(DELEGATE, verb, record.config, record.id, record.netns.path, record.args)
-
-
-def ipam_call(record: Attachment, verb: Verb, *, netns_alive: bool) -> PluginCall | None:
-    """A call of the configuration's own IPAM plugin; None if it has none.
-
-    CNI_NETNS is empty once the netns is gone (CNI SPEC 1.1 §2, DEL).
-    """
-    if record.ipam is None:
-        return None
-    netns = record.netns.path if netns_alive else ""
-    return PluginCall(record.ipam, verb, record.config, record.id, netns, record.args)
 
 
 def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
@@ -381,16 +357,15 @@ def salvage(
         since=clock.wall,
         config=config,
         captured=captured,
+        ipam=request.ipam,
+        mover=request.mover,
         pod_ifindex=netdev.ifindex,
     )
 
 
 def _as_on_host(in_pod: Captured, ifname: IfName) -> Captured:
     """What was captured in a pod, under its name on the host, which is the usual IPv4 label too."""
-    addresses = tuple(
-        attrs.evolve(address, label=ifname) if address.label == in_pod.ifname else address
-        for address in in_pod.addresses
-    )
+    addresses = relabelled(in_pod.addresses, in_pod.ifname, ifname)
     return attrs.evolve(in_pod, ifname=ifname, alias=None, addresses=addresses)
 
 

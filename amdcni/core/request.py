@@ -55,6 +55,7 @@ class Mover(StrEnum):
     """Who moves the netdev into the pod (configuration key `mover`)."""
 
     DELEGATE = "delegate"
+    NATIVE = "native"
 
 
 class LogLevel(StrEnum):
@@ -103,12 +104,15 @@ class DeviceSelector:
 class Device:
     """What ADD and CHECK need of a configuration beside the network.
 
-    `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.
+    `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.  `mtu` and
+    `mac` are what the netdev shall have in the pod instead of its own.
     """
 
     selector: DeviceSelector
     ipam: PluginName | None = None
     mover: Mover = Mover.DELEGATE
+    mtu: int | None = None
+    mac: MacAddress | None = None
 
 
 @attrs.frozen
@@ -124,13 +128,17 @@ class AddRequest:
 
 @attrs.frozen
 class DelRequest:
-    """DEL: take back what the attachment holds; `selector` and `ipam` are hints, if there."""
+    """DEL: take back what the attachment holds; `selector` is a hint and may be missing.
+
+    `mover` and `ipam` count only where there is no record that tells them.
+    """
 
     invocation: Invocation
     network: Network
     attachment: AttachmentId
     netns: str | None = None
     selector: DeviceSelector | None = None
+    mover: Mover = Mover.DELEGATE
     ipam: PluginName | None = None
 
 

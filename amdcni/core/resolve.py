@@ -8,7 +8,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
 from amdcni.core.host import USERSPACE_DRIVERS, Netdev, SysfsDevice
-from amdcni.core.names import NO_MAC, DeviceKey, IfName
+from amdcni.core.names import NO_MAC, DeviceKey, IfName, MacAddress
 from amdcni.core.request import DeviceSelector
 
 
@@ -93,6 +93,7 @@ def find_captured(
     *,
     visible: Collection[str] | None = None,
     ifindex: int | None = None,
+    pod_mac: MacAddress | None = None,
     sole: bool = True,
 ) -> Netdev | None:
     """The netdev that was captured, among `netdevs` of one netns, whatever its name is now.
@@ -100,8 +101,8 @@ def find_captured(
     The bus parent that the kernel reports tells real hardware apart in any netns.  On the host,
     sysfs does too: `visible` are the names that it lists for the device.  That suffices if the
     device has a `sole` netdev.  Where it does not, an `ifindex` that is known from the same netns
-    does (the kernel does not give it out twice), and at last the hardware address.  A name is no
-    proof: anybody can have taken it.
+    does (the kernel does not give it out twice), and at last the hardware address, be it the one
+    that it was given in the pod (`pod_mac`).  A name is no proof: anybody can have taken it.
     """
     if captured.parent is not None:
         pool = [netdev for netdev in netdevs if netdev.parent == captured.parent]
@@ -113,7 +114,7 @@ def find_captured(
     if sole and len(pool) == 1:
         return pool[0]
     known = [netdev for netdev in pool if netdev.ifindex == ifindex]
-    proven = known or _same_mac(captured, pool)
+    proven = known or _same_mac({captured.mac, captured.permanent_mac, pod_mac}, pool)
     return proven[0] if len(proven) == 1 else None
 
 
@@ -124,17 +125,28 @@ def find_home(
     if record.captured is None:
         return None
     visible = None if device is None else device.ifnames
-    return find_captured(record.captured, host, visible=visible, sole=record.key.ifname is None)
+    return find_captured(
+        record.captured,
+        host,
+        visible=visible,
+        pod_mac=record.pod_mac,
+        sole=record.key.ifname is None,
+    )
 
 
 def find_in_pod(record: Attachment, pod: Iterable[Netdev]) -> Netdev | None:
     """The netdev of `record` if it is in the pod's netns, which has to be the one of the ADD."""
     if record.captured is None:
         return None
-    sole = record.key.ifname is None
-    return find_captured(record.captured, pod, ifindex=record.pod_ifindex, sole=sole)
+    return find_captured(
+        record.captured,
+        pod,
+        ifindex=record.pod_ifindex,
+        pod_mac=record.pod_mac,
+        sole=record.key.ifname is None,
+    )
 
 
-def _same_mac(captured: Captured, netdevs: Iterable[Netdev]) -> list[Netdev]:
-    macs = {captured.mac, captured.permanent_mac} - {None, NO_MAC}
-    return [netdev for netdev in netdevs if macs & {netdev.mac, netdev.permanent_mac}]
+def _same_mac(macs: set[MacAddress | None], netdevs: Iterable[Netdev]) -> list[Netdev]:
+    known = macs - {None, NO_MAC}
+    return [netdev for netdev in netdevs if known & {netdev.mac, netdev.permanent_mac}]

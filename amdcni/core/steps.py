@@ -8,6 +8,7 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
+from amdcni.core.host import Netdev
 from amdcni.core.names import DeviceKey, PluginName
 from amdcni.core.spec import AttachmentId, Json, Result, Verb
 
@@ -67,6 +68,35 @@ class InspectPod:
 
 
 @attrs.frozen
+class MoveIntoPod:
+    """The netdev is in the pod under the attachment's ifname, and up; `native` does it by itself.
+
+    `in_the_way` are its alternative names that something in the pod has.  `mtu` is the one that it
+    gets there; None keeps its own.
+    """
+
+    record: Attachment
+    netdev: Netdev
+    in_the_way: tuple[str, ...] = ()
+    mtu: int | None = None
+
+
+@attrs.frozen
+class IpamAdd:
+    """The configuration's own IPAM plugin has given addresses; gives the result that they make."""
+
+    record: Attachment
+    call: PluginCall
+
+
+@attrs.frozen
+class ConfigureInPod:
+    """The netdev in the pod has the addresses and routes of the result so far, else the host's."""
+
+    record: Attachment
+
+
+@attrs.frozen
 class KeepOtherHops:
     """Multipath routes that led through the netdev still lead through the others.
 
@@ -77,8 +107,8 @@ class KeepOtherHops:
 
 
 @attrs.frozen
-class ReleaseDelegate:
-    """The delegate, and with it its IPAM plugin, has been told that the attachment ends.
+class ReleasePlugins:
+    """The delegate with its IPAM plugin, or that alone, has been told that the attachment ends.
 
     Where that is not `required`, a refusal is reported and keeps nothing waiting.
     """
@@ -129,7 +159,10 @@ Step = (
     | DelegateAdd
     | InspectPod
     | KeepOtherHops
-    | ReleaseDelegate
+    | MoveIntoPod
+    | IpamAdd
+    | ConfigureInPod
+    | ReleasePlugins
     | ReleaseIpam
     | BringHome
     | RestoreConfiguration

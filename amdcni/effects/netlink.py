@@ -4,6 +4,7 @@ pyroute2 is untyped; what comes out of this module is not.  A dump that others d
 (NLM_F_DUMP_INTR) is read again.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,7 +41,7 @@ from amdcni.effects.messages import (
     token_of,
 )
 from amdcni.effects.netns import entered, netns_id
-from amdcni.effects.sysctl import DEFAULTS, read_sysctls, write_sysctl
+from amdcni.effects.sysctl import DEFAULTS, allow_ipv6, read_sysctls, write_sysctl
 
 T = TypeVar("T")
 
@@ -141,6 +142,20 @@ class Netlink:
             if message["parent"] == TC_H_ROOT and message["handle"]:
                 return qdisc_of(message)
         return None
+
+    def find_netdev(self, ifname: str) -> Netdev | None:
+        """The netdev of that name with its addresses, at no cost for the others; None if none.
+
+        The kernel is asked for the one netdev, and for the addresses of that alone.
+        """
+        try:
+            (link,) = self._route.link("get", ifname=ifname)
+        except NetlinkError as error:
+            if error.code == errno.ENODEV:
+                return None
+            raise KernelRefused(f"the kernel does not show {ifname}: {error}") from None
+        found = self._dump(lambda: list(self._route.addr("dump", index=link["index"])))
+        return netdev_of(link, tuple(address_of(message) for message in found))
 
     def default_routes(self, ifindex: int) -> tuple[int, ...]:
         """The ifindexes of the main table's default routes, if one goes through `ifindex`.
@@ -277,6 +292,11 @@ class Netlink:
         """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
         with entered(self._netns_fd):
             write_sysctl(netdev.ifname, name, value)
+
+    def allow_ipv6(self, ifname: str) -> None:
+        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
+        with entered(self._netns_fd):
+            allow_ipv6(ifname)
 
     def _send(self, what: str, message: Any, kind: int, flags: int) -> None:
         message["header"]["type"] = kind

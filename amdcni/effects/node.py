@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Details, Netdev, Netns, SysfsDevice
+from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
@@ -49,12 +49,15 @@ class LinuxNode:
         self._plugin_dirs = plugin_dirs
         self._environ = environ
         self._own_netlink: Netlink | None = None
+        self._entered: dict[NetnsId, Netlink] = {}
         self._own_plugins: Plugins | None = None
 
     def __enter__(self) -> "LinuxNode":
         return self
 
     def __exit__(self, *_: object) -> None:
+        for namespace in self._entered.values():
+            namespace.close()
         if self._own_netlink is not None:
             self._own_netlink.close()
 
@@ -71,6 +74,12 @@ class LinuxNode:
     def find_netns(self, path: str) -> Netns | None:
         with self.enter(path) as pod:
             return None if pod is None else Netns(path, pod.id, pod.netdevs())
+
+    def is_netns(self, path: str) -> bool:
+        fd = netns.open_netns(path)
+        if fd is not None:
+            os.close(fd)
+        return fd is not None
 
     def details(self, netdev: Netdev) -> Details:
         return self.own.details(netdev)
@@ -150,12 +159,17 @@ class LinuxNode:
 
     @contextmanager
     def enter(self, path: str) -> Iterator["Netlink | None"]:
+        """The socket is kept for the next time: while it is open, no other has its identity."""
         fd = netns.open_netns(path)
         if fd is None:
             yield None
+            return
+        found = netns.netns_id(fd)
+        if found in self._entered:
+            os.close(fd)
         else:
-            with _netlink(fd) as namespace:
-                yield namespace
+            self._entered[found] = _netlink(fd)
+        yield self._entered[found]
 
     # ---- what is loaded late
 

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 
 import attrs
 
-from amdcni.core import capture, codec, plans
+from amdcni.core import calls, capture, codec, plans, pod
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.errors import (
@@ -37,20 +37,24 @@ from amdcni.core.routes import due_on_host, missing, on_netdevs, without_netdev
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
+    ConfigureInPod,
     ConfirmRecord,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
+    IpamAdd,
     KeepOtherHops,
+    MoveIntoPod,
     Outcome,
     PluginCall,
-    ReleaseDelegate,
     ReleaseIpam,
+    ReleasePlugins,
     RestoreConfiguration,
     SaveRecord,
     Step,
     VerifyHome,
 )
+from amdcni.effects import native
 from amdcni.node import Machine, Namespace
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
@@ -78,10 +82,17 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return _inspect_pod(node, record, so_far)
         case KeepOtherHops(captured):
             _keep_other_hops(node, captured)
-        case ReleaseDelegate(record, required):
-            _release(node, record, plans.release_call(record, _pod_of(node, record)), required)
+        case MoveIntoPod():
+            native.move_into_pod(node, step)
+        case IpamAdd(record, call):
+            given = codec.result_from_json(node.call(call))
+            return attrs.evolve(so_far, result=pod.ipams_promise(record, given))
+        case ConfigureInPod(record):
+            return native.configure_in_pod(node, record, so_far)
+        case ReleasePlugins(record, required):
+            _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):
-            _release(node, record, plans.ipam_call(record, Verb.DEL, netns_alive=False), False)
+            _release(node, record, calls.ipam_call(record, Verb.DEL, netns_alive=False), False)
         case BringHome(record, captured):
             _bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -94,11 +105,11 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
-    pod = node.find_netns(record.netns.path)
-    netdev = None if pod is None else netdev_named(pod.netdevs, record.id.ifname)
+    there = node.find_netns(record.netns.path)
+    netdev = None if there is None else netdev_named(there.netdevs, record.id.ifname)
     if netdev is None:
         raise PluginBroken(
-            f"{plans.DELEGATE} reported success, and {record.id.ifname!r} "
+            f"{calls.DELEGATE} reported success, and {record.id.ifname!r} "
             f"is not in {record.netns.path!r}"
         )
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
@@ -115,9 +126,9 @@ def _release(node: Machine, record: Attachment, call: PluginCall | None, require
     try:
         node.call(call)
     except _PLUGIN_FAILURES as failure:
-        if call.plugin == plans.DELEGATE and record.captured is not None:
+        if call.plugin == calls.DELEGATE and record.captured is not None:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
-            ipam = plans.ipam_call(record, Verb.DEL, netns_alive=True)
+            ipam = calls.ipam_call(record, Verb.DEL, netns_alive=True)
             _release(node, record, ipam, required)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # An ADD that never ended was given nothing by a plugin that is not there.
@@ -155,16 +166,16 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
     """Move the netdev out of its pod, if it is there, past all names that are in its way."""
     taken = names_of(host.netdevs)
     wanted = plans.free_name(captured.ifname, taken)
-    with node.enter(record.netns.path) as pod:
-        if pod is None or pod.id != record.netns.id:
+    with node.enter(record.netns.path) as source:
+        if source is None or source.id != record.netns.id:
             return
-        netdev = find_in_pod(record, pod.netdevs())
+        netdev = find_in_pod(record, source.netdevs())
         if netdev is None:
             return
         for altname in (taken | {wanted}).intersection(netdev.altnames):
-            pod.drop_altname(netdev, altname)
-        pod.change(netdev, up=False)
-        pod.move(netdev, node.own, wanted)
+            source.drop_altname(netdev, altname)
+        source.change(netdev, up=False)
+        source.move(netdev, node.own, wanted)
 
 
 def _keep_other_hops(node: Machine, captured: Captured) -> None:

@@ -39,6 +39,12 @@ def write_sysctl(ifname: str, name: str, value: int | str) -> None:
         ) from None
 
 
+def allow_ipv6(ifname: str) -> None:
+    """Let the netdev have IPv6 addresses; writes only where a sysctl forbids it."""
+    if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
+        write_sysctl(ifname, "ipv6/conf/disable_ipv6", 0)
+
+
 def _names(folder: str) -> list[str]:
     try:
         return sorted(set(os.listdir(folder)) - _LEFT_OUT)

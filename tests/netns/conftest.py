@@ -19,6 +19,12 @@ def pod(node: Node) -> Pod:
     return node.add_pod("pod1")
 
 
+@pytest.fixture(params=["delegate", "native"])
+def mover(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def runtime(node: Node, plugin: Path) -> Runtime:
-    return Runtime(node, plugin)
+def runtime(node: Node, plugin: Path, mover: str) -> Runtime:
+    """One whose configuration names the mover; see `by_delegate` and `natively`."""
+    return Runtime(node, plugin).having(mover=mover)

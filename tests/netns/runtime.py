@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
+import pytest
 from attrs import evolve, field, frozen
 
 from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
@@ -26,6 +27,11 @@ CONFIG = {
 }
 """What Multus makes of the NAD of AMD's integration document."""
 TRY_AGAIN = 11
+
+by_delegate = pytest.mark.parametrize("mover", ["delegate"], indirect=True)
+"""Tests of what comes of the delegate, or of what no mover has a part in."""
+natively = pytest.mark.parametrize("mover", ["native"], indirect=True)
+"""Tests of what the mover `native` does that the delegate does not."""
 
 
 @frozen

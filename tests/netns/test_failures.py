@@ -15,6 +15,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     eventually,
     expect_error,
@@ -51,6 +52,7 @@ def test_an_ipam_plugin_that_is_not_there_is_missed_before_anything_moves(
     fails_and_then_works(broken, pod, 106, "no-such-ipam", path=[DEBIAN])
 
 
+@by_delegate
 def test_an_ipam_plugin_that_vanishes_after_the_move_takes_nothing_with_it(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_an_ipam_plugin_that_fails_is_undone_with_its_own_error(
     fails_and_then_works(runtime.having(ipam={"type": "moody"}), pod, 123, "no more", path=[path])
 
 
+@by_delegate
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -109,6 +112,7 @@ def test_a_delegate_that_gives_no_usable_answer_is_undone(
     fails_and_then_works(broken, pod, 107, *words, path=[path])
 
 
+@by_delegate
 def test_without_the_delegate_nothing_moves_and_the_folders_are_named(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -119,6 +123,7 @@ def test_without_the_delegate_nothing_moves_and_the_folders_are_named(
     assert damage(before, node) == []
 
 
+@by_delegate
 def test_an_ifname_that_appears_while_the_delegate_works_is_undone_and_left_alone(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -133,6 +138,7 @@ def test_an_ifname_that_appears_while_the_delegate_works_is_undone_and_left_alon
     assert link["linkinfo"]["info_kind"] == "bridge"
 
 
+@by_delegate
 def test_a_lease_that_a_failed_add_has_taken_is_given_back(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -144,6 +150,7 @@ def test_a_lease_that_a_failed_add_has_taken_is_given_back(
     assert addresses(pod) == ["10.9.0.2/29"]
 
 
+@by_delegate
 def test_where_the_delegate_fails_to_undo_too_the_nic_and_the_lease_come_back_all_the_same(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -153,6 +160,7 @@ def test_where_the_delegate_fails_to_undo_too_the_nic_and_the_lease_come_back_al
     fails_and_then_works(leasing, pod, 107, "exit status 3", path=[path])
 
 
+@by_delegate
 def test_a_del_brings_the_nic_home_although_the_delegate_is_no_more(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -205,6 +213,7 @@ def test_an_address_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     assert damage(before, node) == []
 
 
+@by_delegate
 def test_an_address_that_is_in_the_way_of_one_costs_no_other(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:
@@ -235,6 +244,7 @@ sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 """Serves a call like the executable, and gives the plugins that it calls one second."""
 
 
+@by_delegate
 def test_a_delegate_that_hangs_after_the_move_is_killed_with_its_children_and_undone(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     eventually,
     expect_error,
@@ -29,22 +31,30 @@ KILLED_CALL = Path(__file__).with_name("killed_call.py")
 
 ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
 
-ADD_STEPS = ("SaveRecord", "DelegateAdd", "InspectPod", "ConfirmRecord")
+ADD_STEPS = {
+    "delegate": ("SaveRecord", "DelegateAdd", "InspectPod", "KeepOtherHops", "ConfirmRecord"),
+    "native": ("SaveRecord", "MoveIntoPod", "ConfigureInPod", "KeepOtherHops", "ConfirmRecord"),
+}
 DEL_STEPS = (
-    *("SaveRecord", "ReleaseDelegate", "BringHome"),
+    *("SaveRecord", "ReleasePlugins", "BringHome"),
     *("RestoreConfiguration", "VerifyHome", "ForgetRecord"),
 )
 UNDO_STEPS = DEL_STEPS[1:]
 
 
-def boundaries(steps: tuple[str, ...], first: int = 1) -> list[object]:
+def boundaries(mover: str, steps: tuple[str, ...], first: int = 1) -> list[Any]:
     """Return where a call can be killed: before each step, of which `first` is one, and at last."""
     numbers = range(first, first + len(steps))
     inner = [
-        pytest.param(("before", number), id=f"before {step}")
+        pytest.param(mover, ("before", number), id=f"{mover}, before {step}")
         for number, step in zip(numbers, steps, strict=True)
     ]
-    return [*inner, pytest.param(("after", numbers[-1]), id=f"after {steps[-1]}")]
+    return [*inner, pytest.param(mover, ("after", numbers[-1]), id=f"{mover}, after {steps[-1]}")]
+
+
+def killed_at(by_delegate: list[Any], natively: list[Any]) -> pytest.MarkDecorator:
+    """Return the mark of a test that takes place once for each boundary of each mover."""
+    return pytest.mark.parametrize(("mover", "at"), [*by_delegate, *natively], indirect=["mover"])
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +118,7 @@ sequels = pytest.mark.parametrize("sequel", SEQUELS, ids=lambda sequel: sequel._
 
 
 @sequels
-@pytest.mark.parametrize("at", boundaries(ADD_STEPS))
+@killed_at(*(boundaries(mover, steps) for mover, steps in ADD_STEPS.items()))
 def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
     runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
 ) -> None:
@@ -119,7 +129,7 @@ def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
 
 
 @sequels
-@pytest.mark.parametrize("at", boundaries(DEL_STEPS))
+@killed_at(*(boundaries(mover, DEL_STEPS) for mover in ADD_STEPS))
 def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
     runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
 ) -> None:
@@ -130,7 +140,7 @@ def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
     assert damage(before, runtime.node) == []
 
 
-@pytest.mark.parametrize("at", boundaries(UNDO_STEPS, first=3))
+@killed_at(boundaries("delegate", UNDO_STEPS, first=3), boundaries("native", UNDO_STEPS, first=4))
 def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
     runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, at: tuple[str, int]
 ) -> None:
@@ -142,7 +152,7 @@ def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
     assert damage(before, runtime.node) == []
 
 
-@pytest.mark.parametrize("at", boundaries(ADD_STEPS)[:-1])
+@killed_at(*(boundaries(mover, steps)[:-1] for mover, steps in ADD_STEPS.items()))
 def test_a_killed_add_is_healed_by_a_call_about_another_device(
     runtime: Runtime, pod: Pod, at: tuple[str, int]
 ) -> None:
@@ -188,6 +198,7 @@ OUTLIVING = {
 }
 
 
+@by_delegate
 @sequels
 @pytest.mark.parametrize("script", OUTLIVING.values(), ids=list(OUTLIVING))
 def test_the_next_call_waits_for_a_delegate_that_outlives_its_caller(
@@ -205,6 +216,7 @@ def test_the_next_call_waits_for_a_delegate_that_outlives_its_caller(
 # Being asked to end
 
 
+@by_delegate
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
     runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, number: signal.Signals
@@ -221,6 +233,7 @@ def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
     assert damage(before, runtime.node) == []
 
 
+@by_delegate
 def test_a_del_that_is_asked_to_end_loses_nothing(
     runtime: Runtime, pod: Pod, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     LEASES,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     expect_error,
     expect_silence,
@@ -384,6 +385,7 @@ def test_an_ipam_that_is_none_is_refused_before_anything_is_touched(
 # What goes on to the delegate
 
 
+@by_delegate
 def test_the_delegate_gets_every_key_and_the_whole_environment(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:

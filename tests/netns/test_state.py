@@ -13,6 +13,7 @@ from tests.netns.runtime import (
     STATE,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     expect_error,
     expect_silence,
@@ -21,6 +22,8 @@ from tests.netns.runtime import (
     records,
     state_folder,
 )
+
+pytestmark = by_delegate
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",

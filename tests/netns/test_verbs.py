@@ -13,6 +13,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     expect_error,
     expect_silence,
@@ -133,6 +134,7 @@ def test_status_is_silent_when_an_add_would_work(runtime: Runtime, nic: Nic) -> 
     expect_silence(status(runtime.having(ipam={"type": "host-local"})))
 
 
+@by_delegate
 def test_status_names_a_delegate_that_is_missing(runtime: Runtime, node: Node) -> None:
     hide_plugins(node)
     expect_error(status(runtime), NOT_AVAILABLE, "host-device", "/opt/cni/bin")
@@ -143,6 +145,7 @@ def test_status_names_an_ipam_plugin_that_is_missing(runtime: Runtime) -> None:
     expect_error(status(missing), NOT_AVAILABLE, "no-such-ipam")
 
 
+@by_delegate
 def test_status_names_the_plugin_for_the_hosts_addresses_if_that_is_missing(
     runtime: Runtime, node: Node
 ) -> None:

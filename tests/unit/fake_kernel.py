@@ -120,6 +120,8 @@ class Space:
     routes: list[Route] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
     """Addresses that the kernel does not take here, whatever its reason."""
+    without_ipv6: set[str] = attrs.field(factory=set)
+    """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
     @property
     def names(self) -> set[str]:
@@ -326,6 +328,8 @@ class Kernel:
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
         self.moment(f"give {link.name} the {name} {value!r}")
+        if name == "mtu" and not 68 <= int(str(value)) <= 65535:
+            raise Refused("Invalid argument")
         setattr(link, name, value)
 
     def add_altname(self, link: Link, altname: str) -> None:
@@ -350,6 +354,8 @@ class Kernel:
     def add_address(self, link: Link, address: Address) -> None:
         """Add the address, or replace its attributes."""
         self.moment(f"give {address.interface} to {link.name}")
+        if address.family == 6 and link.name in link.space.without_ipv6:
+            raise Refused("IPv6 is disabled on this device")
         if str(address.interface) in link.space.refused or address.valid_s == 0:
             raise Refused(f"{address.interface}: Cannot assign requested address")
         plain = attrs.evolve(address, flags=address.settable_flags, valid_s=None, preferred_s=None)
@@ -359,6 +365,10 @@ class Kernel:
                 link.addresses[position] = new
                 return
         self._insert(link, new)
+
+    def allow_ipv6(self, space: Space, name: str) -> None:
+        self.moment(f"allow IPv6 on {name}")
+        space.without_ipv6.discard(name)
 
     def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
         """Append the route, or put it in the place of the one with its identity."""

@@ -3,8 +3,9 @@
 The kernel is `fake_kernel`, the plugins are `fake_plugins`.  Steps are performed by the code that
 performs them on a real node, `amdcni.effects.perform`; what that asks of a node is made here.
 
-A process can be killed at any moment of its call (`ask(..., kill_at=3)`): each later use of that
-node raises `Killed`, which nobody catches, so that nothing is undone, and its locks are free.
+A process can be killed at any moment of its call (`ask(..., kill_at=3)`, or `kill_before` one that
+begins with some words): each later use of that node raises `Killed`, which nobody catches, so that
+nothing is undone, and its locks are free.
 """
 
 import ipaddress
@@ -43,6 +44,7 @@ from amdcni.core.host import (
     Qdisc,
     Route,
     SysfsDevice,
+    netdev_named,
 )
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import (
@@ -96,8 +98,11 @@ class Disk:
 class Machine:
     """One node with its kernel, its plugins and its state folder; `last` served the last call.
 
-    `locks` may hold the name of a device on which another process is at work.
+    `locks` may hold the name of a device on which another process is at work.  `mover` is that of
+    all configurations that name none.
     """
+
+    mover: str = "delegate"
 
     kernel: Kernel = attrs.field(factory=Kernel)
     plugins: Plugins = attrs.field(init=False)
@@ -112,9 +117,9 @@ class Machine:
         self.plugins = Plugins(self.kernel)
         self.kernel.interrupts.append(self._spend)
 
-    def _spend(self, _: str) -> None:
+    def _spend(self, what: str) -> None:
         if self._running is not None:
-            self._running.spend_moment()
+            self._running.spend_moment(what)
 
     @contextmanager
     def running(self, node: "FakeNode") -> Iterator[None]:
@@ -148,10 +153,13 @@ class Machine:
 class FakeNode:
     """One call's process on a machine: an `amdcni.node.Machine`."""
 
-    def __init__(self, machine: Machine, *, kill_at: int | None = None) -> None:
+    def __init__(
+        self, machine: Machine, *, kill_at: int | None = None, kill_before: str | None = None
+    ) -> None:
         self.machine = machine
         self._kernel = machine.kernel
         self.kill_at = kill_at
+        self.kill_before = kill_before
         self.dead = False
         self.reads: list[DeviceKey] = []
         self.reported: list[tuple[str, dict[str, object]]] = []
@@ -162,8 +170,10 @@ class FakeNode:
             raise Killed
         return self.machine
 
-    def spend_moment(self) -> None:
+    def spend_moment(self, what: str) -> None:
         """One moment of this process has come, and may be its last."""
+        if self.kill_before is not None and what.startswith(self.kill_before):
+            self.dead = True
         if self.dead:
             raise Killed
         if self.kill_at is not None:
@@ -188,6 +198,9 @@ class FakeNode:
     def find_netns(self, path: str) -> Netns | None:
         space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
+
+    def is_netns(self, path: str) -> bool:
+        return path in self.alive().kernel.paths
 
     def _netns(self, path: str, space: Space) -> Netns:
         return Netns(path, NetnsId(4, space.inode), self._kernel.netdevs(space))
@@ -427,6 +440,9 @@ class FakeNamespace:
     def netdevs(self) -> tuple[Netdev, ...]:
         return self._kernel.netdevs(self._space)
 
+    def find_netdev(self, ifname: str) -> Netdev | None:
+        return netdev_named(self.netdevs(), ifname)
+
     def change(self, netdev: Netdev, **attributes: object) -> None:
         for name, value in attributes.items():
             if name == "up":
@@ -449,6 +465,9 @@ class FakeNamespace:
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         self._ask(self._kernel.add_address, netdev, address)
+
+    def allow_ipv6(self, ifname: str) -> None:
+        self._kernel.allow_ipv6(self._space, ifname)
 
     def routes(self) -> tuple[Route, ...]:
         return self._kernel.routes(self._space)
@@ -621,6 +640,7 @@ def ask(
     netns: str | None = "/run/netns/pod1",
     args: str = "",
     kill_at: int | None = None,
+    kill_before: str | None = None,
 ) -> Result | None:
     """What a runtime does: start a process that serves one call, afterwards `Machine.last`."""
     environ = {
@@ -631,7 +651,8 @@ def ask(
         "CNI_PATH": "/opt/cni/bin",
         "CNI_ARGS": args,
     }
-    request = codec.parse_request(parse_environment(environ), json.dumps(config).encode())
-    node = FakeNode(machine, kill_at=kill_at)
+    stdin = json.dumps({"mover": machine.mover, **config}).encode()
+    request = codec.parse_request(parse_environment(environ), stdin)
+    node = FakeNode(machine, kill_at=kill_at, kill_before=kill_before)
     with machine.running(node):
         return commands.serve(request, node)

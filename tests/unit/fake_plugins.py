@@ -72,6 +72,8 @@ class Plugins:
     troubles: list[Trouble] = attrs.field(factory=list)
     pool: tuple[str, ...] = ("10.9.0.2/24", "10.9.0.3/24", "10.9.0.4/24")
     leases: dict[tuple[str, str], str] = attrs.field(factory=dict)
+    answer: Json | None = None
+    """What `host-local` answers to ADD instead of the address that it leases."""
     executed: list[Execution] = attrs.field(factory=list)
     _running: list[Execution] = attrs.field(factory=list)
 
@@ -141,6 +143,8 @@ class Plugins:
             raise PluginError("no IP addresses available in range set", 11)
         self.kernel.moment(f"lease {free[0]}")
         self.leases[holder] = free[0]
+        if self.answer is not None:
+            return {"cniVersion": execution.config["cniVersion"], **self.answer}
         return self._ips(execution, [{"address": free[0]}])
 
     def _call_ipam(self, execution: Execution, verb: Verb) -> dict[str, Any]:

@@ -56,6 +56,7 @@ from amdcni.core.request import (
     Invocation,
     LogLevel,
     LogSettings,
+    Mover,
     Network,
     Request,
     StatusRequest,
@@ -414,9 +415,13 @@ _relations = st.sampled_from([(0, 0), (0, 0), (1, 0), (0, 1)])
 _host_paths = st.sampled_from(["/proc/self/ns/net", "/run/netns/pod1"])
 
 
+def _have_no_loopback(netdevs: Iterable[Netdev]) -> bool:
+    return all(netdev.ifname != "lo" for netdev in netdevs)
+
+
 @st.composite
 def _hosts(draw: DrawFn, min_size: int, max_size: int) -> Netns:
-    drawn = draw(_unlike_netdevs[min_size, max_size])
+    drawn = draw(_unlike_netdevs[min_size, max_size].filter(_have_no_loopback))
     names = {"lo"} | {netdev.ifname for netdev in drawn}
     distinct = []
     for netdev in drawn:
@@ -443,6 +448,16 @@ sysfs_devices: SearchStrategy[SysfsDevice] = st.builds(
 )
 """What sysfs says of a bus device."""
 
+
+def _through_itself(captured: Captured) -> Captured:
+    """The first hop of every route leads through the netdev itself."""
+    routes = [
+        attrs.evolve(r, hops=(attrs.evolve(r.hops[0], ifname=captured.ifname), *r.hops[1:]))
+        for r in captured.routes
+    ]
+    return attrs.evolve(captured, routes=tuple(routes))
+
+
 captures: SearchStrategy[Captured] = st.builds(
     Captured,
     ifname=ifnames,
@@ -465,7 +480,7 @@ captures: SearchStrategy[Captured] = st.builds(
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
     eui64=st.booleans(),
-)
+).map(_through_itself)
 """What a record keeps of a netdev."""
 
 # ---- CNI ---------------------------------------------------------------------------------------
@@ -618,7 +633,10 @@ KNOWN_KEYS: Final = frozenset(
 )
 """The keys of a configuration that mean something here."""
 
-unknown_keys: SearchStrategy[str] = st.sampled_from(["args", "capabilities", "dns", "mtu"]) | (
+_keys_of_others = st.sampled_from(["args", "capabilities", "dns", "mtu", "mac"])
+unknown_keys: SearchStrategy[str] = st.sampled_from(
+    ["args", "capabilities", "dns", "mtu", "mac"]
+) | (
     st.text(max_size=10).filter(
         lambda key: key.casefold() not in {known.casefold() for known in KNOWN_KEYS}
     )
@@ -703,9 +721,30 @@ _data_dirs = st.just(DEFAULT_DATA_DIR) | paths
 _oldest_versions: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}, {"cniVersion": ""}, {"cniVersion": "0.1.0"}]
 )
-_movers: SearchStrategy[dict[str, Any]] = st.sampled_from(
+_delegate_members: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}, {"mover": "delegate"}, {"mover": ""}, {"mover": None}]
 )
+movers: SearchStrategy[Mover] = st.sampled_from(Mover)
+"""Who moves netdevs."""
+
+_mtus = st.none() | st.integers(1, 65535)
+
+
+@st.composite
+def _native(draw: DrawFn, device: Device, raw: dict[str, Any]) -> tuple[Device, dict[str, Any]]:
+    """The same for the mover `native`, which obeys keys that are nobody's otherwise."""
+    own = ("mtu", "mac", "dns", "runtimeConfig")
+    runtime = {k: v for k, v in raw.get("runtimeConfig", {}).items() if k != "mac"}
+    device = attrs.evolve(device, mover=Mover.NATIVE, mtu=draw(_mtus), mac=draw(st.none() | macs))
+    raw = {key: value for key, value in raw.items() if key not in own}
+    if device.mtu is not None or draw(_booleans):
+        raw["mtu"] = device.mtu or draw(st.sampled_from([0, None]))
+    if device.mac is not None and draw(_booleans):
+        runtime["mac"] = device.mac
+        raw |= draw(st.fixed_dictionaries({}, optional={"mac": macs}))
+    elif device.mac is not None:
+        raw["mac"] = device.mac
+    return device, raw | {"mover": "native"} | ({"runtimeConfig": runtime} if runtime else {})
 
 
 @st.composite
@@ -714,6 +753,7 @@ def _meanings(
     versions: SearchStrategy[CniVersion],
     selectors: SearchStrategy[DeviceSelector],
     with_prev_result: bool | None = None,
+    movers: SearchStrategy[Mover] = movers,
 ) -> Meaning:
     version, name = draw(versions), draw(network_names)
     device = Device(draw(selectors), draw(_maybe_plugin_names))
@@ -726,7 +766,10 @@ def _meanings(
         raw |= draw(_oldest_versions)
     raw |= draw(_device_members(device.selector))
     raw |= draw(_ipam_members(device.ipam))
-    raw |= draw(_movers)
+    if draw(movers) is Mover.NATIVE:
+        device, raw = draw(_native(device, raw))
+    else:
+        raw |= draw(_delegate_members)
     if data_dir != DEFAULT_DATA_DIR:
         raw["dataDir"] = data_dir
     if log.level is not LogLevel.WARNING:
@@ -820,6 +863,7 @@ del_requests: SearchStrategy[DelRequest] = st.builds(
         _held_by(invocation),
         invocation.netns,
         meaning.device.selector,
+        meaning.device.mover,
         meaning.device.ipam,
     ),
     invocations_for(Verb.DEL),
@@ -860,7 +904,9 @@ gc_requests: SearchStrategy[GcRequest] = st.builds(
 """GC, with and without a list of what is valid."""
 
 status_requests: SearchStrategy[StatusRequest] = st.builds(
-    lambda invocation, meaning: StatusRequest(invocation, meaning.network, meaning.device.ipam),
+    lambda invocation, meaning: StatusRequest(
+        invocation, meaning.network, meaning.device.ipam, meaning.device.mover
+    ),
     invocations_for(Verb.STATUS),
     meanings_in(versions_since("1.1.0")),
 )
@@ -890,6 +936,7 @@ netns_refs: SearchStrategy[NetnsRef] = st.builds(NetnsRef, netns_paths, netns_id
 
 _maybe_bus_devices = st.none() | bus_devices
 _maybe_captures = st.none() | captures
+_maybe_macs = st.none() | macs
 
 
 @st.composite
@@ -921,6 +968,8 @@ def _attachments(
         args=draw(cni_args),
         captured=captured,
         ipam=draw(_maybe_plugin_names),
+        mover=draw(movers),
+        pod_mac=draw(_maybe_macs),
         pod_ifindex=draw(_ifindexes) if attached and captured else None,
         result=draw(results) if attached else None,
         taken_over=draw(_booleans) if isinstance(key.bus_device, PciAddress) else False,
@@ -966,7 +1015,11 @@ def _selectors_of(
     bus_device = None if device is None else device.bus_device
     by_name = DeviceSelector(bus_device, netdev.ifname)
     # An altname may be longer than what the key `device` takes.
-    names = [name for name in netdev.altnames if len(name.encode()) <= IFNAME_MAX_BYTES]
+    names = [
+        name
+        for name in netdev.altnames
+        if len(name.encode()) <= IFNAME_MAX_BYTES and _kernel_takes(name)
+    ]
     choices = [by_name, *(attrs.evolve(by_name, ifname=IfName(name)) for name in names)]
     if [n.mac for n in host.netdevs].count(netdev.mac) == 1 and netdev.mac is not None:
         choices.append(DeviceSelector(bus_device, hwaddr=netdev.mac))
@@ -983,7 +1036,9 @@ def _set_free(netdevs: Iterable[Netdev], chosen: Netdev) -> tuple[Netdev, ...]:
 
 
 @st.composite
-def _plain_meanings(draw: DrawFn, selectors: SearchStrategy[DeviceSelector]) -> Meaning:
+def _plain_meanings(
+    draw: DrawFn, selectors: SearchStrategy[DeviceSelector], mover: Mover
+) -> Meaning:
     """Configurations that say what has to be said, and nothing else."""
     version, ipam, selector = draw(versions), draw(_maybe_plugin_names), draw(selectors)
     said = {
@@ -991,11 +1046,12 @@ def _plain_meanings(draw: DrawFn, selectors: SearchStrategy[DeviceSelector]) -> 
         "device": selector.ifname,
         "hwaddr": selector.hwaddr,
         "ipam": None if ipam is None else {"type": ipam},
+        "mover": mover.value,
     }
     raw: dict[str, Any] = {"cniVersion": version, "name": "fabric", "type": "amd-host-device"}
     raw |= {key: value for key, value in said.items() if value is not None}
     network = Network(raw, NetworkName("fabric"), version)
-    return Meaning(network, Device(selector, ipam), None)
+    return Meaning(network, Device(selector, ipam, mover), None)
 
 
 _userspace_devices = st.builds(SysfsDevice, bus_devices, st.sampled_from(sorted(USERSPACE_DRIVERS)))
@@ -1004,7 +1060,9 @@ _small = st.integers(0, 8)
 
 
 @st.composite
-def _handovers(draw: DrawFn, userspace: bool, configured: bool) -> Handover:
+def _handovers(
+    draw: DrawFn, userspace: bool, configured: bool, mover: Mover = Mover.DELEGATE
+) -> Handover:
     device, netdev = None, None
     if userspace:
         host = draw(_hosts(0, 1))
@@ -1022,7 +1080,10 @@ def _handovers(draw: DrawFn, userspace: bool, configured: bool) -> Handover:
             besides = others if draw(_booleans) else []
             device = SysfsDevice(bus_device, "ionic", (netdev.ifname, *besides))
         chosen = _selectors_of(netdev, device, host)
-    meaning = draw(_meanings(versions, chosen) if configured else _plain_meanings(chosen))
+    if configured:
+        meaning = draw(_meanings(versions, chosen, movers=st.just(mover)))
+    else:
+        meaning = draw(_plain_meanings(chosen, mover))
     invocation = draw(_add_invocations)
     attachment, netns = _held_by(invocation), str(invocation.netns)
     pod = draw(_hosts(0, 1))
@@ -1044,6 +1105,16 @@ configured_handovers: SearchStrategy[Handover] = _handovers(
     userspace=False, configured=True
 ) | _handovers(userspace=True, configured=True)
 """ADDs that can work, of any device, and with everything in their configurations."""
+
+native_handovers: SearchStrategy[Handover] = _handovers(
+    userspace=False, configured=False, mover=Mover.NATIVE
+) | _handovers(userspace=False, configured=True, mover=Mover.NATIVE)
+"""ADDs by the mover `native` that can work, of a netdev."""
+
+native_userspace_handovers: SearchStrategy[Handover] = _handovers(
+    userspace=True, configured=True, mover=Mover.NATIVE
+)
+"""ADDs by the mover `native` that can work, of a device without a netdev."""
 
 snapshots: SearchStrategy[Snapshot] = (handovers | userspace_handovers).map(
     lambda handover: handover.snapshot

@@ -285,7 +285,17 @@ def test_without_a_device_the_accepted_keys_are_named() -> None:
             assert key in message
 
 
-@pytest.mark.parametrize("mover", ["native", "x", 5, True, [], {}, ["delegate"]])
+@pytest.mark.parametrize("mtu", [-1, 2**31])
+def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_it(
+    mtu: int,
+) -> None:
+    raw = {"name": "fabric", "device": "eth0", "mtu": mtu}
+    assert device_of(raw).mtu is None
+    with pytest.raises(InvalidConfiguration, match=r"\$\.mtu"):
+        device_of({**raw, "mover": "native"})
+
+
+@pytest.mark.parametrize("mover", ["Native", "x", 5, True, [], {}, ["delegate"]])
 @pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS"])
 def test_a_mover_that_there_is_not_is_refused_with_those_that_there_are(
     verb: str, mover: object

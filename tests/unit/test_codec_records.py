@@ -31,6 +31,7 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from tests.unit import strategies as some
 
@@ -130,6 +131,8 @@ RECORD = Attachment(
     args="IgnoreUnknown=1;K8S_POD_NAME=samplepod",
     captured=CAPTURED,
     ipam=PluginName("host-local"),
+    mover=Mover.NATIVE,
+    pod_mac=MacAddress("02:00:00:00:00:03"),
     pod_ifindex=3,
     result=RESULT,
     taken_over=True,

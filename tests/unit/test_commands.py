@@ -23,6 +23,7 @@ from amdcni.core.errors import (
     DeviceProtected,
     IfnameTaken,
     InvalidEnvironment,
+    KernelRefused,
     NetdevLost,
     NotAvailable,
     PluginBroken,
@@ -57,9 +58,15 @@ def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
+by_delegate = pytest.mark.parametrize("machine", ["delegate"], indirect=True)
+"""Tests of what a call of the delegate does."""
+natively = pytest.mark.parametrize("machine", ["native"], indirect=True)
+"""Tests of what the mover `native` does by itself."""
+
+
+@pytest.fixture(params=["delegate", "native"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    machine = Machine(mover=request.param)
     kernel = machine.kernel
     first, second = kernel.plug(A, "ens1").links[0], kernel.plug(B, "ens2").links[0]
     addresses = (
@@ -185,11 +192,13 @@ def test_the_record_tells_everything_that_giving_back_needs(
     assert machine.disk.markers == set()
 
 
+@by_delegate
 def test_the_delegate_gets_the_complete_configuration_and_cni_args(
     machine: Machine, keeper: Keeper
 ) -> None:
     args = "IgnoreUnknown=1;K8S_POD_NAME=trainer"
     config = config_for(A, args={"cni": {"x": [1]}}, capabilities={"mac": True}, note=None)
+    config["mover"] = "delegate"
     ask(machine, Verb.ADD, config, args=args)
     ask(machine, Verb.DEL, config)
     to_add, to_delete = [e for e in machine.plugins.executed if e.plugin == "host-device"]
@@ -199,6 +208,7 @@ def test_the_delegate_gets_the_complete_configuration_and_cni_args(
     assert (to_add.args, to_delete.args) == (args, args)
 
 
+@by_delegate
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", ""])
 def test_a_delegate_is_not_called_in_a_version_that_has_one_address_a_family(
     machine: Machine, nic: Link, keeper: Keeper, version: str
@@ -228,6 +238,7 @@ def test_an_ipam_of_its_own_goes_before_the_hosts_addresses(
     assert keeper.is_whole()
 
 
+@by_delegate
 def test_a_netdev_without_addresses_is_moved_without_ipam(machine: Machine) -> None:
     (bare,) = machine.kernel.plug("0000:03:00.0", "ens3").links
     keeper = Keeper(machine, bare)
@@ -304,6 +315,7 @@ def test_a_netdev_on_no_bus_comes_and_goes(machine: Machine) -> None:
     assert keeper.is_whole()
 
 
+@by_delegate
 def test_a_device_of_a_userspace_driver_is_handed_over_without_ip_work(machine: Machine) -> None:
     machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
     before = machine.picture()
@@ -319,6 +331,7 @@ def test_a_device_of_a_userspace_driver_is_handed_over_without_ip_work(machine: 
     assert ("host-device", "DEL") in calls(machine)
 
 
+@by_delegate
 def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_let_it_go(
     machine: Machine,
 ) -> None:
@@ -353,8 +366,8 @@ def ifname_taken_as_altname(machine: Machine) -> None:
     machine.kernel.add_link("eth0", space=pod_of(machine)).altnames.add("net1")
 
 
-def no_delegate(machine: Machine) -> None:
-    machine.plugins.installed.remove("host-device")
+def no_ipam_plugin(machine: Machine) -> None:
+    machine.plugins.installed.remove("host-local")
 
 
 def unplugged(machine: Machine) -> None:
@@ -408,7 +421,7 @@ def read_only_disk(machine: Machine) -> None:
         (netns_of_the_host, InvalidEnvironment, "host's own"),
         (ifname_taken, IfnameTaken, "net1"),
         (ifname_taken_as_altname, IfnameTaken, "net1"),
-        (no_delegate, PluginNotFound, "host-device"),
+        (no_ipam_plugin, PluginNotFound, "host-local"),
         (unplugged, DeviceNotFound, A),
         (no_netdev, DeviceNotFound, "no netdev"),
         (second_netdev, DeviceAmbiguous, "ens1, ens1np1"),
@@ -429,9 +442,10 @@ def test_add_refuses_before_it_has_changed_anything(
     saying: str,
 ) -> None:
     trouble(machine)
+    keys: dict[str, Any] = {"ipam": HOST_LOCAL} if trouble is no_ipam_plugin else {}
     before, called = machine.picture(), len(machine.plugins.executed)
     with pytest.raises(failure, match=saying):
-        add(machine)
+        add(machine, **keys)
     assert machine.picture() == before
     assert len(machine.plugins.executed) == called
 
@@ -505,6 +519,7 @@ def test_wherever_the_delegate_fails_in_add_everything_is_as_before(
         assert link.space is pod_of(machine)
 
 
+@by_delegate
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_delegate_that_reports_success_and_has_moved_nothing_is_found_out(
     machine: Machine, keeper: Keeper, at: int
@@ -516,6 +531,7 @@ def test_a_delegate_that_reports_success_and_has_moved_nothing_is_found_out(
     assert machine.picture() == before
 
 
+@by_delegate
 def test_without_the_static_plugin_nothing_moves(machine: Machine, keeper: Keeper) -> None:
     before = machine.picture()
     machine.plugins.installed.remove("static")
@@ -529,7 +545,7 @@ def test_an_address_that_the_pod_refuses_after_the_move_costs_no_address(
 ) -> None:
     before = machine.picture()
     pod_of(machine).refused.add("fd00::1/64")
-    with pytest.raises(PluginFailed):
+    with pytest.raises((PluginFailed, KernelRefused)):
         add(machine)
     assert keeper.is_whole()
     assert machine.picture() == before
@@ -543,6 +559,7 @@ def test_an_exhausted_range_costs_no_address(machine: Machine, keeper: Keeper) -
     assert machine.picture() == before
 
 
+@by_delegate
 def test_what_cannot_be_undone_is_told_and_stays_recorded(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
@@ -820,6 +837,7 @@ def test_wherever_the_delegate_fails_in_del_the_nic_comes_home(
         assert machine.kernel.violations == []
 
 
+@by_delegate
 def test_without_the_delegate_the_nic_comes_home_and_the_lease_is_released(
     machine: Machine, keeper: Keeper
 ) -> None:
@@ -995,7 +1013,14 @@ def test_after_a_reboot_a_device_is_free_for_the_next_container(
 def leave_unfinished(machine: Machine, device: str = B, container: str = "killed") -> None:
     """An ADD of `device` that was killed with the netdev in the pod."""
     with pytest.raises(Killed):
-        ask(machine, Verb.ADD, config_for(device), container=container, netns=POD2, kill_at=15)
+        ask(
+            machine,
+            Verb.ADD,
+            config_for(device),
+            container=container,
+            netns=POD2,
+            kill_before="before Confirm",
+        )
     assert machine.disk.markers == {device}
     assert machine.kernel.functions[device].links[0].space is not machine.kernel.host
 
@@ -1403,7 +1428,7 @@ def test_check_of_a_healthy_attachment_succeeds_and_changes_nothing(
     before = machine.picture()
     check(machine, result)
     assert machine.picture() == before
-    assert ("host-device", "CHECK") in calls(machine)
+    assert (("host-device", "CHECK") in calls(machine)) == (machine.mover == "delegate")
 
 
 @pytest.mark.parametrize(
@@ -1484,6 +1509,7 @@ def test_a_failing_check_of_the_ipam_plugin_is_passed_on(machine: Machine, keepe
         check(machine, result, ipam=HOST_LOCAL)
 
 
+@by_delegate
 def test_check_of_a_device_without_netdev_asks_the_delegate(machine: Machine) -> None:
     machine.kernel.functions[A].driver = "vfio-pci"
     machine.kernel.remove_link(machine.kernel.functions[A].links.pop())
@@ -1507,18 +1533,32 @@ def test_status_is_silent_and_changes_nothing_when_add_would_work(
     status(machine, ipam=HOST_LOCAL)
     assert machine.picture() == before
     asked = [plugin for plugin, verb in calls(machine) if verb == "STATUS"]
-    assert asked == ["host-device", "host-local"]
+    assert asked == (["host-local"] if machine.mover == "native" else ["host-device", "host-local"])
 
 
-@pytest.mark.parametrize("trouble", [no_delegate, full_disk, read_only_disk])
+@pytest.mark.parametrize("trouble", [no_ipam_plugin, full_disk, read_only_disk])
 def test_status_names_the_reason_why_add_would_not_work(
     machine: Machine, trouble: Callable[[Machine], None]
 ) -> None:
     trouble(machine)
     with pytest.raises(NotAvailable):
-        status(machine)
+        status(machine, ipam=HOST_LOCAL)
     with pytest.raises(AmdcniError):
+        add(machine, ipam=HOST_LOCAL)
+
+
+@by_delegate
+@pytest.mark.parametrize("plugin", ["host-device", "static"])
+def test_without_the_plugins_of_the_delegate_neither_status_nor_add_works(
+    machine: Machine, plugin: str
+) -> None:
+    machine.plugins.installed.remove(plugin)
+    before = machine.picture()
+    with pytest.raises(NotAvailable, match=plugin):
+        status(machine)
+    with pytest.raises(PluginNotFound, match=plugin):
         add(machine)
+    assert machine.picture() == before
 
 
 def test_status_tells_of_a_missing_ipam_plugin_and_a_missing_privilege(machine: Machine) -> None:
@@ -1598,8 +1638,8 @@ def test_a_multipath_route_is_whole_when_both_nics_are_back(machine: Machine, fi
 
 def test_a_multipath_route_is_whole_after_a_failed_add(machine: Machine) -> None:
     multipath(machine)
-    machine.plugins.troubles = [Trouble("host-device", Verb.ADD, 5, "fails")]
-    with pytest.raises(PluginFailed):
+    pod_of(machine).refused.add("192.0.2.1/31")
+    with pytest.raises((PluginFailed, KernelRefused)):
         add(machine, A)
     assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
 

@@ -28,7 +28,7 @@ from amdcni.core.steps import (
     Plan,
     Planned,
     Release,
-    ReleaseDelegate,
+    ReleasePlugins,
     SaveRecord,
     Step,
 )
@@ -59,7 +59,7 @@ forgets: SearchStrategy[ForgetRecord] = records.map(lambda record: ForgetRecord(
 other_steps: SearchStrategy[Step] = st.one_of(
     saves,
     st.builds(InspectPod, records),
-    st.builds(ReleaseDelegate, records),
+    st.builds(ReleasePlugins, records),
     st.builds(BringHome, records, st.just(CAPTURED)),
 )
 steps: SearchStrategy[Step] = other_steps | forgets

@@ -11,6 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
+from amdcni.core.calls import check_call, ipam_call, plugins_for, release_call
+from amdcni.core.check import config_for_delegate
 from amdcni.core.codec import decode_object, encode, parse_request
 from amdcni.core.errors import (
     AmdcniError,
@@ -35,29 +37,29 @@ from amdcni.core.plans import (
     Clock,
     confirmed,
     free_name,
-    ipam_call,
     is_repeated,
     plan_add,
     plan_release,
-    plugins_for,
     refuse_protected,
-    release_call,
     salvage,
 )
-from amdcni.core.request import AddRequest, DelRequest
+from amdcni.core.request import AddRequest, CheckRequest, DelRequest, DeviceSelector, Mover
 from amdcni.core.spec import AttachmentId, Interface, Result, Verb
 from amdcni.core.steps import (
     BringHome,
+    ConfigureInPod,
     ConfirmRecord,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
+    IpamAdd,
     KeepOtherHops,
+    MoveIntoPod,
     Outcome,
     Plan,
     PluginCall,
-    ReleaseDelegate,
     ReleaseIpam,
+    ReleasePlugins,
     RestoreConfiguration,
     SaveRecord,
     Step,
@@ -67,6 +69,8 @@ from tests.unit import strategies as some
 from tests.unit.strategies import Handover, Lending
 
 any_handovers = some.handovers | some.userspace_handovers
+native_handovers = some.native_handovers | some.native_userspace_handovers
+every_handovers = any_handovers | native_handovers
 
 
 def plan_of(handover: Handover) -> Plan:
@@ -99,30 +103,80 @@ def test_without_a_netdev_there_is_nothing_to_look_at_in_the_pod(handover: Hando
     assert steps == [SaveRecord, DelegateAdd, ConfirmRecord]
 
 
-@given(any_handovers)
+@given(some.native_handovers)
+def test_a_native_add_records_moves_asks_its_own_ipam_configures_and_confirms(
+    handover: Handover,
+) -> None:
+    steps = [type(planned.step) for planned in plan_of(handover).steps]
+    asked = [] if handover.request.device.ipam is None else [IpamAdd]
+    configured = [MoveIntoPod, *asked, ConfigureInPod, KeepOtherHops]
+    assert steps == [SaveRecord, *configured, ConfirmRecord]
+
+
+@given(some.native_userspace_handovers)
+def test_a_native_add_without_a_netdev_asks_its_own_ipam_and_no_more(handover: Handover) -> None:
+    steps = [type(planned.step) for planned in plan_of(handover).steps]
+    asked = [] if handover.request.device.ipam is None else [IpamAdd]
+    assert steps == [SaveRecord, *asked, ConfirmRecord]
+
+
+@given(some.native_handovers)
+def test_the_netdev_is_moved_as_it_was_seen_with_what_the_request_asks_for(
+    handover: Handover,
+) -> None:
+    step = plan_of(handover).steps[1].step
+    assert isinstance(step, MoveIntoPod)
+    assert step.netdev == handover.netdev
+    assert step.mtu == handover.request.device.mtu
+    assert step.record.pod_mac == handover.request.device.mac
+
+
+@given(some.native_handovers, st.integers(0, 3), st.booleans())
+def test_alternative_names_that_are_in_the_way_in_the_pod_are_left_out(
+    handover: Handover, clashing: int, own: bool
+) -> None:
+    """net/core/dev.c, dev_change_net_namespace: "return -EEXIST" for any of them."""
+    altnames = [f"alternative-{number}" for number in range(4)]
+    ifname = handover.request.attachment.ifname
+    assert handover.netdev is not None
+    ours = attrs.evolve(handover.netdev, altnames=(*altnames, *([ifname] if own else [])))
+    handover = on_host(handover, lambda _: ours)
+    taken = Netdev(4711, IfName("x"), altnames=tuple(altnames[:clashing]))
+    netdevs = (*handover.snapshot.pod.netdevs, taken)
+    device = attrs.evolve(handover.request.device, selector=DeviceSelector(ifname=ours.ifname))
+    request = attrs.evolve(handover.request, device=device)
+    handover = attrs.evolve(in_pod(handover, netdevs=netdevs), request=request)
+    step = plan_of(handover).steps[1].step
+    assert isinstance(step, MoveIntoPod)
+    assert step.in_the_way == (*altnames[:clashing], *([ifname] if own else []))
+
+
+@given(every_handovers)
 def test_all_steps_are_about_the_one_record(handover: Handover) -> None:
     plan = plan_of(handover)
     for planned in plan.steps:
         for step in (planned.step, *planned.undo):
             if isinstance(step, ForgetRecord):
                 assert step.key == record_in(plan).key
+            elif isinstance(step, IpamAdd):
+                assert step.call == ipam_call(record_in(plan), Verb.ADD, netns_alive=True)
             elif isinstance(step, KeepOtherHops):
                 assert step.captured == record_in(plan).captured
             elif not isinstance(step, DelegateAdd):
                 assert step.record == record_in(plan)
 
 
-WITHOUT_UNDO = (InspectPod, KeepOtherHops, ConfirmRecord)
+WITHOUT_UNDO = (InspectPod, ConfigureInPod, KeepOtherHops, ConfirmRecord)
 """Steps that change nothing but what the undo of an earlier step takes away."""
 
 
-@given(any_handovers)
+@given(every_handovers)
 def test_every_step_that_changes_something_has_an_undo(handover: Handover) -> None:
     for planned in plan_of(handover).steps:
         assert bool(planned.undo) != isinstance(planned.step, WITHOUT_UNDO)
 
 
-@given(any_handovers)
+@given(every_handovers)
 def test_wherever_an_add_fails_the_record_is_forgotten_last_and_once(handover: Handover) -> None:
     """style.md: "A record outlives the work that it describes"."""
     plan = plan_of(handover)
@@ -133,17 +187,26 @@ def test_wherever_an_add_fails_the_record_is_forgotten_last_and_once(handover: H
         assert not any(isinstance(step, ForgetRecord) for step in undo[:-1])
 
 
-@given(any_handovers)
-def test_the_undo_of_the_delegate_is_all_that_a_release_does(handover: Handover) -> None:
+@given(every_handovers)
+def test_the_undo_of_an_add_is_all_that_a_release_does(handover: Handover) -> None:
+    """But for the IPAM plugin of a native ADD that has none, which nobody can tell anything."""
     plan, device = plan_of(handover), handover.snapshot.candidates.device
     release = plan_release(record_in(plan), handover.snapshot.clock.boot_id, device)
-    assert plan.steps[1].undo == release.work
+    undo: list[Step] = []
+    for planned in plan.steps[1:]:
+        undo[:0] = planned.undo
+    needless = (
+        handover.request.device.mover is Mover.NATIVE and handover.request.device.ipam is None
+    )
+    assert tuple(undo) == release.work[1 if needless else 0 :]
+    if needless:
+        assert release_call(record_in(plan), handover.snapshot.pod) is None
 
 
 # ---- ADD: the record ---------------------------------------------------------------------------
 
 
-@given(some.handovers)
+@given(some.handovers | some.native_handovers)
 def test_the_record_says_who_gets_which_netdev_and_when(handover: Handover) -> None:
     request, snapshot, netdev = handover.request, handover.snapshot, handover.netdev
     record = record_in(plan_of(handover))
@@ -165,6 +228,8 @@ def test_the_record_says_who_gets_which_netdev_and_when(handover: Handover) -> N
         since=snapshot.clock.wall,
         args=request.invocation.environ.get("CNI_ARGS", ""),
         ipam=request.device.ipam,
+        mover=request.device.mover,
+        pod_mac=request.device.mac,
         pod_ifindex=None,
         result=None,
     )
@@ -267,7 +332,21 @@ def test_the_configurations_own_ipam_goes_before_the_captured_addresses(handover
         assert config["ipam"] == static_ipam(captured.addresses)
 
 
-@given(some.configured_handovers)
+@given(native_handovers)
+def test_an_ipam_plugin_of_a_native_add_gets_every_key_as_it_was(handover: Handover) -> None:
+    ours = {"cniVersion"}
+    if handover.request.network.version < "0.3.0":
+        ours |= {"prevResult"}
+    config, raw = record_in(plan_of(handover)).config, handover.request.network.raw
+    assert {key: config[key] for key in raw.keys() - ours} == {
+        key: raw[key] for key in raw.keys() - ours
+    }
+    assert config.keys() - raw.keys() <= ours
+    version = handover.request.network.version
+    assert config.get("cniVersion", "0.3.0") == max(version, "0.3.0")
+
+
+@given(some.configured_handovers | native_handovers)
 def test_planning_leaves_the_request_as_it_was(handover: Handover) -> None:
     before = json.dumps(handover.request.network.raw)
     plan_of(handover)
@@ -276,7 +355,15 @@ def test_planning_leaves_the_request_as_it_was(handover: Handover) -> None:
 
 @given(st.none() | some.plugin_names)
 def test_an_add_executes_the_delegate_and_one_ipam_plugin(ipam: PluginName | None) -> None:
-    assert plugins_for(ipam) == ("host-device", "static" if ipam is None else ipam)
+    own = "static" if ipam is None else ipam
+    assert plugins_for(Mover.DELEGATE, ipam) == ("host-device", own)
+
+
+@given(st.none() | some.plugin_names)
+def test_a_native_add_executes_the_configurations_own_ipam_plugin_and_no_other(
+    ipam: PluginName | None,
+) -> None:
+    assert plugins_for(Mover.NATIVE, ipam) == (() if ipam is None else (ipam,))
 
 
 # ---- ADD: what is refused ----------------------------------------------------------------------
@@ -313,13 +400,13 @@ def in_pod(handover: Handover, **changes: Any) -> Handover:
     return attrs.evolve(handover, snapshot=attrs.evolve(handover.snapshot, pod=pod))
 
 
-@given(any_handovers)
+@given(every_handovers)
 def test_the_hosts_own_netns_is_no_pod(handover: Handover) -> None:
     message = refusal_of(InvalidEnvironment, in_pod(handover, id=handover.snapshot.host.id))
     assert repr(handover.request.netns) in message
 
 
-@given(any_handovers, some.netdevs, st.booleans())
+@given(every_handovers, some.netdevs, st.booleans())
 def test_an_ifname_that_the_pod_has_already_is_refused(
     handover: Handover, other: Netdev, as_altname: bool
 ) -> None:
@@ -488,7 +575,7 @@ def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgot
     assert captured is not None
     release = plan_release(record, record.boot_id, device_of(record), ipam_required=ipam_required)
     assert release.work == (
-        ReleaseDelegate(record, ipam_required),
+        ReleasePlugins(record, ipam_required),
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
@@ -499,13 +586,13 @@ def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgot
 @given(some.attachments_of(with_netdev=True))
 def test_a_record_waits_for_the_ipam_plugin_unless_it_is_said_not_to(record: Attachment) -> None:
     first = plan_release(record, record.boot_id, device_of(record)).work[0]
-    assert first == ReleaseDelegate(record, required=True)
+    assert first == ReleasePlugins(record, required=True)
 
 
 @given(some.attachments_of(with_netdev=False))
 def test_a_device_without_a_netdev_is_released_and_forgotten(record: Attachment) -> None:
     release = plan_release(record, record.boot_id, device_of(record))
-    assert release.work == (ReleaseDelegate(record),)
+    assert release.work == (ReleasePlugins(record),)
     assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
@@ -538,7 +625,7 @@ def test_a_record_whose_device_is_unplugged_is_kept(record: Attachment) -> None:
     """design.md §6: "A record whose device is unplugged is kept and shown"."""
     assume(record.key.bus_device is not None)
     release = plan_release(record, record.boot_id, None)
-    assert release.work == (ReleaseDelegate(record),)
+    assert release.work == (ReleasePlugins(record),)
     assert release.forget is None
 
 
@@ -570,9 +657,15 @@ def ipam_told(record: Attachment, netns: str) -> PluginCall | None:
 def test_the_delegate_is_told_while_our_netdev_is_in_the_pod_under_its_ifname(
     lending: Lending,
 ) -> None:
-    record = lending.record
+    record = attrs.evolve(lending.record, mover=Mover.DELEGATE)
     expected = told(record, "host-device", record.netns.path)
     assert release_call(record, lending.pod) == expected
+
+
+@given(some.lendings)
+def test_after_a_native_add_the_ipam_plugin_alone_is_told(lending: Lending) -> None:
+    record = attrs.evolve(lending.record, mover=Mover.NATIVE)
+    assert release_call(record, lending.pod) == ipam_told(record, record.netns.path)
 
 
 @given(some.lendings, some.netdevs, some.ifnames)
@@ -582,7 +675,7 @@ def test_the_delegate_is_never_told_of_a_strangers_netdev(
     """It would take whatever is called CNI_IFNAME out of the pod."""
     record, ours = lending.record, lending.netdev
     assert record.captured is not None
-    known = {record.captured.mac, record.captured.permanent_mac, None}
+    known = {record.captured.mac, record.captured.permanent_mac, record.pod_mac, None}
     assume(stranger.mac not in known and stranger.permanent_mac not in known)
     assume(stranger.parent is None or stranger.parent != ours.parent)
     assume(renamed != ours.ifname)
@@ -609,7 +702,10 @@ def test_the_delegate_is_told_of_a_device_without_a_netdev_while_the_netns_is_al
     record: Attachment, pod: Netns
 ) -> None:
     alive = attrs.evolve(pod, id=record.netns.id)
+    record = attrs.evolve(record, mover=Mover.DELEGATE)
     assert release_call(record, alive) == told(record, "host-device", record.netns.path)
+    native = attrs.evolve(record, mover=Mover.NATIVE)
+    assert release_call(native, alive) == ipam_told(native, record.netns.path)
 
 
 @given(some.attachments, some.verbs, st.booleans())
@@ -693,6 +789,27 @@ def test_an_add_is_repeated_if_its_record_is_of_the_same_attachment_network_and_
 # ---- salvage -----------------------------------------------------------------------------------
 
 
+@given(some.check_requests, some.lendings)
+def test_a_check_asks_the_plugins_that_had_a_part_in_the_add(
+    request: CheckRequest, lending: Lending
+) -> None:
+    native = attrs.evolve(lending.record, mover=Mover.NATIVE)
+    call = check_call(request, native, lending.pod)
+    if native.ipam is None:
+        assert call is None
+    else:
+        said = {"cniVersion": request.network.version}
+        said["prevResult"] = request.network.raw["prevResult"]
+        expected = told(native, native.ipam, native.netns.path)
+        config = {**native.config, **said}
+        assert call == attrs.evolve(expected, verb=Verb.CHECK, config=config)
+    delegated = attrs.evolve(native, mover=Mover.DELEGATE)
+    call = check_call(request, delegated, lending.pod)
+    assert call is not None
+    assert (call.plugin, call.verb) == ("host-device", Verb.CHECK)
+    assert call.config == config_for_delegate(request, delegated, lending.pod)
+
+
 def salvaged(
     request: DelRequest, netdev: Netdev, pod: Netns, clock: Clock, *, damaged: bool = False
 ) -> Attachment | None:
@@ -758,17 +875,20 @@ def test_a_label_that_was_the_name_in_the_pod_becomes_the_name_on_the_host(
     ifname = request.attachment.ifname
     plain = Address(ipaddress.ip_interface("10.0.0.1/24"), label=ifname)
     labelled = attrs.evolve(plain, label=f"{ifname}:x", interface=ipaddress.ip_interface("::/0"))
+    other = attrs.evolve(plain, label="other", interface=ipaddress.ip_interface("::/1"))
+    within = f"{host_name}:x" if len(f"{host_name}:x".encode()) <= 15 else host_name
     ours = Netdev(
         7,
         ifname,
         alias=host_name,
         parent=str(request.selector.bus_device),
-        addresses=(plain, labelled),
+        addresses=(plain, labelled, other),
     )
     record = salvaged(request, ours, pod, clock)
     assert record is not None
     assert record.captured is not None
-    assert [address.label for address in record.captured.addresses] == [host_name, f"{ifname}:x"]
+    labels = [address.label for address in record.captured.addresses]
+    assert labels == [host_name, within, "other"]
 
 
 @given(dels_with_a_device, some.netdevs, some.hosts, some.clocks, st.booleans())

@@ -87,7 +87,7 @@ def test_a_wrong_environment_is_code_4_and_names_the_variable(
         ("ADD", b"{}", 7),
         ("DEL", b"{}", 7),
         ("ADD", json.dumps({**CONFIG, "deviceID": 5}).encode(), 7),
-        ("ADD", json.dumps({**CONFIG, "mover": "native"}).encode(), 2),
+        ("ADD", json.dumps({**CONFIG, "mover": "magic"}).encode(), 2),
         ("ADD", json.dumps({**CONFIG, "cniVersion": "9.9.9"}).encode(), 1),
         ("CHECK", json.dumps({**CONFIG, "cniVersion": "0.3.1"}).encode(), 1),
         ("GC", json.dumps({**CONFIG, "cniVersion": "1.0.0"}).encode(), 1),

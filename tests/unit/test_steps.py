@@ -9,7 +9,7 @@ from hypothesis import given
 
 from amdcni.core import steps
 from amdcni.core.attachment import Attachment
-from amdcni.core.steps import Outcome, Plan, Planned, ReleaseDelegate, SaveRecord, Step
+from amdcni.core.steps import Outcome, Plan, Planned, ReleasePlugins, SaveRecord, Step
 from tests.unit import strategies as some
 
 NO_STEPS = {"PluginCall", "Planned", "Plan", "Release", "Outcome"}
@@ -29,7 +29,7 @@ def test_every_class_that_says_what_shall_be_true_is_a_step() -> None:
 @given(some.attachments)
 def test_a_step_is_equal_to_another_that_says_the_same(record: Attachment) -> None:
     assert SaveRecord(record) == SaveRecord(attrs.evolve(record))
-    other_step: object = ReleaseDelegate(record)
+    other_step: object = ReleasePlugins(record)
     assert SaveRecord(record) != other_step
 
 

@@ -15,6 +15,7 @@ from amdcni.core.codec.configurations import (
 )
 from amdcni.core.codec.converter import spell, structure
 from amdcni.core.codec.mappings import parse_mappings, without_mapping
+from amdcni.core.codec.pods import dns_of
 from amdcni.core.codec.records import attachment_to_json, parse_attachment
 from amdcni.core.codec.results import (
     error_to_json,
@@ -30,6 +31,7 @@ __all__ = [
     "attachment_to_json",
     "decode_object",
     "device_of",
+    "dns_of",
     "encode",
     "error_to_json",
     "in_version",

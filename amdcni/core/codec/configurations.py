@@ -5,7 +5,15 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 
 from amdcni.core import request as requests
-from amdcni.core.codec.converter import faults_of, keys_of, spell, structure, wrong
+from amdcni.core.codec.converter import (
+    faults_of,
+    given_keys,
+    keys_of,
+    spell,
+    structure,
+    wrong,
+)
+from amdcni.core.codec.pods import pod_faults, pod_keys_of
 from amdcni.core.codec.results import result_from_json, result_to_json
 from amdcni.core.codec.text import decode_object, shown
 from amdcni.core.errors import InvalidConfiguration, UnsupportedField, UnsupportedVersion
@@ -103,9 +111,15 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
                 invocation, network, device_of(raw), _given(attachment), _given(netns)
             )
         case Verb.DEL:
-            selector, plugin = _selector_or_none(raw), _ipam_or_none(raw)
+            keys = _device_keys_or_none(raw)
             return requests.DelRequest(
-                invocation, network, _given(attachment), netns, selector, plugin
+                invocation,
+                network,
+                _given(attachment),
+                netns,
+                selector=_selector_or_none(keys),
+                mover=_mover_or_default(raw),
+                ipam=_ipam_of(keys),
             )
         case Verb.CHECK:
             previous = prev_result_of(raw, network.version)
@@ -115,11 +129,10 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
                 invocation, network, device_of(raw), _given(attachment), _given(netns), previous
             )
         case Verb.GC:
-            plugin = _ipam_or_none(raw)
+            plugin = _ipam_of(_device_keys_or_none(raw))
             return requests.GcRequest(invocation, network, valid_attachments_of(raw), plugin)
         case Verb.STATUS:
-            keys = _device_keys(raw)
-            plugin = None if keys.ipam is None else keys.ipam.type
+            plugin = _ipam_of(_device_keys(raw))
             return requests.StatusRequest(invocation, network, plugin, _mover(raw))
     raise ValueError("VERSION is answered without a request")
 
@@ -143,9 +156,10 @@ def _refuse_faulty(raw: Json) -> None:
     """Raise with every fault of all keys that we know, and not only with those of the first few."""
     faults = [
         *_respelled(raw),
-        *faults_of(_given_keys(raw, _NetworkKeys), _NetworkKeys),
-        *faults_of(_given_keys(raw, _LogKeys), _LogKeys),
+        *faults_of(given_keys(raw, _NetworkKeys), _NetworkKeys),
+        *faults_of(given_keys(raw, _LogKeys), _LogKeys),
         *faults_of(_given_device_keys(raw), _DeviceKeys),
+        *(pod_faults(raw) if _mover_or_default(raw) is requests.Mover.NATIVE else ()),
     ]
     if faults:
         raise InvalidConfiguration(wrong(_WHAT, faults))
@@ -158,13 +172,13 @@ def network_of(raw: Json, *, strict: bool = True) -> requests.Network:
 
     Raises: InvalidConfiguration, UnsupportedVersion.
     """
-    keys = structure(_given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, _WHAT)
+    keys = structure(given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, _WHAT)
     return requests.Network(raw, keys.name, keys.cni_version, keys.data_dir, _log(raw, strict))
 
 
 def _log(raw: Json, strict: bool) -> requests.LogSettings:
     try:
-        keys = structure(_given_keys(raw, _LogKeys), _LogKeys, InvalidConfiguration, _WHAT)
+        keys = structure(given_keys(raw, _LogKeys), _LogKeys, InvalidConfiguration, _WHAT)
     except InvalidConfiguration:
         if strict:
             raise
@@ -173,13 +187,16 @@ def _log(raw: Json, strict: bool) -> requests.LogSettings:
 
 
 def device_of(raw: Json) -> requests.Device:
-    """What the configuration says of the device: which one, and with which addresses.
+    """What the configuration says of the device: which one, and what the pod gets with it.
 
     Raises: InvalidConfiguration for contradictions and unusable values, UnsupportedField.
     """
-    keys = _device_keys(raw)
-    ipam = None if keys.ipam is None else keys.ipam.type
-    return requests.Device(_selector(keys), ipam, _mover(raw))
+    keys, mover = _device_keys(raw), _mover(raw)
+    device = requests.Device(_selector(keys), _ipam_of(keys), mover)
+    if mover is not requests.Mover.NATIVE:
+        return device
+    pod = pod_keys_of(raw)
+    return attrs.evolve(device, mtu=pod.mtu or None, mac=pod.wanted_mac)
 
 
 def _device_keys(raw: Json) -> _DeviceKeys:
@@ -187,9 +204,9 @@ def _device_keys(raw: Json) -> _DeviceKeys:
 
 
 def _given_device_keys(raw: Json) -> dict[str, Any]:
-    given = _given_keys(raw, _DeviceKeys)
+    given = given_keys(raw, _DeviceKeys)
     if isinstance(given.get("runtimeConfig"), dict):
-        given["runtimeConfig"] = _given_keys(given["runtimeConfig"], _RuntimeConfig)
+        given["runtimeConfig"] = given_keys(given["runtimeConfig"], _RuntimeConfig)
     if raw.get("ipam") in (None, {}):
         given.pop("ipam", None)
     elif raw["ipam"] == "":
@@ -204,11 +221,6 @@ def _device_keys_or_none(raw: Json) -> _DeviceKeys | None:
         return None
 
 
-def _ipam_or_none(raw: Json) -> PluginName | None:
-    keys = _device_keys_or_none(raw)
-    return None if keys is None or keys.ipam is None else keys.ipam.type
-
-
 def _selector(keys: _DeviceKeys) -> requests.DeviceSelector:
     runtime_id = None if keys.runtime_config is None else keys.runtime_config.device_id
     by_key = zip(requests.DEVICE_KEYS, (keys.device_id, keys.pci_bus_id, runtime_id), strict=True)
@@ -220,12 +232,15 @@ def _selector(keys: _DeviceKeys) -> requests.DeviceSelector:
     )
 
 
-def _selector_or_none(raw: Json) -> requests.DeviceSelector | None:
-    keys = _device_keys_or_none(raw)
+def _selector_or_none(keys: _DeviceKeys | None) -> requests.DeviceSelector | None:
     try:
         return None if keys is None else _selector(keys)
     except InvalidConfiguration:
         return None
+
+
+def _ipam_of(keys: _DeviceKeys | None) -> PluginName | None:
+    return None if keys is None or keys.ipam is None else keys.ipam.type
 
 
 def _mover(raw: Json) -> requests.Mover:
@@ -238,9 +253,11 @@ def _mover(raw: Json) -> requests.Mover:
     return requests.Mover(text)
 
 
-def _given_keys(raw: Json, cls: type) -> dict[str, Any]:
-    """The keys of `cls` in `raw` that say something: null and "" mean absent to runtimes."""
-    return {key: raw[key] for key in keys_of(cls) if raw.get(key) not in (None, "")}
+def _mover_or_default(raw: Json) -> requests.Mover:
+    try:
+        return _mover(raw)
+    except UnsupportedField:
+        return requests.Mover.DELEGATE
 
 
 def _respelled(raw: Json) -> list[str]:
@@ -265,7 +282,7 @@ def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
 
     Raises: InvalidConfiguration if it is malformed: a guess could release a living pod's NIC.
     """
-    given = _given_keys(raw, _ValidAttachments)
+    given = given_keys(raw, _ValidAttachments)
     if not given:
         return None
     parsed = structure(given, _ValidAttachments, InvalidConfiguration, _WHAT)

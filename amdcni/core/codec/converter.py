@@ -35,7 +35,7 @@ from amdcni.core.names import (
     parse_network_name,
     parse_plugin_name,
 )
-from amdcni.core.request import LogLevel
+from amdcni.core.request import LogLevel, Mover
 from amdcni.core.spec import AttachmentId, Json
 from amdcni.core.versions import CniVersion, parse_version
 
@@ -84,7 +84,7 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
 }
 """Types whose JSON form is a string, each with its parser."""
 
-_CHOICES: Final = (LogLevel, Phase)
+_CHOICES: Final = (LogLevel, Mover, Phase)
 
 _WRITTEN_BY_STR: Final = (
     PciAddress,
@@ -118,6 +118,11 @@ def keys_of(cls: type) -> list[str]:
     """The JSON keys of `cls`."""
     spellings = _SPELLINGS.get(cls, {})
     return [spellings.get(field.name, field.name) for field in attrs.fields(cls)]
+
+
+def given_keys(raw: Json, cls: type) -> dict[str, Any]:
+    """The keys of `cls` in `raw` that say something: null and "" mean absent to runtimes."""
+    return {key: raw[key] for key in keys_of(cls) if raw.get(key) not in (None, "")}
 
 
 def _make_converter() -> cattrs.Converter:

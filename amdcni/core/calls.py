@@ -1,0 +1,120 @@
+"""Which other plugin is called for an attachment, and what it gets (CNI SPEC 1.1 §4)."""
+
+from typing import Any, Final, assert_never
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured
+from amdcni.core.check import config_for_delegate
+from amdcni.core.codec import in_version
+from amdcni.core.host import Netns
+from amdcni.core.ipam import STATIC, static_ipam
+from amdcni.core.names import PluginName
+from amdcni.core.request import AddRequest, CheckRequest, Mover
+from amdcni.core.resolve import find_in_pod
+from amdcni.core.spec import Verb
+from amdcni.core.steps import PluginCall
+from amdcni.core.versions import INTERFACES_SINCE, at_least
+
+DELEGATE: Final = PluginName("host-device")
+"""The plugin that moves netdevs for the mover `delegate`."""
+
+
+def plugins_for(mover: Mover, ipam: PluginName | None) -> tuple[PluginName, ...]:
+    """The plugins that an ADD executes, `ipam` being the configuration's own IPAM plugin if any."""
+    match mover:
+        case Mover.DELEGATE:
+            return (DELEGATE, STATIC if ipam is None else ipam)
+        case Mover.NATIVE:
+            return () if ipam is None else (ipam,)
+        case _:
+            assert_never(mover)
+
+
+def config_for_plugins(request: AddRequest, captured: Captured | None) -> dict[str, Any]:
+    """The configuration for the plugins that an ADD executes: complete, also with unknown keys.
+
+    Before 0.3.0 a result has one address a family and plugins refuse to give more, so they are
+    called in that version.
+    """
+    config = dict(request.network.raw)
+    if not at_least(request.network.version, INTERFACES_SINCE):
+        config = in_version(config, INTERFACES_SINCE)
+    if request.device.mover is Mover.DELEGATE:
+        return _for_delegate(request, captured, config)
+    return config
+
+
+def _for_delegate(
+    request: AddRequest, captured: Captured | None, config: dict[str, Any]
+) -> dict[str, Any]:
+    """The delegate is told by what name to find the netdev, and what addresses to give it.
+
+    The netdev is named by what it is called now, which every version of the delegate understands;
+    a userspace driver's device by its PCI address.  The configuration's own `ipam` goes before the
+    captured addresses; where there are none, no `ipam` may be there.
+    """
+    if captured is None:
+        config["pciBusID"] = str(request.device.selector.bus_device)
+    else:
+        config["device"] = captured.ifname
+    if request.device.ipam is None:
+        config.pop("ipam", None)
+        static = None if captured is None else static_ipam(captured.addresses)
+        if static is not None:
+            config["ipam"] = static
+    return config
+
+
+def add_call(record: Attachment) -> PluginCall:
+    """The ADD of the delegate."""
+    return _delegate_call(record, Verb.ADD)
+
+
+def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
+    """The call that tells a plugin the end of the attachment; None if there is nobody to tell.
+
+    The delegate takes whatever answers to CNI_IFNAME out of the pod, so it is called only while
+    that is our netdev, or if there never was one.  Otherwise the IPAM plugin is called itself.
+    """
+    alive = record.netns.is_alive_in(pod)
+    if record.mover is Mover.DELEGATE and alive and pod is not None:
+        if record.captured is None:
+            return _delegate_call(record, Verb.DEL)
+        ours = find_in_pod(record, pod.netdevs)
+        if ours is not None and ours.ifname == record.id.ifname:
+            return _delegate_call(record, Verb.DEL)
+    return ipam_call(record, Verb.DEL, netns_alive=alive)
+
+
+def check_call(request: CheckRequest, record: Attachment, pod: Netns) -> PluginCall | None:
+    """The call that asks another plugin whether its part is as it was; None if none has one."""
+    match record.mover:
+        case Mover.DELEGATE:
+            config = config_for_delegate(request, record, pod)
+            path = record.netns.path
+            return PluginCall(DELEGATE, Verb.CHECK, config, record.id, path, record.args)
+        case Mover.NATIVE:
+            asked = {"cniVersion": request.network.version}
+            asked["prevResult"] = request.network.raw["prevResult"]
+            return ipam_call(record, Verb.CHECK, netns_alive=True, **asked)
+        case _:
+            assert_never(record.mover)
+
+
+def ipam_call(
+    record: Attachment, verb: Verb, *, netns_alive: bool, **keys: object
+) -> PluginCall | None:
+    """A call of the configuration's own IPAM plugin; None if it has none.
+
+    CNI_NETNS is empty once the netns is gone (CNI SPEC 1.1 §2, DEL).  `keys` go before those that
+    the configuration has.
+    """
+    if record.ipam is None:
+        return None
+    netns = record.netns.path if netns_alive else ""
+    config = {**record.config, **keys}
+    return PluginCall(record.ipam, verb, config, record.id, netns, record.args)
+
+
+def _delegate_call(record: Attachment, verb: Verb) -> PluginCall:
+    return PluginCall(DELEGATE, verb, record.config, record.id, record.netns.path, record.args)

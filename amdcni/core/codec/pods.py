@@ -1,0 +1,64 @@
+"""The keys of a configuration that say what a netdev has in the pod; for the mover `native`."""
+
+from typing import Any, Final
+
+import attrs
+
+from amdcni.core.codec.converter import faults_of, given_keys, spell, structure, wrong
+from amdcni.core.errors import InvalidConfiguration
+from amdcni.core.names import MacAddress
+from amdcni.core.spec import Dns, Json
+
+_LARGEST_MTU: Final = 2**31 - 1
+
+
+@attrs.frozen
+class _RuntimeConfig:
+    mac: MacAddress | None = None
+
+
+@attrs.frozen
+class PodKeys:
+    """What a configuration asks for; an `mtu` of 0 asks for nothing, as for other plugins."""
+
+    mtu: int | None = None
+    mac: MacAddress | None = None
+    runtime_config: _RuntimeConfig | None = None
+    dns: Dns | None = None
+
+    @property
+    def wanted_mac(self) -> MacAddress | None:
+        """A pod's own wish goes before the network's."""
+        wished = None if self.runtime_config is None else self.runtime_config.mac
+        return wished or self.mac
+
+
+spell(PodKeys, runtime_config="runtimeConfig")
+
+
+def pod_keys_of(raw: Json) -> PodKeys:
+    """What `raw` asks for; raises InvalidConfiguration with every fault."""
+    faults = pod_faults(raw)
+    if faults:
+        raise InvalidConfiguration(wrong("the network configuration", faults))
+    return structure(_given(raw), PodKeys, InvalidConfiguration, "the network configuration")
+
+
+def dns_of(raw: Json) -> Dns | None:
+    """The configuration's own resolver settings; raises InvalidConfiguration."""
+    return pod_keys_of(raw).dns
+
+
+def pod_faults(raw: Json) -> list[str]:
+    """Every fault of these keys, each with its JSON path."""
+    mtu = raw.get("mtu")
+    outside = type(mtu) is int and not 0 <= mtu <= _LARGEST_MTU
+    faults = [f"$.mtu is {mtu}, which no netdev can have"] if outside else []
+    return [*faults_of(_given(raw), PodKeys), *faults]
+
+
+def _given(raw: Json) -> dict[str, Any]:
+    given = given_keys(raw, PodKeys)
+    if isinstance(given.get("runtimeConfig"), dict):
+        given["runtimeConfig"] = given_keys(given["runtimeConfig"], _RuntimeConfig)
+    return given

@@ -1,0 +1,104 @@
+"""What a netdev gets in a pod from the mover `native`, and the result that tells of it."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from amdcni.core import host
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import aged, in_setting_order, relabelled
+from amdcni.core.codec import dns_of
+from amdcni.core.errors import PluginBroken
+from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
+from amdcni.core.ipam import gateway_of, given_addresses, is_given
+from amdcni.core.spec import Interface, Ip, Result, Route
+
+_MAIN_TABLE: Final = 254
+
+_NOT_HELD: Final = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
+
+
+def hosts_promise(record: Attachment) -> Result:
+    """The result of giving a pod the captured addresses: what the `static` plugin would say."""
+    captured = () if record.captured is None else record.captured.addresses
+    ips = tuple(Ip(interface, gateway_of(interface)) for interface in given_addresses(captured))
+    return _promise(record, Result(ips=ips))
+
+
+def ipams_promise(record: Attachment, given: Result) -> Result:
+    """The result of giving a pod what its own IPAM plugin gives; raises PluginBroken for nothing.
+
+    Every address is for our netdev (plugins/main/host-device); the plugin's own resolver settings
+    count where the configuration has none.
+    """
+    if not given.ips:
+        raise PluginBroken(f"the IPAM plugin {record.ipam!r} gave no address; see its `ipam` keys")
+    return _promise(record, given)
+
+
+def _promise(record: Attachment, given: Result) -> Result:
+    dns = dns_of(record.config) or given.dns
+    ips = tuple(attrs.evolve(ip, interface=0) for ip in given.ips)
+    return Result((), ips, given.routes, dns)
+
+
+def described(record: Attachment, promise: Result, netdev: Netdev) -> Result:
+    """The promise with the netdev that keeps it, as it is in the pod."""
+    interface = Interface(record.id.ifname, netdev.mac, sandbox=record.netns.path)
+    return attrs.evolve(promise, interfaces=(interface,))
+
+
+def addresses_for(record: Attachment, promise: Result, now_s: int) -> tuple[Address, ...]:
+    """The addresses that the netdev gets in the pod, in the order in which they are set `now_s`."""
+    if record.ipam is not None or record.captured is None:
+        return tuple(_plain(ip) for ip in promise.ips)
+    fitting = (a for a in record.captured.addresses if is_given(a))
+    due = aged(fitting, record.elapsed_s(now_s))
+    held = (_as_held(address) for address in in_setting_order(due))
+    return relabelled(held, record.captured.ifname, record.id.ifname)
+
+
+def _as_held(address: Address) -> Address:
+    """An IPv6 address that this very NIC has just held needs no duplicate address detection."""
+    if address.family == 4 or address.flags & _NOT_HELD:
+        return address
+    return attrs.evolve(address, flags=address.flags | AddressFlag.NODAD)
+
+
+def _plain(ip: Ip) -> Address:
+    """As plugins set it that know no more of it: with the usual broadcast address."""
+    network = ip.address.network
+    if network.version == 6 or network.prefixlen > network.max_prefixlen - 2:
+        return Address(ip.address)
+    return Address(ip.address, broadcast=network.broadcast_address)
+
+
+def routes_for(promise: Result, netdev: Netdev) -> tuple[host.Route, ...]:
+    """The routes that the netdev gets; one without a gateway goes by the first of its family.
+
+    A network of the result is taken without its host part, as plugins take it.
+    """
+    return tuple(_route(route, promise.ips, netdev) for route in promise.routes)
+
+
+def _route(route: Route, ips: Iterable[Ip], netdev: Netdev) -> host.Route:
+    via = route.gw or _first_gateway(ips, route.dst.version)
+    metrics: dict[str, int | str] = {}
+    if route.mtu is not None:
+        metrics["mtu"] = route.mtu
+    if route.advmss is not None:
+        metrics["advmss"] = route.advmss
+    return host.Route(
+        destination=route.dst.network,
+        hops=(host.Hop(netdev.ifname, netdev.ifindex, via),),
+        table=_MAIN_TABLE if route.table is None else route.table,
+        scope=route.scope or 0,
+        metric=route.priority,
+        metrics=metrics,
+    )
+
+
+def _first_gateway(ips: Iterable[Ip], version: int) -> IpAddress | None:
+    gateways = (ip.gateway for ip in ips if ip.gateway is not None)
+    return next((gateway for gateway in gateways if gateway.version == version), None)

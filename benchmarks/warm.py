@@ -1,0 +1,82 @@
+"""Takes the time of native ADDs inside one process, each beside a bare netlink move; a script.
+
+It runs inside a node, where a NIC has the addresses.  Standard input is a JSON object with the
+configuration (`config`), the variables of the call (`env`), the netdev's name (`ifname`) and how
+often (`rounds`).  Standard output is a JSON object with the samples of both, in ms.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pyroute2.iproute.linux import IPRoute
+
+from amdcni import commands
+from amdcni.core import codec
+from amdcni.core.request import parse_environment
+from amdcni.effects.netlink import Netlink
+from amdcni.effects.node import LinuxNode
+
+
+def call(command: str, asked: Mapping[str, Any]) -> None:
+    """Serve a call as the executable does, once everything is loaded."""
+    stdin = json.dumps(asked["config"]).encode()
+    invocation = parse_environment({**asked["env"], "CNI_COMMAND": command})
+    request = codec.parse_request(invocation, stdin)
+    data_dir = request.network.data_dir
+    with LinuxNode(data_dir, invocation.plugin_dirs, invocation.environ, silent) as node:
+        commands.serve(request, node)
+
+
+def silent(event: str, **facts: object) -> None:
+    """Report nothing."""
+
+
+def move_and_return(asked: Mapping[str, Any]) -> float:
+    """The floor: what a move under another name takes in the kernel, and the way back beside it."""
+    path, ifname = asked["env"]["CNI_NETNS"], asked["ifname"]
+    with (
+        Netlink(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as pod,
+        Netlink(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as own,
+        IPRoute() as route,
+    ):
+        netdev = own.find_netdev(ifname)
+        assert netdev is not None
+        moved_ms = milliseconds(lambda: own.move(netdev, pod, asked["env"]["CNI_IFNAME"]))
+        moved = pod.find_netdev(asked["env"]["CNI_IFNAME"])
+        assert moved is not None
+        pod.move(moved, own, netdev.ifname)
+        (index,) = route.link_lookup(ifname=ifname)
+        route.link("set", index=index, state="up")
+        back = own.find_netdev(ifname)
+        assert back is not None
+        for address in netdev.addresses:
+            if not address.interface.ip.is_link_local:
+                own.put_address(back, address)
+    return moved_ms
+
+
+def milliseconds(act: Callable[[], None]) -> float:
+    started_s = time.perf_counter()
+    act()
+    return (time.perf_counter() - started_s) * 1000
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    adds, moves = [], []
+    for number in range(asked["rounds"] + 1):
+        add_ms = milliseconds(lambda: call("ADD", asked))
+        call("DEL", asked)
+        move_ms = move_and_return(asked)
+        if number:
+            adds.append(add_ms)
+            moves.append(move_ms)
+    json.dump({"adds_ms": adds, "moves_ms": moves}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""The mover `native` on a real kernel: what the pod gets, and what fails half way."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
+from amdcni.testing.cni import environment_of
+from tests.netns.runtime import (
+    BDF,
+    DEBIAN,
+    Runtime,
+    addresses,
+    by_delegate,
+    damage,
+    expect_error,
+    expect_silence,
+    hide_plugins,
+    ifnames,
+    natively,
+    plugin_folder,
+)
+
+MAC = "02:00:00:00:aa:bb"
+
+BIND = """
+import socket, sys
+for address in sys.argv[1:]:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as server:
+        server.bind((address, 4791))
+"""
+"""A server that binds addresses, and fails while one of them is tentative."""
+
+
+def link_of(where: Node | Pod, ifname: str = "net1") -> Any:
+    """Return a netdev with its addresses, as `ip` shows it."""
+    (link,) = where.ip_json(f"-details address show dev {ifname}")
+    return link
+
+
+def routes_of(where: Node | Pod) -> list[str]:
+    """Return the routes of all tables as `ip` prints them, sorted."""
+    return sorted(
+        line.strip()
+        for family in ("-4", "-6")
+        for line in where.ip(f"-details {family} route show table all").splitlines()
+    )
+
+
+# Without any plugin
+
+
+@natively
+def test_all_verbs_work_where_there_is_no_other_plugin(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    hide_plugins(node)
+    status = runtime.call("STATUS", container_id="", netns="", ifname="", args="", path=[])
+    expect_silence(status)
+    result = runtime.added(pod, path=[])
+    assert all(pod.ping(peer) for peer in nic.peers)
+    expect_silence(runtime.check(pod, result, path=[]))
+    expect_silence(runtime.delete(pod, path=[]))
+    assert damage(before, node) == []
+
+
+@natively
+def test_a_device_of_a_userspace_driver_is_held_without_a_plugin(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_function(BDF, driver="vfio-pci")
+    before = dump(node)
+    hide_plugins(node)
+    assert runtime.added(pod) == {"cniVersion": "1.1.0"}
+    assert runtime.delete(pod).succeeded
+    assert damage(before, node) == []
+
+
+# The same pod and the same result
+
+
+IPAM = {
+    "type": "static",
+    "addresses": [
+        {"address": "192.0.2.1/24", "gateway": "192.0.2.254"},
+        {"address": "198.51.100.0/31"},
+        {"address": "2001:db8::1/64", "gateway": "2001:db8::2"},
+    ],
+    "routes": [
+        {"dst": "0.0.0.0/0"},
+        {"dst": "203.0.113.0/24", "gw": "192.0.2.7"},
+        {"dst": "::/0"},
+    ],
+}
+
+
+@by_delegate
+@pytest.mark.parametrize("version", ["0.2.0", "0.4.0", "1.1.0"])
+@pytest.mark.parametrize("ipam", [None, IPAM], ids=["the host's addresses", "static"])
+def test_the_pod_and_the_result_are_those_of_the_delegate(
+    runtime: Runtime, node: Node, pod: Pod, version: str, ipam: object
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "10.1.0.1/24 broadcast +", "fd00::8/64 nodad"])
+    seen = []
+    for mover in ("delegate", "native"):
+        ours = runtime.having(mover=mover, ipam=ipam, cniVersion=version, dns={"domain": "x"})
+        result = ours.added(pod)
+        seen.append((result, link_of(pod), routes_of(pod)))
+        assert ours.delete(pod).succeeded
+    for delegated, native in zip(*seen, strict=True):
+        assert without_nodad(native) == without_nodad(delegated)
+
+
+def without_nodad(seen: Any) -> Any:
+    """Return what `ip` shows without what the delegate cannot set."""
+    if isinstance(seen, dict) and "addr_info" in seen:
+        plain = [
+            {key: value for key, value in entry.items() if key != "nodad"}
+            for entry in seen["addr_info"]
+        ]
+        return {**seen, "addr_info": plain}
+    return seen
+
+
+@natively
+def test_the_pod_has_the_addresses_with_all_their_attributes(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    words = [
+        "10.0.0.1/24 label eth1:fabric broadcast 10.0.0.7 metric 50",
+        "10.0.1.1/24 label eth1 scope link",
+        "10.0.2.1 peer 10.9.0.1/32",
+        "10.0.3.1/24 noprefixroute valid_lft 1000 preferred_lft 0",
+        "fd00::1/64 metric 70 noprefixroute",
+        "fd00::2 peer fd09::1/64",
+    ]
+    node.add_nic(BDF, "eth1", words, peer_addresses=[])
+    before = dump(node)
+    there = link_of(node, "eth1")["addr_info"]
+    runtime.added(pod)
+    here = link_of(pod)["addr_info"]
+
+    def known(entry: dict[str, Any]) -> dict[str, Any]:
+        changing = ("valid_life_time", "preferred_life_time", "nodad")
+        kept = {key: value for key, value in entry.items() if key not in changing}
+        if "label" in kept:
+            kept["label"] = kept["label"].replace("eth1", "net1")
+        return kept
+
+    assert [known(entry) for entry in here] == [known(entry) for entry in there]
+    limited = next(entry for entry in here if entry["local"] == "10.0.3.1")
+    assert 900 < limited["valid_life_time"] <= 1000
+    assert limited["preferred_life_time"] == 0
+    assert all(e["nodad"] for e in here if e["family"] == "inet6" and e["scope"] != "link")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+# IPv6 at once
+
+
+@pytest.fixture
+def slow_node() -> Any:
+    """A node with duplicate address detection, as real ones have it."""
+    if reason := skip_reason():
+        pytest.skip(reason)
+    with throwaway_node(duplicate_address_detection=True) as node:
+        yield node
+
+
+def binds(pod: Pod, *words: str) -> bool:
+    """Tell whether a server in the pod can bind the addresses now."""
+    return pod.run([sys.executable, "-I", "-S", "-c", BIND, *words]).returncode == 0
+
+
+def test_a_server_in_the_pod_binds_the_ipv6_address_at_once(slow_node: Node, plugin: Path) -> None:
+    slow_node.add_nic(BDF, "eth1", ["fd00::8/64"])
+    dump(slow_node)  # It waits until the host has the address for good.
+    pod = slow_node.add_pod("pod1")
+    native = Runtime(slow_node, plugin).having(mover="native")
+    native.added(pod)
+    assert binds(pod, "fd00::8")
+    assert native.delete(pod).succeeded
+    dump(slow_node)
+    delegated = native.having(mover="delegate")
+    delegated.added(pod)
+    assert not binds(pod, "fd00::8"), "this kernel has no duplicate address detection"
+    assert delegated.delete(pod).succeeded
+
+
+def test_an_address_of_an_ipam_plugin_is_waited_for(slow_node: Node, plugin: Path) -> None:
+    slow_node.add_nic(BDF, "eth1")
+    pod = slow_node.add_pod("pod1")
+    ipam = {"type": "static", "addresses": [{"address": "fd00::8/64"}]}
+    native = Runtime(slow_node, plugin).having(mover="native", ipam=ipam)
+    native.added(pod)
+    assert binds(pod, "fd00::8")
+    assert native.delete(pod).succeeded
+
+
+def test_an_address_of_an_ipam_plugin_that_somebody_has_is_refused_and_undone(
+    slow_node: Node, plugin: Path
+) -> None:
+    slow_node.add_nic(BDF, "eth1", ["fd00::8/64"], peer_addresses=["fd00::9/64"])
+    before = dump(slow_node)
+    pod = slow_node.add_pod("pod1")
+    ipam = {"type": "static", "addresses": [{"address": "fd00::9/64"}]}
+    native = Runtime(slow_node, plugin).having(mover="native", ipam=ipam)
+    expect_error(native.add(pod), 105, "fd00::9", "somebody else's")
+    assert damage(before, slow_node) == []
+
+
+@natively
+def test_ipv6_is_allowed_in_a_pod_that_forbids_it(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    for name in ("all", "default", "lo"):
+        pod.sysctl(f"net/ipv6/conf/{name}/disable_ipv6", 1)
+    runtime.added(pod)
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+# Another MTU and hardware address
+
+
+@natively
+@pytest.mark.parametrize(
+    "keys", [{"mac": MAC}, {"runtimeConfig": {"mac": MAC}, "capabilities": {"mac": True}}], ids=str
+)
+def test_an_mtu_and_a_hardware_address_are_the_pods_and_the_host_gets_its_own_back(
+    runtime: Runtime, node: Node, pod: Pod, keys: dict[str, Any]
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"], mtu=9000)
+    before = dump(node)
+    ours = runtime.having(mtu=4000, **keys)
+    result = ours.added(pod)
+    assert (result["interfaces"][0]["mtu"], result["interfaces"][0]["mac"]) == (4000, MAC)
+    assert (link_of(pod)["mtu"], link_of(pod)["address"]) == (4000, MAC)
+    assert pod.ping("10.0.0.1")
+    expect_silence(ours.check(pod, result))
+    expect_silence(ours.delete(pod))
+    assert damage(before, node) == []
+
+
+@natively
+@pytest.mark.parametrize("keys", [{"mtu": 17}, {"mac": "01:00:00:00:00:01"}], ids=str)
+def test_what_the_kernel_refuses_in_the_pod_is_undone(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, keys: dict[str, Any]
+) -> None:
+    before = dump(node)
+    expect_error(runtime.having(**keys).add(pod), 105, "net1", *map(str, keys.values()))
+    assert damage(before, node) == []
+    assert ifnames(pod) == set()
+
+
+# Half a move
+
+
+RACING_CALL = """
+import os, subprocess, sys
+from amdcni.effects import netlink
+from amdcni_shim.__main__ import main
+move = netlink.Netlink.move
+def late(self, netdev, to, ifname):
+    if ifname == os.environ["CNI_IFNAME"]:
+        take = ["nsenter", f"--net={os.environ['CNI_NETNS']}", "ip", "link", "add", ifname]
+        subprocess.run([*take, "type", "bridge"], check=True)
+    move(self, netdev, to, ifname)
+netlink.Netlink.move = late
+sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
+"""
+"""Serves a call like the executable; just before it moves the NIC, somebody takes the name."""
+
+
+@natively
+def test_a_netdev_that_was_moved_and_could_not_be_renamed_comes_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    done = node.run(
+        [sys.executable, "-c", RACING_CALL],
+        stdin=json.dumps(runtime.config).encode(),
+        env=environment_of("ADD", {"netns": pod, "path": [DEBIAN]}),
+    )
+    error = json.loads(done.stdout)
+    assert (done.returncode, error["code"]) == (1, 105), done
+    assert "File exists" in error["msg"]
+    assert damage(before, node) == []
+    assert ifnames(pod) == {"net1"}
+
+
+@natively
+@pytest.mark.parametrize("altname", ["net1", "enp193s0"])
+def test_an_alternative_name_that_the_pod_has_too_is_in_nobodys_way(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, altname: str
+) -> None:
+    node.ip(f"link property add dev eth1 altname other altname {altname}")
+    if altname != "net1":
+        pod.ip(f"link add {altname} type bridge")
+    before = dump(node)
+    runtime.added(pod)
+    assert link_of(pod)["altnames"] == ["other"]
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+# IPAM plugins
+
+
+@natively
+def test_an_ipam_plugin_gets_the_whole_configuration_and_environment(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    before = dump(node)
+    script = f"cat >$0.$CNI_COMMAND; exec {DEBIAN}/static <$0.$CNI_COMMAND"
+    folder = plugin_folder(tmp_path / "bin", own=script)
+    ipam = {"type": "own", "addresses": [{"address": "192.0.2.1/24"}]}
+    ours = runtime.having(ipam=ipam, x={"y": [1, None, "ü"]}, cniVersion="1.0.0")
+    result = ours.added(pod, path=[folder])
+    expect_silence(ours.check(pod, result, path=[folder]))
+    expect_silence(ours.having(prevResult=result).delete(pod, path=[folder]))
+    for command in ("ADD", "DEL"):
+        assert json.loads((folder / f"own.{command}").read_bytes()) == ours.config
+    checked = json.loads((folder / "own.CHECK").read_bytes())
+    assert checked == {**ours.config, "prevResult": result}
+    assert damage(before, node) == []
+
+
+@natively
+def test_an_ipam_plugin_that_fails_in_the_end_keeps_the_record_and_costs_no_address(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    before = dump(node)
+    script = f"[ $CNI_COMMAND = DEL ] && [ ! -e $0.ok ] && exit 3; exec {DEBIAN}/static"
+    folder = plugin_folder(tmp_path / "bin", own=script)
+    ipam = {"type": "own", "addresses": [{"address": "192.0.2.1/24"}]}
+    ours = runtime.having(ipam=ipam, cniVersion="1.0.0")
+    ours.added(pod, path=[folder])
+    assert not ours.delete(pod, path=[folder]).succeeded
+    assert differences(before, dump(node), sections=list(Section)) == []
+    (folder / "own.ok").touch()
+    assert ours.delete(pod, path=[folder]).succeeded
+    assert damage(before, node) == []

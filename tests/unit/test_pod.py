@@ -1,0 +1,148 @@
+"""What a netdev gets in a pod from the mover `native`, and the result that tells of it."""
+
+import ipaddress
+
+import attrs
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import aged, relabelled
+from amdcni.core.errors import PluginBroken
+from amdcni.core.host import Address, AddressFlag, Hop, Netdev
+from amdcni.core.host import Route as HostRoute
+from amdcni.core.ipam import static_ipam
+from amdcni.core.names import IfName, PluginName
+from amdcni.core.pod import addresses_for, described, hosts_promise, ipams_promise, routes_for
+from amdcni.core.spec import Dns, Interface, Ip, Result, Route
+from tests.unit import strategies as some
+
+UNHELD = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
+
+
+def of_host(record: Attachment) -> Attachment:
+    """The record of an attachment that got the host's addresses; its configuration says no more."""
+    return attrs.evolve(record, ipam=None, config={"name": "fabric"})
+
+
+captured_records = some.attachments_of(with_netdev=True).map(of_host)
+
+
+@given(captured_records)
+def test_the_promise_is_what_the_static_plugin_would_say(record: Attachment) -> None:
+    assert record.captured is not None
+    static = static_ipam(record.captured.addresses)
+    entries = [] if static is None else static["addresses"]
+    promised = [(str(ip.address), ip.gateway, ip.interface) for ip in hosts_promise(record).ips]
+    assert promised == [
+        (e["address"], ipaddress.ip_address(e["gateway"]) if "gateway" in e else None, 0)
+        for e in entries
+    ]
+
+
+@given(captured_records, st.integers(0, 2**31))
+def test_every_attribute_of_an_address_but_its_name_and_its_age_is_kept(
+    record: Attachment, later_s: int
+) -> None:
+    captured = record.captured
+    assert captured is not None
+    given = addresses_for(record, Result(), record.read_at_s + later_s)
+    due = {
+        address.identity: address
+        for address in aged(captured.addresses, later_s)
+        if address.family == 4 or not address.interface.ip.is_link_local
+    }
+    assert {address.identity for address in given} == due.keys()
+    for address in given:
+        original = due[address.identity]
+        expected = relabelled([original], captured.ifname, record.id.ifname)[0]
+        nodad = address.family == 6 and not original.flags & UNHELD
+        flags = original.flags | (AddressFlag.NODAD if nodad else 0)
+        assert address == attrs.evolve(expected, flags=flags)
+
+
+@given(captured_records)
+def test_the_addresses_are_set_so_that_they_are_listed_as_on_the_host(record: Attachment) -> None:
+    """The kernel lists the IPv6 address that came last first."""
+    assert record.captured is not None
+    listed = {a.identity: at for at, a in enumerate(record.captured.addresses)}
+    given = addresses_for(record, Result(), record.read_at_s)
+    for family, step in ((4, 1), (6, -1)):
+        places = [listed[a.identity] for a in given if a.family == family]
+        assert places[::step] == sorted(places)
+
+
+@given(some.ifnames, some.ifnames, some.ifnames, st.sampled_from(["", ":1", ":fabric"]))
+def test_a_label_follows_the_name_of_its_netdev_and_no_other(
+    old: IfName, new: IfName, other: IfName, rest: str
+) -> None:
+    assume(other != old and len(f"{old}{rest}".encode()) <= 15)
+    plain = Address(ipaddress.ip_interface("10.0.0.1/24"))
+    own, foreign = attrs.evolve(plain, label=f"{old}{rest}"), attrs.evolve(plain, label=other)
+    renamed = relabelled([own, foreign, plain], old, new)
+    whole = f"{new}{rest}"
+    label = whole if len(whole.encode()) <= 15 else new
+    assert [address.label for address in renamed] == [label, other, None]
+    if label == whole:
+        assert relabelled(renamed[:1], new, old) == (own,)
+
+
+@given(some.attachments, some.results)
+def test_what_an_ipam_plugin_gives_is_all_for_our_netdev(record: Attachment, given: Result) -> None:
+    record = attrs.evolve(record, ipam=PluginName("own"), config={"name": "fabric"})
+    if not given.ips:
+        with pytest.raises(PluginBroken, match="'own'"):
+            ipams_promise(record, given)
+        return
+    promise = ipams_promise(record, given)
+    assert promise == attrs.evolve(
+        given, interfaces=(), ips=tuple(attrs.evolve(ip, interface=0) for ip in given.ips)
+    )
+    own = attrs.evolve(record, config={"name": "fabric", "dns": {"domain": "own"}})
+    assert ipams_promise(own, given).dns == Dns(domain="own")
+    addresses = addresses_for(record, promise, 0)
+    assert [address.interface for address in addresses] == [ip.address for ip in given.ips]
+
+
+@given(captured_records, some.netdevs)
+def test_the_result_names_the_netdev_as_it_is_in_the_pod(
+    record: Attachment, netdev: Netdev
+) -> None:
+    promise = hosts_promise(record)
+    interface = Interface(record.id.ifname, netdev.mac, sandbox=record.netns.path)
+    expected = attrs.evolve(promise, interfaces=(interface,))
+    assert described(record, promise, netdev) == expected
+
+
+def test_a_route_keeps_all_that_a_result_can_say_of_it() -> None:
+    net1 = Netdev(7, IfName("net1"))
+    first, second = ipaddress.ip_address("10.9.0.1"), ipaddress.ip_address("10.9.0.2")
+    ips = (
+        Ip(ipaddress.ip_interface("fd09::9/64")),
+        Ip(ipaddress.ip_interface("10.9.0.9/24"), first),
+        Ip(ipaddress.ip_interface("10.9.0.8/24"), second),
+    )
+    whole = Route(
+        ipaddress.ip_interface("10.8.0.1/16"),
+        second,
+        mtu=1400,
+        advmss=1360,
+        priority=7,
+        table=100,
+        scope=253,
+    )
+    plain = Route(ipaddress.ip_interface("0.0.0.0/0"))
+    without = Route(ipaddress.ip_interface("fd08::/64"))
+    assert routes_for(Result(ips=ips, routes=(whole, plain, without)), net1) == (
+        HostRoute(
+            ipaddress.ip_network("10.8.0.0/16"),
+            (Hop(IfName("net1"), 7, second),),
+            table=100,
+            scope=253,
+            metric=7,
+            metrics={"mtu": 1400, "advmss": 1360},
+        ),
+        HostRoute(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("net1"), 7, first),)),
+        HostRoute(ipaddress.ip_network("fd08::/64"), (Hop(IfName("net1"), 7),)),
+    )
