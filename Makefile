@@ -12,17 +12,22 @@ export PYTHON
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throwaway namespaces
 	@$(BIN)/python -m examples.integration_flow
 
 .PHONY: test
-test: system lint docs ## lint, documentation, unit and kernel tests
+test: system lint docs ## lint, documentation, unit, kernel and hardware tests
 	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=loadfile \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
 	$(BIN)/pytest tests/netns --numprocesses=auto --dist=loadfile
+	$(BIN)/pytest tests/vm
+
+.PHONY: test-vm
+test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
+	$(BIN)/pytest tests/vm
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy
@@ -57,7 +62,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-header --no-emit-index-
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .vm .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: system

@@ -8,20 +8,20 @@ from typing import Final
 
 import attrs
 
-from amdcni import execute
+from amdcni import execute, healing, takeover
 from amdcni.core import calls, plans
 from amdcni.core import check as checks
-from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.attachment import Attachment
+from amdcni.core.condition import Condition, condition_of
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
-    DeviceBusy,
     InvalidEnvironment,
     NotAvailable,
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netns, SysfsDevice
+from amdcni.core.host import Netns
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,
@@ -34,8 +34,9 @@ from amdcni.core.request import (
 )
 from amdcni.core.resolve import Candidates, resolve
 from amdcni.core.spec import AttachmentId, Result, Verb
-from amdcni.core.steps import ForgetRecord, Outcome, PluginCall, SaveRecord
+from amdcni.core.steps import Outcome, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
+from amdcni.healing import device_of, give_back, heal_unfinished, report_healed
 from amdcni.node import Node
 
 LOCK_WAIT_S: Final = 60.0
@@ -125,15 +126,19 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
         return None
     boot_id, host = node.clock().boot_id, node.host()
     for record in records:
-        device = _device_of(record, node)
         pod = node.find_netns(record.netns.path)
-        if plans.is_live(record, boot_id, host, pod, device):
+        condition = condition_of(record, boot_id, host, pod, device_of(record, node))
+        if condition in (Condition.HELD, Condition.UNPLUGGED):
             if not plans.is_repeated(record, request):
                 continue
             if record.result is not None and checks.is_as_promised(record, pod):
                 return record.result
         give_back(record, node, ipam_required=False)
-        node.report("healed", device=str(record.key), holder=str(record.id), phase=record.phase)
+        report_healed(record, condition, node)
+    if not _records_about(key, node):
+        lent = takeover.begin(request, key.bus_device, node)
+        if lent is not None:
+            give_back(lent, node, ipam_required=False)
     return None
 
 
@@ -165,12 +170,15 @@ def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot
     )
 
 
-# ---- DEL, GC, healing --------------------------------------------------------------------------
+# ---- DEL, GC -----------------------------------------------------------------------------------
 
 
 def delete(request: DelRequest, node: Node) -> None:
     """Take back what this attachment holds, and only that; nothing to take back is a success."""
     hint = None if request.selector is None else request.selector.bus_device
+    near = takeover.find_device(request, node) if hint is None else hint
+    if near is not None and not node.records_of(near):
+        _take_over(request, DeviceKey(near), node)
     if hint is not None and not node.records_of(hint):
         _salvage(request, DeviceKey(hint), node)
     for record in _records_held_by(request.attachment, hint, node):
@@ -195,6 +203,17 @@ def _give_back_locked(seen: Attachment, node: Node) -> None:
             give_back(record, node)
 
 
+def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> None:
+    """Give back what the Go plugin lent to the attachment."""
+    if takeover.find_mapping(key.bus_device, node) is None:
+        return
+    with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
+        if not _records_about(key, node):
+            lent = takeover.begin(request, key.bus_device, node)
+            if lent is not None:
+                give_back(lent, node)
+
+
 def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:
     """Give back a netdev of ours that is in the pod and has no record any more."""
     device = None if key.bus_device is None else node.find_device(key.bus_device)
@@ -211,54 +230,13 @@ def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> None:
                 give_back(record, node)
 
 
-def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> None:
-    """Give back the device of `record`, whose lock is held, and forget the record."""
-    device = _device_of(record, node)
-    boot_id = node.clock().boot_id
-    plan = plans.plan_release(record, boot_id, device, ipam_required=ipam_required)
-    execute.release(plan, node)
-    if plan.forget is None:
-        node.report("unplugged", device=str(record.key), holder=str(record.id))
-
-
-def _device_of(record: Attachment, node: Node) -> SysfsDevice | None:
-    bus_device = record.key.bus_device
-    return None if bus_device is None else node.find_device(bus_device)
-
-
-def heal_unfinished(node: Node) -> None:
-    """Take up every work that was begun and has no process at it any more.
-
-    What cannot be healed now stays recorded, is reported, and hinders nobody else.
-    """
-    for key in node.unfinished():
-        try:
-            with node.lock(key.lock_name, wait_s=0):
-                _heal(key, node)
-        except DeviceBusy:
-            continue
-        except AmdcniError as failure:
-            node.report("not-healed", device=str(key), reason=str(failure))
-
-
-def _heal(key: DeviceKey, node: Node) -> None:
-    """Heal one device, whose lock is held; a mark without unfinished work is in vain.
-
-    The record of an unplugged device waits for it, without a word at every call.
-    """
-    record = node.find_record(key)
-    if record is None:
-        node.perform(ForgetRecord(key), Outcome())
-    elif record.phase is Phase.ATTACHED:
-        node.perform(SaveRecord(record), Outcome())
-    elif record.key.bus_device is None or _device_of(record, node) is not None:
-        give_back(record, node)
-        node.report("healed", device=str(key), holder=str(record.id), phase=record.phase)
-
-
 def gc(request: GcRequest, node: Node) -> None:
-    """Release every attachment of the network that is not valid; without a list, none."""
+    """Release every attachment of the network that is not valid; without a list, none.
+
+    Whatever the list says, what can be healed is healed.
+    """
     if request.valid is None:
+        healing.heal(node)
         return
     failures: list[AmdcniError] = []
     for record in node.records():
@@ -274,6 +252,7 @@ def gc(request: GcRequest, node: Node) -> None:
             )
         except AmdcniError as failure:
             failures.append(failure)
+    healing.heal(node)
     if failures:
         first, *others = failures
         for other in others:
@@ -300,8 +279,12 @@ def check(request: CheckRequest, node: Node) -> None:
 
 
 def status(request: StatusRequest, node: Node) -> None:
-    """Raise NotAvailable, or what a plugin below says, if an ADD could not work now."""
+    """Raise NotAvailable, or what a plugin below says, if an ADD could not work now.
+
+    A runtime asks from time to time; what can be healed is healed then.
+    """
     node.require_ready()
+    healing.heal(node)
     for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 

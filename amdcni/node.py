@@ -16,7 +16,8 @@ from amdcni.core.host import (
     Route,
     SysfsDevice,
 )
-from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
+from amdcni.core.mapping import GoMapping
+from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json
@@ -79,6 +80,9 @@ class Node(Protocol):
 
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
+
+    def mappings(self) -> tuple[GoMapping, ...]:
+        """What the Go plugin noted of NICs that it lent and that nobody has taken over yet."""
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         """Make true what `step` says; give `so_far` with what has been found out by it."""
@@ -170,3 +174,6 @@ class Machine(Node, Protocol):
 
     def forget(self, key: DeviceKey) -> None:
         """Remove the record durably; raises StateFailure."""
+
+    def forget_mapping(self, device: PciAddress) -> None:
+        """Remove what the Go plugin noted of `device`, durably; raises StateFailure, DeviceBusy."""

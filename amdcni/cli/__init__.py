@@ -1,4 +1,4 @@
-"""The operator's command `amdcni`: shows what the node's records say, and changes nothing."""
+"""The operator's command `amdcni`: shows what the node's records say, and heals."""
 
 import argparse
 import json
@@ -15,7 +15,8 @@ def main(arguments: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
     """Serve one command line; the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     try:
-        return _attachments(options, stdout)
+        status: int = options.serve(options, stdout, stderr)
+        return status
     except AmdcniError as failure:
         stderr.write(f"amdcni: {failure}\n")
         return 1
@@ -34,17 +35,29 @@ def _parser() -> argparse.ArgumentParser:
         description="One row for each NIC that a pod holds: who holds it, whether the pod's "
         "network namespace still exists, and the host configuration that is restored on DEL.",
     )
-    attachments.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    attachments.add_argument(
-        "--data-dir",
-        default=DEFAULT_DATA_DIR,
-        metavar="FOLDER",
-        help="the state folder, as in the configuration key dataDir (default: %(default)s)",
+    attachments.set_defaults(serve=_attachments)
+    heal = commands.add_parser(
+        "heal",
+        help="gives back what no call will give back any more",
+        description="Looks at every record: work that was interrupted, NICs that came back from a "
+        "pod without a DEL, records of an earlier boot.  Restores the host's configuration from "
+        "the record, and tells what it found and did.  The status is 1 if something could not be "
+        "healed now.  It may be run at any time, also from a timer.",
     )
+    heal.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    heal.set_defaults(serve=_heal)
+    for command in (attachments, heal):
+        command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        command.add_argument(
+            "--data-dir",
+            default=DEFAULT_DATA_DIR,
+            metavar="FOLDER",
+            help="the state folder, as in the configuration key dataDir (default: %(default)s)",
+        )
     return parser
 
 
-def _attachments(options: argparse.Namespace, stdout: IO[str]) -> int:
+def _attachments(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     from amdcni.cli import attachments
 
     rows = attachments.read_rows(options.data_dir)
@@ -53,6 +66,17 @@ def _attachments(options: argparse.Namespace, stdout: IO[str]) -> int:
     else:
         attachments.print_table(rows, options.data_dir, stdout)
     return 1 if any(row.fault for row in rows) else 0
+
+
+def _heal(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    from amdcni.cli import heal
+
+    findings = heal.heal(options.data_dir, stderr, dry_run=options.dry_run)
+    if options.json:
+        stdout.write(json.dumps([heal.as_json(f) for f in findings], indent=2) + "\n")
+    else:
+        heal.print_table(findings, stdout, dry_run=options.dry_run)
+    return 1 if any(finding.failure is not None for finding in findings) else 0
 
 
 def run() -> None:

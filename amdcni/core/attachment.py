@@ -46,6 +46,7 @@ class Attachment:
     IPAM plugin; None where the captured addresses were given.  `pod_mac` is the hardware address
     that the netdev has in the pod if it was given another one there.  `pod_ifindex` and `result`
     are known once the device is attached.
+    `taken_over` is true of a record that was made from the Go plugin's mapping, which ends with it.
     """
 
     network: NetworkName
@@ -64,6 +65,7 @@ class Attachment:
     pod_mac: MacAddress | None = None
     pod_ifindex: int | None = None
     result: Result | None = None
+    taken_over: bool = False
     format: int = FORMAT
 
     @property

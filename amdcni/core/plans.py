@@ -37,7 +37,7 @@ from amdcni.core.names import (
     parse_ifname,
 )
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
-from amdcni.core.resolve import Candidates, find_home, key_of, resolve
+from amdcni.core.resolve import Candidates, key_of, resolve
 from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
@@ -277,7 +277,7 @@ def plan_release(
     record of a device that is not plugged in (`device` None, though the record names one) stays.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
-    forget = ForgetRecord(record.key)
+    forget = ForgetRecord(record.key, taken_over=record.taken_over)
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record),), forget)
     if record.key.bus_device is not None and device is None:
@@ -313,20 +313,6 @@ def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
 
 
 # ---- what is there already ---------------------------------------------------------------------
-
-
-def is_live(
-    record: Attachment, boot_id: str, host: Netns, pod: Netns | None, device: SysfsDevice | None
-) -> bool:
-    """Whether a pod still has the device: its netns is alive, and the netdev is not on the host.
-
-    `pod` is what is now found at the record's netns path.
-    """
-    if record.phase is not Phase.ATTACHED or record.boot_id != boot_id:
-        return False
-    if not record.netns.is_alive_in(pod):
-        return False
-    return record.captured is None or find_home(record, host.netdevs, device) is None
 
 
 def is_repeated(record: Attachment, request: AddRequest) -> bool:

@@ -44,9 +44,13 @@ class ConfirmRecord:
 
 @attrs.frozen
 class ForgetRecord:
-    """There is no record of the device.  Never performed while a failure is on the table."""
+    """There is no record of the device.  Never performed while a failure is on the table.
+
+    A record that was `taken_over` takes the device's entry in the Go plugin's file with it.
+    """
 
     key: DeviceKey
+    taken_over: bool = False
 
 
 @attrs.frozen

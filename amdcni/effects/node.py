@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
 from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
-from amdcni.core.names import BusDevice, DeviceKey, IfName, PluginName
+from amdcni.core.mapping import GoMapping
+from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 from amdcni.effects import netns, sysfs
+from amdcni.effects.mappings import Mappings
 from amdcni.effects.perform import perform
 from amdcni.effects.store import Store
 
@@ -43,6 +45,7 @@ class LinuxNode:
         """A node with its state in `data_dir`; `report` gets (event, **facts)."""
         self.report = report
         self.store = Store(data_dir, report)
+        self._mappings = Mappings(data_dir, self.store, report)
         self._plugin_dirs = plugin_dirs
         self._environ = environ
         self._own_netlink: Netlink | None = None
@@ -114,6 +117,9 @@ class LinuxNode:
     def was_damaged(self, key: DeviceKey) -> bool:
         return self.store.was_damaged(key)
 
+    def mappings(self) -> tuple[GoMapping, ...]:
+        return self._mappings.read()
+
     # ---- other plugins
 
     def find_plugin(self, name: PluginName) -> str:
@@ -147,6 +153,9 @@ class LinuxNode:
 
     def forget(self, key: DeviceKey) -> None:
         self.store.forget(key)
+
+    def forget_mapping(self, device: PciAddress) -> None:
+        self._mappings.remove(device)
 
     @contextmanager
     def enter(self, path: str) -> Iterator["Netlink | None"]:

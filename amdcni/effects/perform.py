@@ -31,6 +31,7 @@ from amdcni.core.host import (
     names_of,
     netdev_named,
 )
+from amdcni.core.names import PciAddress
 from amdcni.core.resolve import find_home, find_in_pod
 from amdcni.core.routes import due_on_host, missing, on_netdevs, without_netdev
 from amdcni.core.spec import Verb
@@ -71,7 +72,9 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             confirmed = plans.confirmed(record, so_far)
             node.save(confirmed)
             return attrs.evolve(so_far, result=confirmed.result)
-        case ForgetRecord(key):
+        case ForgetRecord(key, taken_over):
+            if taken_over and isinstance(key.bus_device, PciAddress):
+                node.forget_mapping(key.bus_device)
             node.forget(key)
         case DelegateAdd(call):
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))

@@ -177,7 +177,16 @@ class Store:
     def _unmark(self, kind: str, key: DeviceKey) -> None:
         (self._folder / kind / str(key)).unlink(missing_ok=True)
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def replace(self, name: str, data: bytes, *, modified_ns: int) -> None:
+        """Write another file, whose lock is held, as durably as a record; raises StateFailure.
+
+        It gets `modified_ns` as the time of its last change.
+        """
+        path = self._folder / name
+        with _io(f"write {str(path)!r} anew"):
+            self._write(path, data, modified_ns)
+
+    def _write(self, path: Path, data: bytes, modified_ns: int | None = None) -> None:
         # Writers hold the device's lock, so that the next one takes over what a killed one left.
         temporary = _temporary(path)
         try:
@@ -186,6 +195,8 @@ class Store:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
                 file.flush()
+                if modified_ns is not None:
+                    os.utime(fd, ns=(modified_ns, modified_ns))
                 os.fsync(fd)
             os.rename(temporary, path)
         except OSError:

@@ -69,7 +69,7 @@ def dump(namespace: Namespace, *, timeout_s: float = 10) -> Dump:
     deadline = time.monotonic() + timeout_s
     previous: Dump | None = None
     while True:
-        current, pending = _read(namespace)
+        current, pending = read(namespace)
         if not pending and current == previous:
             return current
         if time.monotonic() > deadline:
@@ -88,8 +88,8 @@ def settle(namespace: Namespace, *, timeout_s: float = 10) -> None:
     dump(namespace, timeout_s=timeout_s)
 
 
-def _read(namespace: Namespace) -> tuple[Dump, list[str]]:
-    """Return the configuration, and what the kernel is still at work on."""
+def read(namespace: Namespace) -> tuple[Dump, list[str]]:
+    """Return the configuration as it is now, and what the kernel is still at work on."""
     now_s = time.monotonic()
     answers, sysctls = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
     links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import pytest
 from attrs import evolve, field, frozen
 
-from amdcni.testing import Call, CallOptions, Dump, Node, Outcome, Pod, differences, dump
+from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
 
 BDF = "0000:c1:00.0"
 STATE = "/var/lib/cni/amd-host-device"
@@ -113,7 +113,7 @@ def records(node: Node) -> dict[str, Any]:
     return {path.name: json.loads(path.read_bytes()) for path in state_folder(node).glob("*.json")}
 
 
-def addresses(where: Node | Pod, ifname: str = "net1") -> list[str]:
+def addresses(where: Namespace, ifname: str = "net1") -> list[str]:
     """Return the addresses of a netdev with their prefix lengths, without IPv6 link-local ones."""
     (link,) = where.ip_json(f"address show dev {ifname}")
     return [
@@ -123,7 +123,7 @@ def addresses(where: Node | Pod, ifname: str = "net1") -> list[str]:
     ]
 
 
-def ifnames(where: Node | Pod) -> set[str]:
+def ifnames(where: Namespace) -> set[str]:
     """Return the names of the netdevs besides the loopback."""
     return {link["ifname"] for link in where.ip_json("link show")} - {"lo"}
 

@@ -29,6 +29,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     StateFailure,
     StateTooNew,
+    UndecodableInput,
 )
 from amdcni.core.host import (
     Address,
@@ -45,7 +46,16 @@ from amdcni.core.host import (
     SysfsDevice,
     netdev_named,
 )
-from amdcni.core.names import BusDevice, DeviceKey, IfName, MacAddress, PluginName, parse_bus_device
+from amdcni.core.mapping import GoMapping
+from amdcni.core.names import (
+    BusDevice,
+    DeviceKey,
+    IfName,
+    MacAddress,
+    PciAddress,
+    PluginName,
+    parse_bus_device,
+)
 from amdcni.core.plans import Clock
 from amdcni.core.request import parse_environment
 from amdcni.core.routes import RouteChange
@@ -71,6 +81,10 @@ class Disk:
 
     files: dict[str, bytes] = attrs.field(factory=dict)
     aside: list[tuple[str, bytes]] = attrs.field(factory=list)
+    mappings: bytes | None = None
+    """The Go plugin's file."""
+    mappings_written: tuple[int, int] = (1, 0)
+    """The boot in which it was last written, and the second of that."""
     markers: set[str] = attrs.field(factory=set)
     full: bool = False
     read_only: bool = False
@@ -283,6 +297,29 @@ class FakeNode:
 
     def was_damaged(self, key: DeviceKey) -> bool:
         return any(name == str(key) for name, _ in self.alive().disk.aside)
+
+    def mappings(self) -> tuple[GoMapping, ...]:
+        disk, (boot, second) = self.alive().disk, self.machine.disk.mappings_written
+        if disk.mappings is None:
+            return ()
+        written_s = second if boot == self._kernel.boot else -1
+        try:
+            found, faults = codec.parse_mappings(disk.mappings, written_s)
+        except UndecodableInput as failure:
+            self.report("mappings-ignored", reason=failure.message)
+            return ()
+        if faults:
+            self.report("mappings-ignored", reason="; ".join(faults))
+        return found
+
+    def forget_mapping(self, device: PciAddress) -> None:
+        disk = self.machine.disk
+        with suppress(TypeError, ValueError):
+            entries = json.loads(disk.mappings or b"")
+            if entries.pop(str(device), None) is not None:
+                self._kernel.moment(f"take {device} out of the mappings")
+                self._require_writable()
+                disk.mappings = json.dumps(entries).encode()
 
     def _keys(self) -> list[DeviceKey]:
         return [DeviceKey.parse(name) for name in sorted(self.alive().disk.files)]

@@ -853,8 +853,8 @@ del_requests: SearchStrategy[DelRequest] = st.builds(
         _held_by(invocation),
         invocation.netns,
         meaning.device.selector,
-        meaning.device.mover,
         meaning.device.ipam,
+        meaning.device.mover,
     ),
     invocations_for(Verb.DEL),
     meanings,
@@ -962,6 +962,7 @@ def _attachments(
         pod_mac=draw(_maybe_macs),
         pod_ifindex=draw(_ifindexes) if attached and captured else None,
         result=draw(results) if attached else None,
+        taken_over=draw(_booleans) if isinstance(key.bus_device, PciAddress) else False,
     )
 
 

@@ -135,6 +135,7 @@ RECORD = Attachment(
     pod_mac=MacAddress("02:00:00:00:00:03"),
     pod_ifindex=3,
     result=RESULT,
+    taken_over=True,
 )
 
 

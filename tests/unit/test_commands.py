@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
+from amdcni import healing
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -1658,3 +1659,118 @@ def test_what_no_record_can_hold_is_told_when_the_nic_is_lent(machine: Machine) 
     add(machine, A)
     ((event, facts),) = process(machine).reported
     assert (event, facts["what"]) == ("not-saved", machine.kernel.unsaved[0])
+
+
+# ---- healing of everything
+
+
+def heal(machine: Machine, *, dry_run: bool = False) -> dict[str, tuple[str, bool]]:
+    """What was found of each device, and whether it was healed."""
+    node = FakeNode(machine)
+    with machine.running(node):
+        findings = healing.heal(node, dry_run=dry_run)
+    return {str(f.record.key): (f.condition.value, f.healed) for f in findings}
+
+
+def test_a_nic_whose_netns_has_died_is_healed_and_one_that_a_pod_has_is_left(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    machine.kernel.destroy_netns(pod_of(machine))
+    before = machine.picture()
+    assert heal(machine, dry_run=True) == {A: ("returned", False), B: ("held", False)}
+    assert machine.picture() == before
+    assert heal(machine) == {A: ("returned", True), B: ("held", False)}
+    assert keeper.is_whole()
+    assert not other.is_whole()
+    assert set(machine.disk.files) == {B}
+    assert heal(machine) == {B: ("held", False)}
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_two_nics_that_were_both_called_net1_are_both_healed(
+    machine: Machine, keeper: Keeper, other: Keeper, order: tuple[int, int]
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    for number in order:
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    assert heal(machine) == {A: ("returned", True), B: ("returned", True)}
+    assert keeper.is_whole()
+    assert other.is_whole()
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
+def test_gc_and_status_heal_what_no_del_will(machine: Machine, keeper: Keeper, verb: Verb) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    ask(machine, verb, config_for(), netns=None)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+
+
+def test_what_is_missing_or_unplugged_or_busy_stays_recorded(machine: Machine) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    machine.kernel.unplug(A)
+    space = pod_of(machine, 2)
+    machine.kernel.paths["/elsewhere"] = machine.kernel.paths.pop("/run/netns/pod2")
+    assert heal(machine) == {A: ("unplugged", False), B: ("missing", False)}
+    machine.kernel.destroy_netns(space)
+    machine.locks.add(B)
+    assert heal(machine) == {A: ("unplugged", False), B: ("returned", False)}
+    machine.locks.clear()
+    assert set(machine.disk.files) == {A, B}
+
+
+def test_a_record_of_an_earlier_boot_is_forgotten_and_restores_nothing(machine: Machine) -> None:
+    add(machine, A)
+    machine.kernel.reboot()
+    machine.kernel.violations.clear()
+    assert heal(machine) == {A: ("outdated", True)}
+    (link,) = machine.kernel.functions[A].links
+    assert (interfaces_of(link), link.up) == ([], False)
+    assert machine.disk.files == {}
+
+
+def test_healing_that_fails_is_told_and_hinders_no_other(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    for number in (1, 2):
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    machine.kernel.host.refused = {"192.0.2.9/24"}
+    assert heal(machine) == {A: ("returned", False), B: ("returned", True)}
+    assert "not-healed" in process(machine).events
+    assert other.is_whole()
+    machine.kernel.host.refused = set()
+    keeper.order_matters = False
+    assert heal(machine) == {A: ("unfinished", True)}
+    assert keeper.is_whole()
+
+
+def test_killed_at_any_moment_healing_is_taken_up_again(machine: Machine) -> None:
+    for moment in range(200):
+        machine = Machine()
+        (link,) = machine.kernel.plug(A, "ens1").links
+        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
+        furnish(machine, link)
+        keeper = Keeper(machine, link)
+        machine.kernel.make_netns(POD1)
+        add(machine, A)
+        machine.kernel.destroy_netns(pod_of(machine))
+        node = FakeNode(machine, kill_at=moment)
+        try:
+            with machine.running(node):
+                healing.heal(node)
+        except Killed:
+            machine.locks.clear()
+            heal(machine)
+            assert keeper.is_whole()
+            assert machine.disk.files == {}
+            assert machine.kernel.violations == []
+        else:
+            assert moment > 20
+            break

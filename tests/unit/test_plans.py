@@ -37,7 +37,6 @@ from amdcni.core.plans import (
     Clock,
     confirmed,
     free_name,
-    is_live,
     is_repeated,
     plan_add,
     plan_release,
@@ -581,7 +580,7 @@ def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgot
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
     )
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments_of(with_netdev=True))
@@ -594,7 +593,7 @@ def test_a_record_waits_for_the_ipam_plugin_unless_it_is_said_not_to(record: Att
 def test_a_device_without_a_netdev_is_released_and_forgotten(record: Attachment) -> None:
     release = plan_release(record, record.boot_id, device_of(record))
     assert release.work == (ReleasePlugins(record),)
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments, st.booleans())
@@ -618,7 +617,7 @@ def test_a_record_of_an_earlier_boot_restores_nothing_and_is_forgotten(
     release = plan_release(record, boot_id, device_of(record) if plugged else None)
     assert release.work == (ReleaseIpam(record),)
     assert release.mark is None
-    assert release.forget == ForgetRecord(record.key)
+    assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments)
@@ -762,52 +761,6 @@ def test_a_name_of_other_letters_has_a_free_name_too(name: str) -> None:
 
 
 # ---- what is there already ---------------------------------------------------------------------
-
-
-@given(some.lendings, some.hosts)
-def test_an_attachment_is_live_while_its_pod_has_the_netdev(lending: Lending, host: Netns) -> None:
-    record = lending.record
-    device = device_of(record)
-    empty = attrs.evolve(host, netdevs=host.netdevs[:1])
-    assert is_live(record, record.boot_id, empty, lending.pod, device)
-
-
-@given(some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False), some.hosts)
-def test_an_attachment_without_a_netdev_is_live_while_its_netns_is(
-    record: Attachment, pod: Netns
-) -> None:
-    host, device = pod, device_of(record)
-    assert is_live(record, record.boot_id, host, attrs.evolve(pod, id=record.netns.id), device)
-    other = attrs.evolve(record.netns.id, inode=record.netns.id.inode + 1)
-    assert not is_live(record, record.boot_id, host, attrs.evolve(pod, id=other), device)
-
-
-@given(some.lendings, some.boot_ids, st.sampled_from(["boot", "phase", "gone", "reused", "home"]))
-def test_an_attachment_is_not_live_after_a_reboot_a_crash_the_pods_end_or_a_return(
-    lending: Lending, boot_id: str, change: str
-) -> None:
-    record, netdev = lending.record, lending.netdev
-    assert record.captured is not None
-    bus_device = record.key.bus_device
-    device = None if bus_device is None else SysfsDevice(bus_device, "ionic")
-    pod: Netns | None = lending.pod
-    host = Netns("/proc/self/ns/net", attrs.evolve(lending.pod.id, dev=99))
-    now = record.boot_id
-    match change:
-        case "boot":
-            now = boot_id
-            assume(now != record.boot_id)
-        case "phase":
-            record = record.detaching()
-        case "gone":
-            pod = None
-        case "reused":
-            pod = attrs.evolve(lending.pod, id=host.id)
-        case _:
-            assume(netdev.mac is not None)
-            host = attrs.evolve(host, netdevs=(attrs.evolve(netdev, ifindex=2),))
-            device = device and attrs.evolve(device, ifnames=(netdev.ifname,))
-    assert not is_live(record, now, host, pod, device)
 
 
 @given(some.add_requests, some.attachments, some.network_names, some.attachment_ids)

@@ -14,6 +14,7 @@ from amdcni.core.codec.configurations import (
     valid_attachments_of,
 )
 from amdcni.core.codec.converter import spell, structure
+from amdcni.core.codec.mappings import parse_mappings, without_mapping
 from amdcni.core.codec.pods import dns_of
 from amdcni.core.codec.records import attachment_to_json, parse_attachment
 from amdcni.core.codec.results import (
@@ -37,6 +38,7 @@ __all__ = [
     "network_of",
     "parse_attachment",
     "parse_error",
+    "parse_mappings",
     "parse_plugin_info",
     "parse_plugin_list",
     "parse_request",
@@ -46,4 +48,5 @@ __all__ = [
     "spell",
     "structure",
     "valid_attachments_of",
+    "without_mapping",
 ]

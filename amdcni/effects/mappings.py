@@ -1,0 +1,100 @@
+"""The file in which AMD's Go plugin noted what it lent: read, and rid of entries that are used.
+
+It is not ours: whatever is wrong with it is reported, left as it is, and no reason to fail.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from amdcni.core import codec
+from amdcni.core.errors import UndecodableInput
+from amdcni.core.mapping import GoMapping
+from amdcni.core.names import PciAddress
+from amdcni.effects.store import Store
+
+FILE_NAME: Final = "ip-interface-mappings.json"
+
+_LOCK_WAIT_S: Final = 10.0
+_NS: Final = 1_000_000_000
+
+
+class Mappings:
+    """The Go plugin's file in the folder of a store, which locks it and writes it."""
+
+    def __init__(self, folder: str, store: Store, report: Callable[..., None]) -> None:
+        self._path = Path(folder) / FILE_NAME
+        self._store = store
+        self._report = report
+        self._told: set[str] = set()
+
+    def read(self) -> tuple[GoMapping, ...]:
+        """The entries that can be read; what is wrong with the others is reported once."""
+        contents = self._contents()
+        if contents is None:
+            return ()
+        data, modified_ns = contents
+        try:
+            found, faults = codec.parse_mappings(data, _boottime_s(modified_ns))
+        except UndecodableInput as failure:
+            self._tell(failure.message)
+            return ()
+        if faults:
+            self._tell("; ".join(faults))
+        return found
+
+    def remove(self, device: PciAddress) -> None:
+        """Take the entry of `device` out, durably; raises StateFailure, DeviceBusy.
+
+        The file keeps the time of its last change, which tells the boot of the other entries.
+        """
+        if self._without(device) is None:
+            return
+        with self._store.lock(FILE_NAME, _LOCK_WAIT_S):
+            left = self._without(device)
+            if left is not None:
+                rest, modified_ns = left
+                self._store.replace(FILE_NAME, rest, modified_ns=modified_ns)
+
+    def _without(self, device: PciAddress) -> tuple[bytes, int] | None:
+        """The contents without the entry of `device`; None where there is nothing to take out."""
+        contents = self._contents()
+        if contents is None:
+            return None
+        data, modified_ns = contents
+        try:
+            rest = codec.without_mapping(data, device)
+        except UndecodableInput as failure:
+            self._tell(failure.message)
+            return None
+        return None if rest is None else (rest, modified_ns)
+
+    def _contents(self) -> tuple[bytes, int] | None:
+        """What is in the file, and when that was written; None if it cannot be read."""
+        try:
+            with open(self._path, "rb", opener=_open_without_waiting) as file:
+                data = file.read(codec.MAX_INPUT_BYTES + 1)
+                return data, os.fstat(file.fileno()).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._tell(f"it cannot be read: {error.strerror}")
+            return None
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            self._report("mappings-ignored", path=str(self._path), reason=reason)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO in its place would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _boottime_s(wall_ns: int) -> int:
+    """A time of the wall clock on CLOCK_BOOTTIME of this boot, in whole seconds."""
+    ago_ns = time.time_ns() - wall_ns
+    return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - ago_ns) // _NS

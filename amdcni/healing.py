@@ -1,0 +1,120 @@
+"""Giving devices back: because a call asks for it, or because nobody will any more."""
+
+import attrs
+
+from amdcni import execute
+from amdcni.core import plans
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.condition import HEALABLE, Condition, condition_of
+from amdcni.core.errors import AmdcniError, DeviceBusy
+from amdcni.core.host import Netns, SysfsDevice
+from amdcni.core.names import DeviceKey
+from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
+from amdcni.node import Node
+
+
+def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> None:
+    """Give back the device of `record`, whose lock is held, and forget the record."""
+    device = device_of(record, node)
+    boot_id = node.clock().boot_id
+    plan = plans.plan_release(record, boot_id, device, ipam_required=ipam_required)
+    execute.release(plan, node)
+    if plan.forget is None:
+        node.report("unplugged", device=str(record.key), holder=str(record.id))
+
+
+def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
+    """What sysfs says of the record's device now; None if it has none or is not plugged in."""
+    bus_device = record.key.bus_device
+    return None if bus_device is None else node.find_device(bus_device)
+
+
+def heal_unfinished(node: Node) -> None:
+    """Take up every work that was begun and has no process at it any more.
+
+    What cannot be healed now stays recorded, is reported, and hinders nobody else.
+    """
+    for key in node.unfinished():
+        try:
+            with node.lock(key.lock_name, wait_s=0):
+                _heal(key, node)
+        except DeviceBusy:
+            continue
+        except AmdcniError as failure:
+            node.report("not-healed", device=str(key), reason=str(failure))
+
+
+def _heal(key: DeviceKey, node: Node) -> None:
+    """Heal one device, whose lock is held; a mark without unfinished work is in vain.
+
+    The record of an unplugged device waits for it, without a word at every call.
+    """
+    record = node.find_record(key)
+    if record is None:
+        node.perform(ForgetRecord(key), Outcome())
+    elif record.phase is Phase.ATTACHED:
+        node.perform(SaveRecord(record), Outcome())
+    elif record.key.bus_device is None or device_of(record, node) is not None:
+        give_back(record, node)
+        report_healed(record, Condition.UNFINISHED, node)
+
+
+def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
+    """Tell the operator that the host has a device back as it was."""
+    facts = {"device": str(record.key), "holder": str(record.id)}
+    node.report("healed", **facts, found=condition, phase=record.phase)
+
+
+@attrs.frozen
+class Finding:
+    """What was found of one attachment, and what became of it.
+
+    `failure` is why it could not be healed now, in words; it stays recorded then.
+    """
+
+    record: Attachment
+    condition: Condition
+    healed: bool = False
+    failure: str | None = None
+
+
+def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
+    """Look at every record, and heal what needs it; with `dry_run`, only look.
+
+    Nothing is waited for: a device at which another call is at work is in good hands.
+    """
+    boot_id, host = node.clock().boot_id, node.host()
+    findings = []
+    for record in node.records():
+        condition = _condition(record, boot_id, host, node)
+        finding = Finding(record, condition)
+        if condition in HEALABLE and not dry_run:
+            finding = _healed(finding, node)
+        findings.append(finding)
+    if not dry_run:
+        heal_unfinished(node)  # What is left there are marks in vain.
+    return tuple(findings)
+
+
+def _condition(record: Attachment, boot_id: str, host: Netns, node: Node) -> Condition:
+    pod = node.find_netns(record.netns.path)
+    return condition_of(record, boot_id, host, pod, device_of(record, node))
+
+
+def _healed(finding: Finding, node: Node) -> Finding:
+    """Heal what was found, if it is so still once its lock is held."""
+    key = finding.record.key
+    try:
+        with node.lock(key.lock_name, wait_s=0):
+            record = node.find_record(key)
+            if record is None:
+                return attrs.evolve(finding, healed=True)
+            condition = _condition(record, node.clock().boot_id, node.host(), node)
+            if condition in HEALABLE:
+                give_back(record, node)
+                report_healed(record, condition, node)
+            return Finding(record, condition, healed=condition in HEALABLE)
+    except AmdcniError as failure:
+        if not isinstance(failure, DeviceBusy):
+            node.report("not-healed", device=str(key), reason=str(failure))
+        return attrs.evolve(finding, failure=str(failure))

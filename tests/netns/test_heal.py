@@ -1,0 +1,114 @@
+"""What no call will give back any more is given back by `amdcni heal`, GC or STATUS."""
+
+import json
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.runtime import BDF, Runtime, addresses, damage, ifnames, records
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+OTHER = "0000:c2:00.0"
+
+
+def heal(node: Node, *options: str) -> tuple[int, list[dict[str, Any]]]:
+    """Return the exit status and the findings of `amdcni heal --json`."""
+    done = node.run([str(AMDCNI), "heal", "--json", *options])
+    assert done.stdout, done
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def test_on_a_node_without_records_there_is_nothing_to_heal(node: Node) -> None:
+    assert heal(node) == (0, [])
+    assert "nothing to heal" in node.output_of([str(AMDCNI), "heal"])
+
+
+def test_a_nic_whose_netns_has_died_is_the_hosts_again(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000")
+    node.ip("neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1")
+    node.output_of(["sh", "-c", "echo 2 > /proc/sys/net/ipv4/conf/eth1/rp_filter"])
+    before = dump(node)
+    runtime.added(pod)
+    pod.delete()
+    assert ifnames(node) == {"net1"}
+    status, (finding,) = heal(node, "--dry-run")
+    assert (status, finding["found"], finding["healed"]) == (0, "returned", False)
+    assert ifnames(node) == {"net1"}
+    status, (finding,) = heal(node)
+    assert (status, finding["found"], finding["healed"]) == (0, "returned", True)
+    assert (finding["device"], finding["host_ifname"]) == (BDF, "eth1")
+    assert damage(before, node) == []
+    assert heal(node) == (0, [])
+
+
+def test_two_nics_that_were_both_called_net1_are_both_the_hosts_again(
+    runtime: Runtime, node: Node, nic: Nic
+) -> None:
+    node.add_nic(OTHER, "eth2", ["10.0.1.0/31", "fd01::8/64"])
+    before = dump(node)
+    pods = {BDF: node.add_pod("pod1"), OTHER: node.add_pod("pod2")}
+    for device, pod in pods.items():
+        runtime.having(deviceID=device, pciBusID=device).added(pod, container_id=pod.name)
+    for pod in pods.values():
+        pod.delete()
+    assert "net1" in ifnames(node)
+    status, findings = heal(node)
+    assert (status, [f["healed"] for f in findings]) == (0, [True, True])
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+def test_gc_and_status_heal_too(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, command: str
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    pod.delete()
+    ours = runtime.having("deviceID", "pciBusID")
+    assert ours.call(command).succeeded
+    assert damage(before, node) == []
+
+
+def test_what_a_living_pod_has_is_left_alone(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    before, in_pod = dump(node), dump(pod)
+    status, (finding,) = heal(node)
+    assert (status, finding["found"], finding["healed"]) == (0, "held", False)
+    assert damage(before, node) == [f"amd-host-device/{BDF}.json is left"]
+    assert differences(in_pod, dump(pod)) == []
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+
+
+def test_a_stranger_with_the_old_name_is_left_alone_and_the_table_says_what_was_done(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    pod.delete()
+    node.ip("link add eth1 type bridge")
+    node.learn(nic, "eth1_1")
+    node.forget(nic, "eth1")
+    said = node.output_of([str(AMDCNI), "heal"])
+    assert BDF in said
+    assert "given back" in said
+    assert addresses(node, "eth1_1") == ["10.0.0.0/31", "fd00::8/64"]
+    assert addresses(node, "eth1") == []
+    assert records(node) == {}
+
+
+def test_many_healers_at_once_do_no_harm(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    pod.delete()
+    healers = [node.start([str(AMDCNI), "heal", "--json"]) for _ in range(6)]
+    for healer in healers:
+        healer.communicate()
+    assert heal(node) == (0, [])
+    assert damage(before, node) == []

@@ -1,0 +1,96 @@
+"""What has become of an attachment."""
+
+import attrs
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.condition import HEALABLE, Condition, condition_of
+from amdcni.core.host import Netns, SysfsDevice
+from amdcni.core.names import NO_MAC, IfName
+from tests.unit import strategies as some
+from tests.unit.strategies import Lending
+
+
+def device_of(record: Attachment, *ifnames: str) -> SysfsDevice | None:
+    """The device of the record, plugged in."""
+    bus_device = record.key.bus_device
+    names = tuple(IfName(name) for name in ifnames)
+    return None if bus_device is None else SysfsDevice(bus_device, "ionic", names)
+
+
+def empty_host(pod: Netns) -> Netns:
+    """A host without any netdev but the loopback one."""
+    return Netns("/proc/self/ns/net", attrs.evolve(pod.id, dev=99), pod.netdevs[:1])
+
+
+@given(some.lendings)
+def test_a_pod_holds_the_netdev_that_is_not_on_the_host(lending: Lending) -> None:
+    record, pod = lending.record, lending.pod
+    condition = condition_of(record, record.boot_id, empty_host(pod), pod, device_of(record))
+    assert condition is Condition.HELD
+
+
+@given(some.lendings, st.sampled_from([None, "reused"]))
+def test_a_netdev_that_is_nowhere_is_missing_and_stays_recorded(
+    lending: Lending, reused: str | None
+) -> None:
+    record, host = lending.record, empty_host(lending.pod)
+    pod = None if reused is None else attrs.evolve(lending.pod, id=host.id)
+    condition = condition_of(record, record.boot_id, host, pod, device_of(record))
+    assert condition is Condition.MISSING
+    assert condition not in HEALABLE
+
+
+@given(some.lendings, st.booleans())
+def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_path(
+    lending: Lending, alive: bool
+) -> None:
+    record, netdev = lending.record, lending.netdev
+    assume(netdev.mac not in (None, NO_MAC))
+    home = attrs.evolve(netdev, ifindex=2)
+    host = attrs.evolve(empty_host(lending.pod), netdevs=(home,))
+    device = device_of(record, netdev.ifname)
+    pod = lending.pod if alive else None
+    assert condition_of(record, record.boot_id, host, pod, device) is Condition.RETURNED
+
+
+@given(some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False), some.hosts)
+def test_a_device_without_a_netdev_is_held_as_long_as_the_netns_lives(
+    record: Attachment, pod: Netns
+) -> None:
+    host, device = empty_host(pod), device_of(record)
+    alive = attrs.evolve(pod, id=record.netns.id)
+    assert condition_of(record, record.boot_id, host, alive, device) is Condition.HELD
+    other = attrs.evolve(record.netns.id, inode=record.netns.id.inode + 1)
+    gone = attrs.evolve(pod, id=other)
+    assert condition_of(record, record.boot_id, host, gone, device) is Condition.ABANDONED
+
+
+@given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]))
+def test_work_that_has_not_ended_is_unfinished_wherever_the_netdev_is(
+    lending: Lending, phase: Phase
+) -> None:
+    record = attrs.evolve(lending.record, phase=phase)
+    host, device = empty_host(lending.pod), device_of(record)
+    condition = condition_of(record, record.boot_id, host, lending.pod, device)
+    assert condition is Condition.UNFINISHED
+
+
+@given(some.attachments, some.boot_ids, some.hosts)
+def test_after_a_reboot_every_record_is_outdated(
+    record: Attachment, boot_id: str, host: Netns
+) -> None:
+    assume(boot_id != record.boot_id)
+    for device in (None, device_of(record)):
+        assert condition_of(record, boot_id, host, host, device) is Condition.OUTDATED
+
+
+@given(some.attachments, some.hosts)
+def test_a_device_that_is_not_there_is_unplugged_in_every_phase(
+    record: Attachment, host: Netns
+) -> None:
+    assume(record.key.bus_device is not None)
+    condition = condition_of(record, record.boot_id, host, host, None)
+    assert condition is Condition.UNPLUGGED
+    assert condition not in HEALABLE

@@ -1,0 +1,379 @@
+"""Which NIC of the Go plugin's mappings is due back: the rules of `amdcni.core.takeover`."""
+
+import ipaddress
+from collections.abc import Iterable
+
+import attrs
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from amdcni.core.attachment import NetnsRef, Phase
+from amdcni.core.codec import parse_request
+from amdcni.core.errors import DeviceHeld
+from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.mapping import GoMapping
+from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress
+from amdcni.core.plans import Clock
+from amdcni.core.request import AddRequest, DelRequest, parse_environment
+from amdcni.core.takeover import (
+    GONE,
+    Lent,
+    Settled,
+    find_for_add,
+    find_for_del,
+    find_in_pod,
+    find_on_host,
+    record_of,
+)
+from tests.unit import strategies as some
+
+A = PciAddress.parse("0000:c1:00.0")
+MAPPING = GoMapping(A, IfName("ens1"), True, (ipaddress.ip_interface("192.0.2.1/31"),), 5)
+OLD = attrs.evolve(MAPPING, written_s=-1)
+BARE = Netdev(7, IfName("net1"), mac=MacAddress("02:00:00:00:00:01"))
+NET1 = IfName("net1")
+OWN = Address(ipaddress.ip_interface("192.0.2.7/24"), label="x")
+LINK_LOCAL = Address(ipaddress.ip_interface("fe80::ff:fe00:1/64"), scope=253, proto=3)
+HOST = NetnsId(4, 1)
+
+
+def netdev(name: str, **attributes: object) -> Netdev:
+    return attrs.evolve(BARE, ifname=IfName(name), **attributes)  # type: ignore[arg-type]
+
+
+def netns(*netdevs: Netdev, inode: int = 9) -> Netns:
+    return Netns("/run/netns/pod1", NetnsId(4, inode), netdevs)
+
+
+def host_with(*netdevs: Netdev) -> Netns:
+    proto = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=1)
+    loopback = Netdev(1, IfName("lo"), loopback=True, addresses=(proto,))
+    return Netns("/proc/thread-self/ns/net", HOST, (loopback, *netdevs))
+
+
+def device_with(*netdevs: Netdev, driver: str | None = "ionic") -> SysfsDevice:
+    return SysfsDevice(A, driver, tuple(n.ifname for n in netdevs), virtio=("virtio3",))
+
+
+def fate(
+    *netdevs: Netdev, mapping: GoMapping = MAPPING, ifname: str = "net9"
+) -> Lent | Settled | None:
+    """What has become of a NIC that is one of these netdevs of the device on the host."""
+    others = netdev("eth0", ifindex=2, alias="ens1")
+    return find_on_host(mapping, IfName(ifname), host_with(others, *netdevs), device_with(*netdevs))
+
+
+# ---- in the pod
+
+
+@pytest.mark.parametrize("parent", [str(A), "virtio3"])
+@pytest.mark.parametrize("name", ["net1", "ens1", "renamed0"])
+@pytest.mark.parametrize("alias", [None, "ens1", "another"])
+def test_in_the_pod_the_bus_device_is_proof_under_any_name(
+    parent: str, name: str, alias: str | None
+) -> None:
+    ours = netdev(name, parent=parent, alias=alias)
+    stranger = netdev("eth0", ifindex=3, parent="0000:05:00.0", alias="ens1")
+    assert find_in_pod(MAPPING, NET1, netns(stranger, ours), device_with()) == ours
+
+
+def test_in_the_pod_a_netdev_without_a_bus_device_needs_the_alias_of_the_delegate() -> None:
+    ours = netdev("net1", alias="ens1")
+    assert find_in_pod(MAPPING, NET1, netns(ours), device_with()) == ours
+    for stranger in (netdev("net1"), netdev("net1", alias="ens2")):
+        assert find_in_pod(MAPPING, NET1, netns(stranger), device_with()) is None
+
+
+def test_a_decoy_in_the_pod_is_not_taken_while_the_device_is_on_the_host() -> None:
+    decoy, real = netdev("net1", alias="ens1"), netdev("ens1", ifindex=8)
+    assert find_in_pod(MAPPING, NET1, netns(decoy), device_with(real)) is None
+
+
+@pytest.mark.parametrize("altnames", [(), ("net1",)])
+def test_what_has_the_ifname_in_the_pod_is_what_is_meant_and_nothing_else(
+    altnames: tuple[str, ...],
+) -> None:
+    """A DEL of net1 does not take the NIC that the pod has as net2."""
+    theirs = netdev("net2", ifindex=3, parent=str(A))
+    named = netdev("net1" if not altnames else "x", ifindex=4, altnames=altnames)
+    assert find_in_pod(MAPPING, NET1, netns(theirs, named), device_with()) is None
+
+
+def test_two_netdevs_of_the_device_without_the_ifname_are_not_told_apart() -> None:
+    two = (netdev("a", parent=str(A)), netdev("b", ifindex=8, parent=str(A)))
+    assert find_in_pod(MAPPING, NET1, netns(*two), device_with()) is None
+    assert find_in_pod(MAPPING, IfName("b"), netns(*two), device_with()) == two[1]
+
+
+# ---- on the host
+
+
+@pytest.mark.parametrize("name", ["net1", "ens1", "dev7", "whatever"])
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("mapping", [MAPPING, OLD])
+def test_a_bare_nic_with_the_alias_of_the_delegate_was_lent_in_this_boot(
+    name: str, up: bool, mapping: GoMapping
+) -> None:
+    fallen = netdev(name, alias="ens1", up=up, addresses=(LINK_LOCAL,))
+    assert fate(fallen, mapping=mapping) == Lent(fallen, GONE)
+
+
+@pytest.mark.parametrize("name", ["net1", "ens1", "dev7", "net12", "net9"])
+def test_a_bare_nic_that_is_down_was_lent_if_the_file_is_of_this_boot(name: str) -> None:
+    fallen = netdev(name)
+    assert fate(fallen) == Lent(fallen, GONE)
+    assert not isinstance(fate(fallen, mapping=OLD), Lent)
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        netdev("ens1", up=True),
+        netdev("ens1", addresses=(OWN,)),
+        netdev("ens1", up=True, addresses=(OWN, LINK_LOCAL)),
+        netdev("net1", alias="ens1", addresses=(OWN,)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mapping", [MAPPING, OLD])
+def test_a_nic_that_somebody_has_configured_is_settled(
+    configured: Netdev, mapping: GoMapping
+) -> None:
+    assert fate(configured, mapping=mapping) == Settled(configured)
+
+
+def test_what_the_boot_left_bare_stays_bare() -> None:
+    assert fate(netdev("ens1"), mapping=OLD) == Settled(netdev("ens1"))
+
+
+def test_the_boot_begins_with_second_zero() -> None:
+    first = attrs.evolve(MAPPING, written_s=0)
+    assert isinstance(fate(netdev("ens1"), mapping=first), Lent)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        netdev("net1", up=True),
+        netdev("net1", addresses=(OWN,)),
+        netdev("enp193s0"),
+        netdev("enp193s0", up=True, addresses=(OWN,)),
+        netdev("xnet1"),
+        netdev("net1x"),
+        netdev("ens1", ifindex=2, alias="x", up=True),
+    ],
+    ids=str,
+)
+def test_a_netdev_of_which_nothing_is_known_is_left_alone(stranger: Netdev) -> None:
+    mapping = attrs.evolve(MAPPING, ifname=IfName("ens8"))
+    assert fate(stranger, mapping=mapping) is None
+
+
+def test_of_several_netdevs_of_the_device_the_alias_tells_and_then_the_name() -> None:
+    tagged = netdev("net1", alias="ens1")
+    named = netdev("ens1", ifindex=8, up=True)
+    other = netdev("ens1d1", ifindex=9)
+    assert fate(named, other, tagged) == Lent(tagged, GONE)
+    assert fate(other, named) == Settled(named)
+    assert fate(other, netdev("net1", ifindex=8)) == Lent(netdev("net1", ifindex=8), GONE)
+    assert fate(netdev("net1"), netdev("net2", ifindex=8)) is None
+    assert fate(other) is None
+    assert fate() is None
+
+
+def test_a_netdev_of_another_device_is_never_meant() -> None:
+    other = netdev("ens1", alias="ens1")
+    assert find_on_host(MAPPING, NET1, host_with(other), device_with()) is None
+
+
+@given(
+    some.hosts,
+    some.ifnames,
+    st.lists(some.ip_interfaces, max_size=2).map(tuple),
+    st.booleans(),
+    st.integers(-2, 2),
+    st.data(),
+)
+def test_no_nic_with_an_address_that_the_kernel_did_not_make_is_ever_due_back_on_the_host(
+    host: Netns,
+    ifname: IfName,
+    addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...],
+    up: bool,
+    written_s: int,
+    data: st.DataObject,
+) -> None:
+    visible = data.draw(st.sets(st.sampled_from([n.ifname for n in host.netdevs])))
+    names = [n.ifname for n in host.netdevs] + [IfName(n.alias) for n in host.netdevs if n.alias]
+    mapping = GoMapping(A, data.draw(st.sampled_from(names)), up, addresses, written_s)
+    found = find_on_host(mapping, ifname, host, SysfsDevice(A, "ionic", tuple(visible)))
+    if found is not None:
+        assert found.netdev in host.netdevs
+        assert found.netdev.ifname in visible
+    if isinstance(found, Lent):
+        assert all(address.family == 6 for address in found.netdev.addresses)
+        assert written_s >= 0 or found.netdev.alias == mapping.ifname
+
+
+# ---- what the verbs make of it
+
+
+def del_of(request: DelRequest, ifname: str) -> DelRequest:
+    return attrs.evolve(request, attachment=attrs.evolve(request.attachment, ifname=IfName(ifname)))
+
+
+@given(some.del_requests)
+def test_a_del_looks_into_its_pod_first_and_then_on_the_host(request: DelRequest) -> None:
+    request = del_of(request, "net1")
+    inside, fallen = netdev("net1", parent=str(A)), netdev("net1", alias="ens1")
+    pod, host = netns(inside), host_with(fallen)
+    expected = Lent(inside, NetnsRef(pod.path, pod.id))
+    assert find_for_del(request, MAPPING, host, pod, device_with(fallen)) == expected
+    at_home = Lent(fallen, GONE)
+    assert find_for_del(request, MAPPING, host, netns(), device_with(fallen)) == at_home
+    assert find_for_del(request, MAPPING, host, None, device_with(fallen)) == at_home
+
+
+@given(some.del_requests)
+def test_the_hosts_own_netns_is_no_pod(request: DelRequest) -> None:
+    request = del_of(request, "ens1")
+    configured = netdev("ens1", parent=str(A), up=True, addresses=(OWN,))
+    host = host_with(configured)
+    pod = attrs.evolve(host, path="/proc/1/ns/net")
+    found = find_for_del(request, MAPPING, host, pod, device_with(configured))
+    assert found == Settled(configured)
+
+
+@given(some.del_requests)
+def test_a_del_leaves_a_nic_alone_that_is_in_another_pod(request: DelRequest) -> None:
+    pods: Iterable[Netns | None] = (netns(netdev("net1", parent="0000:05:00.0")), netns(), None)
+    for pod in pods:
+        assert find_for_del(request, MAPPING, host_with(), pod, device_with()) is None
+
+
+@given(some.add_requests)
+def test_an_add_is_told_that_a_pod_has_the_nic(request: AddRequest) -> None:
+    with pytest.raises(DeviceHeld, match=r"0000:c1:00\.0 .* 'ens1'"):
+        find_for_add(request, MAPPING, host_with(), device_with())
+
+
+@given(some.add_requests, st.sampled_from([None, "vfio-pci"]))
+def test_a_device_that_has_no_netdev_at_all_is_in_no_pod(
+    request: AddRequest, driver: str | None
+) -> None:
+    assert find_for_add(request, MAPPING, host_with(), device_with(driver=driver)) is None
+
+
+@given(some.add_requests)
+def test_an_add_finds_what_has_fallen_back_to_the_host(request: AddRequest) -> None:
+    fallen = netdev("net1", alias="ens1")
+    found = find_for_add(request, MAPPING, host_with(fallen), device_with(fallen))
+    assert found == Lent(fallen, GONE)
+
+
+# ---- the record
+
+
+go_mappings = st.builds(
+    GoMapping,
+    some.pci_addresses,
+    some.ifnames,
+    st.booleans(),
+    st.lists(some.ip_interfaces, max_size=4, unique=True).map(tuple),
+    st.integers(-9, 9),
+)
+
+
+@given(
+    some.del_requests | some.add_requests,
+    go_mappings,
+    some.netdevs,
+    some.netns_refs | st.just(GONE),
+    some.clocks,
+)
+def test_the_record_tells_what_the_mapping_and_the_netdev_tell(
+    request: AddRequest | DelRequest,
+    mapping: GoMapping,
+    found: Netdev,
+    ref: NetnsRef,
+    clock: Clock,
+) -> None:
+    device = SysfsDevice(mapping.device, "ionic", (found.ifname,))
+    record = record_of(request, mapping, Lent(found, ref), device, clock)
+    assert (record.network, record.id) == (request.network.name, request.attachment)
+    assert (record.netns, record.key) == (ref, DeviceKey(mapping.device))
+    assert (record.phase, record.taken_over) == (Phase.DETACHING, True)
+    assert (record.boot_id, record.read_at_s) == (clock.boot_id, clock.now_s)
+    assert {**record.config, "device": 0} == {**request.network.raw, "device": 0}
+    assert record.config["device"] == mapping.ifname
+    assert record.pod_ifindex == (None if ref == GONE else found.ifindex)
+    captured = record.captured
+    assert captured is not None
+    assert (captured.ifname, captured.up, captured.alias) == (mapping.ifname, mapping.up, None)
+    assert tuple(address.interface for address in captured.addresses) == mapping.addresses
+    identity = (found.ifindex, found.mac, found.permanent_mac, found.parent, found.kind)
+    assert identity == (
+        captured.ifindex,
+        captured.mac,
+        captured.permanent_mac,
+        captured.parent,
+        captured.kind,
+    )
+
+
+@given(some.del_requests, some.add_requests, some.clocks)
+def test_only_a_del_says_that_its_leases_are_over(
+    over: DelRequest, begins: AddRequest, clock: Clock
+) -> None:
+    lent = Lent(BARE, GONE)
+    assert record_of(over, MAPPING, lent, device_with(BARE), clock).ipam == over.ipam
+    assert record_of(begins, MAPPING, lent, device_with(BARE), clock).ipam is None
+
+
+@given(some.del_requests, some.clocks, st.booleans())
+def test_beside_other_netdevs_of_the_device_the_name_is_part_of_the_key(
+    request: DelRequest, clock: Clock, in_pod: bool
+) -> None:
+    other = netdev("ens1d1", ifindex=9)
+    visible = (other,) if in_pod else (other, BARE)
+    record = record_of(request, MAPPING, Lent(BARE, GONE), device_with(*visible), clock)
+    assert record.key == DeviceKey(A, IfName("ens1"))
+
+
+@pytest.mark.parametrize(
+    ("interface", "scope", "label"),
+    [
+        ("192.0.2.1/31", 0, "ens1"),
+        ("127.0.0.9/8", 0, "ens1"),
+        ("169.254.1.1/16", 0, "ens1"),
+        ("2001:db8::1/64", 0, None),
+        ("fd00::1/64", 0, None),
+        ("fe80::1/64", 253, None),
+        ("fec0::1/64", 200, None),
+        ("::1/128", 254, None),
+    ],
+)
+def test_an_address_is_as_the_kernel_shows_it_when_nobody_says_more(
+    interface: str, scope: int, label: str | None
+) -> None:
+    """net/ipv6/addrconf.c: rt_scope() of the address; devinet.c: the label is the name."""
+    mapping = attrs.evolve(MAPPING, addresses=(ipaddress.ip_interface(interface),))
+    request = del_request()
+    record = record_of(request, mapping, Lent(BARE, GONE), device_with(BARE), Clock(1, "b", "w"))
+    assert record.captured is not None
+    (address,) = record.captured.addresses
+    assert address == Address(ipaddress.ip_interface(interface), scope=scope, label=label)
+
+
+def del_request() -> DelRequest:
+    environ = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "pod1", "CNI_IFNAME": "net1"}
+    stdin = b'{"cniVersion": "1.1.0", "name": "fabric"}'
+    request = parse_request(parse_environment(environ), stdin)
+    assert isinstance(request, DelRequest)
+    return request
+
+
+@given(go_mappings)
+def test_an_entry_is_surely_of_an_earlier_boot_if_the_file_is(mapping: GoMapping) -> None:
+    assume(mapping.written_s != 0)
+    assert mapping.may_be_of_this_boot == (mapping.written_s > 0)

@@ -1,0 +1,686 @@
+"""Attachments that AMD's Go plugin made, on a machine that was then upgraded.
+
+How it lends and what it notes is modelled here from its source (ROCm/network-operator,
+cni/plugins/amd-host-device), and the NICs are watched: at each moment all is on the host, or in a
+record, or still in the Go plugin's file.
+"""
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import attrs
+import pytest
+
+from amdcni.core.errors import DeviceHeld, DeviceNotFound, RestoreIncomplete, StateFailure
+from amdcni.core.host import Address
+from amdcni.core.spec import Verb
+from tests.unit.fake_kernel import Kernel, Link, Space
+from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_plugins import Execution, Trouble
+
+A, B = "0000:01:00.0", "0000:02:00.0"
+POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"
+OTHERS: dict[str, Any] = {"0000:77:00.0": {"hostInterfaceName": "ens77", "later": [1.5, None]}}
+"""Entries that no test takes out."""
+
+
+def plain(text: str, name: str) -> Address:
+    """An address as the Go plugin sets it: with its label, and nothing else."""
+    interface = ipaddress.ip_interface(text)
+    return Address(interface, label=name if interface.version == 4 else None)
+
+
+@attrs.define(eq=False)
+class Watcher(Keeper):
+    """A keeper for whom the Go plugin's file is as good as a record."""
+
+    def is_recorded(self) -> bool:
+        return super().is_recorded() or self._is_mapped()
+
+    def _is_mapped(self) -> bool:
+        entry = mappings(self.machine).get(self.link.function or "", {})
+        interfaces = [str(address.interface) for address, _, _ in self.original.addresses]
+        return bool(entry) and (
+            entry["hostInterfaceName"] == self.original.ifname
+            and set(entry["hostInterfaceIPs"] or ()) == set(interfaces)
+            and (entry["state"] == "UP") == self.original.up
+        )
+
+
+def mappings(machine: Machine) -> dict[str, Any]:
+    entries: dict[str, Any] = json.loads(machine.disk.mappings or b"{}")
+    return entries
+
+
+def write(machine: Machine, entries: object) -> None:
+    """The Go plugin writes its file."""
+    machine.disk.mappings = json.dumps(entries, indent=2).encode()
+    machine.disk.mappings_written = (machine.kernel.boot, machine.kernel.now_s)
+
+
+def lend(
+    machine: Machine,
+    device: str = A,
+    pod: int = 1,
+    *,
+    ifname: str = "net1",
+    ipam: object = None,
+    early: bool = False,
+) -> None:
+    """ADD of the Go plugin; the `early` ones called the NIC in the pod what it was on the host."""
+    (link,) = machine.kernel.functions[device].links
+    own = [str(o.address.interface) for o in link.addresses if not o.by_kernel]
+    entry = {
+        "hostInterfaceName": link.name,
+        "hostInterfaceIPs": own or None,
+        "state": "UP" if link.up else "DOWN",
+    }
+    static = {"type": "static", "addresses": [{"address": text} for text in own]}
+    watched, machine.kernel.watchers = machine.kernel.watchers, []
+    call = Execution(
+        plugin="host-device",
+        verb=Verb.ADD,
+        config=config_for(device, ipam=ipam or (static if own else {})),
+        container_id=f"pod{pod}",
+        ifname=link.name if early else ifname,
+        netns=f"/run/netns/pod{pod}",
+    )
+    machine.plugins.execute(call)
+    write(machine, {**mappings(machine), device: entry})
+    machine.kernel.watchers = watched
+    machine.plugins.executed.clear()
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = standing()
+    yield machine
+    assert machine.kernel.violations == []
+    assert {key: mappings(machine).get(key) for key in OTHERS} == OTHERS
+
+
+def standing() -> Machine:
+    """A node with two NICs, two pods, and a file of the Go plugin."""
+    machine = Machine()
+    first = machine.kernel.plug(A, "ens1").links[0]
+    second = machine.kernel.plug(B, "ens2").links[0]
+    given = ["192.0.2.1/31", "192.0.2.9/24", "fd00::1/64", "fd00::2/127"]
+    machine.kernel.configure(first, tuple(plain(text, "ens1") for text in given))
+    machine.kernel.configure(second, (plain("198.51.100.1/31", "ens2"),))
+    for path in (POD1, POD2):
+        machine.kernel.make_netns(path)
+    write(machine, OTHERS)
+    return machine
+
+
+@pytest.fixture
+def nic(machine: Machine) -> Link:
+    return machine.kernel.functions[A].links[0]
+
+
+@pytest.fixture
+def keeper(machine: Machine, nic: Link) -> Keeper:
+    return watched(machine)
+
+
+def watched(machine: Machine, device: str = A) -> Keeper:
+    return Watcher(machine, machine.kernel.functions[device].links[0])
+
+
+def delete(
+    machine: Machine,
+    device: str | None = A,
+    *,
+    pod: int = 1,
+    netns: str | None = "its own",
+    **keys: Any,
+) -> list[str]:
+    """DEL of net1 of a pod; the events that it reports."""
+    path = f"/run/netns/pod{pod}" if netns == "its own" else netns
+    ask(machine, Verb.DEL, config_for(device, **keys), container=f"pod{pod}", netns=path)
+    return events(machine)
+
+
+def add(
+    machine: Machine, device: str = A, *, pod: int = 1, ifname: str = "net1", **keys: Any
+) -> None:
+    config, container, netns = config_for(device, **keys), f"pod{pod}", f"/run/netns/pod{pod}"
+    result = ask(machine, Verb.ADD, config, container=container, ifname=ifname, netns=netns)
+    assert result is not None
+
+
+def events(machine: Machine) -> list[str]:
+    assert machine.last is not None
+    return machine.last.events
+
+
+def pod_of(machine: Machine, number: int = 1) -> Space:
+    return machine.kernel.paths[f"/run/netns/pod{number}"]
+
+
+def is_over(machine: Machine, device: str = A) -> bool:
+    """Whether nothing tells of the attachment any more."""
+    return device not in mappings(machine) and (machine.disk.files, machine.disk.markers) == (
+        {},
+        set(),
+    )
+
+
+# ---- DEL
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("ipam", [None, HOST_LOCAL])
+def test_a_del_brings_home_what_the_go_plugin_lent(
+    machine: Machine, keeper: Keeper, early: bool, ipam: object
+) -> None:
+    lend(machine, early=early, ipam=ipam)
+    assert not keeper.is_whole()
+    reported = delete(machine, ipam=ipam)
+    assert "taken-over" in reported
+    assert keeper.is_whole()
+    assert is_over(machine)
+    # host-local has leased to the name that the early Go plugin gave: nobody knows that any more.
+    assert early or machine.plugins.leases == {}
+
+
+@pytest.mark.parametrize("netns", ["its own", None, "/run/netns/gone"])
+@pytest.mark.parametrize("early", [False, True])
+def test_a_del_brings_home_what_fell_back_when_the_pod_died(
+    machine: Machine, keeper: Keeper, netns: str | None, early: bool
+) -> None:
+    lend(machine, early=early, ipam=HOST_LOCAL)
+    machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, netns=netns, ipam=HOST_LOCAL)
+    assert {call.plugin for call in machine.plugins.executed} == {"host-local"}
+    assert keeper.is_whole()
+    assert is_over(machine)
+    assert early or machine.plugins.leases == {}
+
+
+def test_a_nic_whose_name_in_the_pod_was_taken_on_the_host_comes_home(
+    machine: Machine, keeper: Keeper
+) -> None:
+    other = watched(machine, B)
+    lend(machine, A, 1)
+    lend(machine, B, 2)
+    for number in (1, 2):
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    delete(machine, B, pod=2, netns=None)
+    delete(machine, A, pod=1, netns=None)
+    assert (keeper.is_whole(), other.is_whole()) == (True, True)
+    assert is_over(machine, A)
+    assert is_over(machine, B)
+
+
+def test_a_del_without_a_device_finds_it_in_the_pod(machine: Machine, keeper: Keeper) -> None:
+    other = watched(machine, B)
+    lend(machine, A, 1)
+    lend(machine, B, 2)
+    delete(machine, None, pod=2)
+    assert (keeper.is_whole(), other.is_whole()) == (False, True)
+    delete(machine, None, pod=1)
+    assert keeper.is_whole()
+    assert is_over(machine, A)
+
+
+@pytest.mark.parametrize("netns", [None, "/run/netns/gone", POD2, "/proc/1/ns/net"])
+def test_a_del_without_a_device_and_without_the_pod_touches_nothing(
+    machine: Machine, keeper: Keeper, netns: str | None
+) -> None:
+    lend(machine)
+    before = machine.picture()
+    assert delete(machine, None, netns=netns) == []
+    assert machine.picture() == before
+    assert A in mappings(machine)
+
+
+def test_a_del_without_a_device_means_the_netdev_of_its_ifname(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine, early=True)
+    before = machine.picture()
+    assert delete(machine, None) == []
+    assert machine.picture() == before
+    ask(machine, Verb.DEL, config_for(), ifname="ens1")
+    assert keeper.is_whole()
+
+
+def test_a_del_without_a_device_leaves_an_unplugged_one_alone(machine: Machine) -> None:
+    lend(machine)
+    machine.kernel.unplug(A)
+    assert delete(machine, None) == []
+    assert A in mappings(machine)
+
+
+@pytest.mark.parametrize("netns", ["its own", None, "/run/netns/gone", POD1])
+def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
+    machine: Machine, keeper: Keeper, netns: str | None
+) -> None:
+    """The Go plugin's own entry is of the new owner: it knows only the device."""
+    lend(machine, A, 2)
+    before = machine.picture()
+    delete(machine, pod=1, netns=netns)
+    assert machine.picture() == before
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+
+
+def test_a_late_del_leaves_our_own_new_owner_alone_whatever_the_file_says(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine, A, 1)
+    entry = mappings(machine)[A]
+    delete(machine)
+    write(machine, {**OTHERS, A: entry})
+    keeper.original = machine.kernel.configuration_of(keeper.link)
+    add(machine, pod=2)
+    write(machine, {**OTHERS, A: entry})
+    before = machine.picture()
+    for netns in (POD1, POD2, None):
+        delete(machine, pod=1, netns=netns)
+    with pytest.raises(DeviceHeld, match="container pod2"):
+        add(machine, pod=1)
+    assert machine.picture() == before
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+
+
+def test_another_ifname_of_the_same_pod_is_another_attachment(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine, A, 1, ifname="net2")
+    lend(machine, B, 1, ifname="net1")
+    delete(machine, A)
+    assert keeper.link.name == "net2"
+    ask(machine, Verb.DEL, config_for(A), ifname="net2")
+    assert keeper.is_whole()
+
+
+def test_repeated_dels_find_nothing_to_do(machine: Machine, keeper: Keeper) -> None:
+    lend(machine)
+    delete(machine)
+    before = machine.picture()
+    for netns in ("its own", None):
+        assert delete(machine, netns=netns) == []
+        assert machine.picture() == before
+
+
+def test_a_nic_that_was_down_and_without_addresses_comes_home_like_that(machine: Machine) -> None:
+    (link,) = machine.kernel.plug("0000:03:00.0", "ens3").links
+    keeper = watched(machine, "0000:03:00.0")
+    lend(machine, "0000:03:00.0")
+    delete(machine, "0000:03:00.0")
+    assert keeper.is_whole()
+    assert not link.up
+
+
+@pytest.mark.parametrize("virtio", [True, False])
+@pytest.mark.parametrize("shows_parent", [True, False])
+def test_the_netdev_is_found_whatever_the_kernel_says_of_it(
+    machine: Machine, virtio: bool, shows_parent: bool
+) -> None:
+    device = "0000:03:00.0"
+    (link,) = machine.kernel.plug(device, "ens3", virtio=virtio, shows_parent=shows_parent).links
+    machine.kernel.configure(link, (plain("203.0.113.1/24", "ens3"),))
+    keeper = watched(machine, device)
+    lend(machine, device)
+    delete(machine, device)
+    assert keeper.is_whole()
+    assert is_over(machine, device)
+
+
+def test_a_device_that_is_not_plugged_in_keeps_its_entry(machine: Machine) -> None:
+    lend(machine)
+    machine.kernel.unplug(A)
+    delete(machine)
+    assert A in mappings(machine)
+    with pytest.raises(DeviceNotFound):
+        add(machine, pod=2)
+
+
+def test_an_address_that_the_host_refuses_keeps_the_record_and_the_entry(
+    machine: Machine, keeper: Keeper, kernel: Kernel
+) -> None:
+    lend(machine)
+    kernel.host.refused.add("192.0.2.9/24")
+    with pytest.raises(RestoreIncomplete, match=r"192\.0\.2\.9/24"):
+        delete(machine)
+    assert A in mappings(machine)
+    assert set(machine.disk.files) == {A}
+    kernel.host.refused.clear()
+    keeper.order_matters = False
+    delete(machine, netns=None)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+@pytest.fixture
+def kernel(machine: Machine) -> Kernel:
+    return machine.kernel
+
+
+def test_what_another_call_did_while_a_del_waited_for_the_lock_is_seen(
+    machine: Machine, keeper: Keeper, kernel: Kernel
+) -> None:
+    lend(machine)
+    kernel.host.refused.add("192.0.2.9/24")
+
+    def go_first(what: str) -> None:
+        if what == f"lock {A}":
+            kernel.interrupts.remove(go_first)
+            with pytest.raises(RestoreIncomplete):
+                delete(machine)
+
+    kernel.interrupts.append(go_first)
+    with pytest.raises(RestoreIncomplete):
+        delete(machine)
+    assert (set(machine.disk.files), A in mappings(machine)) == ({A}, True)
+    kernel.host.refused.clear()
+    keeper.order_matters = False
+    delete(machine)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+def test_nothing_changes_if_the_record_cannot_be_written(machine: Machine, keeper: Keeper) -> None:
+    lend(machine)
+    for trouble in ("full", "read_only"):
+        setattr(machine.disk, trouble, True)
+        with pytest.raises(StateFailure):
+            delete(machine)
+        setattr(machine.disk, trouble, False)
+        assert keeper.link.space is pod_of(machine)
+        assert A in mappings(machine)
+    delete(machine)
+    assert keeper.is_whole()
+
+
+# ---- ADD
+
+
+def test_an_add_heals_what_fell_back_and_lends_it_anew(machine: Machine, keeper: Keeper) -> None:
+    lend(machine, A, 1)
+    machine.kernel.destroy_netns(pod_of(machine))
+    add(machine, pod=2)
+    assert events(machine) == ["taken-over"]
+    assert keeper.link.space is pod_of(machine, 2)
+    given = {str(o.address.interface) for o in keeper.link.addresses if not o.by_kernel}
+    assert given == {str(address.interface) for address, _, _ in keeper.original.addresses}
+    assert A not in mappings(machine)
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keeper) -> None:
+    lend(machine, A, 1)
+    machine.kernel.destroy_netns(pod_of(machine))
+    add(machine, pod=2, ipam=HOST_LOCAL)
+    assert machine.plugins.leases == {("pod2", "net1"): "10.9.0.2/24"}
+    delete(machine, pod=2, ipam=HOST_LOCAL)
+    assert keeper.is_whole()
+
+
+@pytest.mark.parametrize("pod", [1, 2])
+def test_an_add_of_a_nic_that_a_pod_has_from_the_go_plugin_is_refused(
+    machine: Machine, keeper: Keeper, pod: int
+) -> None:
+    lend(machine, A, 1)
+    before = machine.picture()
+    with pytest.raises(DeviceHeld, match="earlier plugin"):
+        add(machine, pod=pod, ifname="net7")
+    assert machine.picture() == before
+    delete(machine, pod=1)
+    add(machine, pod=2)
+    assert keeper.link.space is pod_of(machine, 2)
+
+
+def test_an_add_that_cannot_heal_yet_leaves_all_for_the_next(
+    machine: Machine, keeper: Keeper, kernel: Kernel
+) -> None:
+    lend(machine, A, 1)
+    kernel.destroy_netns(pod_of(machine))
+    kernel.host.refused.add("192.0.2.9/24")
+    with pytest.raises(RestoreIncomplete):
+        add(machine, pod=2)
+    kernel.host.refused.clear()
+    keeper.order_matters = False
+    delete(machine, B, pod=2)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+# ---- boots
+
+
+def rebooted(machine: Machine, *given: str, name: str = "ens1", up: bool = True) -> Keeper:
+    """The NIC, after the node was booted and has configured it."""
+    machine.kernel.watchers.clear()
+    machine.kernel.reboot()
+    for path in (POD1, POD2):
+        machine.kernel.make_netns(path)
+    (link,) = machine.kernel.functions[A].links
+    link.name = name
+    machine.kernel.configure(link, tuple(plain(text, name) for text in given), up=up)
+    return watched(machine)
+
+
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+@pytest.mark.parametrize("later", [True, False], ids=["file of this boot", "file of the last"])
+@pytest.mark.parametrize("given", [["10.7.0.1/31"], ["192.0.2.1/31"], []])
+def test_after_a_boot_the_nodes_own_configuration_is_right(
+    machine: Machine, given: list[str], later: bool, verb: Verb
+) -> None:
+    lend(machine)
+    keeper = rebooted(machine, *given)
+    if later:
+        write(machine, mappings(machine))
+    if verb is Verb.DEL:
+        assert delete(machine, netns=None) == ["mapping-dropped"]
+    else:
+        add(machine, pod=2)
+        assert events(machine) == ["mapping-dropped"]
+        delete(machine, pod=2)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+@pytest.mark.parametrize("name", ["ens1", "net1"])
+def test_what_the_boot_leaves_down_stays_down(machine: Machine, name: str, verb: Verb) -> None:
+    lend(machine)
+    keeper = rebooted(machine, name=name, up=False)
+    if verb is Verb.DEL:
+        delete(machine, netns=None)
+    else:
+        add(machine, pod=2)
+        delete(machine, pod=2)
+    assert keeper.is_whole()
+    assert not keeper.link.up
+    assert (A in mappings(machine)) == (name == "net1")
+
+
+def test_a_mapping_in_vain_that_cannot_be_taken_out_hinders_nobody(machine: Machine) -> None:
+    lend(machine)
+    keeper = rebooted(machine, "10.7.0.1/31")
+    machine.disk.read_only = True
+    assert delete(machine, netns=None) == ["mapping-kept"]
+    assert keeper.is_whole()
+    machine.disk.read_only = False
+    add(machine, pod=2)
+    delete(machine, pod=2)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+def test_a_boot_in_the_middle_of_a_takeover_ends_it(machine: Machine) -> None:
+    lend(machine)
+    with pytest.raises(Killed):
+        ask(machine, Verb.DEL, config_for(A), kill_at=12)
+    assert set(machine.disk.files) == {A}
+    keeper = rebooted(machine, "10.7.0.1/31")
+    delete(machine, netns=None)
+    assert keeper.is_whole()
+    assert is_over(machine)
+
+
+# ---- a file that is none
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"0000:01:00.0": {"hostInterfaceName": "ens1", "hostInterfaceIPs": ["10',
+        b'{"interfaces": {"eth9": ["10.1.1.1/24"]}}',
+        b'{"0000:01:00.0": {"hostInterfaceName": 7}}',
+        b'{"0000:01:00.0": null}',
+    ],
+)
+def test_a_file_that_is_none_stops_nobody_and_is_left_as_it_is(
+    machine: Machine, data: bytes | None
+) -> None:
+    machine.disk.mappings = data
+    keeper = Keeper(machine, machine.kernel.functions[A].links[0])
+    told = [] if data is None else ["mappings-ignored"]
+    assert delete(machine, pod=2, netns=None) == told
+    add(machine)
+    assert events(machine) == told
+    assert delete(machine) == []
+    assert keeper.is_whole()
+    assert machine.disk.mappings == data
+    write(machine, OTHERS)
+
+
+def test_with_a_damaged_file_the_nic_comes_home_with_what_it_has_in_the_pod(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine)
+    machine.kernel.watchers.clear()
+    machine.disk.mappings = (machine.disk.mappings or b"")[:90]
+    assert delete(machine) == ["mappings-ignored", "salvaged"]
+    link, original = keeper.link, keeper.original
+    assert (link.space, link.name, link.up) == (machine.kernel.host, "ens1", True)
+    given = {str(own.address.interface) for own in link.addresses if not own.by_kernel}
+    assert given == {str(address.interface) for address, _, _ in original.addresses}
+    write(machine, OTHERS)
+
+
+# ---- several netdevs of one device
+
+
+def test_the_other_netdev_of_the_device_is_left_alone(machine: Machine, kernel: Kernel) -> None:
+    device = "0000:03:00.0"
+    function = kernel.plug(device, "ens3")
+    first = function.links[0]
+    kernel.configure(first, (plain("203.0.113.1/24", "ens3"),))
+    keeper = watched(machine, device)
+    lend(machine, device)
+    second = kernel.add_link("ens3d1")
+    second.function = second.parent = device
+    function.links.append(second)
+    before = kernel.configuration_of(second)
+    delete(machine, device, pod=2, netns=None)
+    assert device in mappings(machine)
+    delete(machine, device)
+    assert keeper.is_whole()
+    assert kernel.configuration_of(second) == before
+    assert device not in mappings(machine)
+
+
+# ---- every moment
+
+
+def delete_it(machine: Machine) -> None:
+    delete(machine)
+
+
+def delete_it_after_the_death_of_the_netns(machine: Machine) -> None:
+    if POD1 in machine.kernel.paths:
+        machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, netns=None)
+
+
+def delete_something_else(machine: Machine) -> None:
+    ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
+
+
+def add_elsewhere(machine: Machine) -> None:
+    add(machine, pod=2)
+
+
+def heal(machine: Machine) -> None:
+    """The call that comes sooner or later."""
+    delete(machine)
+    delete(machine, pod=2)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [delete_it, delete_it_after_the_death_of_the_netns, delete_something_else, add_elsewhere],
+)
+@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host"])
+@pytest.mark.parametrize("verb", [Verb.DEL, Verb.ADD])
+def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
+    verb: Verb, fallen: bool, then: Callable[[Machine], None]
+) -> None:
+    killed, at, begun = True, 0, 0
+    while killed:
+        machine = standing()
+        keeper = watched(machine)
+        lend(machine)
+        if fallen:
+            machine.kernel.destroy_netns(pod_of(machine))
+        number = 1 if verb is Verb.DEL else 2
+        pod = {"container": f"pod{number}", "netns": f"/run/netns/pod{number}"}
+        try:
+            ask(machine, verb, config_for(A), kill_at=at, **pod)
+            killed = False
+        except Killed:
+            pass
+        except DeviceHeld:
+            assert (verb, fallen) == (Verb.ADD, False)
+            return
+        at += 1
+        where = f"killed before: {machine.kernel.moments[-1]}"
+        begun += bool(machine.disk.files)
+        outlived = keeper.is_whole() and A in mappings(machine) and not machine.disk.files
+        assert not outlived, where
+        phase = machine.disk.records().get(A, {}).get("phase")
+        try:
+            then(machine)
+        except DeviceHeld:
+            # It was killed before it had begun, and its pod still has the NIC.
+            assert (then, fallen, phase) == (add_elsewhere, False, None), where
+        if then is delete_something_else and phase in ("attaching", "detaching"):
+            assert keeper.is_whole(), where
+        heal(machine)
+        assert keeper.is_whole(), where
+        assert is_over(machine), where
+        assert mappings(machine) == OTHERS, where
+        assert machine.kernel.violations == [], where
+    assert at > 15
+    assert begun > 5
+
+
+@pytest.mark.parametrize("plugin", ["host-device"])
+@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize("how", ["fails", "dies"])
+def test_a_delegate_in_trouble_costs_nothing(
+    plugin: str, at: int, how: Literal["fails", "dies"]
+) -> None:
+    machine = standing()
+    keeper = watched(machine)
+    lend(machine)
+    machine.plugins.troubles.append(Trouble(plugin, Verb.DEL, at, how))
+    delete(machine)
+    assert keeper.is_whole()
+    assert is_over(machine)
+    assert machine.kernel.violations == []

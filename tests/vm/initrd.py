@@ -1,0 +1,108 @@
+"""The initial file system of the machine: busybox, kernel modules and a script that goes on."""
+
+import lzma
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tests.vm.packages import Unpacked
+
+_APPLETS = ("sh", "mount", "mkdir", "insmod", "echo", "poweroff", "sync")
+_FOLDERS = (
+    "bb",
+    "dev",
+    "etc",
+    "modules",
+    "out",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
+    "usr",
+    "var/tmp",
+)
+_OF_THE_SYSTEM = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "iproute2")
+_IN_USR = ("bin", "sbin", "lib", "lib64")
+
+_MODULES = (
+    *("virtio_pci", "9pnet_virtio", "9p"),
+    *("e1000e", "virtio_net", "vmxnet3"),
+    *("dummy", "veth", "pci_stub", "uio_pci_generic"),
+)
+"""With which the machine reaches its shares, its NICs and what the tests make besides."""
+
+
+def write_initrd(path: Path, unpacked: Unpacked, shares: Mapping[str, Path]) -> None:
+    """Write it, with the script that mounts `shares`, by tag, where they are on this computer."""
+    tree = path.with_suffix(".tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    for folder in _FOLDERS:
+        (tree / folder).mkdir(parents=True)
+    shutil.copy(unpacked.busybox, tree / "bb/busybox")
+    for applet in _APPLETS:
+        (tree / "bb" / applet).symlink_to("busybox")
+    for name in _IN_USR:
+        (tree / name).symlink_to(f"usr/{name}")
+    _copy_etc(tree / "etc")
+    _copy_modules(tree / "modules", unpacked.modules)
+    (tree / "shares").write_text("".join(f"{tag} {where}\n" for tag, where in shares.items()))
+    shutil.copy(Path(__file__).with_name("init.sh"), tree / "init")
+    (tree / "init").chmod(0o755)
+    names = "\n".join(str(entry.relative_to(tree)) for entry in sorted(tree.rglob("*")))
+    pack = [str(unpacked.busybox), "cpio", "-o", "-H", "newc"]
+    packed = subprocess.run(pack, cwd=tree, input=names.encode(), capture_output=True, check=True)
+    path.write_bytes(packed.stdout)
+    shutil.rmtree(tree)
+
+
+def _copy_etc(target: Path) -> None:
+    for name in _OF_THE_SYSTEM:
+        source = Path("/etc") / name
+        if source.is_dir():
+            shutil.copytree(source, target / name)
+        elif source.exists():
+            shutil.copy(source, target / name)
+
+
+def _copy_modules(target: Path, modules: Path) -> None:
+    """Copy the modules with what they depend on, and a list in the order in which they load."""
+    files = {_module_name(path): path for path in modules.rglob("*.ko*")}
+    order: list[str] = []
+    for name in _in_loading_order(_MODULES, files):
+        (target / f"{name}.ko").write_bytes(_plain(files[name]))
+        order.append(f"{name}.ko\n")
+    (target / "order").write_text("".join(order))
+
+
+def _in_loading_order(names: Iterable[str], files: Mapping[str, Path]) -> Iterator[str]:
+    done: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        # What is not a file is a part of the kernel.
+        if name in done or name not in files:
+            return
+        done.add(name)
+        for other in _dependencies(files[name]):
+            yield from visit(other)
+        yield name
+
+    for name in names:
+        yield from visit(name)
+
+
+def _dependencies(module: Path) -> list[str]:
+    """Return the names after `depends=` in the section .modinfo, as modinfo(8) shows them."""
+    match = re.search(rb"\0depends=([^\0]*)\0", _plain(module))
+    return [] if match is None else [n.replace("-", "_") for n in match[1].decode().split(",") if n]
+
+
+def _module_name(path: Path) -> str:
+    return path.name.partition(".")[0].replace("-", "_")
+
+
+def _plain(module: Path) -> bytes:
+    data = module.read_bytes()
+    return lzma.decompress(data) if module.suffix == ".xz" else data

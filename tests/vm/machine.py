@@ -1,0 +1,126 @@
+"""The machine: QEMU with real PCI NICs, in which this checkout's tests and plugin run.
+
+It shares /usr, the checkout and the interpreter with this computer, read-only, and has nothing to
+do with its network: its NICs are plugged into a hub of QEMU's own.
+"""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from tests.vm.initrd import write_initrd
+from tests.vm.nics import SLOTS
+from tests.vm.packages import Unpacked
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+TIMEOUT_S: Final = 480
+_MEMORY_MIB = 768
+_CPUS = 2
+_KERNEL_ARGUMENTS = (
+    "console=ttyS0 panic=-1 quiet tsc=reliable no_timer_check mitigations=off nokaslr"
+)
+_USR = Path("/usr")
+
+
+@frozen
+class Boot:
+    """A machine at work; it ends by itself, after `TIMEOUT_S` at the latest."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """What the tests' process and the console said in the end."""
+        texts = []
+        for name in ("log", "console"):
+            path = self.folder / name
+            text = path.read_text(errors="replace") if path.exists() else ""
+            texts.append(f"--- {name}\n{text[-4000:].strip()}")
+        return "\n".join(texts)
+
+    def end(self) -> None:
+        """Switch it off if it still runs."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) -> Boot:
+    """Start a machine that runs `command` in the checkout.
+
+    There, `folder` is /out, and `state`, which outlives the machine, is /var/lib/cni.
+    """
+    state.mkdir(exist_ok=True)
+    shares = dict(_shares())
+    script = f"cd {shlex.quote(str(CHECKOUT))} && exec {shlex.join(command)}\n"
+    (folder / "run").write_text(script)
+    initrd = folder / "initrd"
+    write_initrd(initrd, unpacked, shares)
+    argv = [
+        # Should this process be killed, nobody else ends the machine.
+        *("timeout", "--kill-after=10", str(TIMEOUT_S)),
+        *unpacked.qemu,
+        # /dev/kvm may be there and still not run this kernel.
+        *("-accel", "tcg", "-machine", "q35,i8042=off"),
+        # A third faster than "max", whose newest features cost most to emulate.
+        *("-cpu", "Nehalem"),
+        *("-m", str(_MEMORY_MIB), "-smp", str(_CPUS)),
+        *("-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"),
+        *("-kernel", str(unpacked.kernel), "-initrd", str(initrd), "-append", _KERNEL_ARGUMENTS),
+        *_share_options("usr", _USR),
+        *_share_options("out", folder, writable=True),
+        *_share_options("state", state, writable=True),
+        *(word for tag, path in shares.items() for word in _share_options(tag, path)),
+        *_nic_options(),
+    ]
+    with (folder / "console").open("wb") as console:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            env=unpacked.environment,
+        )
+    return Boot(process, folder)
+
+
+def _shares() -> Iterator[tuple[str, Path]]:
+    """Yield tag and path of what is shared besides /usr, each below its own path in the machine."""
+    outside: list[Path] = []
+    for path in (CHECKOUT, *_interpreter_folders()):
+        if not any(path.is_relative_to(shared) for shared in (_USR, *outside)):
+            outside.append(path)
+            yield f"share{len(outside)}", path
+
+
+def _interpreter_folders() -> Iterable[Path]:
+    return (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+
+
+def _share_options(tag: str, path: Path, *, writable: bool = False) -> Iterator[str]:
+    mode = "" if writable else ",readonly=on"
+    where = str(path).replace(",", ",,")
+    yield from (
+        "-fsdev",
+        f"local,id={tag},path={where},security_model=none,multidevs=remap{mode}",
+    )
+    yield from ("-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}")
+
+
+def _nic_options() -> Iterator[str]:
+    for slot in SLOTS:
+        wire = f"wire{slot.number}"
+        yield from ("-netdev", f"hubport,id={wire},hubid=0")
+        yield from (
+            "-device",
+            f"{slot.model},netdev={wire},mac={slot.mac},addr={slot.number:#x},romfile=",
+        )

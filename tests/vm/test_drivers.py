@@ -1,0 +1,49 @@
+"""NICs that lose their driver, or have one that makes no netdev."""
+
+from tests.netns.runtime import TRY_AGAIN, expect_error, expect_silence, ifnames
+from tests.vm.guest import Guest, pod_named
+from tests.vm.nics import E1000E, VIRTIO
+
+
+def test_a_nic_without_its_driver_is_given_back_by_the_next_call_after_it_has_one(
+    guest: Guest,
+) -> None:
+    pod = guest.pod("pod1")
+    guest.added(E1000E, pod)
+    record = guest.records()[f"{E1000E.bdf}.json"]
+    guest.bind(E1000E, None)
+    assert ifnames(pod) == set()
+    expect_error(guest.delete(E1000E, pod), TRY_AGAIN, E1000E.bdf)
+    kept = guest.records()[f"{E1000E.bdf}.json"]
+    assert kept["captured"] == record["captured"]
+    guest.bind(E1000E, E1000E.driver)
+    # A call about something else: nobody need repeat the DEL.
+    healing = guest.delete(VIRTIO, pod_named("another"))
+    assert healing.succeeded, healing
+    assert "healed" in healing.stderr
+    assert guest.damage() == []
+
+
+def test_a_nic_without_a_netdev_is_refused_with_the_reason(guest: Guest) -> None:
+    pod = guest.pod("pod1")
+    guest.bind(E1000E, None)
+    expect_error(guest.add(E1000E, pod), 101, E1000E.bdf, "has no driver")
+    guest.bind(E1000E, "pci-stub")
+    expect_error(guest.add(E1000E, pod), 101, E1000E.bdf, "pci-stub")
+    assert guest.records() == {}
+
+
+def test_a_nic_of_a_userspace_driver_is_handed_over_and_stays_with_its_driver(
+    guest: Guest,
+) -> None:
+    guest.bind(E1000E, "uio_pci_generic")
+    before = guest.dump()
+    pod = guest.pod("pod1")
+    result = guest.added(E1000E, pod)
+    assert result.get("ips", []) == []
+    assert ifnames(pod) == set()
+    assert guest.driver_of(E1000E) == "uio_pci_generic"
+    expect_error(guest.add(E1000E, guest.pod("pod2")), TRY_AGAIN, "pod1")
+    expect_silence(guest.delete(E1000E, pod))
+    assert guest.driver_of(E1000E) == "uio_pci_generic"
+    assert guest.damage(before) == []

@@ -1,0 +1,21 @@
+"""An ordinary ADD and DEL of each model of NIC: host before = host after."""
+
+import pytest
+
+from tests.netns.runtime import addresses, expect_silence, ifnames
+from tests.vm.guest import Guest, addresses_of, peers_of
+from tests.vm.nics import E1000E, VIRTIO, VMXNET3, Slot
+
+
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+def test_a_nic_of_each_model_serves_its_pod_and_comes_back_whole(guest: Guest, slot: Slot) -> None:
+    pod = guest.pod("pod1")
+    (interface,) = guest.added(slot, pod)["interfaces"]
+    assert (interface["name"], interface["mac"]) == ("net1", slot.mac)
+    assert (interface["mtu"], interface["pciID"]) == (1500, slot.bdf)
+    assert guest.ifnames_of(slot) == []
+    assert addresses(pod) == addresses_of(slot)
+    guest.await_answers(pod, peers_of(slot))
+    expect_silence(guest.delete(slot, pod))
+    assert ifnames(pod) == set()
+    assert guest.damage() == []

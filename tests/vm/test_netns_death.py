@@ -1,0 +1,142 @@
+"""A pod whose network namespace ends before the DEL: the kernel sends the NIC home, bare.
+
+Only real hardware comes back so, down and under its name in the pod or a pattern name, and only to
+the initial network namespace.
+"""
+
+import re
+
+import pytest
+
+from tests.netns.runtime import TRY_AGAIN, addresses, expect_error, expect_silence
+from tests.vm.guest import Guest, addresses_of
+from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
+
+BOTH = (E1000E, OTHER_E1000E)
+
+
+def is_bare(guest: Guest, ifname: str) -> bool:
+    (link,) = guest.host.ip_json(f"address show dev {ifname}")
+    return "UP" not in link["flags"] and link["addr_info"] == []
+
+
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+def test_a_nic_that_outlives_its_pod_gets_all_back_by_the_del(guest: Guest, slot: Slot) -> None:
+    pod = guest.pod("pod1")
+    guest.added(slot, pod)
+    guest.kill(pod, slot)
+    assert guest.ifnames_of(slot) == ["net1"]
+    assert is_bare(guest, "net1")
+    expect_silence(guest.delete(slot, pod))
+    assert guest.damage() == []
+
+
+def test_a_del_that_is_sooner_than_the_kernel_fails_for_now_or_gives_all_back(guest: Guest) -> None:
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    # The kernel empties a dead namespace when it finds the time.
+    guest.host.ip(f"netns delete {pod.name}")
+    first = guest.delete(VIRTIO, pod)
+    if not first.succeeded:
+        expect_error(first, TRY_AGAIN, VIRTIO.bdf)
+        guest.await_home(VIRTIO)
+        assert guest.delete(VIRTIO, pod).succeeded
+    assert guest.damage() == []
+
+
+@pytest.mark.parametrize("order", [BOTH, BOTH[::-1]], ids=["the first first", "the second first"])
+def test_two_nics_that_had_one_name_in_their_pods_are_not_taken_for_each_other(
+    guest: Guest, order: tuple[Slot, Slot]
+) -> None:
+    pods = {slot: guest.pod(f"pod{slot.number}") for slot in BOTH}
+    for slot, pod in pods.items():
+        guest.added(slot, pod)
+    for slot, pod in pods.items():
+        guest.kill(pod, slot)
+    names = sorted(name for slot in BOTH for name in guest.ifnames_of(slot))
+    assert re.fullmatch(r"dev\d+ net1", " ".join(names))
+    for slot in order:
+        expect_silence(guest.delete(slot, pods[slot]))
+        assert guest.ifnames_of(slot) == [slot.ifname]
+    assert guest.damage() == []
+
+
+def test_a_nic_whose_name_was_taken_meanwhile_gets_another_and_the_stranger_stays(
+    guest: Guest,
+) -> None:
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    guest.host.ip_batch(
+        [
+            f"link add {VIRTIO.ifname} type dummy",
+            f"address add 192.0.2.1/24 dev {VIRTIO.ifname}",
+            f"link set {VIRTIO.ifname} up",
+        ]
+    )
+    stranger = guest.host.ip_json(f"address show dev {VIRTIO.ifname}")
+    guest.kill(pod, VIRTIO)
+    deleted = guest.delete(VIRTIO, pod)
+    assert deleted.succeeded, deleted
+    assert "name-taken" in deleted.stderr
+    (ifname,) = guest.ifnames_of(VIRTIO)
+    assert ifname == f"{VIRTIO.ifname}_1"
+    assert addresses(guest.host, ifname) == addresses_of(VIRTIO)
+    assert guest.host.ip_json(f"address show dev {VIRTIO.ifname}") == stranger
+    assert guest.records() == {}
+
+
+def test_a_pod_at_the_path_of_a_dead_one_is_not_touched_by_the_del_of_that(guest: Guest) -> None:
+    old = guest.pod("pod1")
+    guest.added(VIRTIO, old, container_id="old")
+    guest.kill(old, VIRTIO)
+    new = guest.pod("pod1")
+    guest.added(VMXNET3, new, container_id="new")
+    expect_silence(guest.delete(VIRTIO, old, container_id="old"))
+    assert guest.ifnames_of(VIRTIO) == [VIRTIO.ifname]
+    assert addresses(new) == addresses_of(VMXNET3)
+    expect_silence(guest.delete(VMXNET3, new, container_id="new"))
+    assert guest.damage() == []
+
+
+def test_a_pod_that_is_tried_again_without_a_del_gets_the_nic_with_its_addresses(
+    guest: Guest,
+) -> None:
+    old = guest.pod("pod1")
+    guest.added(VIRTIO, old)
+    guest.kill(old, VIRTIO)
+    new = guest.pod("pod2")
+    guest.added(VIRTIO, new)
+    assert addresses(new) == addresses_of(VIRTIO)
+    expect_silence(guest.delete(VIRTIO, old))
+    assert addresses(new) == addresses_of(VIRTIO)
+    expect_silence(guest.delete(VIRTIO, new))
+    assert guest.damage() == []
+
+
+def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(guest: Guest) -> None:
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    pod.ip_batch(["link set net1 down", "link set net1 name eth0"])
+    guest.kill(pod, VIRTIO)
+    assert guest.ifnames_of(VIRTIO) == ["eth0"]
+    expect_silence(guest.delete(VIRTIO, pod))
+    assert guest.damage() == []
+
+
+def test_routes_neighbours_and_sysctls_of_a_nic_that_outlives_its_pod_come_back(
+    guest: Guest,
+) -> None:
+    guest.host.ip_batch(
+        [
+            f"route add 203.0.113.0/24 via 10.0.{VIRTIO.number}.1 dev {VIRTIO.ifname} table 100",
+            f"route add 2001:db8::/32 via fd00:{VIRTIO.number}::9 dev {VIRTIO.ifname} table 100",
+            f"neighbour add 10.0.{VIRTIO.number}.1 lladdr 02:00:00:00:00:07 dev {VIRTIO.ifname}",
+        ]
+    )
+    guest.host.sysctl(f"net/ipv4/conf/{VIRTIO.ifname}/rp_filter", 2)
+    before = guest.dump()
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    guest.kill(pod, VIRTIO)
+    expect_silence(guest.delete(VIRTIO, pod))
+    assert guest.damage(before) == []
