@@ -130,7 +130,7 @@ class AddRequest:
 class DelRequest:
     """DEL: take back what the attachment holds; `selector` is a hint and may be missing.
 
-    `mover` and `ipam` count only where there is no record that tells them.
+    `ipam` and `mover` count only where there is no record that tells them.
     """
 
     invocation: Invocation
@@ -138,8 +138,8 @@ class DelRequest:
     attachment: AttachmentId
     netns: str | None = None
     selector: DeviceSelector | None = None
-    mover: Mover = Mover.DELEGATE
     ipam: PluginName | None = None
+    mover: Mover = Mover.DELEGATE
 
 
 @attrs.frozen

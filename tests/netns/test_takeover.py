@@ -259,7 +259,7 @@ def test_a_reboot_in_the_middle_of_a_takeover_ends_it(
 
 
 STEPS = (
-    *("SaveRecord", "ReleaseDelegate", "BringHome"),
+    *("SaveRecord", "ReleasePlugins", "BringHome"),
     *("RestoreConfiguration", "VerifyHome", "ForgetRecord"),
 )
 
