@@ -44,6 +44,7 @@ from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
     ConfirmRecord,
+    CopyRoutes,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
@@ -118,6 +119,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
             *handing_over,
+            *_routes_after(record, copied=request.device.copy_routes),
             Planned(ConfirmRecord(record)),
         )
     )
@@ -128,7 +130,7 @@ def _by_delegate(record: Attachment) -> tuple[Planned, ...]:
     delegated = Planned(DelegateAdd(add_call(record)), undo=_give_back(record))
     if record.captured is None:
         return (delegated,)
-    return (delegated, Planned(InspectPod(record)), Planned(KeepOtherHops(record.captured)))
+    return (delegated, Planned(InspectPod(record)))
 
 
 def _by_ourselves(
@@ -147,8 +149,16 @@ def _by_ourselves(
         Planned(move, undo=_homecoming(record, captured)),
         *lease,
         Planned(ConfigureInPod(record)),
-        Planned(KeepOtherHops(captured)),
     )
+
+
+def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
+    """What is due to the netdev's routes once it is in the pod."""
+    captured = record.captured
+    if captured is None:
+        return ()
+    kept = Planned(KeepOtherHops(captured))
+    return (kept, Planned(CopyRoutes(record, captured))) if copied else (kept,)
 
 
 def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:

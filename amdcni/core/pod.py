@@ -1,5 +1,6 @@
 """What a netdev gets in a pod from the mover `native`, and the result that tells of it."""
 
+import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
@@ -7,14 +8,16 @@ import attrs
 
 from amdcni.core import host
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import aged, in_setting_order, relabelled
+from amdcni.core.capture import Captured, aged, in_setting_order, relabelled
 from amdcni.core.codec import dns_of
 from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.ipam import gateway_of, given_addresses, is_given
+from amdcni.core.routes import due_on_host
 from amdcni.core.spec import Interface, Ip, Result, Route
 
 _MAIN_TABLE: Final = 254
+_UNICAST: Final = 1
 
 _NOT_HELD: Final = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
@@ -97,6 +100,30 @@ def _route(route: Route, ips: Iterable[Ip], netdev: Netdev) -> host.Route:
         metric=route.priority,
         metrics=metrics,
     )
+
+
+def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
+    """The routes of the host as `netdev` can have them in the pod, in the order of setting.
+
+    Local ones are the host's.  A preferred source that the pod has not got, or not yet, is left
+    to the kernel to choose.
+    """
+    own = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
+    return tuple(
+        route if route.source in own else attrs.evolve(route, source=None)
+        for route in due_on_host(captured.routes, captured.ifname, netdev, ())
+        if route.kind == _UNICAST
+    )
+
+
+def with_routes(result: Result, copied: Iterable[host.Route]) -> Result:
+    """The result with those of the routes that every version can tell: of the main table."""
+    told = tuple(
+        Route(ipaddress.ip_interface(route.destination.with_prefixlen), route.hops[0].via)
+        for route in copied
+        if route.table == _MAIN_TABLE
+    )
+    return attrs.evolve(result, routes=(*result.routes, *told))
 
 
 def _first_gateway(ips: Iterable[Ip], version: int) -> IpAddress | None:

@@ -104,13 +104,15 @@ class DeviceSelector:
 class Device:
     """What ADD and CHECK need of a configuration beside the network.
 
-    `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.  `mtu` and
+    `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.
+    `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and
     `mac` are what the netdev shall have in the pod instead of its own.
     """
 
     selector: DeviceSelector
     ipam: PluginName | None = None
     mover: Mover = Mover.DELEGATE
+    copy_routes: bool = False
     mtu: int | None = None
     mac: MacAddress | None = None
 

@@ -97,6 +97,14 @@ class ConfigureInPod:
 
 
 @attrs.frozen
+class CopyRoutes:
+    """The netdev in the pod has the routes that it had on the host (key `copyRoutes`)."""
+
+    record: Attachment
+    captured: Captured
+
+
+@attrs.frozen
 class KeepOtherHops:
     """Multipath routes that led through the netdev still lead through the others.
 
@@ -158,6 +166,7 @@ Step = (
     | ForgetRecord
     | DelegateAdd
     | InspectPod
+    | CopyRoutes
     | KeepOtherHops
     | MoveIntoPod
     | IpamAdd

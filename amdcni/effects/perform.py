@@ -39,6 +39,7 @@ from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
     ConfirmRecord,
+    CopyRoutes,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
@@ -54,7 +55,7 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
-from amdcni.effects import native
+from amdcni.effects import in_pod
 from amdcni.node import Machine, Namespace
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
@@ -83,12 +84,14 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case KeepOtherHops(captured):
             _keep_other_hops(node, captured)
         case MoveIntoPod():
-            native.move_into_pod(node, step)
+            in_pod.move_into_pod(node, step)
         case IpamAdd(record, call):
             given = codec.result_from_json(node.call(call))
             return attrs.evolve(so_far, result=pod.ipams_promise(record, given))
         case ConfigureInPod(record):
-            return native.configure_in_pod(node, record, so_far)
+            return in_pod.configure_in_pod(node, record, so_far)
+        case CopyRoutes(record, captured):
+            return in_pod.copy_routes(node, record, captured, so_far)
         case ReleasePlugins(record, required):
             _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):

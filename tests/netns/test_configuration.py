@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from amdcni.testing import Nic, Node, Pod, differences, dump, skip_reason, throwaway_node
+from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
 from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
@@ -185,6 +185,33 @@ def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     expect_error(runtime.delete(pod), TRY_AGAIN, "192.0.2.0/24")
     assert "192.0.3.0/24" in json.dumps(node.ip_json("route show"))
     node.ip("address add 198.51.100.1/32 dev lo")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_with_copy_routes_the_pod_has_the_routes_of_the_host_too(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, mover: str
+) -> None:
+    for number, command in enumerate(
+        [
+            "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 metric 50 mtu 1400",
+            "route add 192.0.3.0/24 dev eth1 scope link table 1000",
+            "route add 192.0.4.0/24 via 192.0.3.1 dev eth1 table 1000 onlink src 10.0.0.0",
+            "-6 route add 2001:db8::/64 via fd00::9 dev eth1",
+        ]
+    ):
+        assert node.ip(command) == "", number
+    before = dump(node)
+    had = {
+        name.replace("eth1", "net1")
+        for name in before.names(Section.ROUTE)
+        if "192.0." in name or "2001:db8:" in name
+    }
+    result = runtime.having(mover=mover, copyRoutes=True).added(pod)
+    assert had <= set(dump(pod).names(Section.ROUTE))
+    told = {route["dst"]: route.get("gw") for route in result["routes"]}
+    assert told == {"192.0.2.0/24": "10.0.0.1", "2001:db8::/64": "fd00::9"}
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
 

@@ -285,6 +285,17 @@ def test_without_a_device_the_accepted_keys_are_named() -> None:
             assert key in message
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_routes_are_copied_if_the_configuration_says_so(copied: bool) -> None:
+    assert device_of(PLAIN).copy_routes is False
+    assert device_of({**PLAIN, "copyRoutes": copied}).copy_routes is copied
+
+
+@pytest.mark.parametrize("value", [1, "true", [], {}])
+def test_whether_routes_are_copied_is_true_or_false(value: object) -> None:
+    assert "$.copyRoutes" in refusal_of("ADD", {**PLAIN, "copyRoutes": value}).message
+
+
 @pytest.mark.parametrize("mtu", [-1, 2**31])
 def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_it(
     mtu: int,

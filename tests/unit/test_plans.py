@@ -49,6 +49,7 @@ from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
     ConfirmRecord,
+    CopyRoutes,
     DelegateAdd,
     ForgetRecord,
     InspectPod,
@@ -95,6 +96,18 @@ def call_in(plan: Plan) -> PluginCall:
 def test_an_add_records_delegates_looks_and_confirms(handover: Handover) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
     assert steps == [SaveRecord, DelegateAdd, InspectPod, KeepOtherHops, ConfirmRecord]
+
+
+@given(some.handovers | some.native_handovers)
+def test_routes_are_copied_last_and_only_if_that_is_asked_for(handover: Handover) -> None:
+    plain = [planned.step for planned in plan_of(handover).steps]
+    device = attrs.evolve(handover.request.device, copy_routes=True)
+    asked = attrs.evolve(handover, request=attrs.evolve(handover.request, device=device))
+    record = record_in(plan_of(handover))
+    assert record.captured is not None
+    *before, confirm = plain
+    copying = CopyRoutes(record, record.captured)
+    assert [planned.step for planned in plan_of(asked).steps] == [*before, copying, confirm]
 
 
 @given(some.userspace_handovers)

@@ -8,13 +8,21 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import aged, relabelled
+from amdcni.core.capture import Captured, aged, relabelled
 from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, Hop, Netdev
 from amdcni.core.host import Route as HostRoute
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import IfName, PluginName
-from amdcni.core.pod import addresses_for, described, hosts_promise, ipams_promise, routes_for
+from amdcni.core.pod import (
+    addresses_for,
+    copied_routes,
+    described,
+    hosts_promise,
+    ipams_promise,
+    routes_for,
+    with_routes,
+)
 from amdcni.core.spec import Dns, Interface, Ip, Result, Route
 from tests.unit import strategies as some
 
@@ -146,3 +154,45 @@ def test_a_route_keeps_all_that_a_result_can_say_of_it() -> None:
         HostRoute(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("net1"), 7, first),)),
         HostRoute(ipaddress.ip_network("fd08::/64"), (Hop(IfName("net1"), 7),)),
     )
+
+
+# ---- routes of the host ------------------------------------------------------------------------
+
+
+@given(some.captures, some.netdevs)
+def test_copied_routes_lead_through_the_netdev_alone_and_from_what_it_has(
+    captured: Captured, netdev: Netdev
+) -> None:
+    copied = copied_routes(captured, netdev)
+    assert len(copied) == sum(route.kind == 1 for route in captured.routes)
+    held = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
+    for route in copied:
+        ((ifname, ifindex),) = [(hop.ifname, hop.ifindex) for hop in route.hops]
+        assert (ifname, ifindex) == (netdev.ifname, netdev.ifindex)
+        assert route.source is None or route.source in held
+
+
+@pytest.mark.parametrize("flags", [0, AddressFlag.TENTATIVE])
+def test_a_copied_route_keeps_a_source_that_is_ready(flags: int) -> None:
+    interface = ipaddress.ip_interface("fd00::8/64")
+    route = HostRoute(
+        ipaddress.ip_network("2001:db8::/64"), (Hop(IfName("ens1")),), source=interface.ip
+    )
+    captured = Captured(IfName("ens1"), 7, routes=(route,))
+    netdev = Netdev(9, IfName("net1"), addresses=(Address(interface, flags=flags),))
+    (copied,) = copied_routes(captured, netdev)
+    assert copied.source == (None if flags else interface.ip)
+    assert copied.hops == (Hop(IfName("net1")),)
+
+
+@given(some.results, st.lists(some.kernel_routes, max_size=3))
+def test_the_result_tells_the_copied_routes_of_the_main_table(
+    result: Result, copied: list[HostRoute]
+) -> None:
+    told = with_routes(result, copied)
+    assert told.routes[: len(result.routes)] == result.routes
+    main = [route for route in copied if route.table == 254]
+    assert [(r.dst.network, r.gw) for r in told.routes[len(result.routes) :]] == [
+        (route.destination, route.hops[0].via) for route in main
+    ]
+    assert attrs.evolve(told, routes=result.routes) == result

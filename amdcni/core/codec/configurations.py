@@ -51,6 +51,7 @@ class _DeviceKeys:
     hwaddr: MacAddress | None = None
     kernelpath: FilePath | None = None
     ipam: _Ipam | None = None
+    copy_routes: bool = False
 
 
 @attrs.frozen
@@ -74,7 +75,13 @@ class _ValidAttachments:
 
 
 spell(_RuntimeConfig, device_id="deviceID")
-spell(_DeviceKeys, device_id="deviceID", pci_bus_id="pciBusID", runtime_config="runtimeConfig")
+spell(
+    _DeviceKeys,
+    device_id="deviceID",
+    pci_bus_id="pciBusID",
+    runtime_config="runtimeConfig",
+    copy_routes="copyRoutes",
+)
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
 spell(_ValidAttachments, attachments="cni.dev/valid-attachments")
@@ -192,7 +199,7 @@ def device_of(raw: Json) -> requests.Device:
     Raises: InvalidConfiguration for contradictions and unusable values, UnsupportedField.
     """
     keys, mover = _device_keys(raw), _mover(raw)
-    device = requests.Device(_selector(keys), _ipam_of(keys), mover)
+    device = requests.Device(_selector(keys), _ipam_of(keys), mover, keys.copy_routes)
     if mover is not requests.Mover.NATIVE:
         return device
     pod = pod_keys_of(raw)

@@ -1,4 +1,4 @@
-"""The mover `native`: a netdev moved into a pod and configured there, by netlink alone."""
+"""What is done to a netdev in a pod, by netlink alone: most of it for the mover `native`."""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ import attrs
 
 from amdcni.core import pod
 from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused, NetdevLost
 from amdcni.core.host import AddressFlag, Netdev
-from amdcni.core.routes import RouteChange
+from amdcni.core.routes import RouteChange, missing
+from amdcni.core.spec import Result
 from amdcni.core.steps import MoveIntoPod, Outcome
 from amdcni.node import Machine, Namespace
 
@@ -54,6 +56,19 @@ def configure_in_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outc
             target.put_route(RouteChange(route))
     result = pod.described(record, promise, netdev)
     return attrs.evolve(so_far, result=result, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
+
+
+def copy_routes(node: Machine, record: Attachment, captured: Captured, so_far: Outcome) -> Outcome:
+    """Give the netdev in the pod the routes that it had on the host; the result tells of them."""
+    with _entered(node, record) as target:
+        netdev = _require_in_pod(target, record)
+        copied = pod.copied_routes(captured, netdev)
+        there = target.routes()
+        for route in copied:
+            change = missing(route, there)
+            if change is not None:
+                target.put_route(change)
+    return attrs.evolve(so_far, result=pod.with_routes(so_far.result or Result(), copied))
 
 
 def _await_addresses(target: Namespace, record: Attachment) -> None:
