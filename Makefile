@@ -57,7 +57,7 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	  pyproject.toml requirements/run.in requirements/dev.in
 
 # Resolved for the oldest Python that is supported, whose choice serves the newer ones too.
-LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links --python-version=3.11 --python-platform=linux
 
 .PHONY: clean

@@ -234,9 +234,7 @@ def sysctls_in_order(wanted: Captured, *, late: bool) -> list[tuple[str, int | s
     """
     last = (IPV6_MTU, ACCEPT_DAD, *(_GENERATION if wanted.eui64 else ()))
     names = sorted(wanted.sysctls, key=lambda name: name not in _FIRST_SYSCTLS)
-    due = [(name, wanted.sysctls[name]) for name in names if (name in last) == late]
-    without_dad = [(ACCEPT_DAD, "0")] if ACCEPT_DAD in wanted.sysctls and not late else []
-    return without_dad + due
+    return [(name, wanted.sysctls[name]) for name in names if (name in last) == late]
 
 
 def link_changes(wanted: Captured, seen: Netdev) -> dict[str, Any]:

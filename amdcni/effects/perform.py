@@ -195,8 +195,8 @@ def _keep_other_hops(node: Machine, captured: Captured) -> None:
 def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
     """Put everything back in the order in which the kernel takes it; a refusal stops no other.
 
-    What is there already is left alone.  No duplicate is looked for of addresses that this NIC
-    just held: the kernel takes no route from an address of which it does not know yet.
+    What is there already is left alone.  No duplicate is looked for of addresses that this NIC just
+    held, if the sysctl can be set: the kernel takes no route from an address that it examines.
     """
     host, refused = node.own, Refusals()
     netdev, others = _require_home(node, record)
@@ -210,6 +210,9 @@ def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
         refused.unless(host.add_altname, netdev, altname)
     for name, value in capture.link_changes(captured, netdev).items():
         refused.unless(host.change, netdev, **{name: value})
+    with suppress(KernelRefused):
+        if capture.ACCEPT_DAD in captured.sysctls:
+            host.put_sysctl(netdev, capture.ACCEPT_DAD, "0")
     details = node.details(netdev)
     _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=False), refused)
     if netdev.up != captured.up:
