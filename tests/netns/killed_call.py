@@ -1,22 +1,24 @@
 """Serves one CNI call like the executable, and kills itself on the way; a script.
 
 Usage: `killed_call.py before|after|change N`, with the environment and stdin of a call.  Killed is
-the process before or after its N-th step, or before the N-th system call of its steps that may
-change something.  A call that ends earlier ends as usual.
+the process before or after its N-th step, or before the N-th system call of its steps that
+changes something.  A call that ends earlier ends as usual.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
 from amdcni.core.steps import Outcome, Step
+from amdcni.effects.netlink import Netlink
 from amdcni.effects.node import LinuxNode
 from amdcni_shim.__main__ import main
 
-CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "send"})
-"""C functions that write files, start plugins and ask the kernel by netlink."""
+CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
+"""C functions that write files and start plugins; `Netlink._ask` is what changes the kernel."""
 
 
 def die() -> None:
@@ -25,15 +27,23 @@ def die() -> None:
 
 def kill(moment: str, number: int) -> None:
     """Make every node of this process kill it at the moment of this number."""
-    perform = LinuxNode.perform
+    perform, ask = LinuxNode.perform, Netlink._ask
     steps = changes = 0
 
-    def watch(_: FrameType, event: str, function: Any) -> None:
+    def change() -> None:
         nonlocal changes
+        changes += 1
+        if changes == number:
+            die()
+
+    def watch(_: FrameType, event: str, function: Any) -> None:
         if event == "c_call" and function.__name__ in CHANGES:
-            changes += 1
-            if changes == number:
-                die()
+            change()
+
+    def die_or_ask(self: Netlink, what: str, act: Callable[[], object]) -> None:
+        if sys.getprofile() is watch:
+            change()
+        ask(self, what, act)
 
     def perform_or_die(self: LinuxNode, step: Step, so_far: Outcome) -> Outcome:
         nonlocal steps
@@ -49,6 +59,7 @@ def kill(moment: str, number: int) -> None:
         return outcome
 
     LinuxNode.perform = perform_or_die  # type: ignore[method-assign]
+    Netlink._ask = die_or_ask  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
     Runtime,
+    by_delegate,
     damage,
     expect_error,
     expect_silence,
     ifnames,
+    natively,
     plugin_folder,
     remains,
 )
@@ -57,6 +59,7 @@ COMMANDS = [
 ]
 
 
+@natively
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_an_administrator_has_set_comes_back(
     runtime: Runtime, nic: Nic, pod: Pod, command: str
@@ -72,6 +75,7 @@ def test_what_an_administrator_has_set_comes_back(
     assert damage(before, node) == []
 
 
+@by_delegate
 @pytest.mark.parametrize(
     "sysctl",
     [
@@ -119,6 +123,7 @@ def test_a_root_qdisc_comes_back_with_its_options(
     assert damage(before, node) == []
 
 
+@natively
 @pytest.mark.parametrize(
     "command",
     [
@@ -167,8 +172,8 @@ def test_everything_comes_back_after_a_failed_add(
             continue  # Without it, the kernel takes no token.
         node.ip(command)
     before = dump(node)
-    path = plugin_folder(tmp_path / "bin", static="exit 1")
-    assert not runtime.add(pod, path=[path]).succeeded
+    path = plugin_folder(tmp_path / "bin", moody="[ $CNI_COMMAND = DEL ] || exit 1")
+    assert not runtime.having(ipam={"type": "moody"}).add(pod, path=[path]).succeeded
     assert damage(before, node) == []
 
 
@@ -189,9 +194,8 @@ def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     assert damage(before, node) == []
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
 def test_with_copy_routes_the_pod_has_the_routes_of_the_host_too(
-    runtime: Runtime, node: Node, nic: Nic, pod: Pod, mover: str
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     for number, command in enumerate(
         [
@@ -208,7 +212,7 @@ def test_with_copy_routes_the_pod_has_the_routes_of_the_host_too(
         for name in before.names(Section.ROUTE)
         if "192.0." in name or "2001:db8:" in name
     }
-    result = runtime.having(mover=mover, copyRoutes=True).added(pod)
+    result = runtime.having(copyRoutes=True).added(pod)
     assert had <= set(dump(pod).names(Section.ROUTE))
     told = {route["dst"]: route.get("gw") for route in result["routes"]}
     assert told == {"192.0.2.0/24": "10.0.0.1", "2001:db8::/64": "fd00::9"}
@@ -278,7 +282,7 @@ def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_
 
 
 # An example takes a second, which is too long to look for a smaller one.
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=16, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     commands=st.lists(st.sampled_from(COMMANDS), max_size=12, unique=True),
     sysctls=st.dictionaries(
@@ -287,9 +291,15 @@ def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_
     ),
     qdisc=st.none() | st.sampled_from(QDISCS),
     up=st.booleans(),
+    mover=st.sampled_from(["delegate", "native"]),
 )
 def test_any_host_is_the_same_before_and_after(
-    plugin: Path, commands: list[str], sysctls: dict[str, int], qdisc: str | None, up: bool
+    plugin: Path,
+    mover: str,
+    commands: list[str],
+    sysctls: dict[str, int],
+    qdisc: str | None,
+    up: bool,
 ) -> None:
     if reason := skip_reason():
         pytest.skip(reason)
@@ -302,7 +312,8 @@ def test_any_host_is_the_same_before_and_after(
             node.output_of(["sh", "-c", f"echo {value} > /proc/sys/net/{path}"])
         if qdisc is not None:
             node.output_of(["tc", "qdisc", "add", "dev", "eth1", "root", *qdisc.split()])
-        runtime, pod, before = Runtime(node, plugin), node.add_pod("pod1"), dump(node)
+        ours = Runtime(node, plugin).having(mover=mover)
+        runtime, pod, before = ours, node.add_pod("pod1"), dump(node)
         runtime.added(pod)
         runtime.delete(pod)
         assert damage(before, node) == []

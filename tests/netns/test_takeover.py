@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_delegate,
     damage,
     expect_error,
     expect_silence,
@@ -28,6 +29,9 @@ from tests.netns.runtime import (
 )
 from tests.netns.test_kill import is_killed
 from tests.netns.test_state import reboot, writable
+
+pytestmark = by_delegate
+"""What is taken over was moved by the delegate."""
 
 OTHERS: dict[str, Any] = {
     "0000:77:00.0": {"hostInterfaceName": "ens77", "hostInterfaceIPs": ["10.1.1.1/24"], "new": 1.5},

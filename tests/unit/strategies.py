@@ -449,6 +449,22 @@ sysfs_devices: SearchStrategy[SysfsDevice] = st.builds(
 """What sysfs says of a bus device."""
 
 
+_who_it_is: dict[str, SearchStrategy[Any]] = {
+    "ifname": ifnames,
+    "ifindex": _ifindexes,
+    "mac": st.none() | macs,
+    "permanent_mac": st.none() | macs,
+    "parent": st.none() | bus_devices.map(str),
+    "kind": st.none() | st.just("veth"),
+    "up": st.booleans(),
+    "alias": st.none() | words,
+    "addresses": address_lists,
+}
+
+captures: SearchStrategy[Captured] = st.builds(Captured, **_who_it_is)
+"""What a record keeps of a netdev: what decisions are made by."""
+
+
 def _through_itself(captured: Captured) -> Captured:
     """The first hop of every route leads through the netdev itself."""
     routes = [
@@ -458,22 +474,14 @@ def _through_itself(captured: Captured) -> Captured:
     return attrs.evolve(captured, routes=tuple(routes))
 
 
-captures: SearchStrategy[Captured] = st.builds(
+whole_captures: SearchStrategy[Captured] = st.builds(
     Captured,
-    ifname=ifnames,
-    ifindex=_ifindexes,
-    mac=st.none() | macs,
-    permanent_mac=st.none() | macs,
-    parent=st.none() | bus_devices.map(str),
-    kind=st.none() | st.just("veth"),
-    up=st.booleans(),
-    alias=st.none() | words,
+    **_who_it_is,
     altnames=st.none() | st.lists(words, max_size=2, unique=True).map(tuple),
     mtu=st.none() | st.integers(68, 65535),
     txqlen=st.none() | st.integers(0, 9),
     group=st.none() | st.integers(0, 9),
     flags=st.none() | st.sampled_from([0, 0x100, 0x1080]),
-    addresses=address_lists,
     routes=st.lists(kernel_routes, max_size=1).map(tuple),
     neighbours=st.lists(neighbours, max_size=1).map(tuple),
     sysctls=sysctls,
@@ -481,7 +489,7 @@ captures: SearchStrategy[Captured] = st.builds(
     qdisc=st.none() | qdiscs,
     eui64=st.booleans(),
 ).map(_through_itself)
-"""What a record keeps of a netdev."""
+"""The same with everything else that is given back."""
 
 # ---- CNI ---------------------------------------------------------------------------------------
 

@@ -208,14 +208,14 @@ def test_it_is_known_whether_there_was_a_link_local_address_of_the_mac(
 # ---- sysctls -----------------------------------------------------------------------------------
 
 
-@given(some.captures)
+@given(some.whole_captures)
 def test_every_sysctl_is_set_once(captured: Captured) -> None:
     due = [*sysctls_in_order(captured, late=False), *sysctls_in_order(captured, late=True)]
     assert dict(due) == captured.sysctls
     assert len(due) == len(captured.sysctls)
 
 
-@given(some.captures)
+@given(some.whole_captures)
 def test_whether_duplicates_are_looked_for_is_set_last(captured: Captured) -> None:
     late = dict(sysctls_in_order(captured, late=True))
     assert ("ipv6/conf/accept_dad" in late) == ("ipv6/conf/accept_dad" in captured.sysctls)
@@ -437,7 +437,7 @@ def test_a_netdev_does_not_differ_from_itself(
     assert differences(captured, netdev, attrs.evolve(details, routes=due), ()) == []
 
 
-@given(some.captures, some.ifnames, some.address_lists)
+@given(some.whole_captures, some.ifnames, some.address_lists)
 def test_another_name_and_more_addresses_are_no_difference(
     captured: Captured, ifname: IfName, more: tuple[Address, ...]
 ) -> None:
@@ -448,14 +448,14 @@ def test_another_name_and_more_addresses_are_no_difference(
     assert lines(captured, seen, attrs.evolve(details_of(captured), routes=due)) == []
 
 
-@given(some.captures)
+@given(some.whole_captures)
 def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: Captured) -> None:
     (line,) = lines(captured, attrs.evolve(shown_as(captured), up=not captured.up))
     was, now = ("up", "down") if captured.up else ("down", "up")
     assert line == f"{captured.ifname} is {now} and was {was}"
 
 
-@given(some.captures, st.none() | some.words)
+@given(some.whole_captures, st.none() | some.words)
 def test_another_alias_is_one_difference(captured: Captured, alias: str | None) -> None:
     assume(alias != captured.alias)
     (line,) = lines(captured, attrs.evolve(shown_as(captured), alias=alias))
@@ -464,7 +464,7 @@ def test_another_alias_is_one_difference(captured: Captured, alias: str | None) 
     assert repr(captured.alias) in line
 
 
-captures_with_addresses = some.captures.filter(lambda captured: captured.addresses)
+captures_with_addresses = some.whole_captures.filter(lambda captured: captured.addresses)
 
 
 @given(captures_with_addresses, st.data())
@@ -558,7 +558,7 @@ def test_without_protocols_the_eui64_link_local_address_is_the_kernels_and_anoth
 
 
 @pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
-@given(captured=some.captures)
+@given(captured=some.whole_captures)
 def test_another_value_of_the_netdev_is_one_difference_if_it_was_known(
     name: str, captured: Captured
 ) -> None:
@@ -569,7 +569,7 @@ def test_another_value_of_the_netdev_is_one_difference_if_it_was_known(
     assert link_changes(captured, other) == ({name: getattr(captured, name)} if expected else {})
 
 
-@given(some.captures, some.ethernet_macs)
+@given(some.whole_captures, some.ethernet_macs)
 def test_another_hardware_address_is_one_difference_if_it_can_be_set(
     captured: Captured, mac: MacAddress
 ) -> None:
@@ -588,7 +588,7 @@ def test_a_hardware_address_that_nobody_can_set_is_no_difference() -> None:
     )
 
 
-@given(some.captures)
+@given(some.whole_captures)
 def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Captured) -> None:
     names = captured.altnames or ()
     bare = attrs.evolve(shown_as(captured), altnames=("theirs",))
@@ -601,7 +601,7 @@ def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Cap
 
 
 @pytest.mark.parametrize("what", ["routes", "neighbours", "sysctls", "token", "qdisc"])
-@given(captured=some.captures)
+@given(captured=some.whole_captures)
 def test_what_is_lacking_of_the_details_is_told(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})
     value = getattr(details_of(captured), what)

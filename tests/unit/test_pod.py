@@ -159,7 +159,7 @@ def test_a_route_keeps_all_that_a_result_can_say_of_it() -> None:
 # ---- routes of the host ------------------------------------------------------------------------
 
 
-@given(some.captures, some.netdevs)
+@given(some.whole_captures, some.netdevs)
 def test_copied_routes_lead_through_the_netdev_alone_and_from_what_it_has(
     captured: Captured, netdev: Netdev
 ) -> None:
