@@ -33,7 +33,7 @@ class Captured:
     had none.
 
     A new captured attribute is a field here, read in `capture`, compared in `differences`, and put
-    back by `effects.perform`.
+    back by `effects.homecoming`.
     """
 
     ifname: IfName

@@ -120,6 +120,12 @@ UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop objec
 """Attributes of a route that no record can hold."""
 
 
+def ifindexes_of(message: Any) -> set[int]:
+    """The netdevs that the route of an RTM_NEWROUTE leads through."""
+    legs = message.get("RTA_MULTIPATH") or ()
+    return {leg["oif"] for leg in legs} or {message.get("RTA_OIF") or 0}
+
+
 def route_of(message: Any, ifnames: Mapping[int, IfName]) -> Route | None:
     """The route that an RTM_NEWROUTE tells of; None if it leads through no netdev.
 

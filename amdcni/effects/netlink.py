@@ -6,7 +6,7 @@ pyroute2 is untyped; what comes out of this module is not.  A dump that others d
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -32,6 +32,7 @@ from amdcni.effects.messages import (
     TC_H_ROOT,
     UNSAVED,
     address_of,
+    ifindexes_of,
     neighbour_of,
     netdev_of,
     qdisc_message,
@@ -85,7 +86,7 @@ class Netlink:
 
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs of the namespace with all of their addresses."""
-        links = self._dump(lambda: list(self._route.link("dump")))
+        links = self._links()
         addresses: dict[int, list[Address]] = {}
         for message in self._dump(lambda: list(self._route.addr("dump"))):
             addresses.setdefault(message["index"], []).append(address_of(message))
@@ -93,14 +94,18 @@ class Netlink:
 
     def details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev."""
+        links = {link["index"]: link for link in self._links()}
+        if netdev.ifindex not in links:
+            raise KernelRefused(f"{netdev.ifname} has gone")
+        ifnames = _ifnames(links.values())
         # All are read: the kernel finds no multipath route by one of its netdevs.
         through = [
             (route, message)
-            for route, message in self._routes()
-            if netdev.ifname in [hop.ifname for hop in route.hops]
+            for message in self._route_messages()
+            if netdev.ifindex in ifindexes_of(message)
+            and (route := route_of(message, ifnames)) is not None
         ]
         neighbours = self._dump(lambda: list(self._route.neigh("dump", ifindex=netdev.ifindex)))
-        (link,) = self._dump(lambda: list(self._route.link("get", index=netdev.ifindex)))
         with entered(self._netns_fd):
             sysctls, defaults = read_sysctls(netdev.ifname), read_sysctls(DEFAULTS)
         return Details(
@@ -108,7 +113,7 @@ class Netlink:
             neighbours=tuple(neighbour_of(n) for n in neighbours if n["state"] & _NUD_PERMANENT),
             sysctls=sysctls,
             sysctl_defaults=defaults,
-            token=token_of(link),
+            token=token_of(links[netdev.ifindex]),
             qdisc=self._qdisc(netdev),
             unsaved=tuple(
                 f"{what} of {describe(route)}"
@@ -120,19 +125,16 @@ class Netlink:
 
     def routes(self) -> tuple[Route, ...]:
         """All routes that lead through a netdev, of every table."""
-        return tuple(route for route, _ in self._routes())
+        ifnames = _ifnames(self._links())
+        found = [route_of(message, ifnames) for message in self._route_messages()]
+        return tuple(route for route in found if route is not None)
 
-    def _routes(self) -> Iterator[tuple[Route, Any]]:
-        """Each route with its message."""
-        ifnames = {
-            link["index"]: IfName(link.get("IFLA_IFNAME"))
-            for link in self._dump(lambda: list(self._route.link("dump")))
-        }
+    def _links(self) -> list[Any]:
+        return self._dump(lambda: list(self._route.link("dump")))
+
+    def _route_messages(self) -> Iterator[Any]:
         for family in FAMILIES.values():
-            for message in self._dump(partial(self._dump_routes, family)):
-                route = route_of(message, ifnames)
-                if route is not None:
-                    yield route, message
+            yield from self._dump(partial(self._dump_routes, family))
 
     def _dump_routes(self, family: int, **where: int) -> list[Any]:
         return list(self._route.route("dump", family=family, **where))
@@ -309,3 +311,7 @@ class Netlink:
         except NetlinkError as error:
             said = error.args[1] if len(error.args) > 1 else os.strerror(error.code)
             raise KernelRefused(f"the kernel refused to {what}: {said}") from None
+
+
+def _ifnames(links: Iterable[Any]) -> dict[int, IfName]:
+    return {link["index"]: IfName(link.get("IFLA_IFNAME")) for link in links}

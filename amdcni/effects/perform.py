@@ -3,37 +3,22 @@
 It works on any `Machine`: the real one is `amdcni.effects.node`.
 """
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, assert_never
 
 import attrs
 
-from amdcni.core import calls, capture, codec, plans, pod
+from amdcni.core import calls, codec, plans, pod
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured
 from amdcni.core.errors import (
-    KernelRefused,
-    NetdevLost,
     PluginBroken,
     PluginFailed,
     PluginNotFound,
-    RestoreIncomplete,
 )
 from amdcni.core.host import (
-    AddressFlag,
-    Details,
-    IpAddress,
-    LinkFlag,
-    Netdev,
     Netns,
-    names_of,
     netdev_named,
 )
 from amdcni.core.names import PciAddress
-from amdcni.core.resolve import find_home, find_in_pod
-from amdcni.core.routes import due_on_host, missing, on_netdevs, without_netdev
 from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
@@ -55,13 +40,10 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
-from amdcni.effects import in_pod
-from amdcni.node import Machine, Namespace
+from amdcni.effects import homecoming, in_pod
+from amdcni.node import Machine
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
-
-_SETTLE_POLL_S: Final = 0.01
-_SETTLE_ATTEMPTS: Final = 300
 
 
 def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
@@ -82,7 +64,7 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
         case KeepOtherHops(captured):
-            _keep_other_hops(node, captured)
+            homecoming.keep_other_hops(node, captured)
         case MoveIntoPod():
             in_pod.move_into_pod(node, step)
         case IpamAdd(record, call):
@@ -97,11 +79,11 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case ReleaseIpam(record):
             _release(node, record, calls.ipam_call(record, Verb.DEL, netns_alive=False), False)
         case BringHome(record, captured):
-            _bring_home(node, record, captured)
+            homecoming.bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
-            _restore(node, record, captured)
+            homecoming.restore(node, record, captured)
         case VerifyHome(record, captured):
-            _verify(node, record, captured)
+            homecoming.verify(node, record, captured)
         case _:
             assert_never(step)
     return so_far
@@ -140,198 +122,3 @@ def _release(node: Machine, record: Attachment, call: PluginCall | None, require
             raise
         else:
             node.report("ipam-not-released", device=str(record.key), reason=failure.message)
-
-
-def _bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
-    host = node.host()
-    netdev = _at_home(node, record, host)
-    if netdev is None:
-        _fetch(node, record, captured, host)
-        host = node.host()
-        netdev = _at_home(node, record, host)
-    if netdev is None:
-        raise NetdevLost(
-            f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
-            "it is held elsewhere, or gone; its record is kept"
-        )
-    others = [other for other in host.netdevs if other.ifindex != netdev.ifindex]
-    wanted = plans.free_name(captured.ifname, names_of(others))
-    if netdev.ifname != wanted:
-        if wanted in netdev.altnames:
-            node.own.drop_altname(netdev, wanted)
-        node.own.change(netdev, up=False)
-        node.own.rename(netdev, wanted)
-    if wanted != captured.ifname:
-        node.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
-
-
-def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -> None:
-    """Move the netdev out of its pod, if it is there, past all names that are in its way."""
-    taken = names_of(host.netdevs)
-    wanted = plans.free_name(captured.ifname, taken)
-    with node.enter(record.netns.path) as source:
-        if source is None or source.id != record.netns.id:
-            return
-        netdev = find_in_pod(record, source.netdevs())
-        if netdev is None:
-            return
-        for altname in (taken | {wanted}).intersection(netdev.altnames):
-            source.drop_altname(netdev, altname)
-        source.change(netdev, up=False)
-        source.move(netdev, node.own, wanted)
-
-
-def _keep_other_hops(node: Machine, captured: Captured) -> None:
-    left = [without_netdev(route, captured.ifname) for route in captured.routes]
-    due = [route for route in left if route is not None]
-    if due:
-        netdevs, seen = node.host().netdevs, node.own.routes()
-        for route in due:
-            change = missing(on_netdevs(route, netdevs), seen)
-            if change is not None and change.route.hops:
-                node.own.put_route(change)
-
-
-def _restore(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Put everything back in the order in which the kernel takes it; a refusal stops no other.
-
-    What is there already is left alone.  No duplicate is looked for of addresses that this NIC just
-    held, if the sysctl can be set: the kernel takes no route from an address that it examines.
-    """
-    host, refused = node.own, Refusals()
-    netdev, others = _require_home(node, record)
-    captured = _still_due(node, captured, record)
-    if captured.token is not None:
-        netdev = _put_token(host, netdev, captured.token)
-    add, drop = capture.altname_changes(captured, netdev, others)
-    for altname in drop:
-        refused.unless(host.drop_altname, netdev, altname)
-    for altname in add:
-        refused.unless(host.add_altname, netdev, altname)
-    for name, value in capture.link_changes(captured, netdev).items():
-        refused.unless(host.change, netdev, **{name: value})
-    with suppress(KernelRefused):
-        if capture.ACCEPT_DAD in captured.sysctls:
-            host.put_sysctl(netdev, capture.ACCEPT_DAD, "0")
-    details = node.details(netdev)
-    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=False), refused)
-    if netdev.up != captured.up:
-        refused.unless(host.change, netdev, up=captured.up)
-    there = {address.identity: address for address in netdev.addresses}
-    for address in capture.in_setting_order(captured.addresses):
-        present = there.get(address.identity)
-        if present is None or capture.deviations(address, present):
-            refused.unless(host.put_address, netdev, address)
-    _restore_what_needs_addresses(node, record, captured, refused)
-    if refused.messages:
-        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
-
-
-def _restore_what_needs_addresses(
-    node: Machine, record: Attachment, captured: Captured, refused: "Refusals"
-) -> None:
-    host = node.own
-    netdev, others = _settled(node, record, captured)
-    details = node.details(netdev)
-    if captured.token is not None and details.token != captured.token:
-        refused.unless(host.put_token, netdev, captured.token)
-    for neighbour in captured.neighbours:
-        if neighbour not in details.neighbours:
-            refused.unless(host.put_neighbour, netdev, neighbour)
-    seen = host.routes() if captured.routes else ()
-    for route in due_on_host(captured.routes, captured.ifname, netdev, others):
-        change = missing(route, seen)
-        if change is not None:
-            refused.unless(host.put_route, change)
-    if captured.qdisc is not None and details.qdisc != captured.qdisc:
-        refused.unless(host.put_qdisc, netdev, captured.qdisc)
-    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=True), refused)
-
-
-def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
-    """Give the netdev the token before it gets sysctls and flags that may forbid that."""
-    with suppress(KernelRefused):
-        if netdev.flags & LinkFlag.NOARP:
-            host.change(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
-            netdev = attrs.evolve(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
-        host.put_token(netdev, token)
-    return netdev
-
-
-def _put_sysctls(
-    host: Namespace,
-    netdev: Netdev,
-    seen: Details,
-    due: list[tuple[str, int | str]],
-    refused: "Refusals",
-) -> None:
-    for name, value in due:
-        if seen.sysctls.get(name) != value:
-            refused.unless(host.put_sysctl, netdev, name, value)
-
-
-def _settled(
-    node: Machine, record: Attachment, captured: Captured
-) -> tuple[Netdev, tuple[Netdev, ...]]:
-    """The netdev on the host, once no address is tentative from which a route is to lead."""
-    sources = {route.source for route in captured.routes if route.family == 6}
-    for _ in range(_SETTLE_ATTEMPTS):
-        netdev, others = _require_home(node, record)
-        tentative = {
-            address.interface.ip
-            for address in netdev.addresses
-            if address.flags & AddressFlag.TENTATIVE
-        }
-        if not tentative & sources:
-            break
-        time.sleep(_SETTLE_POLL_S)
-    return netdev, others
-
-
-@attrs.define
-class Refusals:
-    """What the kernel did not do, while everything is tried."""
-
-    messages: list[str] = attrs.field(factory=list)
-
-    def unless(self, act: Callable[..., None], *arguments: object, **named: object) -> None:
-        """Do it; note if the kernel refuses."""
-        try:
-            act(*arguments, **named)
-        except KernelRefused as failure:
-            self.messages.append(failure.message)
-
-
-def _verify(node: Machine, record: Attachment, captured: Captured) -> None:
-    netdev, others = _require_home(node, record)
-    due = _still_due(node, captured, record)
-    lacking = capture.differences(due, netdev, node.details(netdev), others)
-    if lacking:
-        raise RestoreIncomplete(
-            f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
-        )
-
-
-def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:
-    """What was captured, as it has to be now: lifetimes have gone on."""
-    elapsed_s = record.elapsed_s(node.clock().now_s)
-    return attrs.evolve(
-        captured,
-        addresses=capture.aged(captured.addresses, elapsed_s),
-        routes=capture.aged_routes(captured.routes, elapsed_s),
-    )
-
-
-def _require_home(node: Machine, record: Attachment) -> tuple[Netdev, tuple[Netdev, ...]]:
-    """The netdev on the host, and the others there."""
-    host = node.host()
-    netdev = _at_home(node, record, host)
-    if netdev is None:
-        raise NetdevLost(f"the netdev of {record.key} is not on the host")
-    return netdev, tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
-
-
-def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:
-    bus_device = record.key.bus_device
-    device = None if bus_device is None else node.find_device(bus_device)
-    return find_home(record, host.netdevs, device)
