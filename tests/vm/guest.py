@@ -60,9 +60,11 @@ class Guest:
 
     All NICs are up and have addresses, and `before` is the host's configuration then.  A test after
     which `damage` finds nothing has left everything as it was; after others, `reset` makes it so.
+    `mover` is the one that configurations name.
     """
 
     host: Namespace = field(factory=Namespace)
+    mover: str = "delegate"
     before: Dump = field(init=False)
     _touched: set[Slot] = field(factory=set)
     _is_as_before: bool = False
@@ -99,6 +101,7 @@ class Guest:
             self._configure(self._touched)
         self._touched = set()
         self._is_as_before = False
+        self.mover = "delegate"
 
     def bind(self, slot: Slot, driver: str | None) -> None:
         """Unbind a NIC from its driver and bind it, even to the same one, if there is one."""
@@ -198,7 +201,7 @@ class Guest:
         from amdcni_shim.__main__ import main
 
         self._touched.add(slot)
-        stdin = io.BytesIO(json.dumps(configuration(slot)).encode())
+        stdin = io.BytesIO(json.dumps(self.configuration(slot)).encode())
         stdout, stderr = io.StringIO(), io.StringIO()
         status = main(environment_of(command, options), stdin, stdout, stderr)
         return Outcome(status, stdout.getvalue().encode(), stderr.getvalue())
@@ -221,13 +224,22 @@ class Guest:
         """Start the installed executable, as a process of its own."""
         self._touched.add(slot)
         given = _of_pod(pod, {})
-        return start_plugin(self.host, command, PLUGIN, configuration(slot), **given)
+        return start_plugin(self.host, command, PLUGIN, self.configuration(slot), **given)
 
+    def configuration(self, slot: Slot) -> dict[str, object]:
+        """Return what Multus makes of a NAD for a NIC."""
+        plugin = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
+        return {**plugin, "mover": self.mover, "deviceID": slot.bdf, "pciBusID": slot.bdf}
 
-def configuration(slot: Slot) -> dict[str, object]:
-    """Return what Multus makes of a NAD for a NIC."""
-    plugin = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
-    return {**plugin, "deviceID": slot.bdf, "pciBusID": slot.bdf}
+    def heal(self) -> list[dict[str, Any]]:
+        """Return what `amdcni heal` has found and done, in this process too."""
+        from amdcni.cli import main
+
+        stdout, stderr = io.StringIO(), io.StringIO()
+        status = main(["heal", "--json"], stdout, stderr)
+        assert status == 0, stderr.getvalue()
+        found: list[dict[str, Any]] = json.loads(stdout.getvalue())
+        return found
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -7,8 +7,12 @@ from tests.vm.guest import Guest, addresses_of, peers_of
 from tests.vm.nics import E1000E, VIRTIO, VMXNET3, Slot
 
 
+@pytest.mark.parametrize("mover", ["delegate", "native"])
 @pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
-def test_a_nic_of_each_model_serves_its_pod_and_comes_back_whole(guest: Guest, slot: Slot) -> None:
+def test_a_nic_of_each_model_serves_its_pod_and_comes_back_whole(
+    guest: Guest, slot: Slot, mover: str
+) -> None:
+    guest.mover = mover
     pod = guest.pod("pod1")
     (interface,) = guest.added(slot, pod)["interfaces"]
     assert (interface["name"], interface["mac"]) == ("net1", slot.mac)

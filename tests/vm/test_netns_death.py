@@ -31,6 +31,21 @@ def test_a_nic_that_outlives_its_pod_gets_all_back_by_the_del(guest: Guest, slot
     assert guest.damage() == []
 
 
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_healing_gives_back_two_nics_that_had_one_name_in_their_pods(
+    guest: Guest, mover: str
+) -> None:
+    guest.mover = mover
+    for slot in BOTH:
+        pod = guest.pod(f"pod{slot.number}")
+        guest.added(slot, pod)
+        guest.kill(pod, slot)
+    found = {finding["device"]: (finding["found"], finding["healed"]) for finding in guest.heal()}
+    assert found == {slot.bdf: ("returned", True) for slot in BOTH}
+    assert [guest.ifnames_of(slot) for slot in BOTH] == [[slot.ifname] for slot in BOTH]
+    assert guest.damage() == []
+
+
 def test_a_del_that_is_sooner_than_the_kernel_fails_for_now_or_gives_all_back(guest: Guest) -> None:
     pod = guest.pod("pod1")
     guest.added(VIRTIO, pod)
