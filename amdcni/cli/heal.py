@@ -5,7 +5,7 @@ from typing import IO, Any, Final
 
 from amdcni import healing
 from amdcni.core.condition import HEALABLE, Condition
-from amdcni.core.request import FALLBACK_PLUGIN_DIRS, LogLevel, LogSettings
+from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
 from amdcni.healing import Finding
 from amdcni.log import make_log
@@ -31,13 +31,8 @@ def heal(data_dir: str, stderr: IO[str], *, dry_run: bool) -> tuple[Finding, ...
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
 
-    with LinuxNode(data_dir, _plugin_dirs(), os.environ, report) as node:
+    with LinuxNode(data_dir, plugin_dirs_of(os.environ), os.environ, report) as node:
         return healing.heal(node, dry_run=dry_run)
-
-
-def _plugin_dirs() -> tuple[str, ...]:
-    given = os.environ.get("CNI_PATH", "").split(":")
-    return tuple(dict.fromkeys([*filter(None, given), *FALLBACK_PLUGIN_DIRS]))
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

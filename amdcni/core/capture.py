@@ -136,7 +136,7 @@ def kernel_makes(address: Address, mac: MacAddress | None, *, protocols_reported
     if protocols_reported:
         return address.proto in PROTO_KERNEL
     if address.interface.network == _LINK_LOCAL:
-        return mac is not None and address.interface.ip == eui64_link_local(mac)
+        return _is_eui64(address, mac)
     return address.valid_s is not None and (
         bool(address.flags & AddressFlag.MANAGETEMPADDR) or _ends_in_eui64(address.interface, mac)
     )

@@ -189,6 +189,12 @@ _REQUIRED: Final = {
 """CNI SPEC 1.1 §2; CNI_PATH is asked for only where the text does, there are fallbacks."""
 
 
+def plugin_dirs_of(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The folders in which plugins are looked for: those of CNI_PATH, and behind them ours."""
+    given = [path for path in environ.get("CNI_PATH", "").split(":") if path]
+    return tuple(dict.fromkeys([*given, *FALLBACK_PLUGIN_DIRS]))
+
+
 def parse_environment(environ: Mapping[str, str]) -> Invocation:
     """The call that the CNI_* variables describe.
 
@@ -206,12 +212,11 @@ def parse_environment(environ: Mapping[str, str]) -> Invocation:
         attachment = _parse_attachment(environ["CNI_CONTAINERID"], environ["CNI_IFNAME"])
         if verb is not Verb.DEL:
             _refuse_unknown_args(environ.get("CNI_ARGS", ""))
-    given_dirs = [path for path in environ.get("CNI_PATH", "").split(":") if path]
     return Invocation(
         verb=verb,
         attachment=attachment,
         netns=environ.get("CNI_NETNS") or None,
-        plugin_dirs=tuple(dict.fromkeys([*given_dirs, *FALLBACK_PLUGIN_DIRS])),
+        plugin_dirs=plugin_dirs_of(environ),
         environ=environ,
     )
 

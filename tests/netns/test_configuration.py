@@ -100,7 +100,7 @@ def test_a_sysctl_of_the_netdev_comes_back(
     node = runtime.node
     bare = dump(node)
     path, _, value = sysctl.partition("=")
-    node.output_of(["sh", "-c", f"echo {value} > /proc/sys/net/{path}"])
+    node.sysctl(f"net/{path}", value)
     before = dump(node)
     assert differences(bare, before) != []
     runtime.added(pod)
@@ -116,7 +116,7 @@ def test_a_root_qdisc_comes_back_with_its_options(
     runtime: Runtime, nic: Nic, pod: Pod, qdisc: str
 ) -> None:
     node = runtime.node
-    node.output_of(["tc", "qdisc", "add", "dev", "eth1", "root", "handle", "11:", *qdisc.split()])
+    node.tc(f"qdisc add dev eth1 root handle 11: {qdisc}")
     before = dump(node)
     runtime.added(pod)
     expect_silence(runtime.delete(pod))
@@ -309,9 +309,9 @@ def test_any_host_is_the_same_before_and_after(
         for command in commands:
             node.run(["ip", *command.split()])
         for path, value in sysctls.items():
-            node.output_of(["sh", "-c", f"echo {value} > /proc/sys/net/{path}"])
+            node.sysctl(f"net/{path}", value)
         if qdisc is not None:
-            node.output_of(["tc", "qdisc", "add", "dev", "eth1", "root", *qdisc.split()])
+            node.tc(f"qdisc add dev eth1 root {qdisc}")
         ours = Runtime(node, plugin).having(mover=mover)
         runtime, pod, before = ours, node.add_pod("pod1"), dump(node)
         runtime.added(pod)

@@ -32,7 +32,7 @@ def test_a_nic_whose_netns_has_died_is_the_hosts_again(
 ) -> None:
     node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000")
     node.ip("neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1")
-    node.output_of(["sh", "-c", "echo 2 > /proc/sys/net/ipv4/conf/eth1/rp_filter"])
+    node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
     before = dump(node)
     runtime.added(pod)
     pod.delete()
