@@ -158,11 +158,10 @@ def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot
         netdev = None  # The plan knows better why there is none.
     if netdev is None:
         return snapshot
-    details, default_routes = node.details(netdev), node.default_routes(netdev.ifindex)
+    details = node.details(netdev)
     return attrs.evolve(
         snapshot,
         details=details,
-        default_routes=default_routes,
         multipath=node.multipath_records() if details.routes else (),
     )
 

@@ -7,7 +7,6 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.host import (
     Address,
     Details,
-    IpAddress,
     Neighbour,
     Netdev,
     Netns,
@@ -44,12 +43,6 @@ class Node(Protocol):
 
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`; nothing in it is looked at."""
-
-    def default_routes(self, ifindex: int) -> tuple[int, ...]:
-        """The ifindexes of the host's default routes in the main table, one for each.
-
-        Empty if none of them goes through `ifindex`: then the others are of no interest.
-        """
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         """What sysfs says of the device; None if it is not plugged in."""
@@ -128,10 +121,10 @@ class Namespace(Protocol):
     def add_altname(self, netdev: Netdev, altname: str) -> None:
         """Give the netdev an alternative name."""
 
-    def move(self, netdev: Netdev, to: Self, ifname: IfName) -> None:
-        """Move the netdev into another namespace under the name `ifname`.
+    def move(self, netdev: Netdev, to: Self, ifname: IfName, **attributes: object) -> None:
+        """Move the netdev into another namespace under the name `ifname`, with these attributes.
 
-        A failure may leave it moved under its old name: the caller has to look.
+        A failure may leave it moved, under its old name, or without some: the caller has to look.
         """
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
@@ -151,9 +144,6 @@ class Namespace(Protocol):
 
     def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
         """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
-
-    def put_token(self, netdev: Netdev, token: IpAddress) -> None:
-        """Give the netdev this IPv6 token."""
 
     def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
         """Make it the root qdisc of the netdev."""

@@ -72,7 +72,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         warm = processes.warm(here, rounds)
         console.print(
             f"\n[bold]Inside one process[/] that has loaded everything, in ms, {rounds} rounds: "
-            "a native ADD beside a bare netlink move under another name, the floor."
+            "a native ADD beside the floor, a bare move under another name by pyroute2."
         )
         console.print(tables.warm_table(warm))
 

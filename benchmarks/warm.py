@@ -5,8 +5,10 @@ configuration (`config`), the variables of the call (`env`), the netdev's name (
 often (`rounds`).  Standard output is a JSON object with the samples of both, in ms.
 """
 
+import gc
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +20,11 @@ from amdcni import commands
 from amdcni.core import codec
 from amdcni.core.request import parse_environment
 from amdcni.effects.netlink import Netlink
+from amdcni.effects.netns import OWN_NETNS
 from amdcni.effects.node import LinuxNode
+
+_UNTIL_TICK_S = 0.008
+"""A move ends at a tick of the kernel's clock: samples begin at any time between two of them."""
 
 
 def call(command: str, asked: Mapping[str, Any]) -> None:
@@ -36,21 +42,27 @@ def silent(event: str, **facts: object) -> None:
 
 
 def move_and_return(asked: Mapping[str, Any]) -> float:
-    """The floor: what a move under another name takes in the kernel, and the way back beside it."""
-    path, ifname = asked["env"]["CNI_NETNS"], asked["ifname"]
+    """The floor: a move under another name as pyroute2 does it, and the way back beside it."""
+    path, ifname, moved_ifname = (
+        asked["env"]["CNI_NETNS"],
+        asked["ifname"],
+        asked["env"]["CNI_IFNAME"],
+    )
     with (
         Netlink(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as pod,
-        Netlink(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as own,
+        Netlink(os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)) as own,
         IPRoute() as route,
     ):
         netdev = own.find_netdev(ifname)
         assert netdev is not None
-        moved_ms = milliseconds(lambda: own.move(netdev, pod, asked["env"]["CNI_IFNAME"]))
-        moved = pod.find_netdev(asked["env"]["CNI_IFNAME"])
+
+        def move() -> None:
+            route.link("set", index=netdev.ifindex, net_ns_fd=path, ifname=moved_ifname)
+
+        moved_ms = milliseconds(move)
+        moved = pod.find_netdev(moved_ifname)
         assert moved is not None
-        pod.move(moved, own, netdev.ifname)
-        (index,) = route.link_lookup(ifname=ifname)
-        route.link("set", index=index, state="up")
+        pod.move(moved, own, netdev.ifname, up=True)
         back = own.find_netdev(ifname)
         assert back is not None
         for address in netdev.addresses:
@@ -60,12 +72,16 @@ def move_and_return(asked: Mapping[str, Any]) -> float:
 
 
 def milliseconds(act: Callable[[], None]) -> float:
+    until_s = time.perf_counter() + random.uniform(0, _UNTIL_TICK_S)
+    while time.perf_counter() < until_s:
+        pass
     started_s = time.perf_counter()
     act()
     return (time.perf_counter() - started_s) * 1000
 
 
 def main() -> None:
+    gc.disable()  # as in the executable
     asked = json.load(sys.stdin)
     adds, moves = [], []
     for number in range(asked["rounds"] + 1):

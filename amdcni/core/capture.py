@@ -88,7 +88,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
         ),
         neighbours=details.neighbours,
         sysctls=_kept_sysctls(details, netdev.mtu),
-        token=details.token,
+        token=netdev.token,
         qdisc=details.qdisc,
         eui64=any(_is_eui64(address, netdev.mac) for address in netdev.addresses),
     )
@@ -307,8 +307,8 @@ def differences(
         if details.sysctls.get(name) != value:
             has = details.sysctls.get(name)
             found.append(f"{seen.ifname} has {name} = {has} and had {value}")
-    if wanted.token is not None and details.token != wanted.token:
-        found.append(f"{seen.ifname} has the token {details.token} and had {wanted.token}")
+    if wanted.token is not None and seen.token != wanted.token:
+        found.append(f"{seen.ifname} has the token {seen.token} and had {wanted.token}")
     if wanted.qdisc is not None and details.qdisc != wanted.qdisc:
         found.append(f"{seen.ifname} lacks the qdisc {wanted.qdisc.kind}")
     return found

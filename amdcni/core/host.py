@@ -97,7 +97,7 @@ class Netdev:
     `virtioN`.  `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same
     netns, and `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as
     `veth`, and None for real hardware.  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
-    `group` is a number of /etc/iproute2/group.
+    `group` is a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
     """
 
     ifindex: int
@@ -116,6 +116,7 @@ class Netdev:
     parent: str | None = None
     lower: int | None = None
     master: int | None = None
+    token: IpAddress | None = None
     addresses: tuple[Address, ...] = ()
 
 
@@ -213,16 +214,17 @@ class Details:
     """What is read of the one netdev that matters, and is too much to read of all.
 
     `sysctls` have keys such as `ipv4/conf/rp_filter`, and `sysctl_defaults` the values that a new
-    netdev of the same netns gets.  `token` is the IPv6 token (RFC 7217 is none).  `unsaved` tells
-    in words what was found that no record can hold.
+    netdev of the same netns gets.  `default_routes` are the ifindexes that the default routes of
+    the netns lead to, in its main table, one for each.  `unsaved` tells in words what was found
+    that no record can hold.
     """
 
     routes: tuple[Route, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     sysctls: Values = attrs.field(factory=dict)
     sysctl_defaults: Values = attrs.field(factory=dict)
-    token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    default_routes: tuple[int, ...] = ()
     unsaved: tuple[str, ...] = ()
 
 

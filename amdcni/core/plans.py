@@ -77,10 +77,9 @@ class Clock:
 class Snapshot:
     """What an ADD has to know of the node, read under the device's lock.
 
-    `details` and `default_routes` are about the selected netdev: what a move would lose, and the
-    ifindexes of the main table's default routes on the host, one for each route.  `records` are
-    those of the same device; what was stale among them is healed already, so that all of them are
-    live.  `multipath` are the records, of any device, that hold a route with several hops.
+    `details` are those of the selected netdev.  `records` are of the same device; what was stale
+    among them is healed already, so that all of them are live.  `multipath` are the records, of any
+    device, that hold a route with several hops.
     """
 
     clock: Clock
@@ -89,7 +88,6 @@ class Snapshot:
     candidates: Candidates
     details: Details = attrs.field(factory=Details)
     multipath: tuple[Attachment, ...] = ()
-    default_routes: tuple[int, ...] = ()
     records: tuple[Attachment, ...] = ()
 
 
@@ -106,7 +104,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     refuse_bad_pod(request, snapshot.host, snapshot.pod)
     netdev = resolve(request.device.selector, snapshot.candidates)
     if netdev is not None:
-        refuse_protected(netdev, snapshot.host.netdevs, snapshot.default_routes)
+        refuse_protected(netdev, snapshot.host.netdevs, snapshot.details.default_routes)
     record = record_of(request, snapshot, netdev)
     match request.device.mover:
         case Mover.DELEGATE:

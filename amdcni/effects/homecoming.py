@@ -124,8 +124,8 @@ def _restore_what_needs_addresses(
     host = node.own
     netdev, others = _settled(node, record, captured)
     details = node.details(netdev)
-    if captured.token is not None and details.token != captured.token:
-        refused.unless(host.put_token, netdev, captured.token)
+    if captured.token is not None and netdev.token != captured.token:
+        refused.unless(host.change, netdev, token=captured.token)
     for neighbour in captured.neighbours:
         if neighbour not in details.neighbours:
             refused.unless(host.put_neighbour, netdev, neighbour)
@@ -145,7 +145,7 @@ def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
         if netdev.flags & LinkFlag.NOARP:
             host.change(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
             netdev = attrs.evolve(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
-        host.put_token(netdev, token)
+        host.change(netdev, token=token)
     return netdev
 
 

@@ -31,12 +31,9 @@ def move_into_pod(node: Machine, step: MoveIntoPod) -> None:
     with _entered(node, record) as target:
         for altname in step.in_the_way:
             node.own.drop_altname(netdev, altname)
-        node.own.move(netdev, target, record.id.ifname)
-        moved = _require_in_pod(target, record)
         given = {name: value for name, value in asked.items() if value is not None}
-        # Many drivers take a hardware address only while the netdev is down.
-        target.change(moved, alias=netdev.ifname, **given)
-        target.change(moved, up=True)
+        alias = netdev.ifname
+        node.own.move(netdev, target, record.id.ifname, alias=alias, **given, up=True)
 
 
 def configure_in_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -64,9 +65,8 @@ class LinuxNode:
     # ---- facts
 
     def clock(self) -> Clock:
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         wall = datetime.now(UTC).isoformat(timespec="seconds")
-        return Clock(int(time.clock_gettime(time.CLOCK_BOOTTIME)), boot_id, wall)
+        return Clock(int(time.clock_gettime(time.CLOCK_BOOTTIME)), self._boot_id, wall)
 
     def host(self) -> Netns:
         return Netns(netns.OWN_NETNS, self.own.id, self.own.netdevs())
@@ -83,9 +83,6 @@ class LinuxNode:
 
     def details(self, netdev: Netdev) -> Details:
         return self.own.details(netdev)
-
-    def default_routes(self, ifindex: int) -> tuple[int, ...]:
-        return self.own.default_routes(ifindex)
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         return sysfs.find_device(bus_device)
@@ -171,7 +168,11 @@ class LinuxNode:
             self._entered[found] = _netlink(fd)
         yield self._entered[found]
 
-    # ---- what is loaded late
+    # ---- what is read or loaded late
+
+    @cached_property
+    def _boot_id(self) -> str:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     @property
     def own(self) -> "Netlink":

@@ -3,6 +3,7 @@
     <folder>/<device key>.json          the records, mode 0600
     <folder>/unfinished/<device key>    an empty file for each record whose work has not ended
     <folder>/multipath/<device key>     and for each that holds a route with several hops
+    <folder>/several/<device key>       and for each of a device that has several netdevs
     <folder>/locks/<device>             what calls lock; stays, and holds nothing
 
 A marker comes before its record and goes after it, so it may be there in vain and is never missing.
@@ -22,7 +23,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
 
-_MARKERS: Final = ("unfinished", "multipath")
+_MARKERS: Final = ("unfinished", "multipath", "several")
 _LOCK_POLL_S: Final = 0.01
 _NOT_WRITABLE: Final = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
@@ -107,8 +108,9 @@ class Store:
         return tuple(records)
 
     def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
-        """The records of one bus device, by the names of their files; raises as `find` does."""
-        keys = [key for key in self.device_keys() if key.bus_device == bus_device]
+        """The records of one bus device, at no cost for the others; raises as `find` does."""
+        several = _parsed_keys(_names(self._folder / "several"))
+        keys = [DeviceKey(bus_device), *(key for key in several if key.bus_device == bus_device)]
         return tuple(record for key in keys if (record := self.find(key)) is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
@@ -152,6 +154,8 @@ class Store:
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
                 self._mark("unfinished", record.key)
+            if record.key.bus_device is not None and record.key.ifname is not None:
+                self._mark("several", record.key)
             if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
                 self._mark("multipath", record.key)
             self._write(self._path(record.key), data)

@@ -12,20 +12,43 @@ _NET: Final = "/proc/sys/net"
 _LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_time"})
 """What a routing daemon holds, and other spellings of base_reachable_time_ms, retrans_time_ms."""
 
-DEFAULTS: Final = "default"
+_DEFAULTS: Final = "default"
 """What stands in the place of an ifname for the values that a new netdev gets."""
 
+_VALUE_BYTES: Final = 256
 
-def read_sysctls(ifname: str) -> dict[str, int | str]:
-    """The sysctls of the netdev, as `ipv4/conf/rp_filter`; what cannot be read has no value."""
-    found: dict[str, int | str] = {}
+
+def read_sysctls(ifname: str) -> tuple[dict[str, int | str], dict[str, int | str]]:
+    """The sysctls of the netdev, as `ipv4/conf/rp_filter`, and those that a new one would get.
+
+    What cannot be read has no value.
+    """
+    own: dict[str, int | str] = {}
+    usual: dict[str, int | str] = {}
     for tree in _TREES:
-        folder = f"{_NET}/{tree}/{ifname}"
-        for name in _names(folder):
-            value = _read(f"{folder}/{name}")
+        names = _read_all(tree, ifname, None, own)
+        _read_all(tree, _DEFAULTS, names, usual)
+    return own, usual
+
+
+def _read_all(
+    tree: str, ifname: str, names: list[str] | None, values: dict[str, int | str]
+) -> list[str]:
+    """Add the values of a folder, of all files or those of these names; their names."""
+    try:
+        folder = os.open(f"{_NET}/{tree}/{ifname}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        if names is None:
+            names = sorted(set(os.listdir(folder)) - _LEFT_OUT)
+        for name in names:
+            value = _read(name, folder)
             if value is not None:
-                found[f"{tree}/{name}"] = value
-    return found
+                values[f"{tree}/{name}"] = value
+        return names
+    finally:
+        os.close(folder)
 
 
 def write_sysctl(ifname: str, name: str, value: int | str) -> None:
@@ -45,20 +68,13 @@ def allow_ipv6(ifname: str) -> None:
         write_sysctl(ifname, "ipv6/conf/disable_ipv6", 0)
 
 
-def _names(folder: str) -> list[str]:
+def _read(path: str, folder: int | None = None) -> str | None:
     try:
-        return sorted(set(os.listdir(folder)) - _LEFT_OUT)
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:
-        return os.read(fd, 4096).decode().strip()
+        return os.read(fd, _VALUE_BYTES).decode().strip()
     except OSError:  # stable_secret, before it is set
         return None
     finally:

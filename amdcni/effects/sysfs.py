@@ -24,28 +24,27 @@ _DEVICES: Final = "/sys/devices/"
 def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice | None:
     """The device with its driver and its netdevs; None if it is not plugged in."""
     bus = "pci" if isinstance(bus_device, PciAddress) else "auxiliary"
-    folder = sys / "bus" / bus / "devices" / str(bus_device)
-    if not folder.is_dir():
+    folder = f"{sys}/bus/{bus}/devices/{bus_device}"
+    if not os.path.isdir(folder):
         return None
-    driver = folder / "driver"
     return SysfsDevice(
         bus_device,
-        driver=os.path.basename(os.readlink(driver)) if driver.is_symlink() else None,
+        driver=_target_of(f"{folder}/driver"),
         ifnames=netdevs_below(folder),
-        virtio=tuple(sorted(below.name for below in folder.glob("virtio*"))),
+        virtio=tuple(_virtio_devices(folder)),
     )
 
 
-def netdevs_below(folder: Path) -> tuple[IfName, ...]:
+def netdevs_below(folder: str) -> tuple[IfName, ...]:
     """The netdevs of a device folder: in `net/`, and for virtio one level down.
 
     An entry whose `ifindex` cannot be read is not there: a netdev may leave at any moment.
     """
     found = {
         name
-        for net in (folder / "net", *folder.glob("virtio*/net"))
-        for name in _entries(net)
-        if (net / name / "ifindex").exists()
+        for parent in (folder, *(f"{folder}/{name}" for name in _virtio_devices(folder)))
+        for name in _entries(f"{parent}/net")
+        if os.path.exists(f"{parent}/net/{name}/ifindex")
     }
     return tuple(sorted(_ifnames(found)))
 
@@ -53,7 +52,7 @@ def netdevs_below(folder: Path) -> tuple[IfName, ...]:
 def netdevs_at(kernelpath: str) -> tuple[IfName, ...]:
     """The netdevs below a path of /sys/devices; none if it is not such a path."""
     path = os.path.normpath(kernelpath)
-    return netdevs_below(Path(path)) if path.startswith(_DEVICES) else ()
+    return netdevs_below(path) if path.startswith(_DEVICES) else ()
 
 
 def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
@@ -69,7 +68,18 @@ def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
     return None
 
 
-def _entries(folder: Path) -> list[str]:
+def _virtio_devices(folder: str) -> list[str]:
+    return sorted(name for name in _entries(folder) if name.startswith("virtio"))
+
+
+def _target_of(link: str) -> str | None:
+    try:
+        return os.path.basename(os.readlink(link))
+    except OSError:
+        return None
+
+
+def _entries(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:

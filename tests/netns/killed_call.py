@@ -8,17 +8,16 @@ changes something.  A call that ends earlier ends as usual.
 import os
 import signal
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
 from amdcni.core.steps import Outcome, Step
-from amdcni.effects.netlink import Netlink
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.rtnetlink import Request, Rtnetlink
 from amdcni_shim.__main__ import main
 
 CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
-"""C functions that write files and start plugins; `Netlink._ask` is what changes the kernel."""
+"""C functions that write files and start plugins; `Rtnetlink.ask` is what changes the kernel."""
 
 
 def die() -> None:
@@ -27,7 +26,7 @@ def die() -> None:
 
 def kill(moment: str, number: int) -> None:
     """Make every node of this process kill it at the moment of this number."""
-    perform, ask = LinuxNode.perform, Netlink._ask
+    perform, ask = LinuxNode.perform, Rtnetlink.ask
     steps = changes = 0
 
     def change() -> None:
@@ -40,10 +39,10 @@ def kill(moment: str, number: int) -> None:
         if event == "c_call" and function.__name__ in CHANGES:
             change()
 
-    def die_or_ask(self: Netlink, what: str, act: Callable[[], object]) -> None:
+    def die_or_ask(self: Rtnetlink, request: Request) -> None:
         if sys.getprofile() is watch:
             change()
-        ask(self, what, act)
+        ask(self, request)
 
     def perform_or_die(self: LinuxNode, step: Step, so_far: Outcome) -> Outcome:
         nonlocal steps
@@ -59,7 +58,7 @@ def kill(moment: str, number: int) -> None:
         return outcome
 
     LinuxNode.perform = perform_or_die  # type: ignore[method-assign]
-    Netlink._ask = die_or_ask  # type: ignore[method-assign]
+    Rtnetlink.ask = die_or_ask  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

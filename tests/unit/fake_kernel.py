@@ -401,10 +401,6 @@ class Kernel:
         else:
             link.sysctls[name] = value
 
-    def set_token(self, link: Link, token: IpAddress) -> None:
-        self.moment(f"give {link.name} a token")
-        link.token = token
-
     def set_qdisc(self, link: Link, qdisc: Qdisc) -> None:
         self.moment(f"set the qdisc of {link.name}")
         link.qdisc = qdisc
@@ -518,8 +514,8 @@ class Kernel:
             neighbours=tuple(link.neighbours),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
-            token=link.token,
             qdisc=link.qdisc,
+            default_routes=self.default_routes,
             unsaved=self.unsaved,
         )
 
@@ -540,6 +536,7 @@ class Kernel:
             parent=link.parent,
             lower=link.lower,
             master=link.master,
+            token=link.token,
             addresses=tuple(own.seen(self.now_s) for own in self._addresses(link)),
         )
 

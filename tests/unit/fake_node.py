@@ -35,7 +35,6 @@ from amdcni.core.host import (
     Address,
     Details,
     Hop,
-    IpAddress,
     LinkFlag,
     Neighbour,
     Netdev,
@@ -209,10 +208,6 @@ class FakeNode:
         kernel = self.alive().kernel
         link = next(link for link in kernel.host.links if link.ifindex == netdev.ifindex)
         return kernel.details(link)
-
-    def default_routes(self, ifindex: int) -> tuple[int, ...]:
-        routes = self.alive().kernel.default_routes
-        return routes if ifindex in routes else ()
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         kernel = self.alive().kernel
@@ -444,12 +439,15 @@ class FakeNamespace:
         return netdev_named(self.netdevs(), ifname)
 
     def change(self, netdev: Netdev, **attributes: object) -> None:
+        self._ask(self._change, netdev, attributes)
+
+    def _change(self, link: Link, attributes: dict[str, object]) -> None:
         for name, value in attributes.items():
             if name == "up":
-                self._ask(self._kernel.set_up, netdev, value)
+                self._kernel.set_up(link, bool(value))
             else:
                 plain = "" if name == "alias" and value is None else value
-                self._ask(self._kernel.set_attribute, netdev, name, plain)
+                self._kernel.set_attribute(link, name, plain)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         self._ask(self._kernel.rename, netdev, ifname)
@@ -460,8 +458,14 @@ class FakeNamespace:
     def add_altname(self, netdev: Netdev, altname: str) -> None:
         self._ask(self._kernel.add_altname, netdev, altname)
 
-    def move(self, netdev: Netdev, to: "FakeNamespace", ifname: IfName) -> None:
-        self._ask(self._kernel.move, netdev, to._space, ifname)
+    def move(
+        self, netdev: Netdev, to: "FakeNamespace", ifname: IfName, **attributes: object
+    ) -> None:
+        def act(link: Link) -> None:
+            self._kernel.move(link, to._space, ifname)
+            self._change(link, attributes)
+
+        self._ask(act, netdev)
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         self._ask(self._kernel.add_address, netdev, address)
@@ -484,9 +488,6 @@ class FakeNamespace:
 
     def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
         self._ask(self._kernel.set_sysctl, netdev, name, value)
-
-    def put_token(self, netdev: Netdev, token: IpAddress) -> None:
-        self._ask(self._kernel.set_token, netdev, token)
 
     def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
         self._ask(self._kernel.set_qdisc, netdev, qdisc)

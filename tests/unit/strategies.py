@@ -364,7 +364,6 @@ details: SearchStrategy[Details] = st.builds(
     neighbours=st.lists(neighbours, max_size=2, unique_by=lambda n: n.address).map(tuple),
     sysctls=sysctls,
     sysctl_defaults=sysctls,
-    token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
 )
 """What is read of the one netdev that matters."""
@@ -384,6 +383,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     alias=st.none() | words,
     altnames=st.lists(words, max_size=1).map(tuple),
     parent=st.none() | bus_devices.map(str),
+    token=st.none() | _tokens,
     addresses=address_lists,
 )
 """Netdevs of their own: neither below nor above another, and not the loopback netdev."""

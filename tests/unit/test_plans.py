@@ -22,7 +22,7 @@ from amdcni.core.errors import (
     IfnameTaken,
     InvalidEnvironment,
 )
-from amdcni.core.host import Address, Netdev, Netns, SysfsDevice
+from amdcni.core.host import Address, Details, Netdev, Netns, SysfsDevice
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import (
     DeviceKey,
@@ -438,7 +438,9 @@ def test_an_ifname_that_the_pod_has_already_is_refused(
 def test_the_nodes_only_default_route_is_not_given_away(handover: Handover, legs: int) -> None:
     assert handover.netdev is not None
     routes = (handover.netdev.ifindex,) * legs
-    message = refusal_of(DeviceProtected, on_host(handover, lambda n: n, default_routes=routes))
+    message = refusal_of(
+        DeviceProtected, on_host(handover, lambda n: n, details=Details(default_routes=routes))
+    )
     assert handover.netdev.ifname in message
     assert "default route" in message
 
@@ -448,7 +450,7 @@ def test_one_of_several_default_routes_may_be_given_away(handover: Handover, oth
     assert handover.netdev is not None
     assume(other != handover.netdev.ifindex)
     for routes in ((other,), (handover.netdev.ifindex, other), (other, handover.netdev.ifindex)):
-        plan_of(on_host(handover, lambda n: n, default_routes=routes))
+        plan_of(on_host(handover, lambda n: n, details=Details(default_routes=routes)))
 
 
 @given(some.handovers, some.netdevs, st.booleans())

@@ -169,5 +169,5 @@ def test_only_a_path_below_sys_devices_is_looked_into(path: str) -> None:
 def test_the_netdevs_at_a_kernelpath_are_those_of_its_net_folder(sys: Path) -> None:
     home = function(sys)
     netdev(sys, home, "ens1")
-    assert sysfs.netdevs_below(home) == (IfName("ens1"),)
-    assert sysfs.netdevs_below(home / "absent") == ()
+    assert sysfs.netdevs_below(str(home)) == (IfName("ens1"),)
+    assert sysfs.netdevs_below(f"{home}/absent") == ()

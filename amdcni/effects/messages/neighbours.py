@@ -1,0 +1,67 @@
+"""Permanent neighbours: RTM_GETNEIGH, RTM_NEWNEIGH."""
+
+from typing import Any, Final
+
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
+from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
+
+from amdcni.core.host import Neighbour, Netdev
+from amdcni.effects.messages.common import FAMILIES, ip_of, mac_of, octets_of, request
+from amdcni.effects.rtnetlink import Request
+
+_NUD_PERMANENT: Final = 0x80
+
+
+class NeighbourMessage(nlmsg):  # type: ignore[misc]
+    """A message about a neighbour, whose hardware address may have any number of octets."""
+
+    prefix = "NDA_"
+    fields = (
+        ("family", "B"),
+        ("__pad", "3x"),
+        ("ifindex", "i"),
+        ("state", "H"),
+        ("flags", "B"),
+        ("ndm_type", "B"),
+    )
+    nla_map = (
+        (1, "NDA_DST", "ipaddr"),
+        (2, "NDA_LLADDR", "cdata"),
+        (8, "NDA_IFINDEX", "uint32"),
+        (12, "NDA_PROTOCOL", "uint8"),
+    )
+
+
+def query(ifindex: int) -> Request:
+    """For the neighbours of one link."""
+    return request(RTM_GETNEIGH, NeighbourMessage(), {}, [("NDA_IFINDEX", ifindex)])
+
+
+def neighbour_of(message: Any) -> Neighbour | None:
+    """The neighbour that an RTM_NEWNEIGH tells of; None unless it is permanent."""
+    if not message["state"] & _NUD_PERMANENT:
+        return None
+    return Neighbour(
+        address=ip_of(message.get("NDA_DST")),
+        mac=mac_of(message.get("NDA_LLADDR")),
+        flags=message["flags"],
+        protocol=message.get("NDA_PROTOCOL") or None,
+    )
+
+
+def put(netdev: Netdev, neighbour: Neighbour) -> Request:
+    """To set the permanent neighbour of a netdev."""
+    fields = {
+        "ifindex": netdev.ifindex,
+        "family": FAMILIES[neighbour.address.version],
+        "state": _NUD_PERMANENT,
+        "flags": neighbour.flags,
+    }
+    attributes = [
+        ("NDA_DST", str(neighbour.address)),
+        ("NDA_LLADDR", None if neighbour.mac is None else octets_of(neighbour.mac)),
+        ("NDA_PROTOCOL", neighbour.protocol),
+    ]
+    return request(
+        RTM_NEWNEIGH, NeighbourMessage(), fields, attributes, NLM_F_CREATE | NLM_F_REPLACE
+    )

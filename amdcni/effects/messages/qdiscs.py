@@ -1,0 +1,53 @@
+"""Root qdiscs: RTM_GETQDISC, RTM_NEWQDISC."""
+
+from functools import cache
+from typing import Any, Final
+
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
+from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC
+
+from amdcni.core.host import Netdev, Qdisc
+from amdcni.effects.messages.common import request
+from amdcni.effects.rtnetlink import Request
+
+_TC_H_ROOT: Final = 0xFFFFFFFF
+
+
+class QdiscMessage(nlmsg):  # type: ignore[misc]
+    """A message of traffic control whose options are bytes: each kind has others."""
+
+    prefix = "TCA_"
+    fields = (
+        ("family", "B"),
+        ("pad1", "B"),
+        ("pad2", "H"),
+        ("index", "i"),
+        ("handle", "I"),
+        ("parent", "I"),
+        ("info", "I"),
+    )
+    nla_map = ((1, "TCA_KIND", "asciiz"), (2, "TCA_OPTIONS", "cdata"))
+
+
+@cache
+def query() -> Request:
+    """For all qdiscs of all links: the kernel does not select."""
+    return request(RTM_GETQDISC, QdiscMessage(), {})
+
+
+def root_qdisc_of(message: Any, ifindex: int) -> Qdisc | None:
+    """The qdisc that an RTM_NEWQDISC tells of, if it is that link's root, and somebody set it."""
+    ours = message["index"] == ifindex and message["parent"] == _TC_H_ROOT
+    if not ours or not message["handle"]:
+        return None
+    options = message.get("TCA_OPTIONS") or b""
+    return Qdisc(message.get("TCA_KIND"), message["handle"], bytes(options).hex())
+
+
+def put(netdev: Netdev, qdisc: Qdisc) -> Request:
+    """To make it the root qdisc of a netdev."""
+    fields = {"index": netdev.ifindex, "handle": qdisc.handle, "parent": _TC_H_ROOT}
+    options = bytes.fromhex(qdisc.options) if qdisc.options else None
+    attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", options)]
+    flags = NLM_F_CREATE | NLM_F_REPLACE
+    return request(RTM_NEWQDISC, QdiscMessage(), fields, attributes, flags)

@@ -1,0 +1,252 @@
+"""The route netlink protocol: one socket, one request at a time, with the messages of pyroute2.
+
+pyroute2's own sockets serve many requests and events at once, by an event loop; a call that asks
+one thing after the other pays for that at each request, and for the loop's modules at its start.
+pyroute2 is untyped; its messages are decoded in `amdcni.effects.messages` only.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Final
+
+import attrs
+from pyroute2.netlink import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    nlmsg,
+)
+
+from amdcni.core.errors import KernelRefused
+
+_SOL_NETLINK: Final = 270
+_NETLINK_CAP_ACK: Final = 10
+_NETLINK_EXT_ACK: Final = 11
+_NETLINK_GET_STRICT_CHK: Final = 12
+
+_HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+HEADER_BYTES: Final = _HEADER.size
+_LENGTH: Final = struct.Struct("=I")
+_ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: length, kind
+_KIND_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+_ERROR: Final = struct.Struct("=i")
+_BUFFER_BYTES: Final = 1 << 16
+_DUMP_ATTEMPTS: Final = 20
+
+
+class RequestRefused(KernelRefused):
+    """The kernel answered with an error number: `code`, and `said`, what it said in words."""
+
+    def __init__(self, code: int, said: str | None = None) -> None:
+        self.code = code
+        self.said = said or os.strerror(code)
+        super().__init__(f"the kernel refused a request: {self.said}")
+
+
+class _Refusal(nlmsg):  # type: ignore[misc]
+    """An NLMSG_ERROR that repeats of the request the header alone (NETLINK_CAP_ACK)."""
+
+    prefix = "NLMSGERR_"
+    fields = (
+        ("error", "i"),
+        ("refused_length", "I"),
+        ("refused_type", "H"),
+        ("refused_flags", "H"),
+        ("refused_sequence_number", "I"),
+        ("refused_pid", "I"),
+    )
+    nla_map = ((1, "NLMSGERR_ATTR_MSG", "asciiz"),)
+
+
+@attrs.frozen
+class Request:
+    """A message to send: its kind, its flags, and what follows the header.
+
+    `answers` is the class of pyroute2 that decodes what the kernel answers.
+    """
+
+    kind: int
+    flags: int
+    body: bytes
+    answers: Any
+
+
+@attrs.frozen
+class Reply:
+    """One message of an answer, not decoded yet."""
+
+    kind: int
+    flags: int
+    data: bytes
+    offset: int
+    length: int
+
+    def byte(self, offset: int) -> int:
+        """A byte of what follows the header."""
+        return self.data[self.offset + HEADER_BYTES + offset]
+
+    def mentions(self, number: int) -> bool:
+        """Whether the 32-bit `number` occurs anywhere in it."""
+        begin = self.offset + HEADER_BYTES
+        return self.data.find(struct.pack("=I", number), begin, self.offset + self.length) >= 0
+
+    def decoded(self, message_class: Any) -> Any:
+        """The message, with the attributes that the class knows.
+
+        To decode one costs some microseconds, and of a link the kernel tells more than fifty.
+        """
+        data = self.data[self.offset : self.offset + self.length]
+        message = message_class(_trimmed(data, message_class))
+        message.decode()
+        return message
+
+    def raise_failure(self) -> None:
+        """Raise RequestRefused if it is a message of that kind and the code is not 0."""
+        if self.kind not in (NLMSG_ERROR, NLMSG_DONE) or self.length < HEADER_BYTES + _ERROR.size:
+            return
+        (code,) = _ERROR.unpack_from(self.data, self.offset + HEADER_BYTES)
+        if code and self.kind == NLMSG_DONE:
+            raise RequestRefused(-code)
+        if code:
+            raise RequestRefused(-code, self.decoded(_Refusal).get("NLMSGERR_ATTR_MSG"))
+
+
+def _trimmed(data: bytes, message_class: Any) -> bytes:
+    """The message `data` without the attributes that the class does not know by their numbers."""
+    known = _numbers_of(message_class)
+    begin = HEADER_BYTES + message_class.get_size()
+    kept, at = [data[:begin]], begin
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        end = at + (max(length, _ATTRIBUTE.size) + 3 & ~3)
+        if kind & _KIND_MASK in known:
+            kept.append(data[at:end])
+        at = end
+    trimmed = bytearray(b"".join(kept))
+    _LENGTH.pack_into(trimmed, 0, len(trimmed))
+    return bytes(trimmed)
+
+
+@cache
+def _numbers_of(message_class: Any) -> frozenset[int]:
+    """The attributes in the table of a class: numbered there, or counted from 0."""
+    table = enumerate(message_class.nla_map)
+    return frozenset(row[0] if isinstance(row[0], int) else number for number, row in table)
+
+
+def _opened() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    try:
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+            opened.setsockopt(_SOL_NETLINK, option, 1)
+    except OSError as error:
+        opened.close()
+        raise KernelRefused(f"the netlink of this kernel is too old: {error.strerror}") from None
+    return opened
+
+
+class Rtnetlink:
+    """A NETLINK_ROUTE socket in the network namespace that this thread is in now."""
+
+    def __init__(self) -> None:
+        self._socket = _opened()
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._sequence = 0
+        self._dump_is_open = False
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def ask(self, request: Request) -> None:
+        """Have something done.
+
+        Raises: RequestRefused.
+        """
+        for reply in self._replies(self._send(request, NLM_F_ACK)):
+            reply.raise_failure()
+            if reply.kind == NLMSG_ERROR:
+                return
+
+    def get(self, request: Request) -> Any:
+        """The one message that answers.
+
+        Raises: RequestRefused.
+        """
+        reply = next(self._replies(self._send(request, 0)))
+        reply.raise_failure()
+        return reply.decoded(request.answers)
+
+    def dump(self, request: Request, wanted: Callable[[Reply], bool] | None = None) -> list[Any]:
+        """All messages that answer, or those that are `wanted`: to decode the others costs most.
+
+        A dump that others disturb (NLM_F_DUMP_INTR) is read again.
+
+        Raises: RequestRefused; KernelRefused if it is disturbed again and again.
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            replies = self._dump(request)
+            if not any(reply.flags & NLM_F_DUMP_INTR for reply in replies):
+                return [
+                    reply.decoded(request.answers)
+                    for reply in replies
+                    if wanted is None or wanted(reply)
+                ]
+        raise KernelRefused("the netdevs change faster than they can be read; try again")
+
+    def _dump(self, request: Request) -> list[Reply]:
+        replies = []
+        sequence = self._send(request, NLM_F_DUMP)
+        self._dump_is_open = True
+        for reply in self._replies(sequence):
+            if reply.kind in (NLMSG_DONE, NLMSG_ERROR):
+                self._dump_is_open = False
+                reply.raise_failure()
+                break
+            replies.append(reply)
+        return replies
+
+    def _send(self, request: Request, flags: int) -> int:
+        """Send the request; its sequence number."""
+        self._end_dump()
+        self._sequence += 1
+        length, flags = HEADER_BYTES + len(request.body), NLM_F_REQUEST | request.flags | flags
+        header = _HEADER.pack(length, request.kind, flags, self._sequence, 0)
+        try:
+            self._socket.send(header + request.body)
+        except OSError as error:
+            raise KernelRefused(f"the kernel takes no request: {error.strerror}") from None
+        return self._sequence
+
+    def _end_dump(self) -> None:
+        """Read to its end what a signal has interrupted: the kernel dumps one thing at a time.
+
+        It makes the next part when the one before is read, so that nothing is waited for.
+        """
+        while self._dump_is_open:
+            try:
+                self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._dump_is_open = False
+
+    def _replies(self, sequence: int) -> Iterator[Reply]:
+        """What the kernel answers to that request; what is left of earlier ones is dropped."""
+        while True:
+            try:
+                length = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+            except OSError as error:
+                raise KernelRefused(f"the kernel does not answer: {error.strerror}") from None
+            if length > _BUFFER_BYTES:
+                raise KernelRefused(f"the kernel's answer has {length} bytes, which is too long")
+            data, offset = bytes(self._buffer[:length]), 0
+            while offset + HEADER_BYTES <= length:
+                size, kind, flags, answered, _ = _HEADER.unpack_from(data, offset)
+                if answered == sequence:
+                    yield Reply(kind, flags, data, offset, size)
+                offset += (max(size, HEADER_BYTES) + 3) & ~3
