@@ -8,6 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
+from tests.netns.hosts import COMMANDS, QDISCS, ROUTES, Host, hosts
 from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
@@ -23,40 +24,6 @@ from tests.netns.runtime import (
 )
 
 OTHER = "0000:c2:00.0"
-
-ROUTES = [
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
-    "route add 192.0.2.0/24 dev eth1 scope link tos 0x10",
-    "route add 192.0.2.0/24 via 172.16.0.1 dev eth1 onlink",
-    "route add 192.0.2.0/24 via inet6 fd00::9 dev eth1",
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 mtu lock 1400 advmss 1300 initcwnd 20 rto_min 50",
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 congctl cubic quickack 1 realm 7",
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 src 10.0.0.0",
-    "route add default via 10.0.0.1 dev eth1 table 100",
-    "route add local 192.0.2.7 dev eth1 table 100",
-    "route add 10.0.0.0/31 dev eth1 proto kernel scope link src 10.0.0.0 metric 100",
-    "-6 route add 2001:db8::/64 via fd00::9 dev eth1 metric 77 pref high",
-    "-6 route add 2001:db8::/64 via fe80::1 dev eth1 table 1000 mtu lock 1400",
-    "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
-    "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
-    "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
-]
-COMMANDS = [
-    *ROUTES,
-    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
-    "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
-    "link set eth1 group 7",
-    "link set eth1 promisc on",
-    "link set eth1 allmulticast on",
-    "link set eth1 arp off",
-    "link set eth1 multicast off",
-    "link set eth1 mtu 1400",
-    "link set eth1 txqueuelen 77",
-    "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
-    "link set eth1 addrgenmode none",
-    "token set ::5 dev eth1",
-]
 
 
 @natively
@@ -106,9 +73,6 @@ def test_a_sysctl_of_the_netdev_comes_back(
     runtime.added(pod)
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
-
-
-QDISCS = ["pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms"]
 
 
 @pytest.mark.parametrize("qdisc", QDISCS)
@@ -283,35 +247,15 @@ def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_
 
 # An example takes a second, which is too long to look for a smaller one.
 @settings(max_examples=16, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-@given(
-    commands=st.lists(st.sampled_from(COMMANDS), max_size=12, unique=True),
-    sysctls=st.dictionaries(
-        st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
-        st.sampled_from([0, 1, 2]),
-    ),
-    qdisc=st.none() | st.sampled_from(QDISCS),
-    up=st.booleans(),
-    mover=st.sampled_from(["delegate", "native"]),
-)
+@given(host=hosts, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
 def test_any_host_is_the_same_before_and_after(
-    plugin: Path,
-    mover: str,
-    commands: list[str],
-    sysctls: dict[str, int],
-    qdisc: str | None,
-    up: bool,
+    plugin: Path, host: Host, up: bool, mover: str
 ) -> None:
     if reason := skip_reason():
         pytest.skip(reason)
     with throwaway_node() as node:
         node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"], up=up)
-        # Whatever the kernel takes of it is a host.
-        for command in commands:
-            node.run(["ip", *command.split()])
-        for path, value in sysctls.items():
-            node.sysctl(f"net/{path}", value)
-        if qdisc is not None:
-            node.tc(f"qdisc add dev eth1 root {qdisc}")
+        host.configure(node)
         ours = Runtime(node, plugin).having(mover=mover)
         runtime, pod, before = ours, node.add_pod("pod1"), dump(node)
         runtime.added(pod)

@@ -23,6 +23,7 @@ _MEMORY_MIB = 768
 _CPUS = 2
 _KERNEL_ARGUMENTS = (
     "console=ttyS0 panic=-1 quiet tsc=reliable no_timer_check mitigations=off nokaslr"
+    " intel_iommu=on"
 )
 _USR = Path("/usr")
 
@@ -71,6 +72,8 @@ def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) 
         *unpacked.qemu,
         # /dev/kvm may be there and still not run this kernel.
         *("-accel", "tcg", "-machine", "q35,i8042=off"),
+        # vfio-pci takes only what is behind an IOMMU.
+        *("-device", "intel-iommu"),
         # A third faster than "max", whose newest features cost most to emulate.
         *("-cpu", "Nehalem"),
         *("-m", str(_MEMORY_MIB), "-smp", str(_CPUS)),

@@ -1,5 +1,7 @@
 """NICs that lose their driver, or have one that makes no netdev."""
 
+import pytest
+
 from tests.netns.runtime import TRY_AGAIN, expect_error, expect_silence, ifnames
 from tests.vm.guest import Guest, pod_named
 from tests.vm.nics import E1000E, VIRTIO
@@ -33,17 +35,18 @@ def test_a_nic_without_a_netdev_is_refused_with_the_reason(guest: Guest) -> None
     assert guest.records() == {}
 
 
+@pytest.mark.parametrize("driver", ["uio_pci_generic", "vfio-pci"])
 def test_a_nic_of_a_userspace_driver_is_handed_over_and_stays_with_its_driver(
-    guest: Guest,
+    guest: Guest, driver: str
 ) -> None:
-    guest.bind(E1000E, "uio_pci_generic")
+    guest.bind(E1000E, driver)
     before = guest.dump()
     pod = guest.pod("pod1")
     result = guest.added(E1000E, pod)
     assert result.get("ips", []) == []
     assert ifnames(pod) == set()
-    assert guest.driver_of(E1000E) == "uio_pci_generic"
+    assert guest.driver_of(E1000E) == driver
     expect_error(guest.add(E1000E, guest.pod("pod2")), TRY_AGAIN, "pod1")
     expect_silence(guest.delete(E1000E, pod))
-    assert guest.driver_of(E1000E) == "uio_pci_generic"
+    assert guest.driver_of(E1000E) == driver
     assert guest.damage(before) == []

@@ -7,7 +7,11 @@ the initial network namespace.
 import re
 
 import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
 
+from tests.netns.hosts import NEIGHBOURS, QDISCS, ROUTES, Host, hosts
 from tests.netns.runtime import TRY_AGAIN, addresses, expect_error, expect_silence
 from tests.vm.guest import Guest, addresses_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
@@ -138,20 +142,28 @@ def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(gues
     assert guest.damage() == []
 
 
-def test_routes_neighbours_and_sysctls_of_a_nic_that_outlives_its_pod_come_back(
-    guest: Guest,
+# An example takes some seconds, which is too long to look for a smaller one.
+@settings(
+    max_examples=3,
+    deadline=None,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(Host([*ROUTES, *NEIGHBOURS], {"ipv4/conf/eth1/rp_filter": 2}, QDISCS[1]), VIRTIO, "native")
+@given(hosts, st.sampled_from([E1000E, VIRTIO]), st.sampled_from(["delegate", "native"]))
+def test_any_host_is_the_same_before_and_after_the_pod_has_died(
+    guest: Guest, host: Host, slot: Slot, mover: str
 ) -> None:
-    guest.host.ip_batch(
-        [
-            f"route add 203.0.113.0/24 via 10.0.{VIRTIO.number}.1 dev {VIRTIO.ifname} table 100",
-            f"route add 2001:db8::/32 via fd00:{VIRTIO.number}::9 dev {VIRTIO.ifname} table 100",
-            f"neighbour add 10.0.{VIRTIO.number}.1 lladdr 02:00:00:00:00:07 dev {VIRTIO.ifname}",
-        ]
-    )
-    guest.host.sysctl(f"net/ipv4/conf/{VIRTIO.ifname}/rp_filter", 2)
+    guest.reset()
+    guest.mover = mover
+    # Without a link-local address the guest is never at rest.
+    commands = [command for command in host.commands if "addrgenmode" not in command]
+    networks = f"10.0.{slot.number}.", f"fd00:{slot.number}::"
+    evolve(host, commands=commands).configure(guest.host, slot.ifname, networks)
     before = guest.dump()
     pod = guest.pod("pod1")
-    guest.added(VIRTIO, pod)
-    guest.kill(pod, VIRTIO)
-    expect_silence(guest.delete(VIRTIO, pod))
+    guest.added(slot, pod)
+    guest.kill(pod, slot)
+    expect_silence(guest.delete(slot, pod))
     assert guest.damage(before) == []

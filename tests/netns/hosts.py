@@ -1,0 +1,94 @@
+"""Hosts as administrators configure them: a NIC with addresses, and what depends on these."""
+
+from collections.abc import Mapping
+
+from attrs import frozen
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from amdcni.testing import Namespace
+
+ROUTES = [
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
+    "route add 192.0.2.0/24 dev eth1 scope link tos 0x10",
+    "route add 192.0.2.0/24 via 172.16.0.1 dev eth1 onlink",
+    "route add 192.0.2.0/24 via inet6 fd00::9 dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 mtu lock 1400 advmss 1300 initcwnd 20 rto_min 50",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 congctl cubic quickack 1 realm 7",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 src 10.0.0.0",
+    "route add default via 10.0.0.1 dev eth1 table 100",
+    "route add local 192.0.2.7 dev eth1 table 100",
+    "route add 10.0.0.0/31 dev eth1 proto kernel scope link src 10.0.0.0 metric 100",
+    "-6 route add 2001:db8::/64 via fd00::9 dev eth1 metric 77 pref high",
+    "-6 route add 2001:db8::/64 via fe80::1 dev eth1 table 1000 mtu lock 1400",
+    "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
+    "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
+    "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
+]
+NEIGHBOURS = [
+    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
+    "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
+]
+COMMANDS = [
+    *ROUTES,
+    *NEIGHBOURS,
+    "link set eth1 group 7",
+    "link set eth1 promisc on",
+    "link set eth1 allmulticast on",
+    "link set eth1 arp off",
+    "link set eth1 multicast off",
+    "link set eth1 mtu 1400",
+    "link set eth1 txqueuelen 77",
+    "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
+    "link set eth1 addrgenmode none",
+    "token set ::5 dev eth1",
+]
+"""What `ip` sets on `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
+QDISCS = ["pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms"]
+"""Root qdiscs."""
+
+
+@frozen
+class Host:
+    """What an administrator has set besides addresses: commands of `ip`, sysctls and a qdisc."""
+
+    commands: list[str]
+    sysctls: Mapping[str, int]
+    qdisc: str | None
+
+    def configure(
+        self,
+        node: Namespace,
+        ifname: str = "eth1",
+        networks: tuple[str, str] = ("10.0.0.", "fd00::"),
+    ) -> None:
+        """Set all of it on a netdev with other networks than those of `eth1`, if these are given.
+
+        Whatever the kernel takes of it is a host.
+        """
+
+        def told(command: str) -> list[str]:
+            named = command.replace("eth1", ifname)
+            for usual, other in zip(("10.0.0.", "fd00::"), networks, strict=True):
+                named = named.replace(usual, other)
+            return named.split()
+
+        for command in self.commands:
+            node.run(["ip", *told(command)])
+        for path, value in self.sysctls.items():
+            node.sysctl(f"net/{path}".replace("eth1", ifname), value)
+        if self.qdisc is not None:
+            node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+
+
+hosts: SearchStrategy[Host] = st.builds(
+    Host,
+    commands=st.lists(st.sampled_from(COMMANDS), max_size=12, unique=True),
+    sysctls=st.dictionaries(
+        st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
+        st.sampled_from([0, 1, 2]),
+    ),
+    qdisc=st.none() | st.sampled_from(QDISCS),
+)
+"""Any of them."""
