@@ -30,7 +30,9 @@ autodoc_default_options = {"members": True, "undoc-members": True, "show-inherit
 python_use_unqualified_type_names = True
 
 # A type variable is no name to look up.
-nitpick_ignore = [("py:class", "amdcni.core.codec.converter.T")]
+nitpick_ignore = [
+    ("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "runtime")
+]
 
 # Names of other projects lead nowhere, since their inventories would need the network.
 nitpick_ignore_regex = [

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import attrs
+
 from amdcni.core import codec
 from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound, UndecodableInput
 from amdcni.core.names import PluginName
@@ -55,7 +57,7 @@ class Plugins:
     def versions_of(self, name: PluginName, time_limit_s: float = TIME_LIMIT_S) -> tuple[str, ...]:
         """What the plugin answers to VERSION; raises PluginNotFound, PluginBroken."""
         call = PluginCall(name, Verb.VERSION, {"cniVersion": NEWEST}, None, "", "")
-        answer = self._execute(self.find(name), call, call.config, (), time_limit_s)
+        answer = self.execute(call, (), time_limit_s)
         try:
             return codec.parse_plugin_info(answer).supported
         except UndecodableInput as fault:
@@ -71,9 +73,8 @@ class Plugins:
 
         Raises: PluginNotFound, PluginFailed with its error object, PluginBroken.
         """
-        path = self.find(call.plugin)
         try:
-            return self._execute(path, call, call.config, inherited, time_limit_s)
+            return self.execute(call, inherited, time_limit_s)
         except PluginFailed as failure:
             if failure.code != _WRONG_VERSION:
                 raise
@@ -82,16 +83,19 @@ class Plugins:
             if not common or call.config.get("cniVersion") in common:
                 raise
         config = codec.in_version(call.config, common[-1])
-        return self._execute(path, call, config, inherited, time_limit_s)
+        return self.execute(attrs.evolve(call, config=config), inherited, time_limit_s)
 
-    def _execute(
+    def execute(
         self,
-        path: str,
         call: PluginCall,
-        config: Json,
-        inherited: tuple[int, ...],
-        time_limit_s: float,
+        inherited: tuple[int, ...] = (),
+        time_limit_s: float = TIME_LIMIT_S,
     ) -> Json:
+        """Execute the plugin once, as it is said, and give what it answered; raises as `call`.
+
+        `inherited` are file descriptors for the plugin.
+        """
+        path = self.find(call.plugin)
         try:
             process = subprocess.Popen(
                 [path],
@@ -105,7 +109,7 @@ class Plugins:
         except OSError as error:
             raise PluginBroken(f"{path} cannot be executed: {error.strerror}") from None
         try:
-            out, err = process.communicate(codec.encode(config).encode(), timeout=time_limit_s)
+            out, err = process.communicate(codec.encode(call.config).encode(), timeout=time_limit_s)
         except BaseException as failure:
             _end(process)
             if isinstance(failure, subprocess.TimeoutExpired):

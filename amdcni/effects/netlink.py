@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, Details, Neighbour, Netdev, Qdisc, Route
@@ -11,6 +10,7 @@ from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange, describe
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
 from amdcni.effects.messages.common import FAMILIES
+from amdcni.effects.messages.routes import ToldRoute
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
 from amdcni.effects.sysctl import allow_ipv6, read_sysctls, write_sysctl
@@ -44,12 +44,12 @@ class Netlink:
 
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs of the namespace with all of their addresses."""
-        found = self._kernel.dump(links.query())
-        by_ifindex: dict[int, list[Address]] = {}
-        for message in self._kernel.dump(addresses.query()):
-            by_ifindex.setdefault(message["index"], []).append(addresses.address_of(message))
+        found: dict[int, list[Address]] = {}
+        told = self._kernel.dump(links.query())
+        for reply in self._kernel.dump(addresses.query()):
+            found.setdefault(addresses.ifindex_of(reply), []).append(addresses.address_of(reply))
         return tuple(
-            links.netdev_of(link, tuple(by_ifindex.get(link["index"], ()))) for link in found
+            links.netdev_of(link, tuple(found.get(links.ifindex_of(link), ()))) for link in told
         )
 
     def find_netdev(self, ifname: str) -> Netdev | None:
@@ -63,13 +63,13 @@ class Netlink:
             if failure.code == errno.ENODEV:
                 return None
             raise KernelRefused(f"the kernel does not show {ifname}: {failure.said}") from None
-        found = self._kernel.dump(addresses.query(link["index"]))
-        return links.netdev_of(link, tuple(addresses.address_of(message) for message in found))
+        found = self._kernel.dump(addresses.query(links.ifindex_of(link)))
+        return links.netdev_of(link, tuple(map(addresses.address_of, found)))
 
     def details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev."""
-        messages = self._route_messages(routes.matters_to(netdev.ifindex))
-        through = self._routes_through(netdev, messages)
+        told = self._told_routes(routes.matters_to(netdev.ifindex))
+        through = self._routes_through(netdev, told)
         permanent = self._kernel.dump(neighbours.query(netdev.ifindex))
         with entered(self._netns_fd):
             sysctls, defaults = read_sysctls(netdev.ifname)
@@ -79,50 +79,48 @@ class Netlink:
             sysctls=sysctls,
             sysctl_defaults=defaults,
             qdisc=self._root_qdisc(netdev),
-            default_routes=tuple(i for m in messages for i in routes.default_hops(m)),
+            default_routes=tuple(ifindex for each in told for ifindex in each.default_hops),
             unsaved=tuple(
-                f"{what} of {describe(route)}"
-                for route, message in through
-                for attribute, what in routes.UNSAVED.items()
-                if message.get(attribute) is not None
+                f"{what} of {describe(route)}" for route, each in through for what in each.unsaved
             ),
         )
 
-    def _routes_through(self, netdev: Netdev, messages: list[Any]) -> list[tuple[Route, Any]]:
-        """The routes that lead through the netdev, among others, with their messages."""
-        through = [m for m in messages if netdev.ifindex in routes.ifindexes_of(m)]
+    def _routes_through(
+        self, netdev: Netdev, told: list[ToldRoute]
+    ) -> list[tuple[Route, ToldRoute]]:
+        """The routes that lead through the netdev, among others, with what was told of them."""
+        through = [each for each in told if netdev.ifindex in each.ifindexes]
         ifnames = self._ifnames_in(through, {netdev.ifindex: netdev.ifname})
-        found = ((routes.route_of(message, ifnames), message) for message in through)
-        return [(route, message) for route, message in found if route is not None]
+        found = ((routes.route_of(each, ifnames), each) for each in through)
+        return [(route, each) for route, each in found if route is not None]
 
     def routes(self) -> tuple[Route, ...]:
         """All routes that lead through a netdev, of every table."""
-        messages = self._route_messages()
-        ifnames = self._ifnames_in(messages, {})
-        found = (routes.route_of(message, ifnames) for message in messages)
+        told = self._told_routes(lambda _: True)
+        ifnames = self._ifnames_in(told, {})
+        found = (routes.route_of(each, ifnames) for each in told)
         return tuple(route for route in found if route is not None)
 
-    def _route_messages(self, wanted: Callable[[Reply], bool] | None = None) -> list[Any]:
+    def _told_routes(self, wanted: Callable[[Reply], bool]) -> list[ToldRoute]:
         """Those of both families; the kernel finds no multipath route by one of its netdevs."""
         return [
-            message
+            routes.told_by(reply)
             for family in FAMILIES.values()
-            for message in self._kernel.dump(routes.query(family), wanted)
+            for reply in self._kernel.dump(routes.query(family))
+            if wanted(reply)
         ]
 
-    def _ifnames_in(self, messages: Iterable[Any], known: dict[int, IfName]) -> dict[int, IfName]:
+    def _ifnames_in(self, told: Iterable[ToldRoute], known: dict[int, IfName]) -> dict[int, IfName]:
         """The names of all netdevs that the routes lead through; `known` is asked first."""
-        if all(routes.ifindexes_of(message) <= known.keys() for message in messages):
+        if all(known.keys() >= set(each.ifindexes) for each in told):
             return known
-        return {link["index"]: links.ifname_of(link) for link in self._kernel.dump(links.query())}
+        found = self._kernel.dump(links.query())
+        return {links.ifindex_of(link): links.ifname_of(link) for link in found}
 
     def _root_qdisc(self, netdev: Netdev) -> Qdisc | None:
-        ifindex = netdev.ifindex
-        for message in self._kernel.dump(qdiscs.query(), lambda reply: reply.mentions(ifindex)):
-            qdisc = qdiscs.root_qdisc_of(message, ifindex)
-            if qdisc is not None:
-                return qdisc
-        return None
+        found = self._kernel.dump(qdiscs.query())
+        told = (qdiscs.root_qdisc_of(reply, netdev.ifindex) for reply in found)
+        return next((qdisc for qdisc in told if qdisc is not None), None)
 
     # ---- links
 

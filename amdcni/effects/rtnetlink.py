@@ -1,16 +1,15 @@
-"""The route netlink protocol: one socket, one request at a time, with the messages of pyroute2.
+"""The route netlink protocol: one socket, one request at a time, messages as bytes.
 
 pyroute2's own sockets serve many requests and events at once, by an event loop; a call that asks
 one thing after the other pays for that at each request, and for the loop's modules at its start.
-pyroute2 is untyped; its messages are decoded in `amdcni.effects.messages` only.
+What the bytes mean is for `amdcni.effects.messages` to say.
 """
 
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import attrs
 from pyroute2.netlink import (
@@ -20,7 +19,6 @@ from pyroute2.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
-    nlmsg,
 )
 
 from amdcni.core.errors import KernelRefused
@@ -32,10 +30,10 @@ _NETLINK_GET_STRICT_CHK: Final = 12
 
 _HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 HEADER_BYTES: Final = _HEADER.size
-_LENGTH: Final = struct.Struct("=I")
 _ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: length, kind
 _KIND_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-_ERROR: Final = struct.Struct("=i")
+_CODE: Final = struct.Struct("=i")
+_NLMSGERR_ATTR_MSG: Final = 1
 _BUFFER_BYTES: Final = 1 << 16
 _DUMP_ATTEMPTS: Final = 20
 
@@ -49,95 +47,40 @@ class RequestRefused(KernelRefused):
         super().__init__(f"the kernel refused a request: {self.said}")
 
 
-class _Refusal(nlmsg):  # type: ignore[misc]
-    """An NLMSG_ERROR that repeats of the request the header alone (NETLINK_CAP_ACK)."""
-
-    prefix = "NLMSGERR_"
-    fields = (
-        ("error", "i"),
-        ("refused_length", "I"),
-        ("refused_type", "H"),
-        ("refused_flags", "H"),
-        ("refused_sequence_number", "I"),
-        ("refused_pid", "I"),
-    )
-    nla_map = ((1, "NLMSGERR_ATTR_MSG", "asciiz"),)
-
-
 @attrs.frozen
 class Request:
-    """A message to send: its kind, its flags, and what follows the header.
-
-    `answers` is the class of pyroute2 that decodes what the kernel answers.
-    """
+    """A message to send: its kind, its flags, and what follows the header."""
 
     kind: int
     flags: int
     body: bytes
-    answers: Any
 
 
 @attrs.frozen
 class Reply:
-    """One message of an answer, not decoded yet."""
+    """One message of an answer; `body` is what follows the header."""
 
     kind: int
     flags: int
-    data: bytes
-    offset: int
-    length: int
-
-    def byte(self, offset: int) -> int:
-        """A byte of what follows the header."""
-        return self.data[self.offset + HEADER_BYTES + offset]
-
-    def mentions(self, number: int) -> bool:
-        """Whether the 32-bit `number` occurs anywhere in it."""
-        begin = self.offset + HEADER_BYTES
-        return self.data.find(struct.pack("=I", number), begin, self.offset + self.length) >= 0
-
-    def decoded(self, message_class: Any) -> Any:
-        """The message, with the attributes that the class knows.
-
-        To decode one costs some microseconds, and of a link the kernel tells more than fifty.
-        """
-        data = self.data[self.offset : self.offset + self.length]
-        message = message_class(_trimmed(data, message_class))
-        message.decode()
-        return message
+    body: bytes
 
     def raise_failure(self) -> None:
         """Raise RequestRefused if it is a message of that kind and the code is not 0."""
-        if self.kind not in (NLMSG_ERROR, NLMSG_DONE) or self.length < HEADER_BYTES + _ERROR.size:
+        if self.kind not in (NLMSG_ERROR, NLMSG_DONE) or len(self.body) < _CODE.size:
             return
-        (code,) = _ERROR.unpack_from(self.data, self.offset + HEADER_BYTES)
-        if code and self.kind == NLMSG_DONE:
-            raise RequestRefused(-code)
+        (code,) = _CODE.unpack_from(self.body)
         if code:
-            raise RequestRefused(-code, self.decoded(_Refusal).get("NLMSGERR_ATTR_MSG"))
+            told = dict(attributes_in(self.body, _CODE.size + HEADER_BYTES))
+            said = told.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
+            raise RequestRefused(-code, said or None)
 
 
-def _trimmed(data: bytes, message_class: Any) -> bytes:
-    """The message `data` without the attributes that the class does not know by their numbers."""
-    known = _numbers_of(message_class)
-    begin = HEADER_BYTES + message_class.get_size()
-    kept, at = [data[:begin]], begin
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        end = at + (max(length, _ATTRIBUTE.size) + 3 & ~3)
-        if kind & _KIND_MASK in known:
-            kept.append(data[at:end])
-        at = end
-    trimmed = bytearray(b"".join(kept))
-    _LENGTH.pack_into(trimmed, 0, len(trimmed))
-    return bytes(trimmed)
-
-
-@cache
-def _numbers_of(message_class: Any) -> frozenset[int]:
-    """The attributes in the table of a class: numbered there, or counted from 0."""
-    table = enumerate(message_class.nla_map)
-    return frozenset(row[0] if isinstance(row[0], int) else number for number, row in table)
+def attributes_in(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The attributes from `offset` on (struct nlattr), each by its number."""
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        yield kind & _KIND_MASK, data[offset + _ATTRIBUTE.size : offset + length]
+        offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
 
 
 def _opened() -> socket.socket:
@@ -174,30 +117,24 @@ class Rtnetlink:
             if reply.kind == NLMSG_ERROR:
                 return
 
-    def get(self, request: Request) -> Any:
+    def get(self, request: Request) -> Reply:
         """The one message that answers.
 
         Raises: RequestRefused.
         """
         reply = next(self._replies(self._send(request, 0)))
         reply.raise_failure()
-        return reply.decoded(request.answers)
+        return reply
 
-    def dump(self, request: Request, wanted: Callable[[Reply], bool] | None = None) -> list[Any]:
-        """All messages that answer, or those that are `wanted`: to decode the others costs most.
-
-        A dump that others disturb (NLM_F_DUMP_INTR) is read again.
+    def dump(self, request: Request) -> list[Reply]:
+        """All messages that answer; a dump that others disturb (NLM_F_DUMP_INTR) is read again.
 
         Raises: RequestRefused; KernelRefused if it is disturbed again and again.
         """
         for _ in range(_DUMP_ATTEMPTS):
             replies = self._dump(request)
             if not any(reply.flags & NLM_F_DUMP_INTR for reply in replies):
-                return [
-                    reply.decoded(request.answers)
-                    for reply in replies
-                    if wanted is None or wanted(reply)
-                ]
+                return replies
         raise KernelRefused("the netdevs change faster than they can be read; try again")
 
     def _dump(self, request: Request) -> list[Reply]:
@@ -248,5 +185,5 @@ class Rtnetlink:
             while offset + HEADER_BYTES <= length:
                 size, kind, flags, answered, _ = _HEADER.unpack_from(data, offset)
                 if answered == sequence:
-                    yield Reply(kind, flags, data, offset, size)
+                    yield Reply(kind, flags, data[offset + HEADER_BYTES : offset + size])
                 offset += (max(size, HEADER_BYTES) + 3) & ~3

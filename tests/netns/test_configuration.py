@@ -158,6 +158,22 @@ def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     assert damage(before, node) == []
 
 
+@natively
+def test_a_route_by_a_nexthop_object_comes_back_without_it_and_the_log_says_so(
+    runtime: Runtime, nic: Nic, pod: Pod
+) -> None:
+    node = runtime.node
+    node.ip("nexthop add id 7 via 10.0.0.1 dev eth1")
+    node.ip("route add 192.0.2.0/24 nhid 7")
+    outcome = runtime.add(pod)
+    assert outcome.succeeded, outcome
+    assert "not-saved" in outcome.stderr
+    assert "a nexthop object of the route to 192.0.2.0/24" in outcome.stderr
+    expect_silence(runtime.delete(pod))
+    (route,) = node.ip_json("route show 192.0.2.0/24")
+    assert (route["gateway"], route["dev"], route.get("nhid")) == ("10.0.0.1", "eth1", None)
+
+
 def test_with_copy_routes_the_pod_has_the_routes_of_the_host_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:

@@ -37,6 +37,7 @@ LAYERS = (
     "amdcni.core.resolve",
     "amdcni.core.condition",
     "amdcni.core.steps",
+    "amdcni.core.runtime",
     "amdcni.core.check",
     "amdcni.core.calls",
     "amdcni.core.pod",

@@ -1,6 +1,8 @@
 """What is sent to the kernel, read back as if the kernel told it, is what was meant."""
 
 import ipaddress
+import struct
+import sys
 from typing import Any
 
 import attrs
@@ -9,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from amdcni.core.host import (
     SETTABLE_FLAGS,
@@ -31,15 +34,31 @@ NIC = Netdev(7, IfName("eth1"))
 IFF_UP = 1
 
 
-def reply_to(request: Request) -> Reply:
+def told_by(request: Request) -> Reply:
     """The kernel's own message about a thing, which has the form of the request that made it."""
-    data = bytes(HEADER_BYTES) + request.body
-    whole = len(data).to_bytes(4, "little") + data[4:]
-    return Reply(request.kind, request.flags, whole, 0, len(whole))
+    return Reply(request.kind, request.flags, request.body)
 
 
-def told_by(request: Request) -> Any:
-    return reply_to(request).decoded(request.answers)
+def having(reply: Reply, offset: int, value: int, size: int) -> Reply:
+    """The same with another number in its fixed part."""
+    number = value.to_bytes(size, sys.byteorder)
+    body = reply.body[:offset] + number + reply.body[offset + size :]
+    return attrs.evolve(reply, body=body)
+
+
+def message_of(message: Any, **values: Any) -> Reply:
+    """A message of pyroute2 with attributes, such as `IFLA_MTU=1400`, as the kernel would send."""
+    message["attrs"] = list(values.items())
+    message.encode()
+    return Reply(0, 0, bytes(message.data[HEADER_BYTES:]))
+
+
+def decoded(request: Request, message_class: Any) -> Any:
+    """What pyroute2 makes of a request."""
+    data = struct.pack("=I", HEADER_BYTES + len(request.body)) + bytes(12) + request.body
+    message = message_class(data)
+    message.decode()
+    return message
 
 
 # ---- links
@@ -61,32 +80,36 @@ def test_attributes_of_a_link_are_sent_as_they_are_read(netdev: Netdev) -> None:
 @pytest.mark.parametrize("up", [True, False])
 @given(st.sampled_from([0, LinkFlag.PROMISC, LinkFlag.NOARP | LinkFlag.MULTICAST]))
 def test_no_flag_changes_that_was_not_asked_for(up: bool, flags: int) -> None:
-    told = told_by(links.change(NIC, {"up": up}))
+    told = decoded(links.change(NIC, {"up": up}), ifinfmsg)
     assert (told["flags"], told["change"]) == (IFF_UP * up, IFF_UP)
-    told = told_by(links.change(NIC, {"flags": flags}))
+    told = decoded(links.change(NIC, {"flags": flags}), ifinfmsg)
     assert (told["flags"], told["change"]) == (flags, SETTABLE_LINK_FLAGS)
-    told = told_by(links.change(NIC, {"mtu": 9000}))
+    told = decoded(links.change(NIC, {"mtu": 9000}), ifinfmsg)
     assert (told["flags"], told["change"]) == (0, 0)
 
 
 def test_an_alias_is_taken_away_by_an_empty_one() -> None:
-    assert told_by(links.change(NIC, {"alias": None})).get("IFLA_IFALIAS") == ""
+    assert decoded(links.change(NIC, {"alias": None}), ifinfmsg).get("IFLA_IFALIAS") == ""
 
 
 @pytest.mark.parametrize("request_of", [links.add_altname, links.drop_altname])
 def test_an_alternative_name_is_named(request_of: Any) -> None:
-    assert links.netdev_of(told_by(request_of(NIC, "fabric0")), ()).altnames == ("fabric0",)
+    properties = decoded(request_of(NIC, "fabric0"), ifinfmsg).get("IFLA_PROP_LIST")
+    assert properties.get_attrs("IFLA_ALT_IFNAME") == ["fabric0"]
 
 
-def test_of_a_link_are_decoded_what_a_netdev_tells_and_no_more() -> None:
-    message = ifinfmsg()
-    message["attrs"] = [("IFLA_IFNAME", "eth1"), ("IFLA_NUM_TX_QUEUES", 8), ("IFLA_MTU", 9000)]
-    message.encode()
-    told = Reply(16, 0, bytes(message.data), 0, len(message.data)).decoded(links.LinkMessage)
-    assert [(slot.name, slot.value) for slot in told["attrs"]] == [
-        ("IFLA_IFNAME", "eth1"),
-        ("IFLA_MTU", 9000),
-    ]
+def test_all_alternative_names_are_read() -> None:
+    names = ("fabric0", "a-name-of-more-than-fifteen-bytes")
+    properties = {"attrs": [("IFLA_ALT_IFNAME", name) for name in names]}
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME="eth1", IFLA_PROP_LIST=properties)
+    assert links.netdev_of(reply, ()).altnames == names
+
+
+def test_what_a_netdev_does_not_tell_of_a_link_is_passed_over() -> None:
+    reply = message_of(ifinfmsg(), IFLA_IFNAME="eth1", IFLA_NUM_TX_QUEUES=8, IFLA_MTU=9000)
+    netdev = links.netdev_of(reply, ())
+    assert netdev == Netdev(0, IfName("eth1"), mtu=9000, txqlen=0)
+    assert links.ifname_of(reply) == "eth1"
 
 
 @pytest.mark.parametrize(
@@ -101,16 +124,15 @@ def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -
 
 @pytest.mark.parametrize("address", ["0a000001", ""])
 def test_the_ip_address_of_a_tunnel_is_no_hardware_address(address: str) -> None:
-    message = ifinfmsg()
-    message["attrs"] = [("IFLA_IFNAME", "gre0"), ("IFLA_ADDRESS", "02:00:00:00:00:01")]
-    message.encode()
-    reply = Reply(16, 0, bytes(message.data), 0, len(message.data))
-    told = reply.decoded(links.LinkMessage)
-    told["attrs"] = [("IFLA_IFNAME", "gre0"), ("IFLA_ADDRESS", bytes.fromhex(address))]
-    told.reset()
-    told.encode()
-    again = Reply(16, 0, bytes(told.data), 0, len(told.data)).decoded(links.LinkMessage)
-    assert links.netdev_of(again, ()).mac is None
+    octets = bytes.fromhex(address)
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME="gre0", IFLA_ADDRESS=octets)
+    assert links.netdev_of(reply, ()).mac is None
+
+
+def test_a_text_that_is_no_utf_8_is_read_as_far_as_it_is() -> None:
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME="eth1", IFLA_IFALIAS="fabric")
+    alien = attrs.evolve(reply, body=reply.body.replace(b"fabric", b"f\xffbric"))
+    assert links.netdev_of(alien, ()).alias == "f\ufffdbric"
 
 
 # ---- addresses
@@ -152,18 +174,19 @@ def test_a_route_is_set_with_every_attribute_that_it_was_read_with(
     drawn: Route, replace: bool
 ) -> None:
     route = sendable(drawn)
-    message = told_by(routes.put(RouteChange(route, replace=replace)))
+    message = routes.told_by(told_by(routes.put(RouteChange(route, replace=replace))))
     told = routes.route_of(message, ifnames_in(route))
     assert told == route
     assert told is not None
     assert [hop.ifindex for hop in told.hops] == [hop.ifindex for hop in route.hops]
-    assert routes.ifindexes_of(message) == {hop.ifindex for hop in route.hops}
+    assert message.ifindexes == tuple(hop.ifindex for hop in route.hops)
+    assert message.unsaved == ()
 
 
 @given(some.kernel_routes)
 def test_no_route_that_matters_to_a_netdev_is_passed_over(drawn: Route) -> None:
     route = sendable(drawn)
-    reply = reply_to(routes.put(RouteChange(route)))
+    reply = told_by(routes.put(RouteChange(route)))
     for hop in route.hops:
         assert routes.matters_to(hop.ifindex)(reply)
     if route.destination.prefixlen == 0:
@@ -177,14 +200,41 @@ def test_a_default_route_of_the_main_table_tells_where_it_leads(
 ) -> None:
     hops = tuple(Hop(IfName(f"eth{number}"), number) for number in ifindexes)
     default = Route(ipaddress.ip_network(destination), hops)
-    assert routes.default_hops(told_by(routes.put(RouteChange(default)))) == ifindexes
+    assert routes.told_by(told_by(routes.put(RouteChange(default)))).default_hops == ifindexes
     for other in (
         attrs.evolve(default, table=1000),
         attrs.evolve(default, table=253),
         attrs.evolve(default, kind=2),
         attrs.evolve(default, destination=ipaddress.ip_network("10.0.0.0/8")),
     ):
-        assert routes.default_hops(told_by(routes.put(RouteChange(other)))) == ()
+        assert routes.told_by(told_by(routes.put(RouteChange(other)))).default_hops == ()
+
+
+@pytest.mark.parametrize(("number", "what"), [(30, "a nexthop object"), (22, "an encapsulation")])
+@pytest.mark.parametrize("legs", [1, 2])
+def test_what_no_record_can_hold_of_a_route_is_told(number: int, what: str, legs: int) -> None:
+    hops = tuple(Hop(IfName(f"eth{n}"), n) for n in range(legs))
+    route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
+    reply = told_by(routes.put(RouteChange(route)))
+    more = struct.pack("=HHI", 8, number, 7)
+    told = routes.told_by(attrs.evolve(reply, body=reply.body + more))
+    assert told.unsaved == (what,)
+
+
+def test_a_route_that_leads_through_no_netdev_is_none_of_ours() -> None:
+    message = rtmsg()
+    message["family"] = 2
+    blackhole = message_of(message, RTA_DST="10.0.0.0")
+    assert routes.route_of(routes.told_by(blackhole), {}) is None
+
+
+def test_the_remaining_time_of_a_route_is_told_in_seconds() -> None:
+    message = rtmsg()
+    message["family"] = 10
+    reply = message_of(message, RTA_OIF=3, RTA_CACHEINFO={"rta_expires": 299_990})
+    route = routes.route_of(routes.told_by(reply), {3: IfName("eth1")})
+    assert route is not None
+    assert route.expires_s == 2999
 
 
 # ---- neighbours, qdiscs
@@ -198,8 +248,8 @@ def test_a_neighbour_is_set_as_it_was_read(neighbour: Neighbour) -> None:
 
 def test_a_neighbour_that_is_not_permanent_is_nobodys_configuration() -> None:
     message = told_by(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
-    message["state"] = 0x02  # NUD_REACHABLE
-    assert neighbours.neighbour_of(message) is None
+    reachable = having(message, 8, 0x02, 2)  # NUD_REACHABLE
+    assert neighbours.neighbour_of(reachable) is None
 
 
 @given(some.qdiscs)
@@ -213,5 +263,5 @@ def test_a_qdisc_of_the_kernels_own_and_one_below_the_root_are_nobodys_configura
     message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0)))
     assert qdiscs.root_qdisc_of(message, NIC.ifindex) is None
     message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
-    message["parent"] = 0x10001
-    assert qdiscs.root_qdisc_of(message, NIC.ifindex) is None
+    below = having(message, 12, 0x10001, 4)
+    assert qdiscs.root_qdisc_of(below, NIC.ifindex) is None

@@ -1,6 +1,7 @@
 """Addresses: RTM_GETADDR, RTM_NEWADDR."""
 
 import ipaddress
+import struct
 from functools import cache
 from typing import Any, Final
 
@@ -9,10 +10,20 @@ from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_NEWADDR
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from amdcni.core.host import Address, AddressFlag, Netdev
-from amdcni.effects.messages.common import FAMILIES, attributes_of, ip_of, request
-from amdcni.effects.rtnetlink import Request
+from amdcni.effects.messages.common import (
+    FAMILIES,
+    ip_of,
+    names_of,
+    number_of,
+    request,
+    text_of,
+    told_in,
+)
+from amdcni.effects.rtnetlink import Reply, Request
 
 _FOREVER: Final = 0xFFFFFFFF
+_IFADDRMSG: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, ifindex
+_LIFETIMES: Final = struct.Struct("=II")
 
 
 @cache
@@ -21,38 +32,54 @@ def query(ifindex: int = 0) -> Request:
     return request(RTM_GETADDR, ifaddrmsg(), {"index": ifindex})
 
 
-def address_of(message: Any) -> Address:
+_NAMES: Final = names_of(ifaddrmsg)
+
+
+def ifindex_of(reply: Reply) -> int:
+    """The ifindex of the link that an RTM_NEWADDR tells an address of."""
+    ifindex: int = _IFADDRMSG.unpack_from(reply.body)[4]
+    return ifindex
+
+
+def address_of(reply: Reply) -> Address:
     """The address that an RTM_NEWADDR tells of.
 
     IFA_LOCAL is the address and IFA_ADDRESS the peer, where both are there and differ.
     """
-    told = attributes_of(message)
-    first, local = told("IFA_ADDRESS"), told("IFA_LOCAL")
-    own = local or first
-    lifetimes = told("IFA_CACHEINFO") or {}
-    all_flags = told("IFA_FLAGS")
-    flags = message["flags"] if all_flags is None else all_flags
-    preferred_s = _lifetime(lifetimes.get("ifa_preferred"))
+    _, prefixlen, first_flags, scope, _ = _IFADDRMSG.unpack_from(reply.body)
+    told = told_in(reply.body, _IFADDRMSG.size, _NAMES)
+    first = told["IFA_ADDRESS"]
+    own = told.get("IFA_LOCAL", first)
+    all_flags = number_of(told.get("IFA_FLAGS"))
+    flags = first_flags if all_flags is None else all_flags
+    preferred_s, valid_s = _lifetimes_in(told.get("IFA_CACHEINFO"))
     if preferred_s is None and flags & AddressFlag.DEPRECATED:
         # Of a permanent IPv4 address the kernel shows no lifetime (inet_fill_ifaddr).
         preferred_s = 0
-    broadcast = told("IFA_BROADCAST")
+    broadcast = told.get("IFA_BROADCAST")
     return Address(
-        interface=ipaddress.ip_interface(f"{own}/{message['prefixlen']}"),
-        peer=ip_of(first) if first and first != own else None,
-        broadcast=ipaddress.IPv4Address(broadcast) if broadcast else None,
-        label=told("IFA_LABEL"),
-        scope=message["scope"],
+        interface=ipaddress.ip_interface((own, prefixlen)),
+        peer=ip_of(first) if first != own else None,
+        broadcast=None if broadcast is None else ipaddress.IPv4Address(broadcast),
+        label=text_of(told.get("IFA_LABEL")),
+        scope=scope,
         flags=flags,
-        metric=told("IFA_RT_PRIORITY") or None,
-        proto=told("IFA_PROTO") or None,
-        valid_s=_lifetime(lifetimes.get("ifa_valid")),
+        metric=number_of(told.get("IFA_RT_PRIORITY")) or None,
+        proto=number_of(told.get("IFA_PROTO")) or None,
+        valid_s=valid_s,
         preferred_s=preferred_s,
     )
 
 
-def _lifetime(seconds: int | None) -> int | None:
-    return None if seconds in (None, _FOREVER) else seconds
+def _lifetimes_in(cache_info: bytes | None) -> tuple[int | None, int | None]:
+    """The preferred and the valid lifetime of struct ifa_cacheinfo, None being for ever."""
+    if cache_info is None:
+        return None, None
+    preferred_s, valid_s = _LIFETIMES.unpack_from(cache_info)
+    return (
+        None if preferred_s == _FOREVER else preferred_s,
+        None if valid_s == _FOREVER else valid_s,
+    )
 
 
 def put(netdev: Netdev, address: Address) -> Request:

@@ -1,12 +1,17 @@
-"""What all kinds of messages have in common."""
+"""What all kinds of messages have in common.
+
+Requests are made with pyroute2's messages.  What the kernel answers is read by their tables, but
+each attribute when it is needed: of a link the kernel tells more than fifty.
+"""
 
 import ipaddress
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from amdcni.core.host import IpAddress
 from amdcni.core.names import MacAddress
-from amdcni.effects.rtnetlink import HEADER_BYTES, Request
+from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _MAC_MIN_OCTETS: Final = 6
@@ -24,23 +29,36 @@ def request(
         message[name] = value
     message["attrs"] = [(name, value) for name, value in attributes if value is not None]
     message.encode()
-    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]), type(message))
+    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]))
 
 
-def attributes_of(message: Any) -> Callable[[str], Any]:
-    """The value of an attribute by its name, None if it is not there; decoded when asked for."""
-    slots = {slot.name: slot for slot in message["attrs"]}
-
-    def value(name: str) -> Any:
-        slot = slots.get(name)
-        return None if slot is None else slot.value
-
-    return value
+def names_of(message_class: Any) -> dict[int, str]:
+    """The names of the attributes in a table of pyroute2, numbered there or counted from 0."""
+    table = message_class.nla_map
+    if isinstance(table[0][0], int):
+        return {number: name for number, name, *_ in table}
+    return {number: name for number, (name, *_) in enumerate(table)}
 
 
-def ip_of(text: str) -> IpAddress:
-    """The IP address that a message has as text."""
-    return ipaddress.ip_address(text)
+def told_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, bytes]:
+    """The attributes from `offset` on that have a name; of several of one name the last."""
+    found = attributes_in(data, offset)
+    return {names[number]: value for number, value in found if number in names}
+
+
+def number_of(value: bytes | None) -> int | None:
+    """The unsigned number that an attribute is; None if it is not there."""
+    return None if value is None else int.from_bytes(value, sys.byteorder)
+
+
+def text_of(value: bytes | None) -> str | None:
+    """The text that an attribute is; None if it is not there."""
+    return None if value is None else value.rstrip(b"\0").decode(errors="replace")
+
+
+def ip_of(value: bytes | None) -> IpAddress | None:
+    """The IP address that an attribute is; None if it is not there."""
+    return None if value is None else ipaddress.ip_address(value)
 
 
 def mac_of(octets: bytes | None) -> MacAddress | None:

@@ -1,5 +1,6 @@
 """Links: RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK, and their alternative names."""
 
+import struct
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -9,12 +10,22 @@ from pyroute2.netlink.rtnl import RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINKPROP,
 
 from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, IpAddress, Netdev
 from amdcni.core.names import IfName
-from amdcni.effects.messages.common import attributes_of, ip_of, mac_of, octets_of, request
-from amdcni.effects.rtnetlink import Request
+from amdcni.effects.messages.common import (
+    ip_of,
+    mac_of,
+    names_of,
+    number_of,
+    octets_of,
+    request,
+    text_of,
+    told_in,
+)
+from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
 _RTEXT_FILTER_SKIP_STATS: Final = 8
+_IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, hardware type, ifindex, flags, change
 
 
 class LinkMessage(nlmsg):  # type: ignore[misc]
@@ -83,44 +94,59 @@ def query(ifname: str | None = None) -> Request:
     return request(RTM_GETLINK, LinkMessage(), {}, asked)
 
 
-def netdev_of(link: Any, addresses: tuple[Address, ...]) -> Netdev:
+_NAMES: Final = names_of(LinkMessage)
+_INFO_NAMES: Final = names_of(LinkMessage.link_info)
+_FAMILY_NAMES: Final = names_of(LinkMessage.families)
+_IPV6_NAMES: Final = names_of(LinkMessage.families.ipv6)
+
+
+def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     """The netdev that an RTM_NEWLINK tells of."""
-    told = attributes_of(link)
-    properties = told("IFLA_PROP_LIST")
-    altnames = () if properties is None else properties.get_attrs("IFLA_ALT_IFNAME")
-    here = told("IFLA_LINK_NETNSID") is None
-    info = told("IFLA_LINKINFO")
+    _, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(link.body)
+    told = told_in(link.body, _IFINFOMSG.size, _NAMES)
+    info = told_in(told.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
+    here = "IFLA_LINK_NETNSID" not in told
     return Netdev(
-        ifindex=link["index"],
-        ifname=ifname_of(link),
-        mac=mac_of(told("IFLA_ADDRESS")),
-        permanent_mac=mac_of(told("IFLA_PERM_ADDRESS")),
-        mtu=told("IFLA_MTU") or 0,
-        txqlen=told("IFLA_TXQLEN") or 0,
-        group=told("IFLA_GROUP") or 0,
-        flags=link["flags"] & SETTABLE_LINK_FLAGS,
-        up=bool(link["flags"] & _IFF_UP),
-        loopback=bool(link["flags"] & _IFF_LOOPBACK),
-        kind=None if info is None else info.get("IFLA_INFO_KIND"),
-        alias=told("IFLA_IFALIAS"),
-        altnames=tuple(altnames),
-        parent=told("IFLA_PARENT_DEV_NAME"),
-        lower=told("IFLA_LINK") or None if here else None,
-        master=told("IFLA_MASTER"),
-        token=_token_in(told("IFLA_AF_SPEC")),
+        ifindex=ifindex,
+        ifname=IfName(text_of(told["IFLA_IFNAME"]) or ""),
+        mac=mac_of(told.get("IFLA_ADDRESS")),
+        permanent_mac=mac_of(told.get("IFLA_PERM_ADDRESS")),
+        mtu=number_of(told.get("IFLA_MTU")) or 0,
+        txqlen=number_of(told.get("IFLA_TXQLEN")) or 0,
+        group=number_of(told.get("IFLA_GROUP")) or 0,
+        flags=flags & SETTABLE_LINK_FLAGS,
+        up=bool(flags & _IFF_UP),
+        loopback=bool(flags & _IFF_LOOPBACK),
+        kind=text_of(info.get("IFLA_INFO_KIND")),
+        alias=text_of(told.get("IFLA_IFALIAS")),
+        altnames=_altnames_in(told.get("IFLA_PROP_LIST", b"")),
+        parent=text_of(told.get("IFLA_PARENT_DEV_NAME")),
+        lower=number_of(told.get("IFLA_LINK")) or None if here else None,
+        master=number_of(told.get("IFLA_MASTER")),
+        token=_token_in(told.get("IFLA_AF_SPEC", b"")),
         addresses=addresses,
     )
 
 
-def ifname_of(link: Any) -> IfName:
+def ifindex_of(link: Reply) -> int:
+    """The ifindex that an RTM_NEWLINK tells of."""
+    ifindex: int = _IFINFOMSG.unpack_from(link.body)[2]
+    return ifindex
+
+
+def ifname_of(link: Reply) -> IfName:
     """The name that an RTM_NEWLINK tells of."""
-    return IfName(link.get("IFLA_IFNAME"))
+    return IfName(text_of(told_in(link.body, _IFINFOMSG.size, _NAMES)["IFLA_IFNAME"]) or "")
 
 
-def _token_in(families: Any) -> IpAddress | None:
-    ipv6 = None if families is None else families.get("AF_INET6")
-    token = None if ipv6 is None else ipv6.get("IFLA_INET6_TOKEN")
-    return ip_of(token) if token and int(ip_of(token)) else None
+def _altnames_in(properties: bytes) -> tuple[str, ...]:
+    return tuple(text_of(name) or "" for _, name in attributes_in(properties, 0))
+
+
+def _token_in(families: bytes) -> IpAddress | None:
+    ipv6 = told_in(families, 0, _FAMILY_NAMES).get("AF_INET6", b"")
+    token = ip_of(told_in(ipv6, 0, _IPV6_NAMES).get("IFLA_INET6_TOKEN"))
+    return token if token is not None and int(token) else None
 
 
 def change(netdev: Netdev, attributes: Mapping[str, Any]) -> Request:

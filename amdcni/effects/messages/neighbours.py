@@ -1,15 +1,26 @@
 """Permanent neighbours: RTM_GETNEIGH, RTM_NEWNEIGH."""
 
-from typing import Any, Final
+import struct
+from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
 
 from amdcni.core.host import Neighbour, Netdev
-from amdcni.effects.messages.common import FAMILIES, ip_of, mac_of, octets_of, request
-from amdcni.effects.rtnetlink import Request
+from amdcni.effects.messages.common import (
+    FAMILIES,
+    ip_of,
+    mac_of,
+    names_of,
+    number_of,
+    octets_of,
+    request,
+    told_in,
+)
+from amdcni.effects.rtnetlink import Reply, Request
 
 _NUD_PERMANENT: Final = 0x80
+_NDMSG: Final = struct.Struct("=B3xiHBB")  # family, ifindex, state, flags, type
 
 
 class NeighbourMessage(nlmsg):  # type: ignore[misc]
@@ -37,15 +48,21 @@ def query(ifindex: int) -> Request:
     return request(RTM_GETNEIGH, NeighbourMessage(), {}, [("NDA_IFINDEX", ifindex)])
 
 
-def neighbour_of(message: Any) -> Neighbour | None:
+_NAMES: Final = names_of(NeighbourMessage)
+
+
+def neighbour_of(reply: Reply) -> Neighbour | None:
     """The neighbour that an RTM_NEWNEIGH tells of; None unless it is permanent."""
-    if not message["state"] & _NUD_PERMANENT:
+    _, _, state, flags, _ = _NDMSG.unpack_from(reply.body)
+    told = told_in(reply.body, _NDMSG.size, _NAMES)
+    address = ip_of(told.get("NDA_DST"))
+    if address is None or not state & _NUD_PERMANENT:
         return None
     return Neighbour(
-        address=ip_of(message.get("NDA_DST")),
-        mac=mac_of(message.get("NDA_LLADDR")),
-        flags=message["flags"],
-        protocol=message.get("NDA_PROTOCOL") or None,
+        address=address,
+        mac=mac_of(told.get("NDA_LLADDR")),
+        flags=flags,
+        protocol=number_of(told.get("NDA_PROTOCOL")) or None,
     )
 
 

@@ -1,16 +1,18 @@
 """Root qdiscs: RTM_GETQDISC, RTM_NEWQDISC."""
 
+import struct
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC
 
 from amdcni.core.host import Netdev, Qdisc
-from amdcni.effects.messages.common import request
-from amdcni.effects.rtnetlink import Request
+from amdcni.effects.messages.common import names_of, request, text_of, told_in
+from amdcni.effects.rtnetlink import Reply, Request
 
 _TC_H_ROOT: Final = 0xFFFFFFFF
+_TCMSG: Final = struct.Struct("=B3xiIII")  # family, ifindex, handle, parent, info
 
 
 class QdiscMessage(nlmsg):  # type: ignore[misc]
@@ -35,13 +37,16 @@ def query() -> Request:
     return request(RTM_GETQDISC, QdiscMessage(), {})
 
 
-def root_qdisc_of(message: Any, ifindex: int) -> Qdisc | None:
+_NAMES: Final = names_of(QdiscMessage)
+
+
+def root_qdisc_of(reply: Reply, ifindex: int) -> Qdisc | None:
     """The qdisc that an RTM_NEWQDISC tells of, if it is that link's root, and somebody set it."""
-    ours = message["index"] == ifindex and message["parent"] == _TC_H_ROOT
-    if not ours or not message["handle"]:
+    _, where, handle, parent, _ = _TCMSG.unpack_from(reply.body)
+    if (where, parent) != (ifindex, _TC_H_ROOT) or not handle:
         return None
-    options = message.get("TCA_OPTIONS") or b""
-    return Qdisc(message.get("TCA_KIND"), message["handle"], bytes(options).hex())
+    told = told_in(reply.body, _TCMSG.size, _NAMES)
+    return Qdisc(text_of(told["TCA_KIND"]) or "", handle, told.get("TCA_OPTIONS", b"").hex())
 
 
 def put(netdev: Netdev, qdisc: Qdisc) -> Request:

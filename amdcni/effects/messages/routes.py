@@ -1,11 +1,13 @@
 """Routes: RTM_GETROUTE, RTM_NEWROUTE."""
 
 import ipaddress
+import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
+import attrs
 from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -13,7 +15,15 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from amdcni.core.host import Hop, IpNetwork, Route
 from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
-from amdcni.effects.messages.common import FAMILIES, attributes_of, ip_of, request
+from amdcni.effects.messages.common import (
+    FAMILIES,
+    ip_of,
+    names_of,
+    number_of,
+    request,
+    text_of,
+    told_in,
+)
 from amdcni.effects.rtnetlink import Reply, Request
 
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
@@ -22,8 +32,15 @@ _MAIN_TABLE: Final = 254
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
 _CLOCK_TICKS_HZ: Final = 100  # USER_HZ, in which rta_expires counts
+_RTMSG: Final = struct.Struct("=8BI")
+_RTNEXTHOP: Final = struct.Struct("=HBBi")
+_CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
+_RTVIA_BYTES: Final = 2  # struct rtvia: the family, then the address
 
-UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop object"}
+_NAMES: Final = {**names_of(rtmsg), 30: "RTA_NH_ID"}
+_METRIC_NAMES: Final = names_of(rtmsg.metrics)
+
+_UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop object"}
 """Attributes of a route that no record can hold."""
 
 
@@ -33,85 +50,122 @@ def query(family: int) -> Request:
     return request(RTM_GETROUTE, rtmsg(), {"family": family})
 
 
-def matters_to(ifindex: int) -> Callable[[Reply], bool]:
-    """Whether an RTM_NEWROUTE may be of a route through that netdev, or of a default route."""
-    return lambda reply: reply.byte(_DST_LEN_OFFSET) == 0 or reply.mentions(ifindex)
+@attrs.frozen
+class ToldRoute:
+    """A route that the kernel tells of (RTM_NEWROUTE), before the names of its netdevs are known.
 
-
-def default_hops(message: Any) -> tuple[int, ...]:
-    """The ifindexes that a default route of the main table leads to; none for other routes."""
-    if message["dst_len"] or message["type"] != _RTN_UNICAST or message["table"] != _MAIN_TABLE:
-        return ()
-    return tuple(_hops_of(message))
-
-
-def ifindexes_of(message: Any) -> set[int]:
-    """The netdevs that the route of an RTM_NEWROUTE leads through."""
-    return set(_hops_of(message))
-
-
-def _hops_of(message: Any) -> list[int]:
-    told = attributes_of(message)
-    found = [leg["oif"] for leg in told("RTA_MULTIPATH") or ()] or [told("RTA_OIF")]
-    return [index for index in found if index]
-
-
-def route_of(message: Any, ifnames: Mapping[int, IfName]) -> Route | None:
-    """The route that an RTM_NEWROUTE tells of; None if it leads through no netdev.
-
-    `ifnames` are those of the namespace.
+    `fixed` is struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope,
+    type, flags.  Of a multipath route `legs` are struct rtnexthop: flags, weight, ifindex.
     """
-    told = attributes_of(message)
-    legs = told("RTA_MULTIPATH") or ()
-    hops = tuple(_hop(leg["oif"], leg, leg["hops"] + 1, ifnames) for leg in legs)
-    if not hops:
-        oif = told("RTA_OIF")
-        if oif is None:
-            return None
-        hops = (_hop(oif, message, 1, ifnames),)
-    version = _VERSIONS[message["family"]]
-    metrics = told("RTA_METRICS")
-    expires = (told("RTA_CACHEINFO") or {}).get("rta_expires") or 0
-    source = told("RTA_PREFSRC")
+
+    fixed: tuple[int, ...]
+    attributes: dict[str, bytes]
+    legs: tuple[tuple[int, int, int, dict[str, bytes]], ...]
+
+    @property
+    def ifindexes(self) -> tuple[int, ...]:
+        """Where it leads."""
+        return tuple(ifindex for _, _, ifindex, _ in self.legs)
+
+    @property
+    def default_hops(self) -> tuple[int, ...]:
+        """Where it leads if it is a default route of the main table."""
+        _, length, _, _, table, _, _, kind, _ = self.fixed
+        default = (length, table, kind) == (0, _MAIN_TABLE, _RTN_UNICAST)
+        return self.ifindexes if default else ()
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """In words, what no record can hold of it."""
+        everything = (self.attributes, *(attributes for *_, attributes in self.legs))
+        return tuple(
+            what for name, what in _UNSAVED.items() if any(name in each for each in everything)
+        )
+
+
+def told_by(reply: Reply) -> ToldRoute:
+    """What an RTM_NEWROUTE tells."""
+    fixed = _RTMSG.unpack_from(reply.body)
+    told = told_in(reply.body, _RTMSG.size, _NAMES)
+    legs = tuple(_legs_in(told.get("RTA_MULTIPATH", b"")))
+    if not legs and "RTA_OIF" in told:
+        legs = ((fixed[-1], 0, number_of(told["RTA_OIF"]) or 0, told),)
+    return ToldRoute(fixed, told, legs)
+
+
+def _legs_in(data: bytes) -> Iterator[tuple[int, int, int, dict[str, bytes]]]:
+    offset = 0
+    while offset + _RTNEXTHOP.size <= len(data):
+        length, flags, weight, ifindex = _RTNEXTHOP.unpack_from(data, offset)
+        length = max(length, _RTNEXTHOP.size)
+        leg = data[offset : offset + length]
+        yield flags, weight, ifindex, told_in(leg, _RTNEXTHOP.size, _NAMES)
+        offset += (length + 3) & ~3
+
+
+def matters_to(ifindex: int) -> Callable[[Reply], bool]:
+    """Whether an RTM_NEWROUTE may be of a route through that netdev, or of a default route.
+
+    It looks for the number anywhere: that is quicker than to read, where there are many routes.
+    """
+    number = struct.pack("=i", ifindex)
+    return lambda reply: reply.body[_DST_LEN_OFFSET] == 0 or number in reply.body
+
+
+def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:
+    """The route; None if it leads through no netdev.  `ifnames` are those of the namespace."""
+    if not told.legs:
+        return None
+    family, length, origin_length, tos, table, protocol, scope, kind, _ = told.fixed
+    attributes, version = told.attributes, _VERSIONS[family]
+    expires = 0
+    if "RTA_CACHEINFO" in attributes:
+        _, _, expires = _CACHEINFO.unpack_from(attributes["RTA_CACHEINFO"])
     return Route(
-        destination=_network(told("RTA_DST"), message["dst_len"], version),
-        hops=hops,
-        table=told("RTA_TABLE") or message["table"],
-        kind=message["type"],
-        protocol=message["proto"],
-        scope=message["scope"],
-        tos=message["tos"],
-        metric=told("RTA_PRIORITY"),
-        origin=_network(told("RTA_SRC"), message["src_len"], version)
-        if message["src_len"]
+        destination=_network(attributes.get("RTA_DST"), length, version),
+        hops=tuple(_hop(leg, ifnames) for leg in told.legs),
+        table=number_of(attributes.get("RTA_TABLE")) or table,
+        kind=kind,
+        protocol=protocol,
+        scope=scope,
+        tos=tos,
+        metric=number_of(attributes.get("RTA_PRIORITY")),
+        origin=_network(attributes.get("RTA_SRC"), origin_length, version)
+        if origin_length
         else None,
-        source=ip_of(source) if source else None,
-        realm=told("RTA_FLOW"),
-        preference=told("RTA_PREF"),
-        metrics={} if metrics is None else _metrics(metrics),
+        source=ip_of(attributes.get("RTA_PREFSRC")),
+        realm=number_of(attributes.get("RTA_FLOW")),
+        preference=number_of(attributes.get("RTA_PREF")),
+        metrics=_metrics(attributes.get("RTA_METRICS", b"")),
         expires_s=expires // _CLOCK_TICKS_HZ if expires > 0 else None,
     )
 
 
-def _hop(oif: int, where: Any, weight: int, ifnames: Mapping[int, IfName]) -> Hop:
-    gateway, via = where.get("RTA_GATEWAY"), where.get("RTA_VIA")
-    router = gateway or (via["addr"] if via else None)
+def _hop(leg: tuple[int, int, int, dict[str, bytes]], ifnames: Mapping[int, IfName]) -> Hop:
+    flags, weight, ifindex, attributes = leg
+    via = attributes.get("RTA_VIA")
+    router = attributes.get("RTA_GATEWAY") if via is None else via[_RTVIA_BYTES:]
     return Hop(
-        ifname=ifnames.get(oif, IfName(f"if{oif}")),
-        ifindex=oif,
-        via=ip_of(router) if router else None,
-        weight=weight,
-        onlink=bool(where["flags"] & _RTNH_F_ONLINK),
+        ifname=ifnames.get(ifindex, IfName(f"if{ifindex}")),
+        ifindex=ifindex,
+        via=ip_of(router),
+        weight=weight + 1,
+        onlink=bool(flags & _RTNH_F_ONLINK),
     )
 
 
-def _network(address: str | None, length: int, version: int) -> IpNetwork:
-    anywhere = "0.0.0.0" if version == 4 else "::"
-    return ipaddress.ip_network(f"{address or anywhere}/{length}")
+def _network(address: bytes | None, length: int, version: int) -> IpNetwork:
+    return ipaddress.ip_network((address or bytes(4 if version == 4 else 16), length))
 
 
-def _metrics(metrics: Any) -> dict[str, int | str]:
-    return {name.removeprefix("RTAX_").lower(): value for name, value in metrics["attrs"]}
+def _metrics(data: bytes) -> dict[str, int | str]:
+    told = told_in(data, 0, _METRIC_NAMES)
+    return {
+        name.removeprefix("RTAX_").lower(): (text_of(value) or "")
+        if name == "RTAX_CC_ALGO"
+        else int.from_bytes(value, sys.byteorder)
+        for name, value in told.items()
+    }
 
 
 def put(change: RouteChange) -> Request:

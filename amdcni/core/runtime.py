@@ -1,0 +1,186 @@
+"""What a container runtime asks the plugins of a network, by the rules of libcni, as conversations.
+
+A conversation yields one `PluginCall` after the other, gets the answer to each, and returns what
+the verb gives.  Whoever drives it executes the calls, be it here, in a namespace or in memory:
+
+    conversation = add(network, attachment)
+    call = next(conversation)
+    while True:
+        call = conversation.send(execute(call))  # StopIteration.value is the result
+
+CNI SPEC 1.1 §3; github.com/containernetworking/cni, libcni/api.go.
+"""
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from amdcni.core.codec import result_from_json, result_to_json
+from amdcni.core.errors import PluginBroken, UnsupportedVersion
+from amdcni.core.names import PluginName, parse_plugin_name
+from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
+from amdcni.core.steps import PluginCall
+from amdcni.core.versions import (
+    CHECK_SINCE,
+    GC_AND_STATUS_SINCE,
+    SUPPORTED,
+    CniVersion,
+    at_least,
+)
+
+T = TypeVar("T")
+
+Conversation = Generator[PluginCall, Json, T]
+
+
+@attrs.frozen
+class Wanted:
+    """An attachment as a runtime wants it, or has it.
+
+    `args` become CNI_ARGS, and `capability_args` the runtimeConfig of plugins that declare the
+    capability.
+    """
+
+    id: AttachmentId
+    netns: str
+    args: tuple[tuple[str, str], ...] = ()
+    capability_args: Json = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Cached:
+    """What a runtime keeps of an attachment until its DEL; `result` is that of the last plugin."""
+
+    network: PluginList
+    attachment: Wanted
+    result: Result
+
+
+# ---- the verbs
+
+
+def add(network: PluginList, attachment: Wanted) -> Conversation[Result]:
+    """Attach: every plugin in its order, each with the result of the one before."""
+    version, result = version_of(network), None
+    for plugin in network.plugins:
+        answer = yield _call(Verb.ADD, network, plugin, attachment, result)
+        result = result_from_json(
+            {"cniVersion": version, **answer}, PluginBroken, f"the result of {_name(plugin)}"
+        )
+    return result or Result()
+
+
+def delete(network: PluginList, attachment: Wanted, result: Result | None) -> Conversation[None]:
+    """Detach: every plugin in the reverse order; the first that fails ends it.
+
+    `result` is what ADD gave, None if that is not known any more.
+    """
+    known = result if at_least(version_of(network), CHECK_SINCE) else None
+    for plugin in reversed(network.plugins):
+        yield _call(Verb.DEL, network, plugin, attachment, known)
+
+
+def check(network: PluginList, attachment: Wanted, result: Result) -> Conversation[None]:
+    """Let every plugin look whether all is as `result` says.
+
+    Raises: UnsupportedVersion if the network's is from before CHECK.
+    """
+    version = version_of(network)
+    if not at_least(version, CHECK_SINCE):
+        raise UnsupportedVersion(f"a network of cniVersion {version} has no CHECK")
+    if not network.disable_check:
+        for plugin in network.plugins:
+            yield _call(Verb.CHECK, network, plugin, attachment, result)
+
+
+def gc(
+    network: PluginList, valid: Collection[AttachmentId] | None, known: Collection[Cached]
+) -> Conversation[None]:
+    """Detach what is `known` and not `valid`, and tell every plugin what is valid.
+
+    None detaches all and tells nothing.  The plugins of a version from before GC are not called.
+    """
+    if network.disable_gc:
+        return
+    for cached in known:
+        if cached.network.name == network.name and cached.attachment.id not in (valid or ()):
+            yield from delete(network, cached.attachment, cached.result)
+    if at_least(version_of(network), GC_AND_STATUS_SINCE):
+        kept = [{"containerID": id.container_id, "ifname": id.ifname} for id in sorted(valid or ())]
+        told = {} if valid is None else dict.fromkeys(_VALID, kept)
+        for plugin in network.plugins:
+            call = _call(Verb.GC, network, plugin, None, None)
+            yield attrs.evolve(call, config={**call.config, **told})
+
+
+def status(network: PluginList) -> Conversation[None]:
+    """Ask every plugin whether it could carry out an ADD; a version without STATUS asks none."""
+    if at_least(version_of(network), GC_AND_STATUS_SINCE):
+        for plugin in network.plugins:
+            yield _call(Verb.STATUS, network, plugin, None, None)
+
+
+def conduct(conversation: Conversation[T], execute: Callable[[PluginCall], Json]) -> T:
+    """What the conversation returns when `execute` answers its calls; its errors end it."""
+    try:
+        call = next(conversation)
+        while True:
+            call = conversation.send(execute(call))
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    finally:
+        conversation.close()
+
+
+# ---- what a plugin gets
+
+
+def version_of(network: PluginList) -> CniVersion:
+    """The version that is spoken with the plugins: the newest that the network offers."""
+    offered = {network.version, *network.versions}
+    return max((v for v in SUPPORTED if v in offered), key=SUPPORTED.index)
+
+
+_VALID: Final = ("cni.dev/valid-attachments", "cni.dev/attachments")
+"""The second is the one of a draft of CNI 1.1, by which some plugins still go."""
+
+
+def _call(
+    verb: Verb,
+    network: PluginList,
+    plugin: Json,
+    attachment: Wanted | None,
+    previous: Result | None,
+) -> PluginCall:
+    version = version_of(network)
+    config: dict[str, Any] = {**plugin, "name": network.name, "cniVersion": version}
+    if previous is not None:
+        config["prevResult"] = result_to_json(previous, version)
+    if attachment is not None:
+        given = dict(_runtime_config(plugin, attachment.capability_args))
+        if given:
+            config["runtimeConfig"] = given
+    args = () if attachment is None else attachment.args
+    return PluginCall(
+        plugin=_name(plugin),
+        verb=verb,
+        config=config,
+        attachment=None if attachment is None else attachment.id,
+        netns="" if attachment is None else attachment.netns,
+        args=";".join(f"{key}={value}" for key, value in args),
+    )
+
+
+def _runtime_config(plugin: Json, capability_args: Json) -> Iterator[tuple[str, Any]]:
+    """The arguments of those capabilities that the plugin declares to have."""
+    declared = plugin.get("capabilities") or {}
+    for capability, supported in declared.items():
+        if supported is True and capability in capability_args:
+            yield capability, capability_args[capability]
+
+
+def _name(plugin: Json) -> PluginName:
+    name = plugin.get("type")
+    return parse_plugin_name(name if isinstance(name, str) else "")
