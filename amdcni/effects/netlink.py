@@ -47,7 +47,9 @@ class Netlink:
         found: dict[int, list[Address]] = {}
         told = self._kernel.dump(links.query())
         for reply in self._kernel.dump(addresses.query()):
-            found.setdefault(addresses.ifindex_of(reply), []).append(addresses.address_of(reply))
+            address = addresses.address_of(reply)
+            if address is not None:
+                found.setdefault(addresses.ifindex_of(reply), []).append(address)
         return tuple(
             links.netdev_of(link, tuple(found.get(links.ifindex_of(link), ()))) for link in told
         )
@@ -59,12 +61,13 @@ class Netlink:
         """
         try:
             link = self._kernel.get(links.query(ifname))
+            found = self._kernel.dump(addresses.query(links.ifindex_of(link)))
         except RequestRefused as failure:
             if failure.code == errno.ENODEV:
                 return None
             raise KernelRefused(f"the kernel does not show {ifname}: {failure.said}") from None
-        found = self._kernel.dump(addresses.query(links.ifindex_of(link)))
-        return links.netdev_of(link, tuple(map(addresses.address_of, found)))
+        told = map(addresses.address_of, found)
+        return links.netdev_of(link, tuple(address for address in told if address is not None))
 
     def details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev."""
@@ -106,8 +109,7 @@ class Netlink:
         return [
             routes.told_by(reply)
             for family in FAMILIES.values()
-            for reply in self._kernel.dump(routes.query(family))
-            if wanted(reply)
+            for reply in self._kernel.dump(routes.query(family), wanted)
         ]
 
     def _ifnames_in(self, told: Iterable[ToldRoute], known: dict[int, IfName]) -> dict[int, IfName]:
@@ -148,13 +150,13 @@ class Netlink:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
 
         It is one request, which the kernel carries out in the order of do_setlink
-        (net/core/rtnetlink.c): the move, which sets it down, the name, the others, and up as the
-        last.  What fails leaves the rest undone: the caller has to look.
+        (net/core/rtnetlink.c): the move, which sets it down, hardware address and MTU, the name,
+        the alias, and up as the last.  What fails leaves the rest undone: the caller has to look.
         """
         what = f"move {netdev.ifname} to another network namespace as {ifname}"
         what += "".join(f", {name} {value!r}" for name, value in attributes.items())
-        asked = {"netns_fd": to._netns_fd, "ifname": ifname, **attributes}
-        self._ask(what, links.change(netdev, asked))
+        asked = {"ifname": ifname, **attributes}
+        self._ask(what, links.change(netdev, asked, to._netns_fd))
 
     # ---- addresses, and what needs them
 

@@ -48,10 +48,11 @@ def entered(fd: int) -> Iterator[None]:
     """This thread is in the namespace of `fd` meanwhile; a socket stays where it was made."""
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _setns(fd)
         try:
+            _setns(fd)
             yield
         finally:
+            # Even if a signal came just after the namespace was entered.
             _setns(own)
     finally:
         os.close(own)

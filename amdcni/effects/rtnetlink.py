@@ -8,7 +8,7 @@ What the bytes mean is for `amdcni.effects.messages` to say.
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -35,6 +35,7 @@ _KIND_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _CODE: Final = struct.Struct("=i")
 _NLMSGERR_ATTR_MSG: Final = 1
 _BUFFER_BYTES: Final = 1 << 16
+_KERNEL_PORT: Final = 0
 _DUMP_ATTEMPTS: Final = 20
 
 
@@ -70,7 +71,9 @@ class Reply:
             return
         (code,) = _CODE.unpack_from(self.body)
         if code:
-            told = dict(attributes_in(self.body, _CODE.size + HEADER_BYTES))
+            # An NLMSG_ERROR repeats the header of the request (NETLINK_CAP_ACK).
+            repeated = HEADER_BYTES if self.kind == NLMSG_ERROR else 0
+            told = dict(attributes_in(self.body, _CODE.size + repeated))
             said = told.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
             raise RequestRefused(-code, said or None)
 
@@ -126,28 +129,33 @@ class Rtnetlink:
         reply.raise_failure()
         return reply
 
-    def dump(self, request: Request) -> list[Reply]:
-        """All messages that answer; a dump that others disturb (NLM_F_DUMP_INTR) is read again.
+    def dump(
+        self, request: Request, wanted: Callable[[Reply], bool] = lambda _: True
+    ) -> list[Reply]:
+        """All messages that answer and are `wanted`.
+
+        A dump that others disturb is read again.
 
         Raises: RequestRefused; KernelRefused if it is disturbed again and again.
         """
         for _ in range(_DUMP_ATTEMPTS):
-            replies = self._dump(request)
-            if not any(reply.flags & NLM_F_DUMP_INTR for reply in replies):
+            replies = self._dump(request, wanted)
+            if replies is not None:
                 return replies
-        raise KernelRefused("the netdevs change faster than they can be read; try again")
+        raise KernelRefused("what is read changes faster than it can be read; try again")
 
-    def _dump(self, request: Request) -> list[Reply]:
-        replies = []
-        sequence = self._send(request, NLM_F_DUMP)
-        self._dump_is_open = True
-        for reply in self._replies(sequence):
+    def _dump(self, request: Request, wanted: Callable[[Reply], bool]) -> list[Reply] | None:
+        """None if somebody changed what is dumped meanwhile, which any of the messages may tell."""
+        replies, disturbed = [], False
+        for reply in self._replies(self._send(request, NLM_F_DUMP)):
+            disturbed |= bool(reply.flags & NLM_F_DUMP_INTR)
             if reply.kind in (NLMSG_DONE, NLMSG_ERROR):
                 self._dump_is_open = False
                 reply.raise_failure()
                 break
-            replies.append(reply)
-        return replies
+            if wanted(reply):
+                replies.append(reply)
+        return None if disturbed else replies
 
     def _send(self, request: Request, flags: int) -> int:
         """Send the request; its sequence number."""
@@ -155,6 +163,8 @@ class Rtnetlink:
         self._sequence += 1
         length, flags = HEADER_BYTES + len(request.body), NLM_F_REQUEST | request.flags | flags
         header = _HEADER.pack(length, request.kind, flags, self._sequence, 0)
+        # A signal may come before `send` returns, and the kernel has begun by then.
+        self._dump_is_open = flags & NLM_F_DUMP == NLM_F_DUMP
         try:
             self._socket.send(header + request.body)
         except OSError as error:
@@ -169,16 +179,21 @@ class Rtnetlink:
         while self._dump_is_open:
             try:
                 self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
+            except OSError:
                 self._dump_is_open = False
 
     def _replies(self, sequence: int) -> Iterator[Reply]:
-        """What the kernel answers to that request; what is left of earlier ones is dropped."""
+        """What the kernel answers to that request; what is left of earlier ones is dropped.
+
+        So is what a process sends, which is no kernel and has a port of its own.
+        """
         while True:
             try:
-                length = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+                length, (port, _) = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
             except OSError as error:
                 raise KernelRefused(f"the kernel does not answer: {error.strerror}") from None
+            if port != _KERNEL_PORT:
+                continue
             if length > _BUFFER_BYTES:
                 raise KernelRefused(f"the kernel's answer has {length} bytes, which is too long")
             data, offset = bytes(self._buffer[:length]), 0

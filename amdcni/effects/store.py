@@ -6,7 +6,8 @@
     <folder>/several/<device key>       and for each of a device that has several netdevs
     <folder>/locks/<device>             what calls lock; stays, and holds nothing
 
-A marker comes before its record and goes after it, so it may be there in vain and is never missing.
+A marker comes before its record and goes after it, so it may be there in vain and is never missing;
+who copies the folder has to copy all of it.
 """
 
 import errno

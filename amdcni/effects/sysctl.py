@@ -15,7 +15,7 @@ _LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_t
 _DEFAULTS: Final = "default"
 """What stands in the place of an ifname for the values that a new netdev gets."""
 
-_VALUE_BYTES: Final = 256
+_VALUE_BYTES: Final = 4096
 
 
 def read_sysctls(ifname: str) -> tuple[dict[str, int | str], dict[str, int | str]]:

@@ -9,6 +9,7 @@ import attrs
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -100,8 +101,8 @@ def test_an_alternative_name_is_named(request_of: Any) -> None:
 
 def test_all_alternative_names_are_read() -> None:
     names = ("fabric0", "a-name-of-more-than-fifteen-bytes")
-    properties = {"attrs": [("IFLA_ALT_IFNAME", name) for name in names]}
-    reply = message_of(links.LinkMessage(), IFLA_IFNAME="eth1", IFLA_PROP_LIST=properties)
+    properties = {"attrs": [("IFLA_ALT_IFNAME", name.encode()) for name in names]}
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"eth1", IFLA_PROP_LIST=properties)
     assert links.netdev_of(reply, ()).altnames == names
 
 
@@ -125,14 +126,19 @@ def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -
 @pytest.mark.parametrize("address", ["0a000001", ""])
 def test_the_ip_address_of_a_tunnel_is_no_hardware_address(address: str) -> None:
     octets = bytes.fromhex(address)
-    reply = message_of(links.LinkMessage(), IFLA_IFNAME="gre0", IFLA_ADDRESS=octets)
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"gre0", IFLA_ADDRESS=octets)
     assert links.netdev_of(reply, ()).mac is None
 
 
-def test_a_text_that_is_no_utf_8_is_read_as_far_as_it_is() -> None:
-    reply = message_of(links.LinkMessage(), IFLA_IFNAME="eth1", IFLA_IFALIAS="fabric")
-    alien = attrs.evolve(reply, body=reply.body.replace(b"fabric", b"f\xffbric"))
-    assert links.netdev_of(alien, ()).alias == "f\ufffdbric"
+def test_a_text_that_is_no_utf_8_is_set_as_it_was_read() -> None:
+    reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"eth1", IFLA_IFALIAS=b"f\xffbric")
+    netdev = links.netdev_of(reply, ())
+    assert b"f\xffbric\0" in links.change(netdev, {"alias": netdev.alias}).body
+
+
+def test_a_request_cannot_give_what_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        links.change(NIC, {"mtu": 1400, "colour": "blue"})
 
 
 # ---- addresses
@@ -142,8 +148,24 @@ def test_a_text_that_is_no_utf_8_is_read_as_far_as_it_is() -> None:
 def test_an_address_is_set_with_every_attribute_that_it_was_read_with(address: Address) -> None:
     assume(address.peer is None or (int(address.peer) and address.peer != address.interface.ip))
     told = addresses.address_of(told_by(addresses.put(NIC, address)))
+    assert told is not None
     assert attrs.evolve(told, flags=0) == attrs.evolve(address, flags=0)
     assert told.flags == address.flags & SETTABLE_FLAGS
+
+
+def test_an_address_whose_peer_is_nobody_is_read_without_one() -> None:
+    """The kernel leaves IFA_ADDRESS out then (net/ipv4/devinet.c, inet_fill_ifaddr)."""
+    message = ifaddrmsg()
+    message["family"], message["prefixlen"] = 2, 32
+    told = addresses.address_of(message_of(message, IFA_LOCAL="10.0.0.1"))
+    assert told is not None
+    assert (str(told.interface), told.peer) == ("10.0.0.1/32", None)
+
+
+def test_an_address_of_another_family_is_none_of_ours() -> None:
+    reply = message_of(ifaddrmsg())
+    phonet = attrs.evolve(reply, body=bytes([35, *reply.body[1:]]) + struct.pack("=HHI", 5, 2, 7))
+    assert addresses.address_of(phonet) is None
 
 
 # ---- routes
@@ -219,6 +241,19 @@ def test_what_no_record_can_hold_of_a_route_is_told(number: int, what: str, legs
     more = struct.pack("=HHI", 8, number, 7)
     told = routes.told_by(attrs.evolve(reply, body=reply.body + more))
     assert told.unsaved == (what,)
+
+
+def test_a_metric_that_no_record_can_hold_is_told() -> None:
+    message = rtmsg()
+    message["family"] = 2
+    reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
+    mtu, unknown = struct.pack("=HHI", 8, 2, 1400), struct.pack("=HHI", 8, 17, 1)
+    body = reply.body[: -len(mtu) - 4] + struct.pack("=HH", 20, 8) + mtu + unknown
+    told = routes.told_by(attrs.evolve(reply, body=body))
+    assert told.unsaved == ("the metric 17",)
+    route = routes.route_of(told, {})
+    assert route is not None
+    assert route.metrics == {"mtu": 1400}
 
 
 def test_a_route_that_leads_through_no_netdev_is_none_of_ours() -> None:

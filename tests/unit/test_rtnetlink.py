@@ -25,6 +25,7 @@ from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink, 
 
 HEADER = struct.Struct("=IHHII")
 THING = 77
+NLMSGERR_ATTR_MSG = 1
 
 
 ASK = Request(THING, 0, b"")
@@ -37,8 +38,16 @@ def thing(number: int, rest: bytes = b"", flags: int = NLM_F_MULTI) -> Answer:
     return THING, flags, struct.pack("=I", number) + rest
 
 
-def done(code: int = 0) -> Answer:
-    return NLMSG_DONE, NLM_F_MULTI, struct.pack("=i", code)
+def attribute(kind: int, value: bytes) -> bytes:
+    """An attribute as the kernel writes it, filled up to a multiple of 4 bytes."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def done(code: int = 0, said: str | None = None, flags: int = 0) -> Answer:
+    """What ends a dump, with the words of the kernel if it failed."""
+    words = b"" if said is None else attribute(NLMSGERR_ATTR_MSG, said.encode() + b"\0")
+    tlvs = 0 if said is None else NLM_F_ACK_TLVS
+    return NLMSG_DONE, NLM_F_MULTI | tlvs | flags, struct.pack("=i", code) + words
 
 
 def error(code: int, said: str | None = None) -> Answer:
@@ -46,9 +55,8 @@ def error(code: int, said: str | None = None) -> Answer:
     body = struct.pack("=i", code) + HEADER.pack(92, THING, 0, 0, 0)
     if said is None:
         return NLMSG_ERROR, NLM_F_CAPPED, body
-    text = said.encode() + b"\0"
-    attribute = struct.pack("=HH", 4 + len(text), 1) + text  # NLMSGERR_ATTR_MSG
-    return NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, body + attribute
+    words = attribute(NLMSGERR_ATTR_MSG, said.encode() + b"\0")
+    return NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, body + words
 
 
 def datagram(sequence: int, answers: Iterable[Answer]) -> bytes:
@@ -67,6 +75,9 @@ class Kernel:
     queue: list[bytes] = field(factory=list)
     asked: list[int] = field(factory=list)
     """The sequence numbers of the requests."""
+    ports: list[int] = field(factory=list)
+    """Who sent the next datagrams; the kernel, once there are no more."""
+    on_send: Callable[[], None] = field(default=lambda: None)
     on_receive: Callable[[], None] = field(default=lambda: None)
 
     def send(self, data: bytes) -> int:
@@ -74,7 +85,14 @@ class Kernel:
         assert length == len(data)
         self.asked.append(sequence)
         self.queue += [datagram(sequence, answers) for answers in self.scripts.pop(0)]
+        self.on_send()
         return len(data)
+
+    def recvfrom_into(
+        self, buffer: bytearray, size: int, flags: int
+    ) -> tuple[int, tuple[int, int]]:
+        port = self.ports.pop(0) if self.ports else 0
+        return self.recv_into(buffer, size, flags), (port, 0)
 
     def recv_into(self, buffer: bytearray, _: int, flags: int) -> int:
         if not self.queue:
@@ -135,16 +153,32 @@ def test_a_dump_may_have_nothing(kernel: Kernel) -> None:
     assert Rtnetlink().dump(ASK) == []
 
 
-def test_a_dump_that_fails_at_its_end_is_a_refusal(kernel: Kernel) -> None:
-    kernel.scripts = [[[thing(1)], [done(-errno.EINVAL)]]]
-    with pytest.raises(RequestRefused) as refusal:
+def test_a_dump_that_fails_at_its_end_is_a_refusal_in_the_kernels_words(kernel: Kernel) -> None:
+    kernel.scripts = [[[thing(1)], [done(-errno.EINVAL, "no such filter")]]]
+    with pytest.raises(RequestRefused, match="no such filter") as refusal:
         Rtnetlink().dump(ASK)
     assert refusal.value.code == errno.EINVAL
 
 
+def test_only_what_is_wanted_of_a_dump_is_told(kernel: Kernel) -> None:
+    kernel.scripts = [[[thing(1), thing(2), thing(1)], [done()]]]
+    assert numbers(Rtnetlink().dump(ASK, lambda reply: reply.body[0] == 1)) == [1, 1]
+
+
+@pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.dump])
+def test_what_another_process_sends_is_not_taken_for_the_kernels_answer(
+    kernel: Kernel, verb: Callable[[Rtnetlink, Request], object]
+) -> None:
+    kernel.scripts = [[[error(0)], [error(-errno.EPERM)]]]
+    kernel.ports = [4711]
+    with pytest.raises(RequestRefused):
+        verb(Rtnetlink(), ASK)
+
+
 def test_a_dump_that_others_disturbed_is_read_again(kernel: Kernel) -> None:
-    disturbed = [[thing(1, flags=NLM_F_MULTI | NLM_F_DUMP_INTR)], [done()]]
-    kernel.scripts = [disturbed, disturbed, [[thing(1), thing(2)], [done()]]]
+    within = [[thing(1, flags=NLM_F_MULTI | NLM_F_DUMP_INTR)], [done()]]
+    at_its_end = [[thing(1)], [done(flags=NLM_F_DUMP_INTR)]]
+    kernel.scripts = [within, at_its_end, [[thing(1), thing(2)], [done()]]]
     assert numbers(Rtnetlink().dump(ASK)) == [1, 2]
 
 
@@ -158,11 +192,11 @@ class SignalledError(Exception):
     """What a handler of a signal raises in the middle of anything."""
 
 
-@pytest.mark.parametrize("datagrams", [1, 2, 3])
+@pytest.mark.parametrize("datagrams", [0, 1, 2, 3])
 def test_after_a_dump_that_a_signal_has_ended_the_next_request_is_answered(
     kernel: Kernel, datagrams: int
 ) -> None:
-    """Whether the end of the dump was among what was read, or is still to come."""
+    """Whether nothing of it was read yet, or all, or the end of the dump is still to come."""
     kernel.scripts = [
         [[thing(1)], [thing(2)], [done()]],
         [[thing(3)], [done()]],
@@ -175,7 +209,13 @@ def test_after_a_dump_that_a_signal_has_ended_the_next_request_is_answered(
         if received == datagrams:
             raise SignalledError
 
+    def interrupt_sending() -> None:
+        kernel.on_send = lambda: None
+        raise SignalledError
+
     kernel.on_receive = interrupt
+    if not datagrams:
+        kernel.on_send = interrupt_sending
     netlink = Rtnetlink()
     with pytest.raises(SignalledError):
         netlink.dump(ASK)
@@ -206,7 +246,7 @@ def test_an_answer_that_is_too_long_is_not_taken_for_a_whole_one(kernel: Kernel)
     assert numbers([netlink.get(ASK)]) == [3]
 
 
-@pytest.mark.parametrize("method", ["send", "recv_into"])
+@pytest.mark.parametrize("method", ["send", "recvfrom_into"])
 def test_a_socket_that_fails_is_a_refusal_and_no_crash(
     kernel: Kernel, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,11 +257,6 @@ def test_a_socket_that_fails_is_a_refusal_and_no_crash(
     monkeypatch.setattr(Kernel, method, fail)
     with pytest.raises(KernelRefused, match="No buffer space available"):
         Rtnetlink().ask(ASK)
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """An attribute as the kernel writes it, filled up to a multiple of 4 bytes."""
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 @given(

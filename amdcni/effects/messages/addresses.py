@@ -41,15 +41,17 @@ def ifindex_of(reply: Reply) -> int:
     return ifindex
 
 
-def address_of(reply: Reply) -> Address:
-    """The address that an RTM_NEWADDR tells of.
+def address_of(reply: Reply) -> Address | None:
+    """The IP address that an RTM_NEWADDR tells of; None if it tells of another kind.
 
     IFA_LOCAL is the address and IFA_ADDRESS the peer, where both are there and differ.
     """
-    _, prefixlen, first_flags, scope, _ = _IFADDRMSG.unpack_from(reply.body)
+    family, prefixlen, first_flags, scope, _ = _IFADDRMSG.unpack_from(reply.body)
     told = told_in(reply.body, _IFADDRMSG.size, _NAMES)
-    first = told["IFA_ADDRESS"]
+    first = told.get("IFA_ADDRESS")
     own = told.get("IFA_LOCAL", first)
+    if own is None or family not in FAMILIES.values():
+        return None
     all_flags = number_of(told.get("IFA_FLAGS"))
     flags = first_flags if all_flags is None else all_flags
     preferred_s, valid_s = _lifetimes_in(told.get("IFA_CACHEINFO"))
@@ -59,7 +61,7 @@ def address_of(reply: Reply) -> Address:
     broadcast = told.get("IFA_BROADCAST")
     return Address(
         interface=ipaddress.ip_interface((own, prefixlen)),
-        peer=ip_of(first) if first != own else None,
+        peer=None if first == own else ip_of(first),
         broadcast=None if broadcast is None else ipaddress.IPv4Address(broadcast),
         label=text_of(told.get("IFA_LABEL")),
         scope=scope,

@@ -15,6 +15,7 @@ from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _MAC_MIN_OCTETS: Final = 6
+_ESCAPED: Final = "surrogateescape"
 
 
 def request(
@@ -52,8 +53,16 @@ def number_of(value: bytes | None) -> int | None:
 
 
 def text_of(value: bytes | None) -> str | None:
-    """The text that an attribute is; None if it is not there."""
-    return None if value is None else value.rstrip(b"\0").decode(errors="replace")
+    """The text that an attribute is; None if it is not there.
+
+    What is no UTF-8 is escaped, so that `octets_of_text` gives the very bytes again.
+    """
+    return None if value is None else value.rstrip(b"\0").decode(errors=_ESCAPED)
+
+
+def octets_of_text(text: str) -> bytes:
+    """The text as an attribute."""
+    return text.encode(errors=_ESCAPED) + b"\0"
 
 
 def ip_of(value: bytes | None) -> IpAddress | None:

@@ -16,6 +16,7 @@ from amdcni.effects.messages.common import (
     names_of,
     number_of,
     octets_of,
+    octets_of_text,
     request,
     text_of,
     told_in,
@@ -24,7 +25,6 @@ from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
-_RTEXT_FILTER_SKIP_STATS: Final = 8
 _IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, hardware type, ifindex, flags, change
 
 
@@ -42,17 +42,16 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
     )
     nla_map = (
         (1, "IFLA_ADDRESS", "cdata"),
-        (3, "IFLA_IFNAME", "asciiz"),
+        (3, "IFLA_IFNAME", "cdata"),
         (4, "IFLA_MTU", "uint32"),
         (5, "IFLA_LINK", "uint32"),
         (10, "IFLA_MASTER", "uint32"),
         (13, "IFLA_TXQLEN", "uint32"),
         (18, "IFLA_LINKINFO", "link_info"),
-        (20, "IFLA_IFALIAS", "asciiz"),
+        (20, "IFLA_IFALIAS", "cdata"),
         (26, "IFLA_AF_SPEC", "families"),
         (27, "IFLA_GROUP", "uint32"),
         (28, "IFLA_NET_NS_FD", "uint32"),
-        (29, "IFLA_EXT_MASK", "uint32"),
         (37, "IFLA_LINK_NETNSID", "int32"),
         (52, "IFLA_PROP_LIST", "properties"),
         (54, "IFLA_PERM_ADDRESS", "cdata"),
@@ -84,18 +83,22 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
 
         nla_flags = NLA_F_NESTED
         prefix = "IFLA_"
-        nla_map = ((53, "IFLA_ALT_IFNAME", "asciiz"),)
+        nla_map = ((53, "IFLA_ALT_IFNAME", "cdata"),)
 
 
 @cache
 def query(ifname: str | None = None) -> Request:
-    """For the link of that name, be it an alternative one, or for all; without statistics."""
-    asked = [("IFLA_EXT_MASK", _RTEXT_FILTER_SKIP_STATS), ("IFLA_IFNAME", ifname)]
-    return request(RTM_GETLINK, LinkMessage(), {}, asked)
+    """For the link of that name, be it an alternative one of at most 15 bytes, or for all.
+
+    No statistics would be quicker, but kernels before 2025 tell no token then.
+    """
+    name = None if ifname is None else octets_of_text(ifname)
+    return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_IFNAME", name)])
 
 
 _NAMES: Final = names_of(LinkMessage)
 _INFO_NAMES: Final = names_of(LinkMessage.link_info)
+_PROPERTY_NAMES: Final = names_of(LinkMessage.properties)
 _FAMILY_NAMES: Final = names_of(LinkMessage.families)
 _IPV6_NAMES: Final = names_of(LinkMessage.families.ipv6)
 
@@ -140,7 +143,8 @@ def ifname_of(link: Reply) -> IfName:
 
 
 def _altnames_in(properties: bytes) -> tuple[str, ...]:
-    return tuple(text_of(name) or "" for _, name in attributes_in(properties, 0))
+    found = attributes_in(properties, 0)
+    return tuple(text_of(name) or "" for number, name in found if number in _PROPERTY_NAMES)
 
 
 def _token_in(families: bytes) -> IpAddress | None:
@@ -149,21 +153,24 @@ def _token_in(families: bytes) -> IpAddress | None:
     return token if token is not None and int(token) else None
 
 
-def change(netdev: Netdev, attributes: Mapping[str, Any]) -> Request:
-    """To give the netdev these values of attributes of `Netdev`.
-
-    Beyond those, `netns_fd` is a file descriptor of the network namespace to move it to.
-    """
+def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None = None) -> Request:
+    """To give the netdev these values of attributes of `Netdev`, in another namespace if given."""
+    unknown = attributes.keys() - _ATTRIBUTES.keys() - {"flags", "up"}
+    if unknown:
+        raise ValueError(f"a request cannot give a netdev the {', '.join(sorted(unknown))}")
     flags = mask = 0
     if "flags" in attributes:
         flags, mask = attributes["flags"], int(SETTABLE_LINK_FLAGS)
     if "up" in attributes:
         flags, mask = flags | (_IFF_UP if attributes["up"] else 0), mask | _IFF_UP
-    given = (
-        (kind, encode(attributes[name]))
-        for name, (kind, encode) in _ATTRIBUTES.items()
-        if name in attributes
-    )
+    given = [
+        ("IFLA_NET_NS_FD", netns_fd),
+        *(
+            (kind, encode(attributes[name]))
+            for name, (kind, encode) in _ATTRIBUTES.items()
+            if name in attributes
+        ),
+    ]
     fields = {"index": netdev.ifindex, "flags": flags, "change": mask}
     return request(RTM_SETLINK, LinkMessage(), fields, given)
 
@@ -173,9 +180,8 @@ def _token(token: IpAddress) -> Any:
 
 
 _ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "netns_fd": ("IFLA_NET_NS_FD", int),
-    "ifname": ("IFLA_IFNAME", str),
-    "alias": ("IFLA_IFALIAS", lambda alias: alias or ""),
+    "ifname": ("IFLA_IFNAME", octets_of_text),
+    "alias": ("IFLA_IFALIAS", lambda alias: octets_of_text(alias or "")),
     "mac": ("IFLA_ADDRESS", octets_of),
     "mtu": ("IFLA_MTU", int),
     "txqlen": ("IFLA_TXQLEN", int),
@@ -196,6 +202,6 @@ def drop_altname(netdev: Netdev, altname: str) -> Request:
 
 
 def _about_altname(kind: int, netdev: Netdev, altname: str, flags: int) -> Request:
-    properties = {"attrs": [("IFLA_ALT_IFNAME", altname)]}
+    properties = {"attrs": [("IFLA_ALT_IFNAME", octets_of_text(altname))]}
     fields = {"index": netdev.ifindex}
     return request(kind, LinkMessage(), fields, [("IFLA_PROP_LIST", properties)], flags)

@@ -24,7 +24,7 @@ from amdcni.effects.messages.common import (
     text_of,
     told_in,
 )
-from amdcni.effects.rtnetlink import Reply, Request
+from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
 _DST_LEN_OFFSET: Final = 1  # in struct rtmsg
@@ -51,55 +51,76 @@ def query(family: int) -> Request:
 
 
 @attrs.frozen
+class Leg:
+    """One way of a route: `flags` are RTNH_F_*, and `weight` counts from 0 here."""
+
+    flags: int
+    weight: int
+    ifindex: int
+    attributes: dict[str, bytes]
+
+
+@attrs.frozen
 class ToldRoute:
     """A route that the kernel tells of (RTM_NEWROUTE), before the names of its netdevs are known.
 
-    `fixed` is struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope,
-    type, flags.  Of a multipath route `legs` are struct rtnexthop: flags, weight, ifindex.
+    What is before `attributes` is struct rtmsg.
     """
 
-    fixed: tuple[int, ...]
+    family: int
+    dst_len: int
+    src_len: int
+    tos: int
+    table: int
+    protocol: int
+    scope: int
+    kind: int
     attributes: dict[str, bytes]
-    legs: tuple[tuple[int, int, int, dict[str, bytes]], ...]
+    legs: tuple[Leg, ...]
 
     @property
     def ifindexes(self) -> tuple[int, ...]:
         """Where it leads."""
-        return tuple(ifindex for _, _, ifindex, _ in self.legs)
+        return tuple(leg.ifindex for leg in self.legs)
 
     @property
     def default_hops(self) -> tuple[int, ...]:
         """Where it leads if it is a default route of the main table."""
-        _, length, _, _, table, _, _, kind, _ = self.fixed
-        default = (length, table, kind) == (0, _MAIN_TABLE, _RTN_UNICAST)
+        default = (self.dst_len, self.table, self.kind) == (0, _MAIN_TABLE, _RTN_UNICAST)
         return self.ifindexes if default else ()
 
     @property
     def unsaved(self) -> tuple[str, ...]:
         """In words, what no record can hold of it."""
-        everything = (self.attributes, *(attributes for *_, attributes in self.legs))
-        return tuple(
-            what for name, what in _UNSAVED.items() if any(name in each for each in everything)
+        everything = (self.attributes, *(leg.attributes for leg in self.legs))
+        metrics = attributes_in(self.attributes.get("RTA_METRICS", b""), 0)
+        return (
+            *(what for name, what in _UNSAVED.items() if any(name in each for each in everything)),
+            *(f"the metric {number}" for number, _ in metrics if number not in _METRIC_NAMES),
         )
 
 
 def told_by(reply: Reply) -> ToldRoute:
     """What an RTM_NEWROUTE tells."""
-    fixed = _RTMSG.unpack_from(reply.body)
+    family, dst_len, src_len, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(
+        reply.body
+    )
     told = told_in(reply.body, _RTMSG.size, _NAMES)
     legs = tuple(_legs_in(told.get("RTA_MULTIPATH", b"")))
     if not legs and "RTA_OIF" in told:
-        legs = ((fixed[-1], 0, number_of(told["RTA_OIF"]) or 0, told),)
-    return ToldRoute(fixed, told, legs)
+        legs = (Leg(flags, 0, number_of(told["RTA_OIF"]) or 0, told),)
+    return ToldRoute(
+        family, dst_len, src_len, tos, table, protocol, scope, kind, attributes=told, legs=legs
+    )
 
 
-def _legs_in(data: bytes) -> Iterator[tuple[int, int, int, dict[str, bytes]]]:
+def _legs_in(data: bytes) -> Iterator[Leg]:
     offset = 0
     while offset + _RTNEXTHOP.size <= len(data):
         length, flags, weight, ifindex = _RTNEXTHOP.unpack_from(data, offset)
         length = max(length, _RTNEXTHOP.size)
-        leg = data[offset : offset + length]
-        yield flags, weight, ifindex, told_in(leg, _RTNEXTHOP.size, _NAMES)
+        attributes = told_in(data[offset : offset + length], _RTNEXTHOP.size, _NAMES)
+        yield Leg(flags, weight, ifindex, attributes)
         offset += (length + 3) & ~3
 
 
@@ -116,23 +137,20 @@ def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:
     """The route; None if it leads through no netdev.  `ifnames` are those of the namespace."""
     if not told.legs:
         return None
-    family, length, origin_length, tos, table, protocol, scope, kind, _ = told.fixed
-    attributes, version = told.attributes, _VERSIONS[family]
+    attributes, version = told.attributes, _VERSIONS[told.family]
     expires = 0
     if "RTA_CACHEINFO" in attributes:
         _, _, expires = _CACHEINFO.unpack_from(attributes["RTA_CACHEINFO"])
     return Route(
-        destination=_network(attributes.get("RTA_DST"), length, version),
+        destination=_network(attributes.get("RTA_DST"), told.dst_len, version),
         hops=tuple(_hop(leg, ifnames) for leg in told.legs),
-        table=number_of(attributes.get("RTA_TABLE")) or table,
-        kind=kind,
-        protocol=protocol,
-        scope=scope,
-        tos=tos,
+        table=number_of(attributes.get("RTA_TABLE")) or told.table,
+        kind=told.kind,
+        protocol=told.protocol,
+        scope=told.scope,
+        tos=told.tos,
         metric=number_of(attributes.get("RTA_PRIORITY")),
-        origin=_network(attributes.get("RTA_SRC"), origin_length, version)
-        if origin_length
-        else None,
+        origin=_network(attributes.get("RTA_SRC"), told.src_len, version) if told.src_len else None,
         source=ip_of(attributes.get("RTA_PREFSRC")),
         realm=number_of(attributes.get("RTA_FLOW")),
         preference=number_of(attributes.get("RTA_PREF")),
@@ -141,16 +159,15 @@ def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:
     )
 
 
-def _hop(leg: tuple[int, int, int, dict[str, bytes]], ifnames: Mapping[int, IfName]) -> Hop:
-    flags, weight, ifindex, attributes = leg
-    via = attributes.get("RTA_VIA")
-    router = attributes.get("RTA_GATEWAY") if via is None else via[_RTVIA_BYTES:]
+def _hop(leg: Leg, ifnames: Mapping[int, IfName]) -> Hop:
+    via = leg.attributes.get("RTA_VIA")
+    router = leg.attributes.get("RTA_GATEWAY") if via is None else via[_RTVIA_BYTES:]
     return Hop(
-        ifname=ifnames.get(ifindex, IfName(f"if{ifindex}")),
-        ifindex=ifindex,
+        ifname=ifnames.get(leg.ifindex, IfName(f"if{leg.ifindex}")),
+        ifindex=leg.ifindex,
         via=ip_of(router),
-        weight=weight + 1,
-        onlink=bool(flags & _RTNH_F_ONLINK),
+        weight=leg.weight + 1,
+        onlink=bool(leg.flags & _RTNH_F_ONLINK),
     )
 
 

@@ -1,0 +1,33 @@
+"""Entering a network namespace, when a signal comes at the worst moment."""
+
+import os
+
+import pytest
+
+from amdcni.effects import netns
+
+
+class SignalledError(Exception):
+    """What a handler of a signal raises in the middle of anything."""
+
+
+def test_a_signal_just_after_a_namespace_was_entered_does_not_keep_the_thread_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, there = os.stat(netns.OWN_NETNS).st_ino, -1
+    entered: list[int] = []
+
+    def setns(fd: int) -> None:
+        entered.append(there if fd == there else os.fstat(fd).st_ino)
+        if fd == there:
+            raise SignalledError
+
+    monkeypatch.setattr(netns, "_setns", setns)
+    with pytest.raises(SignalledError), netns.entered(there):
+        pytest.fail("nothing is done there")
+    assert entered == [there, own]
+
+
+@pytest.mark.parametrize("path", ["/proc/self/ns/mnt", "/proc/self/status", "/", "", "/no/such"])
+def test_what_is_no_network_namespace_is_not_opened_as_one(path: str) -> None:
+    assert netns.open_netns(path) is None
