@@ -1,12 +1,8 @@
 """What a container runtime asks the plugins of a network, by the rules of libcni, as conversations.
 
 A conversation yields one `PluginCall` after the other, gets the answer to each, and returns what
-the verb gives.  Whoever drives it executes the calls, be it here, in a namespace or in memory:
-
-    conversation = add(network, attachment)
-    call = next(conversation)
-    while True:
-        call = conversation.send(execute(call))  # StopIteration.value is the result
+the verb gives.  Whoever drives it executes the calls, be it here, in a namespace or in memory; see
+`conduct`.
 
 CNI SPEC 1.1 §3; github.com/containernetworking/cni, libcni/api.go.
 """
