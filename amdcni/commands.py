@@ -16,6 +16,7 @@ from amdcni.core.condition import Condition, condition_of
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
+    Failures,
     InvalidEnvironment,
     NotAvailable,
     PluginNotFound,
@@ -234,26 +235,18 @@ def gc(request: GcRequest, node: Node) -> None:
     if request.valid is None:
         healing.heal(node)
         return
-    failures: list[AmdcniError] = []
+    failures = Failures()
     for record in node.records():
         if record.network == request.network.name and record.id not in request.valid:
-            try:
+            with failures:
                 _give_back_locked(record, node)
-            except AmdcniError as failure:
-                failures.append(failure)
     if request.ipam is not None:
-        try:
+        with failures:
             _call_if_known(
                 PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node
             )
-        except AmdcniError as failure:
-            failures.append(failure)
     healing.heal(node)
-    if failures:
-        first, *others = failures
-        for other in others:
-            first.add_note(str(other))
-        raise first
+    failures.raise_first()
 
 
 # ---- CHECK, STATUS -----------------------------------------------------------------------------

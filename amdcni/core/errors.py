@@ -120,3 +120,27 @@ class PluginFailed(AmdcniError):
 
 class CheckFailed(AmdcniError):
     """The attachment is not what its ADD promised; the message lists every difference."""
+
+
+class Failures:
+    """A context in which failures do not end what follows; they are raised in the end."""
+
+    def __init__(self) -> None:
+        self.seen: list[AmdcniError] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, failure: BaseException | None, __: object) -> bool:
+        if isinstance(failure, AmdcniError):
+            self.seen.append(failure)
+            return True
+        return False
+
+    def raise_first(self) -> None:
+        """Raise the first failure, if there was one, with notes of the others."""
+        if self.seen:
+            first, *others = self.seen
+            for other in others:
+                first.add_note(str(other))
+            raise first

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from amdcni.core.codec import result_from_json, result_to_json
-from amdcni.core.errors import PluginBroken, UnsupportedVersion
+from amdcni.core.errors import AmdcniError, Failures, PluginBroken, UnsupportedVersion
 from amdcni.core.names import PluginName, parse_plugin_name
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.steps import PluginCall
@@ -90,24 +90,38 @@ def check(network: PluginList, attachment: Wanted, result: Result) -> Conversati
             yield _call(Verb.CHECK, network, plugin, attachment, result)
 
 
-def gc(
+def stale(
     network: PluginList, valid: Collection[AttachmentId] | None, known: Collection[Cached]
-) -> Conversation[None]:
-    """Detach what is `known` and not `valid`, and tell every plugin what is valid.
+) -> tuple[Cached, ...]:
+    """What a GC detaches before it asks the plugins: what of the network is not `valid`.
 
-    None detaches all and tells nothing.  The plugins of a version from before GC are not called.
+    None is as good as nothing valid.
     """
-    if network.disable_gc:
+    return tuple(
+        cached
+        for cached in known
+        if cached.network.name == network.name
+        and cached.attachment.id not in (valid or ())
+        and not network.disable_gc
+    )
+
+
+def gc(network: PluginList, valid: Collection[AttachmentId] | None) -> Conversation[None]:
+    """Tell every plugin what is valid, or, if that is None, nothing; after `stale` has gone.
+
+    A plugin that fails keeps no other from it; the first failure is raised in the end, with notes
+    of the others.  A version without GC asks none.
+    """
+    if network.disable_gc or not at_least(version_of(network), GC_AND_STATUS_SINCE):
         return
-    for cached in known:
-        if cached.network.name == network.name and cached.attachment.id not in (valid or ()):
-            yield from delete(network, cached.attachment, cached.result)
-    if at_least(version_of(network), GC_AND_STATUS_SINCE):
-        kept = [{"containerID": id.container_id, "ifname": id.ifname} for id in sorted(valid or ())]
-        told = {} if valid is None else dict.fromkeys(_VALID, kept)
-        for plugin in network.plugins:
-            call = _call(Verb.GC, network, plugin, None, None)
+    kept = [{"containerID": id.container_id, "ifname": id.ifname} for id in sorted(valid or ())]
+    told = {} if valid is None else dict.fromkeys(_VALID, kept)
+    failures = Failures()
+    for plugin in network.plugins:
+        call = _call(Verb.GC, network, plugin, None, None)
+        with failures:
             yield attrs.evolve(call, config={**call.config, **told})
+    failures.raise_first()
 
 
 def status(network: PluginList) -> Conversation[None]:
@@ -118,11 +132,19 @@ def status(network: PluginList) -> Conversation[None]:
 
 
 def conduct(conversation: Conversation[T], execute: Callable[[PluginCall], Json]) -> T:
-    """What the conversation returns when `execute` answers its calls; its errors end it."""
+    """What the conversation returns when `execute` answers its calls.
+
+    What `execute` raises ends the conversation, unless that goes on without an answer.
+    """
     try:
         call = next(conversation)
         while True:
-            call = conversation.send(execute(call))
+            try:
+                answer = execute(call)
+            except AmdcniError as failure:
+                call = conversation.throw(failure)
+            else:
+                call = conversation.send(answer)
     except StopIteration as end:
         value: T = end.value
         return value

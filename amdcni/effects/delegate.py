@@ -117,7 +117,7 @@ class Plugins:
                     f"{path} did not end {call.verb} within {time_limit_s:g} s and was killed"
                 ) from None
             raise
-        return _answer(path, call, process.returncode, out, err)
+        return answer_of(path, call, process.returncode, out, err)
 
     def _environ_of(self, call: PluginCall) -> dict[str, str]:
         return {
@@ -143,7 +143,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             process.communicate(timeout=_GRACE_S)
 
 
-def _answer(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:
+def answer_of(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:
+    """What a plugin that has ended answered; an empty object for silence.
+
+    Raises: PluginFailed with its error object, PluginBroken.
+    """
     if status == 0 and not out.strip():
         return {}
     try:

@@ -3,7 +3,7 @@
 Pytest fixtures are in `amdcni.testing.fixtures`.
 """
 
-from amdcni.testing.cni import Call, CallOptions, Outcome
+from amdcni.testing.cni import Call, CallOptions, Outcome, executor
 from amdcni.testing.dumps import Dump, Section, Subject, differences
 from amdcni.testing.isolation import NotAllowedHere, skip_reason
 from amdcni.testing.namespaces import (
@@ -35,6 +35,7 @@ __all__ = [
     "Unsettled",
     "differences",
     "dump",
+    "executor",
     "settle",
     "skip_reason",
     "throwaway_node",

@@ -2,11 +2,16 @@
 
 import json
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
 from attrs import frozen
 
+from amdcni.core.codec import encode
+from amdcni.core.errors import PluginBroken
+from amdcni.core.spec import Json
+from amdcni.core.steps import PluginCall
+from amdcni.effects.delegate import answer_of, find_plugin
 from amdcni.testing.namespaces import PLAIN_ENVIRONMENT, Namespace, StrPath, finish, kill
 
 DEFAULT_CNI_PATH = ("/opt/cni/bin", "/usr/lib/cni")
@@ -106,6 +111,40 @@ def start_plugin(
             privileged=options.get("privileged", True),
         )
     )
+
+
+def executor(
+    where: Namespace, dirs: Sequence[StrPath], *, timeout_s: float = 60
+) -> Callable[[PluginCall], Json]:
+    """What executes calls of plugins in a namespace, for `amdcni.runtime.Runtime`.
+
+    Plugins are looked for in `dirs` of this computer, and get these as CNI_PATH.
+    """
+    folders = tuple(map(str, dirs))
+
+    def execute(call: PluginCall) -> Json:
+        path = find_plugin(call.plugin, folders)
+        started = start_plugin(
+            where,
+            call.verb.value,
+            path,
+            encode(call.config).encode(),
+            container_id=call.attachment.container_id if call.attachment else "",
+            ifname=call.attachment.ifname if call.attachment else "",
+            netns=call.netns,
+            args=call.args,
+            path=folders,
+        )
+        try:
+            outcome = started.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise PluginBroken(
+                f"{path} did not end {call.verb} within {timeout_s:g} s and was killed"
+            ) from None
+        stderr = outcome.stderr.encode()
+        return answer_of(path, call, outcome.exit_status, outcome.stdout, stderr)
+
+    return execute
 
 
 def environment_of(command: str, options: CallOptions) -> dict[str, str]:

@@ -1,275 +1,196 @@
-"""What a runtime asks of the plugins of a network: the laws of libcni, and a recording of it."""
+"""A runtime that executes real programs, and what it remembers from one call to the next."""
 
 import json
-from collections.abc import Callable
+import os
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from amdcni.core.codec import parse_plugin_list, result_from_json, result_to_json
-from amdcni.core.errors import InvalidName, PluginBroken, PluginFailed, UnsupportedVersion
-from amdcni.core.names import ContainerId, IfName, NetworkName
-from amdcni.core.runtime import (
-    Cached,
-    Wanted,
-    add,
-    check,
-    conduct,
-    delete,
-    gc,
-    status,
-    version_of,
+from amdcni.core.codec import parse_plugin_list
+from amdcni.core.errors import (
+    AmdcniError,
+    PluginBroken,
+    PluginFailed,
+    PluginNotFound,
+    StateFailure,
+    UndecodableInput,
+    UnknownAttachment,
 )
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
-from amdcni.core.steps import PluginCall
-from amdcni.core.versions import SUPPORTED, CniVersion, at_least
-from tests.unit import strategies as some
+from amdcni.core.names import ContainerId, IfName
+from amdcni.core.runtime import Wanted
+from amdcni.core.spec import AttachmentId, PluginList
+from amdcni.effects.delegate import Plugins
+from amdcni.runtime import Cache, Runtime
 
-RECORDED = Path(__file__).parent / "data/runtime-inputs/cnitool-1.1.0.json"
+NET1 = Wanted(AttachmentId(ContainerId("c1"), IfName("net1")), "/run/netns/pod1")
+NET2 = attrs.evolve(NET1, id=AttachmentId(ContainerId("c1"), IfName("net2")))
 
-attachments = st.builds(
-    Wanted,
-    some.attachment_ids,
-    st.just("/run/netns/pod1"),
-    st.lists(st.tuples(some.words, some.words), max_size=2).map(tuple),
-    st.dictionaries(st.sampled_from(["mac", "ips", "bandwidth"]), st.integers(0, 9)),
-)
-
-plugins = st.fixed_dictionaries(
-    {"type": st.sampled_from(["bridge", "sbr", "tuning"])},
-    optional={
-        "mtu": st.integers(68, 9000),
-        "capabilities": st.dictionaries(st.sampled_from(["mac", "ips", "ports"]), st.booleans()),
-    },
-)
-
-networks = st.builds(
-    PluginList,
-    some.network_names,
-    some.versions,
-    st.lists(plugins, min_size=1, max_size=3).map(tuple),
-)
+PLUGIN = """#!/bin/sh
+printf '%s\\n' "${0##*/} $CNI_COMMAND $CNI_CONTAINERID/$CNI_IFNAME" >> calls
+cat >> stdin
+echo >> stdin
+[ ! -e "fail-$CNI_COMMAND" ] || { echo '{"cniVersion":"1.1.0","code":11,"msg":"later"}'; exit 1; }
+[ $CNI_COMMAND != ADD ] ||
+    echo '{"cniVersion":"1.1.0","interfaces":[{"name":"'${0##*/}'"}]}'
+"""
 
 
-class Plugins:
-    """Answers every call: an ADD with a result that says which plugin gave it."""
-
-    def __init__(self, fail: Callable[[PluginCall], bool] = lambda _: False) -> None:
-        self.calls: list[PluginCall] = []
-        self.answers: list[Json] = []
-        self._fail = fail
-
-    def __call__(self, call: PluginCall) -> Json:
-        self.calls.append(call)
-        if self._fail(call):
-            raise PluginFailed(call.plugin, 11, "later")
-        answer: Json = {}
-        if call.verb is Verb.ADD:
-            interfaces = [{"name": f"{call.plugin}{len(self.calls)}"}]
-            answer = {"cniVersion": call.config["cniVersion"], "interfaces": interfaces}
-            if not at_least(call.config["cniVersion"], CniVersion("0.3.0")):
-                answer = {"cniVersion": call.config["cniVersion"]}
-        self.answers.append(answer)
-        return answer
-
-    @property
-    def types(self) -> list[str]:
-        return [str(call.plugin) for call in self.calls]
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the plugins `first` and `second` are, and write down how they are called."""
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(PLUGIN)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def types_of(network: PluginList) -> list[str]:
-    return [plugin["type"] for plugin in network.plugins]
+@pytest.fixture
+def runtime(folder: Path) -> Runtime:
+    return Runtime(Plugins((str(folder),), os.environ).execute, Cache(str(folder / "cni")))
 
 
-def environment_of(call: PluginCall) -> dict[str, str]:
-    return {
-        "CNI_COMMAND": call.verb.value,
-        "CNI_CONTAINERID": "" if call.attachment is None else call.attachment.container_id,
-        "CNI_IFNAME": "" if call.attachment is None else call.attachment.ifname,
-        "CNI_NETNS": call.netns,
-        "CNI_ARGS": call.args,
-        "CNI_PATH": "/opt/cni/bin",
-    }
+def network(version: str = "1.1.0", name: str = "fabric", **keys: object) -> PluginList:
+    plugins = [{"type": "first"}, {"type": "second"}]
+    source = {"cniVersion": version, "name": name, "plugins": plugins, **keys}
+    return parse_plugin_list(json.dumps(source).encode())
 
 
-def test_the_calls_are_those_that_were_recorded_of_cnitool() -> None:
-    recorded = json.loads(RECORDED.read_text())
-    keys = {"type": "amd-host-device", "deviceID": "0000:01:00.0", "pciBusID": "0000:01:00.0"}
-    source = {"cniVersion": "1.1.0", "name": "amdlist", "plugins": [keys]}
-    network = parse_plugin_list(json.dumps(source).encode())
-    id = AttachmentId(ContainerId("cnitool-eb69d96616c204ff963c"), IfName("net1"))
-    attachment = Wanted(id, "/run/netns/pod1")
-    answer = json.loads(recorded[2]["stdin"])["prevResult"]
-    calls: list[PluginCall] = []
-
-    def answered(call: PluginCall) -> Json:
-        calls.append(call)
-        return answer if call.verb is Verb.ADD else {}
-
-    conduct(status(network), answered)
-    result = conduct(add(network, attachment), answered)
-    conduct(check(network, attachment, result), answered)
-    conduct(delete(network, attachment, result), answered)
-    conduct(gc(network, None, ()), answered)
-    conduct(delete(network, attachment, None), answered)
-    assert [(environment_of(call), call.config) for call in calls] == [
-        (each["env"], json.loads(each["stdin"])) for each in recorded
-    ]
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().splitlines()
 
 
-@given(networks, attachments)
-def test_add_asks_every_plugin_in_order_and_hands_each_result_on(
-    network: PluginList, attachment: Wanted
+def told(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "stdin").read_text().splitlines()]
+
+
+def cached_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "cni/results").iterdir())
+
+
+def test_a_whole_life_of_an_attachment(runtime: Runtime, folder: Path) -> None:
+    runtime.status(network())
+    result = runtime.add(network(), NET1)
+    assert [interface.name for interface in result.interfaces] == ["second"]
+    assert cached_files(folder) == ["fabric-c1-net1"]
+    runtime.check(network(), NET1)
+    runtime.gc(network(), [NET1.id])
+    runtime.delete(network(), NET1)
+    assert cached_files(folder) == []
+    verbs = ["STATUS", "ADD", "CHECK", "GC"]
+    ids = {"STATUS": "/", "GC": "/"}
+    forth = [f"{name} {v} {ids.get(v, 'c1/net1')}" for v in verbs for name in ("first", "second")]
+    assert calls(folder) == [*forth, "second DEL c1/net1", "first DEL c1/net1"]
+    previous = [each.get("prevResult") for each in told(folder)]
+    names = [p["interfaces"][0]["name"] if isinstance(p, dict) else None for p in previous]
+    assert names == [None, None, None, "first", "second", "second", None, None, "second", "second"]
+
+
+def test_every_call_is_in_the_transcript_with_its_answer_or_failure(
+    runtime: Runtime, folder: Path
 ) -> None:
-    asked = Plugins()
-    result = conduct(add(network, attachment), asked)
-    assert asked.types == types_of(network)
-    assert "prevResult" not in asked.calls[0].config
-    for call, before in zip(asked.calls[1:], asked.answers, strict=False):
-        assert result_from_json(call.config["prevResult"]) == result_from_json(before)
-    assert result == result_from_json(asked.answers[-1])
-
-
-@given(networks, attachments, some.results)
-def test_del_asks_in_the_reverse_order_and_all_are_told_the_last_result(
-    network: PluginList, attachment: Wanted, result: Result
-) -> None:
-    asked = Plugins()
-    conduct(delete(network, attachment, result), asked)
-    assert asked.types == types_of(network)[::-1]
-    told = [call.config.get("prevResult") for call in asked.calls]
-    known = at_least(network.version, CniVersion("0.4.0"))
-    expected = result_to_json(result, network.version) if known else None
-    assert told == [expected] * len(told)
-
-
-@given(networks, attachments)
-def test_every_plugin_gets_its_own_keys_with_the_networks_name_and_version(
-    network: PluginList, attachment: Wanted
-) -> None:
-    asked = Plugins()
-    conduct(add(network, attachment), asked)
-    for call, plugin in zip(asked.calls, network.plugins, strict=True):
-        added = {"name", "cniVersion", "prevResult", "runtimeConfig"}
-        assert {k: v for k, v in call.config.items() if k not in added} == plugin
-        assert (call.config["name"], call.config["cniVersion"]) == (network.name, network.version)
-        assert (call.attachment, call.netns) == (attachment.id, attachment.netns)
-        assert call.args == ";".join(f"{key}={value}" for key, value in attachment.args)
-
-
-@given(networks, attachments)
-def test_a_plugin_is_told_of_the_capabilities_that_it_declares_and_of_no_other(
-    network: PluginList, attachment: Wanted
-) -> None:
-    asked = Plugins()
-    conduct(add(network, attachment), asked)
-    for call, plugin in zip(asked.calls, network.plugins, strict=True):
-        declared = {name for name, is_so in plugin.get("capabilities", {}).items() if is_so}
-        given_ = {k: v for k, v in attachment.capability_args.items() if k in declared}
-        assert call.config.get("runtimeConfig", {}) == given_
-
-
-@given(networks, attachments, some.results)
-def test_check_asks_in_order_unless_it_is_switched_off_or_not_known_yet(
-    network: PluginList, attachment: Wanted, result: Result
-) -> None:
-    asked = Plugins()
-    if not at_least(network.version, CniVersion("0.4.0")):
-        with pytest.raises(UnsupportedVersion):
-            conduct(check(network, attachment, result), asked)
-        assert asked.calls == []
-        return
-    conduct(check(network, attachment, result), asked)
-    assert asked.types == types_of(network)
-    conduct(check(attrs.evolve(network, disable_check=True), attachment, result), asked)
-    assert asked.types == types_of(network)
-
-
-@given(networks)
-def test_status_asks_every_plugin_of_a_version_that_has_it(network: PluginList) -> None:
-    asked = Plugins()
-    conduct(status(network), asked)
-    assert asked.types == (types_of(network) if network.version == "1.1.0" else [])
-    assert all(call.attachment is None and call.netns == "" for call in asked.calls)
-
-
-@given(networks, st.lists(attachments, max_size=3), st.data())
-def test_gc_detaches_what_is_not_valid_and_then_tells_what_is(
-    network: PluginList, known: list[Wanted], data: st.DataObject
-) -> None:
-    chosen = st.sampled_from([each.id for each in known]) if known else st.nothing()
-    valid = data.draw(st.frozensets(chosen))
-    cached = [Cached(network, each, Result()) for each in known]
-    elsewhere = attrs.evolve(network, name=NetworkName("another"))
-    strangers = [Cached(elsewhere, each, Result()) for each in known]
-    asked = Plugins()
-    conduct(gc(network, valid, cached + strangers), asked)
-    detached = [call for call in asked.calls if call.verb is Verb.DEL]
-    stale = [each.id for each in known if each.id not in valid]
-    if network.name != "another":
-        expected = [id for id in stale for _ in network.plugins]
-        assert [call.attachment for call in detached] == expected
-    told = [call for call in asked.calls if call.verb is Verb.GC]
-    assert [str(call.plugin) for call in told] == (
-        types_of(network) if network.version == "1.1.0" else []
-    )
-    for call in told:
-        said = {(v["containerID"], v["ifname"]) for v in call.config["cni.dev/valid-attachments"]}
-        assert said == {(id.container_id, id.ifname) for id in valid}
-        assert call.config["cni.dev/attachments"] == call.config["cni.dev/valid-attachments"]
-
-
-@given(networks, attachments)
-def test_a_network_may_switch_gc_off(network: PluginList, attachment: Wanted) -> None:
-    asked = Plugins()
-    off = attrs.evolve(network, disable_gc=True)
-    conduct(gc(off, (), [Cached(network, attachment, Result())]), asked)
-    assert asked.calls == []
-
-
-@given(networks, attachments, st.integers(0, 2))
-def test_the_first_plugin_that_fails_ends_the_conversation(
-    network: PluginList, attachment: Wanted, number: int
-) -> None:
-    asked = Plugins(fail=lambda _: len(asked.calls) == number + 1)
-    if number >= len(network.plugins):
-        conduct(add(network, attachment), asked)
-        return
+    runtime.add(network(), NET1)
+    (folder / "fail-CHECK").touch()
     with pytest.raises(PluginFailed):
-        conduct(add(network, attachment), asked)
-    assert len(asked.calls) == number + 1
+        runtime.check(network(), NET1)
+    seen = [(str(e.call.plugin), e.call.verb.value, e.failure is None) for e in runtime.transcript]
+    assert seen == [("first", "ADD", True), ("second", "ADD", True), ("first", "CHECK", False)]
+    answer = {"cniVersion": "1.1.0", "interfaces": [{"name": "first"}]}
+    assert runtime.transcript[0].answer == answer
+    assert all(exchange.seconds >= 0 for exchange in runtime.transcript)
 
 
-@given(st.lists(some.versions, max_size=3), some.versions)
-def test_the_newest_version_that_is_offered_is_spoken(
-    offered: list[CniVersion], own: CniVersion
+def test_an_add_that_failed_is_not_remembered_and_can_be_deleted(
+    runtime: Runtime, folder: Path
 ) -> None:
-    network = PluginList(NetworkName("fabric"), own, ({"type": "bridge"},), tuple(offered))
-    newest = max([own, *offered], key=SUPPORTED.index)
-    assert version_of(network) == newest
-    asked = Plugins()
-    conduct(add(network, WANTED), asked)
-    assert asked.calls[0].config["cniVersion"] == newest
+    (folder / "fail-ADD").touch()
+    with pytest.raises(PluginFailed):
+        runtime.add(network(), NET1)
+    assert not (folder / "cni").exists()
+    runtime.delete(network(), NET1)
+    assert calls(folder)[-2:] == ["second DEL c1/net1", "first DEL c1/net1"]
 
 
-WANTED = Wanted(AttachmentId(ContainerId("c1"), IfName("net1")), "/run/netns/pod1")
+def test_a_del_that_failed_is_remembered_and_repeated(runtime: Runtime, folder: Path) -> None:
+    runtime.add(network(), NET1)
+    (folder / "fail-DEL").touch()
+    with pytest.raises(PluginFailed):
+        runtime.delete(network(), NET1)
+    assert cached_files(folder) == ["fabric-c1-net1"]
+    (folder / "fail-DEL").unlink()
+    runtime.delete(network(), NET1)
+    runtime.delete(network(), NET1)
+    assert cached_files(folder) == []
 
 
-@pytest.mark.parametrize("answer", [{"ips": 7}, {"interfaces": [{}]}, {"ips": [{"address": "x"}]}])
-def test_an_answer_that_is_no_result_is_the_plugins_fault(answer: Any) -> None:
-    network = PluginList(NetworkName("fabric"), CniVersion("1.0.0"), ({"type": "bridge"},))
-    with pytest.raises(PluginBroken, match="bridge"):
-        conduct(add(network, WANTED), lambda _: answer)
+def test_gc_detaches_and_forgets_what_is_not_valid_of_this_network_alone(
+    runtime: Runtime, folder: Path
+) -> None:
+    for wanted in (NET1, NET2):
+        runtime.add(network(), wanted)
+    runtime.add(network(name="another"), NET1)
+    runtime.gc(network(), [NET2.id])
+    assert cached_files(folder) == ["another-c1-net1", "fabric-c1-net2"]
+    assert [line for line in calls(folder) if "DEL" in line] == [
+        "second DEL c1/net1",
+        "first DEL c1/net1",
+    ]
+    runtime.gc(network(disableGC=True), [])
+    assert cached_files(folder) == ["another-c1-net1", "fabric-c1-net2"]
 
 
-@pytest.mark.parametrize("plugin", [{}, {"type": ""}, {"type": "../bridge"}, {"type": 7.5}])
-def test_a_plugin_has_a_type_that_is_a_file_name(plugin: Any) -> None:
-    network = PluginList(NetworkName("fabric"), CniVersion("1.0.0"), (plugin,))
-    asked = Plugins()
-    with pytest.raises(InvalidName):
-        conduct(add(network, WANTED), asked)
-    assert asked.calls == []
+def test_what_gc_could_not_detach_stays_known_and_the_plugins_are_told_all_the_same(
+    runtime: Runtime, folder: Path
+) -> None:
+    for wanted in (NET1, NET2):
+        runtime.add(network(), wanted)
+    (folder / "fail-DEL").touch()
+    with pytest.raises(PluginFailed) as failure:
+        runtime.gc(network(), [])
+    assert failure.value.__notes__ == ["later"]
+    assert cached_files(folder) == ["fabric-c1-net1", "fabric-c1-net2"]
+    assert calls(folder)[-2:] == ["first GC /", "second GC /"]
+
+
+def test_what_was_never_attached_cannot_be_checked(runtime: Runtime) -> None:
+    with pytest.raises(UnknownAttachment, match="c1/net1"):
+        runtime.check(network(), NET1)
+
+
+def test_a_damaged_cache_keeps_nobody_from_a_del(runtime: Runtime, folder: Path) -> None:
+    runtime.add(network(), NET1)
+    (folder / "cni/results/fabric-c1-net1").write_text("{")
+    with pytest.raises(UndecodableInput):
+        runtime.check(network(), NET1)
+    runtime.gc(network(), [NET1.id])
+    runtime.delete(network(), NET1)
+    assert cached_files(folder) == []
+
+
+def test_where_nothing_can_be_remembered_that_is_a_failure_of_the_state(
+    runtime: Runtime, folder: Path
+) -> None:
+    (folder / "cni").write_text("no folder")
+    with pytest.raises(StateFailure, match="fabric-c1-net1"):
+        runtime.add(network(), NET1)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "expected"),
+    [
+        ("missing", PluginNotFound),
+        ("mute", PluginBroken),
+        ("wordy", PluginBroken),
+    ],
+)
+def test_a_plugin_that_is_none_ends_an_add(
+    runtime: Runtime, folder: Path, plugin: str, expected: type[AmdcniError]
+) -> None:
+    for name, does in (("mute", "exit 1"), ("wordy", "echo hello")):
+        (folder / name).write_text(f"#!/bin/sh\ncat > /dev/null\n{does}\n")
+        (folder / name).chmod(0o755)
+    source = {"cniVersion": "1.1.0", "name": "fabric", "plugins": [{"type": plugin}]}
+    with pytest.raises(expected, match=plugin):
+        runtime.add(parse_plugin_list(json.dumps(source).encode()), NET1)
+    assert isinstance(runtime.transcript[-1].failure, expected)

@@ -10,6 +10,7 @@ from amdcni.core.codec.configurations import (
     network_of,
     parse_plugin_list,
     parse_request,
+    plugin_list_to_json,
     prev_result_of,
     valid_attachments_of,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "parse_plugin_info",
     "parse_plugin_list",
     "parse_request",
+    "plugin_list_to_json",
     "prev_result_of",
     "result_from_json",
     "result_to_json",

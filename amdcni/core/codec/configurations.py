@@ -11,6 +11,7 @@ from amdcni.core.codec.converter import (
     keys_of,
     spell,
     structure,
+    unstructure,
     wrong,
 )
 from amdcni.core.codec.pods import pod_faults, pod_keys_of
@@ -300,6 +301,11 @@ def parse_plugin_list(data: bytes) -> PluginList:
     """A network configuration list, as in a `.conflist` file; raises as `parse_request` does."""
     raw = decode_object(data, "the network configuration list")
     return structure(raw, PluginList, InvalidConfiguration, "the network configuration list")
+
+
+def plugin_list_to_json(network: PluginList) -> dict[str, Any]:
+    """A network configuration list as it is written; the inverse of `parse_plugin_list`."""
+    return unstructure(network)
 
 
 def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
