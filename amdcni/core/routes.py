@@ -1,7 +1,7 @@
 """Which routes of a netdev are kept, and what has to be set for them to be there again."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
@@ -31,18 +31,24 @@ def kernel_makes_route(route: Route, addresses: Iterable[Address]) -> bool:
         return True
     usual = _IPV6_METRIC if route.family == 6 else None
     return any(
-        not address.flags & AddressFlag.NOPREFIXROUTE
-        and route.destination in (address.interface.network, _peer_network(address))
-        and route.metric == (address.metric or usual)
+        route.destination in _networks_of(address) and route.metric == (address.metric or usual)
         for address in addresses
     )
 
 
-def _peer_network(address: Address) -> IpNetwork | None:
-    if address.peer is None:
-        return None
-    prefix = address.interface.network.prefixlen
-    return ipaddress.ip_network((address.peer, prefix), strict=False)
+def _networks_of(address: Address) -> Iterator[IpNetwork]:
+    """What the kernel makes routes to when it gets the address.
+
+    To the peer of an IPv6 address that is a route of its own, whatever the prefix and the flags
+    (net/ipv6/addrconf.c, __ipv6_ifa_notify), and it may come later than the address.
+    """
+    if address.family == 6 and address.peer is not None:
+        yield ipaddress.ip_network(address.peer)
+    if not address.flags & AddressFlag.NOPREFIXROUTE:
+        yield address.interface.network
+        if address.peer is not None:
+            prefix = address.interface.network.prefixlen
+            yield ipaddress.ip_network((address.peer, prefix), strict=False)
 
 
 def due_on_host(
