@@ -2,7 +2,7 @@
 
 import ipaddress
 import struct
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
@@ -26,7 +26,7 @@ _IFADDRMSG: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, sco
 _LIFETIMES: Final = struct.Struct("=II")
 
 
-@cache
+@lru_cache(maxsize=16)
 def query(ifindex: int = 0) -> Request:
     """For the addresses of one link, or of all."""
     return request(RTM_GETADDR, ifaddrmsg(), {"index": ifindex})

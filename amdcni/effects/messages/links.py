@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from pyroute2.netlink import NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, nla, nlmsg
@@ -86,7 +86,7 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         nla_map = ((53, "IFLA_ALT_IFNAME", "cdata"),)
 
 
-@cache
+@lru_cache(maxsize=16)
 def query(ifname: str | None = None) -> Request:
     """For the link of that name, be it an alternative one of at most 15 bytes, or for all.
 
