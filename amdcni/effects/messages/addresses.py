@@ -10,19 +10,10 @@ from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_NEWADDR
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from amdcni.core.host import Address, AddressFlag, Netdev
-from amdcni.effects.messages.common import (
-    FAMILIES,
-    ip_of,
-    names_of,
-    number_of,
-    request,
-    text_of,
-    told_in,
-)
+from amdcni.effects.messages.common import FAMILIES, Layout, ip_of, number_of, request, text_of
 from amdcni.effects.rtnetlink import Reply, Request
 
 _FOREVER: Final = 0xFFFFFFFF
-_IFADDRMSG: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, ifindex
 _LIFETIMES: Final = struct.Struct("=II")
 
 
@@ -32,13 +23,12 @@ def query(ifindex: int = 0) -> Request:
     return request(RTM_GETADDR, ifaddrmsg(), {"index": ifindex})
 
 
-_NAMES: Final = names_of(ifaddrmsg)
+_LAYOUT: Final = Layout(ifaddrmsg)
 
 
 def ifindex_of(reply: Reply) -> int:
     """The ifindex of the link that an RTM_NEWADDR tells an address of."""
-    ifindex: int = _IFADDRMSG.unpack_from(reply.body)[4]
-    return ifindex
+    return _LAYOUT.read(reply.body)[0]["index"]
 
 
 def address_of(reply: Reply) -> Address | None:
@@ -46,25 +36,24 @@ def address_of(reply: Reply) -> Address | None:
 
     IFA_LOCAL is the address and IFA_ADDRESS the peer, where both are there and differ.
     """
-    family, prefixlen, first_flags, scope, _ = _IFADDRMSG.unpack_from(reply.body)
-    told = told_in(reply.body, _IFADDRMSG.size, _NAMES)
+    fields, told = _LAYOUT.read(reply.body)
     first = told.get("IFA_ADDRESS")
     own = told.get("IFA_LOCAL", first)
-    if own is None or family not in FAMILIES.values():
+    if own is None or fields["family"] not in FAMILIES.values():
         return None
     all_flags = number_of(told.get("IFA_FLAGS"))
-    flags = first_flags if all_flags is None else all_flags
+    flags = fields["flags"] if all_flags is None else all_flags
     preferred_s, valid_s = _lifetimes_in(told.get("IFA_CACHEINFO"))
     if preferred_s is None and flags & AddressFlag.DEPRECATED:
         # Of a permanent IPv4 address the kernel shows no lifetime (inet_fill_ifaddr).
         preferred_s = 0
     broadcast = told.get("IFA_BROADCAST")
     return Address(
-        interface=ipaddress.ip_interface((own, prefixlen)),
+        interface=ipaddress.ip_interface((own, fields["prefixlen"])),
         peer=None if first == own else ip_of(first),
         broadcast=None if broadcast is None else ipaddress.IPv4Address(broadcast),
         label=text_of(told.get("IFA_LABEL")),
-        scope=scope,
+        scope=fields["scope"],
         flags=flags,
         metric=number_of(told.get("IFA_RT_PRIORITY")) or None,
         proto=number_of(told.get("IFA_PROTO")) or None,

@@ -5,6 +5,7 @@ each attribute when it is needed: of a link the kernel tells more than fifty.
 """
 
 import ipaddress
+import struct
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -33,9 +34,27 @@ def request(
     return Request(kind, flags, bytes(message.data[HEADER_BYTES:]))
 
 
-def names_of(message_class: Any) -> dict[int, str]:
+class Layout:
+    """How to read the messages that a class of pyroute2 describes.
+
+    `names` are those of the attributes by their numbers: the class's own, and what it lacks.
+    """
+
+    def __init__(self, described: Any, lacking: Mapping[int, str] | None = None) -> None:
+        fixed = [(name, form) for name, form in described.fields if not form.endswith("x")]
+        self._fixed = struct.Struct("=" + "".join(form for _, form in described.fields))
+        self._fixed_names = [name for name, _ in fixed]
+        self.names = {**names_of(described), **(lacking or {})}
+
+    def read(self, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
+        """The fields of the fixed part, and the attributes; of several of one name the last."""
+        fields = dict(zip(self._fixed_names, self._fixed.unpack_from(data), strict=True))
+        return fields, told_in(data, self._fixed.size, self.names)
+
+
+def names_of(described: Any) -> dict[int, str]:
     """The names of the attributes in a table of pyroute2, numbered there or counted from 0."""
-    table = message_class.nla_map
+    table = described.nla_map
     if isinstance(table[0][0], int):
         return {number: name for number, name, *_ in table}
     return {number: name for number, (name, *_) in enumerate(table)}

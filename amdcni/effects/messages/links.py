@@ -1,6 +1,5 @@
 """Links: RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK, and their alternative names."""
 
-import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -11,6 +10,7 @@ from pyroute2.netlink.rtnl import RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINKPROP,
 from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, IpAddress, Netdev
 from amdcni.core.names import IfName
 from amdcni.effects.messages.common import (
+    Layout,
     ip_of,
     mac_of,
     names_of,
@@ -25,7 +25,6 @@ from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
-_IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, hardware type, ifindex, flags, change
 
 
 class LinkMessage(nlmsg):  # type: ignore[misc]
@@ -96,7 +95,7 @@ def query(ifname: str | None = None) -> Request:
     return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_IFNAME", name)])
 
 
-_NAMES: Final = names_of(LinkMessage)
+_LAYOUT: Final = Layout(LinkMessage)
 _INFO_NAMES: Final = names_of(LinkMessage.link_info)
 _PROPERTY_NAMES: Final = names_of(LinkMessage.properties)
 _FAMILY_NAMES: Final = names_of(LinkMessage.families)
@@ -105,21 +104,20 @@ _IPV6_NAMES: Final = names_of(LinkMessage.families.ipv6)
 
 def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     """The netdev that an RTM_NEWLINK tells of."""
-    _, _, ifindex, flags, _ = _IFINFOMSG.unpack_from(link.body)
-    told = told_in(link.body, _IFINFOMSG.size, _NAMES)
+    fields, told = _LAYOUT.read(link.body)
     info = told_in(told.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
     here = "IFLA_LINK_NETNSID" not in told
     return Netdev(
-        ifindex=ifindex,
+        ifindex=fields["index"],
         ifname=IfName(text_of(told["IFLA_IFNAME"]) or ""),
         mac=mac_of(told.get("IFLA_ADDRESS")),
         permanent_mac=mac_of(told.get("IFLA_PERM_ADDRESS")),
         mtu=number_of(told.get("IFLA_MTU")) or 0,
         txqlen=number_of(told.get("IFLA_TXQLEN")) or 0,
         group=number_of(told.get("IFLA_GROUP")) or 0,
-        flags=flags & SETTABLE_LINK_FLAGS,
-        up=bool(flags & _IFF_UP),
-        loopback=bool(flags & _IFF_LOOPBACK),
+        flags=fields["flags"] & SETTABLE_LINK_FLAGS,
+        up=bool(fields["flags"] & _IFF_UP),
+        loopback=bool(fields["flags"] & _IFF_LOOPBACK),
         kind=text_of(info.get("IFLA_INFO_KIND")),
         alias=text_of(told.get("IFLA_IFALIAS")),
         altnames=_altnames_in(told.get("IFLA_PROP_LIST", b"")),
@@ -133,13 +131,12 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
 
 def ifindex_of(link: Reply) -> int:
     """The ifindex that an RTM_NEWLINK tells of."""
-    ifindex: int = _IFINFOMSG.unpack_from(link.body)[2]
-    return ifindex
+    return _LAYOUT.read(link.body)[0]["index"]
 
 
 def ifname_of(link: Reply) -> IfName:
     """The name that an RTM_NEWLINK tells of."""
-    return IfName(text_of(told_in(link.body, _IFINFOMSG.size, _NAMES)["IFLA_IFNAME"]) or "")
+    return IfName(text_of(_LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
 
 
 def _altnames_in(properties: bytes) -> tuple[str, ...]:

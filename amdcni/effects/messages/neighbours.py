@@ -1,6 +1,5 @@
 """Permanent neighbours: RTM_GETNEIGH, RTM_NEWNEIGH."""
 
-import struct
 from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
@@ -9,18 +8,16 @@ from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
 from amdcni.core.host import Neighbour, Netdev
 from amdcni.effects.messages.common import (
     FAMILIES,
+    Layout,
     ip_of,
     mac_of,
-    names_of,
     number_of,
     octets_of,
     request,
-    told_in,
 )
 from amdcni.effects.rtnetlink import Reply, Request
 
 _NUD_PERMANENT: Final = 0x80
-_NDMSG: Final = struct.Struct("=B3xiHBB")  # family, ifindex, state, flags, type
 
 
 class NeighbourMessage(nlmsg):  # type: ignore[misc]
@@ -48,20 +45,19 @@ def query(ifindex: int) -> Request:
     return request(RTM_GETNEIGH, NeighbourMessage(), {}, [("NDA_IFINDEX", ifindex)])
 
 
-_NAMES: Final = names_of(NeighbourMessage)
+_LAYOUT: Final = Layout(NeighbourMessage)
 
 
 def neighbour_of(reply: Reply) -> Neighbour | None:
     """The neighbour that an RTM_NEWNEIGH tells of; None unless it is permanent."""
-    _, _, state, flags, _ = _NDMSG.unpack_from(reply.body)
-    told = told_in(reply.body, _NDMSG.size, _NAMES)
+    fields, told = _LAYOUT.read(reply.body)
     address = ip_of(told.get("NDA_DST"))
-    if address is None or not state & _NUD_PERMANENT:
+    if address is None or not fields["state"] & _NUD_PERMANENT:
         return None
     return Neighbour(
         address=address,
         mac=mac_of(told.get("NDA_LLADDR")),
-        flags=flags,
+        flags=fields["flags"],
         protocol=number_of(told.get("NDA_PROTOCOL")) or None,
     )
 

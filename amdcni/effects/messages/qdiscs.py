@@ -1,6 +1,5 @@
 """Root qdiscs: RTM_GETQDISC, RTM_NEWQDISC."""
 
-import struct
 from functools import cache
 from typing import Final
 
@@ -8,11 +7,10 @@ from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC
 
 from amdcni.core.host import Netdev, Qdisc
-from amdcni.effects.messages.common import names_of, request, text_of, told_in
+from amdcni.effects.messages.common import Layout, request, text_of
 from amdcni.effects.rtnetlink import Reply, Request
 
 _TC_H_ROOT: Final = 0xFFFFFFFF
-_TCMSG: Final = struct.Struct("=B3xiIII")  # family, ifindex, handle, parent, info
 
 
 class QdiscMessage(nlmsg):  # type: ignore[misc]
@@ -37,16 +35,16 @@ def query() -> Request:
     return request(RTM_GETQDISC, QdiscMessage(), {})
 
 
-_NAMES: Final = names_of(QdiscMessage)
+_LAYOUT: Final = Layout(QdiscMessage)
 
 
 def root_qdisc_of(reply: Reply, ifindex: int) -> Qdisc | None:
     """The qdisc that an RTM_NEWQDISC tells of, if it is that link's root, and somebody set it."""
-    _, where, handle, parent, _ = _TCMSG.unpack_from(reply.body)
-    if (where, parent) != (ifindex, _TC_H_ROOT) or not handle:
+    fields, told = _LAYOUT.read(reply.body)
+    if (fields["index"], fields["parent"]) != (ifindex, _TC_H_ROOT) or not fields["handle"]:
         return None
-    told = told_in(reply.body, _TCMSG.size, _NAMES)
-    return Qdisc(text_of(told["TCA_KIND"]) or "", handle, told.get("TCA_OPTIONS", b"").hex())
+    kind = text_of(told["TCA_KIND"]) or ""
+    return Qdisc(kind, fields["handle"], told.get("TCA_OPTIONS", b"").hex())
 
 
 def put(netdev: Netdev, qdisc: Qdisc) -> Request:

@@ -17,6 +17,7 @@ from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
 from amdcni.effects.messages.common import (
     FAMILIES,
+    Layout,
     ip_of,
     names_of,
     number_of,
@@ -32,12 +33,11 @@ _MAIN_TABLE: Final = 254
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
 _CLOCK_TICKS_HZ: Final = 100  # USER_HZ, in which rta_expires counts
-_RTMSG: Final = struct.Struct("=8BI")
 _RTNEXTHOP: Final = struct.Struct("=HBBi")
 _CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
 _RTVIA_BYTES: Final = 2  # struct rtvia: the family, then the address
 
-_NAMES: Final = {**names_of(rtmsg), 30: "RTA_NH_ID"}
+_LAYOUT: Final = Layout(rtmsg, {30: "RTA_NH_ID"})
 _METRIC_NAMES: Final = names_of(rtmsg.metrics)
 
 _UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop object"}
@@ -102,15 +102,21 @@ class ToldRoute:
 
 def told_by(reply: Reply) -> ToldRoute:
     """What an RTM_NEWROUTE tells."""
-    family, dst_len, src_len, tos, table, protocol, scope, kind, flags = _RTMSG.unpack_from(
-        reply.body
-    )
-    told = told_in(reply.body, _RTMSG.size, _NAMES)
+    fields, told = _LAYOUT.read(reply.body)
     legs = tuple(_legs_in(told.get("RTA_MULTIPATH", b"")))
     if not legs and "RTA_OIF" in told:
-        legs = (Leg(flags, 0, number_of(told["RTA_OIF"]) or 0, told),)
+        legs = (Leg(fields["flags"], 0, number_of(told["RTA_OIF"]) or 0, told),)
     return ToldRoute(
-        family, dst_len, src_len, tos, table, protocol, scope, kind, attributes=told, legs=legs
+        family=fields["family"],
+        dst_len=fields["dst_len"],
+        src_len=fields["src_len"],
+        tos=fields["tos"],
+        table=fields["table"],
+        protocol=fields["proto"],
+        scope=fields["scope"],
+        kind=fields["type"],
+        attributes=told,
+        legs=legs,
     )
 
 
@@ -119,7 +125,7 @@ def _legs_in(data: bytes) -> Iterator[Leg]:
     while offset + _RTNEXTHOP.size <= len(data):
         length, flags, weight, ifindex = _RTNEXTHOP.unpack_from(data, offset)
         length = max(length, _RTNEXTHOP.size)
-        attributes = told_in(data[offset : offset + length], _RTNEXTHOP.size, _NAMES)
+        attributes = told_in(data[offset : offset + length], _RTNEXTHOP.size, _LAYOUT.names)
         yield Leg(flags, weight, ifindex, attributes)
         offset += (length + 3) & ~3
 
