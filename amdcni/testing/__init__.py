@@ -1,6 +1,6 @@
 """Test kit for CNI plugins: throwaway nodes with NICs and pods, and dumps that compare.
 
-Pytest fixtures are in `amdcni.testing.fixtures`.
+The fixtures of `amdcni.testing.pytest_plugin` are there in every test without an import.
 """
 
 from amdcni.testing.cni import Call, CallOptions, Outcome, executor
@@ -15,7 +15,7 @@ from amdcni.testing.namespaces import (
 from amdcni.testing.nics import Nic
 from amdcni.testing.node import Node, throwaway_node
 from amdcni.testing.pods import Pod
-from amdcni.testing.readings import Unsettled, dump, settle
+from amdcni.testing.readings import Unsettled, dump, settle, unchanged
 
 __all__ = [
     "PLAIN_ENVIRONMENT",
@@ -39,4 +39,5 @@ __all__ = [
     "settle",
     "skip_reason",
     "throwaway_node",
+    "unchanged",
 ]

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
 from attrs import frozen
@@ -13,6 +13,8 @@ from amdcni.core.spec import Json
 from amdcni.core.steps import PluginCall
 from amdcni.effects.delegate import answer_of, find_plugin
 from amdcni.testing.namespaces import PLAIN_ENVIRONMENT, Namespace, StrPath, finish, kill
+
+_SHOWN_CHARACTERS = 1000
 
 DEFAULT_CNI_PATH = ("/opt/cni/bin", "/usr/lib/cni")
 
@@ -52,6 +54,83 @@ class Outcome:
         answer = self.answer
         code = answer.get("code") if isinstance(answer, dict) else None
         return code if isinstance(code, int) else None
+
+    def expect_result(self) -> dict[str, Any]:
+        """Return the result of an ADD, which has to have succeeded.
+
+        Raises:
+            AssertionError: it failed, or printed anything else than one JSON object.
+        """
+        if not self.succeeded:
+            raise AssertionError(f"the plugin failed where it had to succeed: {self}")
+        return self._object("a result")
+
+    def expect_error(self, code: int | None = None, *words: str) -> dict[str, Any]:
+        """Return the error object, which has to have this code, if any, and all these words.
+
+        Raises:
+            AssertionError: the plugin succeeded, or its error is another one, or no CNI error
+                (CNI SPEC 1.1 §5, "Error").
+        """
+        if self.succeeded:
+            raise AssertionError(f"the plugin succeeded where it had to fail: {self}")
+        error = self._object("a CNI error object")
+        faults = list(faults_of_error(error))
+        if code is not None and error.get("code") != code:
+            faults.append(f"its code is {error.get('code')!r}, not {code}")
+        said = f"{error.get('msg', '')} {error.get('details', '')}"
+        faults += [f"it does not say {word!r}" for word in words if word not in said]
+        if faults:
+            raise AssertionError(f"the error is not as it should be: {'; '.join(faults)}: {self}")
+        return error
+
+    def expect_silence(self) -> None:
+        """Require a success without a word on standard output, as of DEL and CHECK.
+
+        Raises:
+            AssertionError: it failed, or printed something.
+        """
+        if not self.succeeded:
+            raise AssertionError(f"the plugin failed where it had to succeed: {self}")
+        if self.stdout:
+            raise AssertionError(f"the plugin printed something where it had to be silent: {self}")
+
+    def __str__(self) -> str:
+        shown = [f"exit status {self.exit_status}"]
+        for name, text in (
+            ("stdout", self.stdout.decode(errors="backslashreplace")),
+            ("stderr", self.stderr),
+        ):
+            if text.strip():
+                shown.append(f"{name} {_shortened(text.strip())}")
+        return ", ".join(shown)
+
+    def _object(self, what: str) -> dict[str, Any]:
+        answer = self.answer
+        if not isinstance(answer, dict):
+            raise AssertionError(
+                f"standard output has to be one JSON object, {what}, and nothing else: {self}"
+            )
+        return answer
+
+
+def faults_of_error(error: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the shape of an error object (CNI SPEC 1.1 §5, "Error")."""
+    code = error.get("code")
+    if not isinstance(code, int) or isinstance(code, bool) or code <= 0:
+        yield f"its code is {code!r}, not a number above 0"
+    if not isinstance(error.get("msg"), str):
+        yield f"its msg is {error.get('msg')!r}, not a text"
+    if not isinstance(error.get("details", ""), str):
+        yield f"its details are {error['details']!r}, not a text"
+    if not isinstance(error.get("cniVersion"), str):
+        yield f"its cniVersion is {error.get('cniVersion')!r}, not a text"
+    if unknown := sorted(set(error) - {"cniVersion", "code", "msg", "details"}):
+        yield f"it has the unknown keys {', '.join(unknown)}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 @frozen

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from amdcni.testing.dumps import Dump, Expiry, Section, Subject, Value, differences
@@ -77,6 +78,20 @@ def dump(namespace: Namespace, *, timeout_s: float = 10) -> Dump:
             raise Unsettled(f"not at rest after {timeout_s} s: {'; '.join(pending or changes)}")
         previous = current
         time.sleep(_PAUSE_S)
+
+
+@contextmanager
+def unchanged(namespace: Namespace) -> Iterator[None]:
+    """Require that the configuration of a namespace is the same after the `with` as before it.
+
+    Raises:
+        AssertionError: with a line for each difference.
+        Unsettled: see `dump`.
+    """
+    before = dump(namespace)
+    yield
+    if lines := differences(before, dump(namespace)):
+        raise AssertionError("\n".join(["the network configuration is not as it was:", *lines]))
 
 
 def settle(namespace: Namespace, *, timeout_s: float = 10) -> None:

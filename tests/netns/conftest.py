@@ -1,22 +1,31 @@
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod
-from amdcni.testing.fixtures import node, plugin
-from tests.netns.runtime import BDF, Runtime
-
-__all__ = ["node", "plugin"]
+from tests.netns.runtime import Runtime
 
 
 @pytest.fixture
-def nic(node: Node) -> Nic:
-    return node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+def node(cni_node: Node) -> Node:
+    return cni_node
 
 
 @pytest.fixture
-def pod(node: Node) -> Pod:
-    return node.add_pod("pod1")
+def nic(cni_nic: Nic) -> Nic:
+    return cni_nic
+
+
+@pytest.fixture
+def pod(cni_pod: Pod) -> Pod:
+    return cni_pod
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Path:
+    """The executable under test, installed as everything that `make` sets up is."""
+    return Path(sysconfig.get_path("scripts"), "amd-host-device")
 
 
 @pytest.fixture(params=["delegate", "native"])

@@ -128,17 +128,6 @@ def ifnames(where: Namespace) -> set[str]:
     return {link["ifname"] for link in where.ip_json("link show")} - {"lo"}
 
 
-def expect_error(outcome: Outcome, code: int, *words: str) -> None:
-    """Require that the outcome is one CNI error object with this code and all these words."""
-    lines = outcome.stdout.splitlines()
-    assert (outcome.exit_status, len(lines)) == (1, 1), outcome
-    error = outcome.answer
-    assert set(error) <= {"cniVersion", "code", "msg", "details"}, outcome
-    assert error["code"] == code, outcome
-    said = f"{error['msg']} {error.get('details', '')}"
-    assert [word for word in words if word not in said] == [], outcome
-
-
 def expect_silence(outcome: Outcome) -> None:
     """Require that the outcome is a success without a word, also in the log."""
     assert (outcome.exit_status, outcome.stdout, outcome.stderr) == (0, b"", ""), outcome

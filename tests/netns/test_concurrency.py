@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from amdcni.testing import Nic, Node, Outcome, Pod, dump
-from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, damage, expect_error, records
+from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, damage, records
 
 PROCESSES = 40
 
@@ -27,7 +27,7 @@ def test_forty_containers_that_want_one_device_have_one_winner(
     (winner,) = (container_id for container_id, done in outcomes.items() if done.succeeded)
     for container_id, outcome in outcomes.items():
         if container_id != winner:
-            expect_error(outcome, TRY_AGAIN, winner)
+            outcome.expect_error(TRY_AGAIN, winner)
     assert [record["id"]["containerID"] for record in records(node).values()] == [winner]
     pod = pods[int(winner.removeprefix("container-")) % len(pods)]
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
@@ -109,7 +109,7 @@ def test_the_next_container_gets_the_device_that_a_del_is_about_to_free(
         outcome = runtime.add(other, container_id="next")
         assert leaving.wait().succeeded
         if not outcome.succeeded:
-            expect_error(outcome, TRY_AGAIN, "container-1")
+            outcome.expect_error(TRY_AGAIN, "container-1")
             runtime.added(other, container_id="next")
         assert addresses(other) == ["10.0.0.0/31", "fd00::8/64"]
         assert runtime.delete(other, container_id="next").succeeded

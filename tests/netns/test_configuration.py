@@ -15,7 +15,6 @@ from tests.netns.runtime import (
     Runtime,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     ifnames,
     natively,
@@ -151,7 +150,7 @@ def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     before = dump(node)
     runtime.added(pod)
     node.ip("address delete 198.51.100.1/32 dev lo")
-    expect_error(runtime.delete(pod), TRY_AGAIN, "192.0.2.0/24")
+    runtime.delete(pod).expect_error(TRY_AGAIN, "192.0.2.0/24")
     assert "192.0.3.0/24" in json.dumps(node.ip_json("route show"))
     node.ip("address add 198.51.100.1/32 dev lo")
     expect_silence(runtime.delete(pod))

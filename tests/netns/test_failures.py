@@ -18,7 +18,6 @@ from tests.netns.runtime import (
     by_delegate,
     damage,
     eventually,
-    expect_error,
     hide_plugins,
     ifnames,
     plugin_folder,
@@ -36,7 +35,7 @@ def fails_and_then_works(
 ) -> None:
     """Require an error that leaves nothing behind, and that a retry gets the host's addresses."""
     before = dump(runtime.node)
-    expect_error(runtime.add(pod, path=path), code, *words)
+    runtime.add(pod, path=path).expect_error(code, *words)
     assert damage(before, runtime.node) == []
     sound = runtime.having(ipam=None)
     sound.added(pod)
@@ -69,7 +68,7 @@ def test_an_exhausted_range_is_passed_on_and_the_lease_of_the_other_stays(
     ranged = runtime.having(ipam=RANGE_OF_ONE)
     first = ranged.having(deviceID=other.bdf, pciBusID=other.bdf)
     first.added(node.add_pod("pod2"), container_id="first")
-    expect_error(ranged.add(pod), 999, "no IP addresses available")
+    ranged.add(pod).expect_error(999, "no IP addresses available")
     leases = node.root / LEASES.lstrip("/") / "fabric"
     assert (leases / "10.9.0.2").read_text().split() == ["first", "net1"]
     assert addresses(node, "eth1") == ["10.0.0.0/31", "fd00::8/64"]
@@ -119,7 +118,7 @@ def test_without_the_delegate_nothing_moves_and_the_folders_are_named(
     before = dump(node)
     hide_plugins(node)
     outcome = runtime.add(pod)
-    expect_error(outcome, 106, "host-device", "/opt/cni/bin", "containernetworking-plugins")
+    outcome.expect_error(106, "host-device", "/opt/cni/bin", "containernetworking-plugins")
     assert damage(before, node) == []
 
 
@@ -132,7 +131,7 @@ def test_an_ifname_that_appears_while_the_delegate_works_is_undone_and_left_alon
     script = f"[ $CNI_COMMAND = ADD ] && {take}; exec {DEBIAN}/host-device"
     path = plugin_folder(tmp_path / "bin", host_device=script)
     outcome = runtime.having(cniVersion="1.0.0").add(pod, path=[path])
-    expect_error(outcome, 999)
+    outcome.expect_error(999)
     assert damage(before, runtime.node) == []
     (link,) = pod.ip_json("-details link show dev net1")
     assert link["linkinfo"]["info_kind"] == "bridge"
@@ -199,7 +198,7 @@ def test_an_address_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
     before = dump(node)
     runtime.added(pod)
     node.sysctl("net/ipv6/conf/default/disable_ipv6", 1)
-    expect_error(runtime.delete(pod), TRY_AGAIN, "fd00::8/64", "fd00::9/64", "disabled")
+    runtime.delete(pod).expect_error(TRY_AGAIN, "fd00::8/64", "fd00::9/64", "disabled")
     assert sorted(addresses(node, "eth1")) == ["10.0.0.0/31", "10.0.0.5/24"]
     assert "UP" in node.ip_json("link show dev eth1")[0]["flags"]
     node.sysctl("net/ipv6/conf/default/disable_ipv6", 0)
@@ -225,7 +224,7 @@ def test_an_address_that_is_in_the_way_of_one_costs_no_other(
     # A secondary address must have the scope of its primary (net/ipv4/devinet.c).
     quicker = "ip address add 10.0.0.1/24 scope link dev eth1"
     path = plugin_folder(tmp_path / "bin", host_device=f"{DEBIAN}/host-device && {quicker}")
-    expect_error(ours.delete(pod, path=[path]), TRY_AGAIN, "10.0.0.2/24", "10.0.0.3/24")
+    ours.delete(pod, path=[path]).expect_error(TRY_AGAIN, "10.0.0.2/24", "10.0.0.3/24")
     assert set(addresses(node, "eth1")) == {"10.0.0.1/24", "10.1.0.0/31", "fd00::8/64"}
     node.ip("address delete 10.0.0.1/24 dev eth1")
     assert ours.delete(pod).succeeded

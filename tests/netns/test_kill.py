@@ -20,7 +20,6 @@ from tests.netns.runtime import (
     by_delegate,
     damage,
     eventually,
-    expect_error,
     expect_silence,
     ifnames,
     plugin_folder,
@@ -106,7 +105,7 @@ def add_another(runtime: Runtime, pod: Pod, other: Pod) -> None:
     if outcome.succeeded:
         assert sorted(addresses(other)) == ADDRESSES
     else:
-        expect_error(outcome, TRY_AGAIN, "container-1")
+        outcome.expect_error(TRY_AGAIN, "container-1")
         assert sorted(addresses(pod)) == ADDRESSES
     for container_id, netns in (("other", other), ("container-1", pod)):
         expect_silence(runtime.delete(netns, container_id=container_id))
@@ -227,7 +226,7 @@ def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
     call = runtime.having(cniVersion="1.0.0").start("ADD", netns=pod, path=[path])
     assert eventually(lambda: ifnames(pod) == {"net1"})
     call.process.send_signal(number)
-    expect_error(call.wait(), TRY_AGAIN, number.name)
+    call.wait().expect_error(TRY_AGAIN, number.name)
     assert damage(before, runtime.node) == []
     add_again(runtime, pod, other)
     assert damage(before, runtime.node) == []
@@ -243,6 +242,6 @@ def test_a_del_that_is_asked_to_end_loses_nothing(
     call = runtime.start("DEL", netns=pod, path=[path])
     assert eventually((path / "host-device.on").exists)
     call.process.send_signal(signal.SIGTERM)
-    expect_error(call.wait(), TRY_AGAIN, "SIGTERM")
+    call.wait().expect_error(TRY_AGAIN, "SIGTERM")
     assert runtime.delete(pod).succeeded
     assert damage(before, runtime.node) == []

@@ -16,7 +16,6 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     hide_plugins,
     ifnames,
@@ -210,7 +209,7 @@ def test_an_address_of_an_ipam_plugin_that_somebody_has_is_refused_and_undone(
     pod = slow_node.add_pod("pod1")
     ipam = {"type": "static", "addresses": [{"address": "fd00::9/64"}]}
     native = Runtime(slow_node, plugin).having(mover="native", ipam=ipam)
-    expect_error(native.add(pod), 105, "fd00::9", "somebody else's")
+    native.add(pod).expect_error(105, "fd00::9", "somebody else's")
     assert damage(before, slow_node) == []
 
 
@@ -255,7 +254,7 @@ def test_what_the_kernel_refuses_in_the_pod_is_undone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, keys: dict[str, Any]
 ) -> None:
     before = dump(node)
-    expect_error(runtime.having(**keys).add(pod), 105, "net1", *map(str, keys.values()))
+    runtime.having(**keys).add(pod).expect_error(105, "net1", *map(str, keys.values()))
     assert damage(before, node) == []
     assert ifnames(pod) == set()
 

@@ -12,7 +12,6 @@ from tests.netns.runtime import (
     Runtime,
     addresses,
     damage,
-    expect_error,
     expect_silence,
     ifnames,
     records,
@@ -76,7 +75,7 @@ def test_an_add_with_device_keys_that_say_nothing_clear_is_refused_untouched(
 ) -> None:
     node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
     before = dump(node)
-    expect_error(runtime.having("deviceID", "pciBusID", **keys).add(pod), 7, *words)
+    runtime.having("deviceID", "pciBusID", **keys).add(pod).expect_error(7, *words)
     assert damage(before, node) == []
 
 
@@ -147,7 +146,7 @@ def test_while_the_first_container_lives_a_second_is_told_who_has_the_device(
     runtime.added(pod)
     before = dump(node), dump(pod)
     outcome = runtime.add(node.add_pod("pod2"), container_id="second")
-    expect_error(outcome, TRY_AGAIN, BDF, "container-1", "net1", pod.netns)
+    outcome.expect_error(TRY_AGAIN, BDF, "container-1", "net1", pod.netns)
     assert differences(before[0], dump(node)) + differences(before[1], dump(pod)) == []
 
 
@@ -207,7 +206,7 @@ def test_a_nic_that_is_held_elsewhere_is_waited_for_with_its_record(
     elsewhere = node.add_pod("elsewhere")
     pod.ip(f"link set net1 netns {elsewhere.netns}")
     for netns in (pod, None):
-        expect_error(runtime.delete(netns), TRY_AGAIN, BDF, pod.netns)
+        runtime.delete(netns).expect_error(TRY_AGAIN, BDF, pod.netns)
         assert set(records(node)) == {f"{BDF}.json"}
     elsewhere.ip(f"link set net1 netns {node.netns} name eth1")
     assert runtime.delete(pod).succeeded
@@ -249,10 +248,10 @@ def test_a_taken_ifname_is_refused_before_anything_moves(
 ) -> None:
     before = dump(node)
     pod.ip("link add net1 type bridge")
-    expect_error(runtime.add(pod), 104, "net1", pod.netns)
+    runtime.add(pod).expect_error(104, "net1", pod.netns)
     pod.ip("link set net1 name other0")
     pod.ip("link property add dev other0 altname net1")
-    expect_error(runtime.add(pod), 104, "net1", pod.netns)
+    runtime.add(pod).expect_error(104, "net1", pod.netns)
     assert damage(before, node) == []
 
 
@@ -303,7 +302,7 @@ def test_of_several_netdevs_on_one_function_one_has_to_be_chosen(
 ) -> None:
     node.add_nic(BDF, "eth2", ["10.0.0.2/31"])
     before = dump(node)
-    expect_error(runtime.add(pod), 102, "eth1, eth2", "'device'")
+    runtime.add(pod).expect_error(102, "eth1, eth2", "'device'")
     second = runtime.having(device="eth2")
     second.added(pod)
     assert addresses(pod) == ["10.0.0.2/31"]
@@ -322,15 +321,15 @@ def test_a_device_of_a_userspace_driver_is_handed_over_without_a_netdev(
     result = runtime.added(pod)
     assert "ips" not in result
     other = node.add_pod("pod2")
-    expect_error(runtime.add(other, container_id="second"), TRY_AGAIN, "container-1")
+    runtime.add(other, container_id="second").expect_error(TRY_AGAIN, "container-1")
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []
 
 
 def test_a_device_that_is_not_there_is_named(runtime: Runtime, node: Node, pod: Pod) -> None:
-    expect_error(runtime.add(pod), 101, BDF, "no device")
+    runtime.add(pod).expect_error(101, BDF, "no device")
     node.add_function(BDF, driver="ionic")
-    expect_error(runtime.add(pod), 101, BDF, "'ionic'", "no netdev")
+    runtime.add(pod).expect_error(101, BDF, "'ionic'", "no netdev")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +354,7 @@ def test_a_netdev_that_the_node_lives_on_is_refused(
             raise
         pytest.skip(f"this kernel: {failure}")
     before = dump(node)
-    expect_error(runtime.add(pod), 103, "eth1", word)
+    runtime.add(pod).expect_error(103, "eth1", word)
     assert damage(before, node) == []
 
 
@@ -402,14 +401,14 @@ def test_only_a_real_network_namespace_is_accepted_and_at_once(
 ) -> None:
     before = dump(node)
     for path in not_a_netns(node).values():
-        expect_error(runtime.add(path), 4, "CNI_NETNS", path)
+        runtime.add(path).expect_error(4, "CNI_NETNS", path)
         assert not state_folder(node).exists()
         expect_silence(runtime.delete(path))
-    expect_error(runtime.add(node.netns), 4, "CNI_NETNS", "the host's own")
+    runtime.add(node.netns).expect_error(4, "CNI_NETNS", "the host's own")
     assert damage(before, node) == []
 
 
 def test_a_fifo_as_cni_netns_does_not_hang(runtime: Runtime, node: Node, nic: Nic) -> None:
     path = not_a_netns(node)["fifo"]
-    expect_error(runtime.start("ADD", netns=path).wait(20), 4, path)
+    runtime.start("ADD", netns=path).wait(20).expect_error(4, path)
     assert Path(node.root / path.lstrip("/")).is_fifo()

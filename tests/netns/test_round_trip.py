@@ -21,7 +21,6 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     ifnames,
     plugin_folder,
@@ -91,7 +90,7 @@ def test_in_every_version_the_pod_reaches_its_peer_and_the_host_gets_all_back(
         expect_silence(checked)
         runtime = runtime.having(prevResult=added.answer)
     else:
-        expect_error(checked, 1, "CHECK", "0.4.0")
+        checked.expect_error(1, "CHECK", "0.4.0")
     expect_silence(runtime.delete(pod))
     assert damage(before, runtime.node) == []
     assert ifnames(pod) == set()
@@ -102,7 +101,7 @@ def test_an_unknown_version_is_refused_before_anything_is_touched(
     runtime: Runtime, nic: Nic, pod: Pod, version: str
 ) -> None:
     before = dump(runtime.node)
-    expect_error(runtime.having(cniVersion=version).add(pod), 1, version, "0.1.0")
+    runtime.having(cniVersion=version).add(pod).expect_error(1, version, "0.1.0")
     assert damage(before, runtime.node) == []
 
 
@@ -363,7 +362,7 @@ def test_an_empty_ipam_means_the_addresses_of_the_host(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
     if ipam == "":
-        expect_error(runtime.having(ipam=ipam).add(pod), 7, "$.ipam")
+        runtime.having(ipam=ipam).add(pod).expect_error(7, "$.ipam")
         return
     before = dump(node)
     result = runtime.having(ipam=ipam).added(pod)
@@ -378,7 +377,7 @@ def test_an_ipam_that_is_none_is_refused_before_anything_is_touched(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
     before = dump(node)
-    expect_error(runtime.having(ipam=ipam).add(pod), 7, "$.ipam")
+    runtime.having(ipam=ipam).add(pod).expect_error(7, "$.ipam")
     assert damage(before, node) == []
 
 

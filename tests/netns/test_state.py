@@ -15,7 +15,6 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     ifnames,
     record_of,
@@ -103,7 +102,7 @@ def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
     record_of(node).write_bytes(newer)
     before = dump(node), dump(pod)
     other = node.add_pod("pod2") if command == "ADD" else pod
-    expect_error(runtime.call(command, netns=other), 5, "format 2", BDF)
+    runtime.call(command, netns=other).expect_error(5, "format 2", BDF)
     assert record_of(node).read_bytes() == newer
     assert [
         differences(was, dump(where)) for was, where in zip(before, (node, pod), strict=True)
@@ -151,8 +150,8 @@ def test_with_a_read_only_folder_an_add_is_refused_and_changes_nothing(
 ) -> None:
     before = dump(node)
     read_only(node)
-    expect_error(runtime.add(pod), 5, STATE, "Read-only")
-    expect_error(runtime.call("STATUS", netns=None, ifname=None, container_id=None), 50, STATE)
+    runtime.add(pod).expect_error(5, STATE, "Read-only")
+    runtime.call("STATUS", netns=None, ifname=None, container_id=None).expect_error(50, STATE)
     assert damage(before, node) == []
     assert ifnames(pod) == set()
 
@@ -163,7 +162,7 @@ def test_a_del_with_a_read_only_folder_makes_the_host_whole_and_says_that_the_re
     before = dump(node)
     runtime.added(pod)
     read_only(node)
-    expect_error(runtime.delete(pod), 5, "Read-only", BDF)
+    runtime.delete(pod).expect_error(5, "Read-only", BDF)
     assert differences(before, dump(node)) == []
     writable(node)
     assert runtime.delete(pod).succeeded
@@ -179,7 +178,7 @@ def test_without_state_a_del_succeeds_even_where_nothing_can_be_written(
     assert runtime.delete(None).succeeded
     assert runtime.having("deviceID", "pciBusID").delete(pod).succeeded
     assert runtime.call("VERSION").answer["cniVersion"] == "1.1.0"
-    expect_error(runtime.add(pod), 5, STATE, "Read-only")
+    runtime.add(pod).expect_error(5, STATE, "Read-only")
     assert differences(before, dump(node)) == []
 
 
@@ -198,10 +197,10 @@ def test_on_a_full_disk_an_add_is_refused_and_the_next_with_space_works(
     before = dump(node)
     node.cover("/var/lib/cni", size_bytes=64 * 1024)
     filler = full(node)
-    expect_error(runtime.add(pod), 5, "No space left")
+    runtime.add(pod).expect_error(5, "No space left")
     assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
-    expect_error(runtime.call("STATUS", netns=None, ifname=None, container_id=None), 50, STATE)
+    runtime.call("STATUS", netns=None, ifname=None, container_id=None).expect_error(50, STATE)
     filler.unlink()
     runtime.added(pod)
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
@@ -233,7 +232,7 @@ def test_the_disk_that_fills_up_while_the_delegate_works_costs_no_address(
     )
     script.chmod(0o755)
     path = [tmp_path, Path("/usr/lib/cni")]
-    expect_error(runtime.having(cniVersion="1.0.0").add(pod, path=path), 5, "No space left")
+    runtime.having(cniVersion="1.0.0").add(pod, path=path).expect_error(5, "No space left")
     assert differences(before, dump(node)) == []
     assert records(node) == {}
 
@@ -256,7 +255,7 @@ def test_a_data_dir_that_is_no_absolute_path_is_refused_untouched(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, folder: object
 ) -> None:
     before = dump(node)
-    expect_error(runtime.having(dataDir=folder).add(pod), 7, "$.dataDir")
+    runtime.having(dataDir=folder).add(pod).expect_error(7, "$.dataDir")
     assert damage(before, node) == []
 
 
@@ -265,7 +264,7 @@ def test_a_file_in_the_place_of_the_state_folder_is_told_and_changes_nothing(
 ) -> None:
     before = dump(node)
     state_folder(node).write_text("in the way")
-    expect_error(runtime.add(pod), 5, STATE)
+    runtime.add(pod).expect_error(5, STATE)
     assert runtime.delete(pod).succeeded
     assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()

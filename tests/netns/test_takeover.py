@@ -21,7 +21,6 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     ifnames,
     records,
@@ -172,7 +171,7 @@ def test_an_add_of_a_nic_that_a_pod_still_has_is_told_to_wait(
     lend(node, nic, pod)
     other = node.add_pod("pod2")
     lent = dump(pod), file_of(node).read_bytes()
-    expect_error(runtime.add(other, container_id="other"), TRY_AGAIN, BDF, "earlier plugin")
+    runtime.add(other, container_id="other").expect_error(TRY_AGAIN, BDF, "earlier plugin")
     assert differences(lent[0], dump(pod)) == []
     assert file_of(node).read_bytes() == lent[1]
     assert runtime.delete(pod).succeeded
@@ -359,7 +358,7 @@ def test_a_file_that_cannot_be_written_anew_keeps_record_and_entry(
     # A folder in the place of the temporary file.
     blocker = file_of(node).with_name(f".{file_of(node).name}.tmp")
     blocker.mkdir()
-    expect_error(runtime.delete(pod), 5, file_of(node).name)
+    runtime.delete(pod).expect_error(5, file_of(node).name)
     assert differences(before, dump(node)) == []
     assert BDF in entries(node)
     assert f"{BDF}.json" in records(node)
@@ -377,7 +376,7 @@ def test_with_a_read_only_folder_nothing_is_taken_over_and_nothing_is_lost(
     folder = "/var/lib/cni/amd-host-device"
     node.output_of(["mount", "--bind", folder, folder])
     node.output_of(["mount", "-o", "remount,bind,ro", folder])
-    expect_error(runtime.delete(pod), 5, "Read-only")
+    runtime.delete(pod).expect_error(5, "Read-only")
     assert ifnames(pod) == {"net1"}
     writable(node)
     assert runtime.delete(pod).succeeded

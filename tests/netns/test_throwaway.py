@@ -21,17 +21,13 @@ from amdcni.testing import (
     ping,
     skip_reason,
     throwaway_node,
+    unchanged,
 )
 from amdcni.testing.nics import peer_address_of
 
 HOST_DEVICE = Path("/usr/lib/cni/host-device")
 BDF = "0000:c1:00.0"
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def nic(node: Node) -> Nic:
-    return node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
 
 
 def shown_in_sysfs(node: Node, folder: str = f"/sys/bus/pci/devices/{BDF}/net") -> list[str]:
@@ -622,3 +618,12 @@ def eventually_gone(pid: int) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+def test_what_has_to_stay_as_it_was_is_compared_at_the_end(node: Node, nic: Nic) -> None:
+    with unchanged(node):
+        node.ip("address add 192.0.2.1/32 dev eth1")
+        node.ip("address del 192.0.2.1/32 dev eth1")
+    new = r"address 192\.0\.2\.1/32 on eth1 is new"
+    with pytest.raises(AssertionError, match=new), unchanged(node):
+        node.ip("address add 192.0.2.1/32 dev eth1")

@@ -15,7 +15,6 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    expect_error,
     expect_silence,
     hide_plugins,
     records,
@@ -42,7 +41,7 @@ def test_check_finds(
     result = runtime.added(pod)
     expect_silence(runtime.check(pod, result))
     pod.ip_batch(damages)
-    expect_error(runtime.check(pod, result), CHECK_FAILED, *words)
+    runtime.check(pod, result).expect_error(CHECK_FAILED, *words)
 
 
 def test_check_finds_a_netdev_that_has_gone_home_and_a_netns_that_is_another(
@@ -50,31 +49,31 @@ def test_check_finds_a_netdev_that_has_gone_home_and_a_netns_that_is_another(
 ) -> None:
     result = runtime.added(pod)
     pod.ip(f"link set net1 netns {node.netns}")
-    expect_error(runtime.check(pod, result), CHECK_FAILED, BDF, "any more")
+    runtime.check(pod, result).expect_error(CHECK_FAILED, BDF, "any more")
     pod.recreate()
-    expect_error(runtime.check(pod, result), CHECK_FAILED, pod.netns, "not the network namespace")
+    runtime.check(pod, result).expect_error(CHECK_FAILED, pod.netns, "not the network namespace")
     pod.delete()
-    expect_error(runtime.check(pod, result), CHECK_FAILED, pod.netns)
+    runtime.check(pod, result).expect_error(CHECK_FAILED, pod.netns)
 
 
 def test_check_tells_all_at_once(runtime: Runtime, nic: Nic, pod: Pod) -> None:
     result = runtime.added(pod)
     pod.ip_batch(["address flush dev net1", "link set net1 down"])
     words = ["is down", "lacks 10.0.0.0/31", "lacks fd00::8/64"]
-    expect_error(runtime.check(pod, result), CHECK_FAILED, *words)
+    runtime.check(pod, result).expect_error(CHECK_FAILED, *words)
 
 
 def test_check_of_what_was_never_added_is_an_unknown_container(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
-    expect_error(runtime.check(pod, {"cniVersion": "1.1.0"}), 3, "container-1/net1")
+    runtime.check(pod, {"cniVersion": "1.1.0"}).expect_error(3, "container-1/net1")
 
 
 def test_check_without_prev_result_says_what_is_missing(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
-    expect_error(runtime.call("CHECK", netns=pod), 7, "prevResult")
+    runtime.call("CHECK", netns=pod).expect_error(7, "prevResult")
 
 
 def test_check_tolerates_what_chained_plugins_change(runtime: Runtime, nic: Nic, pod: Pod) -> None:
@@ -137,12 +136,12 @@ def test_status_is_silent_when_an_add_would_work(runtime: Runtime, nic: Nic) -> 
 @by_delegate
 def test_status_names_a_delegate_that_is_missing(runtime: Runtime, node: Node) -> None:
     hide_plugins(node)
-    expect_error(status(runtime), NOT_AVAILABLE, "host-device", "/opt/cni/bin")
+    status(runtime).expect_error(NOT_AVAILABLE, "host-device", "/opt/cni/bin")
 
 
 def test_status_names_an_ipam_plugin_that_is_missing(runtime: Runtime) -> None:
     missing = runtime.having(ipam={"type": "no-such-ipam"})
-    expect_error(status(missing), NOT_AVAILABLE, "no-such-ipam")
+    status(missing).expect_error(NOT_AVAILABLE, "no-such-ipam")
 
 
 @by_delegate
@@ -154,11 +153,11 @@ def test_status_names_the_plugin_for_the_hosts_addresses_if_that_is_missing(
     (folder / "host-device").write_bytes((DEBIAN / "host-device").read_bytes())
     (folder / "host-device").chmod(0o755)
     hide_plugins(node)
-    expect_error(status(runtime, path=["/run/bin"]), NOT_AVAILABLE, "'static'", "/run/bin")
+    status(runtime, path=["/run/bin"]).expect_error(NOT_AVAILABLE, "'static'", "/run/bin")
 
 
 def test_status_names_a_privilege_that_is_missing(runtime: Runtime) -> None:
-    expect_error(status(runtime, privileged=False), NOT_AVAILABLE, "CAP_NET_ADMIN")
+    status(runtime, privileged=False).expect_error(NOT_AVAILABLE, "CAP_NET_ADMIN")
 
 
 def test_status_passes_on_what_a_plugin_of_cni_1_1_says(runtime: Runtime, tmp_path: Path) -> None:
@@ -171,7 +170,7 @@ def test_status_passes_on_what_a_plugin_of_cni_1_1_says(runtime: Runtime, tmp_pa
     )
     plugin.chmod(0o755)
     pooled = runtime.having(ipam={"type": "pool"})
-    expect_error(status(pooled, path=[tmp_path, DEBIAN]), 51, "the pool is being moved")
+    status(pooled, path=[tmp_path, DEBIAN]).expect_error(51, "the pool is being moved")
 
 
 # GC
@@ -230,7 +229,7 @@ def test_gc_releases_what_it_can_and_tells_of_the_rest(
     runtime: Runtime, node: Node, three: dict[str, Pod]
 ) -> None:
     three["one"].ip(f"link set net1 netns {three['foreign'].netns} name elsewhere")
-    expect_error(gc(runtime), TRY_AGAIN, BDF)
+    gc(runtime).expect_error(TRY_AGAIN, BDF)
     assert holders(node) == {"one", "foreign"}
     assert addresses(node, "eth2") == ["10.0.2.0/31"]
 
@@ -249,7 +248,7 @@ def test_gc_with_a_list_that_is_none_is_refused_and_releases_nothing(
 ) -> None:
     wrong = runtime.having(**{"cni.dev/valid-attachments": listed})
     outcome = wrong.call("GC", container_id="", netns="", ifname="")
-    expect_error(outcome, 7, "cni.dev/valid-attachments")
+    outcome.expect_error(7, "cni.dev/valid-attachments")
     assert holders(node) == {"one", "two", "foreign"}
 
 
@@ -259,7 +258,7 @@ def test_gc_and_status_do_not_exist_before_1_1(
     runtime: Runtime, command: str, version: str
 ) -> None:
     outcome = runtime.having(cniVersion=version).call(command, container_id="", ifname="")
-    expect_error(outcome, 1, command, "1.1.0")
+    outcome.expect_error(1, command, "1.1.0")
 
 
 def test_logs_go_to_the_file_and_the_level_that_were_asked_for(

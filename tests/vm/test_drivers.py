@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.netns.runtime import TRY_AGAIN, expect_error, expect_silence, ifnames
+from tests.netns.runtime import TRY_AGAIN, expect_silence, ifnames
 from tests.vm.guest import Guest, pod_named
 from tests.vm.nics import E1000E, VIRTIO
 
@@ -15,7 +15,7 @@ def test_a_nic_without_its_driver_is_given_back_by_the_next_call_after_it_has_on
     record = guest.records()[f"{E1000E.bdf}.json"]
     guest.bind(E1000E, None)
     assert ifnames(pod) == set()
-    expect_error(guest.delete(E1000E, pod), TRY_AGAIN, E1000E.bdf)
+    guest.delete(E1000E, pod).expect_error(TRY_AGAIN, E1000E.bdf)
     kept = guest.records()[f"{E1000E.bdf}.json"]
     assert kept["captured"] == record["captured"]
     guest.bind(E1000E, E1000E.driver)
@@ -29,9 +29,9 @@ def test_a_nic_without_its_driver_is_given_back_by_the_next_call_after_it_has_on
 def test_a_nic_without_a_netdev_is_refused_with_the_reason(guest: Guest) -> None:
     pod = guest.pod("pod1")
     guest.bind(E1000E, None)
-    expect_error(guest.add(E1000E, pod), 101, E1000E.bdf, "has no driver")
+    guest.add(E1000E, pod).expect_error(101, E1000E.bdf, "has no driver")
     guest.bind(E1000E, "pci-stub")
-    expect_error(guest.add(E1000E, pod), 101, E1000E.bdf, "pci-stub")
+    guest.add(E1000E, pod).expect_error(101, E1000E.bdf, "pci-stub")
     assert guest.records() == {}
 
 
@@ -46,7 +46,7 @@ def test_a_nic_of_a_userspace_driver_is_handed_over_and_stays_with_its_driver(
     assert result.get("ips", []) == []
     assert ifnames(pod) == set()
     assert guest.driver_of(E1000E) == driver
-    expect_error(guest.add(E1000E, guest.pod("pod2")), TRY_AGAIN, "pod1")
+    guest.add(E1000E, guest.pod("pod2")).expect_error(TRY_AGAIN, "pod1")
     expect_silence(guest.delete(E1000E, pod))
     assert guest.driver_of(E1000E) == driver
     assert guest.damage(before) == []

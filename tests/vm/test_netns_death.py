@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.netns.hosts import NEIGHBOURS, QDISCS, ROUTES, Host, hosts
-from tests.netns.runtime import TRY_AGAIN, addresses, expect_error, expect_silence
+from tests.netns.runtime import TRY_AGAIN, addresses, expect_silence
 from tests.vm.guest import Guest, addresses_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
@@ -57,7 +57,7 @@ def test_a_del_that_is_sooner_than_the_kernel_fails_for_now_or_gives_all_back(gu
     guest.host.ip(f"netns delete {pod.name}")
     first = guest.delete(VIRTIO, pod)
     if not first.succeeded:
-        expect_error(first, TRY_AGAIN, VIRTIO.bdf)
+        first.expect_error(TRY_AGAIN, VIRTIO.bdf)
         guest.await_home(VIRTIO)
         assert guest.delete(VIRTIO, pod).succeeded
     assert guest.damage() == []
