@@ -47,8 +47,9 @@ LOCK_WAIT_S: Final = 60.0
 def serve(request: Request, node: Node) -> Result | None:
     """Carry out `request`; the result of an ADD, None for the verbs that answer nothing."""
     match request:
-        case AddRequest():
-            return add(request, node)
+        case AddRequest(prev_result=previous):
+            result = add(request, node)
+            return result if previous is None else result.after(previous)
         case DelRequest():
             delete(request, node)
         case CheckRequest():

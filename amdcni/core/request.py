@@ -119,13 +119,14 @@ class Device:
 
 @attrs.frozen
 class AddRequest:
-    """ADD: hand `device` to the attachment."""
+    """ADD: hand `device` to the attachment; `prev_result` is that of the plugins before this."""
 
     invocation: Invocation
     network: Network
     device: Device
     attachment: AttachmentId
     netns: str
+    prev_result: Result | None = None
 
 
 @attrs.frozen

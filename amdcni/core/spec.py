@@ -104,6 +104,23 @@ class Result:
         }
         return tuple(ip for ip in self.ips if ip.interface is None or ip.interface in ours)
 
+    def after(self, previous: "Result") -> "Result":
+        """What a list of plugins answers when this comes after `previous`: all that both tell.
+
+        What this result tells of the other already is told once (CNI SPEC 1.1 §5).
+        """
+        dns = previous.dns if self.dns is None else self.dns
+        interfaces, ips, routes = previous.interfaces, previous.ips, previous.routes
+        count = len(interfaces)
+        ahead = (self.interfaces[:count], self.ips[: len(ips)], self.routes[: len(routes)])
+        if ahead == (interfaces, ips, routes):
+            return attrs.evolve(self, dns=dns)
+        ours = (
+            ip if ip.interface is None else attrs.evolve(ip, interface=ip.interface + count)
+            for ip in self.ips
+        )
+        return Result(interfaces + self.interfaces, (*ips, *ours), routes + self.routes, dns)
+
 
 @attrs.frozen
 class ErrorObject:

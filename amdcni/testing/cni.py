@@ -101,8 +101,8 @@ class Outcome:
             ("stdout", self.stdout.decode(errors="backslashreplace")),
             ("stderr", self.stderr),
         ):
-            if text.strip():
-                shown.append(f"{name} {_shortened(text.strip())}")
+            if words := text.split():
+                shown.append(f"{name} {_shortened(' '.join(words))}")
         return ", ".join(shown)
 
     def _object(self, what: str) -> dict[str, Any]:
@@ -123,8 +123,8 @@ def faults_of_error(error: Mapping[str, Any]) -> Iterator[str]:
         yield f"its msg is {error.get('msg')!r}, not a text"
     if not isinstance(error.get("details", ""), str):
         yield f"its details are {error['details']!r}, not a text"
-    if not isinstance(error.get("cniVersion"), str):
-        yield f"its cniVersion is {error.get('cniVersion')!r}, not a text"
+    if not isinstance(error.get("cniVersion", ""), str):
+        yield f"its cniVersion is {error['cniVersion']!r}, not a text"
     if unknown := sorted(set(error) - {"cniVersion", "code", "msg", "details"}):
         yield f"it has the unknown keys {', '.join(unknown)}"
 
@@ -159,7 +159,8 @@ class CallOptions(TypedDict, total=False):
 
     `container_id`, `netns`, `ifname`, `args` and `path` become `CNI_` variables; None sets none.
     `env` is the runtime's own environment, and `unset` names what is taken out of all of it.  For
-    `uid` and `privileged` see `Namespace.start`.
+    `uid` and `privileged` see `Namespace.start`.  `through` is a command that runs the plugin, as
+    `strace` does; it is appended to it.
     """
 
     container_id: str | None
@@ -171,6 +172,7 @@ class CallOptions(TypedDict, total=False):
     unset: Collection[str]
     uid: int | None
     privileged: bool
+    through: Sequence[StrPath]
 
 
 def start_plugin(
@@ -183,7 +185,7 @@ def start_plugin(
     """Start a plugin in a namespace, with a configuration that is JSON or verbatim bytes."""
     return Call(
         where.start(
-            [plugin],
+            [*options.get("through", ()), plugin],
             stdin=config if isinstance(config, bytes) else json.dumps(config).encode(),
             env=environment_of(command, options),
             uid=options.get("uid"),

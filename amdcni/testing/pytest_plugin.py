@@ -36,3 +36,31 @@ def cni_nic(cni_node: "amdcni.testing.Node") -> "amdcni.testing.Nic":
 def cni_pod(cni_node: "amdcni.testing.Node") -> "amdcni.testing.Pod":
     """A pod of the node, with its network namespace at /run/netns/pod1."""
     return cni_node.add_pod("pod1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the conformance suite; pytest calls this."""
+    group = parser.getgroup("cni", "CNI plugins (amdcni.testing.conformance)")
+    group.addoption(
+        "--cni-plugin", metavar="PATH", help="the executable of the plugin that is judged"
+    )
+    group.addoption(
+        "--cni-config",
+        metavar="FILE",
+        help="its network configuration, or a list in which it is one of the plugins",
+    )
+    group.addoption(
+        "--cni-path",
+        metavar="DIRS",
+        help="CNI_PATH, where the plugins are that it calls (default: the usual folders)",
+    )
+    group.addoption(
+        "--cni-ifname", metavar="NAME", default="net1", help="CNI_IFNAME (default: %(default)s)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark of clauses known; pytest calls this."""
+    config.addinivalue_line(
+        "markers", "cni_clause(section, verb, level): the test of a clause of the CNI specification"
+    )

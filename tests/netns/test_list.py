@@ -56,6 +56,22 @@ def test_tuning_behind_us_changes_the_pods_netdev_and_the_host_gets_its_own_back
     assert calls == [*there, "DEL tuning", "DEL amd-host-device"]
 
 
+def test_what_plugins_before_us_have_answered_is_part_of_the_answer(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
+) -> None:
+    before = dump(node)
+    ours = network_of(runtime)
+    network = attrs.evolve(ours, plugins=({"type": "loopback"}, *ours.plugins))
+    attachment = Wanted(NET1, pod.netns)
+    result = cni.add(network, attachment)
+    assert [interface.name for interface in result.interfaces] == ["lo", "net1"]
+    on = {str(ip.address): result.interfaces[ip.interface or 0].name for ip in result.ips}
+    assert on == {"127.0.0.1/8": "lo", "::1/128": "lo", "10.0.0.0/31": "net1", "fd00::8/64": "net1"}
+    cni.check(network, attachment)
+    cni.delete(network, attachment)
+    assert damage(before, node) == []
+
+
 @by_delegate
 def test_a_plugin_behind_us_that_fails_leaves_the_nic_to_the_del(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni

@@ -628,6 +628,7 @@ KNOWN_KEYS: Final = frozenset(
         "logLevel",
         "logFile",
         "mover",
+        "copyRoutes",
         "ipam",
         "deviceID",
         "pciBusID",
@@ -857,7 +858,12 @@ def _held_by(invocation: Invocation) -> AttachmentId:
 
 add_requests: SearchStrategy[AddRequest] = st.builds(
     lambda invocation, meaning: AddRequest(
-        invocation, meaning.network, meaning.device, _held_by(invocation), invocation.netns
+        invocation,
+        meaning.network,
+        meaning.device,
+        _held_by(invocation),
+        invocation.netns,
+        meaning.prev_result,
     ),
     invocations_for(Verb.ADD),
     meanings,

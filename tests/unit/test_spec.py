@@ -58,3 +58,35 @@ def test_an_address_that_points_to_no_netdev_of_the_result_is_nobodys(
 ) -> None:
     result = Result((Interface("net1"),), (Ip(address, interface=index),))
     assert result.ips_of("net1", None) == ()
+
+
+@given(some.results, some.results, some.ifnames, some.netns_paths)
+def test_a_result_after_another_tells_what_both_tell(
+    ours: Result, previous: Result, ifname: str, sandbox: str
+) -> None:
+    """CNI SPEC 1.1 §5: `prevResult` is part of the result."""
+    ours = attrs.evolve(ours, interfaces=(*ours.interfaces, Interface(ifname, sandbox=sandbox)))
+    both = ours.after(previous)
+    assert set(both.interfaces) == {*previous.interfaces, *ours.interfaces}
+    assert {ip.address for ip in both.ips} == {ip.address for ip in (*previous.ips, *ours.ips)}
+    assert set(both.routes) == {*previous.routes, *ours.routes}
+    assert both.dns == (ours.dns or previous.dns)
+    assert pointed_to(both) == pointed_to(previous) | pointed_to(ours)
+
+
+def pointed_to(result: Result) -> set[tuple[IpInterface, Interface]]:
+    """Which address is on which interface, as far as the result has the interface."""
+    return {
+        (ip.address, result.interfaces[ip.interface])
+        for ip in result.ips
+        if ip.interface is not None and ip.interface < len(result.interfaces)
+    }
+
+
+@given(some.results, some.results)
+def test_a_result_that_tells_the_previous_one_already_stays_as_it_is(
+    ours: Result, previous: Result
+) -> None:
+    both = ours.after(previous)
+    assert both.after(previous) == both
+    assert ours.after(Result()) == ours

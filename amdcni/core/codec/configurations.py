@@ -116,7 +116,12 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
     match invocation.verb:
         case Verb.ADD:
             return requests.AddRequest(
-                invocation, network, device_of(raw), _given(attachment), _given(netns)
+                invocation,
+                network,
+                device_of(raw),
+                _given(attachment),
+                _given(netns),
+                prev_result_of(raw, network.version),
             )
         case Verb.DEL:
             keys = _device_keys_or_none(raw)

@@ -1,0 +1,89 @@
+"""The fixtures of the suite, and what is kept of each clause for reports and JUnit."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from amdcni.testing.cni import DEFAULT_CNI_PATH
+from amdcni.testing.conformance import delegates
+from amdcni.testing.conformance.clauses import find_clause
+from amdcni.testing.conformance.findings import evidence_of, note_clause
+from amdcni.testing.conformance.shapes import faults_of_versions
+from amdcni.testing.conformance.stage import Stage, build
+from amdcni.testing.conformance.subject import Subject, WrongSubject, read_subject
+from amdcni.testing.isolation import skip_reason
+from amdcni.testing.node import Node, throwaway_node
+
+_STAGE = pytest.StashKey[Stage]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any(find_clause(item) for item in items):
+        _subject(config)
+
+
+def _subject(config: pytest.Config) -> Subject:
+    executable = config.getoption("cni_plugin")
+    if executable is None:
+        raise pytest.UsageError("which plugin? name its executable by --cni-plugin PATH")
+    given = config.getoption("cni_config")
+    dirs = config.getoption("cni_path")
+    try:
+        return read_subject(
+            Path(executable),
+            None if given is None else Path(given),
+            DEFAULT_CNI_PATH if dirs is None else tuple(dirs.split(":")),
+            config.getoption("cni_ifname"),
+        )
+    except WrongSubject as fault:
+        raise pytest.UsageError(str(fault)) from None
+
+
+@pytest.fixture(scope="session")
+def subject(pytestconfig: pytest.Config) -> Subject:
+    """The plugin that is judged."""
+    return _subject(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def supported(subject: Subject) -> tuple[str, ...]:
+    """The versions that the plugin says to speak; none if it cannot say."""
+    reason = skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    with throwaway_node() as node:
+        config = {"cniVersion": "1.0.0"}
+        answer = node.cni("VERSION", subject.executable, config, path=subject.dirs).answer
+    if not isinstance(answer, dict) or any(faults_of_versions(answer)):
+        return ()
+    return tuple(answer["supportedVersions"])
+
+
+@pytest.fixture
+def stage(
+    request: pytest.FixtureRequest, cni_node: Node, subject: Subject, supported: tuple[str, ...]
+) -> Stage:
+    """A node on which the plugin is called."""
+    made = build(cni_node, subject, supported)
+    request.node.stash[_STAGE] = made
+    return made
+
+
+@pytest.fixture
+def recorder(stage: Stage, tmp_path: Path) -> delegates.Recorder:
+    """An IPAM plugin that writes down how it is called."""
+    return delegates.install(tmp_path / "ipam", stage.supported)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    clause = find_clause(item)
+    if clause is not None and (call.when == "call" or not report.passed):
+        stage = item.stash.get(_STAGE, None)
+        calls = [] if stage is None else stage.transcript
+        note_clause(report, clause, evidence_of(report, call.excinfo, calls))
+    return report

@@ -1,0 +1,99 @@
+"""An IPAM plugin of the suite's own, which writes down how it is called and fails when it is told.
+
+A plugin that delegates to it cannot tell it from another one (CNI SPEC 1.1 §4).
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from amdcni.core.spec import Verb
+from amdcni.testing.conformance.clauses import require
+
+NAME = "conformance-ipam"
+STDERR = "conformance-ipam was here"
+CODE = 123
+"""The code of the error with which it fails."""
+
+_PROGRAM = r"""#!{python} -IS
+import json, os, sys
+folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+environ = {{key: value for key, value in os.environ.items() if key.startswith("CNI_")}}
+verb, text = environ.get("CNI_COMMAND", ""), sys.stdin.read()
+config = json.loads(text or "{{}}")
+version = config.get("cniVersion", "0.1.0")
+if verb == "VERSION":
+    print(json.dumps({{"cniVersion": "1.1.0", "supportedVersions": {versions}}}))
+    sys.exit(0)
+calls = os.path.join(folder, "calls")
+number = len(os.listdir(calls)) + 1
+with open(os.path.join(calls, f"{{number:04}}.json"), "w") as file:
+    json.dump({{"environ": environ, "config": config}}, file)
+print({stderr!r}, file=sys.stderr)
+if os.path.exists(os.path.join(folder, f"fail-{{verb}}")):
+    print(json.dumps({{"cniVersion": version, "code": {code}, "msg": f"{{verb}} has to fail"}}))
+    sys.exit(1)
+if verb == "ADD":
+    address = f"198.51.100.{{number}}/24"
+    gateway = {{"gateway": "198.51.100.254"}}
+    if version < "0.3.0":
+        said = {{"ip4": {{"ip": address, **gateway}}}}
+    elif version < "1.0.0":
+        said = {{"ips": [{{"version": "4", "address": address, **gateway}}]}}
+    else:
+        said = {{"ips": [{{"address": address, **gateway}}]}}
+    print(json.dumps({{"cniVersion": version, **said, "dns": {{}}}}))
+"""
+
+
+@frozen
+class DelegateCall:
+    """How the plugin was called: its CNI variables, and the configuration."""
+
+    environ: Mapping[str, str]
+    config: Mapping[str, Any]
+
+    @property
+    def verb(self) -> str:
+        """CNI_COMMAND."""
+        return self.environ["CNI_COMMAND"]
+
+
+@frozen
+class Recorder:
+    """The plugin's folder, for CNI_PATH."""
+
+    folder: Path
+
+    @property
+    def calls(self) -> list[DelegateCall]:
+        """The calls so far, but for VERSION, in their order."""
+        paths = sorted((self.folder / "calls").iterdir())
+        return [DelegateCall(**json.loads(path.read_bytes())) for path in paths]
+
+    def expect(self, *verbs: str) -> None:
+        """Require that it was called for these verbs, in this order, among others."""
+        called = [call.verb for call in self.calls]
+        left = iter(called)
+        wanted = all(verb in left for verb in verbs)
+        require(wanted, f"the delegate was called for {', '.join(called) or 'nothing'}")
+
+    def fail(self, verb: Verb) -> None:
+        """Let every call of the verb fail from now on."""
+        (self.folder / f"fail-{verb}").touch()
+
+
+def install(folder: Path, supported: tuple[str, ...]) -> Recorder:
+    """Put the plugin into a folder, for the versions that the caller speaks."""
+    (folder / "calls").mkdir(parents=True)
+    program = _PROGRAM.format(
+        python=sys.executable, versions=list(supported), stderr=STDERR, code=CODE
+    )
+    path = folder / NAME
+    path.write_text(program)
+    path.chmod(0o755)
+    return Recorder(folder)

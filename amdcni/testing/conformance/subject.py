@@ -1,0 +1,141 @@
+"""The plugin that is judged: its executable, its configuration, and the plugins before it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from amdcni.core.spec import Json
+from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
+from amdcni.testing.cni import DEFAULT_CNI_PATH
+
+
+class WrongSubject(Exception):
+    """What was said of the plugin does not fit together; the message says what to do."""
+
+
+@frozen
+class Subject:
+    """A plugin under test.
+
+    `config` is its own part of the network configuration, `before` those of the plugins that come
+    before it in its list.  `dirs` become CNI_PATH, and `ifname` CNI_IFNAME.
+    """
+
+    executable: Path
+    config: Json
+    before: tuple[Json, ...] = ()
+    dirs: tuple[str, ...] = DEFAULT_CNI_PATH
+    ifname: str = "net1"
+
+    @property
+    def name(self) -> str:
+        """The plugin's type."""
+        return self.executable.name
+
+    @property
+    def is_ipam(self) -> bool:
+        """Whether it hands out addresses to other plugins and makes no interface of its own."""
+        return _ipam_of(self.config).get("type") == self.name
+
+    @property
+    def delegates_ipam(self) -> bool:
+        """Whether its configuration names an IPAM plugin for it to call."""
+        return not self.is_ipam and "type" in _ipam_of(self.config)
+
+    @property
+    def makes_the_interface(self) -> bool:
+        """Whether CNI_IFNAME is not there before its ADD: it is no chained plugin, and no IPAM."""
+        return not self.before and not self.is_ipam and self.ifname != "lo"
+
+    def version_among(self, supported: tuple[str, ...]) -> CniVersion:
+        """Return the version to speak: that of the configuration, or else the newest common one."""
+        said = self.config.get("cniVersion")
+        if said in SUPPORTED:
+            return CniVersion(said)
+        return next((v for v in reversed(SUPPORTED) if v in supported), NEWEST)
+
+    def config_in(self, version: CniVersion, number: int = 1) -> dict[str, Any]:
+        """Return the configuration for the `number`-th container, in a version; see `for_nic`."""
+        return {**for_nic(self.config, number), "cniVersion": version}
+
+
+def read_subject(
+    executable: Path, config: Path | None, dirs: tuple[str, ...], ifname: str
+) -> Subject:
+    """Return the plugin with the configuration of a file: an object, or a list with `plugins`.
+
+    In a list the plugin is the first whose `type` is the executable's name.  Without a file the
+    configuration says no more than `name` and `type`.
+
+    Raises:
+        WrongSubject: the executable or the file is not what it has to be.
+    """
+    if not executable.is_file():
+        raise WrongSubject(f"{executable} is no executable file; name the plugin's executable")
+    raw = {} if config is None else _read_object(config)
+    common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
+    plugins = raw.get("plugins", [raw])
+    if not isinstance(plugins, list) or not all(isinstance(entry, dict) for entry in plugins):
+        raise WrongSubject(f"{config}: plugins has to be a list of objects")
+    least = {"name": "conformance", "type": executable.name}
+    configs = [{**least, **plugin, **common} for plugin in plugins]
+    types = [plugin["type"] for plugin in configs]
+    place = 0 if "plugins" not in raw else _place_of(executable.name, types, config)
+    return Subject(
+        executable.absolute(),
+        configs[place],
+        tuple(configs[:place]),
+        dirs or DEFAULT_CNI_PATH,
+        ifname,
+    )
+
+
+def for_nic(value: Any, number: int) -> Any:
+    """Return a JSON value with the name and PCI address of the first NIC replaced by another's.
+
+    So the second container gets `eth2` where the configuration says `eth1`.
+    """
+    match value:
+        case dict():
+            return {key: for_nic(entry, number) for key, entry in value.items()}
+        case list():
+            return [for_nic(entry, number) for entry in value]
+        case _:
+            return {ifname_of(1): ifname_of(number), bdf_of(1): bdf_of(number)}.get(value, value)
+
+
+def ifname_of(number: int) -> str:
+    """Return the name of the node's `number`-th NIC, counted from 1."""
+    return f"eth{number}"
+
+
+def bdf_of(number: int) -> str:
+    """Return the PCI address of the node's `number`-th NIC."""
+    return f"0000:c{number}:00.0"
+
+
+def _ipam_of(config: Json) -> Mapping[str, Any]:
+    ipam = config.get("ipam")
+    return ipam if isinstance(ipam, dict) else {}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise WrongSubject(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise WrongSubject(f"{path} is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise WrongSubject(f"{path} has to be a JSON object: a plugin's configuration, or a list")
+    return raw
+
+
+def _place_of(name: str, types: list[object], config: Path | None) -> int:
+    if name not in types:
+        known = ", ".join(map(repr, types)) or "nothing"
+        raise WrongSubject(f"{config} has no plugin of type {name!r}; it has {known}")
+    return types.index(name)
