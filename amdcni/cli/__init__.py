@@ -1,4 +1,4 @@
-"""The operator's command `amdcni`: shows what the node's records say, and heals."""
+"""The command `amdcni`: shows what the node's records say, heals, and judges CNI plugins."""
 
 import argparse
 import json
@@ -24,7 +24,9 @@ def main(arguments: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="amdcni", description="NICs that amd-host-device has lent to pods on this node."
+        prog="amdcni",
+        description="NICs that amd-host-device has lent to pods on this node, and the conformance "
+        "of any CNI plugin.",
     )
     version = f"amdcni {metadata.version('amdcni')}"
     parser.add_argument("--version", action="version", version=version)
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     heal.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     heal.set_defaults(serve=_heal)
+    _add_conformance(commands)
     for command in (attachments, heal):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument(
@@ -55,6 +58,40 @@ def _parser() -> argparse.ArgumentParser:
             help="the state folder, as in the configuration key dataDir (default: %(default)s)",
         )
     return parser
+
+
+def _add_conformance(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    judged = commands.add_parser(
+        "conformance",
+        help="whether a CNI plugin does what CNI SPEC 1.1 asks of it",
+        description="Runs the plugin in throwaway network namespaces, and tells for each clause of "
+        "the specification whether it holds.  Nothing of this machine's own network is touched.  "
+        "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
+        "what the configuration says of the first is said of the others to other containers.  The "
+        "status is 1 if a clause fails.",
+    )
+    judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
+    judged.add_argument(
+        "--config",
+        metavar="FILE",
+        help="its network configuration, as JSON, or a list in which it is one of the plugins "
+        "(default: only name and type)",
+    )
+    judged.add_argument(
+        "--path",
+        metavar="DIRS",
+        help="CNI_PATH, where the plugins are that it calls or that come before it in the list "
+        "(default: /opt/cni/bin:/usr/lib/cni)",
+    )
+    judged.add_argument(
+        "--ifname", metavar="NAME", help="CNI_IFNAME (default: net1; lo for a plugin like loopback)"
+    )
+    judged.add_argument(
+        "--only", metavar="WORDS", help="only clauses with this in their names, as in pytest -k"
+    )
+    judged.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    judged.add_argument("--junit", metavar="FILE", help="write a JUnit file, too")
+    judged.set_defaults(serve=_conformance)
 
 
 def _attachments(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -77,6 +114,32 @@ def _heal(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     else:
         heal.print_table(findings, stdout, dry_run=options.dry_run)
     return 1 if any(finding.failure is not None for finding in findings) else 0
+
+
+def _conformance(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    try:
+        from amdcni.testing.conformance import findings, running, subject
+    except ModuleNotFoundError as missing:
+        stderr.write(f"amdcni: {missing.name} is missing; pip install 'amdcni[testing]'\n")
+        return 2
+    wanted = running.Wanted(
+        plugin=options.plugin,
+        config=options.config,
+        path=options.path,
+        ifname=options.ifname,
+        only=options.only,
+        junit=options.junit,
+    )
+    try:
+        found = running.judge(wanted)
+    except subject.CannotJudge as fault:
+        stderr.write(f"amdcni: {fault}\n")
+        return 2
+    if options.json:
+        stdout.write(json.dumps(findings.as_json(found), indent=2) + "\n")
+    else:
+        findings.print_table(found, options.plugin, stdout)
+    return 1 if any(each.verdict is findings.Verdict.FAILED for each in found) else 0
 
 
 def run() -> None:

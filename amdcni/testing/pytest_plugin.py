@@ -54,9 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIRS",
         help="CNI_PATH, where the plugins are that it calls (default: the usual folders)",
     )
-    group.addoption(
-        "--cni-ifname", metavar="NAME", default="net1", help="CNI_IFNAME (default: %(default)s)"
-    )
+    group.addoption("--cni-ifname", metavar="NAME", help="CNI_IFNAME (default: net1)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

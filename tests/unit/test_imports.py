@@ -52,8 +52,8 @@ LAYERS = (
     "amdcni.runtime",
     "amdcni.commands",
     "amdcni.log",
-    "amdcni.cli",
     "amdcni.testing",
+    "amdcni.cli",
     "amdcni_shim",
 )
 """From the bottom to the top: a module imports only from its own layer and those before it."""

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing.cni import DEFAULT_CNI_PATH
 from amdcni.testing.conformance import delegates
 from amdcni.testing.conformance.clauses import find_clause
-from amdcni.testing.conformance.findings import evidence_of, note_clause
+from amdcni.testing.conformance.findings import evidence_of, properties_of
 from amdcni.testing.conformance.shapes import faults_of_versions
 from amdcni.testing.conformance.stage import Stage, build
-from amdcni.testing.conformance.subject import Subject, WrongSubject, read_subject
+from amdcni.testing.conformance.subject import CannotJudge, Subject, read_subject
 from amdcni.testing.isolation import skip_reason
 from amdcni.testing.node import Node, throwaway_node
 
@@ -24,19 +23,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _subject(config: pytest.Config) -> Subject:
-    executable = config.getoption("cni_plugin")
-    if executable is None:
+    plugin = config.getoption("cni_plugin")
+    if plugin is None:
         raise pytest.UsageError("which plugin? name its executable by --cni-plugin PATH")
-    given = config.getoption("cni_config")
-    dirs = config.getoption("cni_path")
+    given = (config.getoption(f"cni_{name}") for name in ("config", "path", "ifname"))
     try:
-        return read_subject(
-            Path(executable),
-            None if given is None else Path(given),
-            DEFAULT_CNI_PATH if dirs is None else tuple(dirs.split(":")),
-            config.getoption("cni_ifname"),
-        )
-    except WrongSubject as fault:
+        return read_subject(plugin, *given)
+    except CannotJudge as fault:
         raise pytest.UsageError(str(fault)) from None
 
 
@@ -85,5 +78,8 @@ def pytest_runtest_makereport(
     if clause is not None and (call.when == "call" or not report.passed):
         stage = item.stash.get(_STAGE, None)
         calls = [] if stage is None else stage.transcript
-        note_clause(report, clause, evidence_of(report, call.excinfo, calls))
+        properties = properties_of(clause, evidence_of(report, call.excinfo, calls))
+        report.user_properties += properties
+        # The report of the teardown, with what the item has, is the one that JUnit files are of.
+        item.user_properties += properties
     return report

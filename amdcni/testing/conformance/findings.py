@@ -37,8 +37,8 @@ class Finding:
     evidence: str
 
 
-def note_clause(report: pytest.TestReport, clause: Clause, evidence: str) -> None:
-    """Keep with a report what a finding takes; it goes into JUnit files too, as properties."""
+def properties_of(clause: Clause, evidence: str) -> list[tuple[str, object]]:
+    """Return what a finding takes as pytest's user properties, which go into JUnit files too."""
     said = {
         "clause": clause.sentence,
         "section": clause.section,
@@ -47,7 +47,7 @@ def note_clause(report: pytest.TestReport, clause: Clause, evidence: str) -> Non
         "level": clause.level,
         "evidence": evidence,
     }
-    report.user_properties += [(_PREFIX + key, str(value)) for key, value in said.items()]
+    return [(_PREFIX + key, str(value)) for key, value in said.items()]
 
 
 def evidence_of(
@@ -91,30 +91,33 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_APPLICABLE: "dim"}
+_SHOWN_CHARACTERS = {Verdict.PASSED: 60, Verdict.FAILED: 400, Verdict.NOT_APPLICABLE: 160}
 
 
 def print_table(findings: Sequence[Finding], title: str, stdout: IO[str]) -> None:
-    """Print a row for each finding, and how many there are of each verdict."""
+    """Print a row for each finding, and how many there are of each verdict.
+
+    Evidence is shortened, above all where all is well; JSON has all of it.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(file=stdout)
-    table = Table(title=title, title_justify="left", show_lines=True)
-    table.add_column("clause", ratio=3)
-    table.add_column("SPEC 1.1", ratio=1)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("evidence", ratio=4, overflow="fold")
+    table = Table(title=title, title_justify="left")
+    table.add_column("verdict", max_width=10)
+    table.add_column("clause", ratio=5)
+    table.add_column("SPEC 1.1", ratio=3)
+    table.add_column("evidence", ratio=6, overflow="fold")
     for finding in findings:
+        evidence, most = finding.evidence, _SHOWN_CHARACTERS[finding.verdict]
         table.add_row(
+            Text(finding.verdict, style=_STYLES[finding.verdict]),
             finding.clause,
             f"{finding.section} ({finding.level})",
-            Text(finding.verdict, style=_STYLES[finding.verdict]),
-            Text(finding.evidence),
+            Text(evidence if len(evidence) <= most else f"{evidence[:most]}..."),
         )
     console.print(table)
-    counts = {verdict: 0 for verdict in Verdict}
-    for finding in findings:
-        counts[finding.verdict] += 1
-    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    verdicts = [finding.verdict for finding in findings]
+    summary = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
     console.print(summary, highlight=False)

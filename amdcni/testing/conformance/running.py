@@ -3,13 +3,15 @@
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import frozen
 
 from amdcni.testing.conformance.findings import Collector, Finding
-from amdcni.testing.conformance.subject import WrongSubject
+from amdcni.testing.conformance.subject import CannotJudge, read_subject
+from amdcni.testing.isolation import skip_reason
 
 _SUITE = Path(__file__).parent
 _DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -31,16 +33,38 @@ def judge(wanted: Wanted) -> tuple[Finding, ...]:
     """Run the clauses on a plugin and return what became of each.
 
     Raises:
-        WrongSubject: the run could not begin; the message says why.
+        CannotJudge: the run could not begin; the message says why.
     """
+    read_subject(wanted.plugin, wanted.config, wanted.path, wanted.ifname)
+    reason = skip_reason()
+    if reason is not None:
+        raise CannotJudge(reason)
     collector, said = Collector(), io.StringIO()
-    # Other plugins of this Python could change the order, the output or the outcome.
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        _without_other_plugins(),
+    ):
         status = pytest.main(_arguments(wanted), plugins=[collector])
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise CannotJudge(f"no clause has {wanted.only!r} in its name")
     if status not in _DONE:
-        raise WrongSubject(said.getvalue().strip().removeprefix("ERROR: "))
+        raise CannotJudge(said.getvalue().strip().rpartition("ERROR: ")[2])
     return tuple(collector.findings)
+
+
+@contextlib.contextmanager
+def _without_other_plugins() -> Iterator[None]:
+    """Keep away what else is installed: it could change the order, the output or the outcome."""
+    name = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _arguments(wanted: Wanted) -> list[str]:

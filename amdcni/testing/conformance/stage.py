@@ -83,6 +83,16 @@ class Stage:
             not_applicable(f"the plugin speaks no CNI version from {since} on")
         return spoken[-1]
 
+    def needs_an_interface(self) -> None:
+        """Leave out plugins that do nothing in the container."""
+        if self.subject.is_ipam:
+            not_applicable("an IPAM plugin does nothing in the container")
+
+    def needs_a_maker(self) -> None:
+        """Leave out plugins that do not make the interface."""
+        if not self.subject.makes_the_interface:
+            not_applicable("the plugin does not make the interface")
+
     def call(
         self, verb: Verb | str, config: Mapping[str, object] | bytes, **options: Unpack[CallOptions]
     ) -> Outcome:

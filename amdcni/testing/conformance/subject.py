@@ -1,6 +1,7 @@
 """The plugin that is judged: its executable, its configuration, and the plugins before it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from attrs import frozen
 from amdcni.core.spec import Json
 from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
 from amdcni.testing.cni import DEFAULT_CNI_PATH
+from amdcni.testing.namespaces import StrPath
+
+DEFAULT_IFNAME = "net1"
 
 
-class WrongSubject(Exception):
-    """What was said of the plugin does not fit together; the message says what to do."""
+class CannotJudge(Exception):
+    """The suite cannot begin: the message says what is wrong with what it was told, or missing."""
 
 
 @frozen
@@ -28,7 +32,7 @@ class Subject:
     config: Json
     before: tuple[Json, ...] = ()
     dirs: tuple[str, ...] = DEFAULT_CNI_PATH
-    ifname: str = "net1"
+    ifname: str = DEFAULT_IFNAME
 
     @property
     def name(self) -> str:
@@ -63,23 +67,24 @@ class Subject:
 
 
 def read_subject(
-    executable: Path, config: Path | None, dirs: tuple[str, ...], ifname: str
+    plugin: StrPath, config: StrPath | None, path: str | None, ifname: str | None
 ) -> Subject:
     """Return the plugin with the configuration of a file: an object, or a list with `plugins`.
 
     In a list the plugin is the first whose `type` is the executable's name.  Without a file the
-    configuration says no more than `name` and `type`.
+    configuration says no more than `name` and `type`.  `path` is CNI_PATH.
 
     Raises:
-        WrongSubject: the executable or the file is not what it has to be.
+        CannotJudge: the executable or the file is not what it has to be.
     """
-    if not executable.is_file():
-        raise WrongSubject(f"{executable} is no executable file; name the plugin's executable")
-    raw = {} if config is None else _read_object(config)
+    executable = Path(plugin)
+    if not executable.is_file() or not os.access(executable, os.X_OK):
+        raise CannotJudge(f"{executable} is no executable file; name the plugin's executable")
+    raw = {} if config is None else _read_object(Path(config))
     common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
     plugins = raw.get("plugins", [raw])
     if not isinstance(plugins, list) or not all(isinstance(entry, dict) for entry in plugins):
-        raise WrongSubject(f"{config}: plugins has to be a list of objects")
+        raise CannotJudge(f"{config}: plugins has to be a list of objects")
     least = {"name": "conformance", "type": executable.name}
     configs = [{**least, **plugin, **common} for plugin in plugins]
     types = [plugin["type"] for plugin in configs]
@@ -87,9 +92,9 @@ def read_subject(
     return Subject(
         executable.absolute(),
         configs[place],
-        tuple(configs[:place]),
-        dirs or DEFAULT_CNI_PATH,
-        ifname,
+        before=tuple(configs[:place]),
+        dirs=DEFAULT_CNI_PATH if path is None else tuple(path.split(":")),
+        ifname=DEFAULT_IFNAME if ifname is None else ifname,
     )
 
 
@@ -126,16 +131,16 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_bytes())
     except OSError as error:
-        raise WrongSubject(f"{path} cannot be read: {error.strerror}") from None
+        raise CannotJudge(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise WrongSubject(f"{path} is not JSON: {error}") from None
+        raise CannotJudge(f"{path} is not JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise WrongSubject(f"{path} has to be a JSON object: a plugin's configuration, or a list")
+        raise CannotJudge(f"{path} has to be a JSON object: a plugin's configuration, or a list")
     return raw
 
 
-def _place_of(name: str, types: list[object], config: Path | None) -> int:
+def _place_of(name: str, types: list[object], config: StrPath | None) -> int:
     if name not in types:
         known = ", ".join(map(repr, types)) or "nothing"
-        raise WrongSubject(f"{config} has no plugin of type {name!r}; it has {known}")
+        raise CannotJudge(f"{config} has no plugin of type {name!r}; it has {known}")
     return types.index(name)

@@ -63,8 +63,7 @@ def _interface(container: Container, result: Mapping[str, Any]) -> dict[str, Any
 
 def _with_interfaces(stage: Stage) -> Container:
     """A container to which a version is spoken in which results have interfaces."""
-    if stage.subject.is_ipam:
-        not_applicable("an IPAM plugin makes no interface")
+    stage.needs_an_interface()
     return stage.container().speaking(stage.needs(INTERFACES_SINCE))
 
 
@@ -157,8 +156,7 @@ def _result_of_loopback(container: Container) -> dict[str, Any]:
     says='"If an interface of the requested name already exists", ADD "MUST return with an error"',
 )
 def test_an_interface_of_the_name_that_is_there_already_is_an_error(stage: Stage) -> None:
-    if not stage.subject.makes_the_interface:
-        not_applicable("the plugin adjusts an interface that is there")
+    stage.needs_a_maker()
     container = stage.container()
     container.pod.ip(f"link add {container.ifname} type veth peer name other")
     before = dump(container.pod)

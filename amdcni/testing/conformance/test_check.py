@@ -32,8 +32,7 @@ def test_check_succeeds_silently_right_after_add(stage: Stage) -> None:
     says='A resource that the plugin created, in `prevResult`, is "missing or in an invalid state"',
 )
 def test_check_fails_if_the_interface_is_missing(stage: Stage) -> None:
-    if not stage.subject.makes_the_interface:
-        not_applicable("the plugin does not make the interface")
+    stage.needs_a_maker()
     container, result = _attached(stage)
     container.pod.ip_batch(
         [f"link set {container.ifname} down", f"link set {container.ifname} name x0"]
@@ -48,8 +47,7 @@ def test_check_fails_if_the_interface_is_missing(stage: Stage) -> None:
     says='An address is among the resources "included in the CNI Result type"',
 )
 def test_check_fails_if_an_address_is_missing(stage: Stage) -> None:
-    if not stage.subject.makes_the_interface:
-        not_applicable("the plugin does not make the interface")
+    stage.needs_a_maker()
     container, result = _attached(stage)
     if not result.get("ips"):
         not_applicable("the result has no address")
@@ -63,8 +61,7 @@ def test_check_fails_if_an_address_is_missing(stage: Stage) -> None:
     says='It "must allow for a later chained plugin to have modified networking resources"',
 )
 def test_check_allows_for_what_a_later_plugin_has_changed(stage: Stage) -> None:
-    if stage.subject.is_ipam:
-        not_applicable("an IPAM plugin makes no interface")
+    stage.needs_an_interface()
     container, result = _attached(stage)
     container.pod.ip(f"route add 203.0.113.0/24 dev {container.ifname} table 77")
     container.pod.ip("rule add from 203.0.113.0/24 table 77")

@@ -1,7 +1,7 @@
 """The configuration on standard input (CNI SPEC 1.1 §1), and the errors that are about it (§5)."""
 
 from amdcni.core.spec import Verb
-from amdcni.testing.conformance.clauses import Level, clause, not_applicable, require, try_each
+from amdcni.testing.conformance.clauses import Level, clause, require, try_each
 from amdcni.testing.conformance.shapes import RESERVED_CODES
 from amdcni.testing.conformance.stage import Stage
 
@@ -39,8 +39,7 @@ def test_a_configuration_without_a_network_name_is_an_error(stage: Stage) -> Non
     says='`cniVersion` is "the same value as provided by the configuration"',
 )
 def test_an_error_says_the_version_of_the_configuration(stage: Stage) -> None:
-    if stage.subject.is_ipam:
-        not_applicable("an IPAM plugin may well do without the container")
+    stage.needs_an_interface()
     container = stage.container().prepared()
     error = container.call(Verb.ADD, netns="/run/netns/nobody").expect_error()
     said = error.get("cniVersion")
@@ -52,8 +51,7 @@ def test_an_error_says_the_version_of_the_configuration(stage: Stage) -> None:
     says='"Values of 100+ can be freely used for plugin specific errors"; the others are reserved',
 )
 def test_the_codes_below_100_are_those_of_the_specification(stage: Stage) -> None:
-    if stage.subject.is_ipam:
-        not_applicable("an IPAM plugin may well do without the container")
+    stage.needs_an_interface()
     error = stage.container().prepared().call(Verb.ADD, netns="/run/netns/nobody").expect_error()
     code = error["code"]
     require(code in RESERVED_CODES or code >= _PLUGINS_OWN_CODES, f"the code is {code}")

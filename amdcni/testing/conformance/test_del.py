@@ -177,8 +177,7 @@ def test_what_a_container_had_is_free_when_its_netns_is_gone_and_del_has_been(st
     says='"A delete must still be executed even if the add fails"',
 )
 def test_del_after_an_add_that_failed_gives_everything_back(stage: Stage) -> None:
-    if not stage.subject.makes_the_interface:
-        not_applicable("the plugin adjusts an interface that is there")
+    stage.needs_a_maker()
     container = stage.container()
     _attached_and_deleted(container)
     before = dump(stage.node)

@@ -74,8 +74,7 @@ def test_a_container_id_that_is_none_is_error_4(stage: Stage) -> None:
     says='"if the plugin is unable to use this interface name it must return an error"',
 )
 def test_an_interface_name_that_cannot_be_used_is_an_error(stage: Stage) -> None:
-    if not stage.subject.makes_the_interface:
-        not_applicable("the plugin does not make the interface, so it needs no name")
+    stage.needs_a_maker()
     container = stage.container()
     try_each(
         ["..", "a/b", "a b", "x" * (_LONGEST_IFNAME + 1)],
@@ -87,7 +86,7 @@ def test_an_interface_name_that_cannot_be_used_is_an_error(stage: Stage) -> None
 def test_add_works_without_the_optional_variables(stage: Stage) -> None:
     if stage.subject.delegates_ipam:
         not_applicable("the configuration names an IPAM plugin, which is looked for in CNI_PATH")
-    container = stage.container()
+    container = stage.container().prepared()
     container.attached()
     container.delete().expect_silence()
     container.add(unset=["CNI_ARGS", "CNI_PATH"]).expect_result()
@@ -99,6 +98,5 @@ def test_add_works_without_the_optional_variables(stage: Stage) -> None:
     says="There is no container in which the interface could be made or adjusted",
 )
 def test_a_netns_that_does_not_exist_is_an_error_of_add(stage: Stage) -> None:
-    if stage.subject.is_ipam:
-        not_applicable("an IPAM plugin does nothing in the container")
+    stage.needs_an_interface()
     stage.container().prepared().call(Verb.ADD, netns="/run/netns/nobody").expect_error()
