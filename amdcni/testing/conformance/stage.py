@@ -8,6 +8,7 @@ The containers are numbered like the NICs: what the configuration says of the fi
 the second one to the second container.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, Unpack
 
@@ -146,6 +147,23 @@ class Container:
         options.setdefault("ifname", self.ifname)
         options.setdefault("netns", self.pod)
         return self.stage.call(verb, given, **options)
+
+    def call_killed(
+        self, verb: Verb, after_s: float, *, result: Mapping[str, Any] | None = None
+    ) -> None:
+        """Call the plugin, and kill it with its children after some time."""
+        config = self.config if result is None else {**self.config, "prevResult": result}
+        call = self.stage.node.start_cni(
+            verb,
+            self.stage.subject.executable,
+            config,
+            container_id=self.id,
+            ifname=self.ifname,
+            netns=self.pod,
+            path=self.stage.subject.dirs,
+        )
+        time.sleep(after_s)
+        call.kill()
 
     def call_for_none(self, verb: Verb, **options: Unpack[CallOptions]) -> Outcome:
         """Call the plugin with its configuration, but for no container, as with GC and STATUS."""
