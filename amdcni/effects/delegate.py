@@ -22,6 +22,7 @@ TIME_LIMIT_S: Final = 90.0
 _GRACE_S: Final = 2.0
 _WRONG_VERSION: Final = 1
 _SHOWN_CHARACTERS: Final = 600
+_STDERR: Final = 2
 
 
 def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
@@ -93,7 +94,8 @@ class Plugins:
     ) -> Json:
         """Execute the plugin once, as it is said, and give what it answered; raises as `call`.
 
-        `inherited` are file descriptors for the plugin.
+        `inherited` are file descriptors for the plugin.  What it writes to stderr goes to that of
+        this process (CNI SPEC 1.1 §4).
         """
         path = self.find(call.plugin)
         try:
@@ -111,12 +113,13 @@ class Plugins:
         try:
             out, err = process.communicate(codec.encode(call.config).encode(), timeout=time_limit_s)
         except BaseException as failure:
-            _end(process)
+            _pass_on(_end(process))
             if isinstance(failure, subprocess.TimeoutExpired):
                 raise PluginBroken(
                     f"{path} did not end {call.verb} within {time_limit_s:g} s and was killed"
                 ) from None
             raise
+        _pass_on(err)
         return answer_of(path, call, process.returncode, out, err)
 
     def _environ_of(self, call: PluginCall) -> dict[str, str]:
@@ -131,16 +134,25 @@ class Plugins:
         }
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _pass_on(err: bytes) -> None:
+    """Write to stderr; that nobody can hear is no reason to fail."""
+    with suppress(OSError):
+        os.write(_STDERR, err)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> bytes:
     """Ask the plugin and all that it started to end, then make them; leaves no zombie.
 
-    What the plugin started is killed even if the plugin itself has ended when asked.
+    What the plugin started is killed even if the plugin itself has ended when asked.  Returns what
+    it wrote to stderr.
     """
+    err = b""
     for ask in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, ask)
         with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=_GRACE_S)
+            err = process.communicate(timeout=_GRACE_S)[1] or err
+    return err
 
 
 def answer_of(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:

@@ -229,6 +229,17 @@ def test_an_unusable_answer_is_told_with_the_end_of_stderr(bin_dir: Path, body: 
     assert raised.value.details == "why it broke"
 
 
+@pytest.mark.parametrize("ends", ["echo '{}'", "exit 1", "sleep 60"])
+def test_what_a_plugin_logs_is_passed_on(
+    bin_dir: Path, ends: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """CNI SPEC 1.1 §4: its stderr is "output to the calling plugin's stderr"."""
+    install(bin_dir, f"echo a line; echo a log line >&2; {ends}")
+    with pytest.raises(PluginBroken):
+        call(bin_dir, time_limit_s=0.5)
+    assert capfd.readouterr().err == "a log line\n"
+
+
 def test_of_a_long_stderr_the_end_is_told(bin_dir: Path) -> None:
     install(bin_dir, "cat > /dev/null; seq 100000 >&2; printf '\\377the end' >&2; exit 1")
     with pytest.raises(PluginBroken) as raised:

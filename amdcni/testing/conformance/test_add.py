@@ -6,7 +6,7 @@ from typing import Any
 
 from amdcni.core.spec import Verb
 from amdcni.core.versions import INTERFACES_SINCE, SUPPORTED, at_least
-from amdcni.testing.conformance.clauses import clause, fail, not_applicable, require
+from amdcni.testing.conformance.clauses import Level, clause, fail, not_applicable, require
 from amdcni.testing.conformance.shapes import faults_of_result
 from amdcni.testing.conformance.stage import Container, Stage, changes
 from amdcni.testing.readings import dump
@@ -171,6 +171,7 @@ def test_an_interface_of_the_name_that_is_there_already_is_an_error(stage: Stage
 @clause(
     "§2 ADD, §3 Attachment Parameters",
     Verb.ADD,
+    Level.SHOULD,
     says='More than one attachment needs "a different interface name" each, and no more than that',
 )
 def test_a_container_can_be_attached_twice_by_different_interfaces(stage: Stage) -> None:

@@ -63,6 +63,6 @@ def test_check_fails_if_an_address_is_missing(stage: Stage) -> None:
 def test_check_allows_for_what_a_later_plugin_has_changed(stage: Stage) -> None:
     stage.needs_an_interface()
     container, result = _attached(stage)
-    container.pod.ip(f"route add 203.0.113.0/24 dev {container.ifname} table 77")
+    container.pod.ip("route add unreachable 203.0.113.0/24 table 77")
     container.pod.ip("rule add from 203.0.113.0/24 table 77")
     container.call(Verb.CHECK, result=result).expect_silence()
