@@ -1,0 +1,255 @@
+"""What the conformance suite is told of a plugin, how it reads answers, and what it reports."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.cli import main
+from amdcni.core.codec import result_to_json
+from amdcni.core.spec import Result
+from amdcni.core.versions import SUPPORTED, CniVersion
+from amdcni.testing.conformance import findings
+from amdcni.testing.conformance.findings import Finding, Verdict
+from amdcni.testing.conformance.shapes import faults_of_result, faults_of_versions
+from amdcni.testing.conformance.subject import CannotJudge, for_nic, read_subject
+from tests.unit import strategies as some
+
+# ---- what is said of the plugin
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    path = tmp_path / "mine"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def written(folder: Path, config: object) -> Path:
+    path = folder / "config.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return path
+
+
+def test_without_a_configuration_there_is_a_name_and_a_type(plugin: Path) -> None:
+    subject = read_subject(plugin, None, None, None)
+    assert subject.config == {"name": "conformance", "type": "mine"}
+    assert (subject.ifname, subject.before) == ("net1", ())
+    assert "/usr/lib/cni" in subject.dirs
+
+
+def test_of_a_list_the_plugin_is_the_one_of_its_type_with_those_before_it(plugin: Path) -> None:
+    plugins = [{"type": "bridge", "mtu": 1400}, {"type": "mine"}, {"type": "tuning"}]
+    network = {"cniVersion": "1.0.0", "name": "lab", "plugins": plugins}
+    subject = read_subject(plugin, written(plugin.parent, network), "/a:/b", "eth0")
+    common = {"cniVersion": "1.0.0", "name": "lab"}
+    assert subject.config == {"type": "mine", **common}
+    assert subject.before == ({"type": "bridge", "mtu": 1400, **common},)
+    assert (subject.dirs, subject.ifname) == (("/a", "/b"), "eth0")
+    assert not subject.makes_the_interface
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("{", "is not JSON"),
+        ([], "has to be a JSON object"),
+        ({"plugins": {}}, "plugins has to be a list of objects"),
+        ({"plugins": ["mine"]}, "plugins has to be a list of objects"),
+        ({"plugins": []}, "has no plugin of type 'mine'; it has nothing"),
+        ({"plugins": [{"type": "bridge"}]}, "has no plugin of type 'mine'; it has 'bridge'"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_told(
+    plugin: Path, config: object, words: str
+) -> None:
+    with pytest.raises(CannotJudge, match=words):
+        read_subject(plugin, written(plugin.parent, config), None, None)
+
+
+def test_a_configuration_that_cannot_be_read_is_told(plugin: Path) -> None:
+    with pytest.raises(CannotJudge, match="cannot be read: No such file"):
+        read_subject(plugin, plugin.with_name("nothing"), None, None)
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_what_is_no_executable_is_told(plugin: Path, mode: int | None) -> None:
+    plugin.unlink() if mode is None else plugin.chmod(mode)
+    with pytest.raises(CannotJudge, match="is no executable file"):
+        read_subject(plugin, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("config", "is_ipam", "delegates", "makes"),
+    [
+        ({}, False, False, True),
+        ({"ipam": {"type": "static"}}, False, True, True),
+        ({"ipam": {"type": "mine"}}, True, False, False),
+        ({"ipam": {}}, False, False, True),
+        ({"ipam": "static"}, False, False, True),
+    ],
+)
+def test_the_kind_of_plugin_follows_from_its_configuration(
+    plugin: Path, config: dict[str, Any], is_ipam: bool, delegates: bool, makes: bool
+) -> None:
+    subject = read_subject(plugin, written(plugin.parent, config), None, None)
+    kind = (subject.is_ipam, subject.delegates_ipam, subject.makes_the_interface)
+    assert kind == (is_ipam, delegates, makes)
+
+
+@pytest.mark.parametrize(
+    ("said", "supported", "spoken"),
+    [
+        ("0.4.0", ("1.0.0",), "0.4.0"),
+        (None, ("0.4.0", "1.0.0", "0.3.1"), "1.0.0"),
+        ("9.9.9", ("0.4.0", "9.9.9"), "0.4.0"),
+        (None, (), "1.1.0"),
+    ],
+)
+def test_the_version_is_that_of_the_configuration_or_the_newest_common_one(
+    plugin: Path, said: str | None, supported: tuple[str, ...], spoken: str
+) -> None:
+    config = {} if said is None else {"cniVersion": said}
+    subject = read_subject(plugin, written(plugin.parent, config), None, None)
+    assert subject.version_among(supported) == spoken
+
+
+@given(some.json_values)
+def test_what_is_said_of_the_first_nic_is_said_of_another(value: Any) -> None:
+    first = {"device": "eth1", "deep": [{"deviceID": "0000:c1:00.0"}], "other": value}
+    third = {"device": "eth3", "deep": [{"deviceID": "0000:c3:00.0"}], "other": value}
+    assert for_nic(first, 3) == third
+    assert for_nic(first, 1) == first
+
+
+# ---- how answers are read
+
+
+@given(some.results, some.versions)
+def test_a_result_of_its_version_has_no_fault(result: Result, version: CniVersion) -> None:
+    """The codec, which has laws of its own, and the suite agree on what a result looks like."""
+    pointing = [ip.interface for ip in result.ips if ip.interface is not None]
+    if all(index < len(result.interfaces) for index in pointing):
+        assert list(faults_of_result(result_to_json(result, version), version)) == []
+
+
+RESULT_KEYS = ["cniVersion", "interfaces", "ips", "routes", "dns", "ip4", "ip6"]
+hostile_results = st.dictionaries(
+    st.sampled_from(RESULT_KEYS), some.hostile_values | st.lists(some.json_objects)
+)
+
+
+@given(hostile_results, some.versions)
+def test_whatever_a_result_is_its_faults_are_told(
+    result: Mapping[str, Any], version: CniVersion
+) -> None:
+    for fault in faults_of_result(result, version):
+        assert isinstance(fault, str)
+
+
+IP = {"address": "10.0.0.1/24"}
+V1 = "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("version", "result", "fault"),
+    [
+        (V1, {"cniVersion": "0.4.0"}, "cniVersion is '0.4.0', not '1.0.0'"),
+        (V1, {"ips": {}}, "ips is {}, not a list"),
+        (V1, {"ips": [1]}, "ips[0] is 1, not an object"),
+        (V1, {"ips": [{"address": "10.0.0.1"}]}, "ips[0]: address is '10.0.0.1'"),
+        (V1, {"ips": [{"address": "10.0.0.1/33"}]}, "ips[0]: address is '10.0.0.1/33'"),
+        (V1, {"ips": [{**IP, "gateway": "x"}]}, "ips[0]: gateway is 'x'"),
+        (V1, {"ips": [{**IP, "interface": 0}]}, "interface is 0, and there are 0 interfaces"),
+        (V1, {"ips": [{**IP, "interface": -1}]}, "interface is -1"),
+        (V1, {"ips": [{**IP, "version": "4"}]}, "version is of older versions"),
+        ("0.4.0", {"ips": [IP]}, "version is None, not '4' or '6'"),
+        (V1, {"interfaces": [{}]}, "interfaces[0]: name is None"),
+        (V1, {"interfaces": [{"name": "a", "mac": "02"}]}, "mac is '02'"),
+        (V1, {"interfaces": [{"name": "a", "sandbox": 1}]}, "sandbox is 1"),
+        (V1, {"routes": [{"dst": "x"}]}, "routes[0]: dst is 'x'"),
+        (V1, {"routes": [{"dst": "::/0", "gw": "x"}]}, "routes[0]: gw is 'x'"),
+        (V1, {"dns": []}, "dns is [], not an object"),
+        (V1, {"dns": {"nameservers": "8.8.8.8"}}, "dns.nameservers is '8.8.8.8'"),
+        (V1, {"dns": {"domain": 1}}, "dns.domain is 1"),
+        ("0.2.0", {"ips": []}, "ips is of newer versions"),
+        ("0.2.0", {"ip4": []}, "ip4 is [], not an object"),
+        ("0.2.0", {"ip6": {"ip": "::1"}}, "ip6: ip is '::1'"),
+    ],
+)
+def test_a_fault_of_a_result_is_told(version: str, result: dict[str, Any], fault: str) -> None:
+    faults = list(faults_of_result({"cniVersion": version, **result}, version))
+    assert [said for said in faults if fault in said] != []
+
+
+def test_an_absent_list_may_be_null() -> None:
+    """The reference library writes it so in old versions."""
+    result = {"cniVersion": "0.3.1", "interfaces": None, "ips": None, "routes": None}
+    assert list(faults_of_result(result, "0.3.1")) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "count"),
+    [
+        ({"cniVersion": "1.0.0", "supportedVersions": list(SUPPORTED)}, 0),
+        ({"supportedVersions": ["1.0.0"]}, 1),
+        ({"cniVersion": "1.0.0", "supportedVersions": []}, 1),
+        ({"cniVersion": "1.0.0", "supportedVersions": "1.0.0"}, 1),
+        ({"cniVersion": "1.0.0", "supportedVersions": ["1.0.0", "new"]}, 1),
+        ({}, 2),
+    ],
+)
+def test_the_faults_of_an_answer_to_version_are_told(answer: dict[str, Any], count: int) -> None:
+    assert len(list(faults_of_versions(answer))) == count
+
+
+# ---- what is reported
+
+
+FOUND = [
+    Finding("del can be repeated", "§2 DEL", "says", "DEL", "must", verdict, "seen " * 200)
+    for verdict in Verdict
+]
+
+
+def test_the_table_has_a_row_for_each_finding_and_counts_them() -> None:
+    out = io.StringIO()
+    findings.print_table(FOUND, "my-plugin", out)
+    shown = out.getvalue()
+    assert shown.startswith("my-plugin")
+    assert shown.endswith("1 passed, 1 failed, 1 not applicable\n")
+    # More is shown of what failed.
+    assert 80 < shown.count("seen") < 300
+
+
+def test_json_has_everything_of_a_finding() -> None:
+    assert json.loads(json.dumps(findings.as_json(FOUND)))[1] == {
+        "clause": "del can be repeated",
+        "section": "§2 DEL",
+        "says": "says",
+        "verb": "DEL",
+        "level": "must",
+        "verdict": "failed",
+        "evidence": "seen " * 200,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--plugin", "/nowhere"], "/nowhere is no executable file"),
+        (["--plugin", "/bin/true", "--config", "/nowhere"], "/nowhere cannot be read"),
+    ],
+)
+def test_the_command_says_why_it_cannot_begin(options: list[str], words: str) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    assert main(["conformance", *options], out, err) == 2
+    assert out.getvalue() == ""
+    assert err.getvalue().startswith("amdcni: ")
+    assert words in err.getvalue()
