@@ -12,7 +12,7 @@ export PYTHON
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throwaway namespaces
@@ -22,8 +22,11 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 test: system lint docs ## lint, documentation, unit, kernel and hardware tests
 	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=loadfile \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
+
+.PHONY: test-netns
+test-netns: system $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
 	$(BIN)/pytest tests/netns --numprocesses=auto --dist=loadfile
-	$(BIN)/pytest tests/vm
 
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
