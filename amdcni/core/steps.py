@@ -4,6 +4,8 @@ A step that finds its work done already does nothing; so an undo may follow a st
 way, and a retry an undo that was killed.
 """
 
+from collections.abc import Iterable
+
 import attrs
 
 from amdcni.core.attachment import Attachment
@@ -26,6 +28,20 @@ class PluginCall:
     attachment: AttachmentId | None
     netns: str
     args: str
+
+    def variables(self, dirs: Iterable[str]) -> dict[str, str]:
+        """The variables of the call (CNI SPEC 1.1 §2), with `dirs` as CNI_PATH.
+
+        What the call is not about is there and empty, as runtimes have it.
+        """
+        return {
+            "CNI_COMMAND": self.verb.value,
+            "CNI_CONTAINERID": self.attachment.container_id if self.attachment else "",
+            "CNI_IFNAME": self.attachment.ifname if self.attachment else "",
+            "CNI_NETNS": self.netns,
+            "CNI_ARGS": self.args,
+            "CNI_PATH": ":".join(dirs),
+        }
 
 
 @attrs.frozen

@@ -104,7 +104,7 @@ class Plugins:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._environ_of(call),
+                env={**self._environ, **call.variables(self._dirs)},
                 pass_fds=inherited,
                 start_new_session=True,
             )
@@ -121,17 +121,6 @@ class Plugins:
             raise
         _pass_on(err)
         return answer_of(path, call, process.returncode, out, err)
-
-    def _environ_of(self, call: PluginCall) -> dict[str, str]:
-        return {
-            **self._environ,
-            "CNI_COMMAND": call.verb.value,
-            "CNI_CONTAINERID": call.attachment.container_id if call.attachment else "",
-            "CNI_IFNAME": call.attachment.ifname if call.attachment else "",
-            "CNI_NETNS": call.netns,
-            "CNI_ARGS": call.args,
-            "CNI_PATH": ":".join(self._dirs),
-        }
 
 
 def _pass_on(err: bytes) -> None:

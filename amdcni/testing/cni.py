@@ -205,17 +205,8 @@ def executor(
 
     def execute(call: PluginCall) -> Json:
         path = find_plugin(call.plugin, folders)
-        started = start_plugin(
-            where,
-            call.verb.value,
-            path,
-            encode(call.config).encode(),
-            container_id=call.attachment.container_id if call.attachment else "",
-            ifname=call.attachment.ifname if call.attachment else "",
-            netns=call.netns,
-            args=call.args,
-            path=folders,
-        )
+        environ = {**PLAIN_ENVIRONMENT, **call.variables(folders)}
+        started = Call(where.start([path], stdin=encode(call.config).encode(), env=environ))
         try:
             outcome = started.wait(timeout_s)
         except subprocess.TimeoutExpired:
