@@ -87,6 +87,12 @@ def _add_conformance(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         "--ifname", metavar="NAME", help="CNI_IFNAME (default: net1; lo for a plugin like loopback)"
     )
     judged.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        help="how long a call may take before it is killed (default: 60)",
+    )
+    judged.add_argument(
         "--only", metavar="WORDS", help="only clauses with this in their names, as in pytest -k"
     )
     judged.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -127,6 +133,7 @@ def _conformance(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) 
         config=options.config,
         path=options.path,
         ifname=options.ifname,
+        timeout_s=options.timeout,
         only=options.only,
         junit=options.junit,
     )

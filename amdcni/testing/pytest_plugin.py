@@ -55,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="CNI_PATH, where the plugins are that it calls (default: the usual folders)",
     )
     group.addoption("--cni-ifname", metavar="NAME", help="CNI_IFNAME (default: net1)")
+    group.addoption(
+        "--cni-timeout",
+        metavar="SECONDS",
+        type=float,
+        help="how long a call may take before it is killed (default: 60)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

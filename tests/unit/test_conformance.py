@@ -38,7 +38,7 @@ def written(folder: Path, config: object) -> Path:
 
 
 def test_without_a_configuration_there_is_a_name_and_a_type(plugin: Path) -> None:
-    subject = read_subject(plugin, None, None, None)
+    subject = read_subject(plugin)
     assert subject.config == {"name": "conformance", "type": "mine"}
     assert (subject.ifname, subject.before) == ("net1", ())
     assert "/usr/lib/cni" in subject.dirs
@@ -70,19 +70,19 @@ def test_a_configuration_that_does_not_fit_is_told(
     plugin: Path, config: object, words: str
 ) -> None:
     with pytest.raises(CannotJudge, match=words):
-        read_subject(plugin, written(plugin.parent, config), None, None)
+        read_subject(plugin, written(plugin.parent, config))
 
 
 def test_a_configuration_that_cannot_be_read_is_told(plugin: Path) -> None:
     with pytest.raises(CannotJudge, match="cannot be read: No such file"):
-        read_subject(plugin, plugin.with_name("nothing"), None, None)
+        read_subject(plugin, plugin.with_name("nothing"))
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])
 def test_what_is_no_executable_is_told(plugin: Path, mode: int | None) -> None:
     plugin.unlink() if mode is None else plugin.chmod(mode)
     with pytest.raises(CannotJudge, match="is no executable file"):
-        read_subject(plugin, None, None, None)
+        read_subject(plugin)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_no_executable_is_told(plugin: Path, mode: int | None) -> None:
 def test_the_kind_of_plugin_follows_from_its_configuration(
     plugin: Path, config: dict[str, Any], is_ipam: bool, delegates: bool, makes: bool
 ) -> None:
-    subject = read_subject(plugin, written(plugin.parent, config), None, None)
+    subject = read_subject(plugin, written(plugin.parent, config))
     kind = (subject.is_ipam, subject.delegates_ipam, subject.makes_the_interface)
     assert kind == (is_ipam, delegates, makes)
 
@@ -116,7 +116,7 @@ def test_the_version_is_that_of_the_configuration_or_the_newest_common_one(
     plugin: Path, said: str | None, supported: tuple[str, ...], spoken: str
 ) -> None:
     config = {} if said is None else {"cniVersion": said}
-    subject = read_subject(plugin, written(plugin.parent, config), None, None)
+    subject = read_subject(plugin, written(plugin.parent, config))
     assert subject.version_among(supported) == spoken
 
 

@@ -1,5 +1,6 @@
 """The fixtures of the suite, and what is kept of each clause for reports and JUnit."""
 
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def _subject(config: pytest.Config) -> Subject:
     plugin = config.getoption("cni_plugin")
     if plugin is None:
         raise pytest.UsageError("which plugin? name its executable by --cni-plugin PATH")
-    given = (config.getoption(f"cni_{name}") for name in ("config", "path", "ifname"))
+    names = ("config", "path", "ifname", "timeout")
     try:
-        return read_subject(plugin, *given)
+        return read_subject(plugin, *(config.getoption(f"cni_{name}") for name in names))
     except CannotJudge as fault:
         raise pytest.UsageError(str(fault)) from None
 
@@ -47,7 +48,11 @@ def supported(subject: Subject) -> tuple[str, ...]:
         pytest.skip(reason)
     with throwaway_node() as node:
         config = {"cniVersion": "1.0.0"}
-        answer = node.cni("VERSION", subject.executable, config, path=subject.dirs).answer
+        call = node.start_cni("VERSION", subject.executable, config, path=subject.dirs)
+        try:
+            answer = call.wait(subject.timeout_s).answer
+        except subprocess.TimeoutExpired:
+            return ()
     if not isinstance(answer, dict) or any(faults_of_versions(answer)):
         return ()
     return tuple(answer["supportedVersions"])

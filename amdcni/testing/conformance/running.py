@@ -25,6 +25,7 @@ class Wanted:
     config: str | None = None
     path: str | None = None
     ifname: str | None = None
+    timeout_s: float | None = None
     junit: str | None = None
     only: str | None = None
 
@@ -35,7 +36,7 @@ def judge(wanted: Wanted) -> tuple[Finding, ...]:
     Raises:
         CannotJudge: the run could not begin; the message says why.
     """
-    read_subject(wanted.plugin, wanted.config, wanted.path, wanted.ifname)
+    read_subject(wanted.plugin, wanted.config)
     reason = skip_reason()
     if reason is not None:
         raise CannotJudge(reason)
@@ -73,6 +74,7 @@ def _arguments(wanted: Wanted) -> list[str]:
         "--cni-config": wanted.config,
         "--cni-path": wanted.path,
         "--cni-ifname": wanted.ifname,
+        "--cni-timeout": None if wanted.timeout_s is None else str(wanted.timeout_s),
         "--junitxml": wanted.junit,
         "-k": wanted.only,
     }

@@ -8,6 +8,7 @@ The containers are numbered like the NICs: what the configuration says of the fi
 the second one to the second container.
 """
 
+import subprocess
 import time
 from collections.abc import Mapping
 from typing import Any, Unpack
@@ -21,7 +22,7 @@ from amdcni.core.runtime import Wanted, add, conduct, delete
 from amdcni.core.spec import AttachmentId, PluginList, Result, Verb
 from amdcni.core.versions import CHECK_SINCE, SUPPORTED, CniVersion, at_least
 from amdcni.testing.cni import CallOptions, Outcome, executor
-from amdcni.testing.conformance.clauses import not_applicable
+from amdcni.testing.conformance.clauses import fail, not_applicable
 from amdcni.testing.conformance.subject import Subject, bdf_of, ifname_of
 from amdcni.testing.dumps import Dump, differences
 from amdcni.testing.node import Node
@@ -29,8 +30,6 @@ from amdcni.testing.pods import Pod
 
 NICS = 4
 """How many NICs the node has, and thus how many containers can have one."""
-
-TIME_LIMIT_S = 60.0
 
 
 @frozen
@@ -99,9 +98,13 @@ class Stage:
     ) -> Outcome:
         """Call the plugin, and write down what came of it; CNI_PATH is that of the subject."""
         options.setdefault("path", self.subject.dirs)
-        outcome = self.node.cni(
-            str(verb), self.subject.executable, config, timeout_s=TIME_LIMIT_S, **options
-        )
+        subject = self.subject
+        call = self.node.start_cni(str(verb), subject.executable, config, **options)
+        try:
+            outcome = call.wait(subject.timeout_s)
+        except subprocess.TimeoutExpired:
+            fail([f"{verb} did not end within {subject.timeout_s:g} s, and was killed"])
+            raise
         self.transcript.append(Spoken(str(verb), outcome))
         return outcome
 
@@ -219,7 +222,8 @@ class Container:
         return Wanted(id, self.pod.netns)
 
     def _execute(self) -> Any:
-        return executor(self.stage.node, self.stage.subject.dirs, timeout_s=TIME_LIMIT_S)
+        subject = self.stage.subject
+        return executor(self.stage.node, subject.dirs, timeout_s=subject.timeout_s)
 
 
 def changes(before: Dump, after: Dump) -> list[str]:

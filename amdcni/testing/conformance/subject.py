@@ -14,6 +14,7 @@ from amdcni.testing.cni import DEFAULT_CNI_PATH
 from amdcni.testing.namespaces import StrPath
 
 DEFAULT_IFNAME = "net1"
+DEFAULT_TIMEOUT_S = 60.0
 
 
 class CannotJudge(Exception):
@@ -25,7 +26,8 @@ class Subject:
     """A plugin under test.
 
     `config` is its own part of the network configuration, `before` those of the plugins that come
-    before it in its list.  `dirs` become CNI_PATH, and `ifname` CNI_IFNAME.
+    before it in its list.  `dirs` become CNI_PATH, and `ifname` CNI_IFNAME.  A call that takes
+    longer than `timeout_s` is killed.
     """
 
     executable: Path
@@ -33,6 +35,7 @@ class Subject:
     before: tuple[Json, ...] = ()
     dirs: tuple[str, ...] = DEFAULT_CNI_PATH
     ifname: str = DEFAULT_IFNAME
+    timeout_s: float = DEFAULT_TIMEOUT_S
 
     @property
     def name(self) -> str:
@@ -67,7 +70,11 @@ class Subject:
 
 
 def read_subject(
-    plugin: StrPath, config: StrPath | None, path: str | None, ifname: str | None
+    plugin: StrPath,
+    config: StrPath | None = None,
+    path: str | None = None,
+    ifname: str | None = None,
+    timeout_s: float | None = None,
 ) -> Subject:
     """Return the plugin with the configuration of a file: an object, or a list with `plugins`.
 
@@ -95,6 +102,7 @@ def read_subject(
         before=tuple(configs[:place]),
         dirs=DEFAULT_CNI_PATH if path is None else tuple(path.split(":")),
         ifname=DEFAULT_IFNAME if ifname is None else ifname,
+        timeout_s=DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
     )
 
 
