@@ -1,6 +1,6 @@
 """Test kit for CNI plugins: throwaway nodes with NICs and pods, and dumps that compare.
 
-The fixtures of `amdcni.testing.pytest_plugin` are there in every test without an import.
+The fixtures of `amdcni.pytest_plugin` are there in every test without an import.
 """
 
 from amdcni.testing.cni import Call, CallOptions, Outcome, executor

@@ -53,6 +53,7 @@ LAYERS = (
     "amdcni.commands",
     "amdcni.log",
     "amdcni.testing",
+    "amdcni.pytest_plugin",
     "amdcni.cli",
     "amdcni_shim",
 )

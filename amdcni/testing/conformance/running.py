@@ -81,5 +81,5 @@ def _arguments(wanted: Wanted) -> list[str]:
     given = [text for name, value in options.items() if value is not None for text in (name, value)]
     # Neither settings nor a conftest.py of the folder that this is called in has a say.
     alone = ["-c", os.devnull, f"--rootdir={_SUITE}", f"--confcutdir={_SUITE}"]
-    plugins = ["-p", "amdcni.testing.pytest_plugin", "-p", "no:cacheprovider"]
+    plugins = ["-p", "amdcni.pytest_plugin", "-p", "no:cacheprovider"]
     return [str(_SUITE), *alone, *plugins, *given]
