@@ -1,7 +1,9 @@
 """Runs the Python examples of README.md, docs/ and the docstrings as tests."""
 
 from doctest import ELLIPSIS
+from pathlib import Path
 
+import pytest
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
@@ -21,3 +23,10 @@ docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 pytest_collect_file = (pages + docstrings).pytest()
+
+CONFORMANCE = Path(__file__).parent / "amdcni/testing/conformance"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the conformance suite, which is about a plugin, unless one is named."""
+    return (collection_path == CONFORMANCE and config.getoption("cni_plugin") is None) or None
