@@ -8,7 +8,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
-from tests.netns.hosts import COMMANDS, QDISCS, ROUTES, Host, hosts
+from amdcni.testing.strategies import (
+    IP_COMMANDS,
+    ROOT_QDISCS,
+    ROUTE_COMMANDS,
+    HostConfiguration,
+    host_configurations,
+)
 from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
@@ -26,7 +32,7 @@ OTHER = "0000:c2:00.0"
 
 
 @natively
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", IP_COMMANDS)
 def test_what_an_administrator_has_set_comes_back(
     runtime: Runtime, nic: Nic, pod: Pod, command: str
 ) -> None:
@@ -74,7 +80,7 @@ def test_a_sysctl_of_the_netdev_comes_back(
     assert damage(before, node) == []
 
 
-@pytest.mark.parametrize("qdisc", QDISCS)
+@pytest.mark.parametrize("qdisc", ROOT_QDISCS)
 def test_a_root_qdisc_comes_back_with_its_options(
     runtime: Runtime, nic: Nic, pod: Pod, qdisc: str
 ) -> None:
@@ -129,7 +135,8 @@ def test_everything_comes_back_after_a_failed_add(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     node = runtime.node
-    commands = [ROUTES[0], ROUTES[1], ROUTES[11], *COMMANDS[len(ROUTES) :]]
+    routes = [ROUTE_COMMANDS[0], ROUTE_COMMANDS[1], ROUTE_COMMANDS[11]]
+    commands = [*routes, *IP_COMMANDS[len(ROUTE_COMMANDS) :]]
     for command in commands:
         if "arp off" in command:
             continue  # Without it, the kernel takes no token.
@@ -262,9 +269,9 @@ def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_
 
 # An example takes a second, which is too long to look for a smaller one.
 @settings(max_examples=16, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-@given(host=hosts, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
+@given(host=host_configurations, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
 def test_any_host_is_the_same_before_and_after(
-    plugin: Path, host: Host, up: bool, mover: str
+    plugin: Path, host: HostConfiguration, up: bool, mover: str
 ) -> None:
     if reason := skip_reason():
         pytest.skip(reason)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.host import Netns, NetnsId
 from amdcni.core.spec import Result
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 
 @given(some.netns_refs, some.hosts, st.booleans())

@@ -15,7 +15,7 @@ from amdcni.core.errors import AmdcniError, UndecodableInput
 from amdcni.core.names import ContainerId, IfName, NetworkName
 from amdcni.core.runtime import Cached
 from amdcni.core.spec import AttachmentId, Result
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 from tests.unit.test_core_runtime import attachments, networks
 
 ENTRY: dict[str, Any] = {

@@ -27,7 +27,7 @@ from amdcni.core.capture import (
 from amdcni.core.host import Address, AddressFlag, Details, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.routes import due_on_host
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 # ---- what the kernel makes ---------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from amdcni.core.names import IfName, MacAddress
 from amdcni.core.request import CheckRequest, Device, DeviceSelector, Invocation, Network
 from amdcni.core.spec import Interface, Ip, Result, Verb
 from amdcni.core.versions import CniVersion
-from tests.unit import strategies as some
-from tests.unit.strategies import Lending
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import Lending
 
 
 def check_of(lending: Lending, version: str = "1.1.0") -> CheckRequest:

@@ -43,8 +43,8 @@ from amdcni.core.request import (
 )
 from amdcni.core.spec import AttachmentId, PluginList, Result
 from amdcni.core.versions import SUPPORTED, CniVersion
-from tests.unit import strategies as some
-from tests.unit.strategies import Meaning
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import Meaning
 
 REQUEST_TYPES = (AddRequest, DelRequest, CheckRequest, GcRequest, StatusRequest)
 
@@ -605,7 +605,7 @@ def test_a_configuration_for_another_version_differs_in_version_and_prev_result_
     converted = in_version(meaning.raw, version)
     expected = {**meaning.raw, "cniVersion": version}
     if meaning.prev_result is not None:
-        expected["prevResult"] = some.prev_result_members(meaning.prev_result, version)
+        expected["prevResult"] = some.result_members(meaning.prev_result, version)
     assert converted == expected
 
 

@@ -16,7 +16,7 @@ from amdcni.core.errors import UndecodableInput
 from amdcni.core.host import IpInterface
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import IfName, PciAddress
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 A = PciAddress.parse("0000:c1:00.0")
 

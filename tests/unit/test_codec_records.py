@@ -33,7 +33,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 STORED = (Path(__file__).parent / "data" / "record-format-1.json").read_bytes()
 """A record with everything in it, as format 1 was when it was made."""

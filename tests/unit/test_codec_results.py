@@ -22,7 +22,7 @@ from amdcni.core.errors import InvalidConfiguration, UndecodableInput, Unsupport
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.spec import Dns, ErrorObject, Interface, Ip, PluginInfo, Result, Route
 from amdcni.core.versions import SUPPORTED, CniVersion
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 # ---- the fields of each version ----------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import UndecodableInput
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 
 def same_json(one: object, other: object) -> bool:

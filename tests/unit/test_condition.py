@@ -8,8 +8,8 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.condition import HEALABLE, Condition, condition_of
 from amdcni.core.host import Netns, SysfsDevice
 from amdcni.core.names import NO_MAC, IfName
-from tests.unit import strategies as some
-from tests.unit.strategies import Lending
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import Lending
 
 
 def device_of(record: Attachment, *ifnames: str) -> SysfsDevice | None:

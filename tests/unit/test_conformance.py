@@ -14,11 +14,11 @@ from amdcni.cli import main
 from amdcni.core.codec import result_to_json
 from amdcni.core.spec import Result
 from amdcni.core.versions import SUPPORTED, CniVersion
+from amdcni.testing import strategies as some
 from amdcni.testing.conformance import findings
 from amdcni.testing.conformance.findings import Finding, Verdict
 from amdcni.testing.conformance.shapes import faults_of_result, faults_of_versions
 from amdcni.testing.conformance.subject import CannotJudge, for_nic, read_subject
-from tests.unit import strategies as some
 
 # ---- what is said of the plugin
 

@@ -28,7 +28,7 @@ from amdcni.core.runtime import (
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.steps import PluginCall
 from amdcni.core.versions import SUPPORTED, CniVersion, at_least
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 RECORDED = Path(__file__).parent / "data/runtime-inputs/cnitool-1.1.0.json"
 

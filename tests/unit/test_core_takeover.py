@@ -26,7 +26,7 @@ from amdcni.core.takeover import (
     find_on_host,
     record_of,
 )
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 A = PciAddress.parse("0000:c1:00.0")
 MAPPING = GoMapping(A, IfName("ens1"), True, (ipaddress.ip_interface("192.0.2.1/31"),), 5)

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core import errors
+from amdcni.testing.strategies import hostile_texts, hostile_values
 from amdcni_shim import edge
 from amdcni_shim.__main__ import main
-from tests.unit.strategies import hostile_texts, hostile_values
 
 PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"
 

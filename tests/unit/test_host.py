@@ -14,7 +14,7 @@ from amdcni.core.host import (
     netdev_named,
     reports_protocols,
 )
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 IFA_F = {
     "SECONDARY": 0x01,

@@ -11,7 +11,7 @@ from hypothesis import given
 from amdcni.core.capture import in_setting_order
 from amdcni.core.host import Address, IpAddress, IpInterface
 from amdcni.core.ipam import gateway_of, static_ipam
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 
 def peer_of(interface: IpInterface) -> IpAddress | None:

@@ -16,7 +16,7 @@ from amdcni.core.errors import DeviceBusy, StateFailure
 from amdcni.core.names import PciAddress
 from amdcni.effects.mappings import FILE_NAME, Mappings
 from amdcni.effects.store import Store
-from tests.unit.strategies import json_values
+from amdcni.testing.strategies import json_values
 
 A, B = PciAddress.parse("0000:01:00.0"), PciAddress.parse("0000:02:00.0")
 ENTRIES: dict[str, Any] = {

@@ -29,7 +29,7 @@ from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("eth1"))
 IFF_UP = 1

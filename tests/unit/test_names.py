@@ -22,7 +22,7 @@ from amdcni.core.names import (
     parse_network_name,
     parse_plugin_name,
 )
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 PARSERS: list[Callable[[str], object]] = [
     parse_container_id,

@@ -66,8 +66,8 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
-from tests.unit import strategies as some
-from tests.unit.strategies import Handover, Lending
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import Handover, Lending
 
 any_handovers = some.handovers | some.userspace_handovers
 native_handovers = some.native_handovers | some.native_userspace_handovers

@@ -24,7 +24,7 @@ from amdcni.core.pod import (
     with_routes,
 )
 from amdcni.core.spec import Dns, Interface, Ip, Result, Route
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 UNHELD = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 

@@ -38,7 +38,7 @@ from amdcni.core.request import (
 )
 from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
 from amdcni.core.versions import CniVersion
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 # ---- valid environments ------------------------------------------------------------------------
 

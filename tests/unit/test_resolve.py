@@ -20,8 +20,8 @@ from amdcni.core.resolve import (
     key_of,
     resolve,
 )
-from tests.unit import strategies as some
-from tests.unit.strategies import Handover, Lending
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import Handover, Lending
 
 # ---- from a selector to a netdev ---------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from amdcni.core.routes import (
     with_shared,
     without_netdev,
 )
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 ENS1, ENS2, ENS3 = IfName("ens1"), IfName("ens2"), IfName("ens3")
 KERNEL, BOOT, RA, REDIRECT = 2, 3, 9, 1

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.host import IpInterface
 from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 
 def test_the_verbs_are_those_of_cni_spec_1_1() -> None:

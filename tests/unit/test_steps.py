@@ -10,7 +10,7 @@ from hypothesis import given
 from amdcni.core import steps
 from amdcni.core.attachment import Attachment
 from amdcni.core.steps import Outcome, Plan, Planned, ReleasePlugins, SaveRecord, Step
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 NO_STEPS = {"PluginCall", "Planned", "Plan", "Release", "Outcome"}
 """What steps are made of, and what is made of steps."""

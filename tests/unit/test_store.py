@@ -27,7 +27,7 @@ from amdcni.core.host import NetnsId
 from amdcni.core.names import ContainerId, DeviceKey, IfName, NetworkName, PciAddress
 from amdcni.core.spec import AttachmentId
 from amdcni.effects.store import Store
-from tests.unit.strategies import attachments
+from amdcni.testing.strategies import attachments
 
 A = DeviceKey(PciAddress.parse("0000:01:00.0"))
 B = DeviceKey(PciAddress.parse("0000:02:00.0"))

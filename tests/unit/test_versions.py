@@ -17,7 +17,7 @@ from amdcni.core.versions import (
     parse_version,
     plugin_info,
 )
-from tests.unit import strategies as some
+from amdcni.testing import strategies as some
 
 RELEASED = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 """The releases of the CNI specification, in the order of their dates."""

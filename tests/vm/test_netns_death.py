@@ -11,7 +11,13 @@ from attrs import evolve
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.netns.hosts import NEIGHBOURS, QDISCS, ROUTES, Host, hosts
+from amdcni.testing.strategies import (
+    NEIGHBOUR_COMMANDS,
+    ROOT_QDISCS,
+    ROUTE_COMMANDS,
+    HostConfiguration,
+    host_configurations,
+)
 from tests.netns.runtime import TRY_AGAIN, addresses, expect_silence
 from tests.vm.guest import Guest, addresses_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
@@ -151,17 +157,25 @@ def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(gues
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@example(Host([*ROUTES, *NEIGHBOURS], {"ipv4/conf/eth1/rp_filter": 2}, QDISCS[1]), VIRTIO, "native")
-@given(hosts, st.sampled_from([E1000E, VIRTIO]), st.sampled_from(["delegate", "native"]))
+@example(
+    HostConfiguration(
+        (*ROUTE_COMMANDS, *NEIGHBOUR_COMMANDS), {"ipv4/conf/eth1/rp_filter": 2}, ROOT_QDISCS[1]
+    ),
+    VIRTIO,
+    "native",
+)
+@given(
+    host_configurations, st.sampled_from([E1000E, VIRTIO]), st.sampled_from(["delegate", "native"])
+)
 def test_any_host_is_the_same_before_and_after_the_pod_has_died(
-    guest: Guest, host: Host, slot: Slot, mover: str
+    guest: Guest, host: HostConfiguration, slot: Slot, mover: str
 ) -> None:
     guest.reset()
     guest.mover = mover
     # Without a link-local address the guest is never at rest.  The kernel's own fq_codel keeps the
     # quantum of the MTU with which it was made, and is made anew with that of now.
     unfit = ("link set eth1 addrgenmode", "link set eth1 mtu")
-    commands = [command for command in host.commands if not command.startswith(unfit)]
+    commands = tuple(c for c in host.commands if not c.startswith(unfit))
     networks = f"10.0.{slot.number}.", f"fd00:{slot.number}::"
     evolve(host, commands=commands).configure(guest.host, slot.ifname, networks)
     before = guest.dump()

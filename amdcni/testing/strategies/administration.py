@@ -1,14 +1,15 @@
-"""Hosts as administrators configure them: a NIC with addresses, and what depends on these."""
+"""What administrators configure on a NIC that has addresses: much of it depends on these."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.testing import Namespace
+from amdcni.testing.namespaces import Namespace
 
-ROUTES = [
+ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
     "route add 192.0.2.0/24 dev eth1 scope link tos 0x10",
@@ -25,14 +26,18 @@ ROUTES = [
     "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
     "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
     "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
-]
-NEIGHBOURS = [
+)
+"""Routes of every table through `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
+
+NEIGHBOUR_COMMANDS: Final = (
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
-]
-COMMANDS = [
-    *ROUTES,
-    *NEIGHBOURS,
+)
+"""Permanent neighbours on `eth1`."""
+
+IP_COMMANDS: Final = (
+    *ROUTE_COMMANDS,
+    *NEIGHBOUR_COMMANDS,
     "link set eth1 group 7",
     "link set eth1 promisc on",
     "link set eth1 allmulticast on",
@@ -43,17 +48,18 @@ COMMANDS = [
     "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
-]
-"""What `ip` sets on `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
-QDISCS = ["pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms"]
-"""Root qdiscs."""
+)
+"""Everything that `ip` sets on such an `eth1`, one thing a command."""
+
+ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms")
+"""Root qdiscs, as `tc` is told of them."""
 
 
 @frozen
-class Host:
+class HostConfiguration:
     """What an administrator has set besides addresses: commands of `ip`, sysctls and a qdisc."""
 
-    commands: list[str]
+    commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
 
@@ -65,7 +71,7 @@ class Host:
     ) -> None:
         """Set all of it on a netdev with other networks than those of `eth1`, if these are given.
 
-        Whatever the kernel takes of it is a host.
+        Whatever the kernel takes of it is a configuration.
         """
 
         def told(command: str) -> list[str]:
@@ -82,13 +88,13 @@ class Host:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
 
 
-hosts: SearchStrategy[Host] = st.builds(
-    Host,
-    commands=st.lists(st.sampled_from(COMMANDS), max_size=12, unique=True),
+host_configurations: SearchStrategy[HostConfiguration] = st.builds(
+    HostConfiguration,
+    commands=st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True).map(tuple),
     sysctls=st.dictionaries(
         st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
         st.sampled_from([0, 1, 2]),
     ),
-    qdisc=st.none() | st.sampled_from(QDISCS),
+    qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
 )
-"""Any of them."""
+"""Any of these, of which the kernel may refuse some."""
