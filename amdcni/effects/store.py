@@ -170,7 +170,8 @@ class Store:
             self._path(key).unlink(missing_ok=True)
             if self._folder.is_dir():
                 _sync_folder(self._folder)
-            for kind in _MARKERS:
+            # The mark of unfinished work goes last: it is what brings a later call here again.
+            for kind in reversed(_MARKERS):
                 self._unmark(kind, key)
 
     def _mark(self, kind: str, key: DeviceKey) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 from attrs import evolve, field, frozen
 
 from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
+from amdcni.testing.cni import environment_of
 
 BDF = "0000:c1:00.0"
 STATE = "/var/lib/cni/amd-host-device"
 LEASES = "/var/lib/cni/networks"
 DEBIAN = Path("/usr/lib/cni")
 """Where Debian has the plugins of the CNI project."""
+KILLED_CALL = Path(__file__).with_name("killed_call.py")
 
 CONFIG = {
     "cniVersion": "1.1.0",
@@ -32,6 +35,10 @@ by_delegate = pytest.mark.parametrize("mover", ["delegate"], indirect=True)
 """Tests of what comes of the delegate, or of what no mover has a part in."""
 natively = pytest.mark.parametrize("mover", ["native"], indirect=True)
 """Tests of what the mover `native` does that the delegate does not."""
+
+
+Moment = tuple[str, int]
+"""`before` or `after` a step of this number, or before the `change` of this number."""
 
 
 @frozen
@@ -50,6 +57,12 @@ class Runtime:
     def start(self, command: str, **options: Unpack[CallOptions]) -> Call:
         """Start a call; see `CallOptions`."""
         return self.node.start_cni(command, self.plugin, self.config, **options)
+
+    def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> Call:
+        """Start a call that is killed at a moment, or ends before; see `killed_call.py`."""
+        argv = [sys.executable, KILLED_CALL, at[0], str(at[1])]
+        stdin = json.dumps(self.config).encode()
+        return Call(self.node.start(argv, stdin=stdin, env=environment_of(command, options)))
 
     def call(self, command: str, **options: Unpack[CallOptions]) -> Outcome:
         """Return the outcome of any verb."""

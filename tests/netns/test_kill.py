@@ -1,8 +1,6 @@
 """SIGKILL anywhere in ADD, DEL and their undo, and around the delegate: nothing is lost."""
 
-import json
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,11 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Node, Pod, dump
-from amdcni.testing.cni import environment_of
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
     TRY_AGAIN,
+    Moment,
     Runtime,
     addresses,
     by_delegate,
@@ -25,8 +23,6 @@ from tests.netns.runtime import (
     plugin_folder,
     records,
 )
-
-KILLED_CALL = Path(__file__).with_name("killed_call.py")
 
 ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
 
@@ -70,17 +66,11 @@ def other(node: Node) -> Pod:
     return node.add_pod("pod2")
 
 
-def is_killed(
-    runtime: Runtime, command: str, pod: Pod, at: tuple[str, int], path: Path = DEBIAN
-) -> bool:
+def is_killed(runtime: Runtime, command: str, pod: Pod, at: Moment, path: Path = DEBIAN) -> bool:
     """Let a call be killed at a moment; tell whether it came to that, or ended well before."""
-    done = runtime.node.run(
-        [sys.executable, KILLED_CALL, at[0], str(at[1])],
-        stdin=json.dumps(runtime.config).encode(),
-        env=environment_of(command, {"netns": pod, "path": [path]}),
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done
-    return done.returncode != 0
+    outcome = runtime.start_to_die(at, command, netns=pod, path=[path]).wait()
+    assert outcome.exit_status in (0, -signal.SIGKILL), outcome
+    return not outcome.succeeded
 
 
 # What the next call is
@@ -119,7 +109,7 @@ sequels = pytest.mark.parametrize("sequel", SEQUELS, ids=lambda sequel: sequel._
 @sequels
 @killed_at(*(boundaries(mover, steps) for mover, steps in ADD_STEPS.items()))
 def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
-    runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
+    runtime: Runtime, pod: Pod, other: Pod, at: Moment, sequel: Sequel
 ) -> None:
     before = dump(runtime.node)
     assert is_killed(runtime, "ADD", pod, at)
@@ -130,7 +120,7 @@ def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
 @sequels
 @killed_at(*(boundaries(mover, DEL_STEPS) for mover in ADD_STEPS))
 def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
-    runtime: Runtime, pod: Pod, other: Pod, at: tuple[str, int], sequel: Sequel
+    runtime: Runtime, pod: Pod, other: Pod, at: Moment, sequel: Sequel
 ) -> None:
     before = dump(runtime.node)
     runtime.added(pod)
@@ -141,7 +131,7 @@ def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
 
 @killed_at(boundaries("delegate", UNDO_STEPS, first=3), boundaries("native", UNDO_STEPS, first=4))
 def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
-    runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, at: tuple[str, int]
+    runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, at: Moment
 ) -> None:
     before = dump(runtime.node)
     moody = plugin_folder(tmp_path / "bin", moody="[ $CNI_COMMAND = DEL ] || exit 1")
@@ -153,7 +143,7 @@ def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
 
 @killed_at(*(boundaries(mover, steps)[:-1] for mover, steps in ADD_STEPS.items()))
 def test_a_killed_add_is_healed_by_a_call_about_another_device(
-    runtime: Runtime, pod: Pod, at: tuple[str, int]
+    runtime: Runtime, pod: Pod, at: Moment
 ) -> None:
     before = dump(runtime.node)
     assert is_killed(runtime, "ADD", pod, at)
@@ -186,6 +176,22 @@ def test_no_system_call_of_a_step_is_a_bad_moment_to_die(
             break
     # The record alone is written, flushed, renamed, and its folder flushed.
     assert number > 10
+
+
+@by_delegate
+def test_no_file_of_a_killed_del_outlives_the_next_call(runtime: Runtime, pod: Pod) -> None:
+    runtime.node.add_nic("0000:c2:00.0", "eth2", ["10.0.1.0/31"])
+    hops = "nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2"
+    runtime.node.ip(f"route add 203.0.113.0/24 {hops}")
+    before = dump(runtime.node)
+    killed, number = True, 20
+    while killed:
+        number += 1
+        runtime.added(pod)
+        killed = is_killed(runtime, "DEL", pod, ("change", number))
+        assert runtime.delete(None, container_id="stranger").succeeded
+        assert damage(before, runtime.node) == [], f"killed before change {number}"
+    assert number > 22
 
 
 # A delegate that outlives its caller
