@@ -1,7 +1,7 @@
 """What of a host netdev is kept in a record, and what the kernel is left to make again."""
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -22,7 +22,7 @@ from amdcni.core.host import (
     names_of,
 )
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress
-from amdcni.core.routes import describe, due_on_host, kernel_makes_route, missing
+from amdcni.core.routes import describe, due_on_host, is_lacking, kernel_makes_route
 
 
 @attrs.frozen
@@ -272,13 +272,17 @@ def altname_changes(
 
 
 def differences(
-    wanted: Captured, seen: Netdev, details: Details, others: tuple[Netdev, ...]
+    wanted: Captured,
+    seen: Netdev,
+    details: Details,
+    others: tuple[Netdev, ...],
+    awaited: Collection[str] = (),
 ) -> list[str]:
     """What `seen` still lacks of `wanted`, one readable line each; empty when the host is whole.
 
-    `others` are the other netdevs of the host.  What is there beyond the wanted is no fault: it is
-    somebody else's work.  A name is not compared: a netdev that came back under a free name has all
-    else (`BringHome`).
+    `others` are the other netdevs of the host, and `awaited` the names of those that are yet to be
+    given back.  What is there beyond the wanted is no fault: it is somebody else's work.  A name is
+    not compared: a netdev that came back under a free name has all else (`BringHome`).
     """
     found = []
     if seen.up != wanted.up:
@@ -297,9 +301,8 @@ def differences(
             lines = deviations(address, there)
             found += [f"{seen.ifname}: {address.interface} {line}" for line in lines]
     for route in due_on_host(wanted.routes, wanted.ifname, seen, others):
-        change = missing(route, details.routes)
-        if change is not None:
-            found.append(f"{seen.ifname} lacks {describe(change.route)}")
+        if is_lacking(route, details.routes, awaited):
+            found.append(f"{seen.ifname} lacks {describe(route)}")
     for neighbour in wanted.neighbours:
         if neighbour not in details.neighbours:
             found.append(f"{seen.ifname} lacks the neighbour {neighbour.address}")

@@ -155,7 +155,7 @@ def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
     captured = record.captured
     if captured is None:
         return ()
-    kept = Planned(KeepOtherHops(captured))
+    kept = Planned(KeepOtherHops(record, captured))
     return (kept, Planned(CopyRoutes(record, captured))) if copied else (kept,)
 
 

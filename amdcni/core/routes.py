@@ -1,12 +1,12 @@
 """Which routes of a netdev are kept, and what has to be set for them to be there again."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, IpNetwork, Netdev, Route
+from amdcni.core.host import Address, AddressFlag, Hop, IpNetwork, Netdev, Route
 from amdcni.core.names import IfName
 
 _IPV6_METRIC: Final = 256  # IP6_RT_PRIO_ADDRCONF
@@ -72,13 +72,14 @@ def _renamed(route: Route, was: IfName, now: IfName) -> Route:
 
 
 def on_netdevs(route: Route, netdevs: Iterable[Netdev]) -> Route:
-    """The route through those of its hops whose netdev is there, with the ifindexes of now.
-
-    A single hop has no weight.
-    """
+    """The route through those of its hops whose netdev is there, with the ifindexes of now."""
     there = {netdev.ifname: netdev.ifindex for netdev in netdevs}
     hops = [hop for hop in route.hops if hop.ifname in there]
-    hops = [attrs.evolve(hop, ifindex=there[hop.ifname]) for hop in hops]
+    return _by_way_of(route, [attrs.evolve(hop, ifindex=there[hop.ifname]) for hop in hops])
+
+
+def _by_way_of(route: Route, hops: list[Hop]) -> Route:
+    """The route with only these hops; a single one has no weight."""
     if len(hops) == 1:
         hops = [attrs.evolve(hops[0], weight=1)]
     return attrs.evolve(route, hops=tuple(hops))
@@ -131,13 +132,25 @@ def with_shared(
     return tuple(mended)
 
 
-def without_netdev(route: Route, ifname: IfName) -> Route | None:
-    """What is left of a multipath route when a netdev goes; None if there is nothing left.
+def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
+    """What is left of a multipath route when netdevs go; None if there is nothing left.
 
     The kernel takes away the whole IPv4 route with the netdev of any of its hops.
     """
-    hops = tuple(hop for hop in route.hops if hop.ifname != ifname)
-    return attrs.evolve(route, hops=hops) if hops else None
+    hops = [hop for hop in route.hops if hop.ifname not in ifnames]
+    if len(hops) == len(route.hops):
+        return route
+    return _by_way_of(route, hops) if hops else None
+
+
+def is_lacking(route: Route, seen: Iterable[Route], awaited: Collection[str]) -> bool:
+    """Whether more of `route` is missing than its hops through netdevs that are `awaited`.
+
+    These are yet to be given back.  Whoever does that knows the whole route and sets it.
+    """
+    seen = tuple(seen)
+    least = without_netdevs(route, awaited)
+    return all(due is not None and missing(due, seen) is not None for due in (route, least))
 
 
 def describe(route: Route) -> str:

@@ -127,6 +127,7 @@ class KeepOtherHops:
     With the netdev of one hop, the kernel takes an IPv4 route away altogether.
     """
 
+    record: Attachment
     captured: Captured
 
 

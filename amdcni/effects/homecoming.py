@@ -18,10 +18,11 @@ from amdcni.core.host import (
     LinkFlag,
     Netdev,
     Netns,
+    Route,
     names_of,
 )
 from amdcni.core.resolve import find_home, find_in_pod
-from amdcni.core.routes import due_on_host, missing, on_netdevs, without_netdev
+from amdcni.core.routes import due_on_host, is_lacking, missing, on_netdevs, without_netdevs
 from amdcni.node import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
@@ -71,16 +72,46 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
         source.move(netdev, node.own, wanted)
 
 
-def keep_other_hops(node: Machine, captured: Captured) -> None:
+def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> None:
     """Set the multipath routes that are left, through the netdevs that stay."""
-    left = [without_netdev(route, captured.ifname) for route in captured.routes]
+    left = [without_netdevs(route, [captured.ifname]) for route in captured.routes]
     due = [route for route in left if route is not None]
     if due:
-        netdevs, seen = node.host().netdevs, node.own.routes()
+        netdevs, awaited = node.host().netdevs, _awaited(node, record, captured)
         for route in due:
-            change = missing(on_netdevs(route, netdevs), seen)
-            if change is not None and change.route.hops:
-                node.own.put_route(change)
+            there = on_netdevs(route, netdevs)
+            if there.hops:
+                _set_route(node.own, there, awaited)
+
+
+def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset[str]:
+    """The netdevs that share a route with ours and are recorded as lent, or not yet whole again."""
+    if not any(len(route.hops) > 1 for route in captured.routes):
+        return frozenset()
+    others = [other for other in node.multipath_records() if other.key != record.key]
+    names = [other.host_ifname for other in others if other.boot_id == record.boot_id]
+    return frozenset(name for name in names if name is not None)
+
+
+def _set_route(host: Namespace, route: Route, awaited: frozenset[str]) -> None:
+    """Set the route, or as much of it as does not need netdevs that are `awaited`.
+
+    One of these may be on the host and not able to take its hop yet, and another call may set the
+    same route at the same time; so a refusal counts only if there is still something lacking.
+    """
+    least, refusals = without_netdevs(route, awaited), []
+    for due in (route,) if least == route else (route, least):
+        change = None if due is None else missing(due, host.routes())
+        if change is None:
+            return
+        try:
+            host.put_route(change)
+        except KernelRefused as failure:
+            refusals.append(failure)
+        else:
+            return
+    if is_lacking(route, host.routes(), awaited):
+        raise refusals[0]
 
 
 def restore(node: Machine, record: Attachment, captured: Captured) -> None:
@@ -129,11 +160,10 @@ def _restore_what_needs_addresses(
     for neighbour in captured.neighbours:
         if neighbour not in details.neighbours:
             refused.unless(host.put_neighbour, netdev, neighbour)
-    seen = host.routes() if captured.routes else ()
+    seen, awaited = host.routes() if captured.routes else (), _awaited(node, record, captured)
     for route in due_on_host(captured.routes, captured.ifname, netdev, others):
-        change = missing(route, seen)
-        if change is not None:
-            refused.unless(host.put_route, change)
+        if missing(route, seen) is not None:
+            refused.unless(_set_route, host, route, awaited)
     if captured.qdisc is not None and details.qdisc != captured.qdisc:
         refused.unless(host.put_qdisc, netdev, captured.qdisc)
     _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=True), refused)
@@ -197,7 +227,8 @@ def verify(node: Machine, record: Attachment, captured: Captured) -> None:
     """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole."""
     netdev, others = _require_home(node, record)
     due = _still_due(node, captured, record)
-    lacking = capture.differences(due, netdev, node.details(netdev), others)
+    awaited = _awaited(node, record, captured)
+    lacking = capture.differences(due, netdev, node.details(netdev), others, awaited)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)

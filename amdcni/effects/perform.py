@@ -63,8 +63,8 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
-        case KeepOtherHops(captured):
-            homecoming.keep_other_hops(node, captured)
+        case KeepOtherHops(record, captured):
+            homecoming.keep_other_hops(node, record, captured)
         case MoveIntoPod():
             in_pod.move_into_pod(node, step)
         case IpamAdd(record, call):

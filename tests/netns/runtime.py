@@ -60,7 +60,7 @@ class Runtime:
 
     def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> Call:
         """Start a call that is killed at a moment, or ends before; see `killed_call.py`."""
-        argv = [sys.executable, KILLED_CALL, at[0], str(at[1])]
+        argv: list[str | Path] = [sys.executable, KILLED_CALL, at[0], str(at[1])]
         stdin = json.dumps(self.config).encode()
         return Call(self.node.start(argv, stdin=stdin, env=environment_of(command, options)))
 

@@ -24,6 +24,7 @@ from tests.netns.runtime import (
     records,
 )
 
+SECOND = "0000:c2:00.0"
 ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
 
 ADD_STEPS = {
@@ -178,11 +179,45 @@ def test_no_system_call_of_a_step_is_a_bad_moment_to_die(
     assert number > 10
 
 
-@by_delegate
-def test_no_file_of_a_killed_del_outlives_the_next_call(runtime: Runtime, pod: Pod) -> None:
-    runtime.node.add_nic("0000:c2:00.0", "eth2", ["10.0.1.0/31"])
+@pytest.fixture
+def second(runtime: Runtime) -> Runtime:
+    """Calls about another NIC that has a hop of the same route."""
+    runtime.node.add_nic(SECOND, "eth2", ["10.0.1.0/31"])
     hops = "nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2"
     runtime.node.ip(f"route add 203.0.113.0/24 {hops}")
+    return runtime.having(deviceID=SECOND, pciBusID=SECOND)
+
+
+@pytest.mark.parametrize("step", DEL_STEPS)
+def test_a_del_that_was_killed_does_not_hinder_that_of_the_other_nic_of_a_route(
+    runtime: Runtime, second: Runtime, pod: Pod, other: Pod, step: str
+) -> None:
+    before = dump(runtime.node)
+    runtime.added(pod)
+    second.added(other)
+    assert is_killed(second, "DEL", other, ("before", DEL_STEPS.index(step) + 1))
+    assert runtime.delete(pod).succeeded
+    assert second.delete(other).succeeded
+    assert damage(before, runtime.node) == []
+
+
+@pytest.mark.parametrize("step", DEL_STEPS)
+def test_a_del_that_was_killed_does_not_hinder_the_add_of_the_other_nic_of_a_route(
+    runtime: Runtime, second: Runtime, pod: Pod, other: Pod, step: str
+) -> None:
+    before = dump(runtime.node)
+    second.added(other)
+    assert is_killed(second, "DEL", other, ("before", DEL_STEPS.index(step) + 1))
+    runtime.added(pod)
+    assert runtime.delete(pod).succeeded
+    assert second.delete(other).succeeded
+    assert damage(before, runtime.node) == []
+
+
+@by_delegate
+def test_no_file_of_a_killed_del_outlives_the_next_call(
+    runtime: Runtime, second: Runtime, pod: Pod
+) -> None:
     before = dump(runtime.node)
     killed, number = True, 20
     while killed:

@@ -14,11 +14,12 @@ from amdcni.core.names import IfName
 from amdcni.core.routes import (
     describe,
     due_on_host,
+    is_lacking,
     kernel_makes_route,
     missing,
     on_netdevs,
     with_shared,
-    without_netdev,
+    without_netdevs,
 )
 from amdcni.testing import strategies as some
 
@@ -184,10 +185,26 @@ def test_a_route_that_is_gone_for_a_moment_is_kept_all_the_same() -> None:
 
 def test_without_a_netdev_the_other_hops_are_left() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
-    left = without_netdev(whole, ENS1)
+    left = without_netdevs(whole, [ENS1])
     assert left is not None
     assert left.hops == (Hop(ENS2),)
-    assert without_netdev(left, ENS2) is None
+    assert without_netdevs(left, [ENS2]) is None
+
+
+def test_hops_through_netdevs_that_are_awaited_are_not_lacking() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
+    ours, theirs = to("10.9.0.0/24", Hop(ENS1)), to("10.9.0.0/24", Hop(ENS2))
+    for seen, awaited, lacking in [
+        ([], [], True),
+        ([], [ENS2], True),
+        ([ours], [], True),
+        ([ours], [ENS2], False),
+        ([theirs], [ENS2], True),
+        ([theirs], [ENS1, ENS2], False),
+        ([whole], [], False),
+        ([whole], [ENS2], False),
+    ]:
+        assert is_lacking(whole, seen, awaited) is lacking
 
 
 def test_hops_get_the_numbers_of_their_netdevs() -> None:
