@@ -32,6 +32,12 @@ test-netns: system $(VENV)/dev.stamp ## the kernel tests alone, in throwaway nam
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm
 
+.PHONY: fuzz
+fuzz: system $(VENV)/dev.stamp ## any order of calls and accidents for MINUTES=10, or again as of SEED
+	$(BIN)/python -m tests.netns.fuzz $(MINUTES) $(SEED)
+
+MINUTES := 10
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check

@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 
 from amdcni.testing import Nic, Node, Pod
+from tests import profiles
 from tests.netns.runtime import Runtime
+
+profiles.load(profiles.KERNEL)
 
 
 @pytest.fixture

@@ -1,0 +1,472 @@
+"""Calls, kills, dying pods and full disks in any order on the real kernel: nothing is lost.
+
+A state machine plays runtimes, an operator and accidents on a node with three NICs and three pods.
+After every step the kernel and the disk have to agree with the account of `account.py`.
+`make fuzz` plays for as long as one likes.
+"""
+
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import hypothesis
+import pytest
+from attrs import evolve
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.strategies import SearchStrategy
+
+from amdcni.testing import Call as Process
+from amdcni.testing import (
+    CallOptions,
+    Dump,
+    Nic,
+    Node,
+    Outcome,
+    Pod,
+    Section,
+    differences,
+    dump,
+    skip_reason,
+    throwaway_node,
+)
+from amdcni.testing.readings import read
+from tests import profiles
+from tests.netns.account import (
+    SOMETHING_NOT_HEALED,
+    Account,
+    Add,
+    Call,
+    Check,
+    Collect,
+    Delete,
+    Heal,
+    Holder,
+    Home,
+    Lent,
+    Record,
+    Sandbox,
+    Status,
+    Unfinished,
+    Unmarked,
+    explanations,
+    matching,
+    remnants,
+)
+from tests.netns.runtime import DEBIAN, Runtime, damage, records, remains
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+BDFS = {"eth1": "0000:c1:00.0", "eth2": "0000:c2:00.0", "eth3": "0000:c3:00.0"}
+PODS = ("pod1", "pod2", "pod3")
+DISK_BYTES = 128 * 1024
+
+SHARED = "203.0.113.0/24"
+"""Where a route leads that has a hop through two of the NICs."""
+COMMANDS = [
+    "link set eth1 alias fabric",
+    "link property add dev eth1 altname rail0",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
+    "route add 2001:db8::/64 via fd00::9 dev eth1 metric 77",
+    f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
+    "link set eth2 mtu 1400",
+]
+"""What an administrator has set, besides addresses."""
+
+happened: Counter[str] = Counter()
+"""How often each thing happened, for `fuzz.py`."""
+
+failures: list[str] = []
+"""What happened in each example that failed, in sentences."""
+
+# ---- what may happen
+
+nics = st.sampled_from(sorted(BDFS))
+pods = st.sampled_from(PODS)
+ifnames = st.sampled_from(["net1", "net2"])
+movers = st.sampled_from(["delegate", "native"])
+holders = st.builds(Holder, nics)
+sandboxes = st.builds(Sandbox, pods, ifnames, earlier=st.integers(0, 2))
+
+adds: SearchStrategy[Call] = st.builds(Add, nics, st.builds(Sandbox, pods, ifnames), movers)
+repeated_adds: SearchStrategy[Call] = nics.flatmap(
+    lambda nic: st.builds(Add, st.just(nic), st.just(Holder(nic)), movers)
+)
+any_adds = adds | adds | repeated_adds
+deletes_by_holders: SearchStrategy[Call] = nics.flatmap(
+    lambda nic: st.builds(
+        Delete, st.just(Holder(nic)), st.sampled_from([nic, None]), netns=st.booleans()
+    )
+)
+deletes_by_anybody: SearchStrategy[Call] = st.builds(
+    Delete, sandboxes, st.none() | nics, netns=st.booleans()
+)
+any_deletes = deletes_by_holders | deletes_by_holders | deletes_by_anybody
+checks: SearchStrategy[Call] = nics.map(lambda nic: Check(nic, Holder(nic)))
+collections: SearchStrategy[Call] = st.builds(
+    Collect, st.none() | st.frozensets(holders | sandboxes, max_size=4)
+)
+heals: SearchStrategy[Call] = st.sampled_from([Heal(), Status()])
+any_calls = any_adds | any_adds | any_deletes | any_deletes | collections | checks | heals
+moments = st.integers(1, 28)
+"""Before which change; a call makes 16 to 27."""
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """A node, what happens to it, and the account of it."""
+
+    def __init__(self, plugin: Path) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.agreed = False
+        self.untidy = False
+        """Whether a call was killed, and none has come to its end since."""
+        self.story: list[str] = []
+        self.results: dict[str, Any] = {}
+        self.account = Account(
+            nics=dict.fromkeys(BDFS, Home()),
+            alive=frozenset(PODS),
+            containers=dict.fromkeys(PODS, 1),
+        )
+        try:
+            self.node = self.stack.enter_context(throwaway_node())
+            self.runtime = Runtime(self.node, plugin)
+            self.disk = self.node.cover("/var/lib/cni", size_bytes=DISK_BYTES)
+            self.nics = furnished(self.node)
+            self.pods = {name: self.node.add_pod(name) for name in PODS}
+            self.before = dump(self.node)
+        except BaseException:
+            self.stack.close()
+            raise
+        happened["example"] += 1
+        self.agreed = True
+
+    # ---- calls
+
+    @rule(call=any_adds)
+    def add(self, call: Call) -> None:
+        self.at_once([call])
+
+    @rule(call=any_deletes)
+    def delete(self, call: Call) -> None:
+        self.at_once([call])
+
+    @rule(call=checks | collections | heals)
+    def ask(self, call: Call) -> None:
+        self.at_once([call])
+
+    @rule(calls=st.lists(any_calls, min_size=2, max_size=3))
+    def several_at_once(self, calls: list[Call]) -> None:
+        # One may free the space that another one needs.
+        if not self.account.disk_full:
+            happened["calls at once"] += 1
+            self.at_once(calls)
+
+    @rule(call=any_adds, before_change=moments)
+    def kill_an_add(self, call: Call, before_change: int) -> None:
+        self.kill(call, before_change)
+
+    @rule(call=any_deletes | collections, before_change=moments)
+    def kill_a_release(self, call: Call, before_change: int) -> None:
+        self.kill(call, before_change)
+
+    def kill(self, call: Call, before_change: int) -> None:
+        call = self.account.resolved(call)
+        with self.step(f"{call}, to be killed before change {before_change}"):
+            outcome = self.start(call, before_change).wait()
+            if outcome.exit_status == -SIGKILL:
+                self.is_explained_by_a_kill(call)
+            else:
+                self.are_explained([call], [outcome])
+
+    def is_explained_by_a_kill(self, call: Call) -> None:
+        self.tell(call, "killed")
+        self.untidy = True
+        seen = self.records()
+        states = {nic: remnants(self.account, call, nic, seen.get(nic)) for nic in BDFS}
+        left = {nic: state for nic, state in states.items() if state is not None}
+        assert left.keys() == BDFS.keys(), f"{call} may not leave {seen} of {self.account}"
+        self.account = self.account.having(**left)
+
+    def at_once(self, calls: Sequence[Call]) -> None:
+        calls = [self.account.resolved(call) for call in calls]
+        with self.step(" | ".join(map(str, calls))):
+            started = [self.start(call) for call in calls]
+            self.are_explained(calls, [process.wait(120) for process in started])
+
+    def are_explained(self, calls: Sequence[Call], outcomes: Sequence[Outcome]) -> None:
+        """The account goes on with what explains these outcomes, and the disk."""
+        codes = [code_of(call, outcome) for call, outcome in zip(calls, outcomes, strict=True)]
+        for call, outcome, code in zip(calls, outcomes, codes, strict=True):
+            self.tell(call, "done" if code is None else f"error {code}", outcome)
+            if isinstance(call, Add) and outcome.succeeded:
+                self.is_promised(call, outcome.answer)
+            if outcome.succeeded and not isinstance(call, Check):
+                self.untidy = False
+        possible = explanations(self.account, calls, codes)
+        assert possible, f"{self.account} does not explain this"
+        account = matching(possible, self.records())
+        assert account is not None, f"{self.records()} is on disk, not that of one of {possible}"
+        self.account = account
+
+    def tell(self, call: Call, end: str, outcome: Outcome | None = None) -> None:
+        happened[f"{type(call).__name__}: {end}"] += 1
+        answer = None if outcome is None else outcome.answer
+        said = answer["msg"] if isinstance(answer, dict) and "msg" in answer else ""
+        self.story.append(f"    {call}: {end} {said}".rstrip())
+
+    def start(self, call: Call, before_change: int | None = None) -> Process:
+        """Start a call, which may be killed on the way if it is a runtime's."""
+        account, runtime = self.account, self.runtime.having("deviceID", "pciBusID")
+        nobody: Any = {"container_id": "", "ifname": "", "netns": "", "path": [DEBIAN]}
+        match call:
+            case Add(nic, by, mover):
+                return self.by(by, device(runtime, nic).having(mover=mover), "ADD", before_change)
+            case Delete(by, nic, netns):
+                runtime = runtime if nic is None else device(runtime, nic)
+                return self.by(by, runtime, "DEL", before_change, netns=netns)
+            case Check(nic, by):
+                unknown = {"cniVersion": "1.1.0", "interfaces": [], "ips": []}
+                result = self.results.get(str(account.who(by)), unknown)
+                asked = device(runtime, nic).having(prevResult=result)
+                return self.by(by, asked, "CHECK", before_change)
+            case Collect(spared):
+                if spared is not None:
+                    valid = [
+                        {"containerID": who.container_id, "ifname": who.ifname}
+                        for who in sorted(map(account.who, spared), key=str)
+                    ]
+                    runtime = runtime.having(**{"cni.dev/valid-attachments": valid})
+                if before_change is not None:
+                    return runtime.start_to_die(("change", before_change), "GC", **nobody)
+                return runtime.start("GC", **nobody)
+            case Heal():
+                return Process(self.node.start([AMDCNI, "heal", "--json"]))
+            case Status():
+                return runtime.start("STATUS", **nobody)
+
+    def by(
+        self, someone: Any, runtime: Runtime, command: str, kill: int | None, netns: bool = True
+    ) -> Process:
+        who = self.account.who(someone)
+        options: CallOptions = {
+            "container_id": who.container_id,
+            "ifname": who.ifname,
+            "netns": self.pods[who.pod].netns if netns else "",
+            "path": [DEBIAN],
+        }
+        if kill is not None:
+            return runtime.start_to_die(("change", kill), command, **options)
+        return runtime.start(command, **options)
+
+    # ---- accidents
+
+    @rule(pod=pods, restarts=st.booleans())
+    def a_pod_ends(self, pod: str, restarts: bool) -> None:
+        with self.step(f"{pod} ends" + (" and starts again" if restarts else "")):
+            if pod in self.account.alive:
+                happened["a pod ends"] += 1
+                self.pods[pod].delete()
+                self.account = self.account.pod_dies(pod)
+            if restarts:
+                happened["a pod starts"] += 1
+                self.pods[pod].create()
+                self.account = self.account.pod_starts(pod)
+
+    @rule(full=st.booleans())
+    def the_disk(self, full: bool) -> None:
+        with self.step(f"the disk is {'full' if full else 'empty'}"):
+            (self.disk / "filler").unlink(missing_ok=True)
+            happened["the disk is full"] += full
+            self.account = evolve(self.account, disk_full=full)
+
+    # ---- what has to agree
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Let something happen, after which all has to agree; a failure tells the whole story."""
+        happened["step"] += 1
+        self.agreed = False
+        self.story.append(what)
+        try:
+            if self.account.disk_full:
+                fill(self.disk / "filler")
+            yield
+            self.all_agree()
+        except Exception as failure:
+            failures.append("\n".join([*self.story, f"    {type(failure).__name__}: {failure}"]))
+            raise
+        self.agreed = True
+
+    def is_promised(self, call: Add, result: Any) -> None:
+        """An ADD tells of all addresses, and a repeated one tells the same again."""
+        who = str(self.account.who(call.by))
+        told = sorted(ip["address"] for ip in result["ips"])
+        assert told == sorted(self.nics[call.nic].addresses), result
+        self.results[who] = result
+
+    def records(self) -> dict[str, Record]:
+        """The records on disk by NIC, read as plain JSON."""
+        names = {f"{bdf}.json": nic for nic, bdf in BDFS.items()}
+        return {
+            names[file]: (
+                record["id"]["containerID"],
+                record["id"]["ifname"],
+                record["phase"] == "attached",
+            )
+            for file, record in records(self.node).items()
+        }
+
+    def all_agree(self) -> None:
+        assert self.records() == self.account.records()
+        self.files_agree()
+        for pod in sorted(self.account.alive):
+            self.pod_agrees(self.pods[pod])
+        # Mostly the host is at rest already.
+        now, pending = read(self.node)
+        if pending or self.deviations(now):
+            assert self.deviations(dump(self.node)) == []
+
+    def files_agree(self) -> None:
+        known = [BDFS[nic] for nic in self.account.records()]
+        left = [
+            path
+            for path in remains(self.node)
+            if not (path == "filler" or any(bdf in path for bdf in known) or self.untidy)
+        ]
+        assert left == []
+
+    def deviations(self, now: Dump) -> list[str]:
+        """What of the NICs at home, and of the rest of the host, is not as in the beginning."""
+        at_home = {nic for nic, state in self.account.nics.items() if state == Home()}
+        names = {*self.before.names(Section.NETDEV), *now.names(Section.NETDEV)}
+        away = names - at_home - {"lo"}
+        return differences(without(self.before, away), without(now, away))
+
+    def pod_agrees(self, pod: Pod) -> None:
+        """What is lent is there as promised, and nothing else is there."""
+        links = {link["ifname"]: link for link in pod.ip_json("address show")}
+        for nic, state in self.account.nics.items():
+            match state:
+                case Lent(who) if who.pod == pod.name:
+                    is_lent(self.nics[nic], links.pop(who.ifname, None))
+                case Unfinished(who) | Unmarked(who) if who.pod == pod.name:
+                    index = self.nics[nic].peer_ifindex
+                    links = {
+                        n: link for n, link in links.items() if link.get("link_index") != index
+                    }
+                case _:
+                    pass
+        assert links.keys() == {"lo"}
+
+    def teardown(self) -> None:
+        """Everybody deletes, and the host is what it was."""
+        with self.stack:
+            if self.agreed:
+                self.the_disk(full=False)
+                self.at_once(
+                    [
+                        Delete(who, None, netns=False)
+                        for who in sorted(self.account.holders(), key=str)
+                    ]
+                )
+                if self.untidy:
+                    self.at_once([Heal()])
+                with self.step("it was all for nothing"):
+                    assert self.account.records() == {}
+                    assert damage(self.before, self.node) == []
+
+
+def furnished(node: Node) -> dict[str, Nic]:
+    """Give the node NICs with what only a record can tell; the last one is down."""
+    words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
+    made = [
+        node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"]),
+        node.add_nic(BDFS["eth2"], "eth2", ["10.0.1.0/31", "fd01::8/64"], virtio=1),
+        node.add_nic(BDFS["eth3"], "eth3", ["10.0.2.1/24"], up=False),
+    ]
+    node.ip_batch(COMMANDS)
+    node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
+    return {nic.ifname: nic for nic in made}
+
+
+def fill(path: Path) -> None:
+    """Let a file take what space there is."""
+    with path.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def device(runtime: Runtime, nic: str) -> Runtime:
+    """One whose configuration names the NIC."""
+    return runtime.having(deviceID=BDFS[nic], pciBusID=BDFS[nic])
+
+
+def is_lent(nic: Nic, link: Any) -> None:
+    """Require that a netdev in a pod is the NIC, up and with its addresses."""
+    assert link is not None
+    assert link["link_index"] == nic.peer_ifindex
+    assert "UP" in link["flags"]
+    found = [f"{entry['local']}/{entry['prefixlen']}" for entry in link["addr_info"]]
+    due = sorted(nic.addresses)
+    assert sorted(address for address in found if not address.startswith("fe80:")) == due
+
+
+def code_of(call: Call, outcome: Outcome) -> int | None:
+    """The code of an error, which is told as an error object, or None for success."""
+    if outcome.succeeded:
+        return None
+    assert outcome.exit_status == 1, outcome
+    if isinstance(call, Heal):
+        return SOMETHING_NOT_HEALED
+    assert outcome.error_code is not None, outcome
+    return outcome.error_code
+
+
+def without(whole: Dump, away: set[str]) -> Dump:
+    """A dump without what is about netdevs that are away, and about the route that they share."""
+    shared = SHARED if away else "none"
+    return Dump(
+        {
+            subject: attributes
+            for subject, attributes in whole.subjects.items()
+            if not subject.name.startswith(shared)
+            and away.isdisjoint(words(subject.name, *attributes.values()))
+        }
+    )
+
+
+def words(*texts: object) -> set[str]:
+    """The words of texts, whatever is between them, for a netdev's name to be found."""
+    return {word for text in texts for word in re.split(r"[^\w.-]+", str(text))}
+
+
+def play(plugin: Path, profile: settings, seed: int | None = None) -> None:
+    """Play examples; a failure tells what happened in the first that failed and in the last.
+
+    The last is the smallest, unless what happened depends on which of several calls was faster.
+    """
+    failures.clear()
+    machine: Any = partial(AnyOrder, plugin)
+    try:
+        run_state_machine_as_test(
+            machine if seed is None else hypothesis.seed(seed)(machine), settings=profile
+        )
+    except Exception as failure:
+        for which, story in zip(("first", "last"), failures[:1] + failures[1:][-1:], strict=False):
+            failure.add_note(f"The {which} failure:\n{story}")
+        raise
+
+
+def test_in_whatever_order_things_happen_the_host_gets_all_back(plugin: Path) -> None:
+    reason = skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    play(plugin, profiles.KERNEL[profiles.CHOSEN])

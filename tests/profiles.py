@@ -1,0 +1,37 @@
+"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `deep` or, to look once, `quick`.
+
+An example of the kernel tests plays a whole node, and so there are few of them.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from hypothesis import HealthCheck, Phase, settings
+
+CHOSEN: Final = os.environ.get("HYPOTHESIS_PROFILE", "default")
+
+_BASE: Final = settings(
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+_UNSHRUNK: Final = [Phase.explicit, Phase.reuse, Phase.generate]
+
+UNIT: Final = {
+    "default": settings(_BASE, max_examples=60),
+    "deep": settings(_BASE, max_examples=2000),
+    "quick": settings(_BASE, max_examples=20, phases=[Phase.generate]),
+}
+KERNEL: Final = {
+    "default": settings(_BASE, max_examples=12, stateful_step_count=16, phases=_UNSHRUNK),
+    "deep": settings(_BASE, max_examples=4, stateful_step_count=30, database=None),
+    "quick": settings(_BASE, max_examples=2, stateful_step_count=14, phases=[Phase.generate]),
+}
+
+
+def load(profiles: Mapping[str, settings]) -> None:
+    """Let the tests of one level try as hard as is chosen, unless they say it themselves."""
+    for name, profile in profiles.items():
+        settings.register_profile(name, profile)
+    settings.load_profile(CHOSEN)
