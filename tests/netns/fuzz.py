@@ -1,6 +1,7 @@
 """Plays `test_any_order.py` with fresh random seeds until a time is over; `make fuzz` runs it.
 
-Usage: `python -m tests.netns.fuzz MINUTES [SEED]`.  With a seed, it plays the round of that seed and no other.
+Usage: `python -m tests.netns.fuzz MINUTES [SEED]`.  With a seed, it plays the round of that seed
+and no other.
 """
 
 import secrets
