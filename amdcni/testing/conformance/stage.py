@@ -57,28 +57,27 @@ class Stage:
         """The version that is spoken where a clause is not about another one."""
         return self.subject.version_among(self.supported)
 
-    def container(self, number: int = 1, *, ifname: str | None = None) -> "Container":
-        """Return the container of this number, with a network namespace and nothing in it."""
-        pod = self.node.add_pod(f"pod{number}")
-        named = self.subject.ifname if ifname is None else ifname
-        if named == "lo":
+    def container(self, number: int = 1) -> "Container":
+        """Return the container of this number, with a network namespace as a runtime makes it."""
+        pod, ifname = self.node.add_pod(f"pod{number}"), self.subject.ifname
+        if ifname == "lo":
             pod.ip("link set lo down")
         config = self.subject.config_in(self.version, number)
-        return Container(self, f"container-{number}", named, pod, config)
+        return Container(self, f"container-{number}", ifname, pod, config)
 
     def second_of(self, container: "Container", ifname: str) -> "Container":
         """Return the same container with another interface to attach, by the second NIC."""
         config = self.subject.config_in(container.version, 2)
         return evolve(container, ifname=ifname, config=config)
 
-    def needs(self, since: CniVersion) -> CniVersion:
+    def version_since(self, since: CniVersion) -> CniVersion:
         """Return the version to speak for a verb that exists since `since`.
 
         A plugin that speaks none so new is not concerned.
         """
-        spoken = [v for v in SUPPORTED if v in self.supported and at_least(v, since)]
         if at_least(self.version, since):
             return self.version
+        spoken = [v for v in SUPPORTED if v in self.supported and at_least(v, since)]
         if not spoken:
             not_applicable(f"the plugin speaks no CNI version from {since} on")
         return spoken[-1]

@@ -68,7 +68,7 @@ def _interface(container: Container, result: Mapping[str, Any]) -> dict[str, Any
 def _with_interfaces(stage: Stage) -> Container:
     """A container to which a version is spoken in which results have interfaces."""
     stage.needs_an_interface()
-    return stage.container().speaking(stage.needs(INTERFACES_SINCE))
+    return stage.container().speaking(stage.version_since(INTERFACES_SINCE))
 
 
 @clause(
@@ -112,7 +112,7 @@ def test_what_the_result_tells_of_the_interface_is_so(stage: Stage) -> None:
 def test_the_result_of_an_ipam_plugin_is_abbreviated(stage: Stage) -> None:
     if not stage.subject.is_ipam:
         not_applicable("the plugin is no IPAM plugin")
-    container = stage.container().speaking(stage.needs(INTERFACES_SINCE))
+    container = stage.container().speaking(stage.version_since(INTERFACES_SINCE))
     result = container.attached()
     require(not result.get("interfaces"), f"interfaces is {result.get('interfaces')}")
     pointing = [ip for ip in result.get("ips", []) if "interface" in ip]

@@ -11,7 +11,7 @@ from amdcni.testing.conformance.stage import Container, Stage
 
 def _attached(stage: Stage) -> tuple[Container, Mapping[str, Any]]:
     """A container that is attached in a version that has CHECK, and the result."""
-    container = stage.container().speaking(stage.needs(CHECK_SINCE))
+    container = stage.container().speaking(stage.version_since(CHECK_SINCE))
     return container, container.attached()
 
 

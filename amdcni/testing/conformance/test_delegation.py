@@ -143,7 +143,7 @@ def test_an_error_of_the_delegate_on_del_is_an_error(
 def test_check_executes_the_delegate_and_passes_its_error_on(
     container: Container, path: Dirs, recorder: Recorder
 ) -> None:
-    checked = container.speaking(container.stage.needs(CHECK_SINCE))
+    checked = container.speaking(container.stage.version_since(CHECK_SINCE))
     result = checked.add(path=path).expect_result()
     checked.call(Verb.CHECK, result=result, path=path).expect_silence()
     recorder.expect("CHECK")
@@ -159,7 +159,7 @@ def test_check_executes_the_delegate_and_passes_its_error_on(
 def test_status_executes_the_delegate_and_passes_its_error_on(
     container: Container, path: Dirs, recorder: Recorder
 ) -> None:
-    asked = container.speaking(container.stage.needs(GC_AND_STATUS_SINCE))
+    asked = container.speaking(container.stage.version_since(GC_AND_STATUS_SINCE))
     asked.call_for_none(Verb.STATUS, path=path).expect_silence()
     recorder.expect("STATUS")
     recorder.fail(Verb.STATUS)
@@ -168,6 +168,6 @@ def test_status_executes_the_delegate_and_passes_its_error_on(
 
 @clause("§2 GC, §4", Verb.GC, says='A plugin "must execute any delegated plugins" with GC')
 def test_gc_executes_the_delegate(container: Container, path: Dirs, recorder: Recorder) -> None:
-    asked = container.speaking(container.stage.needs(GC_AND_STATUS_SINCE))
+    asked = container.speaking(container.stage.version_since(GC_AND_STATUS_SINCE))
     asked.having(**valid_attachments()).call_for_none(Verb.GC, path=path).expect_silence()
     recorder.expect("GC")

@@ -50,7 +50,7 @@ def test_del_without_a_required_variable_is_error_4_that_names_it(stage: Stage) 
 
 @clause("§2 CHECK, §5 Error", Verb.CHECK, says="CHECK requires what ADD requires")
 def test_check_without_a_required_variable_is_error_4_that_names_it(stage: Stage) -> None:
-    container = stage.container().speaking(stage.needs(CHECK_SINCE))
+    container = stage.container().speaking(stage.version_since(CHECK_SINCE))
     result = container.attached()
     _require_each(container, Verb.CHECK, [_ID, _NETNS, _IFNAME], result)
 

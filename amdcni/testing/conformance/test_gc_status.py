@@ -8,7 +8,7 @@ from amdcni.testing.readings import unchanged
 
 
 def _container(stage: Stage, number: int = 1) -> Container:
-    return stage.container(number).speaking(stage.needs(GC_AND_STATUS_SINCE))
+    return stage.container(number).speaking(stage.version_since(GC_AND_STATUS_SINCE))
 
 
 def _collect(asked: Container, *valid: Container) -> None:
