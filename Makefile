@@ -26,7 +26,7 @@ test: system lint docs ## lint, documentation, unit, kernel and hardware tests
 
 .PHONY: test-netns
 test-netns: system $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
-	$(BIN)/pytest tests/netns --numprocesses=auto --dist=loadfile
+	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal
 
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
