@@ -24,7 +24,7 @@ ABOUT: Final = (
 
 STDERR: Final = 2
 
-MAX_STDIN_BYTES: Final = 4 * 1024 * 1024 + 1
+MAX_STDIN_BYTES: Final = 1024 * 1024 + 1
 """One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration shows."""
 
 
@@ -45,9 +45,9 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
         data = stdin.read(MAX_STDIN_BYTES)
         answer = _serve(invocation, data, stderr)
     except Exception as failure:
-        from amdcni_shim.edge import error_object, version_said
+        from amdcni_shim.edge import error_answer
 
-        _answer(error_object(failure, version_said(data)), stdout)
+        _answer(error_answer(failure, data), stdout)
         return 1
     if answer is not None:
         _answer(answer, stdout)

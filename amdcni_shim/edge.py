@@ -1,5 +1,6 @@
 """From errors to CNI error objects: the one place that knows CNI error codes."""
 
+import gc
 import json
 import os
 import traceback
@@ -13,6 +14,9 @@ PLUGIN_CODES_FROM: Final = 100
 
 INTERNAL: Final = 999
 """A fault of this software, which is not an `AmdcniError`."""
+
+LARGE_BYTES: Final = 64 * 1024
+"""A larger configuration has to be in memory only once, for it can take much more than its size."""
 
 CODES: Final[dict[type[errors.AmdcniError], int]] = {
     errors.UnsupportedVersion: 1,
@@ -61,6 +65,16 @@ def error_object(failure: BaseException, version: str) -> dict[str, object]:
     shown = "; ".join(detail for detail in details if detail)
     error: dict[str, object] = {"cniVersion": version, "code": code_of(failure), "msg": msg}
     return {**error, "details": shown} if shown else error
+
+
+def error_answer(failure: BaseException, data: bytes) -> dict[str, object]:
+    """The JSON error object of a call that has failed, in the version of its configuration."""
+    error = error_object(failure, NEWEST)
+    if len(data) > LARGE_BYTES:
+        # The frames of the failure hold what was decoded, also by cycles with other failures.
+        failure.__traceback__ = failure.__context__ = None
+        gc.collect()
+    return {**error, "cniVersion": version_said(data)}
 
 
 def version_said(data: bytes) -> str:

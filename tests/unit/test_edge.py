@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -20,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core import errors
+from amdcni.core.codec import MAX_INPUT_BYTES
 from amdcni.testing.strategies import hostile_texts, hostile_values
 from amdcni_shim import edge
-from amdcni_shim.__main__ import main
+from amdcni_shim.__main__ import MAX_STDIN_BYTES, main
 
 PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"
 
@@ -184,6 +187,52 @@ def test_a_stdin_that_cannot_be_read_is_told() -> None:
     out = io.StringIO()
     assert main({**ENVIRON, "CNI_COMMAND": "ADD"}, Broken(), out, io.StringIO()) == 1
     assert json.loads(out.getvalue())["code"] in (5, 6, 999)
+
+
+# ---- large input
+
+
+def peak_bytes(environ: Mapping[str, str], stdin: bytes) -> int:
+    """The peak of the resident memory of the executable."""
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        process = subprocess.Popen([PLUGIN], env=dict(environ), stdin=file, stdout=PIPE)
+        with process:
+            assert process.stdout is not None
+            assert len(process.stdout.read()) < 10_000
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * 1024
+
+
+def largest(before: str, part: str, after: str) -> bytes:
+    room = MAX_INPUT_BYTES - len(before + after)
+    return (before + part * (room // len(part)) + after).encode()
+
+
+NAMED = '{"cniVersion":"1.1.0","name":"fabric","deviceID":"0000:c1:00.0",'
+
+
+@pytest.mark.parametrize(
+    ("verb", "stdin"),
+    [
+        ("DEL", largest('{"name":[', '{"":0},', "0]}")),
+        ("CHECK", largest(NAMED + '"prevResult":{"ips":[', '{"a":1},', "0]}}")),
+        ("GC", largest(NAMED + '"cni.dev/valid-attachments":[', "{},", "{}]}")),
+        ("ADD", largest(NAMED + '"a":[', "[],", "0]}")),
+    ],
+    ids=["wrong name", "wrong addresses", "wrong attachments", "empty lists"],
+)
+def test_no_configuration_takes_64_mib_more_than_a_plain_one(verb: str, stdin: bytes) -> None:
+    """Found by fuzzing: of 4 MiB of JSON became gigabytes of faults, and it was decoded twice."""
+    environ = {**ENVIRON, "CNI_COMMAND": verb}
+    plain = peak_bytes(environ, json.dumps({**CONFIG, "prevResult": {}}).encode())
+    assert peak_bytes(environ, stdin) - plain < 64 * 2**20
+
+
+def test_of_a_larger_configuration_just_enough_is_read_to_refuse_it() -> None:
+    assert MAX_STDIN_BYTES == MAX_INPUT_BYTES + 1
 
 
 # ---- streams that are not there

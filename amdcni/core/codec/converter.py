@@ -86,6 +86,9 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
 
 _CHOICES: Final = (LogLevel, Mover, Phase)
 
+_MOST_FAULTS: Final = 20
+"""How many faulty members of one list are told of; nobody reads about more."""
+
 _WRITTEN_BY_STR: Final = (
     PciAddress,
     AuxiliaryDevice,
@@ -167,12 +170,29 @@ def _is_tuple(kind: Any) -> bool:
 
 
 def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """Only a list becomes a tuple: cattrs would take the letters of a string one by one."""
+    """Only a list becomes a tuple: cattrs would take the letters of a string one by one.
+
+    It ends where faults are too many: each takes a hundred times the memory of what is wrong.
+    """
     list_first = _exactly(list, "a list")
 
     def structure(value: Any, kind: Any) -> Any:
-        listed: Any = list.__class_getitem__(get_args(kind)[0])
-        return tuple(converter.structure(list_first(value, kind), listed))
+        inner, members = get_args(kind)[0], []
+        structure_member = converter.get_structure_hook(inner)
+        faults: list[Exception] = []
+        for index, member in enumerate(list_first(value, kind)):
+            try:
+                if len(faults) == _MOST_FAULTS:
+                    raise ValueError("is not looked at, nor is what follows")
+                members.append(structure_member(member, inner))
+            except Exception as fault:
+                fault.add_note(cattrs.IterableValidationNote(f"at {index}", index, inner))
+                faults.append(fault)
+            if len(faults) > _MOST_FAULTS:
+                break
+        if faults:
+            raise cattrs.IterableValidationError("wrong members", faults, kind)
+        return tuple(members)
 
     return structure
 

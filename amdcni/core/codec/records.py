@@ -4,11 +4,14 @@ from typing import Any, Final
 
 from amdcni.core.attachment import FORMAT, Attachment
 from amdcni.core.codec.converter import structure, unstructure
-from amdcni.core.codec.text import MAX_DEPTH, MAX_INPUT_BYTES, decode_object, shown
+from amdcni.core.codec.text import MAX_DEPTH, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
 
-MAX_RECORD_BYTES: Final = 4 * MAX_INPUT_BYTES
-"""A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`."""
+MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
+"""A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`.
+
+It also holds all routes of the netdev, and those of a router are many.
+"""
 
 MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
 """The configuration is one level below the record."""

@@ -6,8 +6,11 @@ from typing import Any, Final, NoReturn
 
 from amdcni.core.errors import UndecodableInput
 
-MAX_INPUT_BYTES: Final = 4 * 1024 * 1024
-"""More than any configuration has; a larger input is refused before it is parsed."""
+MAX_INPUT_BYTES: Final = 1024 * 1024
+"""More than any configuration has; a larger input is refused before it is parsed.
+
+As Python values JSON can take thirty times as much memory.
+"""
 
 MAX_DEPTH: Final = 100
 """Deeper than any configuration is, and far from what any of our own recursions takes."""
