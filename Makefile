@@ -32,11 +32,16 @@ test-netns: system $(VENV)/dev.stamp ## the kernel tests alone, in throwaway nam
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm
 
+# How long the two targets below look for what goes wrong.
+MINUTES := 10
+
 .PHONY: fuzz
 fuzz: system $(VENV)/dev.stamp ## any order of calls and accidents for MINUTES=10, or again as of SEED
 	$(BIN)/python -m tests.netns.fuzz $(MINUTES) $(SEED)
 
-MINUTES := 10
+.PHONY: fuzz-edge
+fuzz-edge: system $(VENV)/fuzz.stamp ## calls that coverage leads to, for MINUTES=10, in a cage
+	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy
@@ -64,6 +69,9 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt \
 	  --constraints requirements/run.txt --extra testing \
 	  pyproject.toml requirements/run.in requirements/dev.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/fuzz.txt \
+	  --constraints requirements/run.txt \
+	  pyproject.toml requirements/run.in requirements/fuzz.in
 
 # Resolved for the oldest Python that is supported, whose choice serves the newer ones too.
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
@@ -71,7 +79,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) .vm .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .vm .fuzz .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: system
@@ -85,3 +93,6 @@ $(VENV)/run.stamp: requirements/run.txt $(PROJECT)
 
 $(VENV)/dev.stamp: requirements/dev.txt $(PROJECT)
 	@scripts/setup.sh venv dev
+
+$(VENV)/fuzz.stamp: requirements/fuzz.txt $(PROJECT)
+	@scripts/setup.sh venv fuzz

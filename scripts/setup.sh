@@ -4,6 +4,7 @@
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
+#   setup.sh venv fuzz   the same as for run, and what fuzzes it
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -79,6 +80,6 @@ setup_venv() {
 
 case $* in
 system) setup_system ;;
-"venv run" | "venv dev") setup_venv "$2" ;;
-*) die "usage: setup.sh system | venv run | venv dev" ;;
+"venv run" | "venv dev" | "venv fuzz") setup_venv "$2" ;;
+*) die "usage: setup.sh system | venv run | venv dev | venv fuzz" ;;
 esac

@@ -1,0 +1,183 @@
+"""The process on the node in the cage that serves hostile calls; started by `stage.py`.
+
+    caged.py replay       tries the inputs that stdin has, a line of base64 each
+    caged.py probe        tells what the cage lets through
+    caged.py fuzz FLAG... lets atheris make inputs; the flags are libFuzzer's
+
+It loads everything, locks itself in and begins.  Only `fuzz` needs atheris.
+"""
+
+import base64
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from tests.fuzz import cage
+
+_PACKAGES: Final = ("amdcni", "amdcni_shim")
+_OF_OTHERS: Final = ("amdcni.testing", "amdcni.cli")
+"""What no call of the plugin loads."""
+
+
+def load(instrumented: AbstractContextManager[Any]) -> None:
+    """Import all that a call can need, and the plugin itself in the context.
+
+    Once this process is locked in, nothing more can be loaded from a shared object.
+    """
+    for path in Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("*.so"):
+        with suppress(ImportError):
+            importlib.import_module(path.name.partition(".")[0])
+    with instrumented:
+        for name in _modules():
+            importlib.import_module(name)
+
+
+def _modules() -> Iterator[str]:
+    for package in map(importlib.import_module, _PACKAGES):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(_OF_OTHERS):
+                yield module.name
+
+
+def replay() -> int:
+    """Try the inputs of stdin, up to the first that breaks the law."""
+    from tests.fuzz import edge, inputs
+
+    lines = sys.stdin.buffer.read().splitlines()
+    load(nullcontext())
+    cage.lock()
+    there = edge.made()
+    for line in lines:
+        data = base64.b64decode(line)
+        try:
+            there.try_bytes(data)
+        except BaseException:
+            print(f"this input breaks the law: {inputs.parse(data)}", file=sys.stderr)
+            raise
+    print(json.dumps({"tried": len(lines)}))
+    return 0
+
+
+def fuzz(flags: Sequence[str]) -> None:
+    """Let atheris make inputs until one breaks the law or the time is over; does not return."""
+    import atheris
+
+    os.dup2(2, 1)  # Atheris tells of exceptions on stdout, which is for what is found.
+    _load_fuzzer()
+    load(atheris.instrument_imports(include=list(_PACKAGES)))
+    from tests.fuzz import edge, inputs
+
+    cage.lock()
+    there = edge.made()
+    gc.freeze()
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        return inputs.mutated(data, max_size, seed, atheris.Mutate)
+
+    atheris.Setup([sys.argv[0], *flags], there.try_bytes, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def _load_fuzzer() -> None:
+    """Import what atheris imports in the moment in which it begins."""
+    flags = sys.getdlopenflags()
+    # libFuzzer finds the symbol of the mutator only if that is there first, and for everybody.
+    sys.setdlopenflags(flags | os.RTLD_GLOBAL)
+    importlib.import_module("atheris.custom_mutator")
+    sys.setdlopenflags(flags)
+    importlib.import_module("atheris.core_with_libfuzzer")
+
+
+# ---- what the cage lets through ----------------------------------------------------------------
+
+_MARK: Final = "amdcni-probe"
+
+
+def probe() -> int:
+    """Print what can be written, executed and seen once this process is locked in, as JSON.
+
+    The plugins are looked for and started as the plugin under test does it.
+    """
+    load(nullcontext())
+    cage.lock()
+    executables = [
+        *_files_in("/usr/bin", "/usr/sbin", cage.PLUGINS),
+        *("/proc/self/exe", sys.executable, os.path.realpath(sys.executable)),
+    ]
+    status = Path("/proc/self/status").read_text()
+    answer = {
+        "writable": [folder for folder, _, _ in os.walk("/") if _can_write_in(folder)],
+        "executables": executables,
+        "found": [path for path in executables if _is_found(path)],
+        "executed": [path for path in executables if _can_execute(path)],
+        "netns": sorted({os.readlink(path) for path in Path("/proc").glob("[0-9]*/ns/net")}),
+        "netdevs": sorted(os.listdir("/sys/class/net")),
+        "devices": sorted(path.name for path in Path("/dev").iterdir()),
+        "sockets": _sockets(),
+        "status": dict(line.split(":\t", 1) for line in status.splitlines()),
+        "user": Path("/proc/self/uid_map").read_text().split()[1],
+        "system_files": [path for path in _SYSTEM_FILES if os.access(path, os.W_OK)],
+    }
+    print(json.dumps(answer))
+    return 0
+
+
+_SYSTEM_FILES: Final = (
+    *("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname"),
+    *("/proc/sys/vm/drop_caches", "/proc/irq/default_smp_affinity", "/dev/kmsg"),
+)
+
+
+def _files_in(*folders: str) -> list[str]:
+    return [entry.path for folder in folders for entry in os.scandir(folder) if entry.is_file()]
+
+
+def _can_write_in(folder: str) -> bool:
+    path = os.path.join(folder, _MARK)
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+        os.unlink(path)
+        return True
+    return False
+
+
+def _is_found(path: str) -> bool:
+    from amdcni.core.errors import PluginNotFound
+    from amdcni.core.names import PluginName
+    from amdcni.effects.delegate import find_plugin
+
+    folder, name = os.path.split(path)
+    with suppress(PluginNotFound):
+        return find_plugin(PluginName(name), [folder]) == path
+    return False
+
+
+def _can_execute(path: str) -> bool:
+    with suppress(OSError):
+        subprocess.run([path], stdin=subprocess.DEVNULL, capture_output=True, check=False, env={})
+        return True
+    return False
+
+
+def _sockets() -> list[str]:
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return [line.split()[7] for line in lines if len(line.split()) > 7]
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["replay"]:
+            sys.exit(replay())
+        case ["probe"]:
+            sys.exit(probe())
+        case ["fuzz", *flags]:
+            fuzz(flags)

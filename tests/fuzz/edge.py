@@ -1,0 +1,188 @@
+"""The law of the edge, for one input: whatever comes in, what goes out, and what stays as it was.
+
+`Edge.try_bytes` raises for an input that breaks it:
+
+- No exception leaves `main`, and no error object tells of a fault of our own.
+- The exit status is 0 or 1, and stdout is empty or one JSON object on one line: an error object
+  with a known code, a version answer, or the result of an ADD.  Other verbs are silent.
+- The call takes no more than 64 MiB: so much may the peak of resident memory during the call be
+  above what was resident just before it, in a process that has served calls of every kind and so
+  has loaded everything.  Plugins that are called are other processes, and not counted.
+- The host is as it was: the network, all files that could be written, descriptors, children.  An
+  ADD that succeeds may change it, and then the DEL of the same call gives all back.  An ADD that
+  says that its undo has failed, as where the IPAM plugin refuses to release, may leave a record,
+  and then another ADD of the device and its DEL give all back.
+"""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import evolve, frozen
+
+from amdcni_shim.__main__ import main
+from tests.fuzz import inputs, watch
+from tests.fuzz.inputs import Input
+
+LARGEST_GROWTH_BYTES: Final = 64 * 1024 * 1024
+
+_VERSIONS: Final = frozenset(inputs.VERSIONS)
+_CODES: Final = frozenset({*range(1, 9), 11, 50, 51, *range(100, 109)})
+"""Those of CNI SPEC 1.1 §5 and of docs/reference/errors.md."""
+_INTERNAL: Final = 999
+"""A plugin of the CNI project may say so of itself; of ours it is a fault."""
+_RESULT_KEYS: Final = frozenset({"cniVersion", "interfaces", "ips", "ip4", "ip6", "routes", "dns"})
+_VERSION_ANSWER: Final = {"cniVersion": "1.1.0", "supportedVersions": list(inputs.VERSIONS)}
+_DEVICE_KEYS: Final[tuple[str, ...]] = (
+    "deviceID",
+    "pciBusID",
+    "device",
+    "hwaddr",
+    "kernelpath",
+    "runtimeConfig",
+)
+_SILENT: Final = ("DEL", "CHECK", "GC", "STATUS")
+
+HOLDER: Final = evolve(
+    inputs.called("ADD", mover="native"),
+    environ={**inputs.ENVIRON, "CNI_CONTAINERID": "holder"},
+)
+"""What has the first NIC for an input that says `HELD`."""
+
+
+class Broken(Exception):
+    """An input has broken the law."""
+
+
+@frozen
+class Answer:
+    """What a call gave."""
+
+    status: int
+    out: str
+    err: str
+    growth_bytes: int = 0
+
+
+def serve(environ: Mapping[str, str], stdin: bytes) -> Answer:
+    """The answer to a call, made in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    before = watch.forget_peak()
+    status = main(environ, io.BytesIO(stdin), out, err)
+    return Answer(status, out.getvalue(), err.getvalue(), watch.read_peak() - before)
+
+
+def judge(environ: Mapping[str, str], stdin: bytes, answer: Answer) -> None:
+    """Raise Broken unless the answer obeys the exec protocol."""
+    if "Traceback" in answer.err:
+        raise Broken(f"a traceback on stderr: {answer.err}")
+    if answer.growth_bytes > LARGEST_GROWTH_BYTES:
+        raise Broken(f"the call took {answer.growth_bytes >> 20} MiB")
+    verb = environ.get("CNI_COMMAND")
+    if verb is None or (answer.status == 0 and verb in _SILENT):
+        if (answer.status, answer.out) != (0, ""):
+            raise Broken(f"{verb} has status {answer.status} and says {answer.out!r}")
+    elif verb == "VERSION":
+        if (answer.status, _object(answer.out)) != (0, _VERSION_ANSWER):
+            raise Broken(f"{verb} has status {answer.status} and says {answer.out!r}")
+    else:
+        _judge_object(verb, stdin, answer)
+
+
+def _judge_object(verb: str, stdin: bytes, answer: Answer) -> None:
+    said = _object(answer.out)
+    if answer.status == 0:
+        version = (Input({}, stdin).json or {}).get("cniVersion") or "0.1.0"
+        if verb != "ADD" or said.get("cniVersion") != version or not set(said) <= _RESULT_KEYS:
+            raise Broken(f"{verb} has succeeded with {answer.out!r}")
+        return
+    known = {"cniVersion", "code", "msg", "details"}
+    if answer.status != 1 or not set(said) <= known or said.get("cniVersion") not in _VERSIONS:
+        raise Broken(f"status {answer.status}, and no error object: {answer.out!r}")
+    code, message, details = said.get("code"), said.get("msg"), said.get("details", "")
+    if not (isinstance(message, str) and message and isinstance(details, str)):
+        raise Broken(f"an error object without a message: {answer.out!r}")
+    if message.startswith("internal error") or code not in {*_CODES, _INTERNAL}:
+        raise Broken(f"a fault of our own: {answer.out!r}")
+
+
+def _object(out: str) -> dict[str, Any]:
+    if not out.isascii() or not out.endswith("\n") or len(out.splitlines()) != 1:
+        raise Broken(f"stdout is not one line of ASCII: {out!r}")
+    try:
+        value = json.loads(out)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Broken(f"stdout is not one JSON object: {out!r}")
+    return value
+
+
+@frozen
+class Edge:
+    """The edge on a node that is as `baseline` says."""
+
+    baseline: watch.Baseline
+
+    def try_bytes(self, data: bytes) -> None:
+        """Raise for an input that breaks the law."""
+        self.try_call(inputs.parse(data))
+
+    def try_call(self, call: Input) -> None:
+        """Raise for a call that breaks the law."""
+        stdin = call.configuration
+        if call.held:
+            _must_succeed(HOLDER, "ADD")
+        answer = serve(call.environ, stdin)
+        judge(call.environ, stdin, answer)
+        if call.environ.get("CNI_COMMAND") == "ADD":
+            if answer.status == 0:
+                _must_succeed(call, "DEL")
+            elif "while undoing" in json.loads(answer.out).get("details", ""):
+                self._take_up(call)
+        if call.held:
+            _must_succeed(HOLDER, "DEL")
+        self.baseline.require(_log_file_of(call))
+
+    def _take_up(self, call: Input) -> None:
+        """Let another ADD end what the undo of this one could not; the network is as it was."""
+        try:
+            self.baseline.require(_log_file_of(call))
+        except watch.FilesChanged:
+            for verb in ("ADD", "DEL"):
+                _must_succeed(_plain(call), verb)
+
+
+def _plain(call: Input) -> Input:
+    """An ADD of the same device with the same state folder for another container."""
+    given = call.json or {}
+    kept = {key: given[key] for key in (*_DEVICE_KEYS, "name", "dataDir") if key in given}
+    config: dict[str, Any] = {"cniVersion": "1.1.0", "mover": "native", **kept}
+    return evolve(HOLDER, stdin=json.dumps(config).encode())
+
+
+def _log_file_of(call: Input) -> str | None:
+    """The file, without links on the way to it, that the configuration wants log lines in."""
+    try:
+        return str(os.path.realpath((call.json or {})["logFile"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _must_succeed(call: Input, verb: str) -> None:
+    answer = serve({**call.environ, "CNI_COMMAND": verb}, call.configuration)
+    if answer.status != 0:
+        raise Broken(f"{verb} does not succeed: {answer.out}{answer.err}")
+
+
+def made() -> Edge:
+    """The edge on this node, after calls that load all there is, and with some landmarks."""
+    os.mkfifo("/run/fifo")
+    with open("/tmp/notes", "w") as notes:
+        notes.write("somebody's\n")
+    edge = Edge(watch.Baseline.taken())
+    for call in (HOLDER, inputs.called(ipam=inputs.STATIC), inputs.called(logLevel="debug")):
+        edge.try_call(call)
+    return edge

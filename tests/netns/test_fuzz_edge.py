@@ -1,0 +1,92 @@
+"""The cage of the fuzzer holds, and its seeds and finds obey the law of the edge, without atheris.
+
+`make fuzz-edge` looks for further inputs; see tests/fuzz.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from amdcni.testing import skip_reason
+from tests.fuzz import cage, inputs
+from tests.fuzz.stage import CHECKOUT
+
+
+def staged(mode: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    """What the process in the cage has said."""
+    command = cage.command_in_cage([sys.executable, "-m", "tests.fuzz.stage", mode])
+    return subprocess.run(command, input=stdin, cwd=CHECKOUT, capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cages() -> None:
+    reason = skip_reason() or cage.skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def probed() -> Any:
+    """What is possible in the cage."""
+    done = staged("probe")
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.splitlines()[0])
+
+
+def test_every_seed_and_every_find_obeys_the_law_of_the_edge() -> None:
+    calls = [*inputs.seeds(), *inputs.FOUND]
+    stdin = b"".join(base64.b64encode(inputs.encode(call)) + b"\n" for call in calls)
+    done = staged("replay", stdin)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    assert json.loads(done.stdout) == {"tried": len(calls)}
+
+
+def test_nothing_can_be_written_but_what_is_the_cages_own_and_in_memory(probed: Any) -> None:
+    outside = [path for path in probed["writable"] if not path.startswith(("/run", "/tmp"))]
+    assert outside == ["/var/lib/cni"]
+    assert probed["system_files"] == []
+    assert set(probed["devices"]) == {"null", "zero", "full", "random", "urandom"}
+
+
+def test_no_path_leads_to_a_network_namespace_of_the_machine(probed: Any) -> None:
+    (netns,) = probed["netns"]
+    assert netns != os.readlink("/proc/self/ns/net")
+    assert set(probed["netdevs"]) == {"lo", "enp1s0", "enp2s0"}
+    assert probed["sockets"] == []
+
+
+def test_nothing_can_be_executed_but_the_plugins_and_the_dynamic_linker(probed: Any) -> None:
+    plugins = {f"{cage.PLUGINS}/{name}" for name in ("host-device", "static", "host-local")}
+    assert plugins < set(probed["executables"])
+    assert len(probed["executables"]) > 100
+    for possible in (probed["found"], probed["executed"]):
+        assert {path for path in possible if "/ld" not in path} == plugins
+
+
+def test_root_in_the_cage_is_nobody_outside_and_has_two_capabilities(probed: Any) -> None:
+    assert int(probed["user"]) == (os.getuid() or 65534)
+    status = probed["status"]
+    both = f"{1 << 12 | 1 << 21:016x}"  # CAP_NET_ADMIN, CAP_SYS_ADMIN
+    assert {status["CapPrm"], status["CapEff"], status["CapBnd"]} == {both}
+    assert (status["CapInh"], status["CapAmb"]) == ("0" * 16, "0" * 16)
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_the_cage_and_all_in_it_die_with_the_process_that_has_made_it() -> None:
+    program = (
+        "import os, subprocess, sys\n"
+        "from tests.fuzz import cage\n"
+        "run = cage.command_in_cage(['sh', '-c', 'echo; sleep 1000'])\n"
+        "subprocess.Popen(run, stdout=subprocess.PIPE).stdout.readline()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    # Its stderr is open in everything that it has started, and ends with the last of these.
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == -9
