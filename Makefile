@@ -25,7 +25,7 @@ test: system lint docs ## lint, documentation, unit, kernel and hardware tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
 
 .PHONY: test-netns
-test-netns: system $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
+test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
 	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal
 
 .PHONY: test-vm
@@ -82,9 +82,9 @@ clean: ## removes everything that the other targets made
 	rm -rf $(VENV) .vm .fuzz .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: system
-system:
-	@scripts/setup.sh system
+.PHONY: system tools
+system tools:
+	@scripts/setup.sh $@
 
 PROJECT := pyproject.toml $(wildcard launchers/*) scripts/setup.sh
 

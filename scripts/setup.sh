@@ -2,6 +2,7 @@
 # Sets up what the Makefile's targets need, and only what is missing.
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
+#   setup.sh tools       strace, which the kernel tests use where it is; only root gets it installed
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
@@ -35,6 +36,10 @@ setup_system() {
     [ -x /usr/lib/cni/host-device ] || missing="$missing containernetworking-plugins"
     # shellcheck disable=SC2086  # a list of words
     [ -z "$missing" ] || apt_install $missing
+}
+
+setup_tools() {
+    [ -x /usr/bin/strace ] || [ "$(id -u)" != 0 ] || apt_install strace
 }
 
 is_recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -80,6 +85,7 @@ setup_venv() {
 
 case $* in
 system) setup_system ;;
+tools) setup_tools ;;
 "venv run" | "venv dev" | "venv fuzz") setup_venv "$2" ;;
-*) die "usage: setup.sh system | venv run | venv dev | venv fuzz" ;;
+*) die "usage: setup.sh system | tools | venv run | venv dev | venv fuzz" ;;
 esac
