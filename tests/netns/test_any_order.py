@@ -1,11 +1,11 @@
 """Calls, kills, dying pods and full disks in any order on the real kernel: nothing is lost.
 
 A state machine plays runtimes, an operator and accidents on a node with three NICs and three pods.
-After every step the kernel and the disk have to agree with the account of `account.py`.
+After every step the kernel and the disk have to agree with an account (`account.py`) that goes by
+what `predictions.py` says.
 `make fuzz` plays for as long as one likes.
 """
 
-import re
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,13 @@ from attrs import evolve
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from hypothesis.strategies import SearchStrategy
 
 from amdcni.testing import Call as Process
 from amdcni.testing import (
     CallOptions,
     Dump,
-    Nic,
-    Node,
     Outcome,
     Pod,
-    Section,
-    differences,
     dump,
     skip_reason,
     throwaway_node,
@@ -40,7 +35,6 @@ from amdcni.testing import (
 from amdcni.testing.readings import read
 from tests import profiles
 from tests.netns.account import (
-    SOMETHING_NOT_HEALED,
     Account,
     Add,
     Call,
@@ -48,75 +42,37 @@ from tests.netns.account import (
     Collect,
     Delete,
     Heal,
-    Holder,
     Home,
     Lent,
     Record,
-    Sandbox,
     Status,
     Unfinished,
     Unmarked,
-    explanations,
-    matching,
-    remnants,
 )
+from tests.netns.occurrences import (
+    adds,
+    checks,
+    collections,
+    crowds,
+    deletes,
+    heals,
+    moments,
+    pods,
+    rivals,
+    strange_deletes,
+)
+from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
 from tests.netns.runtime import DEBIAN, Runtime, damage, records, remains
+from tests.netns.three_nics import BDFS, PODS, deviations, furnished, require_lent
 
 AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
-BDFS = {"eth1": "0000:c1:00.0", "eth2": "0000:c2:00.0", "eth3": "0000:c3:00.0"}
-PODS = ("pod1", "pod2", "pod3")
 DISK_BYTES = 128 * 1024
-
-SHARED = "203.0.113.0/24"
-"""Where a route leads that has a hop through two of the NICs."""
-COMMANDS = [
-    "link set eth1 alias fabric",
-    "link property add dev eth1 altname rail0",
-    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
-    "route add 2001:db8::/64 via fd00::9 dev eth1 metric 77",
-    f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
-    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
-    "link set eth2 mtu 1400",
-]
-"""What an administrator has set, besides addresses."""
 
 happened: Counter[str] = Counter()
 """How often each thing happened, for `fuzz.py`."""
 
 failures: list[str] = []
 """What happened in each example that failed, in sentences."""
-
-# ---- what may happen
-
-nics = st.sampled_from(sorted(BDFS))
-pods = st.sampled_from(PODS)
-ifnames = st.sampled_from(["net1", "net2"])
-movers = st.sampled_from(["delegate", "native"])
-holders = st.builds(Holder, nics)
-sandboxes = st.builds(Sandbox, pods, ifnames, earlier=st.integers(0, 2))
-
-adds: SearchStrategy[Call] = st.builds(Add, nics, st.builds(Sandbox, pods, ifnames), movers)
-repeated_adds: SearchStrategy[Call] = nics.flatmap(
-    lambda nic: st.builds(Add, st.just(nic), st.just(Holder(nic)), movers)
-)
-any_adds = adds | adds | repeated_adds
-deletes_by_holders: SearchStrategy[Call] = nics.flatmap(
-    lambda nic: st.builds(
-        Delete, st.just(Holder(nic)), st.sampled_from([nic, None]), netns=st.booleans()
-    )
-)
-deletes_by_anybody: SearchStrategy[Call] = st.builds(
-    Delete, sandboxes, st.none() | nics, netns=st.booleans()
-)
-any_deletes = deletes_by_holders | deletes_by_holders | deletes_by_anybody
-checks: SearchStrategy[Call] = nics.map(lambda nic: Check(nic, Holder(nic)))
-collections: SearchStrategy[Call] = st.builds(
-    Collect, st.none() | st.frozensets(holders | sandboxes, max_size=4)
-)
-heals: SearchStrategy[Call] = st.sampled_from([Heal(), Status()])
-any_calls = any_adds | any_adds | any_deletes | any_deletes | collections | checks | heals
-moments = st.integers(1, 28)
-"""Before which change; a call makes 16 to 27."""
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -150,11 +106,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ---- calls
 
-    @rule(call=any_adds)
+    @rule(call=adds)
     def add(self, call: Call) -> None:
         self.at_once([call])
 
-    @rule(call=any_deletes)
+    @rule(call=deletes | deletes | strange_deletes)
     def delete(self, call: Call) -> None:
         self.at_once([call])
 
@@ -162,18 +118,18 @@ class AnyOrder(RuleBasedStateMachine):
     def ask(self, call: Call) -> None:
         self.at_once([call])
 
-    @rule(calls=st.lists(any_calls, min_size=2, max_size=3))
+    @rule(calls=rivals | crowds)
     def several_at_once(self, calls: list[Call]) -> None:
         # One may free the space that another one needs.
         if not self.account.disk_full:
             happened["calls at once"] += 1
             self.at_once(calls)
 
-    @rule(call=any_adds, before_change=moments)
+    @rule(call=adds, before_change=moments)
     def kill_an_add(self, call: Call, before_change: int) -> None:
         self.kill(call, before_change)
 
-    @rule(call=any_deletes | collections, before_change=moments)
+    @rule(call=deletes | deletes | collections, before_change=moments)
     def kill_a_release(self, call: Call, before_change: int) -> None:
         self.kill(call, before_change)
 
@@ -306,7 +262,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.agreed = True
 
     def is_promised(self, call: Add, result: Any) -> None:
-        """An ADD tells of all addresses, and a repeated one tells the same again."""
+        """An ADD tells of all addresses of the NIC."""
         who = str(self.account.who(call.by))
         told = sorted(ip["address"] for ip in result["ips"])
         assert told == sorted(self.nics[call.nic].addresses), result
@@ -344,11 +300,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert left == []
 
     def deviations(self, now: Dump) -> list[str]:
-        """What of the NICs at home, and of the rest of the host, is not as in the beginning."""
         at_home = {nic for nic, state in self.account.nics.items() if state == Home()}
-        names = {*self.before.names(Section.NETDEV), *now.names(Section.NETDEV)}
-        away = names - at_home - {"lo"}
-        return differences(without(self.before, away), without(now, away))
+        return deviations(self.before, now, at_home)
 
     def pod_agrees(self, pod: Pod) -> None:
         """What is lent is there as promised, and nothing else is there."""
@@ -356,7 +309,7 @@ class AnyOrder(RuleBasedStateMachine):
         for nic, state in self.account.nics.items():
             match state:
                 case Lent(who) if who.pod == pod.name:
-                    is_lent(self.nics[nic], links.pop(who.ifname, None))
+                    require_lent(self.nics[nic], links.pop(who.ifname, None))
                 case Unfinished(who) | Unmarked(who) if who.pod == pod.name:
                     index = self.nics[nic].peer_ifindex
                     links = {
@@ -371,30 +324,13 @@ class AnyOrder(RuleBasedStateMachine):
         with self.stack:
             if self.agreed:
                 self.the_disk(full=False)
-                self.at_once(
-                    [
-                        Delete(who, None, netns=False)
-                        for who in sorted(self.account.holders(), key=str)
-                    ]
-                )
+                holders = sorted(self.account.holders(), key=str)
+                self.at_once([Delete(who, None, netns=False) for who in holders])
                 if self.untidy:
                     self.at_once([Heal()])
                 with self.step("it was all for nothing"):
                     assert self.account.records() == {}
                     assert damage(self.before, self.node) == []
-
-
-def furnished(node: Node) -> dict[str, Nic]:
-    """Give the node NICs with what only a record can tell; the last one is down."""
-    words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
-    made = [
-        node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"]),
-        node.add_nic(BDFS["eth2"], "eth2", ["10.0.1.0/31", "fd01::8/64"], virtio=1),
-        node.add_nic(BDFS["eth3"], "eth3", ["10.0.2.1/24"], up=False),
-    ]
-    node.ip_batch(COMMANDS)
-    node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
-    return {nic.ifname: nic for nic in made}
 
 
 def fill(path: Path) -> None:
@@ -409,16 +345,6 @@ def device(runtime: Runtime, nic: str) -> Runtime:
     return runtime.having(deviceID=BDFS[nic], pciBusID=BDFS[nic])
 
 
-def is_lent(nic: Nic, link: Any) -> None:
-    """Require that a netdev in a pod is the NIC, up and with its addresses."""
-    assert link is not None
-    assert link["link_index"] == nic.peer_ifindex
-    assert "UP" in link["flags"]
-    found = [f"{entry['local']}/{entry['prefixlen']}" for entry in link["addr_info"]]
-    due = sorted(nic.addresses)
-    assert sorted(address for address in found if not address.startswith("fe80:")) == due
-
-
 def code_of(call: Call, outcome: Outcome) -> int | None:
     """The code of an error, which is told as an error object, or None for success."""
     if outcome.succeeded:
@@ -428,24 +354,6 @@ def code_of(call: Call, outcome: Outcome) -> int | None:
         return SOMETHING_NOT_HEALED
     assert outcome.error_code is not None, outcome
     return outcome.error_code
-
-
-def without(whole: Dump, away: set[str]) -> Dump:
-    """A dump without what is about netdevs that are away, and about the route that they share."""
-    shared = SHARED if away else "none"
-    return Dump(
-        {
-            subject: attributes
-            for subject, attributes in whole.subjects.items()
-            if not subject.name.startswith(shared)
-            and away.isdisjoint(words(subject.name, *attributes.values()))
-        }
-    )
-
-
-def words(*texts: object) -> set[str]:
-    """The words of texts, whatever is between them, for a netdev's name to be found."""
-    return {word for text in texts for word in re.split(r"[^\w.-]+", str(text))}
 
 
 def play(plugin: Path, profile: settings, seed: int | None = None) -> None:

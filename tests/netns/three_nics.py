@@ -1,0 +1,70 @@
+"""A node with three NICs of different kinds, one of them as an administrator configures it."""
+
+import re
+from typing import Any
+
+from amdcni.testing import Dump, Nic, Node, Section, differences
+
+BDFS = {"eth1": "0000:c1:00.0", "eth2": "0000:c2:00.0", "eth3": "0000:c3:00.0"}
+PODS = ("pod1", "pod2", "pod3")
+
+SHARED = "203.0.113.0/24"
+"""Where a route leads that has a hop through two of the NICs."""
+COMMANDS = [
+    "link set eth1 alias fabric",
+    "link property add dev eth1 altname rail0",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
+    "route add 2001:db8::/64 via fd00::9 dev eth1 metric 77",
+    f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
+    "link set eth2 mtu 1400",
+]
+"""What an administrator has set, besides addresses."""
+
+
+def furnished(node: Node) -> dict[str, Nic]:
+    """Give the node NICs with what only a record can tell; the last one is down."""
+    words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
+    made = [
+        node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"]),
+        node.add_nic(BDFS["eth2"], "eth2", ["10.0.1.0/31", "fd01::8/64"], virtio=1),
+        node.add_nic(BDFS["eth3"], "eth3", ["10.0.2.1/24"], up=False),
+    ]
+    node.ip_batch(COMMANDS)
+    node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
+    return {nic.ifname: nic for nic in made}
+
+
+def require_lent(nic: Nic, link: Any) -> None:
+    """Require that a netdev in a pod is the NIC, up and with its addresses."""
+    assert link is not None
+    assert link["link_index"] == nic.peer_ifindex
+    assert "UP" in link["flags"]
+    found = [f"{entry['local']}/{entry['prefixlen']}" for entry in link["addr_info"]]
+    due = sorted(nic.addresses)
+    assert sorted(address for address in found if not address.startswith("fe80:")) == due
+
+
+def deviations(before: Dump, now: Dump, at_home: set[str]) -> list[str]:
+    """What of the NICs at home, and of the rest of the host, is not as it was."""
+    names = {*before.names(Section.NETDEV), *now.names(Section.NETDEV)}
+    away = names - at_home - {"lo"}
+    return differences(without(before, away), without(now, away))
+
+
+def without(whole: Dump, away: set[str]) -> Dump:
+    """A dump without what is about netdevs that are away, and about the route that they share."""
+    shared = SHARED if away else "none"
+    return Dump(
+        {
+            subject: attributes
+            for subject, attributes in whole.subjects.items()
+            if not subject.name.startswith(shared)
+            and away.isdisjoint(words(subject.name, *attributes.values()))
+        }
+    )
+
+
+def words(*texts: object) -> set[str]:
+    """The words of texts, whatever is between them, for a netdev's name to be found."""
+    return {word for text in texts for word in re.split(r"[^\w.-]+", str(text))}
