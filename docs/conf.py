@@ -29,9 +29,10 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 python_use_unqualified_type_names = True
 
-# A type variable is no name to look up.
+# A type variable is no name to look up, and Hypothesis has documentation of its own.
 nitpick_ignore = [
-    ("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "runtime")
+    *(("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "runtime")),
+    ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
 
 # Names of other projects lead nowhere, since their inventories would need the network.

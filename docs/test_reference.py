@@ -12,6 +12,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.codec import configurations, pods
 from amdcni.core.codec.converter import keys_of
 from amdcni.core.host import Address
+from amdcni.testing import strategies
 from amdcni_shim import edge
 
 DOCS = Path(__file__).parent
@@ -75,3 +76,9 @@ def test_the_events_are_those_of_the_code() -> None:
     }
     listed = {row[0] for row in rows("how-to/read-the-log.md")} - {"event", "---"}
     assert listed == reported
+
+
+def test_every_strategy_is_documented() -> None:
+    page = (DOCS / "reference/python/strategies.md").read_text()
+    named = set(re.findall(r"^\.\. auto\w+:: amdcni\.testing\.strategies\.\w+\.(\w+)$", page, re.M))
+    assert named == set(strategies.__all__)

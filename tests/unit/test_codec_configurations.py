@@ -628,19 +628,7 @@ def test_a_configuration_that_is_in_a_version_stays_as_it_is(
 # ---- lists -------------------------------------------------------------------------------------
 
 
-@given(
-    st.builds(
-        PluginList,
-        name=some.network_names,
-        version=some.versions,
-        plugins=st.lists(some.json_objects, max_size=2).map(tuple),
-        versions=st.lists(some.versions, max_size=2).map(tuple),
-        disable_check=st.booleans(),
-        disable_gc=st.booleans(),
-        load_only_inlined_plugins=st.booleans(),
-    ),
-    some.json_objects,
-)
+@given(some.plugin_lists, some.json_objects)
 def test_a_configuration_list_is_what_its_file_says(
     listed: PluginList, unknown: dict[str, Any]
 ) -> None:

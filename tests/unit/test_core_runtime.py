@@ -40,19 +40,11 @@ attachments = st.builds(
     st.dictionaries(st.sampled_from(["mac", "ips", "bandwidth"]), st.integers(0, 9)),
 )
 
-plugins = st.fixed_dictionaries(
-    {"type": st.sampled_from(["bridge", "sbr", "tuning"])},
-    optional={
-        "mtu": st.integers(68, 9000),
-        "capabilities": st.dictionaries(st.sampled_from(["mac", "ips", "ports"]), st.booleans()),
-    },
-)
-
 networks = st.builds(
     PluginList,
     some.network_names,
     some.versions,
-    st.lists(plugins, min_size=1, max_size=3).map(tuple),
+    st.lists(some.plugin_objects, min_size=1, max_size=3).map(tuple),
 )
 
 

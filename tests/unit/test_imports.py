@@ -66,6 +66,8 @@ LAYERS = (
     "amdcni.testing.strategies.handover",
     "amdcni.testing.strategies.lending",
     "amdcni.testing.strategies.administration",
+    "amdcni.testing.strategies.hostile",
+    "amdcni.testing.strategies.calls",
     "amdcni.testing.strategies",
     "amdcni.pytest_plugin",
     "amdcni.cli",

@@ -9,6 +9,8 @@ those of `Request`.  A name that goes on takes what to keep to: `versions_since(
 The values are such as a kernel, a sysfs or a runtime gives.  Where values have to agree with each
 other there is a type for the whole: `Meaning` is a configuration with what it means, `Handover` an
 ADD with a node where it can work, `Lending` a record with the pod that has its netdev.
+`runtime_calls` draws whole sequences of calls as they come in the field, and what begins with
+`hostile` is what should never come.
 """
 
 from amdcni.testing.strategies.addressing import (
@@ -31,6 +33,7 @@ from amdcni.testing.strategies.administration import (
     HostConfiguration,
     host_configurations,
 )
+from amdcni.testing.strategies.calls import NetnsSaid, RuntimeCall, of_container, runtime_calls
 from amdcni.testing.strategies.configuration import (
     KNOWN_KEYS,
     Meaning,
@@ -38,6 +41,8 @@ from amdcni.testing.strategies.configuration import (
     meanings,
     meanings_in,
     movers,
+    plugin_lists,
+    plugin_objects,
     selectors,
     unknown_keys,
 )
@@ -57,6 +62,12 @@ from amdcni.testing.strategies.handover import (
     native_userspace_handovers,
     snapshots,
     userspace_handovers,
+)
+from amdcni.testing.strategies.hostile import (
+    VARIABLES,
+    hostile_environments,
+    hostile_inputs,
+    hostile_variables,
 )
 from amdcni.testing.strategies.lending import (
     Lending,
@@ -139,10 +150,13 @@ __all__ = [
     "NEIGHBOUR_COMMANDS",
     "ROOT_QDISCS",
     "ROUTE_COMMANDS",
+    "VARIABLES",
     "Handover",
     "HostConfiguration",
     "Lending",
     "Meaning",
+    "NetnsSaid",
+    "RuntimeCall",
     "add_requests",
     "address_lists",
     "addresses",
@@ -171,8 +185,11 @@ __all__ = [
     "handovers",
     "hops",
     "host_configurations",
+    "hostile_environments",
+    "hostile_inputs",
     "hostile_texts",
     "hostile_values",
+    "hostile_variables",
     "hosts",
     "hosts_with",
     "ifindexes",
@@ -204,11 +221,14 @@ __all__ = [
     "netns_paths",
     "netns_refs",
     "network_names",
+    "of_container",
     "paths",
     "pci_addresses",
     "phases",
     "plain_results_in",
+    "plugin_lists",
     "plugin_names",
+    "plugin_objects",
     "qdiscs",
     "requests",
     "result_members",
@@ -217,6 +237,7 @@ __all__ = [
     "results",
     "results_in",
     "routes",
+    "runtime_calls",
     "selectors",
     "snapshots",
     "status_requests",

@@ -16,7 +16,7 @@ from amdcni.core.request import (
     Mover,
     Network,
 )
-from amdcni.core.spec import Result
+from amdcni.core.spec import PluginList, Result
 from amdcni.core.versions import CniVersion
 from amdcni.testing.strategies.names import (
     bus_devices,
@@ -221,3 +221,24 @@ def meanings_in(
 
 configurations: SearchStrategy[dict[str, Any]] = meanings.map(lambda meaning: meaning.raw)
 """Configurations of every version, valid for ADD, as JSON objects."""
+
+plugin_objects: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"type": st.sampled_from(["bridge", "sbr", "tuning"])},
+    optional={
+        "mtu": st.integers(68, 9000),
+        "capabilities": st.dictionaries(st.sampled_from(["mac", "ips", "ports"]), st.booleans()),
+    },
+)
+"""Plugins as they stand in a list, some with capabilities."""
+
+plugin_lists: SearchStrategy[PluginList] = st.builds(
+    PluginList,
+    name=network_names,
+    version=versions,
+    plugins=st.lists(plugin_objects, min_size=1, max_size=3).map(tuple),
+    versions=st.lists(versions, max_size=2).map(tuple),
+    disable_check=st.booleans(),
+    disable_gc=st.booleans(),
+    load_only_inlined_plugins=st.booleans(),
+)
+"""Network configuration lists."""
