@@ -10,7 +10,13 @@ from typing import Any, Final
 import attrs
 
 from amdcni.core import codec
-from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound, UndecodableInput
+from amdcni.core.errors import (
+    AmdcniError,
+    PluginBroken,
+    PluginFailed,
+    PluginNotFound,
+    UndecodableInput,
+)
 from amdcni.core.names import PluginName
 from amdcni.core.spec import Json, Verb
 from amdcni.core.steps import PluginCall
@@ -83,7 +89,13 @@ class Plugins:
             common = [version for version in SUPPORTED if version in spoken]
             if not common or call.config.get("cniVersion") in common:
                 raise
-        config = codec.in_version(call.config, common[-1])
+        try:
+            config = codec.in_version(call.config, common[-1])
+        except AmdcniError as fault:
+            raise PluginBroken(
+                f"the CNI plugin {call.plugin!r} has to be called in version {common[-1]}, for "
+                f"which the configuration cannot be converted: {fault.message}"
+            ) from None
         return self.execute(attrs.evolve(call, config=config), inherited, time_limit_s)
 
     def execute(

@@ -18,6 +18,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any, Final
 
 from attrs import evolve, frozen
@@ -70,7 +71,8 @@ def serve(environ: Mapping[str, str], stdin: bytes) -> Answer:
     """The answer to a call, made in this process."""
     out, err = io.StringIO(), io.StringIO()
     before = watch.forget_peak()
-    status = main(environ, io.BytesIO(stdin), out, err)
+    with redirect_stdout(out):  # Whatever prints speaks to the runtime.
+        status = main(environ, io.BytesIO(stdin), out, err)
     return Answer(status, out.getvalue(), err.getvalue(), watch.read_peak() - before)
 
 
@@ -167,7 +169,7 @@ def _log_file_of(call: Input) -> str | None:
     """The file, without links on the way to it, that the configuration wants log lines in."""
     try:
         return str(os.path.realpath((call.json or {})["logFile"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OSError):
         return None
 
 

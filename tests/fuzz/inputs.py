@@ -179,7 +179,12 @@ def enormous() -> Iterator[Input]:
     yield evolve(repeated("", "[", "]"), times=LARGEST_STDIN_BYTES)
 
 
-FOUND: Final[tuple[Input, ...]] = ()
+FOUND: Final = (
+    called(mover="native", ipam=HOST_LOCAL, prevResult="/run/fifo"),
+    called(mover="native", ipam={**HOST_LOCAL, "ranges": RESULT}),
+    called(mover="native", dataDir="/etc"),
+    called(logFile="/proc/1/ns/net"),
+)
 """What the fuzzer has found, each to be tried for ever."""
 
 
@@ -219,6 +224,24 @@ _KEYS: Final = (
     *("sandbox", "ip4", "ip6", "ip", "ranges", "subnet", "nameservers", "containerID", "ifname"),
     *("priority", "scope", "table", "advmss", "version", "DEVICEID", "datadir", "", "\ud800"),
 )
+_LIKELY: Final[dict[str, tuple[Any, ...]]] = {
+    **dict.fromkeys(("logFile", "dataDir", "kernelpath", "sandbox"), _PATHS),
+    **dict.fromkeys(("deviceID", "pciBusID"), _DEVICE_IDS),
+    **dict.fromkeys(("hwaddr", "mac", "address", "gateway", "dst", "gw", "ip"), _ADDRESSES),
+    **dict.fromkeys(("cniVersion", "version"), VERSIONS),
+    "device": ("enp1s0", "enp2s0", "lo"),
+    "mover": ("native", "delegate", ""),
+    "ipam": (STATIC, HOST_LOCAL, {}, {"type": "sh"}),
+    "type": ("static", "host-local", "host-device", "sh", "exe", "ld.so"),
+    "runtimeConfig": ({"deviceID": SECOND}, {"deviceID": FIRST}, {"mac": "02:00:00:00:00:77"}),
+    "prevResult": (RESULT, OLD_RESULT, {}),
+    "cni.dev/valid-attachments": (VALID, [], [{}], None),
+    "copyRoutes": (True, False),
+    "mtu": (0, 1, 68, 1280, 9000, 65535, 65536, 2**31 - 1, 2**31),
+    "logLevel": ("debug", "info", "error", "loud"),
+}
+"""What members of these names may well be; any other value can come too."""
+
 _VARIABLES: Final = (*ENVIRON, "CNI_ARGS", "CNI_NETNS_OVERRIDE", "CNI_X")
 _ARGS: Final = (
     *("IgnoreUnknown=1;K8S_POD_NAME=a", "IP=1.2.3.4", "MAC=", "a=b", "=", ";;", "IgnoreUnknown=1"),
@@ -275,7 +298,7 @@ def _change_json(call: Input, random: Random, mutate: Mutate) -> Input:
         root = dict(CONFIG)
     places = list(_places(root))
     if not places or random.random() < 0.25:
-        root[random.choice(_KEYS)] = random.choice(_POOL)
+        _put(root, random.choice(_KEYS), random)
     else:
         _change_place(*random.choice(places), random, mutate)
     try:
@@ -306,8 +329,14 @@ def _change_place(holder: Any, key: Any, random: Random, mutate: Mutate) -> None
             octets = mutate(value.encode(errors="surrogatepass"), 64)
             holder[key] = octets.decode(errors="replace")
         case 4 if isinstance(value, dict):
-            value[random.choice(_KEYS)] = random.choice(_POOL)
+            _put(value, random.choice(_KEYS), random)
         case 5 if type(value) is int:
             holder[key] = random.choice((value + 1, -value, value * 2**31))
         case _:
-            holder[key] = random.choice(_POOL)
+            _put(holder, key, random)
+
+
+def _put(holder: Any, key: Any, random: Random) -> None:
+    """Give a member of an object or a list a value that it could have, or any other."""
+    likely = _LIKELY.get(key) if isinstance(holder, dict) else None
+    holder[key] = random.choice(_POOL if likely is None or random.random() < 0.3 else likely)

@@ -493,9 +493,11 @@ def test_check_needs_a_prev_result(members: dict[str, Any]) -> None:
         parse_request(call_of("CHECK"), json.dumps({**PLAIN, **members}).encode())
 
 
+@pytest.mark.parametrize("verb", ["ADD", "CHECK"])
 @pytest.mark.parametrize("previous", [5, "x", [], True, ""])
-def test_a_prev_result_is_an_object(previous: object) -> None:
-    message = refusal_of("CHECK", {**PLAIN, "prevResult": previous}).message
+def test_a_prev_result_is_an_object(previous: object, verb: str) -> None:
+    """For ADD found by fuzzing: its record could be released by no later call."""
+    message = refusal_of(verb, {**PLAIN, "prevResult": previous}).message
     assert "$.prevResult is" in message
     assert "not an object" in message
 

@@ -384,6 +384,16 @@ def test_a_plugin_is_called_in_the_newest_version_that_both_know(bin_dir: Path) 
     assert [line.partition(" ")[0] for line in asked] == ["ADD", "VERSION", "ADD"]
 
 
+@pytest.mark.parametrize("previous", ["x", {"ips": 7}, {"cniVersion": "9.9.9"}])
+def test_what_cannot_be_converted_is_a_failure_of_that_plugin_alone(
+    bin_dir: Path, previous: object
+) -> None:
+    """Found by fuzzing: a release forgives its plugins, and failed by this for ever."""
+    install(bin_dir, speaking("1.0.0"))
+    with pytest.raises(PluginBroken, match=f"'{NAME}'.*1\\.0\\.0"):
+        call(bin_dir, config={**CONFIG, "prevResult": previous})
+
+
 def test_a_plugin_that_speaks_the_version_is_asked_once(bin_dir: Path) -> None:
     install(bin_dir, speaking("1.0.0", "1.1.0"))
     assert call(bin_dir) == CONFIG
