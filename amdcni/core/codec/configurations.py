@@ -115,8 +115,6 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
     attachment, netns = invocation.attachment, invocation.netns
     match invocation.verb:
         case Verb.ADD:
-            # The record keeps it, and plugins of another version are called with it converted.
-            prev_result_of(raw, network.version)
             return requests.AddRequest(
                 invocation,
                 network,
