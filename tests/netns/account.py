@@ -34,7 +34,7 @@ class Sandbox:
 
 @frozen
 class Holder:
-    """Whoever has the NIC, or had it last, or one of those who had it `earlier`."""
+    """Whoever has the NIC, or one of those who had it `earlier`, the last one first."""
 
     nic: str
     earlier: int = 0
@@ -177,15 +177,27 @@ class Account:
             case Sandbox(pod, ifname, earlier):
                 return Who(f"{pod}-{max(1, self.containers[pod] - earlier)}", ifname, pod)
             case Holder(nic, earlier):
-                nobody = Who("nobody", "net1", min(self.containers))
-                known = (*self.history.get(nic, ()), nobody)
+                known = self.history.get(nic, ())
+                if self.nics[nic] == Home():
+                    earlier = max(0, earlier - 1)
+                known = (*known, Who("nobody", "net1", min(self.containers)))
                 return known[min(earlier, len(known) - 1)]
             case _:
                 assert_never(someone)
 
     def resolved(self, call: Call) -> Call:
-        """The call with everyone by name; only a living container, or the last, asks for a NIC."""
+        """The call with everyone by name.
+
+        Only a living container, or the last of its pod, asks for a NIC.  If nobody has the NIC
+        whose holder is meant, it is the holder of another one.
+        """
         match call:
+            case Delete(Holder(nic, 0), named) if nic not in self.records() and self.records():
+                nic = min(self.records())
+                return evolve(call, by=self.who(Holder(nic)), nic=nic if named else None)
+            case Check(_, Holder(nic)) if nic not in self.records() and self.records():
+                nic = min(self.records())
+                return evolve(call, by=self.who(Holder(nic)), nic=nic)
             case Add(_, by):
                 who = self.who(by)
                 return evolve(call, by=self.who(Sandbox(who.pod, who.ifname)))

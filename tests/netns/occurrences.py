@@ -32,7 +32,7 @@ def adds_of(nic: str) -> SearchStrategy[Call]:
 
 def deletes_of(nic: str) -> SearchStrategy[Call]:
     """DEL by the one who has a NIC, and by those who had it before."""
-    holders = st.builds(Holder, st.just(nic), earlier=st.sampled_from([0, 0, 0, 1, 2]))
+    holders = st.builds(Holder, st.just(nic), earlier=st.sampled_from([0, 0, 0, 0, 0, 1, 2]))
     return st.builds(Delete, holders, st.sampled_from([nic, None]), netns=st.booleans())
 
 
@@ -57,5 +57,5 @@ collections: SearchStrategy[Call] = st.builds(
 heals: SearchStrategy[Call] = st.sampled_from([Heal(), Status()])
 rivals = nics.flatmap(lambda nic: st.lists(calls_about(nic), min_size=2, max_size=3))
 crowds = st.lists(nics.flatmap(calls_about) | collections | heals, min_size=2, max_size=3)
-moments = st.integers(1, 28)
-"""Before which change; a call makes 16 to 27."""
+moments = st.none() | st.integers(1, 27)
+"""Before which change a call is killed, if it is; it makes 16 to 27 if it has something to do."""

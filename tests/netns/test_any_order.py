@@ -106,15 +106,19 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ---- calls
 
-    @rule(call=adds)
-    def add(self, call: Call) -> None:
-        self.at_once([call])
+    @rule(call=adds, killed_before=moments)
+    def add(self, call: Call, killed_before: int | None) -> None:
+        self.one_call(call, killed_before)
 
-    @rule(call=deletes | deletes | strange_deletes)
-    def delete(self, call: Call) -> None:
-        self.at_once([call])
+    @rule(call=deletes | deletes | deletes | strange_deletes, killed_before=moments)
+    def delete(self, call: Call, killed_before: int | None) -> None:
+        self.one_call(call, killed_before)
 
-    @rule(call=checks | collections | heals)
+    @rule(call=collections, killed_before=moments)
+    def collect_garbage(self, call: Call, killed_before: int | None) -> None:
+        self.one_call(call, killed_before)
+
+    @rule(call=checks | heals)
     def ask(self, call: Call) -> None:
         self.at_once([call])
 
@@ -125,19 +129,13 @@ class AnyOrder(RuleBasedStateMachine):
             happened["calls at once"] += 1
             self.at_once(calls)
 
-    @rule(call=adds, before_change=moments)
-    def kill_an_add(self, call: Call, before_change: int) -> None:
-        self.kill(call, before_change)
-
-    @rule(call=deletes | deletes | collections, before_change=moments)
-    def kill_a_release(self, call: Call, before_change: int) -> None:
-        self.kill(call, before_change)
-
-    def kill(self, call: Call, before_change: int) -> None:
+    def one_call(self, call: Call, killed_before: int | None) -> None:
+        """A call, alone, which may be killed before one of the changes that it makes."""
         call = self.account.resolved(call)
-        with self.step(f"{call}, to be killed before change {before_change}"):
-            outcome = self.start(call, before_change).wait()
-            if outcome.exit_status == -SIGKILL:
+        fate = "" if killed_before is None else f", to be killed before change {killed_before}"
+        with self.step(f"{call}{fate}"):
+            outcome = self.start(call, killed_before).wait()
+            if killed_before is not None and outcome.exit_status == -SIGKILL:
                 self.is_explained_by_a_kill(call)
             else:
                 self.are_explained([call], [outcome])
@@ -178,21 +176,21 @@ class AnyOrder(RuleBasedStateMachine):
         said = answer["msg"] if isinstance(answer, dict) and "msg" in answer else ""
         self.story.append(f"    {call}: {end} {said}".rstrip())
 
-    def start(self, call: Call, before_change: int | None = None) -> Process:
+    def start(self, call: Call, killed_before: int | None = None) -> Process:
         """Start a call, which may be killed on the way if it is a runtime's."""
         account, runtime = self.account, self.runtime.having("deviceID", "pciBusID")
         nobody: Any = {"container_id": "", "ifname": "", "netns": "", "path": [DEBIAN]}
         match call:
             case Add(nic, by, mover):
-                return self.by(by, device(runtime, nic).having(mover=mover), "ADD", before_change)
+                return self.by(by, device(runtime, nic).having(mover=mover), "ADD", killed_before)
             case Delete(by, nic, netns):
                 runtime = runtime if nic is None else device(runtime, nic)
-                return self.by(by, runtime, "DEL", before_change, netns=netns)
+                return self.by(by, runtime, "DEL", killed_before, netns=netns)
             case Check(nic, by):
                 unknown = {"cniVersion": "1.1.0", "interfaces": [], "ips": []}
                 result = self.results.get(str(account.who(by)), unknown)
                 asked = device(runtime, nic).having(prevResult=result)
-                return self.by(by, asked, "CHECK", before_change)
+                return self.by(by, asked, "CHECK", killed_before)
             case Collect(spared):
                 if spared is not None:
                     valid = [
@@ -200,8 +198,8 @@ class AnyOrder(RuleBasedStateMachine):
                         for who in sorted(map(account.who, spared), key=str)
                     ]
                     runtime = runtime.having(**{"cni.dev/valid-attachments": valid})
-                if before_change is not None:
-                    return runtime.start_to_die(("change", before_change), "GC", **nobody)
+                if killed_before is not None:
+                    return runtime.start_to_die(("change", killed_before), "GC", **nobody)
                 return runtime.start("GC", **nobody)
             case Heal():
                 return Process(self.node.start([AMDCNI, "heal", "--json"]))
@@ -353,6 +351,7 @@ def code_of(call: Call, outcome: Outcome) -> int | None:
     if isinstance(call, Heal):
         return SOMETHING_NOT_HEALED
     assert outcome.error_code is not None, outcome
+    assert "internal error" not in outcome.answer["msg"], outcome
     return outcome.error_code
 
 
