@@ -26,6 +26,9 @@ MacAddress = NewType("MacAddress", str)
 PluginName = NewType("PluginName", str)
 """The file name of a CNI plugin's executable; made by `parse_plugin_name`."""
 
+IpamName = NewType("IpamName", PluginName)
+"""The file name of an IPAM plugin's executable; made by `parse_ipam_name`."""
+
 FilePath = NewType("FilePath", str)
 """An absolute path; made by `parse_file_path`."""
 
@@ -109,6 +112,16 @@ def parse_plugin_name(text: str) -> PluginName:
     if _PLUGIN.fullmatch(text) is None:
         raise InvalidName(f"{text!r} is not a plugin name: a plain file name without '/'")
     return PluginName(text)
+
+
+def parse_ipam_name(text: str) -> IpamName:
+    """The name of an IPAM plugin: not of one that would call or wait for itself without end."""
+    if text in _MOVERS:
+        raise InvalidName(f"{text!r} moves netdevs and is no IPAM plugin such as 'host-local'")
+    return IpamName(parse_plugin_name(text))
+
+
+_MOVERS: Final = ("host-device", "amd-host-device")
 
 
 @attrs.frozen(order=True)

@@ -294,9 +294,8 @@ def plan_release(
 
 
 def _give_back(record: Attachment, ipam_required: bool = True) -> tuple[Step, ...]:
-    if record.captured is None:
-        return (ReleasePlugins(record),)
-    return (ReleasePlugins(record, ipam_required), *_homecoming(record, record.captured))
+    home = () if record.captured is None else _homecoming(record, record.captured)
+    return (ReleasePlugins(record, ipam_required), *home)
 
 
 def _homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:

@@ -111,9 +111,9 @@ def _release(node: Machine, record: Attachment, call: PluginCall | None, require
     try:
         node.call(call)
     except _PLUGIN_FAILURES as failure:
-        if call.plugin == calls.DELEGATE and record.captured is not None:
+        ipam = calls.ipam_call(record, Verb.DEL, netns_alive=True)
+        if call.plugin == calls.DELEGATE and record.captured is not None and call != ipam:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
-            ipam = calls.ipam_call(record, Verb.DEL, netns_alive=True)
             _release(node, record, ipam, required)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # An ADD that never ended was given nothing by a plugin that is not there.

@@ -8,7 +8,7 @@ What contains it, from outside to inside:
   knows no process from outside, so no path leads to a network namespace that is not its own.
 - A root folder of its own, made of what Python and the tests need, read-only and without devices.
   Only /tmp can be written, and what is mounted later in memory; /dev has what anybody may use.
-- No new privileges, by whatever is executed, and no core dumps.
+- No new privileges, by whatever is executed, no core dumps, and not any number of processes.
 
 `lock` is for a process that has loaded all that it needs: afterwards nothing can be executed but
 the CNI plugins in PLUGINS, and of the capabilities those are left that the plugin under test needs.
@@ -40,6 +40,7 @@ _CHECKOUT: Final = str(Path(__file__).parents[2])
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom")
 _NOBODY: Final = 65534
+_MOST_PROCESSES: Final = 2000
 _LARGEST_FILE_BYTES: Final = 64 * 1024 * 1024
 
 _NEW_ROOT: Final = "/run/root"
@@ -127,6 +128,7 @@ def _be_first(command: Sequence[str]) -> int:
             _die_with_parent()  # The kernel forgets it when the user changes.
         _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
         resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE_BYTES, _LARGEST_FILE_BYTES))
         child = os.fork()
         if child == 0:

@@ -184,6 +184,9 @@ FOUND: Final = (
     called(mover="native", ipam={**HOST_LOCAL, "ranges": RESULT}),
     called(mover="native", dataDir="/etc"),
     called(logFile="/proc/1/ns/net"),
+    called(mover="native", ipam={"type": "host-device", "addresses": [{}]}, copyRoutes=True),
+    called(deviceID=USERSPACE, ipam={**HOST_LOCAL, "ranges": "fe80::1%lo"}, cniVersion="0.2.0"),
+    called(deviceID=USERSPACE, type={"a": "amd-host-device"}, ipam=HOST_LOCAL),
 )
 """What the fuzzer has found, each to be tried for ever."""
 

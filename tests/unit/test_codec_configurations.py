@@ -171,7 +171,7 @@ DEVICE_FAULTS: dict[str, list[Any]] = {
     "$.hwaddr": [1, "02:00", ["02:00:00:00:00:01"]],
     "$.kernelpath": [1, [], {}],
     "$.ipam": ["", "host-local", [], [{"type": "static"}], 1, False],
-    "$.ipam.type": [None, "", 5, "/bin/sh", "../x", [], {}],
+    "$.ipam.type": [None, "", 5, "/bin/sh", "../x", [], {}, "host-device"],
 }
 """Values that are wrong, by the JSON path at which they are."""
 

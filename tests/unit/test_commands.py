@@ -347,6 +347,23 @@ def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_let_it_go
     assert machine.plugins.leases == {}
 
 
+@by_delegate
+def test_the_next_holder_of_a_userspace_device_does_not_wait_for_the_delegate_either(
+    machine: Machine,
+) -> None:
+    """Found by fuzzing: after an ADD that the delegate could not read, nobody got the device."""
+    machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
+    failing = [Trouble("host-device", verb) for verb in (Verb.ADD, Verb.DEL)]
+    machine.plugins.troubles += failing
+    with pytest.raises(PluginFailed):
+        add(machine, "0000:03:00.0", ipam=HOST_LOCAL)
+    machine.plugins.troubles.remove(failing[0])
+    add(machine, "0000:03:00.0", pod=2)
+    machine.plugins.troubles.clear()
+    delete(machine, "0000:03:00.0", pod=2)
+    assert machine.disk.files == {}
+
+
 # ---- ADD: what it refuses
 
 
@@ -847,6 +864,21 @@ def test_without_the_delegate_the_nic_comes_home_and_the_lease_is_released(
     delete(machine, ipam=HOST_LOCAL)
     assert machine.picture() == before
     assert "delegate-failed" in process(machine).events
+
+
+def test_a_delegate_that_an_old_record_has_as_its_ipam_plugin_too_is_asked_once(
+    machine: Machine, keeper: Keeper
+) -> None:
+    """Found by fuzzing: it was asked until Python had no stack left."""
+    add(machine, ipam=HOST_LOCAL)
+    record = machine.disk.files[A].replace(b'"host-local"', b'"host-device"')
+    machine.disk.files[A] = record
+    machine.plugins.troubles.append(Trouble("host-device", Verb.DEL))
+    asked = len(machine.plugins.executed)
+    with pytest.raises(PluginFailed):
+        delete(machine)
+    assert len(machine.plugins.executed) == asked + 1
+    assert keeper.is_whole()
 
 
 def test_a_lease_that_cannot_be_released_keeps_the_record_and_not_the_nic(

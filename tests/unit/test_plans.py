@@ -604,10 +604,12 @@ def test_a_record_waits_for_the_ipam_plugin_unless_it_is_said_not_to(record: Att
     assert first == ReleasePlugins(record, required=True)
 
 
-@given(some.attachments_of(with_netdev=False))
-def test_a_device_without_a_netdev_is_released_and_forgotten(record: Attachment) -> None:
-    release = plan_release(record, record.boot_id, device_of(record))
-    assert release.work == (ReleasePlugins(record),)
+@given(some.attachments_of(with_netdev=False), st.booleans())
+def test_a_device_without_a_netdev_is_released_and_forgotten(
+    record: Attachment, ipam_required: bool
+) -> None:
+    release = plan_release(record, record.boot_id, device_of(record), ipam_required=ipam_required)
+    assert release.work == (ReleasePlugins(record, ipam_required),)
     assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 

@@ -18,7 +18,14 @@ from amdcni.core.codec.pods import pod_faults, pod_keys_of
 from amdcni.core.codec.results import result_from_json, result_to_json
 from amdcni.core.codec.text import decode_object, shown
 from amdcni.core.errors import InvalidConfiguration, UnsupportedField, UnsupportedVersion
-from amdcni.core.names import BusDevice, FilePath, IfName, MacAddress, NetworkName, PluginName
+from amdcni.core.names import (
+    BusDevice,
+    FilePath,
+    IfName,
+    IpamName,
+    MacAddress,
+    NetworkName,
+)
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.versions import (
     CHECK_SINCE,
@@ -38,7 +45,7 @@ class _RuntimeConfig:
 
 @attrs.frozen
 class _Ipam:
-    type: PluginName
+    type: IpamName
 
 
 @attrs.frozen
@@ -252,7 +259,7 @@ def _selector_or_none(keys: _DeviceKeys | None) -> requests.DeviceSelector | Non
         return None
 
 
-def _ipam_of(keys: _DeviceKeys | None) -> PluginName | None:
+def _ipam_of(keys: _DeviceKeys | None) -> IpamName | None:
     return None if keys is None or keys.ipam is None else keys.ipam.type
 
 
