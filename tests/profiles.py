@@ -25,7 +25,10 @@ UNIT: Final = {
 }
 KERNEL: Final = {
     "default": settings(_BASE, max_examples=12, stateful_step_count=16, phases=_UNSHRUNK),
-    "deep": settings(_BASE, max_examples=4, stateful_step_count=30, database=None),
+    # Each round has a seed, which says all: so an earlier failure is not played first.
+    "deep": settings(
+        _BASE, max_examples=30, stateful_step_count=30, database=None, print_blob=True
+    ),
     "quick": settings(_BASE, max_examples=2, stateful_step_count=14, phases=[Phase.generate]),
 }
 

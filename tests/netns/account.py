@@ -234,15 +234,17 @@ class Account:
         """Everyone of whom there is a record."""
         return {state.who for state in self.nics.values() if not isinstance(state, Home)}
 
-    def released(self, holders: Collection[Who]) -> "Account":
-        """With everything at home that these had."""
-        return self.having(
-            **{
-                nic: Home()
-                for nic, state in self.nics.items()
-                if not isinstance(state, Home) and state.who in holders
-            }
-        )
+    def lent_to(self, holders: Collection[Who]) -> set[str]:
+        """The NICs whose records tell of these."""
+        return {
+            nic
+            for nic, state in self.nics.items()
+            if not isinstance(state, Home) and state.who in holders
+        }
+
+    def released(self, nics: Collection[str]) -> "Account":
+        """With these NICs at home."""
+        return self.having(**{nic: Home() for nic in nics})
 
     def healed(self, *kinds: type[State]) -> "Account":
         """With everything at home that was in one of these states."""

@@ -4,41 +4,49 @@ Usage: `python -m tests.netns.fuzz MINUTES [SEED]`.  With a seed, it plays the r
 and no other.
 """
 
+import math
 import secrets
 import sys
 import sysconfig
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests import profiles
-from tests.netns.test_any_order import happened, play
+from tests.netns.test_any_order import TimeIsOver, happened, play
 
 PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"
 
 
 def main(minutes: float, seed: int | None) -> int:
     """Play, print what happened, and return the exit status."""
-    deadline, rounds = time.monotonic() + minutes * 60, 0
-    failed = False
-    while not failed and (rounds == 0 or (seed is None and time.monotonic() < deadline)):
-        rounds += 1
-        number = secrets.randbits(32) if seed is None else seed
-        print(f"round {rounds}, seed {number}", flush=True)
+    until = math.inf if seed is not None else time.monotonic() + minutes * 60
+    for number in seeds() if seed is None else [seed]:
+        print(f"seed {number}", flush=True)
         try:
-            play(PLUGIN, profiles.KERNEL["deep"], number)
+            play(PLUGIN, profiles.KERNEL["deep"], number, until)
+        except TimeIsOver:
+            break
         except Exception:
             traceback.print_exc()
+            report()
             print(f"\nThe same again: make fuzz SEED={number}")
-            failed = True
-    report(rounds)
-    return int(failed)
+            return 1
+    report()
+    return 0
 
 
-def report(rounds: int) -> None:
+def seeds() -> Iterator[int]:
+    """Seeds that nobody has chosen."""
+    while True:
+        yield secrets.randbits(32)
+
+
+def report() -> None:
     """Print what was played, and how often each thing happened."""
     examples, steps = happened.pop("example", 0), happened.pop("step", 0)
-    print(f"{rounds} rounds, {examples} examples, {steps} steps")
+    print(f"{examples} examples, {steps} steps")
     for what, count in sorted(happened.items()):
         print(f"{count:7} {what}")
 

@@ -52,9 +52,11 @@ def ends(account: Account, call: Call) -> Iterator[End]:
     match call:
         case Add():
             yield from _ends_of_add(account, call)
-        case Delete(by):
-            who = account.who(by)
-            yield End(None, account.released(account.holders() & {who}).healed(Unfinished))
+        case Delete(by, nic):
+            own = account.lent_to({account.who(by)})
+            # Only a call that was killed makes it hold two; what is named goes alone then.
+            released = own & {nic} or own
+            yield End(None, account.released(released).healed(Unfinished))
         case Check(_, by):
             who = account.who(by)
             held = [s for s in account.nics.values() if not isinstance(s, Home) and s.who == who]
@@ -66,7 +68,7 @@ def ends(account: Account, call: Call) -> Iterator[End]:
             yield End(NOT_AVAILABLE, account)
         case Collect(frozenset() as spared):
             kept = {account.who(someone) for someone in spared}
-            yield from _ends_of_healing(account.released(account.holders() - kept))
+            yield from _ends_of_healing(account.released(account.lent_to(account.holders() - kept)))
         case Collect() | Heal() | Status():
             yield from _ends_of_healing(account)
         case _:
@@ -98,9 +100,11 @@ def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
         case _:
             pass
     home = healed.having(**{call.nic: Home()})
-    if any(state in (Lent(who), Unmarked(who)) for state in home.nics.values()):
+    if Lent(who) in home.nics.values():
         yield End(IFNAME_TAKEN, home)
         return
+    if Unmarked(who) in home.nics.values():
+        yield End(IFNAME_TAKEN, home)
     if account.disk_full:
         yield End(IO_FAILURE, home)
     # A record that was forgotten has left space.

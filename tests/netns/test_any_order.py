@@ -6,20 +6,21 @@ what `predictions.py` says.
 `make fuzz` plays for as long as one likes.
 """
 
+import math
 import sysconfig
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
+from typing import Any, assert_never
 
 import hypothesis
 import pytest
 from attrs import evolve
 from hypothesis import settings
-from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from amdcni.testing import Call as Process
@@ -49,18 +50,7 @@ from tests.netns.account import (
     Unfinished,
     Unmarked,
 )
-from tests.netns.occurrences import (
-    adds,
-    checks,
-    collections,
-    crowds,
-    deletes,
-    heals,
-    moments,
-    pods,
-    rivals,
-    strange_deletes,
-)
+from tests.netns.occurrences import AtOnce, Disk, Killed, Occurrence, PodEnds, occurrences
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
 from tests.netns.runtime import DEBIAN, Runtime, damage, records, remains
 from tests.netns.three_nics import BDFS, PODS, deviations, furnished, require_lent
@@ -75,11 +65,17 @@ failures: list[str] = []
 """What happened in each example that failed, in sentences."""
 
 
+class TimeIsOver(BaseException):
+    """The end of playing; no `Exception`, which Hypothesis would take for a failure."""
+
+
 class AnyOrder(RuleBasedStateMachine):
     """A node, what happens to it, and the account of it."""
 
-    def __init__(self, plugin: Path) -> None:
+    def __init__(self, plugin: Path, until: float) -> None:
         super().__init__()
+        if not failures and time.monotonic() > until:
+            raise TimeIsOver
         self.stack = ExitStack()
         self.agreed = False
         self.untidy = False
@@ -104,38 +100,29 @@ class AnyOrder(RuleBasedStateMachine):
         happened["example"] += 1
         self.agreed = True
 
+    @rule(what=occurrences)
+    def then(self, what: Occurrence) -> None:
+        match what:
+            case Killed(call, before_change):
+                self.kill(call, before_change)
+            case AtOnce(calls):
+                # One may free the space that another one needs.
+                if len(calls) == 1 or not self.account.disk_full:
+                    self.at_once(calls)
+            case PodEnds(pod, restarts):
+                self.a_pod_ends(pod, restarts)
+            case Disk(full):
+                self.the_disk(full)
+            case _:
+                assert_never(what)
+
     # ---- calls
 
-    @rule(call=adds, killed_before=moments)
-    def add(self, call: Call, killed_before: int | None) -> None:
-        self.one_call(call, killed_before)
-
-    @rule(call=deletes | deletes | deletes | strange_deletes, killed_before=moments)
-    def delete(self, call: Call, killed_before: int | None) -> None:
-        self.one_call(call, killed_before)
-
-    @rule(call=collections, killed_before=moments)
-    def collect_garbage(self, call: Call, killed_before: int | None) -> None:
-        self.one_call(call, killed_before)
-
-    @rule(call=checks | heals)
-    def ask(self, call: Call) -> None:
-        self.at_once([call])
-
-    @rule(calls=rivals | crowds)
-    def several_at_once(self, calls: list[Call]) -> None:
-        # One may free the space that another one needs.
-        if not self.account.disk_full:
-            happened["calls at once"] += 1
-            self.at_once(calls)
-
-    def one_call(self, call: Call, killed_before: int | None) -> None:
-        """A call, alone, which may be killed before one of the changes that it makes."""
+    def kill(self, call: Call, before_change: int) -> None:
         call = self.account.resolved(call)
-        fate = "" if killed_before is None else f", to be killed before change {killed_before}"
-        with self.step(f"{call}{fate}"):
-            outcome = self.start(call, killed_before).wait()
-            if killed_before is not None and outcome.exit_status == -SIGKILL:
+        with self.step(f"{call}, to be killed before change {before_change}"):
+            outcome = self.start(call, before_change).wait()
+            if outcome.exit_status == -SIGKILL:
                 self.is_explained_by_a_kill(call)
             else:
                 self.are_explained([call], [outcome])
@@ -151,6 +138,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def at_once(self, calls: Sequence[Call]) -> None:
         calls = [self.account.resolved(call) for call in calls]
+        happened["calls at once"] += len(calls) > 1
         with self.step(" | ".join(map(str, calls))):
             started = [self.start(call) for call in calls]
             self.are_explained(calls, [process.wait(120) for process in started])
@@ -176,21 +164,21 @@ class AnyOrder(RuleBasedStateMachine):
         said = answer["msg"] if isinstance(answer, dict) and "msg" in answer else ""
         self.story.append(f"    {call}: {end} {said}".rstrip())
 
-    def start(self, call: Call, killed_before: int | None = None) -> Process:
+    def start(self, call: Call, before_change: int | None = None) -> Process:
         """Start a call, which may be killed on the way if it is a runtime's."""
         account, runtime = self.account, self.runtime.having("deviceID", "pciBusID")
         nobody: Any = {"container_id": "", "ifname": "", "netns": "", "path": [DEBIAN]}
         match call:
             case Add(nic, by, mover):
-                return self.by(by, device(runtime, nic).having(mover=mover), "ADD", killed_before)
+                return self.by(by, device(runtime, nic).having(mover=mover), "ADD", before_change)
             case Delete(by, nic, netns):
                 runtime = runtime if nic is None else device(runtime, nic)
-                return self.by(by, runtime, "DEL", killed_before, netns=netns)
+                return self.by(by, runtime, "DEL", before_change, netns=netns)
             case Check(nic, by):
                 unknown = {"cniVersion": "1.1.0", "interfaces": [], "ips": []}
                 result = self.results.get(str(account.who(by)), unknown)
                 asked = device(runtime, nic).having(prevResult=result)
-                return self.by(by, asked, "CHECK", killed_before)
+                return self.by(by, asked, "CHECK", before_change)
             case Collect(spared):
                 if spared is not None:
                     valid = [
@@ -198,8 +186,8 @@ class AnyOrder(RuleBasedStateMachine):
                         for who in sorted(map(account.who, spared), key=str)
                     ]
                     runtime = runtime.having(**{"cni.dev/valid-attachments": valid})
-                if killed_before is not None:
-                    return runtime.start_to_die(("change", killed_before), "GC", **nobody)
+                if before_change is not None:
+                    return runtime.start_to_die(("change", before_change), "GC", **nobody)
                 return runtime.start("GC", **nobody)
             case Heal():
                 return Process(self.node.start([AMDCNI, "heal", "--json"]))
@@ -222,7 +210,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ---- accidents
 
-    @rule(pod=pods, restarts=st.booleans())
     def a_pod_ends(self, pod: str, restarts: bool) -> None:
         with self.step(f"{pod} ends" + (" and starts again" if restarts else "")):
             if pod in self.account.alive:
@@ -234,7 +221,6 @@ class AnyOrder(RuleBasedStateMachine):
                 self.pods[pod].create()
                 self.account = self.account.pod_starts(pod)
 
-    @rule(full=st.booleans())
     def the_disk(self, full: bool) -> None:
         with self.step(f"the disk is {'full' if full else 'empty'}"):
             (self.disk / "filler").unlink(missing_ok=True)
@@ -355,18 +341,24 @@ def code_of(call: Call, outcome: Outcome) -> int | None:
     return outcome.error_code
 
 
-def play(plugin: Path, profile: settings, seed: int | None = None) -> None:
+def play(plugin: Path, profile: settings, seed: int | None = None, until: float = math.inf) -> None:
     """Play examples; a failure tells what happened in the first that failed and in the last.
 
     The last is the smallest, unless what happened depends on which of several calls was faster.
+
+    Raises:
+        TimeIsOver: an example was to begin after `until` on the clock of `time.monotonic`.
     """
     failures.clear()
-    machine: Any = partial(AnyOrder, plugin)
+    machine: Any = partial(AnyOrder, plugin, until)
     try:
         run_state_machine_as_test(
             machine if seed is None else hypothesis.seed(seed)(machine), settings=profile
         )
     except Exception as failure:
+        if not failures and time.monotonic() > until:
+            # Hypothesis wonders why an example that it has begun draws nothing more.
+            raise TimeIsOver from None
         for which, story in zip(("first", "last"), failures[:1] + failures[1:][-1:], strict=False):
             failure.add_note(f"The {which} failure:\n{story}")
         raise
