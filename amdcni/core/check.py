@@ -20,14 +20,22 @@ def problems(request: CheckRequest, record: Attachment, pod: Netns | None) -> li
 
     `pod` is what is found at CNI_NETNS now.
     """
-    ifname = request.attachment.ifname
     if pod is None or not record.netns.is_alive_in(pod):
         return [f"{request.netns!r} is not the network namespace that {record.key} was moved into"]
     found = []
     if record.phase is not Phase.ATTACHED:
         found.append(f"{record.key} is still {record.phase}: a call was interrupted")
-    promised = request.prev_result.ips_of(ifname, request.netns)
-    return found + differences(record, promised, pod)
+    return found + differences(record, _promised(request, record), pod)
+
+
+def _promised(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
+    """The addresses of our netdev in the prevResult of a whole list of plugins.
+
+    One that names no netdev can be of any plugin; it is ours if our own ADD has told it.
+    """
+    told = () if record.result is None else [ip.address for ip in record.result.ips]
+    ips = request.prev_result.ips_of(request.attachment.ifname, request.netns)
+    return tuple(ip for ip in ips if ip.interface is not None or ip.address in told)
 
 
 def is_as_promised(record: Attachment, pod: Netns | None) -> bool:

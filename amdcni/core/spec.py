@@ -3,9 +3,9 @@
 Older versions are spellings of the same values: `codec` reads and writes each of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,6 +15,9 @@ from amdcni.core.versions import OLDEST, CniVersion
 
 Json = Mapping[str, Any]
 """A JSON object as it was read; the values are what `json` makes of them."""
+
+
+_T = TypeVar("_T")
 
 
 class Verb(StrEnum):
@@ -107,19 +110,26 @@ class Result:
     def after(self, previous: "Result") -> "Result":
         """What a list of plugins answers when this comes after `previous`: all that both tell.
 
-        What this result tells of the other already is told once (CNI SPEC 1.1 §5).
+        What both tell is told once: a netdev as this result has it, since a plugin may modify what
+        it is given (CNI SPEC 1.1 §5).
         """
+        both = (*previous.interfaces, *self.interfaces)
+        merged = {(netdev.name, netdev.sandbox): netdev for netdev in both}
+        places = [list(merged).index((netdev.name, netdev.sandbox)) for netdev in both]
+        count = len(previous.interfaces)
+        ips = (*previous._pointing(places[:count]), *self._pointing(places[count:]))
+        routes = (*previous.routes, *self.routes)
         dns = previous.dns if self.dns is None else self.dns
-        interfaces, ips, routes = previous.interfaces, previous.ips, previous.routes
-        count = len(interfaces)
-        ahead = (self.interfaces[:count], self.ips[: len(ips)], self.routes[: len(routes)])
-        if ahead == (interfaces, ips, routes):
-            return attrs.evolve(self, dns=dns)
-        ours = (
-            ip if ip.interface is None else attrs.evolve(ip, interface=ip.interface + count)
-            for ip in self.ips
-        )
-        return Result(interfaces + self.interfaces, (*ips, *ours), routes + self.routes, dns)
+        return Result(tuple(merged.values()), _once(ips), _once(routes), dns)
+
+    def _pointing(self, places: Sequence[int]) -> Iterator[Ip]:
+        """The addresses, when the interfaces stand in `places`; a wrong index points to none."""
+        known = dict[int | None, int](enumerate(places))
+        return (attrs.evolve(ip, interface=known.get(ip.interface)) for ip in self.ips)
+
+
+def _once(things: Iterable[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(things))
 
 
 @attrs.frozen

@@ -88,6 +88,8 @@ def test_check_tolerates_what_chained_plugins_change(runtime: Runtime, nic: Nic,
     )
     pod.sysctl("net/ipv4/conf/net1/rp_filter", 2)
     expect_silence(runtime.check(pod, result))
+    elsewhere = {"address": "203.0.113.7/24"}  # Of a plugin before or behind; of no netdev.
+    expect_silence(runtime.check(pod, {**result, "ips": [elsewhere, *result["ips"]]}))
 
 
 def chained(

@@ -138,6 +138,22 @@ def test_an_address_that_was_promised_to_another_netdev_is_none_of_ours(
     assert problems(check, lending.record, lending.pod) == []
 
 
+@given(some.lendings, some.ip_interfaces)
+def test_an_address_that_names_no_netdev_is_ours_only_if_our_add_has_told_it(
+    lending: Lending, address: IpInterface
+) -> None:
+    assert lending.record.result is not None
+    ours = lending.record.result
+    told = [ip.address for ip in ours.ips]
+    assume(address not in told)
+    nameless = tuple(attrs.evolve(ip, interface=None) for ip in (*ours.ips, Ip(address)))
+    check = attrs.evolve(check_of(lending), prev_result=Result(ours.interfaces, nameless))
+    assert problems(check, lending.record, lending.pod) == []
+    bare = with_netdev(lending, lambda n: attrs.evolve(n, addresses=()))
+    lines = problems(check, lending.record, bare)
+    assert {line.rpartition(" ")[2] for line in lines} == set(map(str, told))
+
+
 @given(
     some.check_requests,
     some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False),

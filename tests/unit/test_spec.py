@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.host import IpInterface
+from amdcni.core.names import MacAddress
 from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
 from amdcni.testing import strategies as some
 
@@ -67,26 +68,48 @@ def test_a_result_after_another_tells_what_both_tell(
     """CNI SPEC 1.1 §5: `prevResult` is part of the result."""
     ours = attrs.evolve(ours, interfaces=(*ours.interfaces, Interface(ifname, sandbox=sandbox)))
     both = ours.after(previous)
-    assert set(both.interfaces) == {*previous.interfaces, *ours.interfaces}
+    assert netdevs_of(both) == netdevs_of(previous) | netdevs_of(ours)
     assert {ip.address for ip in both.ips} == {ip.address for ip in (*previous.ips, *ours.ips)}
     assert set(both.routes) == {*previous.routes, *ours.routes}
     assert both.dns == (ours.dns or previous.dns)
     assert pointed_to(both) == pointed_to(previous) | pointed_to(ours)
 
 
-def pointed_to(result: Result) -> set[tuple[IpInterface, Interface]]:
+def netdevs_of(result: Result) -> set[tuple[str, str | None]]:
+    return {(netdev.name, netdev.sandbox) for netdev in result.interfaces}
+
+
+def pointed_to(result: Result) -> set[tuple[IpInterface, str, str | None]]:
     """Which address is on which interface, as far as the result has the interface."""
     return {
-        (ip.address, result.interfaces[ip.interface])
+        (ip.address, netdev.name, netdev.sandbox)
         for ip in result.ips
-        if ip.interface is not None and ip.interface < len(result.interfaces)
+        for index, netdev in enumerate(result.interfaces)
+        if index == ip.interface
     }
 
 
 @given(some.results, some.results)
-def test_a_result_that_tells_the_previous_one_already_stays_as_it_is(
-    ours: Result, previous: Result
-) -> None:
+def test_what_two_results_tell_is_told_once(ours: Result, previous: Result) -> None:
     both = ours.after(previous)
+    assert len(both.interfaces) == len(netdevs_of(both))
+    assert len(both.ips) == len(set(both.ips))
+    assert len(both.routes) == len(set(both.routes))
     assert both.after(previous) == both
-    assert ours.after(Result()) == ours
+
+
+@given(some.results, some.interfaces, some.macs)
+def test_a_netdev_that_both_results_tell_of_is_as_the_later_one_has_it(
+    previous: Result, netdev: Interface, mac: MacAddress
+) -> None:
+    modified = attrs.evolve(netdev, mac=mac)
+    previous = attrs.evolve(previous, interfaces=(*previous.interfaces, netdev))
+    assert modified in Result((modified,)).after(previous).interfaces
+
+
+@given(some.results, some.ip_interfaces, st.sampled_from([-1, 99]))
+def test_an_index_that_points_to_no_interface_points_to_none_of_the_other_result(
+    previous: Result, address: IpInterface, index: int
+) -> None:
+    both = Result(ips=(Ip(address, interface=index),)).after(previous)
+    assert Ip(address) in both.ips
