@@ -69,12 +69,14 @@ def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
 class Finding:
     """What was found of one attachment, and what became of it.
 
-    `failure` is why it could not be healed now, in words; it stays recorded then.
+    `busy` tells that it was left to another call, which is at work on the device.  `failure` is why
+    it could not be healed now, in words; it stays recorded then.
     """
 
     record: Attachment
     condition: Condition
     healed: bool = False
+    busy: bool = False
     failure: str | None = None
 
 
@@ -114,7 +116,8 @@ def _healed(finding: Finding, node: Node) -> Finding:
                 give_back(record, node)
                 report_healed(record, condition, node)
             return Finding(record, condition, healed=condition in HEALABLE)
+    except DeviceBusy:
+        return attrs.evolve(finding, busy=True)
     except AmdcniError as failure:
-        if not isinstance(failure, DeviceBusy):
-            node.report("not-healed", device=str(key), reason=str(failure))
+        node.report("not-healed", device=str(key), reason=str(failure))
         return attrs.evolve(finding, failure=str(failure))

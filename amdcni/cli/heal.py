@@ -46,6 +46,7 @@ def as_json(finding: Finding) -> dict[str, Any]:
         "host_ifname": record.host_ifname,
         "found": finding.condition.value,
         "healed": finding.healed,
+        "busy": finding.busy,
         "failure": finding.failure,
     }
 
@@ -78,6 +79,8 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
 def _done(finding: Finding, *, dry_run: bool) -> str:
     if finding.failure is not None:
         return f"not healed: {finding.failure}"
+    if finding.busy:
+        return "left to the call that is at work on it"
     if finding.healed:
         return "forgotten" if finding.condition is Condition.OUTDATED else "given back"
     if finding.condition in HEALABLE and dry_run:

@@ -1756,6 +1756,16 @@ def test_what_is_missing_or_unplugged_or_busy_stays_recorded(machine: Machine) -
     assert set(machine.disk.files) == {A, B}
 
 
+def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine: Machine) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    machine.locks.add(A)
+    node = FakeNode(machine)
+    with machine.running(node):
+        (finding,) = healing.heal(node)
+    assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
+
+
 def test_a_record_of_an_earlier_boot_is_forgotten_and_restores_nothing(machine: Machine) -> None:
     add(machine, A)
     machine.kernel.reboot()
