@@ -67,8 +67,10 @@ def _add_conformance(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         description="Runs the plugin in throwaway network namespaces, and tells for each clause of "
         "the specification whether it holds.  Nothing of this machine's own network is touched.  "
         "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
-        "what the configuration says of the first is said of the others to other containers.  The "
-        "status is 1 if a clause fails.",
+        "what the configuration says of the first is said of the others to other containers.  It "
+        "has a /run, a /sys and a /var/lib/cni of its own; other files that it writes are real.  "
+        "The status is 1 if a clause fails, 2 if nothing could be judged, and 130 after an "
+        "interrupt.",
     )
     judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
     judged.add_argument(
@@ -92,9 +94,14 @@ def _add_conformance(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         type=float,
         help="how long a call may take before it is killed (default: 60)",
     )
-    judged.add_argument(
-        "--only", metavar="WORDS", help="only clauses with this in their names, as in pytest -k"
-    )
+    for name, which in (("--only", "only clauses"), ("--skip", "no clauses")):
+        judged.add_argument(
+            name,
+            metavar="WORDS",
+            action="append",
+            default=[],
+            help=f"{which} with these words in their sentences; may be repeated",
+        )
     judged.add_argument("--json", action="store_true", help="print JSON instead of a table")
     judged.add_argument("--junit", metavar="FILE", help="write a JUnit file, too")
     judged.set_defaults(serve=_conformance)
@@ -134,11 +141,17 @@ def _conformance(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) 
         path=options.path,
         ifname=options.ifname,
         timeout_s=options.timeout,
-        only=options.only,
         junit=options.junit,
+        only=tuple(options.only),
+        skip=tuple(options.skip),
     )
+    found: list[findings.Finding] = []
+    interrupted = False
     try:
-        found = running.judge(wanted)
+        with findings.shown_while_found(found, stderr) as tell:
+            running.judge(wanted, tell)
+    except KeyboardInterrupt:
+        interrupted = True
     except subject.CannotJudge as fault:
         stderr.write(f"amdcni: {fault}\n")
         return 2
@@ -146,6 +159,9 @@ def _conformance(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) 
         stdout.write(json.dumps(findings.as_json(found), indent=2) + "\n")
     else:
         findings.print_table(found, options.plugin, stdout)
+    if interrupted:
+        stderr.write("amdcni: interrupted; the other clauses were not tried\n")
+        return 130
     return 1 if any(each.verdict is findings.Verdict.FAILED for each in found) else 0
 
 

@@ -2,9 +2,10 @@
 
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -47,12 +48,49 @@ def test_without_a_configuration_there_is_a_name_and_a_type(plugin: Path) -> Non
 def test_of_a_list_the_plugin_is_the_one_of_its_type_with_those_before_it(plugin: Path) -> None:
     plugins = [{"type": "bridge", "mtu": 1400}, {"type": "mine"}, {"type": "tuning"}]
     network = {"cniVersion": "1.0.0", "name": "lab", "plugins": plugins}
-    subject = read_subject(plugin, written(plugin.parent, network), "/a:/b", "eth0")
+    dirs = f"/a:{another(plugin, 'bridge').parent}"
+    subject = read_subject(plugin, written(plugin.parent, network), dirs, "eth0")
     common = {"cniVersion": "1.0.0", "name": "lab"}
     assert subject.config == {"type": "mine", **common}
     assert subject.before == ({"type": "bridge", "mtu": 1400, **common},)
-    assert (subject.dirs, subject.ifname) == (("/a", "/b"), "eth0")
+    assert (subject.dirs, subject.ifname) == (tuple(dirs.split(":")), "eth0")
     assert not subject.makes_the_interface
+
+
+def another(plugin: Path, name: str) -> Path:
+    """Another executable beside the plugin."""
+    return Path(shutil.copy(plugin, plugin.with_name(name)))
+
+
+def test_an_ipam_plugin_may_be_named_by_a_plugin_of_a_list_and_has_none_before_it(
+    plugin: Path,
+) -> None:
+    plugins: list[dict[str, Any]] = [{"type": "bridge"}]
+    plugins.append({"type": "macvlan", "ipam": {"type": "mine"}})
+    subject = read_subject(plugin, written(plugin.parent, {"name": "lab", "plugins": plugins}))
+    assert subject.config == {"name": "lab", **plugins[1]}
+    assert subject.is_ipam
+    assert subject.before == ()
+
+
+def test_a_plugin_before_this_one_that_is_missing_is_told(plugin: Path) -> None:
+    """Otherwise every clause would be left out, and nothing fail."""
+    network = {"name": "lab", "plugins": [{"type": "no-such-plugin"}, {"type": "mine"}]}
+    with pytest.raises(CannotJudge, match="before this one: the CNI plugin 'no-such"):
+        read_subject(plugin, written(plugin.parent, network))
+
+
+def test_folders_are_those_of_where_one_is(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(plugin.parent)
+    subject = read_subject("mine", path="plugins:/b")
+    assert subject.executable == plugin
+    assert subject.dirs == (str(plugin.with_name("plugins")), "/b")
+
+
+def test_what_the_node_cannot_see_is_told(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amdcni.testing.conformance.subject._COVERED", (str(plugin.parent),))
+    with pytest.raises(CannotJudge, match=r"of which the node has one of its own: copy it"):
+        read_subject(plugin)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +102,8 @@ def test_of_a_list_the_plugin_is_the_one_of_its_type_with_those_before_it(plugin
         ({"plugins": ["mine"]}, "plugins has to be a list of objects"),
         ({"plugins": []}, "has no plugin of type 'mine'; it has nothing"),
         ({"plugins": [{"type": "bridge"}]}, "has no plugin of type 'mine'; it has 'bridge'"),
+        ({"cniVersion": "2.0.0"}, "cniVersion is '2.0.0', not one of 0.1.0, "),
+        ({"cniVersion": None}, "cniVersion is None"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_told(
@@ -108,7 +148,7 @@ def test_the_kind_of_plugin_follows_from_its_configuration(
     [
         ("0.4.0", ("1.0.0",), "0.4.0"),
         (None, ("0.4.0", "1.0.0", "0.3.1"), "1.0.0"),
-        ("9.9.9", ("0.4.0", "9.9.9"), "0.4.0"),
+        (None, ("0.4.0", "9.9.9"), "0.4.0"),
         (None, (), "1.1.0"),
     ],
 )
@@ -238,6 +278,26 @@ def test_json_has_everything_of_a_finding() -> None:
         "verdict": "failed",
         "evidence": "seen " * 200,
     }
+
+
+class Failing:
+    """What pytest tells of a test that has failed."""
+
+    skipped = False
+
+
+@pytest.mark.parametrize(
+    ("failure", "evidence"),
+    [
+        (AssertionError("it is\x1b[2J \0wrong\n"), r"it is\x1b[2J \x00wrong" + "\n"),
+        (AssertionError("x" * 9999), "x" * 4000 + "..."),
+        (KeyError("ips"), "it is not as it can be read: KeyError: 'ips'"),
+    ],
+)
+def test_evidence_is_printable_and_bounded_and_no_riddle(failure: Exception, evidence: str) -> None:
+    with pytest.raises(type(failure)) as seen:
+        raise failure
+    assert findings.evidence_of(cast("pytest.TestReport", Failing()), seen, []) == evidence
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,21 @@ def supported(subject: Subject) -> tuple[str, ...]:
     if reason is not None:
         pytest.skip(reason)
     with throwaway_node() as node:
-        config = {"cniVersion": "1.0.0"}
-        call = node.start_cni("VERSION", subject.executable, config, path=subject.dirs)
+        found = _versions(node, subject)
         try:
-            answer = call.wait(subject.timeout_s).answer
-        except subprocess.TimeoutExpired:
-            return ()
+            build(node, subject, found).rehearse()
+        except CannotJudge as fault:
+            pytest.exit(str(fault), pytest.ExitCode.USAGE_ERROR)
+    return found
+
+
+def _versions(node: Node, subject: Subject) -> tuple[str, ...]:
+    config = {"cniVersion": subject.config.get("cniVersion", "1.0.0")}
+    call = node.start_cni("VERSION", subject.executable, config, path=subject.dirs)
+    try:
+        answer = call.wait(subject.timeout_s).answer
+    except subprocess.TimeoutExpired:
+        return ()
     if not isinstance(answer, dict) or any(faults_of_versions(answer)):
         return ()
     return tuple(answer["supportedVersions"])
@@ -85,6 +94,8 @@ def pytest_runtest_makereport(
         calls = [] if stage is None else stage.transcript
         properties = properties_of(clause, evidence_of(report, call.excinfo, calls))
         report.user_properties += properties
+        if calls and call.when == "call":
+            report.sections.append(("Calls of the plugin", "\n".join(map(str, calls))))
         # The report of the teardown, with what the item has, is the one that JUnit files are of.
         item.user_properties += properties
     return report

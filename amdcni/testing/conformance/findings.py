@@ -1,16 +1,18 @@
 """What became of each clause, and the table and JSON that tell it."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import IO, Any
 
 import pytest
 from attrs import asdict, frozen
 
-from amdcni.testing.conformance.clauses import Clause
+from amdcni.testing.conformance.clauses import Clause, find_clause
 from amdcni.testing.conformance.stage import Spoken
 
 _PREFIX = "cni."
+_MOST_CHARACTERS = 4000
 
 
 class Verdict(StrEnum):
@@ -55,28 +57,67 @@ def evidence_of(
     failure: "pytest.ExceptionInfo[BaseException] | None",
     calls: Sequence[Spoken],
 ) -> str:
-    """Say what was seen: the failure, the reason for skipping, or the last call."""
-    if failure is not None:
+    """Say what was seen: the failure, the reason for skipping, or the last call.
+
+    What cannot be printed is escaped, and what is too long shortened.
+    """
+    if failure is None:
+        said = str(calls[-1]) if calls else ""
+    elif isinstance(failure.value, (AssertionError, pytest.fail.Exception, pytest.skip.Exception)):
         said = str(failure.value)
-        return said.removeprefix("Skipped: ") if report.skipped else said
-    return str(calls[-1]) if calls else ""
+    else:
+        # The tests read answers as the specification has them; this one is not so.
+        answer = f"{calls[-1]}: " if calls else ""
+        said = f"{answer}it is not as it can be read: {failure.exconly()}"
+    plain = "".join(
+        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in said
+    )
+    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
 
 
 class Collector:
-    """A pytest plugin that collects the findings of a run."""
+    """A pytest plugin that tells the findings of a run, of the clauses that are wanted.
 
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
+    `only` and `skip` are words of their sentences.
+    """
+
+    def __init__(
+        self, tell: Callable[[Finding], None], only: Sequence[str] = (), skip: Sequence[str] = ()
+    ) -> None:
+        self._tell = tell
+        self._only, self._skip = tuple(map(_plain, only)), tuple(map(_plain, skip))
+        self.count = 0
+        self.ended_by: BaseException | None = None
+        """What ended the run before its time: an interrupt, or what `pytest.exit` says."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Take out the clauses that are not wanted; pytest calls this."""
+        items[:] = [item for item in items if self._wants(item)]
+
+    def _wants(self, item: pytest.Item) -> bool:
+        clause = find_clause(item)
+        sentence = "" if clause is None else _plain(clause.sentence)
+        wanted = not self._only or any(words in sentence for words in self._only)
+        return wanted and not any(words in sentence for words in self._skip)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the finding out of a report; pytest calls this."""
+        """Tell the finding in a report; pytest calls this."""
         said = {
             key.removeprefix(_PREFIX): str(value)
             for key, value in report.user_properties
             if key.startswith(_PREFIX)
         }
         if said and (report.when == "call" or not report.passed):
-            self.findings.append(Finding(verdict=_verdict_of(report), **said))
+            self.count += 1
+            self._tell(Finding(verdict=_verdict_of(report), **said))
+
+    def pytest_keyboard_interrupt(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
+        """Keep what ended the run; pytest calls this."""
+        self.ended_by = excinfo.value
+
+
+def _plain(words: str) -> str:
+    return words.lower().replace("_", " ")
 
 
 def _verdict_of(report: pytest.TestReport) -> Verdict:
@@ -88,6 +129,23 @@ def _verdict_of(report: pytest.TestReport) -> Verdict:
 def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Return the findings for programs."""
     return [asdict(finding) for finding in findings]
+
+
+@contextlib.contextmanager
+def shown_while_found(found: list[Finding], stderr: IO[str]) -> Iterator[Callable[[Finding], None]]:
+    """Give what takes each finding into `found`, and shows on a terminal how far it is."""
+    if not stderr.isatty():
+        yield found.append
+        return
+    from rich.console import Console
+
+    with Console(file=stderr).status("Judging ...") as status:
+
+        def tell(finding: Finding) -> None:
+            found.append(finding)
+            status.update(f"Judging ... {len(found)} clauses, the last: {finding.clause}")
+
+        yield tell
 
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_APPLICABLE: "dim"}

@@ -3,7 +3,8 @@
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ _DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 @frozen
 class Wanted:
-    """What is to be judged, and where the JUnit file goes; `None` leaves it to the suite."""
+    """What is to be judged, and where the JUnit file goes; `None` leaves it to the suite.
+
+    Clauses with one of `only` in their sentence are tried, and none with one of `skip`.
+    """
 
     plugin: str
     config: str | None = None
@@ -27,48 +31,65 @@ class Wanted:
     ifname: str | None = None
     timeout_s: float | None = None
     junit: str | None = None
-    only: str | None = None
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
 
 
-def judge(wanted: Wanted) -> tuple[Finding, ...]:
-    """Run the clauses on a plugin and return what became of each.
+def judge(wanted: Wanted, tell: Callable[[Finding], None]) -> None:
+    """Run the clauses on a plugin, and tell what became of each when it is known.
 
     Raises:
         CannotJudge: the run could not begin; the message says why.
+        KeyboardInterrupt: the user ended it.
     """
-    read_subject(wanted.plugin, wanted.config)
-    reason = skip_reason()
+    read_subject(wanted.plugin, wanted.config, wanted.path)
+    reason = skip_reason() or _refused(wanted.junit)
     if reason is not None:
         raise CannotJudge(reason)
-    collector, said = Collector(), io.StringIO()
+    collector, said = Collector(tell, wanted.only, wanted.skip), io.StringIO()
     with (
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
-        _without_other_plugins(),
+        tempfile.TemporaryDirectory(prefix="amdcni-conformance-") as scratch,
+        _alone(),
     ):
-        status = pytest.main(_arguments(wanted), plugins=[collector])
+        status = pytest.main(_arguments(wanted, scratch), plugins=[collector])
+    if isinstance(collector.ended_by, KeyboardInterrupt):
+        raise KeyboardInterrupt
+    if collector.ended_by is not None:
+        raise CannotJudge(str(collector.ended_by))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise CannotJudge(f"no clause has {wanted.only!r} in its name")
-    if status not in _DONE:
+        raise CannotJudge("no clause has these words in its sentence")
+    if status not in _DONE or not collector.count:
         raise CannotJudge(said.getvalue().strip().rpartition("ERROR: ")[2])
-    return tuple(collector.findings)
+
+
+def _refused(junit: str | None) -> str | None:
+    """Why a JUnit file cannot be written, which pytest finds out only at the end."""
+    if junit is None:
+        return None
+    try:
+        Path(junit).open("a").close()
+    except OSError as error:
+        return f"{junit} cannot be written: {error.strerror}"
+    return None
 
 
 @contextlib.contextmanager
-def _without_other_plugins() -> Iterator[None]:
-    """Keep away what else is installed: it could change the order, the output or the outcome."""
-    name = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+def _alone() -> Iterator[None]:
+    """Keep away what else is installed or set: it could change order, output or outcome."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")}
     try:
+        for name in before:
+            del os.environ[name]
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         yield
     finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
+        del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        os.environ.update(before)
 
 
-def _arguments(wanted: Wanted) -> list[str]:
+def _arguments(wanted: Wanted, scratch: str) -> list[str]:
     options = {
         "--cni-plugin": wanted.plugin,
         "--cni-config": wanted.config,
@@ -76,7 +97,7 @@ def _arguments(wanted: Wanted) -> list[str]:
         "--cni-ifname": wanted.ifname,
         "--cni-timeout": None if wanted.timeout_s is None else str(wanted.timeout_s),
         "--junitxml": wanted.junit,
-        "-k": wanted.only,
+        "--basetemp": f"{scratch}/tests",
     }
     given = [text for name, value in options.items() if value is not None for text in (name, value)]
     # Neither settings nor a conftest.py of the folder that this is called in has a say.

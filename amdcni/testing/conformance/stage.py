@@ -23,7 +23,7 @@ from amdcni.core.spec import AttachmentId, PluginList, Result, Verb
 from amdcni.core.versions import CHECK_SINCE, SUPPORTED, CniVersion, at_least
 from amdcni.testing.cni import CallOptions, Outcome, executor
 from amdcni.testing.conformance.clauses import fail, not_applicable
-from amdcni.testing.conformance.subject import Subject, bdf_of, ifname_of
+from amdcni.testing.conformance.subject import CannotJudge, Subject, bdf_of, ifname_of
 from amdcni.testing.dumps import Dump, differences
 from amdcni.testing.node import Node
 from amdcni.testing.pods import Pod
@@ -56,6 +56,24 @@ class Stage:
     def version(self) -> CniVersion:
         """The version that is spoken where a clause is not about another one."""
         return self.subject.version_among(self.supported)
+
+    def rehearse(self) -> None:
+        """Let the plugins before this one attach a container, as every clause needs it.
+
+        Raises:
+            CannotJudge: they fail, or the plugin does not list the version of its configuration.
+        """
+        if self.supported and self.version not in self.supported:
+            raise CannotJudge(
+                f"the configuration is of CNI {self.version}, and the plugin lists "
+                f"{', '.join(self.supported)}"
+            )
+        container = self.container()
+        try:
+            container.prepared()
+            container.detach_before()
+        except AmdcniError as failure:
+            raise CannotJudge(f"a plugin before this one fails: {failure}") from None
 
     def container(self, number: int = 1) -> "Container":
         """Return the container of this number, with a network namespace as a runtime makes it."""
@@ -177,10 +195,7 @@ class Container:
         """Return it after the plugins before this one have attached it; once is enough."""
         if not self.stage.subject.before or self.previous is not None:
             return self
-        try:
-            made = conduct(add(self._before(), self._wanted()), self._execute())
-        except AmdcniError as failure:
-            not_applicable(f"a plugin before this one fails: {failure}")
+        made = conduct(add(self._before(), self._wanted()), self._execute())
         return evolve(self, previous=dict(result_to_json(made, self.version)))
 
     def add(self, **options: Unpack[CallOptions]) -> Outcome:

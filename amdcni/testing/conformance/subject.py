@@ -2,19 +2,24 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from amdcni.core.errors import AmdcniError
+from amdcni.core.names import parse_plugin_name
 from amdcni.core.spec import Json
 from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
+from amdcni.effects.delegate import find_plugin
 from amdcni.testing.cni import DEFAULT_CNI_PATH
 from amdcni.testing.namespaces import StrPath
 
 DEFAULT_IFNAME = "net1"
 DEFAULT_TIMEOUT_S = 60.0
+_COVERED = ("/run", "/sys", "/var/lib/cni")
 
 
 class CannotJudge(Exception):
@@ -59,9 +64,8 @@ class Subject:
 
     def version_among(self, supported: tuple[str, ...]) -> CniVersion:
         """Return the version to speak: that of the configuration, or else the newest common one."""
-        said = self.config.get("cniVersion")
-        if said in SUPPORTED:
-            return CniVersion(said)
+        if "cniVersion" in self.config:
+            return CniVersion(self.config["cniVersion"])
         return next((v for v in reversed(SUPPORTED) if v in supported), NEWEST)
 
     def config_in(self, version: CniVersion, number: int = 1) -> dict[str, Any]:
@@ -78,32 +82,57 @@ def read_subject(
 ) -> Subject:
     """Return the plugin with the configuration of a file: an object, or a list with `plugins`.
 
-    In a list the plugin is the first whose `type` is the executable's name.  Without a file the
-    configuration says no more than `name` and `type`.  `path` is CNI_PATH.
+    In a list the plugin is the first whose `type` is the executable's name, or else the first that
+    has it as `ipam.type`.  Without a file the configuration says no more than `name` and `type`.
+    `path` is CNI_PATH.
 
     Raises:
-        CannotJudge: the executable or the file is not what it has to be.
+        CannotJudge: the executable or the file is not what it has to be, or a plugin is missing.
     """
-    executable = Path(plugin)
+    executable = Path(plugin).absolute()
     if not executable.is_file() or not os.access(executable, os.X_OK):
         raise CannotJudge(f"{executable} is no executable file; name the plugin's executable")
+    dirs = DEFAULT_CNI_PATH if path is None else tuple(map(os.path.abspath, path.split(":")))
+    for needed in (executable, Path(tempfile.gettempdir())):
+        _refuse_covered(needed.resolve())
     raw = {} if config is None else _read_object(Path(config))
-    common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
     plugins = raw.get("plugins", [raw])
     if not isinstance(plugins, list) or not all(isinstance(entry, dict) for entry in plugins):
         raise CannotJudge(f"{config}: plugins has to be a list of objects")
+    common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
     least = {"name": "conformance", "type": executable.name}
     configs = [{**least, **plugin, **common} for plugin in plugins]
-    types = [plugin["type"] for plugin in configs]
-    place = 0 if "plugins" not in raw else _place_of(executable.name, types, config)
-    return Subject(
-        executable.absolute(),
+    place = 0 if "plugins" not in raw else _place_of(executable.name, configs, config)
+    subject = Subject(
+        executable,
         configs[place],
-        before=tuple(configs[:place]),
-        dirs=DEFAULT_CNI_PATH if path is None else tuple(path.split(":")),
+        dirs=dirs,
         ifname=DEFAULT_IFNAME if ifname is None else ifname,
         timeout_s=DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
     )
+    version = subject.config.get("cniVersion", NEWEST)
+    if version not in SUPPORTED:
+        raise CannotJudge(f"{config}: cniVersion is {version!r}, not one of {', '.join(SUPPORTED)}")
+    before = () if subject.is_ipam else tuple(configs[:place])
+    for other in before:
+        _find(str(other["type"]), dirs)
+    return evolve(subject, before=before)
+
+
+def _refuse_covered(path: Path) -> None:
+    for folder in _COVERED:
+        if path.is_relative_to(folder):
+            raise CannotJudge(
+                f"{path} is in {folder}, of which the node has one of its own: copy it elsewhere"
+                + (", by TMPDIR" if path.is_dir() else "")
+            )
+
+
+def _find(plugin: str, dirs: tuple[str, ...]) -> None:
+    try:
+        find_plugin(parse_plugin_name(plugin), dirs)
+    except AmdcniError as failure:
+        raise CannotJudge(f"a plugin before this one: {failure}") from None
 
 
 def for_nic(value: Any, number: int) -> Any:
@@ -147,8 +176,12 @@ def _read_object(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _place_of(name: str, types: list[object], config: StrPath | None) -> int:
-    if name not in types:
-        known = ", ".join(map(repr, types)) or "nothing"
-        raise CannotJudge(f"{config} has no plugin of type {name!r}; it has {known}")
-    return types.index(name)
+def _place_of(name: str, configs: list[dict[str, Any]], config: StrPath | None) -> int:
+    types = [each["type"] for each in configs]
+    if name in types:
+        return types.index(name)
+    delegates = [_ipam_of(each).get("type") for each in configs]
+    if name in delegates:
+        return delegates.index(name)
+    known = ", ".join(map(repr, types)) or "nothing"
+    raise CannotJudge(f"{config} has no plugin of type {name!r}; it has {known}")

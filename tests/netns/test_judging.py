@@ -1,0 +1,126 @@
+"""The conformance suite as a command: that it is never green without having judged anything."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amdcni.testing.isolation import skip_reason
+from tests.netns.runtime import DEBIAN
+
+ONE = ("--only", "DEL can be repeated")
+
+
+@pytest.fixture(autouse=True)
+def _allowed() -> None:
+    reason = skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def bridge(plugin: Path, tmp_path: Path) -> list[str]:
+    """The command that judges Debian's bridge."""
+    return judging(plugin, tmp_path, {"type": "bridge"})
+
+
+def judging(plugin: Path, folder: Path, *plugins: dict[str, Any], **keys: str) -> list[str]:
+    """The command that judges the last plugin of a list."""
+    config = folder / "config.json"
+    config.write_text(json.dumps({"name": "lab", "plugins": plugins, **keys}))
+    judged = DEBIAN / str(plugins[-1]["type"])
+    said = ["conformance", "--plugin", str(judged), "--config", str(config)]
+    return [str(plugin.with_name("amdcni")), *said]
+
+
+def run(command: Sequence[str | Path], **environ: str) -> "subprocess.CompletedProcess[str]":
+    everything = {**os.environ, **environ}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=everything)
+
+
+def test_a_plugin_before_this_one_that_fails_is_no_reason_to_be_content(
+    plugin: Path, tmp_path: Path
+) -> None:
+    behind = judging(plugin, tmp_path, {"type": "ptp", "ipam": {"type": "none"}}, {"type": "sbr"})
+    done = run([*behind, *ONE])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "amdcni: a plugin before this one fails: " in done.stderr
+    assert "'none'" in done.stderr or '"none"' in done.stderr
+
+
+def test_a_version_that_the_plugin_does_not_list_is_told(plugin: Path, tmp_path: Path) -> None:
+    done = run([*judging(plugin, tmp_path, {"type": "bridge"}, cniVersion="1.1.0"), *ONE])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the configuration is of CNI 1.1.0, and the plugin lists 0.1.0, " in done.stderr
+
+
+def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:
+    command = [*bridge, "--json", *ONE]
+    done = run(command, PYTEST_ADDOPTS="--collect-only -k nothing", PYTEST_PLUGINS="no_such_module")
+    (finding,) = json.loads(done.stdout)
+    assert (done.returncode, finding["verdict"]) == (0, "passed")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--only", "no such clause"), "no clause has these words"),
+        ((*ONE, "--skip", "repeated"), "no clause has these words"),
+        ((*ONE, "--junit", "/no/such/folder/file.xml"), "cannot be written: No such file"),
+        ((*ONE, "--junit", "/"), "cannot be written: Is a directory"),
+    ],
+)
+def test_what_cannot_be_begun_is_status_2(
+    bridge: list[str], options: tuple[str, ...], words: str
+) -> None:
+    done = run([*bridge, *options])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_words_choose_clauses_and_leave_others_out(bridge: list[str], tmp_path: Path) -> None:
+    junit = tmp_path / "found.xml"
+    words = ["--only", "del_can", "--only", "VERSION needs", "--skip", "GC", "--junit", str(junit)]
+    done = run([*bridge, "--json", *words])
+    clauses = [finding["clause"] for finding in json.loads(done.stdout)]
+    assert clauses == ["del can be repeated", "version needs no variable but the command"]
+    assert 'testsuite name="pytest" errors="0" failures="0" skipped="0" tests="2"' in (
+        junit.read_text()
+    )
+
+
+def test_after_an_interrupt_there_is_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+    called = tmp_path / "called"
+    slow.write_text(f"#!/bin/sh\ntouch {called}\nexec sleep 60\n")
+    slow.chmod(0o755)
+    process = subprocess.Popen(
+        [plugin.with_name("amdcni"), "conformance", "--json", "--plugin", slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with process:
+        while not called.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(stdout) == []
+    assert stderr == b"amdcni: interrupted; the other clauses were not tried\n"
+    assert list(tmp_path.glob("amdcni-conformance-*")) == []
+
+
+def test_the_calls_of_a_clause_are_shown_by_pytest(plugin: Path) -> None:
+    options = ["-p", "no:cacheprovider", "-rA", "--pyargs", "amdcni.testing.conformance"]
+    judged = ["-k", "repeated", "--cni-plugin", str(DEBIAN / "bridge")]
+    done = run([str(plugin.with_name("python")), "-m", "pytest", *options, *judged])
+    assert "DEL: exit status 0" in done.stdout
