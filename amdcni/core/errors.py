@@ -30,6 +30,13 @@ class InvalidConfiguration(AmdcniError):
     """The network configuration contradicts itself or lacks what the verb needs."""
 
 
+class InvalidManifest(InvalidConfiguration):
+    """A Kubernetes object, or what several of them say together, cannot be carried out.
+
+    The message names the object and the key.
+    """
+
+
 class UnsupportedVersion(AmdcniError):
     """A cniVersion that is not spoken here, or a verb that this version does not have."""
 

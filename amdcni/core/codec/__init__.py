@@ -14,7 +14,7 @@ from amdcni.core.codec.configurations import (
     prev_result_of,
     valid_attachments_of,
 )
-from amdcni.core.codec.converter import spell, structure
+from amdcni.core.codec.converter import given_keys, spell, structure
 from amdcni.core.codec.mappings import parse_mappings, without_mapping
 from amdcni.core.codec.pods import dns_of
 from amdcni.core.codec.records import attachment_to_json, parse_attachment
@@ -25,16 +25,18 @@ from amdcni.core.codec.results import (
     result_from_json,
     result_to_json,
 )
-from amdcni.core.codec.text import MAX_INPUT_BYTES, decode_object, encode
+from amdcni.core.codec.text import MAX_INPUT_BYTES, decode_list, decode_object, encode
 
 __all__ = [
     "MAX_INPUT_BYTES",
     "attachment_to_json",
+    "decode_list",
     "decode_object",
     "device_of",
     "dns_of",
     "encode",
     "error_to_json",
+    "given_keys",
     "in_version",
     "network_of",
     "parse_attachment",

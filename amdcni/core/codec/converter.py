@@ -221,6 +221,8 @@ def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str, 
         return _CONVERTER.structure(raw, cls)
     except cattrs.BaseValidationError as group:
         raise failure(wrong(what, _faults(group, at))) from None
+    except TypeError as fault:  # It is no object at all.
+        raise failure(wrong(what, [f"{at} {fault}"])) from None
 
 
 def faults_of(raw: object, cls: type) -> list[str]:

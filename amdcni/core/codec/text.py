@@ -24,6 +24,21 @@ def decode_object(
     Raises: UndecodableInput for anything else: other bytes, other JSON values, NaN, and inputs too
     large or too deep to be meant.
     """
+    value = _decode(data, what, max_bytes, max_depth)
+    if not isinstance(value, dict):
+        raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")
+    return value
+
+
+def decode_list(data: bytes, what: str) -> list[Any]:
+    """The JSON list that `data` holds; otherwise as `decode_object`."""
+    value = _decode(data, what, MAX_INPUT_BYTES, MAX_DEPTH)
+    if not isinstance(value, list):
+        raise UndecodableInput(f"{what} is {shown(value)}, not a JSON list")
+    return value
+
+
+def _decode(data: bytes, what: str, max_bytes: int, max_depth: int) -> Any:
     if len(data) > max_bytes:
         raise UndecodableInput(f"{what} is larger than {max_bytes} bytes")
     try:
@@ -36,8 +51,6 @@ def decode_object(
         raise UndecodableInput(f"{what} is not JSON: {fault}") from None
     if _is_deeper(value, max_depth):
         raise UndecodableInput(f"{what} is nested too deeply")
-    if not isinstance(value, dict):
-        raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")
     return value
 
 

@@ -1,0 +1,224 @@
+"""What Multus makes of a pod: which plugin it calls, with which configuration and environment.
+
+Multus 4; github.com/k8snetworkplumbingwg/multus-cni, pkg/types/conf.go and pkg/multus/multus.go.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from amdcni.core import runtime
+from amdcni.core.codec import given_keys, structure
+from amdcni.core.errors import InvalidManifest, UnsupportedVersion
+from amdcni.core.kubernetes.allocation import Allocation
+from amdcni.core.kubernetes.objects import NetworkAttachmentDefinition, Pod
+from amdcni.core.kubernetes.selections import NetworkSelection
+from amdcni.core.names import ContainerId, IfName
+from amdcni.core.runtime import Conversation, Wanted
+from amdcni.core.spec import AttachmentId, Json, PluginList, Result
+
+T = TypeVar("T")
+
+DEVICE_INFO_DIR: Final = "/var/run/k8s.cni.cncf.io/devinfo/cni"
+"""Where plugins with the capability CNIDeviceInfoFile leave what they know of a device."""
+
+
+@attrs.frozen
+class Delegate:
+    """One network that Multus attaches to a pod, as one interface, by the plugins of `network`.
+
+    `device` is None if the definition names no resource.  `version` is the cniVersion as it is
+    written, which may be nothing at all.
+    """
+
+    selection: NetworkSelection
+    definition: NetworkAttachmentDefinition
+    ifname: IfName
+    device: str | None
+    network: PluginList
+    version: str
+
+    @property
+    def capability_args(self) -> dict[str, Any]:
+        """What plugins that declare the capabilities get as runtimeConfig, but for the file."""
+        asked = self.selection
+        args: dict[str, Any] = {
+            "portMappings": list(asked.port_mappings),
+            "bandwidth": asked.bandwidth,
+            "ips": list(asked.ips),
+            "mac": asked.mac,
+            "infinibandGUID": asked.infiniband_guid,
+            "deviceID": self.device,
+        }
+        return {name: value for name, value in args.items() if value}
+
+
+@attrs.frozen
+class Sandbox:
+    """What the container runtime has made for a pod: an ID, and the path of a netns."""
+
+    container_id: ContainerId
+    netns: str
+
+
+# ---- which networks
+
+
+def delegates_of(
+    pod: Pod, definitions: Iterable[NetworkAttachmentDefinition], allocation: Allocation
+) -> tuple[Delegate, ...]:
+    """The networks of a pod in the order in which Multus attaches them.
+
+    Each that needs a device takes the next one of its resource: a definition that is selected
+    twice takes two.  Multus itself attaches without a device where there are too few, and lets the
+    plugin find out.
+
+    Raises: InvalidManifest for a definition that is missing or given twice, too few devices, a
+    device or an interface name that is there twice, and a configuration that is none.
+    """
+    known = _by_name(definitions)
+    _refuse_twice(allocation, pod)
+    left = {resource: iter(devices) for resource, devices in allocation.items()}
+    found: list[Delegate] = []
+    for position, selection in enumerate(pod.networks, start=1):
+        definition = known.get(str(selection))
+        if definition is None:
+            raise InvalidManifest(
+                f"{pod} selects the NetworkAttachmentDefinition {selection}, which is not there; "
+                f"there is {', '.join(sorted(known)) or 'none'}"
+            )
+        device = _next_device(pod, definition, allocation, left)
+        ifname = selection.ifname or IfName(f"net{position}")
+        if ifname in [delegate.ifname for delegate in found]:
+            raise InvalidManifest(f"{pod} gives the name {ifname!r} to two interfaces")
+        network, version = _network_of(definition, device, selection.cni_args)
+        found.append(Delegate(selection, definition, ifname, device, network, version))
+    return tuple(found)
+
+
+def _by_name(
+    definitions: Iterable[NetworkAttachmentDefinition],
+) -> dict[str, NetworkAttachmentDefinition]:
+    known: dict[str, NetworkAttachmentDefinition] = {}
+    for definition in definitions:
+        if str(definition.id) in known:
+            raise InvalidManifest(f"{definition} is given twice")
+        known[str(definition.id)] = definition
+    return known
+
+
+def _refuse_twice(allocation: Allocation, pod: Pod) -> None:
+    devices = [device for each in allocation.values() for device in each]
+    twice = sorted({device for device in devices if devices.count(device) > 1})
+    if twice:
+        raise InvalidManifest(f"the device {', '.join(twice)} is allocated to {pod} twice")
+
+
+def _next_device(
+    pod: Pod,
+    definition: NetworkAttachmentDefinition,
+    allocation: Allocation,
+    left: Mapping[str, Iterator[str]],
+) -> str | None:
+    if definition.resource is None:
+        return None
+    device = next(left.get(definition.resource, iter(())), None)
+    if device is None:
+        count = len(allocation.get(definition.resource, ()))
+        raise InvalidManifest(
+            f"{pod} selects {definition} once more than it has devices of "
+            f"{definition.resource}: {count} are allocated to it"
+        )
+    return device
+
+
+def _network_of(
+    definition: NetworkAttachmentDefinition, device: str | None, cni_args: Json | None
+) -> tuple[PluginList, str]:
+    """The plugins with what Multus adds to each, and the cniVersion as it is written."""
+    what, config = f"{definition}: spec.config", definition.config
+    entries = config["plugins"] if definition.is_list else [config]
+    listed = config if definition.is_list else {key: config.get(key) for key in _COMMON}
+    plugins = [_with_added(entry, device, cni_args, what) for entry in entries]
+    raw = given_keys({**listed, "plugins": plugins}, PluginList)
+    try:
+        network = structure(raw, PluginList, InvalidManifest, what)
+    except UnsupportedVersion as fault:
+        raise InvalidManifest(f"{what}: {fault.message}") from None
+    return network, config.get("cniVersion") or ""
+
+
+_COMMON: Final = ("name", "cniVersion")
+
+
+def _with_added(
+    plugin: Json, device: str | None, cni_args: Json | None, what: str
+) -> dict[str, Any]:
+    added: dict[str, Any] = {} if device is None else {"deviceID": device, "pciBusID": device}
+    if cni_args is not None:
+        args = plugin.get("args") or {}
+        own = args.get("cni") or {} if isinstance(args, dict) else None
+        if not isinstance(own, dict):
+            raise InvalidManifest(
+                f"{what}: args.cni is no object, to which cni-args could be added"
+            )
+        added["args"] = {**args, "cni": {**own, **cni_args}}
+    return {**plugin, **added}
+
+
+# ---- which calls
+
+
+def add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Conversation[Result]:
+    """Attach one network: the calls of its plugins, as `amdcni.core.runtime.add` makes them."""
+    wanted = wanted_of(delegate, pod, sandbox)
+    return _as_written(runtime.add(delegate.network, wanted), delegate.version)
+
+
+def delete(
+    delegate: Delegate, pod: Pod, sandbox: Sandbox, result: Result | None
+) -> Conversation[None]:
+    """Detach one network; Multus does so in the reverse order of `delegates_of`.
+
+    `result` is what ADD gave, None if that is not known any more.  The requests for addresses
+    are in runtimeConfig alone now, and not in CNI_ARGS.
+    """
+    wanted = attrs.evolve(wanted_of(delegate, pod, sandbox), args=_args(pod, sandbox))
+    return _as_written(runtime.delete(delegate.network, wanted, result), delegate.version)
+
+
+def wanted_of(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Wanted:
+    """What Multus asks libcni for."""
+    id = AttachmentId(sandbox.container_id, delegate.ifname)
+    asked = delegate.selection
+    requests = {"MAC": asked.mac, "IP": ",".join(asked.ips)}
+    args = tuple((key, value) for key, value in requests.items() if value)
+    capability_args = delegate.capability_args
+    if delegate.device is not None:
+        name = f"{asked}-{sandbox.container_id}_{delegate.ifname}".replace("/", "-")
+        capability_args["CNIDeviceInfoFile"] = f"{DEVICE_INFO_DIR}/{name}"
+    return Wanted(id, sandbox.netns, (*_args(pod, sandbox), *args), capability_args)
+
+
+def _args(pod: Pod, sandbox: Sandbox) -> tuple[tuple[str, str], ...]:
+    """CNI_ARGS: Multus says it first, and then once more as the container runtime has said it."""
+    of_pod = (
+        ("K8S_POD_NAMESPACE", pod.id.namespace),
+        ("K8S_POD_NAME", pod.id.name),
+        ("K8S_POD_INFRA_CONTAINER_ID", sandbox.container_id),
+        ("K8S_POD_UID", pod.uid or ""),
+    )
+    return (("IgnoreUnknown", "true"), *of_pod, ("IgnoreUnknown", "1"), *of_pod)
+
+
+def _as_written(conversation: Conversation[T], version: str) -> Conversation[T]:
+    """The same calls with the cniVersion as it is written, be it empty."""
+    try:
+        call = next(conversation)
+        while True:
+            written = attrs.evolve(call, config={**call.config, "cniVersion": version})
+            call = conversation.send((yield written))
+    except StopIteration as end:
+        value: T = end.value
+        return value
