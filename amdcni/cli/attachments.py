@@ -1,10 +1,12 @@
 """`amdcni attachments`: the records of the state folder, for a person or as JSON."""
 
+import argparse
 import os
 from typing import IO, Any
 
 import attrs
 
+from amdcni.cli.printing import print_json
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import DamagedRecord, StateTooNew
 from amdcni.effects import netns
@@ -30,6 +32,16 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """The row as JSON, keys spelled as here."""
         return attrs.asdict(self)
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
+    """Show the records; 1 if one could not be read."""
+    rows = read_rows(options.data_dir)
+    if options.json:
+        print_json([row.as_json() for row in rows], stdout)
+    else:
+        print_table(rows, options.data_dir, stdout)
+    return 1 if any(row.fault for row in rows) else 0
 
 
 def read_rows(data_dir: str) -> list[Row]:

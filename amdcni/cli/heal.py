@@ -1,9 +1,11 @@
 """`amdcni heal`: gives back what no call will give back any more, and tells what it found."""
 
+import argparse
 import os
 from typing import IO, Any, Final
 
 from amdcni import healing
+from amdcni.cli.printing import print_json
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
@@ -19,6 +21,16 @@ _FOUND: Final = {
     Condition.MISSING: "its pod is gone, and it is not on the host",
     Condition.UNPLUGGED: "it is not in the machine",
 }
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    """Heal, and tell what was found; 1 if something could not be healed."""
+    findings = heal(options.data_dir, stderr, dry_run=options.dry_run)
+    if options.json:
+        print_json([as_json(finding) for finding in findings], stdout)
+    else:
+        print_table(findings, stdout, dry_run=options.dry_run)
+    return 1 if any(finding.failure is not None for finding in findings) else 0
 
 
 def heal(data_dir: str, stderr: IO[str], *, dry_run: bool) -> tuple[Finding, ...]:
