@@ -12,7 +12,7 @@ from amdcni import execute, healing, takeover
 from amdcni.core import calls, plans
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition, condition_of
+from amdcni.core.condition import Condition
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -22,7 +22,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netns
+from amdcni.core.host import Netns, NetnsId
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,
@@ -35,9 +35,15 @@ from amdcni.core.request import (
 )
 from amdcni.core.resolve import Candidates, resolve
 from amdcni.core.spec import AttachmentId, Result, Verb
-from amdcni.core.steps import Outcome, PluginCall, SaveRecord
+from amdcni.core.steps import Outcome, Plan, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
-from amdcni.healing import device_of, give_back, heal_unfinished, report_healed
+from amdcni.healing import (
+    find_condition,
+    give_back,
+    give_back_locked,
+    heal_unfinished,
+    report_healed,
+)
 from amdcni.node import Node
 
 LOCK_WAIT_S: Final = 60.0
@@ -77,7 +83,10 @@ def add(request: AddRequest, node: Node) -> Result:
         done = _settle_earlier(request, key, node)
         if done is not None:
             return done
-        snapshot = _snapshot(request, key, node)
+        pod = node.find_netns(request.netns)
+        if pod is None:
+            raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
+        snapshot = _snapshot(request, key, pod, _records_about(key, node), node)
         plan = plans.plan_add(request, snapshot)
         for what in snapshot.details.unsaved:
             node.report("not-saved", device=str(key), what=what)
@@ -117,6 +126,10 @@ def _records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
     return () if record is None else (record,)
 
 
+_IN_USE: Final = (Condition.HELD, Condition.UNPLUGGED)
+"""The conditions in which a device is not taken from an attachment."""
+
+
 def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result | None:
     """Heal what earlier calls left of the device; the result if this very ADD is done already.
 
@@ -124,12 +137,11 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     answer; then the same answer is right if all is as promised, and else the work is done anew.
     """
     for record in _records_about(key, node):
-        boot_id, host = node.clock().boot_id, node.host()
-        pod = node.find_netns(record.netns.path)
-        condition = condition_of(record, boot_id, host, pod, device_of(record, node))
-        if condition in (Condition.HELD, Condition.UNPLUGGED):
+        condition = find_condition(record, node)
+        if condition in _IN_USE:
             if not plans.is_repeated(record, request):
                 continue
+            pod = node.find_netns(record.netns.path)
             if record.result is not None and checks.is_as_promised(record, pod):
                 return record.result
         give_back(record, node, ipam_required=False)
@@ -141,18 +153,22 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     return None
 
 
-def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot:
+def _snapshot(
+    request: AddRequest,
+    key: DeviceKey,
+    pod: Netns,
+    records: tuple[Attachment, ...],
+    node: Node,
+) -> plans.Snapshot:
     """Everything that the plan depends on, read under the lock of `key`."""
-    host, pod = node.host(), node.find_netns(request.netns)
-    if pod is None:
-        raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
+    host = node.host()
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
     snapshot = plans.Snapshot(
         clock=node.clock(),
         host=host,
         pod=pod,
         candidates=candidates,
-        records=_records_about(key, node),
+        records=records,
     )
     try:
         netdev = resolve(request.device.selector, candidates)
@@ -168,6 +184,31 @@ def _snapshot(request: AddRequest, key: DeviceKey, node: Node) -> plans.Snapshot
     )
 
 
+@attrs.frozen
+class Preview:
+    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`."""
+
+    stale: tuple[Attachment, ...]
+    plan: Plan
+
+
+def preview(request: AddRequest, node: Node) -> Preview:
+    """What `add` would do now; nothing is changed, waited for, or needed of the pod yet.
+
+    A netns that is not there counts as an empty one.
+
+    Raises: what `add` raises before it changes anything.
+    """
+    for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
+        node.find_plugin(plugin)
+    key = _key_to_lock(request.device.selector, node)
+    records = _records_about(key, node)
+    stale = tuple(r for r in records if find_condition(r, node) not in _IN_USE)
+    live = tuple(record for record in records if record not in stale)
+    pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
+    return Preview(stale, plans.plan_add(request, _snapshot(request, key, pod, live, node)))
+
+
 # ---- DEL, GC -----------------------------------------------------------------------------------
 
 
@@ -180,7 +221,7 @@ def delete(request: DelRequest, node: Node) -> None:
     if hint is not None and not node.records_of(hint):
         _salvage(request, DeviceKey(hint), node)
     for record in _records_held_by(request.attachment, hint, node):
-        _give_back_locked(record, node)
+        give_back_locked(record, node, wait_s=LOCK_WAIT_S)
     heal_unfinished(node)
 
 
@@ -191,14 +232,6 @@ def _records_held_by(
     near = () if hint is None else node.records_of(hint)
     held = [record for record in near if record.id == attachment]
     return held or [record for record in node.records() if record.id == attachment]
-
-
-def _give_back_locked(seen: Attachment, node: Node) -> None:
-    """Give back the device of a record, unless another call has done so while we waited."""
-    with node.lock(seen.key.lock_name, wait_s=LOCK_WAIT_S):
-        record = node.find_record(seen.key)
-        if record is not None and record.id == seen.id:
-            give_back(record, node)
 
 
 def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> None:
@@ -240,7 +273,7 @@ def gc(request: GcRequest, node: Node) -> None:
     for record in node.records():
         if record.network == request.network.name and record.id not in request.valid:
             with failures:
-                _give_back_locked(record, node)
+                give_back_locked(record, node, wait_s=LOCK_WAIT_S)
     if request.ipam is not None:
         with failures:
             _call_if_known(

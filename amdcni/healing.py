@@ -23,6 +23,14 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
         node.report("unplugged", device=str(record.key), holder=str(record.id))
 
 
+def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> None:
+    """Give back the device of a record, unless another call has done so while we waited."""
+    with node.lock(seen.key.lock_name, wait_s=wait_s):
+        record = node.find_record(seen.key)
+        if record is not None and record.id == seen.id:
+            give_back(record, node)
+
+
 def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
     """What sysfs says of the record's device now; None if it has none or is not plugged in."""
     bus_device = record.key.bus_device
@@ -85,10 +93,10 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
 
     Nothing is waited for: a device at which another call is at work is in good hands.
     """
-    boot_id, host = node.clock().boot_id, node.host()
     findings = []
+    host = node.host()
     for record in node.records():
-        condition = _condition(record, boot_id, host, node)
+        condition = find_condition(record, node, host)
         finding = Finding(record, condition)
         if condition in HEALABLE and not dry_run:
             finding = _healed(finding, node)
@@ -98,9 +106,12 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _condition(record: Attachment, boot_id: str, host: Netns, node: Node) -> Condition:
+def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
+    """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
     pod = node.find_netns(record.netns.path)
-    return condition_of(record, boot_id, host, pod, device_of(record, node))
+    return condition_of(
+        record, node.clock().boot_id, host or node.host(), pod, device_of(record, node)
+    )
 
 
 def _healed(finding: Finding, node: Node) -> Finding:
@@ -111,7 +122,7 @@ def _healed(finding: Finding, node: Node) -> Finding:
             record = node.find_record(key)
             if record is None:
                 return attrs.evolve(finding, healed=True)
-            condition = _condition(record, node.clock().boot_id, node.host(), node)
+            condition = find_condition(record, node)
             if condition in HEALABLE:
                 give_back(record, node)
                 report_healed(record, condition, node)

@@ -56,7 +56,7 @@ from amdcni.core.names import (
     parse_bus_device,
 )
 from amdcni.core.plans import Clock
-from amdcni.core.request import parse_environment
+from amdcni.core.request import Request, parse_environment
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
@@ -644,6 +644,25 @@ def ask(
     kill_before: str | None = None,
 ) -> Result | None:
     """What a runtime does: start a process that serves one call, afterwards `Machine.last`."""
+    request = request_for(
+        machine, verb, config, container=container, ifname=ifname, netns=netns, args=args
+    )
+    node = FakeNode(machine, kill_at=kill_at, kill_before=kill_before)
+    with machine.running(node):
+        return commands.serve(request, node)
+
+
+def request_for(
+    machine: Machine,
+    verb: Verb,
+    config: Mapping[str, object],
+    *,
+    container: str = "pod1",
+    ifname: str = "net1",
+    netns: str | None = "/run/netns/pod1",
+    args: str = "",
+) -> Request:
+    """What a runtime asks of a process."""
     environ = {
         "CNI_COMMAND": verb.value,
         "CNI_CONTAINERID": container,
@@ -653,7 +672,4 @@ def ask(
         "CNI_ARGS": args,
     }
     stdin = json.dumps({"mover": machine.mover, **config}).encode()
-    request = codec.parse_request(parse_environment(environ), stdin)
-    node = FakeNode(machine, kill_at=kill_at, kill_before=kill_before)
-    with machine.running(node):
-        return commands.serve(request, node)
+    return codec.parse_request(parse_environment(environ), stdin)

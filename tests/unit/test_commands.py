@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from amdcni import healing
+from amdcni import commands, healing
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -36,7 +36,9 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.request import AddRequest
 from amdcni.core.spec import Result, Verb
+from amdcni.core.steps import SaveRecord
 from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
@@ -47,6 +49,7 @@ from tests.unit.fake_node import (
     ask,
     config_for,
     furnish,
+    request_for,
 )
 from tests.unit.fake_plugins import Trouble
 
@@ -1764,6 +1767,37 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
     with machine.running(node):
         (finding,) = healing.heal(node)
     assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
+
+
+def previewed(machine: Machine, device: str, netns: str) -> commands.Preview:
+    """What an ADD of a NIC to another pod would do."""
+    config = config_for(device)
+    request = request_for(machine, Verb.ADD, config, container="other", netns=netns)
+    assert isinstance(request, AddRequest)
+    node = FakeNode(machine)
+    with machine.running(node):
+        return commands.preview(request, node)
+
+
+def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Machine) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    before = machine.picture()
+    seen = previewed(machine, A, POD2)
+    assert machine.picture() == before
+    assert [str(record.key) for record in seen.stale] == [A]
+    first = seen.plan.steps[0].step
+    assert isinstance(first, SaveRecord)
+    assert first.record.id.container_id == "other"
+    assert previewed(machine, B, "/run/netns/not-there-yet").stale == ()
+
+
+def test_a_preview_refuses_what_the_add_would_refuse(machine: Machine) -> None:
+    add(machine, A)
+    with pytest.raises(DeviceHeld):
+        previewed(machine, A, POD2)
+    with pytest.raises(DeviceNotFound):
+        previewed(machine, "0000:ff:00.0", POD2)
 
 
 def test_a_record_of_an_earlier_boot_is_forgotten_and_restores_nothing(machine: Machine) -> None:

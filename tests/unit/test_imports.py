@@ -37,6 +37,7 @@ LAYERS = (
     "amdcni.core.resolve",
     "amdcni.core.condition",
     "amdcni.core.steps",
+    "amdcni.core.words",
     "amdcni.core.runtime",
     "amdcni.core.cache",
     "amdcni.core.kubernetes.selections",
