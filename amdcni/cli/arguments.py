@@ -4,6 +4,7 @@ import argparse
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from amdcni.core.kubernetes import BIN_DIR, CHECKPOINT
 from amdcni.core.request import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
@@ -20,10 +21,72 @@ def parser() -> argparse.ArgumentParser:
     version = f"amdcni {metadata.version('amdcni')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_explain(commands)
     _add_attachments(commands)
     _add_heal(commands)
     _add_conformance(commands)
     return parser
+
+
+def _add_explain(commands: "Subcommands") -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="what happens to a pod's networks, up to each plugin call",
+        description="Follows a pod through the Kubernetes integration flow: which devices it has, "
+        "which networks its annotation selects, what Multus makes of both, and the very "
+        "environment and standard input of each plugin call.  Devices come from --device, a "
+        "checkpoint or PodResources, or else from the variables PCIDEVICE_*.  Nothing is changed.  "
+        "The status is 1 if a manifest is wrong, or if --plan finds that a call would be refused.",
+    )
+    explain.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="manifests of one pod and of the definitions that it selects, as YAML or JSON, in any "
+        "order; - is standard input",
+    )
+    devices = explain.add_mutually_exclusive_group()
+    devices.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        metavar="[RESOURCE=]ID",
+        help="a device that is allocated to the pod; may be repeated",
+    )
+    devices.add_argument(
+        "--checkpoint",
+        nargs="?",
+        const=CHECKPOINT,
+        metavar="FILE",
+        help="the kubelet's checkpoint (without FILE, %(const)s)",
+    )
+    devices.add_argument(
+        "--pod-resources", metavar="FILE", help="an answer to PodResources' List, as JSON"
+    )
+    explain.add_argument(
+        "--container-id",
+        default="CONTAINER_ID",
+        metavar="ID",
+        help="the ID of the pod's sandbox (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--netns",
+        default="/run/netns/POD",
+        metavar="PATH",
+        help="the path of its network namespace (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--cni-path",
+        default=f"{BIN_DIR}:{BIN_DIR}",
+        metavar="DIRS",
+        help="CNI_PATH: Multus' binDir and that of the runtime (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--plan",
+        action="store_true",
+        help="add what amd-host-device would do on this node, step by step, with each step's undo",
+    )
+    _add_json(explain)
 
 
 def _add_attachments(commands: "Subcommands") -> None:

@@ -40,6 +40,7 @@ LAYERS = (
     "amdcni.core.words",
     "amdcni.core.runtime",
     "amdcni.core.cache",
+    "amdcni.core.kubernetes.golang",
     "amdcni.core.kubernetes.selections",
     "amdcni.core.kubernetes.objects",
     "amdcni.core.kubernetes.allocation",

@@ -29,6 +29,7 @@ from amdcni.core.kubernetes import (
     parse_pod,
     status_annotation,
     statuses_of,
+    to_go_json,
 )
 from amdcni.core.names import ContainerId, parse_ifname
 from amdcni.core.runtime import Conversation, Wanted
@@ -77,6 +78,19 @@ def test_multus_adds_the_device_and_the_arguments_to_each_plugin_and_nothing_els
             assert (after.get("args") or {}).get("cni", {}) == {**own, **(asked or {})}
             same = before.keys() - {"args"}
             assert {key: after[key] for key in same} == {key: before[key] for key in same}
+
+
+@given(some.pod_flows)
+def test_the_documented_configuration_is_the_definitions_own_with_the_device(
+    flow: PodFlow,
+) -> None:
+    for delegate in delegates_of(flow.pod, flow.definitions, flow.allocation):
+        config = dict(delegate.configuration)
+        entries = config.pop("plugins", None) or [config]
+        devices = {entry.pop("deviceID", None) for entry in entries}
+        assert devices == {delegate.device}
+        written = dict(delegate.definition.config)
+        assert (written.pop("plugins", None) or [written]) == entries
 
 
 @given(some.pod_flows, st.data())
@@ -271,6 +285,12 @@ def test_multus_is_reproduced_from_pod_definition_and_checkpoint(name: str) -> N
         if call.plugin == "amd-host-device"
     ]
     assert made == told
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_what_multus_gives_on_standard_input_is_written_as_go_does(name: str) -> None:
+    for call in json.loads((DATA / f"{name}.json").read_bytes()):
+        assert to_go_json(json.loads(call["stdin"]), sort_keys=True) == call["stdin"]
 
 
 def default_network_call(told: Recorded, network: PluginList) -> Conversation[Any]:

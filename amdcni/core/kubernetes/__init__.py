@@ -11,12 +11,22 @@ writes in the end (`status`).
 """
 
 from amdcni.core.kubernetes.allocation import (
+    CHECKPOINT,
     Allocation,
     allocation_from_checkpoint,
     allocation_from_environment,
     allocation_from_pod_resources,
 )
-from amdcni.core.kubernetes.multus import Delegate, Sandbox, add, delegates_of, delete
+from amdcni.core.kubernetes.golang import to_go_json
+from amdcni.core.kubernetes.multus import (
+    BIN_DIR,
+    Delegate,
+    Sandbox,
+    add,
+    delegates_of,
+    delete,
+    selected,
+)
 from amdcni.core.kubernetes.objects import (
     NetworkAttachmentDefinition,
     ObjectName,
@@ -28,6 +38,8 @@ from amdcni.core.kubernetes.selections import NetworkSelection, parse_selections
 from amdcni.core.kubernetes.status import NetworkStatus, status_annotation, statuses_of
 
 __all__ = [
+    "BIN_DIR",
+    "CHECKPOINT",
     "Allocation",
     "Delegate",
     "NetworkAttachmentDefinition",
@@ -45,6 +57,8 @@ __all__ = [
     "parse_definition",
     "parse_pod",
     "parse_selections",
+    "selected",
     "status_annotation",
     "statuses_of",
+    "to_go_json",
 ]

@@ -20,6 +20,9 @@ from amdcni.core.spec import AttachmentId, Json, PluginList, Result
 
 T = TypeVar("T")
 
+BIN_DIR: Final = "/opt/cni/bin"
+"""Where Multus looks for plugins, unless its configuration has another `binDir`."""
+
 DEVICE_INFO_DIR: Final = "/var/run/k8s.cni.cncf.io/devinfo/cni"
 """Where plugins with the capability CNIDeviceInfoFile leave what they know of a device."""
 
@@ -38,6 +41,18 @@ class Delegate:
     device: str | None
     network: PluginList
     version: str
+
+    @property
+    def configuration(self) -> Json:
+        """The definition's configuration with the device in it, as the flow is documented.
+
+        A call has more: `pciBusID`, and what the selection asks for.
+        """
+        config, device = self.definition.config, self.device
+        added = {} if device is None else {"deviceID": device}
+        if not self.definition.is_list:
+            return {**config, **added}
+        return {**config, "plugins": [{**plugin, **added} for plugin in config["plugins"]]}
 
     @property
     def capability_args(self) -> dict[str, Any]:
@@ -77,24 +92,34 @@ def delegates_of(
     Raises: InvalidManifest for a definition that is missing or given twice, too few devices, a
     device or an interface name that is there twice, and a configuration that is none.
     """
-    known = _by_name(definitions)
     _refuse_twice(allocation, pod)
     left = {resource: iter(devices) for resource, devices in allocation.items()}
     found: list[Delegate] = []
-    for position, selection in enumerate(pod.networks, start=1):
-        definition = known.get(str(selection))
-        if definition is None:
-            raise InvalidManifest(
-                f"{pod} selects the NetworkAttachmentDefinition {selection}, which is not there; "
-                f"there is {', '.join(sorted(known)) or 'none'}"
-            )
+    for selection, definition in zip(pod.networks, selected(pod, definitions), strict=True):
         device = _next_device(pod, definition, allocation, left)
-        ifname = selection.ifname or IfName(f"net{position}")
+        ifname = selection.ifname or IfName(f"net{len(found) + 1}")
         if ifname in [delegate.ifname for delegate in found]:
             raise InvalidManifest(f"{pod} gives the name {ifname!r} to two interfaces")
         network, version = _network_of(definition, device, selection.cni_args)
         found.append(Delegate(selection, definition, ifname, device, network, version))
     return tuple(found)
+
+
+def selected(
+    pod: Pod, definitions: Iterable[NetworkAttachmentDefinition]
+) -> tuple[NetworkAttachmentDefinition, ...]:
+    """The definition of each network that a pod selects.
+
+    Raises: InvalidManifest for one that is missing or given twice.
+    """
+    known = _by_name(definitions)
+    for selection in pod.networks:
+        if str(selection) not in known:
+            raise InvalidManifest(
+                f"{pod} selects the NetworkAttachmentDefinition {selection}, which is not there; "
+                f"there is {', '.join(sorted(known)) or 'none'}"
+            )
+    return tuple(known[str(selection)] for selection in pod.networks)
 
 
 def _by_name(

@@ -4,13 +4,13 @@ De-facto standard §5.5; github.com/k8snetworkplumbingwg/network-attachment-defi
 pkg/utils.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import attrs
 
 from amdcni.core.host import IpAddress
+from amdcni.core.kubernetes.golang import to_go_json
 from amdcni.core.spec import Dns, Interface, Json, Result
 
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
@@ -58,11 +58,8 @@ def statuses_of(
 
 def status_annotation(statuses: Iterable[NetworkStatus]) -> str:
     """The text of the annotation, as Go writes it."""
-    texts = [json.dumps(_to_json(status), indent=4, ensure_ascii=False) for status in statuses]
-    text = ",".join(texts)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f"[{text}]"
+    texts = (to_go_json(_to_json(status), indent=4) for status in statuses)
+    return f"[{','.join(texts)}]"
 
 
 def _to_json(status: NetworkStatus) -> dict[str, Any]:

@@ -1,0 +1,351 @@
+"""`amdcni explain`: what happens to a pod's networks, from its annotation to each plugin call."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import attrs
+
+from amdcni.cli.manifests import read_file, read_manifests
+from amdcni.cli.printing import print_json
+from amdcni.core.codec import decode_object, parse_request
+from amdcni.core.errors import AmdcniError, InvalidManifest
+from amdcni.core.kubernetes import (
+    Allocation,
+    Delegate,
+    NetworkAttachmentDefinition,
+    Pod,
+    Sandbox,
+    add,
+    allocation_from_checkpoint,
+    allocation_from_environment,
+    allocation_from_pod_resources,
+    delegates_of,
+    parse_definition,
+    parse_pod,
+    selected,
+    to_go_json,
+)
+from amdcni.core.names import parse_container_id
+from amdcni.core.request import AddRequest, parse_environment, plugin_dirs_of
+from amdcni.core.runtime import conduct
+from amdcni.core.spec import Json
+from amdcni.core.steps import Plan, PluginCall
+from amdcni.core.words import step_in_words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLUGIN: Final = "amd-host-device"
+"""The plugin whose plan can be told."""
+
+_PLACEHOLDERS: Final = ("CONTAINER_ID", "/run/netns/POD", "POD_UID")
+_MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+
+
+@attrs.frozen
+class Told:
+    """One call of a plugin; `plan` is what it would do, `refused` why it would refuse."""
+
+    call: PluginCall
+    environ: Mapping[str, str]
+    plan: Plan | None = None
+    stale: tuple[str, ...] = ()
+    refused: str | None = None
+
+    @property
+    def stdin(self) -> str:
+        """What the plugin gets on standard input."""
+        return to_go_json(self.call.config, sort_keys=True)
+
+
+@attrs.frozen
+class Attached:
+    """One network of the pod, with the calls that attach it."""
+
+    delegate: Delegate
+    calls: tuple[Told, ...]
+
+
+@attrs.frozen
+class Explanation:
+    """A pod, the devices that are allocated to it, and where that was told, and its networks."""
+
+    pod: Pod
+    allocation: Allocation
+    source: str
+    sandbox: Sandbox
+    networks: tuple[Attached, ...]
+
+    @property
+    def left(self) -> dict[str, list[str]]:
+        """The devices that are allocated and attached to no network."""
+        taken = {network.delegate.device for network in self.networks}
+        left = {
+            resource: [device for device in devices if device not in taken]
+            for resource, devices in self.allocation.items()
+        }
+        return {resource: devices for resource, devices in left.items() if devices}
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
+    """Explain a pod; 1 if a manifest is wrong, or if a call would be refused on this node."""
+    explanation = explain(options, os.environ)
+    if options.json:
+        print_json(as_json(explanation), stdout)
+    else:
+        print_flow(explanation, stdout)
+    calls = [told for network in explanation.networks for told in network.calls]
+    return 1 if any(told.refused for told in calls) else 0
+
+
+def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanation:
+    """Follow the pod of the files through the flow.
+
+    Raises: InvalidManifest.
+    """
+    pod, definitions = _objects(options.files)
+    allocation, source = _allocation(options, pod, definitions, environ)
+    delegates = delegates_of(pod, definitions, allocation)
+    pod = pod if pod.uid else attrs.evolve(pod, uid=_PLACEHOLDERS[2])
+    sandbox = Sandbox(parse_container_id(options.container_id), options.netns)
+    dirs = tuple(options.cni_path.split(":"))
+    networks = []
+    for delegate in delegates:
+        calls = [Told(call, call.variables(dirs)) for call in _calls(delegate, pod, sandbox)]
+        told = [_planned(each) if options.plan else each for each in calls]
+        networks.append(Attached(delegate, tuple(told)))
+    return Explanation(pod, allocation, source, sandbox, tuple(networks))
+
+
+def _objects(paths: list[str]) -> tuple[Pod, list[NetworkAttachmentDefinition]]:
+    pods, definitions = [], []
+    for path, manifest in read_manifests(paths):
+        try:
+            match manifest.get("kind"):
+                case "Pod":
+                    pods.append(parse_pod(manifest))
+                case "NetworkAttachmentDefinition":
+                    definitions.append(parse_definition(manifest))
+                case kind:
+                    raise InvalidManifest(f"{kind!r} is neither a Pod nor a definition")
+        except InvalidManifest as fault:
+            raise InvalidManifest(f"{path}: {fault.message}") from None
+    if len(pods) != 1:
+        raise InvalidManifest(f"there are {len(pods)} pods in {', '.join(paths)}, not one")
+    return pods[0], definitions
+
+
+def _allocation(
+    options: argparse.Namespace,
+    pod: Pod,
+    definitions: list[NetworkAttachmentDefinition],
+    environ: Mapping[str, str],
+) -> tuple[Allocation, str]:
+    """The devices of the pod, and the words for where that was told."""
+    resources = [definition.resource for definition in selected(pod, definitions)]
+    wanted = dict.fromkeys(resource for resource in resources if resource is not None)
+    if options.device:
+        return _given(options.device, list(wanted)), "--device"
+    if options.checkpoint:
+        text = read_file(options.checkpoint)
+        return allocation_from_checkpoint(_decoded(text, options.checkpoint), pod), (
+            f"the kubelet's checkpoint, {options.checkpoint}"
+        )
+    if options.pod_resources:
+        text = read_file(options.pod_resources)
+        return allocation_from_pod_resources(_decoded(text, options.pod_resources), pod), (
+            f"PodResources, {options.pod_resources}"
+        )
+    return allocation_from_environment(environ, wanted), "the variables PCIDEVICE_*"
+
+
+def _given(devices: list[str], resources: list[str]) -> Allocation:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in devices:
+        resource, equals, device = text.rpartition("=")
+        if not equals:
+            if len(resources) != 1:
+                known = ", ".join(resources) or "none"
+                raise InvalidManifest(
+                    f"--device {text}: say RESOURCE={text}; the pod's definitions name {known}"
+                )
+            resource = resources[0]
+        found[resource] = (*found.get(resource, ()), device)
+    return found
+
+
+def _decoded(data: bytes, path: str) -> Json:
+    try:
+        return decode_object(data, path, max_bytes=_MAX_FILE_BYTES)
+    except AmdcniError as fault:
+        raise InvalidManifest(fault.message) from None
+
+
+def _calls(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> list[PluginCall]:
+    """The calls of an ADD; each plugin is supposed to answer with no more than the interface."""
+    calls: list[PluginCall] = []
+
+    def execute(call: PluginCall) -> Json:
+        calls.append(call)
+        return {"interfaces": [{"name": delegate.ifname, "sandbox": sandbox.netns}]}
+
+    conduct(add(delegate, pod, sandbox), execute)
+    return calls
+
+
+def _planned(told: Told) -> Told:
+    """The call with what it would do on this node, where nothing is changed."""
+    from amdcni.commands import preview
+    from amdcni.effects.node import LinuxNode
+
+    if told.call.plugin != PLUGIN:
+        return told
+    try:
+        request = parse_request(parse_environment(told.environ), told.stdin.encode())
+        assert isinstance(request, AddRequest)
+        dirs = plugin_dirs_of(told.environ)
+        data_dir = request.network.data_dir
+        with LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None) as node:
+            seen = preview(request, node)
+    except AmdcniError as failure:
+        return attrs.evolve(told, refused=failure.message)
+    stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
+    return attrs.evolve(told, plan=seen.plan, stale=stale)
+
+
+# ---- for programs
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """The explanation for programs."""
+    pod = explanation.pod
+    return {
+        "pod": {"namespace": pod.id.namespace, "name": pod.id.name, "uid": pod.uid},
+        "requests": dict(pod.requests),
+        "allocation": {name: list(ids) for name, ids in explanation.allocation.items()},
+        "allocation_source": explanation.source,
+        "not_attached": explanation.left,
+        "networks": [_network_as_json(network) for network in explanation.networks],
+    }
+
+
+def _network_as_json(network: Attached) -> dict[str, Any]:
+    delegate = network.delegate
+    return {
+        "definition": str(delegate.definition.id),
+        "resource": delegate.definition.resource,
+        "device": delegate.device,
+        "ifname": delegate.ifname,
+        "configuration": dict(delegate.configuration),
+        "calls": [_call_as_json(told) for told in network.calls],
+    }
+
+
+def _call_as_json(told: Told) -> dict[str, Any]:
+    steps = () if told.plan is None else told.plan.steps
+    return {
+        "plugin": told.call.plugin,
+        "environment": dict(told.environ),
+        "stdin": dict(told.call.config),
+        "gives_back_first": list(told.stale),
+        "plan": [
+            {"step": step_in_words(each.step), "undo": list(map(step_in_words, each.undo))}
+            for each in steps
+        ],
+        "refused": told.refused,
+    }
+
+
+# ---- for people
+
+
+def print_flow(explanation: Explanation, stdout: IO[str]) -> None:
+    """Print the four phases of the integration flow with this pod's values."""
+    from rich.console import Console
+
+    console = Console(file=stdout, highlight=False, soft_wrap=True)
+    _print_allocation(explanation, console)
+    _print_initiation(explanation, console)
+    _print_orchestration(explanation, console)
+    _print_execution(explanation, console)
+
+
+def _heading(console: "Console", text: str) -> None:
+    console.print(f"\n{text}", style="bold", markup=False)
+
+
+def _print_allocation(explanation: Explanation, console: "Console") -> None:
+    pod, allocation = explanation.pod, explanation.allocation
+    _heading(console, "1. Resource allocation: scheduler, device plugin")
+    for resource in sorted({*pod.requests, *allocation}):
+        devices = ", ".join(allocation.get(resource, ())) or "none"
+        requested = pod.requests.get(resource, 0)
+        console.print(f"   {pod} requests {requested} of {resource}; allocated: {devices}")
+    if not (pod.requests or allocation):
+        console.print(f"   {pod} requests no devices, and has none.")
+    console.print(f"   As told by {explanation.source}.", style="dim", markup=False)
+    for resource, left in explanation.left.items():
+        console.print(f"   No network takes {', '.join(left)} of {resource}.")
+
+
+def _print_initiation(explanation: Explanation, console: "Console") -> None:
+    sandbox = explanation.sandbox
+    _heading(console, "2. Network setup initiation: kubelet, container runtime, Multus")
+    console.print(
+        f"   The runtime makes the network namespace {sandbox.netns} of the sandbox "
+        f"{sandbox.container_id},\n   and calls Multus, which attaches the cluster network as eth0 "
+        "first."
+    )
+    said = (sandbox.container_id, sandbox.netns, explanation.pod.uid)
+    unknown = [text for text in said if text in _PLACEHOLDERS]
+    if unknown:
+        console.print(f"   ({', '.join(unknown)}: what is not known yet.)", style="dim")
+
+
+def _print_orchestration(explanation: Explanation, console: "Console") -> None:
+    _heading(console, "3. Multus orchestration: annotation, definition, device, configuration")
+    if not explanation.networks:
+        console.print("   The pod has no annotation that selects a network.")
+    for network in explanation.networks:
+        delegate = network.delegate
+        taken = f", with {delegate.device} of {delegate.definition.resource}"
+        console.print(
+            f"   {delegate.ifname}: {delegate.definition}{taken if delegate.device else ''}"
+        )
+
+
+def _print_execution(explanation: Explanation, console: "Console") -> None:
+    _heading(console, "4. CNI execution: each network, each plugin")
+    for network in explanation.networks:
+        delegate = network.delegate
+        _heading(console, f"   {delegate.ifname}")
+        console.print("   CNI configuration:")
+        console.print(_indented(json.dumps(delegate.configuration, indent=2)), markup=False)
+        for told in network.calls:
+            console.print(f"   Multus executes {told.call.plugin} with the environment")
+            for name, value in told.environ.items():
+                console.print(f"     {name}={value}", markup=False)
+            console.print("   and on standard input")
+            console.print(f"     {told.stdin}", markup=False)
+            for line in _plan_lines(told):
+                console.print(f"   {line}", markup=False)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"     {line}" for line in text.splitlines())
+
+
+def _plan_lines(told: Told) -> Iterator[str]:
+    if told.refused is not None:
+        yield f"On this node it would be refused: {told.refused}"
+    if told.plan is not None:
+        yield "On this node it would"
+        for what in told.stale:
+            yield f"  - give back {what}, which no call will do any more"
+        for number, planned in enumerate(told.plan.steps, start=1):
+            yield f"  {number}. {step_in_words(planned.step)}"
+            for undo in planned.undo:
+                yield f"     if it fails: {step_in_words(undo)}"
