@@ -23,8 +23,11 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_explain(commands)
     _add_attachments(commands)
+    _add_check(commands)
     _add_heal(commands)
+    _add_release(commands)
     _add_conformance(commands)
+    _add_completion(commands)
     return parser
 
 
@@ -93,11 +96,59 @@ def _add_attachments(commands: "Subcommands") -> None:
     attachments = commands.add_parser(
         "attachments",
         help="which NIC is where, since when, and what will be given back",
-        description="One row for each NIC that a pod holds: who holds it, whether the pod's "
-        "network namespace still exists, and the host configuration that is restored on DEL.",
+        description="One row for each NIC that is lent: who holds it, what has become of it, and "
+        "the host configuration that is restored.  An orphan is one that no pod has any more.  "
+        "Nothing is changed.  The status is 1 if a record could not be read.",
     )
-    _add_json(attachments)
-    _add_data_dir(attachments)
+    attachments.set_defaults(show=None)
+    shown = attachments.add_subparsers(metavar="show")
+    show = shown.add_parser(
+        "show", help="all that is known of one", description="All that is known of one NIC."
+    )
+    show.add_argument(
+        "show",
+        metavar="ID",
+        help="the device, its name on the host, or the beginning of a container ID",
+    )
+    for command, inherits in ((attachments, False), (show, True)):
+        _add_json(command, inherits=inherits)
+        _add_data_dir(command, inherits=inherits)
+
+
+def _add_check(commands: "Subcommands") -> None:
+    check = commands.add_parser(
+        "check",
+        help="whether every NIC is in its pod, as its ADD has promised",
+        description="Looks at every NIC that is lent, as CHECK does, and tells what is wrong: a "
+        "pod that is gone, another name, a netdev that is down, addresses that are missing.  "
+        "Nothing is changed.  The status is 1 if something is wrong.",
+    )
+    _add_json(check)
+    _add_data_dir(check)
+
+
+def _add_release(commands: "Subcommands") -> None:
+    release = commands.add_parser(
+        "release",
+        help="gives a NIC back to the host, though no DEL asks for it",
+        description="Does what the DEL of the attachment would do: takes the NIC out of the pod, "
+        "if that has it, and restores the host's configuration.  It asks first.  A later DEL "
+        "finds nothing to do.  The status is 1 if it fails, or if you say no, and 2 if nobody can "
+        "be asked.",
+    )
+    release.add_argument("device", metavar="DEVICE", help="the device, or its name on the host")
+    release.add_argument("--yes", action="store_true", help="do not ask")
+    _add_json(release)
+    _add_data_dir(release)
+
+
+def _add_completion(commands: "Subcommands") -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="prints what a shell needs to complete this command line",
+        description="For bash: amdcni completion bash > /etc/bash_completion.d/amdcni",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
 
 def _add_heal(commands: "Subcommands") -> None:
@@ -114,16 +165,22 @@ def _add_heal(commands: "Subcommands") -> None:
     _add_data_dir(heal)
 
 
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+def _add_json(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
+    """Add the option; one that is not given leaves it at what stands before, if it `inherits`."""
+    command.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS if inherits else False,
+        help="print JSON instead of text",
+    )
 
 
-def _add_data_dir(command: argparse.ArgumentParser) -> None:
+def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
     command.add_argument(
         "--data-dir",
-        default=DEFAULT_DATA_DIR,
+        default=argparse.SUPPRESS if inherits else DEFAULT_DATA_DIR,
         metavar="FOLDER",
-        help="the state folder, as in the configuration key dataDir (default: %(default)s)",
+        help=f"the state folder, as in the configuration key dataDir (default: {DEFAULT_DATA_DIR})",
     )
 
 

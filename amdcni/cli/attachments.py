@@ -1,118 +1,237 @@
-"""`amdcni attachments`: the records of the state folder, for a person or as JSON."""
+"""`amdcni attachments`: which NIC is where, and what will be given back."""
 
 import argparse
-import os
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.printing import print_json
+from amdcni.cli.node import on_this_node
+from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.attachment import Attachment
-from amdcni.core.errors import DamagedRecord, StateTooNew
-from amdcni.effects import netns
-from amdcni.effects.store import Store
+from amdcni.core.capture import Captured
+from amdcni.core.codec import attachment_to_json
+from amdcni.core.condition import Condition
+from amdcni.core.errors import DamagedRecord, StateTooNew, UnknownAttachment
+from amdcni.core.host import Address, Qdisc, Route
+from amdcni.core.names import DeviceKey
+from amdcni.effects.node import LinuxNode
+from amdcni.healing import find_condition
 
 
 @attrs.frozen
-class Row:
-    """A record as it is shown; or, with `fault`, a file that could not be read as one."""
+class Known:
+    """What a file of the state folder tells: a record and what has become of it, or a `fault`."""
 
-    device: str
-    container_id: str = ""
-    ifname: str = ""
-    netns: str = ""
-    netns_alive: bool = False
-    network: str = ""
-    phase: str = ""
-    since: str = ""
-    host_ifname: str | None = None
-    host_addresses: tuple[str, ...] = ()
+    key: DeviceKey
+    record: Attachment | None = None
+    condition: Condition | None = None
     fault: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The row as JSON, keys spelled as here."""
-        return attrs.asdict(self)
+    @property
+    def is_orphan(self) -> bool:
+        """Whether no pod has the device, and no call is at work to give it back."""
+        return self.condition not in (None, Condition.HELD, Condition.UNFINISHED)
 
 
-def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
-    """Show the records; 1 if one could not be read."""
-    rows = read_rows(options.data_dir)
+def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    """Show all attachments or one of them; 1 if a record could not be read, or there is no such."""
+    with on_this_node(options.data_dir, "attachments", stderr) as node:
+        known = read_all(node)
+    if options.show is not None:
+        return _show(matching(options.show, known), options.json, stdout)
     if options.json:
-        print_json([row.as_json() for row in rows], stdout)
+        print_json([as_json(each) for each in known], stdout)
     else:
-        print_table(rows, options.data_dir, stdout)
-    return 1 if any(row.fault for row in rows) else 0
+        print_table(known, options.data_dir, stdout)
+    return 1 if any(each.fault for each in known) else 0
 
 
-def read_rows(data_dir: str) -> list[Row]:
-    """A row for each record in `data_dir`; nothing is changed there.
+def read_all(node: LinuxNode) -> tuple[Known, ...]:
+    """What every record tells; nothing is changed.
 
-    Raises: StateFailure if the folder cannot be read.
+    Raises: StateFailure, KernelRefused.
     """
-    store = Store(data_dir, report=lambda *_, **__: None)
-    rows = []
-    for key in store.device_keys():
-        try:
-            record = store.read(key)
-        except (DamagedRecord, StateTooNew) as failure:
-            rows.append(Row(str(key), fault=failure.message))
-            continue
-        if record is not None:
-            rows.append(_row(record))
-    return rows
+    return tuple(_read(key, node) for key in node.store.device_keys())
 
 
-def _row(record: Attachment) -> Row:
+def _read(key: DeviceKey, node: LinuxNode) -> Known:
+    try:
+        record = node.store.read(key)
+    except (DamagedRecord, StateTooNew) as failure:
+        return Known(key, fault=failure.message)
+    return Known(key, record, None if record is None else find_condition(record, node))
+
+
+def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
+    """Those whose device, name on the host or beginning of the container ID is `text`.
+
+    Raises: UnknownAttachment if there is none.
+    """
+    found = tuple(each for each in known if _fits(text, each))
+    if not found:
+        devices = ", ".join(str(each.key) for each in known) or "none"
+        raise UnknownAttachment(f"no attachment is known as {text!r}; the devices are {devices}")
+    return found
+
+
+def _fits(text: str, known: Known) -> bool:
+    record = known.record
+    by_container = record is not None and text and record.id.container_id.startswith(text)
+    return bool(by_container) or names_device(text, known)
+
+
+def names_device(text: str, known: Known) -> bool:
+    """Whether `text` is the device, or the name that its netdev has on the host."""
+    if text in (str(known.key), known.key.lock_name):
+        return True
+    return known.record is not None and known.record.host_ifname == text
+
+
+# ---- all
+
+
+def as_json(known: Known) -> dict[str, Any]:
+    """A row for programs; of what could not be read there is the device and the fault."""
+    record, condition = known.record, known.condition
+    return {
+        "device": str(known.key),
+        "container_id": record and record.id.container_id,
+        "ifname": record and record.id.ifname,
+        "netns": record and record.netns.path,
+        "network": record and record.network,
+        "phase": record and record.phase.value,
+        "found": condition and condition.value,
+        "orphan": known.is_orphan,
+        "since": record and record.since,
+        "host_ifname": record and record.host_ifname,
+        "host_addresses": [] if record is None else _addresses(record),
+        "fault": known.fault,
+    }
+
+
+def _addresses(record: Attachment) -> list[str]:
     captured = record.captured
-    return Row(
-        device=str(record.key),
-        container_id=record.id.container_id,
-        ifname=record.id.ifname,
-        netns=record.netns.path,
-        netns_alive=_is_alive(record),
-        network=record.network,
-        phase=record.phase.value,
-        since=record.since,
-        host_ifname=record.host_ifname,
-        host_addresses=tuple(str(a.interface) for a in captured.addresses) if captured else (),
+    return [] if captured is None else [str(address.interface) for address in captured.addresses]
+
+
+def print_table(known: Sequence[Known], data_dir: str, stdout: IO[str]) -> None:
+    """Print a row for each attachment, or one sentence if there is none."""
+    if not known:
+        print_line(f"No NIC is lent to a pod ({data_dir}).", stdout)
+        return
+    headings = ("device", "in the pod", "container", "since", "state", "given back as")
+    print_rows(make_table("NICs lent to pods", *headings), list(map(_row, known)), stdout)
+
+
+def _row(known: Known) -> tuple[str, ...]:
+    record = known.record
+    if record is None:
+        return (str(known.key), "", "", "", known.fault or "", "")
+    return (
+        str(known.key),
+        f"{record.id.ifname}\n{record.netns.path}",
+        f"{record.id.container_id[:13]}\n{record.network}",
+        record.since,
+        _state(known, record),
+        "\n".join([record.host_ifname or "(no netdev)", *_addresses(record)]),
     )
 
 
-def _is_alive(record: Attachment) -> bool:
-    fd = netns.open_netns(record.netns.path)
-    if fd is None:
-        return False
-    try:
-        return netns.netns_id(fd) == record.netns.id
-    finally:
-        os.close(fd)
+def _state(known: Known, record: Attachment) -> str:
+    match known.condition:
+        case None | Condition.HELD:
+            return record.phase.value
+        case Condition.UNFINISHED:
+            return f"{record.phase.value}: a call is at work, or was interrupted"
+        case condition:
+            return f"orphan: {FOUND[condition]}"
 
 
-def print_table(rows: list[Row], data_dir: str, stdout: IO[str]) -> None:
-    """Print the rows as a table, or one sentence if there are none."""
-    from rich.console import Console
-    from rich.table import Table
+# ---- one
 
-    console = Console(file=stdout)
-    if not rows:
-        console.print(f"No NIC is lent to a pod ({data_dir}).", highlight=False)
+
+def _show(known: Sequence[Known], as_objects: bool, stdout: IO[str]) -> int:
+    if as_objects:
+        print_json([_shown_as_json(each) for each in known], stdout)
+    else:
+        for each in known:
+            for line in _lines(each):
+                print_line(line, stdout)
+    return 1 if any(each.fault for each in known) else 0
+
+
+def _shown_as_json(known: Known) -> dict[str, Any]:
+    record = known.record
+    return {
+        "device": str(known.key),
+        "found": known.condition and known.condition.value,
+        "orphan": known.is_orphan,
+        "record": None if record is None else attachment_to_json(record),
+        "fault": known.fault,
+    }
+
+
+def _lines(known: Known) -> Iterator[str]:
+    """All that is known of an attachment, for a person."""
+    yield str(known.key)
+    record = known.record
+    if record is None:
+        yield f"  {known.fault}"
         return
-    table = Table(title="NICs lent to pods", title_justify="left")
-    table.add_column("device", no_wrap=True)
-    for heading in ("in the pod", "container", "since", "state"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("given back as", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.device,
-            f"{row.ifname}\n{row.netns}",
-            f"{row.container_id[:13]}\n{row.network}",
-            row.since,
-            row.fault or _state(row),
-            "\n".join([row.host_ifname or "(no netdev)", *row.host_addresses]),
-        )
-    console.print(table)
+    yield f"  lent to      container {record.id.container_id}, as {record.id.ifname}"
+    yield f"  in           {record.netns.path}"
+    yield f"  by           network {record.network}, mover {record.mover}"
+    yield f"  since        {record.since}"
+    yield f"  state        {_state(known, record)}"
+    if known.condition is not None:
+        yield f"  what next    {_WHAT_NEXT[known.condition]}"
+    if record.captured is None:
+        yield "  given back   nothing: it has no netdev"
+    else:
+        yield f"  given back   as {record.captured.ifname}, with"
+        yield from (f"    {line}" for line in _captured_lines(record.captured))
 
 
-def _state(row: Row) -> str:
-    return row.phase if row.netns_alive else f"{row.phase}, pod gone"
+_WHAT_NEXT: Final = {
+    Condition.HELD: "its DEL gives everything back",
+    Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, gives everything back",
+    Condition.RETURNED: "the next ADD, GC or STATUS, or `amdcni heal`, gives everything back",
+    Condition.ABANDONED: "the next ADD, GC or STATUS, or `amdcni heal`, ends it",
+    Condition.OUTDATED: "it is forgotten; the boot has given the host its own configuration",
+    Condition.MISSING: "once it is on the host again, everything is given back",
+    Condition.UNPLUGGED: "once it is plugged in again, its DEL gives everything back",
+}
+
+
+def _captured_lines(captured: Captured) -> Iterator[str]:
+    """What was captured, by kinds, in the words of `ip` where it has some."""
+    plain = ("up", "mtu", "mac", "alias", "altnames", "txqlen", "group", "token", "qdisc")
+    for name in plain:
+        value = getattr(captured, name)
+        if value not in (None, (), ""):
+            yield f"{name} {_plain(value)}"
+    yield from (f"address {_address(address)}" for address in captured.addresses)
+    yield from (f"route {_route(route)}" for route in captured.routes)
+    yield from (f"neighbour {each.address} {each.mac or ''}" for each in captured.neighbours)
+    yield from (f"sysctl {name} = {value}" for name, value in captured.sysctls.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return value.kind if isinstance(value, Qdisc) else str(value)
+
+
+def _address(address: Address) -> str:
+    peer = "" if address.peer is None else f" peer {address.peer}"
+    label = "" if address.label is None else f" label {address.label}"
+    lifetime = "" if address.valid_s is None else f" valid for {address.valid_s} s from then"
+    return f"{address.interface}{peer}{label}{lifetime}"
+
+
+def _route(route: Route) -> str:
+    hops = [f"via {hop.via}" if hop.via else f"dev {hop.ifname}" for hop in route.hops]
+    return f"{route.destination} {', '.join(hops)} table {route.table}"

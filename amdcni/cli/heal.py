@@ -1,50 +1,24 @@
 """`amdcni heal`: gives back what no call will give back any more, and tells what it found."""
 
 import argparse
-import os
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from amdcni import healing
-from amdcni.cli.printing import print_json
+from amdcni.cli.node import on_this_node
+from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.condition import HEALABLE, Condition
-from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
-from amdcni.effects.node import LinuxNode
 from amdcni.healing import Finding
-from amdcni.log import make_log
-
-_FOUND: Final = {
-    Condition.HELD: "the pod has it",
-    Condition.UNFINISHED: "a call was interrupted",
-    Condition.RETURNED: "it is on the host, bare: its pod is gone",
-    Condition.ABANDONED: "its pod is gone",
-    Condition.OUTDATED: "the node was booted since",
-    Condition.MISSING: "its pod is gone, and it is not on the host",
-    Condition.UNPLUGGED: "it is not in the machine",
-}
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Heal, and tell what was found; 1 if something could not be healed."""
-    findings = heal(options.data_dir, stderr, dry_run=options.dry_run)
+    with on_this_node(options.data_dir, "heal", stderr) as node:
+        findings = healing.heal(node, dry_run=options.dry_run)
     if options.json:
         print_json([as_json(finding) for finding in findings], stdout)
     else:
         print_table(findings, stdout, dry_run=options.dry_run)
     return 1 if any(finding.failure is not None for finding in findings) else 0
-
-
-def heal(data_dir: str, stderr: IO[str], *, dry_run: bool) -> tuple[Finding, ...]:
-    """Look at every record in `data_dir` and heal what needs it; log lines go to `stderr`.
-
-    Raises: StateFailure, KernelRefused.
-    """
-    log = make_log(LogSettings(), stderr, command="heal")
-
-    def report(event: str, **facts: object) -> None:
-        log(LogLevel.WARNING, event, **facts)
-
-    with LinuxNode(data_dir, plugin_dirs_of(os.environ), os.environ, report) as node:
-        return healing.heal(node, dry_run=dry_run)
 
 
 def as_json(finding: Finding) -> dict[str, Any]:
@@ -65,27 +39,21 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool) -> None:
     """Print what was found and done, or one sentence if there is nothing."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=stdout)
     if not findings:
-        console.print("No NIC is lent to a pod: nothing to heal.", highlight=False)
+        print_line("No NIC is lent to a pod: nothing to heal.", stdout)
         return
-    table = Table(title="What was found, and done", title_justify="left")
-    table.add_column("device", no_wrap=True)
-    for heading in ("on the host", "lent to", "found", "done"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        record = finding.record
-        table.add_row(
-            str(record.key),
-            record.host_ifname or "(no netdev)",
-            str(record.id),
-            _FOUND[finding.condition],
+    headings = ("device", "on the host", "lent to", "found", "done")
+    rows = [
+        (
+            str(finding.record.key),
+            finding.record.host_ifname or "(no netdev)",
+            str(finding.record.id),
+            FOUND[finding.condition],
             _done(finding, dry_run=dry_run),
         )
-    console.print(table)
+        for finding in findings
+    ]
+    print_rows(make_table("What was found, and done", *headings), rows, stdout)
 
 
 def _done(finding: Finding, *, dry_run: bool) -> str:

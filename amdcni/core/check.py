@@ -42,8 +42,12 @@ def is_as_promised(record: Attachment, pod: Netns | None) -> bool:
     """Whether the pod has the device as the record's own result promises."""
     if record.result is None or pod is None or not record.netns.is_alive_in(pod):
         return False
-    promised = record.result.ips_of(record.id.ifname, record.netns.path)
-    return not differences(record, promised, pod)
+    return not problems_of(record, record.result, pod)
+
+
+def problems_of(record: Attachment, result: Result, pod: Netns) -> list[str]:
+    """What the pod lacks of `result`, that of the record's own ADD."""
+    return differences(record, result.ips_of(record.id.ifname, record.netns.path), pod)
 
 
 def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> list[str]:

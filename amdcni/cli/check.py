@@ -1,0 +1,63 @@
+"""`amdcni check`: whether every NIC that is lent is in its pod, as its ADD has promised."""
+
+import argparse
+from typing import IO, Any
+
+import attrs
+
+from amdcni.cli.attachments import Known, read_all
+from amdcni.cli.node import on_this_node
+from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
+from amdcni.core.check import problems_of
+from amdcni.core.condition import Condition
+from amdcni.effects.node import LinuxNode
+
+
+@attrs.frozen
+class Checked:
+    """An attachment, and everything that is wrong with it, one readable line each."""
+
+    known: Known
+    problems: tuple[str, ...]
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    """Check every attachment; 1 if something is wrong with one."""
+    with on_this_node(options.data_dir, "check", stderr) as node:
+        checked = [Checked(known, _problems(known, node)) for known in read_all(node)]
+    if options.json:
+        print_json([_as_json(each) for each in checked], stdout)
+    elif not checked:
+        print_line(f"No NIC is lent to a pod ({options.data_dir}).", stdout)
+    else:
+        table = make_table("NICs lent to pods", "device", "lent to", "as promised")
+        print_rows(table, [_row(each) for each in checked], stdout)
+    return 1 if any(each.problems for each in checked) else 0
+
+
+def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
+    record = known.record
+    if record is None or known.condition is None:
+        return (known.fault or "its record has gone",)
+    if known.condition is not Condition.HELD:
+        return (FOUND[known.condition],)
+    pod = node.find_netns(record.netns.path)
+    if pod is None or record.result is None:
+        return (FOUND[Condition.UNFINISHED],)
+    return tuple(problems_of(record, record.result, pod))
+
+
+def _as_json(checked: Checked) -> dict[str, Any]:
+    record = checked.known.record
+    return {
+        "device": str(checked.known.key),
+        "container_id": record and record.id.container_id,
+        "ifname": record and record.id.ifname,
+        "problems": list(checked.problems),
+    }
+
+
+def _row(checked: Checked) -> tuple[str, ...]:
+    record = checked.known.record
+    holder = "" if record is None else str(record.id)
+    return (str(checked.known.key), holder, "\n".join(checked.problems) or "yes")

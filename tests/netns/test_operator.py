@@ -1,0 +1,189 @@
+"""The operator's questions: where is my NIC, is it as it should be, and can I have it back."""
+
+import json
+import os
+import pty
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from amdcni.testing import Nic, Node, Pod, dump
+from tests.netns.runtime import (
+    BDF,
+    STATE,
+    Runtime,
+    addresses,
+    by_delegate,
+    damage,
+    expect_silence,
+    ifnames,
+)
+
+AMDCNI = str(Path(sysconfig.get_path("scripts")) / "amdcni")
+
+
+def ask(node: Node, *words: str) -> tuple[int, Any]:
+    """Return the exit status and what a subcommand tells as JSON."""
+    done = node.run([AMDCNI, *words, "--json"])
+    assert done.stderr == b"", done
+    return done.returncode, json.loads(done.stdout)
+
+
+def read(node: Node, *words: str) -> str:
+    """Return what a subcommand prints for people."""
+    done = node.run([AMDCNI, *words], env={"COLUMNS": "200"})
+    assert b"Traceback" not in done.stderr
+    return done.stdout.decode() + done.stderr.decode()
+
+
+# ---- where is it
+
+
+def test_an_attachment_is_shown_with_all_that_will_be_given_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000")
+    node.ip("link set eth1 alias rail-1")
+    runtime.added(pod)
+    status, (row,) = ask(node, "attachments")
+    assert status == 0
+    told = {key: row[key] for key in ("device", "ifname", "found", "orphan", "host_ifname")}
+    held = {"device": BDF, "ifname": "net1", "found": "held", "orphan": False}
+    assert told == {**held, "host_ifname": "eth1"}
+    for id in (BDF, "eth1", "container-1", "contain"):
+        status, (shown,) = ask(node, "attachments", "show", id)
+        assert (status, shown["record"]["id"]["ifname"]) == (0, "net1")
+    text = read(node, "attachments", "show", "eth1")
+    for words in ("container-1", pod.netns, "alias rail-1", "address 10.0.0.0/31", "its DEL gives"):
+        assert words in text
+    assert "route 192.0.2.0/24 via 10.0.0.1 table 1000" in text
+
+
+@by_delegate
+def test_an_orphan_is_marked_and_told_what_becomes_of_it(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    pod.delete()
+    _, (row,) = ask(node, "attachments")
+    assert (row["found"], row["orphan"]) == ("returned", True)
+    assert "orphan: it is on the host, bare" in read(node, "attachments")
+    assert "`amdcni heal`, gives everything back" in read(node, "attachments", "show", BDF)
+
+
+@by_delegate
+def test_what_is_not_known_or_not_readable_is_told(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    assert read(node, "attachments", "show", "eth9") == (
+        "amdcni: no attachment is known as 'eth9'; the devices are none\n"
+    )
+    runtime.added(pod)
+    (node.root / STATE[1:] / "0000:c2:00.0.json").write_text("{")
+    status, rows = ask(node, "attachments")
+    assert (status, [bool(row["fault"]) for row in rows]) == (1, [False, True])
+    assert ask(node, "check")[0] == 1
+    assert "not JSON" in read(node, "attachments", "show", "0000:c2:00.0")
+    assert "no record of '0000:c2:00.0'" in read(node, "release", "0000:c2:00.0", "--yes")
+
+
+# ---- is it as it should be
+
+
+def test_check_tells_what_is_wrong_in_which_pod(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    assert ask(node, "check") == (
+        0,
+        [{"device": BDF, "container_id": "container-1", "ifname": "net1", "problems": []}],
+    )
+    pod.ip_batch(["address delete 10.0.0.0/31 dev net1", "link set net1 down"])
+    status, (checked,) = ask(node, "check")
+    assert status == 1
+    assert {"net1 is down", "net1 lacks 10.0.0.0/31"} <= set(checked["problems"])
+    assert "net1 lacks 10.0.0.0/31" in read(node, "check")
+
+
+# ---- can I have it back
+
+
+def test_a_nic_is_released_from_a_living_pod_and_its_del_finds_nothing_to_do(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    assert ask(node, "release", "eth1", "--yes") == (
+        0,
+        [{"device": BDF, "holder": "container-1/net1"}],
+    )
+    assert damage(before, node) == []
+    assert ifnames(pod) == set()
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@by_delegate
+def test_release_asks_and_does_nothing_without_a_yes(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    done = node.run([AMDCNI, "release", BDF])
+    assert (done.returncode, done.stderr) == (2, b"amdcni: nobody can be asked here; give --yes\n")
+    assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
+    said, status = answered(node, "n\n")
+    assert "container container-1 has it, and loses it as net1" in said
+    assert "[y/N] " in said
+    assert "nothing was done" in said
+    assert (status, addresses(pod)) == (1, ["10.0.0.0/31", "fd00::8/64"])
+    said, status = answered(node, "y\n")
+    assert "0000:c1:00.0 (eth1) is the host's again." in said
+    assert (status, ifnames(pod)) == (0, set())
+
+
+def answered(node: Node, answer: str) -> tuple[str, int]:
+    """Return what is on the terminal of a `release` that gets this answer, and its exit status."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(node.entry[0], [*node.entry, AMDCNI, "release", BDF])
+    os.write(terminal, answer.encode())
+    shown = b""
+    while True:
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:  # The other end is closed.
+            break
+        shown += more
+    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# ---- what would happen
+
+
+def test_explain_tells_what_an_add_would_do_here_and_changes_nothing(
+    runtime: Runtime, node: Node, nic: Nic, tmp_path: Path
+) -> None:
+    pod = {"kind": "Pod", "metadata": {"name": "p", "annotations": {}}}
+    pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] = "fabric"  # type: ignore[index]
+    definition = {
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {
+            "name": "fabric",
+            "annotations": {"k8s.v1.cni.cncf.io/resourceName": "amd.com/nic"},
+        },
+        "spec": {"config": json.dumps({**runtime.config, "cniVersion": "1.0.0"})},
+    }
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": [pod, definition]}))
+    before = dump(node)
+    words = ["explain", str(file), "--plan", "--cni-path", "/usr/lib/cni"]
+    status, told = ask(node, *words, "--device", BDF)
+    (call,) = told["networks"][0]["calls"]
+    steps = [step["step"] for step in call["plan"]]
+    assert (status, call["refused"]) == (0, None)
+    assert "eth1 with 10.0.0.0/31, fd00::8/64" in steps[0]
+    assert call["plan"][0]["undo"] == [f"remove the record of {BDF}"]
+    assert damage(before, node) == []
+    refused = node.run([AMDCNI, *words, "--device", "0000:c9:00.0"])
+    assert refused.returncode == 1
+    assert b"On this node it would be refused: there is no device 0000:c9:00.0" in refused.stdout
