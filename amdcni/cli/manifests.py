@@ -12,6 +12,15 @@ from amdcni.core.errors import InvalidManifest
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
+class _Loader(yaml.SafeLoader):
+    """Makes what Kubernetes makes of YAML: to it, a date is a string."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the attribute is PyYAML's
+        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read_manifests(paths: Sequence[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
     """The objects of YAML or JSON files, each with its path; `-` is standard input.
 
@@ -56,7 +65,7 @@ def _flat(document: Any) -> list[Any]:
 def _documents(path: str) -> list[Any]:
     text = read_file(path)
     try:
-        documents = list(yaml.safe_load_all(text.decode("utf-8")))
+        documents = list(yaml.load_all(text.decode("utf-8"), _Loader))
         # As Kubernetes does: what JSON cannot say is not YAML of an object.
         plain: list[Any] = json.loads(json.dumps(documents, allow_nan=False))
         return plain

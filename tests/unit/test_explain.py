@@ -1,0 +1,215 @@
+"""`amdcni explain`: the integration flow with a pod's own values, and what is wrong in one line."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amdcni.cli import main
+from amdcni.cli.manifests import read_manifests
+from tests.unit.test_kubernetes import NIC, A, B, checkpoint_of, entry
+
+MANIFESTS = Path(__file__).parents[2] / "examples/manifests"
+POD, NETWORK = str(MANIFESTS / "pod.yaml"), str(MANIFESTS / "network.yaml")
+DEVICES = ["--device", A, "--device", B]
+DOCUMENTED = """\
+     {
+       "name": "amd-host-device-nad",
+       "cniVersion": "0.3.1",
+       "type": "amd-host-device",
+       "deviceID": "0000:01:00.0"
+     }
+"""
+"""The configuration that the integration document shows."""
+
+
+def explain(*words: str) -> tuple[int, str, str]:
+    """The exit status, and what is on both streams."""
+    out, err = io.StringIO(), io.StringIO()
+    status = main(["explain", *words], out, err)
+    return status, out.getvalue(), err.getvalue()
+
+
+def told(*words: str) -> Any:
+    """What is told as JSON."""
+    status, out, err = explain(*words, "--json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def refused(*words: str) -> str:
+    """The one line that says why there is nothing to explain."""
+    status, out, err = explain(*words)
+    assert (status, out) == (1, "")
+    assert err.startswith("amdcni: ")
+    assert err.count("\n") == 1
+    return err
+
+
+# ---- what is explained
+
+
+def test_the_documents_own_pod_gets_the_configuration_that_the_document_shows() -> None:
+    status, out, _ = explain(POD, NETWORK, *DEVICES)
+    assert status == 0
+    assert DOCUMENTED in out
+    assert DOCUMENTED.replace(A, B) in out
+
+
+def test_the_four_phases_have_the_pods_values_and_no_colour_in_a_file() -> None:
+    _, out, _ = explain(POD, NETWORK, *DEVICES)
+    for words in (
+        "1. Resource allocation",
+        f"requests 2 of amd.com/nic; allocated: {A}, {B}",
+        "2. Network setup initiation",
+        "the network namespace /run/netns/POD of the sandbox CONTAINER_ID",
+        "3. Multus orchestration",
+        f"net2: NetworkAttachmentDefinition default/amd-host-device-nad-nic, with {B} of {NIC}",
+        "4. CNI execution",
+        "CNI_IFNAME=net2",
+    ):
+        assert words in out
+    assert "\x1b" not in out
+
+
+def test_standard_input_is_one_line_that_can_be_copied() -> None:
+    _, out, _ = explain(POD, NETWORK, *DEVICES)
+    first = (
+        f'{{"cniVersion":"0.3.1","deviceID":"{A}","name":"amd-host-device-nad",'
+        f'"pciBusID":"{A}","type":"amd-host-device"}}'
+    )
+    assert first in [line.strip() for line in out.splitlines()]
+
+
+def test_programs_get_the_same_as_json() -> None:
+    flow = told(POD, NETWORK, *DEVICES, "--container-id", "c1", "--netns", "/run/netns/x")
+    assert flow["allocation"] == {NIC: [A, B]}
+    assert flow["requests"] == {NIC: 2}
+    first, second = flow["networks"]
+    assert (first["device"], second["ifname"]) == (A, "net2")
+    (call,) = second["calls"]
+    assert call["environment"]["CNI_CONTAINERID"] == "c1"
+    assert call["environment"]["CNI_NETNS"] == "/run/netns/x"
+    assert call["stdin"]["deviceID"] == B
+    assert (call["plan"], call["refused"]) == ([], None)
+
+
+def test_devices_come_from_the_environment_a_checkpoint_or_pod_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = tmp_path / "pod.yaml"
+    pod.write_text(Path(POD).read_text().replace("metadata:", "metadata:\n  uid: uid-1"))
+    checkpoint, answer = tmp_path / "checkpoint", tmp_path / "answer.json"
+    checkpoint.write_text(json.dumps(checkpoint_of(entry("uid-1", NIC, [B], [A]))))
+    devices = [{"resource_name": NIC, "device_ids": [A, B]}]
+    listed = {"name": "network-workload", "namespace": "default"}
+    pods = [{**listed, "containers": [{"devices": devices}]}]
+    answer.write_text(json.dumps({"pod_resources": pods}))
+    monkeypatch.setenv("PCIDEVICE_AMD_COM_NIC_0", A)
+    monkeypatch.setenv("PCIDEVICE_AMD_COM_NIC_1", B)
+    sources = [[], ["--checkpoint", str(checkpoint)], ["--pod-resources", str(answer)]]
+    flows = [told(str(pod), NETWORK, *source) for source in sources]
+    assert [flow["allocation"] for flow in flows] == [{NIC: [A, B]}] * 3
+    assert flows[1]["pod"]["uid"] == "uid-1"
+
+
+def test_a_device_too_many_is_told_and_no_fault() -> None:
+    extra = "0000:03:00.0"
+    assert told(POD, NETWORK, *DEVICES, "--device", extra)["not_attached"] == {NIC: [extra]}
+    assert f"No network takes {extra}" in explain(POD, NETWORK, *DEVICES, "--device", extra)[1]
+
+
+def test_a_pod_without_networks_has_an_explanation_too(tmp_path: Path) -> None:
+    (pod := tmp_path / "pod.yaml").write_text("kind: Pod\nmetadata: {name: plain}\n")
+    status, out, _ = explain(str(pod))
+    assert status == 0
+    assert "requests no devices, and has none" in out
+    assert "no annotation that selects a network" in out
+
+
+def test_of_several_resources_each_device_names_its_own(tmp_path: Path) -> None:
+    both = tmp_path / "both.yaml"
+    other = Path(NETWORK).read_text().replace("nad-nic", "nad-vf").replace("amd.com/nic", "x/vf")
+    pod = (
+        Path(POD)
+        .read_text()
+        .replace("nad-nic, amd-host-device-nad-nic", "nad-nic, amd-host-device-nad-vf")
+    )
+    both.write_text("---\n".join([pod, Path(NETWORK).read_text(), other]))
+    flow = told(str(both), "--device", f"{NIC}={A}", "--device", f"x/vf={B}")
+    assert [network["device"] for network in flow["networks"]] == [A, B]
+    assert f"say RESOURCE={A}; the pod's definitions name amd.com/nic, x/vf" in refused(
+        str(both), "--device", A
+    )
+
+
+# ---- what is wrong
+
+
+def test_what_does_not_fit_together_is_one_line() -> None:
+    words = "pod default/network-workload"
+    assert f"{words} selects the NetworkAttachmentDefinition default/amd-host-device-nad-nic, " in (
+        refused(POD, *DEVICES)
+    )
+    assert "once more than it has devices of amd.com/nic: 1" in refused(POD, NETWORK, *DEVICES[:2])
+    assert f"the device {A} is allocated" in refused(POD, NETWORK, *DEVICES[:2], *DEVICES[:2])
+    assert "there are 0 pods" in refused(NETWORK)
+    assert "there are 2 pods" in refused(POD, POD)
+    assert "is not a container ID" in refused(POD, NETWORK, *DEVICES, "--container-id", "a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: b: c\n", "line 1: is not YAML: mapping values are not allowed here"),
+        ("kind: Pod\n\tx: 1\n", "line 2: is not YAML"),
+        ("a: !!python/object:os.system {}\n", "line 1: is not YAML: could not determine a const"),
+        ("a: .nan\n", "has what no Kubernetes object has"),
+        ("a: !!binary aGk=\n", "has what no Kubernetes object has"),
+        ("a: &a [*a]\n", "has what no Kubernetes object has"),
+        ("- 1\n", "a document is no Kubernetes object"),
+        ("kind: List\nitems: [1]\n", "a document is no Kubernetes object"),
+        ("kind: Service\n", "'Service' is neither a Pod nor a definition"),
+        ("kind: Pod\n", "$.metadata.name is missing"),
+        ("\x00", "is not YAML"),
+    ],
+)
+def test_what_is_no_manifest_is_one_line_with_its_path(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / "wrong.yaml").write_text(text)
+    line = refused(str(path))
+    assert line.startswith(f"amdcni: {path}")
+    assert words in line
+
+
+def test_a_configuration_that_is_not_json_is_told_with_its_definition(tmp_path: Path) -> None:
+    """The integration document has a comment in it, which JSON does not know."""
+    (path := tmp_path / "network.yaml").write_text(
+        Path(NETWORK).read_text().replace('"amd-host-device"\n', '"amd-host-device" # plugin\n')
+    )
+    line = refused(POD, str(path), *DEVICES)
+    assert (
+        f"{path}: NetworkAttachmentDefinition default/amd-host-device-nad-nic: spec.config" in line
+    )
+    assert "is not JSON" in line
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    assert "/nowhere: cannot be read: No such file" in refused("/nowhere")
+    assert "/nowhere: cannot be read" in refused(POD, NETWORK, "--checkpoint", "/nowhere")
+    (path := tmp_path / "wrong").write_bytes(b"\xff\xfe")
+    assert "is not YAML: " in refused(str(path))
+    assert f"{path} is not UTF-8" in refused(POD, NETWORK, "--pod-resources", str(path))
+
+
+def test_a_list_of_objects_and_empty_documents_are_read(tmp_path: Path) -> None:
+    (path := tmp_path / "list.yaml").write_text("---\n---\nkind: PodList\nitems: [{kind: Pod}]\n")
+    assert [manifest for _, manifest in read_manifests([str(path)])] == [{"kind": "Pod"}]
+
+
+def test_a_date_without_quotes_is_a_string_as_for_kubernetes(tmp_path: Path) -> None:
+    (path := tmp_path / "pod.yaml").write_text("created: 2026-01-01T00:00:00Z\n")
+    assert read_manifests([str(path)]) == ((str(path), {"created": "2026-01-01T00:00:00Z"}),)
