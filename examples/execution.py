@@ -12,10 +12,14 @@ from attrs import frozen
 from rich.console import RenderableType
 from rich.text import Text
 
+from amdcni.core import kubernetes
+from amdcni.core.kubernetes import Delegate
+from amdcni.core.names import ContainerId
+from amdcni.core.steps import PluginCall
 from amdcni.testing import CallOptions, Node, Outcome, Pod, ThrowawayError
 from amdcni.testing.cni import DEFAULT_CNI_PATH, environment_of
 from examples import cluster
-from examples.cluster import CLUSTER_NETWORK, PluginCall
+from examples.cluster import CLUSTER_NETWORK
 from examples.node_tables import find_netdev
 from examples.page import Page, facts, json_text, table, variables
 
@@ -30,14 +34,21 @@ class Sandbox:
     container_id: str
     pod: Pod
 
-    def options(self, ifname: str) -> CallOptions:
+    def options(self, ifname: str, args: str = "") -> CallOptions:
         return {
             "container_id": self.container_id,
             "netns": self.pod,
             "ifname": ifname,
-            "args": cluster.cni_args(cluster.POD, self.container_id),
+            "args": args,
             "path": DEFAULT_CNI_PATH,
         }
+
+    def call(self, verb: str, delegate: Delegate) -> PluginCall:
+        """The call that Multus makes; the networks of the document have one plugin each."""
+        sandbox = kubernetes.Sandbox(ContainerId(self.container_id), self.pod.netns)
+        if verb == "ADD":
+            return next(kubernetes.add(delegate, cluster.POD, sandbox))
+        return next(kubernetes.delete(delegate, cluster.POD, sandbox, None))
 
 
 def call_cluster_network(node: Node, sandbox: Sandbox, command: str) -> Outcome:
@@ -48,7 +59,7 @@ def call_cluster_network(node: Node, sandbox: Sandbox, command: str) -> Outcome:
     return node.cni(command, plugin, CLUSTER_NETWORK, **sandbox.options("eth0"))
 
 
-def attach(page: Page, node: Node, sandbox: Sandbox, calls: Sequence[PluginCall]) -> None:
+def attach(page: Page, node: Node, sandbox: Sandbox, delegates: Sequence[Delegate]) -> None:
     page.heading(
         "4. AMD host device CNI execution", "IP capture → record → interface movement → result"
     )
@@ -58,22 +69,26 @@ def attach(page: Page, node: Node, sandbox: Sandbox, calls: Sequence[PluginCall]
         "with its addresses."
     )
     told: Mapping[str, str] = {}
-    for call in calls:
-        environment = environment_of("ADD", sandbox.options(call.ifname))
-        outcome, taken_ms = execute(node, "ADD", sandbox, call)
+    for delegate in delegates:
+        call = sandbox.call("ADD", delegate)
+        environment = environment_of("ADD", sandbox.options(delegate.ifname, call.args))
+        outcome, taken_ms = execute(node, call, sandbox)
         page.show(facts(execution(page, call, environment, told, outcome)))
         page.check(
             (
                 outcome.succeeded,
-                f"ADD {call.ifname}: exit status {outcome.exit_status} after {taken_ms:.0f} ms",
+                f"ADD {delegate.ifname}: exit status {outcome.exit_status} after {taken_ms:.0f} ms",
             )
         )
         told = environment
 
 
-def execute(node: Node, command: str, sandbox: Sandbox, call: PluginCall) -> tuple[Outcome, float]:
+def execute(node: Node, call: PluginCall, sandbox: Sandbox) -> tuple[Outcome, float]:
+    assert call.attachment is not None
+    options = sandbox.options(call.attachment.ifname, call.args)
+    stdin = kubernetes.to_go_json(call.config, sort_keys=True).encode()
     started_s = time.perf_counter()
-    outcome = node.cni(command, PLUGIN, call.stdin, **sandbox.options(call.ifname))
+    outcome = node.cni(call.verb, PLUGIN, stdin, **options)
     return outcome, (time.perf_counter() - started_s) * 1000
 
 
@@ -91,7 +106,7 @@ def execution(
     yield "env", variables(new, width)
     if told:
         yield "", Text("and the rest as before", style="dim")
-    yield "stdin", json_text(json.loads(call.stdin), width)
+    yield "stdin", json_text(dict(sorted(call.config.items())), width)
     yield "stdout", json_text(outcome.answer, width)
     if outcome.stderr:
         yield "stderr", Text(outcome.stderr.rstrip())
@@ -121,7 +136,7 @@ def show_pod(page: Page, node: Node, sandbox: Sandbox) -> None:
     )
 
 
-def show_record(page: Page, node: Node, calls: Sequence[PluginCall]) -> None:
+def show_record(page: Page, node: Node, delegates: Sequence[Delegate]) -> None:
     page.heading("The record")
     page.say(
         "All that giving back needs is in a file for each NIC. It was on the disk before the first "
@@ -141,7 +156,7 @@ def show_record(page: Page, node: Node, calls: Sequence[PluginCall]) -> None:
                 ]
             )
         )
-    devices = sorted(call.added["deviceID"] for call in calls)
+    devices = sorted(str(delegate.device) for delegate in delegates)
     held = [path.stem for path in paths]
     page.check((held == devices, f"there are records of {' and '.join(held) or 'nothing'}"))
 
@@ -150,18 +165,18 @@ def records_in(node: Node) -> list[Path]:
     return sorted((node.root / STATE.lstrip("/")).glob("*.json"))
 
 
-def detach(page: Page, node: Node, sandbox: Sandbox, calls: Sequence[PluginCall]) -> None:
+def detach(page: Page, node: Node, sandbox: Sandbox, delegates: Sequence[Delegate]) -> None:
     page.heading(
         "The pod ends", "DEL in reverse order → NIC, name and addresses back → record gone"
     )
     claims = []
-    for call in reversed(calls):
-        outcome, taken_ms = execute(node, "DEL", sandbox, call)
+    for delegate in reversed(delegates):
+        outcome, taken_ms = execute(node, sandbox.call("DEL", delegate), sandbox)
         said = (outcome.stdout.decode() + outcome.stderr).strip()
         claims.append(
             (
                 outcome.succeeded and not said,
-                f"DEL {call.ifname}: exit status {outcome.exit_status} after {taken_ms:.0f} ms"
+                f"DEL {delegate.ifname}: exit status {outcome.exit_status} after {taken_ms:.0f} ms"
                 + (f", it said: {said}" if said else ""),
             )
         )

@@ -12,6 +12,7 @@ from typing import Final
 
 from rich.text import Text
 
+from amdcni.core.kubernetes import Delegate, allocation_from_environment, delegates_of
 from amdcni.testing import (
     Dump,
     Node,
@@ -22,7 +23,7 @@ from amdcni.testing import (
     throwaway_node,
 )
 from examples import cluster, node_tables
-from examples.cluster import CLUSTER_NETWORK, NAD, POD, PluginCall
+from examples.cluster import CLUSTER_NETWORK, NAD, POD, RESOURCE
 from examples.execution import (
     PLUGIN,
     Sandbox,
@@ -68,12 +69,12 @@ def play(page: Page, node: Node) -> None:
     before = dump(node)
     announced = allocate(page, node)
     sandbox = start_sandbox(page, node)
-    calls = orchestrate(page, announced)
-    attach(page, node, sandbox, calls)
+    delegates = orchestrate(page, announced)
+    attach(page, node, sandbox, delegates)
     lent = dump(node)
     show_pod(page, node, sandbox)
-    show_record(page, node, calls)
-    detach(page, node, sandbox, calls)
+    show_record(page, node, delegates)
+    detach(page, node, sandbox, delegates)
     compare(page, node, before, lent)
 
 
@@ -97,19 +98,19 @@ def introduce(page: Page, node: Node) -> None:
     page.say("The node has two NICs, each with a peer at the other end of its wire:")
     page.show(node_tables.nics(node))
     page.say("A pod wants both. Its annotation names the network twice, once for each NIC:")
-    page.show(yaml(POD.manifest()))
+    page.show(yaml(cluster.manifest("pod.yaml")))
 
 
 def allocate(page: Page, node: Node) -> dict[str, str]:
     page.heading(
         "1. Resource allocation", "pod request → scheduler → device plugin → NIC assignment"
     )
-    offered = cluster.find_nics(node)
+    offered, count = cluster.find_nics(node), POD.requests[RESOURCE]
     page.say(
-        f"The scheduler looks for a node: the pod requests [bold]{POD.count}[/] of "
-        f"{POD.resource}, this node offers [bold]{len(offered)}[/]."
+        f"The scheduler looks for a node: the pod requests [bold]{count}[/] of "
+        f"{RESOURCE}, this node offers [bold]{len(offered)}[/]."
     )
-    announced = cluster.announcement(POD.resource, offered[: POD.count])
+    announced = cluster.announcement(RESOURCE, offered[:count])
     page.say("The device plugin, which found the NICs in sysfs, allocates them and announces:")
     page.show(variables(announced, page.width))
     return announced
@@ -131,17 +132,19 @@ def start_sandbox(page: Page, node: Node) -> Sandbox:
     return sandbox
 
 
-def orchestrate(page: Page, announced: Mapping[str, str]) -> list[PluginCall]:
+def orchestrate(page: Page, announced: Mapping[str, str]) -> tuple[Delegate, ...]:
     page.heading("3. Multus orchestration", "annotation → definition → device → configuration")
     page.say("Multus fetches the definition that the annotation names. It leads to the resource:")
-    page.show(yaml(NAD.manifest()))
-    calls = list(cluster.plugin_calls(POD, {NAD.name: NAD}, announced))
+    page.show(yaml(cluster.manifest("network.yaml")))
+    delegates = delegates_of(POD, [NAD], allocation_from_environment(announced, [RESOURCE]))
     page.say("It takes an allocated device for each interface and adds it to the configuration:")
-    plan = table("interface", "definition", *(f"added {key}" for key in calls[0].added))
-    for call in calls:
-        plan.add_row(call.ifname, call.definition, *call.added.values())
+    added = ("deviceID", "pciBusID")
+    plan = table("interface", "definition", *(f"added {key}" for key in added))
+    for delegate in delegates:
+        (plugin,) = delegate.network.plugins
+        plan.add_row(delegate.ifname, NAD.id.name, *(str(plugin[key]) for key in added))
     page.show(plan)
-    return calls
+    return delegates
 
 
 def compare(page: Page, node: Node, before: Dump, lent: Dump) -> None:
