@@ -72,6 +72,25 @@ def test_what_plugins_before_us_have_answered_is_part_of_the_answer(
     assert damage(before, node) == []
 
 
+def test_the_documented_list_gives_the_pod_a_table_of_its_own_and_the_host_all_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
+) -> None:
+    node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1")
+    before = dump(node)
+    page = (Path(__file__).parents[2] / "docs/how-to/chain-plugins.md").read_text()
+    documented = parse_plugin_list(page.partition("```json\n")[2].partition("```")[0].encode())
+    ours, *behind = documented.plugins
+    plugins = ({**runtime.config, **ours}, *behind)
+    network, attachment = attrs.evolve(documented, plugins=plugins), Wanted(NET1, pod.netns)
+    cni.add(network, attachment)
+    table = {(route["dst"], route.get("gateway")) for route in pod.ip_json("route show table 100")}
+    assert {("192.0.2.0/24", "10.0.0.1"), ("default", "10.0.0.1")} <= table
+    (link,) = pod.ip_json("link show dev net1")
+    assert link["mtu"] == 4200
+    cni.delete(network, attachment)
+    assert damage(before, node) == []
+
+
 @by_delegate
 def test_a_plugin_behind_us_that_fails_leaves_the_nic_to_the_del(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
