@@ -1,6 +1,8 @@
 """The tables of the reference list exactly what the code has."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -17,7 +19,10 @@ from amdcni_shim import edge
 
 DOCS = Path(__file__).parent
 SOURCES = [
-    path for package in ("amdcni", "amdcni_shim") for path in (DOCS.parent / package).rglob("*.py")
+    path
+    for package in ("amdcni", "amdcni_shim")
+    for path in (DOCS.parent / package).rglob("*.py")
+    if "testing" not in path.parts
 ]
 
 
@@ -82,3 +87,29 @@ def test_every_strategy_is_documented() -> None:
     page = (DOCS / "reference/python/strategies.md").read_text()
     named = set(re.findall(r"^\.\. auto\w+:: amdcni\.testing\.strategies\.\w+\.(\w+)$", page, re.M))
     assert named == set(strategies.__all__)
+
+
+def template(node: ast.expr) -> str:
+    """A message as it is written down: what is known only at run time is an ellipsis."""
+    match node:
+        case ast.Constant(value):
+            return str(value)
+        case ast.JoinedStr(values):
+            return "".join(map(template, values))
+        case _:
+            return "…"
+
+
+def messages_in(path: Path) -> Iterator[str]:
+    """The messages with which errors are made in a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(ast.Name(name), [message, *_]) if hasattr(errors, name):
+                yield re.sub("…+", "…", template(message))
+
+
+def test_every_message_is_documented_with_its_remedy() -> None:
+    documented = {row[0] for row in rows("reference/messages.md")}
+    raised = {message for path in SOURCES for message in messages_in(path)}
+    told = {text for text in raised if re.search("[a-z]{3}", text)}
+    assert told - documented == set()

@@ -24,7 +24,9 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
             if known.record is not None and names_device(options.device, known)
         ]
         if not records:
-            raise UnknownAttachment(f"no record of {options.device!r}: see `amdcni attachments`")
+            raise UnknownAttachment(
+                f"no record of {options.device!r}; amdcni attachments shows what there is"
+            )
         if not options.yes:
             if not sys.stdin.isatty():
                 stderr.write("amdcni: nobody can be asked here; give --yes\n")
