@@ -14,16 +14,31 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; it leaves the subcommand in `command`."""
     parser = argparse.ArgumentParser(
         prog="amdcni",
-        description="NICs that amd-host-device has lent to pods on this node, and the conformance "
-        "of any CNI plugin.",
+        description="The NICs of this node, those that amd-host-device has lent to pods, and the "
+        "conformance of any CNI plugin.",
     )
     version = f"amdcni {metadata.version('amdcni')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_devices(commands)
     _add_attachments(commands)
     _add_heal(commands)
     _add_conformance(commands)
     return parser
+
+
+def _add_devices(commands: "Subcommands") -> None:
+    devices = commands.add_parser(
+        "devices",
+        help="which NICs the node has, where each one is, and what will come back",
+        description="One row for each NIC on the node's PCI and auxiliary bus: what it is, its "
+        "driver and netdevs with link, speed and addresses, its RDMA devices, whether the node is "
+        "reached through it, and which pod has it.  Of a NIC that a pod has, the name and "
+        "addresses that will come back.  It changes nothing and needs no privilege, but only root "
+        "may read which pod has which NIC.  The status is 1 if a record could not be read.",
+    )
+    _add_json(devices)
+    _add_data_dir(devices)
 
 
 def _add_attachments(commands: "Subcommands") -> None:
