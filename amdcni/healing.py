@@ -1,5 +1,7 @@
 """Giving devices back: because a call asks for it, or because nobody will any more."""
 
+from collections.abc import Iterable
+
 import attrs
 
 from amdcni import execute
@@ -85,17 +87,18 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
 
     Nothing is waited for: a device at which another call is at work is in good hands.
     """
+    findings = look_at(node.records(), node)
+    if dry_run:
+        return findings
+    healed = tuple(_healed(each, node) if each.condition in HEALABLE else each for each in findings)
+    heal_unfinished(node)  # What is left there are marks in vain.
+    return healed
+
+
+def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
+    """What is found of each record; nothing is changed."""
     boot_id, host = node.clock().boot_id, node.host()
-    findings = []
-    for record in node.records():
-        condition = _condition(record, boot_id, host, node)
-        finding = Finding(record, condition)
-        if condition in HEALABLE and not dry_run:
-            finding = _healed(finding, node)
-        findings.append(finding)
-    if not dry_run:
-        heal_unfinished(node)  # What is left there are marks in vain.
-    return tuple(findings)
+    return tuple(Finding(record, _condition(record, boot_id, host, node)) for record in records)
 
 
 def _condition(record: Attachment, boot_id: str, host: Netns, node: Node) -> Condition:

@@ -4,6 +4,7 @@ import argparse
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     _add_devices(commands)
     _add_attachments(commands)
     _add_heal(commands)
+    _add_doctor(commands)
     _add_conformance(commands)
     return parser
 
@@ -64,6 +66,38 @@ def _add_heal(commands: "Subcommands") -> None:
     heal.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     _add_json(heal)
     _add_data_dir(heal)
+
+
+def _add_doctor(commands: "Subcommands") -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="whether this node has all that lending a NIC needs, and what to do if not",
+        description="Looks at everything that an ADD needs of this node: privileges, sysfs, the "
+        "plugins and the CNI versions that they answer, the state folder and its records, Multus, "
+        "and definitions of networks.  Each line has passed, has failed, or is not known, and then "
+        "says what to do.  It changes nothing, but asks plugins for their versions.  Whoever is "
+        "not root is told what only root can see.  The status is 1 if something has failed.",
+    )
+    doctor.add_argument(
+        "files",
+        nargs="*",
+        metavar="NAD.yaml",
+        help="manifests of NetworkAttachmentDefinitions, as YAML or JSON; - is standard input",
+    )
+    doctor.add_argument(
+        "--bin-dir",
+        metavar="DIRS",
+        help="where Multus looks for plugins, separated by colons (default: what its "
+        f"configuration says, or {BIN_DIR})",
+    )
+    doctor.add_argument(
+        "--cni-conf-dir",
+        default=CONF_DIR,
+        metavar="DIR",
+        help="where the runtime looks for CNI configurations (default: %(default)s)",
+    )
+    _add_json(doctor)
+    _add_data_dir(doctor)
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Show the NICs; 1 if a record could not be read."""
     records = read_records(options.data_dir)
     with LinuxNode(options.data_dir, (), os.environ, report=lambda *_, **__: None) as node:
-        nics = nics_of(read_nics(), node.host().netdevs, node.own.default_routes(), records)
+        nics = see(node, records)
     if options.json:
         print_json([as_json(nic) for nic in nics], stdout)
     else:
@@ -28,6 +28,11 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
         for remark in remarks_on(nics, records):
             stdout.write(f"{remark}\n")
     return 1 if records is not None and records.faults else 0
+
+
+def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
+    """The NICs of this node; raises KernelRefused."""
+    return nics_of(read_nics(), node.host().netdevs, node.own.default_routes(), records)
 
 
 def read_records(data_dir: str) -> Records | None:
@@ -194,6 +199,7 @@ def _holders(nic: Nic) -> Iterator[str]:
         yield "(not known)"
         return
     for record in nic.records.read:
-        yield f"{record.id.container_id[:13]}/{record.id.ifname}"
+        yield record.id.container_id[:13]
+        yield f"as {record.id.ifname}"
         yield record.network
     yield from nic.records.faults.values()

@@ -90,7 +90,7 @@ def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
         }
     ]
     shown = table(node)
-    for words in ("container-1/net1", "comes back", "fd00::8/64"):
+    for words in ("container-1", "as net1", "comes back", "fd00::8/64"):
         assert words in shown
     state_folder(node).chmod(0)
     assert devices(node, privileged=False)[BDF]["held"] is None

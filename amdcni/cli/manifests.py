@@ -1,0 +1,71 @@
+"""Reading Kubernetes manifests from files, as `kubectl` takes and gives them."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from amdcni.core.errors import InvalidManifest
+
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+
+def read_manifests(paths: Sequence[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The objects of YAML or JSON files, each with its path; `-` is standard input.
+
+    A file may have several documents, and an object of kind List is its items.
+
+    Raises: InvalidManifest, with path and line.
+    """
+    return tuple((path, manifest) for path in paths for manifest in _read(path))
+
+
+def read_file(path: str) -> bytes:
+    """What a file holds; `-` is standard input.
+
+    Raises: InvalidManifest.
+    """
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(MAX_MANIFEST_BYTES)
+        with open(path, "rb") as file:
+            return file.read(MAX_MANIFEST_BYTES)
+    except OSError as error:
+        raise InvalidManifest(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _read(path: str) -> Iterator[dict[str, Any]]:
+    for document in _documents(path):
+        for manifest in _flat(document):
+            if not isinstance(manifest, dict):
+                raise InvalidManifest(f"{path}: a document is no Kubernetes object")
+            yield manifest
+
+
+def _flat(document: Any) -> list[Any]:
+    """A document as objects: none if it is empty, the items of a List, and else itself."""
+    if document is None:
+        return []
+    if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
+        return list(document.get("items") or ())
+    return [document]
+
+
+def _documents(path: str) -> list[Any]:
+    text = read_file(path)
+    try:
+        documents = list(yaml.safe_load_all(text.decode("utf-8")))
+        # As Kubernetes does: what JSON cannot say is not YAML of an object.
+        plain: list[Any] = json.loads(json.dumps(documents, allow_nan=False))
+        return plain
+    except yaml.MarkedYAMLError as fault:
+        line = "" if fault.problem_mark is None else f", line {fault.problem_mark.line + 1}"
+        said = " ".join(filter(None, (fault.context, fault.problem)))
+        raise InvalidManifest(f"{path}{line}: is not YAML: {said}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
+        said = str(fault).partition("\n")[0]
+        raise InvalidManifest(f"{path}: is not YAML: {said}") from None
+    except (TypeError, ValueError) as fault:
+        raise InvalidManifest(f"{path}: has what no Kubernetes object has: {fault}") from None
