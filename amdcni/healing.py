@@ -1,5 +1,7 @@
 """Giving devices back: because a call asks for it, or because nobody will any more."""
 
+from collections.abc import Iterable
+
 import attrs
 
 from amdcni import execute
@@ -93,17 +95,18 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
 
     Nothing is waited for: a device at which another call is at work is in good hands.
     """
-    findings = []
+    findings = look_at(node.records(), node)
+    if dry_run:
+        return findings
+    healed = tuple(_healed(each, node) if each.condition in HEALABLE else each for each in findings)
+    heal_unfinished(node)  # What is left there are marks in vain.
+    return healed
+
+
+def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
+    """What is found of each record; nothing is changed."""
     host = node.host()
-    for record in node.records():
-        condition = find_condition(record, node, host)
-        finding = Finding(record, condition)
-        if condition in HEALABLE and not dry_run:
-            finding = _healed(finding, node)
-        findings.append(finding)
-    if not dry_run:
-        heal_unfinished(node)  # What is left there are marks in vain.
-    return tuple(findings)
+    return tuple(Finding(record, find_condition(record, node, host)) for record in records)
 
 
 def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:

@@ -4,6 +4,8 @@ Every subcommand has a module of its own here, whose `serve` gives the exit stat
 when it is asked for.  `arguments` has all of the command line.
 """
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,4 +29,15 @@ def main(arguments: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
 
 def run() -> None:
     """Serve the command line of this process, and exit."""
-    sys.exit(main(sys.argv[1:], sys.stdout, sys.stderr))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name of a netdev or of a file may be any bytes, whatever the locale is.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = main(sys.argv[1:], sys.stdout, sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who has read enough wants no complaint, also not of the flush at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)

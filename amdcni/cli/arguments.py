@@ -4,7 +4,8 @@ import argparse
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from amdcni.core.kubernetes import BIN_DIR, CHECKPOINT
+from amdcni.core.kubernetes import CHECKPOINT
+from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
@@ -15,17 +16,19 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; it leaves the subcommand in `command`."""
     parser = argparse.ArgumentParser(
         prog="amdcni",
-        description="NICs that amd-host-device has lent to pods on this node, and the conformance "
-        "of any CNI plugin.",
+        description="The NICs of this node, those that amd-host-device has lent to pods, and the "
+        "conformance of any CNI plugin.",
     )
     version = f"amdcni {metadata.version('amdcni')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_explain(commands)
+    _add_devices(commands)
     _add_attachments(commands)
     _add_check(commands)
     _add_heal(commands)
     _add_release(commands)
+    _add_doctor(commands)
     _add_conformance(commands)
     _add_completion(commands)
     return parser
@@ -90,6 +93,20 @@ def _add_explain(commands: "Subcommands") -> None:
         help="add what amd-host-device would do on this node, step by step, with each step's undo",
     )
     _add_json(explain)
+
+
+def _add_devices(commands: "Subcommands") -> None:
+    devices = commands.add_parser(
+        "devices",
+        help="which NICs the node has, where each one is, and what will come back",
+        description="One row for each NIC on the node's PCI and auxiliary bus: what it is, its "
+        "driver and netdevs with link, speed and addresses, its RDMA devices, whether the node is "
+        "reached through it, and which pod has it.  Of a NIC that a pod has, the name and "
+        "addresses that will come back.  It changes nothing and needs no privilege, but only root "
+        "may read which pod has which NIC.  The status is 1 if a record could not be read.",
+    )
+    _add_json(devices)
+    _add_data_dir(devices)
 
 
 def _add_attachments(commands: "Subcommands") -> None:
@@ -173,6 +190,38 @@ def _add_json(command: argparse.ArgumentParser, *, inherits: bool = False) -> No
         default=argparse.SUPPRESS if inherits else False,
         help="print JSON instead of text",
     )
+
+
+def _add_doctor(commands: "Subcommands") -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="whether this node has all that lending a NIC needs, and what to do if not",
+        description="Looks at everything that an ADD needs of this node: privileges, sysfs, the "
+        "plugins and the CNI versions that they answer, the state folder and its records, Multus, "
+        "and definitions of networks.  Each line has passed, has failed, or is not known, and then "
+        "says what to do.  It changes nothing, but asks plugins for their versions.  Whoever is "
+        "not root is told what only root can see.  The status is 1 if something has failed.",
+    )
+    doctor.add_argument(
+        "files",
+        nargs="*",
+        metavar="NAD.yaml",
+        help="manifests of NetworkAttachmentDefinitions, as YAML or JSON; - is standard input",
+    )
+    doctor.add_argument(
+        "--bin-dir",
+        metavar="DIRS",
+        help="where Multus looks for plugins, separated by colons (default: what its "
+        f"configuration says, or {BIN_DIR})",
+    )
+    doctor.add_argument(
+        "--cni-conf-dir",
+        default=CONF_DIR,
+        metavar="DIR",
+        help="where the runtime looks for CNI configurations (default: %(default)s)",
+    )
+    _add_json(doctor)
+    _add_data_dir(doctor)
 
 
 def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:

@@ -13,7 +13,13 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from amdcni.core.codec import result_from_json, result_to_json
-from amdcni.core.errors import AmdcniError, Failures, PluginBroken, UnsupportedVersion
+from amdcni.core.errors import (
+    AmdcniError,
+    Failures,
+    InvalidConfiguration,
+    PluginBroken,
+    UnsupportedVersion,
+)
 from amdcni.core.names import PluginName, parse_plugin_name
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.steps import PluginCall
@@ -194,6 +200,10 @@ def _call(
 def _runtime_config(plugin: Json, capability_args: Json) -> Iterator[tuple[str, Any]]:
     """The arguments of those capabilities that the plugin declares to have."""
     declared = plugin.get("capabilities") or {}
+    if not isinstance(declared, dict):
+        raise InvalidConfiguration(
+            f"capabilities of {_name(plugin)} is {declared!r}, not an object"
+        )
     for capability, supported in declared.items():
         if supported is True and capability in capability_args:
             yield capability, capability_args[capability]

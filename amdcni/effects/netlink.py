@@ -104,6 +104,11 @@ class Netlink:
         found = (routes.route_of(each, ifnames) for each in told)
         return tuple(route for route in found if route is not None)
 
+    def default_routes(self) -> tuple[int, ...]:
+        """The ifindexes that the default routes of the main table lead to, one for each."""
+        told = self._told_routes(routes.is_default)
+        return tuple(ifindex for each in told for ifindex in each.default_hops)
+
     def _told_routes(self, wanted: Callable[[Reply], bool]) -> list[ToldRoute]:
         """Those of both families; the kernel finds no multipath route by one of its netdevs."""
         return [

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from amdcni.effects.delegate import Plugins
     from amdcni.effects.netlink import Netlink
 
-_CAP_NET_ADMIN: Final = 12
-_CAP_SYS_ADMIN: Final = 21
+_NEEDED: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
 class LinuxNode:
@@ -129,9 +128,9 @@ class LinuxNode:
         return self._plugins.call(call, self.store.held_locks)
 
     def require_ready(self) -> None:
-        capabilities = _effective_capabilities()
-        for number, name in ((_CAP_NET_ADMIN, "CAP_NET_ADMIN"), (_CAP_SYS_ADMIN, "CAP_SYS_ADMIN")):
-            if not capabilities >> number & 1:
+        here = effective_capabilities()
+        for name in _NEEDED:
+            if name not in here:
                 raise NotAvailable(f"the privilege {name} is missing; run as root")
         if not os.path.isdir("/sys/class/net"):
             raise NotAvailable("sysfs is not mounted on /sys")
@@ -196,8 +195,10 @@ def _netlink(fd: int) -> "Netlink":
     return Netlink(fd)
 
 
-def _effective_capabilities() -> int:
+def effective_capabilities() -> frozenset[str]:
+    """Those that this process has of the capabilities that an ADD needs."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
+            bits = int(line.split()[1], 16)
+            return frozenset(name for name, number in _NEEDED.items() if bits >> number & 1)
     raise KernelRefused("/proc/self/status shows no capabilities; is /proc mounted?")

@@ -1,6 +1,7 @@
 """Entering a network namespace, when a signal comes at the worst moment."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,9 @@ class SignalledError(Exception):
 
 
 def test_a_signal_just_after_a_namespace_was_entered_does_not_keep_the_thread_there(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    own, there = os.stat(netns.OWN_NETNS).st_ino, -1
+    own, there = os.stat(netns.OWN_NETNS).st_ino, os.open(tmp_path, os.O_RDONLY)
     entered: list[int] = []
 
     def setns(fd: int) -> None:
@@ -26,6 +27,14 @@ def test_a_signal_just_after_a_namespace_was_entered_does_not_keep_the_thread_th
     with pytest.raises(SignalledError), netns.entered(there):
         pytest.fail("nothing is done there")
     assert entered == [there, own]
+    os.close(there)
+
+
+def test_to_be_where_one_is_takes_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netns, "_setns", lambda fd: pytest.fail(f"{fd} is entered"))
+    own = os.open(netns.OWN_NETNS, os.O_RDONLY)
+    with netns.entered(own):
+        os.close(own)
 
 
 @pytest.mark.parametrize("path", ["/proc/self/ns/mnt", "/proc/self/status", "/", "", "/no/such"])

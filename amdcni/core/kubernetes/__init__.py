@@ -19,7 +19,6 @@ from amdcni.core.kubernetes.allocation import (
 )
 from amdcni.core.kubernetes.golang import to_go_json
 from amdcni.core.kubernetes.multus import (
-    BIN_DIR,
     Delegate,
     Sandbox,
     add,
@@ -38,7 +37,6 @@ from amdcni.core.kubernetes.selections import NetworkSelection, parse_selections
 from amdcni.core.kubernetes.status import NetworkStatus, status_annotation, statuses_of
 
 __all__ = [
-    "BIN_DIR",
     "CHECKPOINT",
     "Allocation",
     "Delegate",

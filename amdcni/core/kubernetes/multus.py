@@ -20,9 +20,6 @@ from amdcni.core.spec import AttachmentId, Json, PluginList, Result
 
 T = TypeVar("T")
 
-BIN_DIR: Final = "/opt/cni/bin"
-"""Where Multus looks for plugins, unless its configuration has another `binDir`."""
-
 DEVICE_INFO_DIR: Final = "/var/run/k8s.cni.cncf.io/devinfo/cni"
 """Where plugins with the capability CNIDeviceInfoFile leave what they know of a device."""
 

@@ -130,6 +130,11 @@ def _legs_in(data: bytes) -> Iterator[Leg]:
         offset += (length + 3) & ~3
 
 
+def is_default(reply: Reply) -> bool:
+    """Whether an RTM_NEWROUTE is of a default route, of any table."""
+    return reply.body[_DST_LEN_OFFSET] == 0
+
+
 def matters_to(ifindex: int) -> Callable[[Reply], bool]:
     """Whether an RTM_NEWROUTE may be of a route through that netdev, or of a default route.
 

@@ -1,0 +1,205 @@
+"""`amdcni devices`: the node's NICs, where each one is, and what will come back."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+from amdcni.cli.printing import print_json
+from amdcni.core.attachment import Attachment
+from amdcni.core.errors import DamagedRecord, StateFailure, StateTooNew
+from amdcni.core.host import USERSPACE_DRIVERS
+from amdcni.core.names import DeviceKey
+from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
+from amdcni.effects.nics import read_nics
+from amdcni.effects.node import LinuxNode
+from amdcni.effects.store import Store
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
+    """Show the NICs; 1 if a record could not be read."""
+    records = read_records(options.data_dir)
+    with LinuxNode(options.data_dir, (), os.environ, report=lambda *_, **__: None) as node:
+        nics = see(node, records)
+    if options.json:
+        print_json([as_json(nic) for nic in nics], stdout)
+    else:
+        print_table(nics, stdout)
+        for remark in remarks_on(nics, records):
+            stdout.write(f"{remark}\n")
+    return 1 if records is not None and records.faults else 0
+
+
+def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
+    """The NICs of this node; raises KernelRefused."""
+    return nics_of(read_nics(), node.host().netdevs, node.own.default_routes(), records)
+
+
+def read_records(data_dir: str) -> Records | None:
+    """The records in `data_dir`, where nothing is changed; None if this user may not read them.
+
+    Raises: StateFailure if the folder cannot be read for another reason.
+    """
+    store = Store(data_dir, report=lambda *_, **__: None)
+    read: list[Attachment] = []
+    faults: dict[DeviceKey, str] = {}
+    try:
+        for key in store.device_keys():
+            try:
+                record = store.read(key)
+            except (DamagedRecord, StateTooNew) as failure:
+                faults[key] = failure.message
+            else:
+                read += [] if record is None else [record]
+    except StateFailure:
+        if os.access(data_dir, os.R_OK | os.X_OK):
+            raise
+        return None
+    return Records(tuple(read), faults)
+
+
+def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
+    """What is to be said besides the table, a sentence each."""
+    if nics and all(nic.bus.amd is None for nic in nics):
+        yield "None of these NICs is AMD's; amd-host-device lends them all the same."
+    if records is None:
+        yield "Which pods have which NICs is not known: only root may read the records."
+
+
+# ---- for programs
+
+
+def as_json(nic: Nic) -> dict[str, Any]:
+    """A NIC for programs."""
+    bus, records = nic.bus, nic.records
+    return {
+        "device": str(nic.bus_device),
+        "kind": bus.kind.value,
+        "parent": None if bus.parent is None else str(bus.parent),
+        "vfs": bus.vfs,
+        "vendor": bus.vendor,
+        "product": bus.product,
+        "amd": bus.amd is not None,
+        "driver": bus.device.driver,
+        "numa_node": bus.numa_node,
+        "rdma": list(bus.rdma),
+        "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
+        "held": None if records is None else [_holder_as_json(each, nic) for each in records.read],
+        "faults": [] if records is None else list(records.faults.values()),
+        "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
+    }
+
+
+def _netdev_as_json(netdev: NicNetdev) -> dict[str, Any]:
+    return {
+        "ifname": netdev.netdev.ifname,
+        "link": netdev.link.value,
+        "operstate": netdev.port.operstate,
+        "speed_mbps": netdev.port.speed_mbps,
+        "mtu": netdev.netdev.mtu,
+        "addresses": [str(address.interface) for address in netdev.netdev.addresses],
+        "uplink": netdev.uplink,
+    }
+
+
+def _holder_as_json(record: Attachment, nic: Nic) -> dict[str, Any]:
+    return {
+        "container_id": record.id.container_id,
+        "ifname": record.id.ifname,
+        "netns": record.netns.path,
+        "network": record.network,
+        "phase": record.phase.value,
+        "away": record in nic.away,
+        "host_ifname": record.host_ifname,
+        "host_addresses": list(_returning(record)),
+    }
+
+
+def _returning(record: Attachment) -> tuple[str, ...]:
+    captured = record.captured
+    return tuple(str(a.interface) for a in captured.addresses) if captured else ()
+
+
+# ---- for people
+
+
+def print_table(nics: tuple[Nic, ...], stdout: IO[str]) -> None:
+    """Print the NICs as a table, or one sentence if there are none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(file=stdout)
+    if not nics:
+        console.print("This node has no NIC on a bus, so there is none to lend.", highlight=False)
+        return
+    table = Table(title="NICs of this node", title_justify="left", show_lines=True)
+    for heading in ("device", "what it is", "netdev", "addresses", "lent to"):
+        table.add_column(heading, no_wrap=heading in ("device", "addresses"), overflow="fold")
+    for nic in nics:
+        cells = (_place(nic), _traits(nic), _netdevs(nic), _addresses(nic), _holders(nic))
+        style = "bold" if nic.bus.amd else None
+        table.add_row(*(Text("\n".join(lines)) for lines in cells), style=style)
+    console.print(table)
+
+
+def _place(nic: Nic) -> Iterator[str]:
+    yield str(nic.bus_device)
+    if nic.bus.parent is not None:
+        yield f"{_SHORT[nic.bus.kind]} of {nic.bus.parent}"
+    if nic.bus.vfs:
+        yield f"with {nic.bus.vfs} VF{'s' if nic.bus.vfs > 1 else ''}"
+
+
+_SHORT: Final = {NicKind.PHYSICAL: "PF", NicKind.VIRTUAL: "VF", NicKind.SUB: "SF"}
+
+
+def _traits(nic: Nic) -> Iterator[str]:
+    yield nic.bus.amd or f"vendor {nic.bus.vendor or 'not known'}"
+    yield nic.bus.device.driver or "no driver"
+    if nic.bus.numa_node is not None:
+        yield f"NUMA node {nic.bus.numa_node}"
+    if nic.bus.rdma:
+        yield f"RDMA {', '.join(nic.bus.rdma)}"
+
+
+def _netdevs(nic: Nic) -> Iterator[str]:
+    for each in nic.netdevs:
+        yield each.netdev.ifname
+        speed = each.port.speed_mbps
+        yield each.link if speed is None else f"{each.link}, {_spoken(speed)}"
+        yield f"MTU {each.netdev.mtu}"
+        if each.uplink:
+            yield "uplink"
+        if each in (nic.lost or ()):
+            yield "looks lost"
+    for record in nic.away:
+        if record.host_ifname is not None:
+            yield record.host_ifname
+            yield "comes back"
+    if nic.bus.device.driver in USERSPACE_DRIVERS:
+        yield "(none)"
+    elif not nic.netdevs and not nic.away:
+        yield "(not on the host)"
+
+
+def _spoken(speed_mbps: int) -> str:
+    return f"{speed_mbps / 1000:g} Gb/s" if speed_mbps >= 1000 else f"{speed_mbps} Mb/s"
+
+
+def _addresses(nic: Nic) -> Iterator[str]:
+    for each in nic.netdevs:
+        yield from (str(address.interface) for address in each.netdev.addresses)
+    for record in nic.away:
+        yield from _returning(record)
+
+
+def _holders(nic: Nic) -> Iterator[str]:
+    if nic.records is None:
+        yield "(not known)"
+        return
+    for record in nic.records.read:
+        yield record.id.container_id[:13]
+        yield f"as {record.id.ifname}"
+        yield record.network
+    yield from nic.records.faults.values()

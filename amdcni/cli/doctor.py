@@ -1,0 +1,189 @@
+"""`amdcni doctor`: whether this node has all that lending a NIC needs, and what to do if not."""
+
+import argparse
+import os
+import sysconfig
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, Final
+
+from amdcni import healing
+from amdcni.cli.devices import read_records, see
+from amdcni.cli.manifests import read_manifests
+from amdcni.cli.printing import print_json
+from amdcni.core import diagnosis
+from amdcni.core.calls import plugins_for
+from amdcni.core.condition import Condition
+from amdcni.core.diagnosis import Finding, Subject, Verdict
+from amdcni.core.errors import AmdcniError, DeviceBusy, InvalidManifest, StateFailure
+from amdcni.core.kubernetes import parse_definition
+from amdcni.core.kubernetes.installation import (
+    BIN_DIR,
+    ConfDir,
+    configurations_in,
+    find_bin_dir,
+)
+from amdcni.core.kubernetes.review import LENDER, Review, review
+from amdcni.core.nics import Records
+from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
+from amdcni.core.spec import Json
+from amdcni.effects import survey
+from amdcni.effects.node import LinuxNode, effective_capabilities
+
+
+def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
+    """Tell everything that an ADD needs of this node; 1 if something has failed."""
+    with LinuxNode(options.data_dir, (), os.environ, report=lambda *_, **__: None) as node:
+        findings = tuple(examine(options, node))
+    if options.json:
+        print_json([as_json(finding) for finding in findings], stdout)
+    else:
+        print_findings(findings, stdout)
+    return 1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0
+
+
+def examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
+    """Every finding, in the order in which an ADD would come to need it."""
+    root = os.geteuid() == 0
+    conf_dir = survey.read_conf_dir(options.cni_conf_dir)
+    yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
+    yield diagnosis.judge_sysfs(
+        has_netdevs=os.path.isdir("/sys/class/net"),
+        has_pci=os.path.isdir("/sys/bus/pci/devices"),
+    )
+    try:
+        records = read_records(options.data_dir)
+    except StateFailure as failure:
+        yield diagnosis.failed(Subject.RECORDS, failure.message, "look at the disk")
+        records = None
+    yield from _nics(node, records)
+    yield diagnosis.judge_multus(conf_dir)
+    reviews = tuple(_reviews(options.files, conf_dir))
+    given = options.bin_dir or find_bin_dir(conf_dir) or BIN_DIR
+    yield from _plugins(given, [each for _, each in reviews if isinstance(each, Review)])
+    yield from _networks(reviews, options.files)
+    yield diagnosis.judge_state(survey.read_folder(options.data_dir), root=root)
+    yield from _records(node, records, options.data_dir)
+
+
+def _nics(node: LinuxNode, records: Records | None) -> Iterator[Finding]:
+    try:
+        nics = see(node, records)
+    except AmdcniError as failure:
+        yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
+        return
+    yield diagnosis.judge_nics(nics)
+    yield from diagnosis.judge_lost(nics)
+
+
+def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
+    """The plugins that the definitions need, or without any what a plain one does."""
+    bin_dirs = tuple(path for path in given.split(":") if path)
+    for path in bin_dirs:
+        yield diagnosis.judge_bin_dir(path, exists=os.path.isdir(path))
+    dirs = plugin_dirs_of({"CNI_PATH": given})
+    plain = Review(lends=True, plugins=plugins_for(Mover.DELEGATE, None))
+    needed = [name for each in list(reviews) or [plain] for name in each.plugins]
+    executable = f"{sysconfig.get_path('scripts')}/{LENDER}"
+    places = {LENDER: bin_dirs, **dict.fromkeys(needed, dirs)}
+    for name, where in places.items():
+        yield diagnosis.judge_plugin(survey.ask_plugin(name, where, os.environ), executable)
+
+
+_Reviewed = tuple[str, Review | str]
+"""Where something stands, and what an ADD would make of it, or why it cannot be read."""
+
+
+def _reviews(files: Iterable[str], conf_dir: ConfDir) -> Iterator[_Reviewed]:
+    for path in files:
+        try:
+            manifests = read_manifests([path])
+        except InvalidManifest as fault:
+            yield path, fault.message
+            continue
+        for _, manifest in manifests:
+            if manifest.get("kind") == "NetworkAttachmentDefinition":
+                yield _review(path, manifest, conf_dir)
+
+
+def _review(path: str, manifest: Json, conf_dir: ConfDir) -> _Reviewed:
+    try:
+        definition = parse_definition(manifest, configurations_in(conf_dir))
+    except InvalidManifest as fault:
+        return path, f"{path}: {fault.message}"
+    return f"{path}: {definition.id}", review(definition)
+
+
+def _networks(reviews: Iterable[_Reviewed], files: Iterable[str]) -> Iterator[Finding]:
+    judged = list(reviews)
+    for where, reviewed in judged:
+        if isinstance(reviewed, Review):
+            yield from diagnosis.judge_definition(where, reviewed)
+        else:
+            yield diagnosis.failed(Subject.NETWORKS, reviewed, "correct the manifest")
+    if not judged and files:
+        says = f"{', '.join(files)}: no NetworkAttachmentDefinition is there"
+        yield diagnosis.failed(Subject.NETWORKS, says, "give the files that have some")
+
+
+def _records(node: LinuxNode, records: Records | None, data_dir: str) -> Iterator[Finding]:
+    if records is None:
+        says = "who holds a NIC is root's to know"
+        yield diagnosis.not_known(Subject.RECORDS, says, "run amdcni doctor as root")
+        return
+    heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")
+    aside = node.store.set_aside()
+    if not (records.read or records.faults or aside):
+        yield diagnosis.passed(Subject.RECORDS, "no NIC is lent to a pod")
+    yield from diagnosis.judge_damaged(records.faults.values(), aside)
+    try:
+        for found in healing.look_at(records.read, node):
+            unfinished = found.condition is Condition.UNFINISHED
+            busy = unfinished and _is_at_work(node, found.record.key.lock_name)
+            yield diagnosis.judge_record(found.record, found.condition, heal, busy=busy)
+    except AmdcniError as failure:
+        yield diagnosis.not_known(Subject.RECORDS, failure.message, "run amdcni doctor as root")
+
+
+def _is_at_work(node: LinuxNode, device: str) -> bool:
+    """Whether a call has the lock, whose file is there since the record was begun."""
+    try:
+        with node.lock(device, wait_s=0):
+            return False
+    except DeviceBusy:
+        return True
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """A finding for programs."""
+    return {
+        "subject": finding.subject.value,
+        "verdict": finding.verdict.value,
+        "says": finding.says,
+        "remedy": finding.remedy,
+    }
+
+
+def print_findings(findings: tuple[Finding, ...], stdout: IO[str]) -> None:
+    """Print each finding with its remedy, and how many there are of each verdict."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stdout)
+    for finding in findings:
+        line = Text(f"{finding.verdict:10}", style=_STYLES[finding.verdict])
+        line.append(f"{finding.subject}: {finding.says}", style="not bold default")
+        if finding.remedy is not None:
+            line.append(f"\n{'':10}→ {finding.remedy}", style="not bold default")
+        console.print(line, soft_wrap=True)
+    counts = [sum(each.verdict is verdict for each in findings) for verdict in Verdict]
+    console.print(
+        ", ".join(f"{n} {verdict}" for n, verdict in zip(counts, Verdict, strict=True)),
+        highlight=False,
+    )
+
+
+_STYLES: Final = {
+    Verdict.PASSED: "green",
+    Verdict.FAILED: "bold red",
+    Verdict.UNKNOWN: "yellow",
+}

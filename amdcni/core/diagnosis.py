@@ -1,0 +1,302 @@
+"""What an ADD needs of a node: from facts to findings, each with what to do about it."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.condition import Condition
+from amdcni.core.kubernetes.installation import ConfDir
+from amdcni.core.kubernetes.review import LENDER, Review
+from amdcni.core.names import PluginName
+from amdcni.core.nics import Nic
+from amdcni.core.versions import SUPPORTED
+
+
+class Subject(StrEnum):
+    """What a finding is about."""
+
+    PRIVILEGES = "privileges"
+    SYSFS = "sysfs"
+    NICS = "NICs"
+    PLUGINS = "plugins"
+    STATE = "state folder"
+    MULTUS = "Multus"
+    NETWORKS = "networks"
+    RECORDS = "records"
+
+
+class Verdict(StrEnum):
+    """How it is; what only root can see is not known to others."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "not known"
+
+
+@attrs.frozen
+class Finding:
+    """One thing that an ADD needs: what was seen of it, and what to do unless it has passed."""
+
+    subject: Subject
+    verdict: Verdict
+    says: str
+    remedy: str | None = None
+
+
+def passed(subject: Subject, says: str) -> Finding:
+    """A finding of something that is as it should be."""
+    return Finding(subject, Verdict.PASSED, says)
+
+
+def failed(subject: Subject, says: str, remedy: str) -> Finding:
+    """A finding of something that keeps an ADD from working, or waits for a person."""
+    return Finding(subject, Verdict.FAILED, says, remedy)
+
+
+def not_known(subject: Subject, says: str, remedy: str) -> Finding:
+    """A finding of something that could not be seen."""
+    return Finding(subject, Verdict.UNKNOWN, says, remedy)
+
+
+_AS_ROOT: Final = "run amdcni doctor as root"
+
+
+# ---- the node
+
+
+def judge_privileges(capabilities: Collection[str], *, root: bool) -> Iterator[Finding]:
+    """Whether root may do what ADD does; of others nothing follows, for runtimes call as root."""
+    for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
+        if name in capabilities:
+            yield passed(Subject.PRIVILEGES, f"{name} is there")
+        elif root:
+            remedy = "give it to the container, or run what calls plugins on the host itself"
+            yield failed(Subject.PRIVILEGES, f"root does not have {name} here", remedy)
+        else:
+            yield not_known(Subject.PRIVILEGES, f"{name} is root's", _AS_ROOT)
+
+
+def judge_sysfs(*, has_netdevs: bool, has_pci: bool) -> Finding:
+    """Whether devices can be found."""
+    if not has_netdevs:
+        remedy = "mount it: mount -t sysfs sysfs /sys"
+        return failed(Subject.SYSFS, "sysfs is not mounted on /sys", remedy)
+    if not has_pci:
+        remedy = "NICs of this machine can be lent by the keys device, hwaddr and kernelpath alone"
+        return not_known(Subject.SYSFS, "/sys shows no PCI bus", remedy)
+    return passed(Subject.SYSFS, "/sys shows the PCI bus")
+
+
+def judge_nics(nics: Collection[Nic]) -> Finding:
+    """Which NICs there are to lend; that there is none, or none of AMD's, is no failure."""
+    ours = [str(nic.bus_device) for nic in nics if nic.bus.amd is not None]
+    if not nics:
+        return passed(Subject.NICS, "this node has no NIC on a bus, so there is none to lend")
+    if not ours:
+        says = f"none of the NICs is AMD's; any other can be lent just the same ({len(nics)})"
+        return passed(Subject.NICS, says)
+    more = f" and {len(ours) - _MOST_SHOWN} more" if len(ours) > _MOST_SHOWN else ""
+    return passed(Subject.NICS, f"NICs of AMD: {', '.join(ours[:_MOST_SHOWN])}{more}")
+
+
+_MOST_SHOWN: Final = 8
+
+
+@attrs.frozen
+class Folder:
+    """The state folder: `nearest` is the folder itself, or what there is of the path to it.
+
+    `free_bytes` and `free_files` are what the file system has left; None means no limit.
+    """
+
+    path: str
+    nearest: str
+    is_folder: bool = True
+    writable: bool = True
+    free_bytes: int | None = None
+    free_files: int | None = None
+
+
+_LEAST_BYTES: Final = 4 * 1024 * 1024
+_LEAST_FILES: Final = 64
+
+
+def judge_state(folder: Folder, *, root: bool) -> Finding:
+    """Whether a record could be written: without one no NIC is lent."""
+    if not folder.is_folder:
+        remedy = "move it away, or choose another folder with the key dataDir"
+        return failed(Subject.STATE, f"{folder.nearest} is no folder", remedy)
+    space = folder.free_bytes is None or folder.free_bytes >= _LEAST_BYTES
+    files = folder.free_files is None or folder.free_files >= _LEAST_FILES
+    if not space or not files:
+        says = f"the file system of {folder.nearest} is full"
+        return failed(Subject.STATE, says, "make space there: records are small, but have to fit")
+    if not folder.writable and not root:
+        return not_known(Subject.STATE, f"{folder.path} is root's", _AS_ROOT)
+    if not folder.writable:
+        remedy = "is it mounted read-only, or immutable? If that is meant, choose another dataDir"
+        return failed(Subject.STATE, f"{folder.nearest} cannot be written", remedy)
+    made = "" if folder.nearest == folder.path else "; the first ADD makes it"
+    return passed(Subject.STATE, f"{folder.path} can be written{made}")
+
+
+# ---- plugins
+
+
+@attrs.frozen
+class Plugin:
+    """What was found of a plugin: its executable in one of `dirs`, and its answer to VERSION.
+
+    `hidden` are the folders that this user may not look into.
+    """
+
+    name: PluginName
+    dirs: tuple[str, ...]
+    path: str | None = None
+    versions: tuple[str, ...] = ()
+    fault: str | None = None
+    hidden: tuple[str, ...] = ()
+
+
+def judge_plugin(plugin: Plugin, executable: str) -> Finding:
+    """Whether the plugin is there and speaks; `executable` is this installation's own."""
+    own = plugin.name == LENDER
+    if plugin.path is None and plugin.hidden:
+        says = f"{plugin.name} may be in {', '.join(plugin.hidden)}, which is root's"
+        return not_known(Subject.PLUGINS, says, _AS_ROOT)
+    if plugin.path is None:
+        says = f"{plugin.name} is not in {' or '.join(plugin.dirs) or 'any folder'}"
+        place = f"{plugin.dirs[0] if plugin.dirs else 'the binDir'}/{plugin.name}"
+        link = f"link to it: ln -s {executable} {place}"
+        return failed(Subject.PLUGINS, says, link if own else _INSTALL)
+    if plugin.fault is not None:
+        remedy = f"see what it says: CNI_COMMAND=VERSION {plugin.path} </dev/null"
+        return failed(Subject.PLUGINS, plugin.fault, remedy)
+    told = f"{plugin.path} answers CNI {', '.join(plugin.versions) or 'no version'}"
+    if own and set(plugin.versions) != set(SUPPORTED):
+        remedy = f"is it another plugin of this name? Put a link to {executable} in its place"
+        return failed(Subject.PLUGINS, told, remedy)
+    if not set(plugin.versions) & set(SUPPORTED):
+        return failed(Subject.PLUGINS, f"{told}, none of which is spoken here", _INSTALL)
+    return passed(Subject.PLUGINS, told)
+
+
+_INSTALL: Final = (
+    "install it from github.com/containernetworking/plugins, or the package "
+    'containernetworking-plugins ("mover": "native" needs neither host-device nor static)'
+)
+
+
+# ---- Multus
+
+
+def judge_multus(folder: ConfDir) -> Finding:
+    """Whether what the runtime takes, the first file, is Multus, or else amd-host-device itself."""
+    if folder.fault is not None or not folder.files:
+        says = folder.fault or f"{folder.path} has no CNI configuration"
+        if folder.denied:
+            return not_known(Subject.MULTUS, says, _AS_ROOT)
+        remedy = "install Multus, or say with --cni-conf-dir where the runtime looks"
+        return failed(Subject.MULTUS, says, remedy)
+    first, *others = folder.files
+    where = f"{folder.path}/{first.name}"
+    if first.config is None:
+        says = f"{where}, the first: {first.fault}"
+        if first.denied:
+            return not_known(Subject.MULTUS, says, _AS_ROOT)
+        return failed(Subject.MULTUS, says, "mend or remove it: some runtimes stop at it")
+    if first.is_multus:
+        return passed(Subject.MULTUS, f"{where} is Multus, and the first that the runtime finds")
+    if LENDER in first.types:
+        return passed(Subject.MULTUS, f"{where}, the first, executes {LENDER} without Multus")
+    says = f"{where}, the first that the runtime finds, is not Multus but {', '.join(first.types)}"
+    behind = [file.name for file in others if file.is_multus]
+    if behind:
+        remedy = f"give {behind[0]} a name that comes first, such as 00-multus.conf"
+        return failed(Subject.MULTUS, says, remedy)
+    return failed(
+        Subject.MULTUS, says, "install Multus: github.com/k8snetworkplumbingwg/multus-cni"
+    )
+
+
+def judge_bin_dir(path: str, *, exists: bool) -> Finding:
+    """Whether the folder is there from which plugins are executed."""
+    if exists:
+        return passed(Subject.PLUGINS, f"{path} is there")
+    remedy = "make it, or say with --bin-dir what the binDir of Multus is"
+    return failed(Subject.PLUGINS, f"{path} is no folder", remedy)
+
+
+# ---- networks
+
+
+def judge_definition(where: str, review: Review) -> Iterator[Finding]:
+    """What ADD would refuse of a definition; `where` is its file and its name."""
+    if not review.lends:
+        yield passed(Subject.NETWORKS, f"{where} has no plugin of type {LENDER}")
+    elif not review.faults:
+        yield passed(Subject.NETWORKS, f"{where}: ADD takes the configuration")
+    for fault in review.faults:
+        yield failed(Subject.NETWORKS, f"{where}: {fault}", "correct it, and apply it again")
+
+
+# ---- records
+
+
+_STALE: Final[Mapping[Condition, tuple[str, str]]] = {
+    Condition.UNFINISHED: ("a call was interrupted", "give it back: {heal}"),
+    Condition.RETURNED: ("its pod is gone, and it is on the host, bare", "give it back: {heal}"),
+    Condition.ABANDONED: ("its pod is gone", "forget the record: {heal}"),
+    Condition.OUTDATED: ("the node was booted since", "forget the record: {heal}"),
+    Condition.MISSING: (
+        "its pod is gone, and it is not on the host",
+        "find the network namespace that has it (lsns -t net) and end that; then {heal}",
+    ),
+    Condition.UNPLUGGED: (
+        "it is not in the machine",
+        "plug it in again, then {heal}; if it is gone for good, remove its file",
+    ),
+}
+
+
+def judge_record(record: Attachment, condition: Condition, heal: str, *, busy: bool) -> Finding:
+    """Whether the record is of a NIC that a pod has; `heal` is the command that heals."""
+    whose = f"{record.key} of {record.id}"
+    if condition is Condition.HELD:
+        return passed(Subject.RECORDS, f"{whose}: the pod has it")
+    if busy:
+        return passed(Subject.RECORDS, f"{whose}: a call is at work on it")
+    says, remedy = _STALE[condition]
+    return failed(Subject.RECORDS, f"{whose}: {says}", remedy.format(heal=heal))
+
+
+def judge_damaged(faults: Iterable[str], set_aside: Iterable[str]) -> Iterator[Finding]:
+    """What cannot be read of the state folder; `set_aside` are files that calls found damaged."""
+    for fault in (*faults, *(f"{path} was set aside as damaged" for path in set_aside)):
+        yield failed(Subject.RECORDS, fault, _DAMAGED)
+
+
+_DAMAGED: Final = (
+    "amdcni devices tells where the NIC is; let its pod end, compare the host with what is left "
+    "in the file, and then remove the file"
+)
+
+
+def judge_lost(nics: Iterable[Nic]) -> Iterator[Finding]:
+    """The netdevs that look as if a pod had left them behind without a record."""
+    for nic in nics:
+        for each in nic.lost or ():
+            ifname = each.netdev.ifname
+            remedy = (
+                f"find its name with udevadm info /sys/class/net/{ifname} or journalctl -k -g "
+                f"{nic.bus_device}, and its addresses where this node's network is configured; "
+                f"then ip link set {ifname} name NAME, and let that configure it"
+            )
+            yield failed(
+                Subject.NICS,
+                f"{ifname} of {nic.bus_device} looks lost: down, bare, and in no record",
+                remedy,
+            )

@@ -1,0 +1,73 @@
+"""The CNI configurations of a node, of which the first should be Multus."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from amdcni.core.spec import Json
+
+CONF_DIR: Final = "/etc/cni/net.d"
+BIN_DIR: Final = "/opt/cni/bin"
+"""Where configurations and plugins are if nobody says something else."""
+
+EXTENSIONS: Final = (".conf", ".conflist", ".json")
+"""What runtimes take for configurations (libcni/conf.go, ConfFiles)."""
+
+
+@attrs.frozen
+class ConfFile:
+    """A CNI configuration of the node: what it says, or why it could not be read."""
+
+    name: str
+    config: Json | None = None
+    fault: str | None = None
+    denied: bool = False
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of its plugins."""
+        return tuple(str(plugin.get("type")) for plugin in _plugins_in(self.config or {}))
+
+    @property
+    def is_multus(self) -> bool:
+        """Whether it executes Multus, or the part of it that asks its daemon."""
+        return any(name in _MULTUS for name in self.types)
+
+
+_MULTUS: Final = ("multus", "multus-shim")
+
+
+@attrs.frozen
+class ConfDir:
+    """The folder of the node's CNI configurations, its files in the order of their names."""
+
+    path: str
+    files: tuple[ConfFile, ...] = ()
+    fault: str | None = None
+    denied: bool = False
+
+
+def find_bin_dir(folder: ConfDir) -> str | None:
+    """The binDir that the Multus of this node has been given; None if it does not say."""
+    for file in folder.files[:1]:
+        for plugin in _plugins_in(file.config or {}):
+            if plugin.get("type") in _MULTUS and isinstance(plugin.get("binDir"), str):
+                return str(plugin["binDir"]) or None
+    return None
+
+
+def configurations_in(folder: ConfDir) -> dict[str, Json]:
+    """The node's configurations by their names, for definitions that mean one of them."""
+    named = ((file.config or {}).get("name") for file in folder.files)
+    return {
+        name: file.config
+        for name, file in zip(named, folder.files, strict=True)
+        if isinstance(name, str) and file.config is not None
+    }
+
+
+def _plugins_in(config: Json) -> list[Mapping[str, object]]:
+    listed = config.get("plugins")
+    plugins = listed if isinstance(listed, list) else [config]
+    return [plugin for plugin in plugins if isinstance(plugin, dict)]

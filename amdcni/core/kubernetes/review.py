@@ -1,0 +1,105 @@
+"""What an ADD would make of a NetworkAttachmentDefinition, before any pod asks for it."""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+import attrs
+
+from amdcni.core.calls import plugins_for
+from amdcni.core.codec import encode, parse_request
+from amdcni.core.errors import AmdcniError
+from amdcni.core.kubernetes.multus import Sandbox, add, delegates_of
+from amdcni.core.kubernetes.objects import (
+    RESOURCE_NAME,
+    NetworkAttachmentDefinition,
+    ObjectName,
+    Pod,
+)
+from amdcni.core.kubernetes.selections import NetworkSelection
+from amdcni.core.names import ContainerId, PluginName
+from amdcni.core.request import AddRequest, parse_environment
+from amdcni.core.runtime import conduct
+from amdcni.core.spec import Json
+from amdcni.core.steps import PluginCall
+
+LENDER: Final = PluginName("amd-host-device")
+
+
+@attrs.frozen
+class Review:
+    """What an ADD would make of a definition.
+
+    `lends` is whether it has a plugin of type amd-host-device at all.  `faults` are what ADD would
+    refuse, with JSON paths; `plugins` are what it would execute besides amd-host-device.
+    """
+
+    lends: bool
+    faults: tuple[str, ...] = ()
+    plugins: tuple[PluginName, ...] = ()
+
+
+def review(definition: NetworkAttachmentDefinition) -> Review:
+    """Follow the definition as far as amd-host-device, as if each pod got a device of its own."""
+    lenders = [plugin for plugin in _plugins_of(definition) if plugin["type"] == LENDER]
+    if not lenders:
+        return Review(lends=False)
+    faults, plugins = [], []
+    if definition.resource is None and not all(map(_names_device, lenders)):
+        faults.append(
+            f"metadata.annotations has no {RESOURCE_NAME}, so Multus adds no device to spec.config"
+        )
+        definition = attrs.evolve(definition, resource=_RESOURCE)
+    try:
+        calls = _calls_of(definition)
+    except AmdcniError as fault:
+        return Review(lends=True, faults=(*faults, fault.message))
+    for index, call in enumerate(calls):
+        if call.plugin != LENDER:
+            plugins.append(call.plugin)
+            continue
+        try:
+            plugins += _plugins_needed_by(call)
+        except AmdcniError as fault:
+            at = f".plugins[{index}]" if definition.is_list else ""
+            faults.append(f"spec.config{at}: {fault.message}")
+    return Review(lends=True, faults=tuple(faults), plugins=tuple(dict.fromkeys(plugins)))
+
+
+_RESOURCE: Final = "amd.com/nic"
+_DEVICE: Final = "0000:01:00.0"
+_SANDBOX: Final = Sandbox(ContainerId("container"), "/run/netns/pod")
+_NAMING_KEYS: Final = ("deviceID", "pciBusID", "runtimeConfig", "device", "hwaddr", "kernelpath")
+
+
+def _plugins_of(definition: NetworkAttachmentDefinition) -> Iterator[Json]:
+    config = definition.config
+    yield from config["plugins"] if definition.is_list else (config,)
+
+
+def _names_device(plugin: Json) -> bool:
+    """Whether it has a key that names one; whether that is a good one is for ADD to say."""
+    return any(plugin.get(key) for key in _NAMING_KEYS)
+
+
+def _calls_of(definition: NetworkAttachmentDefinition) -> list[PluginCall]:
+    """The calls of a pod that selects the definition alone; each plugin answers nothing."""
+    selection = NetworkSelection(definition.id.name, definition.id.namespace)
+    pod = Pod(ObjectName(definition.id.namespace, "pod"), networks=(selection,))
+    resource = definition.resource
+    allocation = {} if resource is None else {resource: (_DEVICE,)}
+    (delegate,) = delegates_of(pod, (definition,), allocation)
+    calls: list[PluginCall] = []
+
+    def execute(call: PluginCall) -> Json:
+        calls.append(call)
+        return {}
+
+    conduct(add(delegate, pod, _SANDBOX), execute)
+    return calls
+
+
+def _plugins_needed_by(call: PluginCall) -> tuple[PluginName, ...]:
+    """What ADD executes in turn; raises what it refuses."""
+    invocation = parse_environment(call.variables(()))
+    device = cast(AddRequest, parse_request(invocation, encode(call.config).encode())).device
+    return plugins_for(device.mover, device.ipam)

@@ -1,0 +1,215 @@
+"""The node's NICs: what each one is, which of them the node itself needs, and which look lost."""
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.names import AuxiliaryDevice, BusDevice, DeviceKey, IfName, PciAddress
+from amdcni.core.resolve import find_home
+
+AMD_VENDORS: Final[Mapping[str, str]] = {"0x1dd8": "AMD Pensando", "0x1022": "AMD"}
+"""AMD's vendor IDs on the PCI bus, with what they are called."""
+
+
+class NicKind(StrEnum):
+    """What a NIC is on its bus: a PCI function, or an auxiliary device below one."""
+
+    PHYSICAL = "physical function"
+    VIRTUAL = "virtual function"
+    SUB = "sub-function"
+
+
+@attrs.frozen
+class Port:
+    """What sysfs says of a netdev: `operstate` as in RFC 2863, and the speed of the link."""
+
+    ifname: IfName
+    operstate: str | None = None
+    speed_mbps: int | None = None
+
+
+@attrs.frozen
+class BusNic:
+    """What sysfs says of a NIC on the PCI or auxiliary bus.
+
+    `vendor` and `product` are IDs as sysfs spells them, such as `0x1dd8`; a sub-function has those
+    of the PCI function below which it is.  That is its `parent`, and of a virtual function the
+    physical one.  `vfs` counts the virtual functions that there are, `rdma` names RDMA devices.
+    """
+
+    device: SysfsDevice
+    vendor: str | None = None
+    product: str | None = None
+    numa_node: int | None = None
+    parent: PciAddress | None = None
+    vfs: int = 0
+    rdma: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+
+    @property
+    def kind(self) -> NicKind:
+        """What it is on its bus."""
+        if isinstance(self.device.bus_device, AuxiliaryDevice):
+            return NicKind.SUB
+        return NicKind.PHYSICAL if self.parent is None else NicKind.VIRTUAL
+
+    @property
+    def amd(self) -> str | None:
+        """What AMD calls the vendor; None if it is another one."""
+        return AMD_VENDORS.get(self.vendor or "")
+
+
+class Link(StrEnum):
+    """Whether a netdev can be used; DOWN is by will, and NO_CARRIER is for want of a cable."""
+
+    UP = "up"
+    DOWN = "down"
+    DORMANT = "dormant"
+    NO_CARRIER = "no carrier"
+
+
+@attrs.frozen
+class NicNetdev:
+    """A netdev of a NIC on the host; `uplink` is whether the node is reached through it."""
+
+    netdev: Netdev
+    port: Port
+    uplink: bool
+
+    @property
+    def link(self) -> Link:
+        """Whether it can be used.  Some drivers never report an operstate but `unknown`."""
+        if not self.netdev.up:
+            return Link.DOWN
+        match self.port.operstate:
+            case None | "up" | "unknown":
+                return Link.UP
+            case "dormant":
+                return Link.DORMANT
+            case _:
+                return Link.NO_CARRIER
+
+
+@attrs.frozen
+class Records:
+    """The records of a state folder, and why others could not be read."""
+
+    read: tuple[Attachment, ...] = ()
+    faults: Mapping[DeviceKey, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Nic:
+    """A NIC of the node: what it is, its netdevs on the host, and who holds it.
+
+    `records` are those of this device alone; None means that they are not known.
+    """
+
+    bus: BusNic
+    netdevs: tuple[NicNetdev, ...] = ()
+    records: Records | None = Records()
+
+    @property
+    def bus_device(self) -> BusDevice:
+        """The PCI address or auxiliary device."""
+        return self.bus.device.bus_device
+
+    @property
+    def away(self) -> tuple[Attachment, ...]:
+        """The records of which no netdev is on the host: what they say comes back."""
+        if self.records is None:
+            return ()
+        here = [each.netdev for each in self.netdevs]
+        read = self.records.read
+        return tuple(each for each in read if find_home(each, here, self.bus.device) is None)
+
+    @property
+    def lost(self) -> tuple[NicNetdev, ...] | None:
+        """The netdevs that look lost; None if that is not known."""
+        if self.records is None:
+            return None
+        if self.records.read or self.records.faults:
+            return ()
+        return tuple(each for each in self.netdevs if looks_lost(each.netdev))
+
+
+def nics_of(
+    seen: Iterable[BusNic],
+    netdevs: Iterable[Netdev],
+    default_routes: Iterable[int],
+    records: Records | None,
+) -> tuple[Nic, ...]:
+    """The NICs that were seen, in the order of their addresses, auxiliary devices last.
+
+    `netdevs` are those of the host, `default_routes` the ifindexes that its default routes of the
+    main table lead to.
+    """
+    netdevs = tuple(netdevs)
+    by_name = {netdev.ifname: netdev for netdev in netdevs}
+    uplinks = uplinks_of(netdevs, default_routes)
+    known = None if records is None else _by_device(records)
+
+    def nic_of(bus: BusNic) -> Nic:
+        found = ((by_name.get(port.ifname), port) for port in bus.ports)
+        return Nic(
+            bus,
+            tuple(
+                NicNetdev(netdev, port, uplink=netdev.ifindex in uplinks)
+                for netdev, port in found
+                if netdev is not None
+            ),
+            None if known is None else known.get(bus.device.bus_device, Records()),
+        )
+
+    return tuple(sorted(map(nic_of, seen), key=_order))
+
+
+def _order(nic: Nic) -> tuple[bool, BusDevice]:
+    return isinstance(nic.bus_device, AuxiliaryDevice), nic.bus_device
+
+
+def _by_device(records: Records) -> dict[BusDevice | None, Records]:
+    found: dict[BusDevice | None, Records] = {}
+    for record in records.read:
+        own = found.get(record.key.bus_device, Records())
+        found[record.key.bus_device] = attrs.evolve(own, read=(*own.read, record))
+    for key, fault in records.faults.items():
+        own = found.get(key.bus_device, Records())
+        found[key.bus_device] = attrs.evolve(own, faults={**own.faults, key: fault})
+    return found
+
+
+def uplinks_of(netdevs: Iterable[Netdev], default_routes: Iterable[int]) -> frozenset[int]:
+    """The ifindexes of the netdevs through which the node is reached.
+
+    A default route leads through them, or they are below one that it leads through: a member of
+    the bond or bridge, or the parent of the VLAN.
+    """
+    netdevs = tuple(netdevs)
+    found: set[int] = set()
+    added = set(default_routes)
+    while added:
+        found |= added
+        members = {netdev.ifindex for netdev in netdevs if netdev.master in added}
+        # What the kernel tells as the netdev below a veth is its other end.
+        parents = {n.lower for n in netdevs if n.ifindex in added and n.kind != "veth"}
+        added = {ifindex for ifindex in members | parents if ifindex is not None} - found
+    return frozenset(found)
+
+
+_NAME_OF_LOST: Final = re.compile(r"(net|dev)[0-9]+")
+
+
+def looks_lost(netdev: Netdev) -> bool:
+    """Whether a NIC's netdev that no record knows looks as one that a dying pod has left behind.
+
+    The kernel sends it to the host down and bare, under its name in the pod, such as `net1`, or as
+    `dev7` where that is taken (net/core/dev.c, default_device_exit_net).
+    """
+    called_so = _NAME_OF_LOST.fullmatch(netdev.ifname) is not None
+    return called_so and not netdev.up and not netdev.addresses

@@ -1,0 +1,118 @@
+"""The NICs that sysfs shows on the PCI and auxiliary bus, without any privilege."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from amdcni.core.errors import InvalidName
+from amdcni.core.host import SysfsDevice
+from amdcni.core.names import AuxiliaryDevice, BusDevice, IfName, PciAddress
+from amdcni.core.nics import BusNic, Port
+from amdcni.effects.sysfs import find_device
+
+_NETWORK_CLASS: Final = "0x02"
+_VENDOR: Final = re.compile(r"0x[0-9a-f]{4}")
+
+
+def read_nics(sys: Path = Path("/sys")) -> tuple[BusNic, ...]:
+    """Every PCI function of a network class or with a netdev, and every sub-function."""
+    return tuple(
+        nic
+        for bus, parse in _BUSES.items()
+        for bus_device in _devices(f"{sys}/bus/{bus}/devices", parse)
+        if (nic := _find_nic(bus, bus_device, sys)) is not None
+    )
+
+
+_BUSES: Final[dict[str, Callable[[str], BusDevice]]] = {
+    "pci": PciAddress.parse,
+    "auxiliary": AuxiliaryDevice.parse,
+}
+
+
+def _devices(folder: str, parse: Callable[[str], BusDevice]) -> Iterator[BusDevice]:
+    for name in _entries(folder):
+        try:
+            yield parse(name)
+        except InvalidName:
+            continue
+
+
+def _find_nic(bus: str, bus_device: BusDevice, sys: Path) -> BusNic | None:
+    folder = f"{sys}/bus/{bus}/devices/{bus_device}"
+    if not (_is_nic(folder) or os.path.isdir(f"{folder}/net")):
+        return None
+    device = find_device(bus_device, sys)
+    return None if device is None else _nic_of(device, folder)
+
+
+def _is_nic(folder: str) -> bool:
+    """Whether it is one by itself: its netdev may be elsewhere."""
+    pci_class = _text(f"{folder}/class")
+    if pci_class is not None:
+        return pci_class.startswith(_NETWORK_CLASS)
+    return os.path.exists(f"{folder}/sfnum")
+
+
+def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
+    identity, parent = folder, _pci_address_at(f"{folder}/physfn")
+    if isinstance(device.bus_device, AuxiliaryDevice):
+        identity = os.path.dirname(os.path.realpath(folder))
+        parent = _pci_address_at(identity)
+    return BusNic(
+        device,
+        vendor=_id(f"{identity}/vendor"),
+        product=_id(f"{identity}/device"),
+        numa_node=_number(f"{identity}/numa_node"),
+        parent=parent,
+        vfs=_number(f"{folder}/sriov_numvfs") or 0,
+        rdma=tuple(sorted(_entries(f"{folder}/infiniband"))),
+        ports=tuple(_port(device, folder, ifname) for ifname in device.ifnames),
+    )
+
+
+def _port(device: SysfsDevice, folder: str, ifname: IfName) -> Port:
+    parents = (folder, *(f"{folder}/{name}" for name in device.virtio))
+    homes = [f"{parent}/net/{ifname}" for parent in parents]
+    told = next((home for home in homes if os.path.isdir(home)), homes[0])
+    return Port(ifname, _text(f"{told}/operstate"), _number(f"{told}/speed") or None)
+
+
+def _pci_address_at(path: str) -> PciAddress | None:
+    """The PCI address of the device at `path`, be it a link; None if there is none."""
+    try:
+        return PciAddress.parse(os.path.basename(os.path.realpath(path)))
+    except InvalidName:
+        return None
+
+
+def _id(path: str) -> str | None:
+    text = _text(path)
+    return text if text is not None and _VENDOR.fullmatch(text) else None
+
+
+def _number(path: str) -> int | None:
+    """The number in a file; None if the kernel does not know it, and says so by -1 or an error."""
+    text = _text(path) or ""
+    return int(text) if text.isascii() and text.isdigit() and text != _UNKNOWN_SPEED else None
+
+
+_UNKNOWN_SPEED: Final = str(2**32 - 1)
+"""SPEED_UNKNOWN of include/uapi/linux/ethtool.h, as drivers that have no sign report it."""
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -1,0 +1,123 @@
+"""`amdcni devices` tells of every NIC of the node, to everybody."""
+
+import json
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from amdcni.core.names import PciAddress
+from amdcni.testing import Nic, Node, Pod
+from tests.netns.runtime import BDF, Runtime, by_delegate, record_of, state_folder
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+OTHER = "0000:c2:00.0"
+MANY = 200
+
+
+def devices(node: Node, *, status: int = 0, privileged: bool = True) -> dict[str, dict[str, Any]]:
+    """What `amdcni devices --json` tells, by device."""
+    done = node.run([str(AMDCNI), "devices", "--json"], privileged=privileged)
+    assert (done.returncode, done.stderr) == (status, b""), done
+    return {each["device"]: each for each in json.loads(done.stdout)}
+
+
+def table(node: Node, *, privileged: bool = True) -> str:
+    done = node.run([str(AMDCNI), "devices"], privileged=privileged)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    return done.stdout.decode()
+
+
+def test_a_node_without_a_nic_says_so(node: Node) -> None:
+    assert devices(node) == {}
+    assert table(node).splitlines() == ["This node has no NIC on a bus, so there is none to lend."]
+
+
+def test_a_nic_is_told_as_the_kernel_has_it(node: Node) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"], mtu=9000, numa_node=1)
+    node.add_function(OTHER, vendor="0x15b3")
+    node.ip("route add default via 10.0.0.1 dev eth1")
+    told = devices(node)
+    (netdev,) = told[BDF].pop("netdevs")
+    assert netdev.pop("addresses")[0] == "10.0.0.0/31"
+    assert netdev == {
+        "ifname": "eth1",
+        "link": "up",
+        "operstate": "up",
+        "speed_mbps": 10000,
+        "mtu": 9000,
+        "uplink": True,
+    }
+    assert told[BDF] == {
+        "device": BDF,
+        "kind": "physical function",
+        "parent": None,
+        "vfs": 0,
+        "vendor": "0x1dd8",
+        "product": "0x1002",
+        "amd": True,
+        "driver": "ionic",
+        "numa_node": 1,
+        "rdma": [],
+        "held": [],
+        "faults": [],
+        "lost": [],
+    }
+    other = told[OTHER]
+    assert (other["driver"], other["amd"], other["netdevs"]) == ("vfio-pci", False, [])
+    shown = table(node)
+    for words in ("AMD Pensando", "vendor 0x15b3", "up, 10 Gb/s", "uplink", "(none)"):
+        assert words in shown
+    assert "AMD's" not in shown
+
+
+@by_delegate
+def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    told = devices(node)[BDF]
+    assert told["netdevs"] == []
+    assert told["held"] == [
+        {
+            "container_id": "container-1",
+            "ifname": "net1",
+            "netns": pod.netns,
+            "network": "fabric",
+            "phase": "attached",
+            "away": True,
+            "host_ifname": "eth1",
+            "host_addresses": ["10.0.0.0/31", "fd00::8/64"],
+        }
+    ]
+    shown = table(node)
+    for words in ("container-1", "as net1", "comes back", "fd00::8/64"):
+        assert words in shown
+    state_folder(node).chmod(0)
+    assert devices(node, privileged=False)[BDF]["held"] is None
+    assert "only root may read the records" in table(node, privileged=False)
+
+
+def test_a_damaged_record_is_told_and_left_as_it_is(node: Node) -> None:
+    node.add_nic(BDF, "net1", up=False, vendor="0x15b3")
+    told = devices(node)[BDF]
+    assert (told["lost"], told["faults"]) == (["net1"], [])
+    assert "None of these NICs is AMD's" in table(node)
+    state_folder(node).mkdir(parents=True)
+    record_of(node).write_text("{")
+    told = devices(node, status=1)[BDF]
+    assert (told["lost"], len(told["faults"])) == ([], 1)
+    assert record_of(node).read_text() == "{"
+
+
+def test_two_hundred_nics_are_all_told(node: Node) -> None:
+    node.add_pod("pod1")
+    names = [f"eth{number}" for number in range(MANY)]
+    addresses = [str(PciAddress(1, number >> 5, number & 31, 0)) for number in range(MANY)]
+    node.ip_batch([f"link add {name} type veth peer name {name} netns pod1" for name in names])
+    for address, name in zip(addresses, names, strict=True):
+        node.add_function(address, driver="ionic")
+        node.sysfs.learn(node.sysfs.function(address) / "net", name)
+    told = devices(node)
+    assert list(told) == addresses
+    assert [each["netdevs"][0]["ifname"] for each in told.values()] == names
+    assert addresses[-1] in table(node)

@@ -1,0 +1,144 @@
+"""`amdcni doctor` tells what an ADD lacks on a node, and what to do."""
+
+import json
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.runtime import BDF, Runtime, by_delegate, plugin_folder, record_of, remains
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+OTHER = "0000:c2:00.0"
+NOBODY = 65534
+
+
+@pytest.fixture
+def setup(tmp_path: Path, plugin: Path) -> list[str]:
+    """The options for a node on which Multus and all plugins are as they should be."""
+    bin_dir = plugin_folder(tmp_path / "bin")
+    (bin_dir / "amd-host-device").symlink_to(plugin)
+    conf_dir = tmp_path / "net.d"
+    conf_dir.mkdir()
+    multus = {"name": "multus", "type": "multus", "binDir": str(bin_dir)}
+    (conf_dir / "00-multus.conf").write_text(json.dumps(multus))
+    return ["--cni-conf-dir", str(conf_dir)]
+
+
+def doctor(
+    node: Node, *options: str, status: int = 0, privileged: bool = True
+) -> list[dict[str, Any]]:
+    """What `amdcni doctor --json` finds."""
+    done = node.run([str(AMDCNI), "doctor", "--json", *options], privileged=privileged)
+    assert (done.returncode, done.stderr) == (status, b""), done
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert all((each["remedy"] is None) == (each["verdict"] == "passed") for each in found)
+    return found
+
+
+def failures(node: Node, *options: str) -> list[tuple[str, str]]:
+    """What has failed: what it is about, and what is said with the remedy."""
+    return [
+        (each["subject"], f"{each['says']} {each['remedy']}")
+        for each in doctor(node, *options, status=1)
+        if each["verdict"] == "failed"
+    ]
+
+
+def test_a_node_that_has_everything_passes(node: Node, nic: Nic, setup: list[str]) -> None:
+    found = doctor(node, *setup)
+    assert {each["verdict"] for each in found} == {"passed"}
+    subjects = {each["subject"] for each in found}
+    assert subjects == {
+        *("privileges", "sysfs", "NICs", "Multus", "plugins", "state folder", "records")
+    }
+    said = " ".join(each["says"] for each in found)
+    assert f"NICs of AMD: {BDF}" in said
+    assert "/bin/static answers CNI" in said
+
+
+def test_a_bare_node_is_told_all_that_it_lacks_in_lines_that_can_be_copied(
+    node: Node, tmp_path: Path
+) -> None:
+    empty = ["--bin-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path)]
+    done = node.run([str(AMDCNI), "doctor", *empty])
+    said = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (1, b""), done
+    assert f"ln -s {AMDCNI.parent}/amd-host-device {tmp_path}/amd-host-device\n" in said
+    assert "no NIC on a bus" in said
+    assert "2 failed" in said.splitlines()[-1]
+    piped = node.run(["sh", "-c", f"{AMDCNI} doctor | true"])
+    assert piped.stderr == b""
+
+
+def test_what_may_not_be_read_is_not_known(node: Node, setup: list[str], tmp_path: Path) -> None:
+    for folder in (tmp_path / "bin", tmp_path / "net.d", node.cover("/var/lib/cni")):
+        folder.chmod(0)
+    setup += ["--bin-dir", str(tmp_path / "bin")]
+    found = doctor(node, *setup, privileged=False, status=1)
+    unknown = {each["subject"] for each in found if each["verdict"] == "not known"}
+    assert unknown == {"Multus", "plugins", "records"}
+    assert ("NICs", "passed") in {(each["subject"], each["verdict"]) for each in found}
+
+
+def test_to_be_somebody_else_than_root_is_no_failure(node: Node) -> None:
+    if node.isolation.user_namespace or node.run([str(AMDCNI), "--help"], uid=NOBODY).returncode:
+        pytest.skip("nobody but root can execute amdcni here")
+    done = node.run([str(AMDCNI), "doctor", "--json"], uid=NOBODY)
+    assert done.stderr == b""
+    about = {each["subject"]: each["verdict"] for each in json.loads(done.stdout)}
+    for subject in ("privileges", "state folder"):
+        assert about[subject] == "not known"
+
+
+@by_delegate
+def test_what_waits_for_a_person_fails_and_nothing_is_changed(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, setup: list[str]
+) -> None:
+    runtime.added(pod)
+    assert doctor(node, *setup)[-1]["says"].endswith("the pod has it")
+    pod.delete()
+    node.add_nic(OTHER, "dev7", up=False)
+    damaged = record_of(node, "0000:c3:00.0")
+    damaged.write_text("{")
+    before = dump(node), remains(node)
+    lost, broken, stale = failures(node, *setup)
+    assert lost[0] == "NICs"
+    assert OTHER in lost[1]
+    assert damaged.name in broken[1]
+    assert "amdcni heal" in stale[1]
+    assert differences(before[0], dump(node)) == []
+    assert remains(node) == before[1]
+
+
+def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(
+    node: Node, setup: list[str], tmp_path: Path
+) -> None:
+    good, bad, broken = (tmp_path / name for name in ("good.yaml", "bad.yaml", "broken.yaml"))
+    good.write_text(manifest(ipam={"type": "whereabouts"}))
+    bad.write_text(manifest(mover="native", mtu="large").replace("resourceName", "resource"))
+    broken.write_text("kind: [")
+    told = failures(node, *setup, str(good), str(bad), str(broken))
+    assert [subject for subject, _ in told] == ["plugins", "networks", "networks", "networks"]
+    for (_, said), words in zip(
+        told, ("whereabouts", "resourceName", "$.mtu", "broken.yaml, line"), strict=True
+    ):
+        assert words in said
+
+
+def manifest(**config: Any) -> str:
+    """A definition as YAML, behind another object."""
+    config = {"cniVersion": "1.0.0", "type": "amd-host-device", **config}
+    return f"""
+kind: Pod
+metadata: {{name: workload}}
+---
+kind: NetworkAttachmentDefinition
+metadata:
+  name: fabric
+  annotations: {{k8s.v1.cni.cncf.io/resourceName: amd.com/nic}}
+spec:
+  config: '{json.dumps(config)}'
+"""

@@ -1,0 +1,236 @@
+"""Verdicts follow from facts, and whatever has not passed comes with a remedy."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core import diagnosis
+from amdcni.core.attachment import Attachment
+from amdcni.core.condition import HEALABLE, Condition
+from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
+from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.kubernetes.installation import ConfDir, ConfFile
+from amdcni.core.kubernetes.review import LENDER, Review
+from amdcni.core.names import IfName, PciAddress, PluginName
+from amdcni.core.nics import BusNic, Nic, Port, nics_of
+from amdcni.core.nics import Records as KnownRecords
+from amdcni.core.versions import SUPPORTED
+from amdcni.testing import strategies as some
+
+NEEDED = {"CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
+OWN = "/opt/amdcni/bin/amd-host-device"
+PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
+
+
+def sound(finding: Finding, verdict: Verdict, *words: str) -> bool:
+    """Whether it has that verdict, a remedy just if it needs one, and all the words."""
+    said = f"{finding.says} {finding.remedy}"
+    has_remedy = finding.remedy is not None
+    return (
+        finding.verdict is verdict
+        and has_remedy == (verdict is not PASSED)
+        and all(word in said for word in words)
+    )
+
+
+# ---- the node
+
+
+@given(st.sets(st.sampled_from(sorted(NEEDED))), st.booleans())
+def test_a_privilege_that_is_missing_is_a_failure_of_root_alone(here: set[str], root: bool) -> None:
+    findings = list(diagnosis.judge_privileges(here, root=root))
+    assert len(findings) == len(NEEDED)
+    for finding, name in zip(findings, sorted(NEEDED), strict=True):
+        absent = FAILED if root else UNKNOWN
+        assert sound(finding, PASSED if name in here else absent, name)
+
+
+@pytest.mark.parametrize(
+    ("has_netdevs", "has_pci", "verdict"),
+    [(True, True, PASSED), (True, False, UNKNOWN), (False, True, FAILED), (False, False, FAILED)],
+)
+def test_sysfs_has_to_be_there_and_should_show_a_pci_bus(
+    has_netdevs: bool, has_pci: bool, verdict: Verdict
+) -> None:
+    assert sound(diagnosis.judge_sysfs(has_netdevs=has_netdevs, has_pci=has_pci), verdict)
+
+
+def nics_of_vendors(*vendors: str) -> list[Nic]:
+    devices = (PciAddress(0, bus, 0, 0) for bus in range(len(vendors)))
+    return [
+        Nic(BusNic(SysfsDevice(device), vendor))
+        for device, vendor in zip(devices, vendors, strict=True)
+    ]
+
+
+@given(st.lists(st.sampled_from(["0x1dd8", "0x1022", "0x15b3"]), max_size=12))
+def test_to_have_no_nic_of_amd_is_no_failure(vendors: list[str]) -> None:
+    finding = diagnosis.judge_nics(nics_of_vendors(*vendors))
+    assert sound(finding, PASSED)
+    ours = [index for index, vendor in enumerate(vendors) if vendor != "0x15b3"]
+    for index in ours[:8]:
+        assert f"0000:{index:02x}:00.0" in finding.says
+    assert ("more" in finding.says) == (len(ours) > 8)
+    assert ("none" in finding.says) == (not ours)
+
+
+PATH = "/var/lib/cni/amd-host-device"
+
+
+@pytest.mark.parametrize(
+    ("folder", "root", "verdict"),
+    [
+        (Folder(PATH, PATH), True, PASSED),
+        (Folder(PATH, "/var/lib"), True, PASSED),
+        (Folder(PATH, PATH, is_folder=False), True, FAILED),
+        (Folder(PATH, PATH, writable=False), True, FAILED),
+        (Folder(PATH, PATH, writable=False), False, UNKNOWN),
+        (Folder(PATH, PATH, free_bytes=1 << 30, free_files=1 << 20), True, PASSED),
+        (Folder(PATH, PATH, free_bytes=4096), True, FAILED),
+        (Folder(PATH, PATH, writable=False, free_bytes=4096), False, FAILED),
+        (Folder(PATH, PATH, free_files=0), True, FAILED),
+    ],
+)
+def test_a_state_folder_has_to_take_a_record(folder: Folder, root: bool, verdict: Verdict) -> None:
+    assert sound(diagnosis.judge_state(folder, root=root), verdict)
+
+
+def test_a_state_folder_that_is_yet_to_be_made_is_told_as_such() -> None:
+    assert "first ADD" in diagnosis.judge_state(Folder(PATH, "/var/lib"), root=True).says
+    assert "first ADD" not in diagnosis.judge_state(Folder(PATH, PATH), root=True).says
+
+
+# ---- plugins
+
+STATIC = PluginName("static")
+DIRS = ("/opt/cni/bin", "/usr/lib/cni")
+
+
+@given(st.sampled_from([LENDER, STATIC]), st.lists(some.versions, unique=True))
+def test_a_plugin_has_to_speak_what_is_spoken_here(name: PluginName, versions: list[str]) -> None:
+    plugin = Plugin(name, DIRS, f"/opt/cni/bin/{name}", tuple(versions))
+    finding = diagnosis.judge_plugin(plugin, OWN)
+    enough = set(versions) == set(SUPPORTED) if name == LENDER else bool(versions)
+    assert sound(finding, PASSED if enough else FAILED, f"/opt/cni/bin/{name}", *versions)
+
+
+def test_versions_that_nobody_knows_here_are_none() -> None:
+    plugin = Plugin(STATIC, DIRS, "/opt/cni/bin/static", ("7.0.0",))
+    assert sound(diagnosis.judge_plugin(plugin, OWN), FAILED, "7.0.0")
+
+
+def test_our_own_plugin_with_more_than_our_versions_is_another_one() -> None:
+    plugin = Plugin(LENDER, DIRS, "/opt/cni/bin/amd-host-device", (*SUPPORTED, "7.0.0"))
+    assert sound(diagnosis.judge_plugin(plugin, OWN), FAILED, OWN)
+
+
+@pytest.mark.parametrize("dirs", [DIRS, ()])
+def test_a_plugin_that_is_not_there_is_told_with_where_and_how_to_have_it(
+    dirs: tuple[str, ...],
+) -> None:
+    own = diagnosis.judge_plugin(Plugin(LENDER, dirs), OWN)
+    assert sound(own, FAILED, *dirs, f"ln -s {OWN} {dirs[0] if dirs else 'the binDir'}/{LENDER}")
+    assert sound(diagnosis.judge_plugin(Plugin(STATIC, dirs), OWN), FAILED, *dirs, "package")
+
+
+def test_a_plugin_in_a_folder_of_roots_is_not_known() -> None:
+    hidden = Plugin(STATIC, DIRS, hidden=("/opt/cni/bin",))
+    assert sound(diagnosis.judge_plugin(hidden, OWN), UNKNOWN, "/opt/cni/bin", "root")
+
+
+def test_a_plugin_that_does_not_answer_is_told_with_how_to_see_it() -> None:
+    broken = Plugin(STATIC, DIRS, "/opt/cni/bin/static", fault="it gave no usable answer")
+    finding = diagnosis.judge_plugin(broken, OWN)
+    assert sound(finding, FAILED, "no usable answer", "CNI_COMMAND=VERSION /opt/cni/bin/static")
+
+
+@pytest.mark.parametrize(("exists", "verdict"), [(True, PASSED), (False, FAILED)])
+def test_a_bin_dir_has_to_be_there(exists: bool, verdict: Verdict) -> None:
+    assert sound(diagnosis.judge_bin_dir("/opt/cni/bin", exists=exists), verdict, "/opt/cni/bin")
+
+
+# ---- Multus
+
+MULTUS = ConfFile("00-multus.conf", {"type": "multus"})
+BRIDGE = ConfFile("10-bridge.conflist", {"plugins": [{"type": "bridge"}, {"type": "portmap"}]})
+OURS = ConfFile("20-amd.conf", {"type": LENDER})
+BROKEN = ConfFile("05-broken.conf", fault="it is not JSON")
+ROOTS = ConfFile("00-multus.conf", fault="Permission denied", denied=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "verdict", "words"),
+    [
+        (ConfDir("/etc/cni/net.d", (MULTUS, BRIDGE)), PASSED, ["00-multus.conf is Multus"]),
+        (ConfDir("/etc/cni/net.d", (OURS,)), PASSED, ["without Multus"]),
+        (ConfDir("/etc/cni/net.d", (BRIDGE, MULTUS)), FAILED, ["bridge, portmap", "name"]),
+        (ConfDir("/etc/cni/net.d", (BRIDGE, BROKEN)), FAILED, ["install Multus"]),
+        (ConfDir("/etc/cni/net.d", (BROKEN, MULTUS)), FAILED, ["is not JSON", "mend"]),
+        (ConfDir("/etc/cni/net.d", (ROOTS, BRIDGE)), UNKNOWN, ["Permission denied", "root"]),
+        (ConfDir("/etc/cni/net.d"), FAILED, ["has no CNI configuration"]),
+        (ConfDir("/etc/cni/net.d", fault="No such file"), FAILED, ["No such file"]),
+        (ConfDir("/etc/cni/net.d", fault="Permission denied", denied=True), UNKNOWN, ["root"]),
+    ],
+)
+def test_the_first_configuration_has_to_be_multus_or_our_own(
+    folder: ConfDir, verdict: Verdict, words: list[str]
+) -> None:
+    assert sound(diagnosis.judge_multus(folder), verdict, *words)
+
+
+# ---- networks
+
+
+@given(st.lists(some.words, max_size=3))
+def test_every_fault_of_a_definition_is_a_finding(faults: list[str]) -> None:
+    findings = list(diagnosis.judge_definition("a.yaml", Review(lends=True, faults=tuple(faults))))
+    assert len(findings) == max(1, len(faults))
+    for finding, fault in zip(findings, faults or [""], strict=True):
+        assert sound(finding, FAILED if faults else PASSED, "a.yaml", fault)
+
+
+def test_a_definition_of_another_plugin_passes() -> None:
+    (finding,) = diagnosis.judge_definition("a.yaml", Review(lends=False))
+    assert sound(finding, PASSED, "no plugin of type amd-host-device")
+
+
+# ---- records
+
+
+@given(some.attachments, st.sampled_from(Condition), st.booleans())
+def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
+    record: Attachment, condition: Condition, busy: bool
+) -> None:
+    finding = diagnosis.judge_record(record, condition, "amdcni heal", busy=busy)
+    fine = condition is Condition.HELD or busy
+    assert sound(finding, PASSED if fine else FAILED, str(record.key), str(record.id))
+    if not fine:
+        assert "amdcni heal" in str(finding.remedy)
+        assert (condition in HEALABLE) == str(finding.remedy).endswith(": amdcni heal")
+
+
+@given(st.lists(some.words, max_size=2), st.lists(some.words, max_size=2))
+def test_everything_that_cannot_be_read_fails(faults: list[str], aside: list[str]) -> None:
+    findings = list(diagnosis.judge_damaged(faults, aside))
+    for finding, words in zip(findings, (*faults, *aside), strict=True):
+        assert sound(finding, FAILED, words)
+
+
+LOST = Netdev(7, IfName("net1"))
+
+
+def nic_of(netdev: Netdev, records: KnownRecords | None) -> tuple[Nic, ...]:
+    device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), "ionic", (netdev.ifname,))
+    return nics_of([BusNic(device, ports=(Port(netdev.ifname),))], [netdev], (), records)
+
+
+def test_a_nic_that_looks_lost_is_told_with_where_to_look() -> None:
+    (finding,) = diagnosis.judge_lost(nic_of(LOST, KnownRecords()))
+    assert sound(finding, FAILED, "net1", "0000:c1:00.0", "udevadm")
+    assert finding.subject is Subject.NICS
+
+
+def test_a_nic_of_which_it_is_not_known_is_not_told() -> None:
+    assert list(diagnosis.judge_lost(nic_of(LOST, None))) == []
+    assert list(diagnosis.judge_lost(nic_of(attrs.evolve(LOST, up=True), KnownRecords()))) == []

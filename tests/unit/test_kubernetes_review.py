@@ -1,0 +1,166 @@
+"""What an ADD would make of a definition: its faults, and the plugins that it would execute."""
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.errors import InvalidManifest
+from amdcni.core.kubernetes import NetworkAttachmentDefinition, ObjectName, parse_definition
+from amdcni.core.kubernetes.installation import (
+    ConfDir,
+    ConfFile,
+    configurations_in,
+    find_bin_dir,
+)
+from amdcni.core.kubernetes.review import LENDER, Review, review
+from amdcni.core.names import PluginName
+from amdcni.testing import strategies as some
+
+RESOURCE = "amd.com/nic"
+
+
+def definition(resource: str | None = RESOURCE, **config: Any) -> NetworkAttachmentDefinition:
+    """One of a single plugin, or of a list if there are `plugins`."""
+    kind = {} if "plugins" in config else {"type": LENDER}
+    return NetworkAttachmentDefinition(
+        ObjectName("default", "fabric"), resource, {"name": "fabric", **kind, **config}
+    )
+
+
+def needing(*plugins: str) -> Review:
+    """The review of a definition without a fault."""
+    return Review(lends=True, plugins=tuple(map(PluginName, plugins)))
+
+
+# ---- reviews
+
+
+def test_a_plain_definition_needs_the_delegate_and_static() -> None:
+    assert review(definition()) == needing("host-device", "static")
+
+
+@pytest.mark.parametrize(
+    ("config", "plugins"),
+    [
+        ({"ipam": {"type": "host-local"}}, ("host-device", "host-local")),
+        ({"mover": "native"}, ()),
+        ({"mover": "native", "ipam": {"type": "dhcp"}}, ("dhcp",)),
+        (
+            {"plugins": [{"type": LENDER}, {"type": "tuning"}, {"type": LENDER}]},
+            ("host-device", "static", "tuning"),
+        ),
+    ],
+)
+def test_the_plugins_are_those_that_the_configuration_makes_add_execute(
+    config: dict[str, Any], plugins: tuple[str, ...]
+) -> None:
+    assert review(definition(**config)) == needing(*plugins)
+
+
+def test_every_fault_of_every_plugin_is_told_with_its_path() -> None:
+    first = {"type": LENDER, "dataDir": 3, "logLevel": "loud"}
+    second = {"type": LENDER, "mover": "native", "mtu": "much"}
+    (one, other) = review(definition(plugins=[first, second])).faults
+    assert one.startswith("spec.config.plugins[0]: ")
+    assert "$.dataDir" in one
+    assert "$.logLevel" in one
+    assert other.startswith("spec.config.plugins[1]: ")
+    assert "$.mtu" in other
+
+
+def test_a_single_plugin_has_no_place_in_a_list() -> None:
+    (fault,) = review(definition(mover="magic")).faults
+    assert fault.startswith("spec.config: $.mover: 'magic' is not available")
+
+
+def test_a_missing_annotation_hides_no_other_fault() -> None:
+    annotation, other = review(definition(None, dataDir=3)).faults
+    assert "k8s.v1.cni.cncf.io/resourceName" in annotation
+    assert "$.dataDir" in other
+
+
+@pytest.mark.parametrize("named", [{"device": "eth1"}, {"deviceID": "0000:01:00.0"}])
+def test_a_configuration_that_names_its_device_needs_no_annotation(named: dict[str, str]) -> None:
+    assert review(definition(None, **named)).faults == ()
+    both = [{"type": LENDER, **named}, {"type": LENDER}]
+    assert len(review(definition(None, plugins=both)).faults) == 1
+
+
+def test_a_device_that_is_none_is_told_unless_multus_replaces_it() -> None:
+    (fault,) = review(definition(None, deviceID="first")).faults
+    assert "$.deviceID" in fault
+    assert review(definition(deviceID="first")).faults == ()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"cniVersion": "9.0.0"},
+        {"name": "not a name"},
+        {"plugins": [{"type": LENDER}, {"type": "../../bin/sh"}]},
+        {"capabilities": ["ips"]},
+    ],
+)
+def test_what_multus_and_the_runtime_refuse_is_a_fault_too(config: dict[str, Any]) -> None:
+    assert len(review(definition(**config)).faults) == 1
+
+
+@given(some.definitions)
+def test_a_definition_without_our_plugin_has_neither_faults_nor_needs(
+    other: NetworkAttachmentDefinition,
+) -> None:
+    assert review(other) == Review(lends=False)
+
+
+@given(some.json_objects, st.none() | some.resources)
+def test_whatever_a_manifest_says_is_judged(config: dict[str, Any], resource: str | None) -> None:
+    manifest = {
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": "fabric"},
+        "spec": {"config": json.dumps({**config, "type": LENDER})},
+    }
+    try:
+        parsed = parse_definition(manifest)
+    except InvalidManifest:
+        return
+    judged = review(attrs.evolve(parsed, resource=resource))
+    assert judged.lends
+    assert judged.faults or "host-device" in judged.plugins or config.get("mover") == "native"
+
+
+# ---- the node's configurations
+
+MULTUS = {"name": "multus", "type": "multus", "binDir": "/var/lib/cni/bin"}
+
+
+@pytest.mark.parametrize(
+    ("config", "is_multus"),
+    [
+        (MULTUS, True),
+        ({"plugins": [{"type": "multus-shim"}]}, True),
+        ({"plugins": [{"type": "bridge"}, {"type": "portmap"}]}, False),
+        ({"plugins": "multus"}, False),
+        ({"plugins": [3]}, False),
+        (None, False),
+    ],
+)
+def test_multus_is_known_by_its_type(config: dict[str, Any] | None, is_multus: bool) -> None:
+    assert ConfFile("a.conf", config).is_multus == is_multus
+
+
+def test_the_first_configuration_alone_says_where_multus_has_its_plugins() -> None:
+    multus, other = ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"type": "bridge"})
+    assert find_bin_dir(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
+    assert find_bin_dir(ConfDir("/etc", (other, multus))) is None
+    assert find_bin_dir(ConfDir("/etc")) is None
+    for nothing in ({"type": "multus"}, {"type": "multus", "binDir": ""}):
+        assert find_bin_dir(ConfDir("/etc", (ConfFile("a.conf", nothing),))) is None
+
+
+def test_configurations_are_found_by_the_names_that_they_have() -> None:
+    files = (ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"name": 3}), ConfFile("c.conf"))
+    assert configurations_in(ConfDir("/etc", files)) == {"multus": MULTUS}

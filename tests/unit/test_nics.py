@@ -1,0 +1,226 @@
+"""What a NIC of the node is, through which ones the node is reached, and which look lost."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.names import AuxiliaryDevice, DeviceKey, IfName, PciAddress
+from amdcni.core.nics import (
+    AMD_VENDORS,
+    BusNic,
+    Link,
+    NicKind,
+    NicNetdev,
+    Port,
+    Records,
+    looks_lost,
+    nics_of,
+    uplinks_of,
+)
+from amdcni.testing import strategies as some
+
+LOST = Netdev(7, IfName("net1"))
+OPERSTATES = (
+    None,
+    *("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"),
+)
+
+
+def seen_with(device: SysfsDevice) -> BusNic:
+    return BusNic(device, ports=tuple(Port(ifname) for ifname in device.ifnames))
+
+
+bus_nics = some.sysfs_devices.map(seen_with)
+unlike_nics = st.lists(bus_nics, max_size=4, unique_by=lambda nic: nic.device.bus_device)
+
+
+# ---- what it is
+
+
+@given(some.sysfs_devices, st.none() | some.pci_addresses)
+def test_the_bus_and_the_parent_tell_what_a_nic_is(
+    device: SysfsDevice, parent: PciAddress | None
+) -> None:
+    kind = BusNic(device, parent=parent).kind
+    assert (kind is NicKind.SUB) == isinstance(device.bus_device, AuxiliaryDevice)
+    if isinstance(device.bus_device, PciAddress):
+        assert (kind is NicKind.VIRTUAL) == (parent is not None)
+
+
+@given(some.sysfs_devices, st.none() | st.integers(0, 0xFFFF).map("0x{:04x}".format))
+def test_only_two_vendors_are_amd(device: SysfsDevice, vendor: str | None) -> None:
+    assert (BusNic(device, vendor).amd is None) == (vendor not in ("0x1dd8", "0x1022"))
+
+
+@pytest.mark.parametrize("vendor", AMD_VENDORS)
+def test_amd_is_called_amd(vendor: str) -> None:
+    called = BusNic(SysfsDevice(PciAddress(0, 0xC1, 0, 0)), vendor).amd
+    assert called is not None
+    assert called.startswith("AMD")
+
+
+@pytest.mark.parametrize("up", [True, False])
+@pytest.mark.parametrize("operstate", OPERSTATES)
+def test_a_link_is_down_by_will_alone_and_up_only_if_nothing_speaks_against_it(
+    operstate: str | None, up: bool
+) -> None:
+    netdev = attrs.evolve(LOST, up=up)
+    link = NicNetdev(netdev, Port(netdev.ifname, operstate), uplink=False).link
+    assert (link is Link.DOWN) == (not up)
+    if up:
+        assert (link is Link.UP) == (operstate in (None, "unknown", "up"))
+        assert (link is Link.DORMANT) == (operstate == "dormant")
+
+
+# ---- uplinks
+
+
+@st.composite
+def hosts_with_default_routes(draw: DrawFn) -> tuple[Netns, list[int]]:
+    host = draw(some.hosts)
+    chosen = [netdev.ifindex for netdev in host.netdevs[1:] if draw(st.booleans())]
+    return host, chosen
+
+
+def above(netdev: Netdev, netdevs: tuple[Netdev, ...]) -> list[Netdev]:
+    """The netdevs that would not work without this one."""
+    return [
+        other
+        for other in netdevs
+        if netdev.master == other.ifindex
+        or (other.lower == netdev.ifindex and other.kind != "veth")
+    ]
+
+
+def carries(netdev: Netdev, netdevs: tuple[Netdev, ...], default_routes: list[int]) -> bool:
+    """Whether a default route leads through the netdev or one above it; they form no circle."""
+    return netdev.ifindex in default_routes or any(
+        carries(other, netdevs, default_routes) for other in above(netdev, netdevs)
+    )
+
+
+@given(hosts_with_default_routes())
+def test_an_uplink_is_what_carries_a_default_route(drawn: tuple[Netns, list[int]]) -> None:
+    host, default_routes = drawn
+    uplinks = uplinks_of(host.netdevs, default_routes)
+    for netdev in host.netdevs:
+        assert (netdev.ifindex in uplinks) == carries(netdev, host.netdevs, default_routes)
+
+
+def test_the_members_of_a_bond_below_a_vlan_are_uplinks() -> None:
+    vlan = Netdev(5, IfName("bond0.7"), kind="vlan", lower=4)
+    bond = Netdev(4, IfName("bond0"), kind="bond")
+    members = (Netdev(2, IfName("eth1"), master=4), Netdev(3, IfName("eth2"), master=4))
+    other = Netdev(6, IfName("eth3"))
+    assert uplinks_of((*members, bond, vlan, other), [5]) == {2, 3, 4, 5}
+
+
+# ---- who holds it
+
+
+@given(unlike_nics, some.hosts, st.booleans())
+def test_every_nic_that_was_seen_is_told_once_with_its_netdevs_of_the_host(
+    seen: list[BusNic], host: Netns, known: bool
+) -> None:
+    on_host = {netdev.ifname for netdev in host.netdevs}
+    nics = nics_of(seen, host.netdevs, (), Records() if known else None)
+    assert {nic.bus_device for nic in nics} == {bus.device.bus_device for bus in seen}
+    assert len(nics) == len(seen)
+    for nic in nics:
+        told = {each.netdev.ifname for each in nic.netdevs}
+        assert told == set(nic.bus.device.ifnames) & on_host
+
+
+@given(unlike_nics)
+def test_pci_functions_come_in_the_order_of_their_addresses_and_before_the_others(
+    seen: list[BusNic],
+) -> None:
+    told = [nic.bus_device for nic in nics_of(seen, (), (), None)]
+    functions = [device for device in told if isinstance(device, PciAddress)]
+    assert told[: len(functions)] == functions
+    assert functions == sorted(functions)
+
+
+@given(bus_nics, st.lists(some.attachments, max_size=3), some.words)
+def test_a_nic_has_the_records_of_its_device_and_no_others(
+    bus: BusNic, records: list[Attachment], fault: str
+) -> None:
+    own = DeviceKey(bus.device.bus_device)
+    mine = [attrs.evolve(record, key=own) for record in records[:1]]
+    stranger = DeviceKey(None, IfName("eth9"))
+    known = Records((*mine, *records[1:]), {own: fault, stranger: "another"})
+    (nic,) = nics_of([bus], (), (), known)
+    assert nic.records is not None
+    assert list(nic.records.read) == [
+        record for record in known.read if record.key.bus_device == own.bus_device
+    ]
+    assert nic.records.faults == {own: fault}
+
+
+@given(bus_nics, some.attachments)
+def test_what_a_record_says_comes_back_as_long_as_its_netdev_is_not_on_the_host(
+    bus: BusNic, record: Attachment
+) -> None:
+    held = attrs.evolve(record, key=DeviceKey(bus.device.bus_device))
+    (nic,) = nics_of([bus], (), (), Records((held,)))
+    assert nic.away == (held,)
+
+
+@given(some.lendings)
+def test_what_is_home_again_does_not_come_back(lending: some.Lending) -> None:
+    bus_device = PciAddress(0, 0xC1, 0, 0)
+    captured = lending.record.captured
+    assert captured is not None
+    record = attrs.evolve(
+        lending.record,
+        key=DeviceKey(bus_device),
+        captured=attrs.evolve(captured, parent=None),
+    )
+    bus = seen_with(SysfsDevice(bus_device, "ionic", (lending.netdev.ifname,)))
+    (nic,) = nics_of([bus], (lending.netdev,), (), Records((record,)))
+    assert nic.away == ()
+
+
+@given(bus_nics)
+def test_without_records_nothing_is_known_to_be_away_or_lost(bus: BusNic) -> None:
+    (nic,) = nics_of([bus], (), (), None)
+    assert (nic.records, nic.away, nic.lost) == (None, (), None)
+
+
+# ---- lost ones
+
+
+@pytest.mark.parametrize("ifname", ["net1", "net12", "dev7"])
+def test_a_bare_netdev_with_the_name_of_one_from_a_pod_looks_lost(ifname: str) -> None:
+    assert looks_lost(attrs.evolve(LOST, ifname=IfName(ifname)))
+
+
+@given(some.netdevs)
+def test_nothing_else_looks_lost(netdev: Netdev) -> None:
+    name = netdev.ifname
+    if netdev.up or netdev.addresses or name[:3] not in ("net", "dev"):
+        assert not looks_lost(netdev)
+
+
+@pytest.mark.parametrize("ifname", ["net", "network1", "enet1", "eth1", "net1a"])
+def test_another_name_does_not_look_lost(ifname: str) -> None:
+    assert not looks_lost(attrs.evolve(LOST, ifname=IfName(ifname)))
+
+
+@given(some.bus_devices, st.sampled_from(["nothing", "a record", "a fault"]), some.attachments)
+def test_a_netdev_is_lost_only_if_no_record_of_its_device_tells_of_it(
+    bus_device: PciAddress | AuxiliaryDevice, told: str, record: Attachment
+) -> None:
+    key = DeviceKey(bus_device)
+    bus = seen_with(SysfsDevice(bus_device, "ionic", (LOST.ifname,)))
+    records = {
+        "nothing": Records(),
+        "a record": Records((attrs.evolve(record, key=key),)),
+        "a fault": Records((), {key: "is damaged"}),
+    }[told]
+    (nic,) = nics_of([bus], (LOST,), (), records)
+    assert nic.lost == (nic.netdevs if told == "nothing" else ())

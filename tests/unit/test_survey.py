@@ -1,0 +1,94 @@
+"""What is found of a node's folders and plugins, on folders that a test has made."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amdcni.core.kubernetes.installation import ConfDir, ConfFile
+from amdcni.core.names import PluginName
+from amdcni.effects import survey
+
+STATIC = PluginName("static")
+VERSIONS = '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}'
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody may look into but root, who may look into all."""
+    if os.geteuid() == 0:
+        pytest.skip("root may look into every folder")
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    yield folder
+    folder.chmod(0o700)
+
+
+def test_configurations_come_in_the_order_of_their_names_and_other_files_not_at_all(
+    tmp_path: Path,
+) -> None:
+    texts = {"10-b.conf": '{"type": "b"}', "00-a.conflist": '{"plugins": []}', "99-c.json": "[]"}
+    for name, text in {**texts, "note.txt": "", "00-a.conf.bak": "{}"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "20-folder.conf").mkdir()
+    assert survey.read_conf_dir(str(tmp_path)) == ConfDir(
+        str(tmp_path),
+        (
+            ConfFile("00-a.conflist", {"plugins": []}),
+            ConfFile("10-b.conf", {"type": "b"}),
+            ConfFile("20-folder.conf", fault="Is a directory"),
+            ConfFile("99-c.json", fault="it is a list ([]), not a JSON object"),
+        ),
+    )
+
+
+def test_a_folder_that_is_not_there_is_a_fault_and_no_denial(tmp_path: Path) -> None:
+    found = survey.read_conf_dir(str(tmp_path / "none"))
+    assert (found.files, found.denied) == ((), False)
+    assert "No such file" in str(found.fault)
+
+
+def test_a_folder_that_is_closed_is_denied(closed: Path) -> None:
+    found = survey.read_conf_dir(str(closed))
+    assert (found.files, found.denied) == ((), True)
+    assert survey.ask_plugin(STATIC, (str(closed),), {}).hidden == (str(closed),)
+
+
+def test_of_a_folder_that_is_yet_to_be_made_the_nearest_one_is_told(tmp_path: Path) -> None:
+    here = survey.read_folder(str(tmp_path))
+    assert (here.path, here.nearest) == (str(tmp_path), str(tmp_path))
+    assert (here.is_folder, here.writable) == (True, True)
+    assert here.free_bytes
+    below = survey.read_folder(f"{tmp_path}/cni/state")
+    assert (below.path, below.nearest) == (f"{tmp_path}/cni/state", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "cni").touch()
+    assert not survey.read_folder(f"{tmp_path}/cni/state").is_folder
+
+
+@pytest.mark.parametrize(
+    ("script", "versions", "fault"),
+    [
+        (f"echo '{VERSIONS}'", ("0.4.0", "1.0.0"), None),
+        ("echo hello", (), "no usable answer"),
+        ("exit 3", (), "exit status 3"),
+    ],
+)
+def test_a_plugin_is_told_with_its_versions_or_with_what_is_wrong(
+    tmp_path: Path, script: str, versions: tuple[str, ...], fault: str | None
+) -> None:
+    executable = tmp_path / "static"
+    executable.write_text(f"#!/bin/sh\n{script}\n")
+    executable.chmod(0o755)
+    found = survey.ask_plugin(STATIC, ("/no/such", str(tmp_path)), dict(os.environ))
+    assert (found.path, found.versions) == (str(executable), versions)
+    assert (fault or "None") in str(found.fault)
+
+
+def test_a_plugin_that_is_nowhere_has_no_path(tmp_path: Path) -> None:
+    found = survey.ask_plugin(STATIC, (str(tmp_path), "/no/such"), {})
+    assert (found.path, found.hidden) == (None, ())
