@@ -5,7 +5,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from amdcni.core.kubernetes import CHECKPOINT
-from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR
+from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ def _add_explain(commands: "Subcommands") -> None:
         default=f"{BIN_DIR}:{BIN_DIR}",
         metavar="DIRS",
         help="CNI_PATH: Multus' binDir and that of the runtime (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--networks-dir",
+        default=NETWORKS_DIR,
+        metavar="DIR",
+        help="where Multus finds the configuration of a definition without one "
+        "(default: %(default)s)",
     )
     explain.add_argument(
         "--plan",

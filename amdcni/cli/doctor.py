@@ -3,7 +3,7 @@
 import argparse
 import os
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from amdcni import healing
@@ -16,12 +16,7 @@ from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
 from amdcni.core.errors import AmdcniError, DeviceBusy, InvalidManifest, StateFailure
 from amdcni.core.kubernetes import parse_definition
-from amdcni.core.kubernetes.installation import (
-    BIN_DIR,
-    ConfDir,
-    configurations_in,
-    find_bin_dir,
-)
+from amdcni.core.kubernetes.installation import bin_dir_of, configurations_in, networks_dir_of
 from amdcni.core.kubernetes.review import LENDER, Review, review
 from amdcni.core.nics import Records
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
@@ -57,8 +52,9 @@ def examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
         records = None
     yield from _nics(node, records)
     yield diagnosis.judge_multus(conf_dir)
-    reviews = tuple(_reviews(options.files, conf_dir))
-    given = options.bin_dir or find_bin_dir(conf_dir) or BIN_DIR
+    networks = configurations_in(survey.read_conf_dir(networks_dir_of(conf_dir)))
+    reviews = tuple(_reviews(options.files, networks))
+    given = options.bin_dir or bin_dir_of(conf_dir)
     yield from _plugins(given, [each for _, each in reviews if isinstance(each, Review)])
     yield from _networks(reviews, options.files)
     yield diagnosis.judge_state(survey.read_folder(options.data_dir), root=root)
@@ -93,7 +89,7 @@ _Reviewed = tuple[str, Review | str]
 """Where something stands, and what an ADD would make of it, or why it cannot be read."""
 
 
-def _reviews(files: Iterable[str], conf_dir: ConfDir) -> Iterator[_Reviewed]:
+def _reviews(files: Iterable[str], networks: Mapping[str, Json]) -> Iterator[_Reviewed]:
     for path in files:
         try:
             manifests = read_manifests([path])
@@ -102,12 +98,12 @@ def _reviews(files: Iterable[str], conf_dir: ConfDir) -> Iterator[_Reviewed]:
             continue
         for _, manifest in manifests:
             if manifest.get("kind") == "NetworkAttachmentDefinition":
-                yield _review(path, manifest, conf_dir)
+                yield _review(path, manifest, networks)
 
 
-def _review(path: str, manifest: Json, conf_dir: ConfDir) -> _Reviewed:
+def _review(path: str, manifest: Json, networks: Mapping[str, Json]) -> _Reviewed:
     try:
-        definition = parse_definition(manifest, configurations_in(conf_dir))
+        definition = parse_definition(manifest, networks)
     except InvalidManifest as fault:
         return path, f"{path}: {fault.message}"
     return f"{path}: {definition.id}", review(definition)

@@ -28,18 +28,18 @@ from amdcni.core.kubernetes import (
     selected,
     to_go_json,
 )
+from amdcni.core.kubernetes.installation import configurations_in
+from amdcni.core.kubernetes.review import LENDER
 from amdcni.core.names import parse_container_id
 from amdcni.core.request import AddRequest, parse_environment, plugin_dirs_of
 from amdcni.core.runtime import conduct
 from amdcni.core.spec import Json
 from amdcni.core.steps import Plan, PluginCall
 from amdcni.core.words import step_in_words
+from amdcni.effects.survey import read_conf_dir
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-PLUGIN: Final = "amd-host-device"
-"""The plugin whose plan can be told."""
 
 _PLACEHOLDERS: Final = ("CONTAINER_ID", "/run/netns/POD", "POD_UID")
 _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
@@ -106,7 +106,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
 
     Raises: InvalidManifest.
     """
-    pod, definitions = _objects(options.files)
+    pod, definitions = _objects(options.files, options.networks_dir)
     allocation, source = _allocation(options, pod, definitions, environ)
     delegates = delegates_of(pod, definitions, allocation)
     pod = pod if pod.uid else attrs.evolve(pod, uid=_PLACEHOLDERS[2])
@@ -120,15 +120,16 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
 
 
-def _objects(paths: list[str]) -> tuple[Pod, list[NetworkAttachmentDefinition]]:
+def _objects(paths: list[str], networks_dir: str) -> tuple[Pod, list[NetworkAttachmentDefinition]]:
     pods, definitions = [], []
+    networks = configurations_in(read_conf_dir(networks_dir))
     for path, manifest in read_manifests(paths):
         try:
             match manifest.get("kind"):
                 case "Pod":
                     pods.append(parse_pod(manifest))
                 case "NetworkAttachmentDefinition":
-                    definitions.append(parse_definition(manifest))
+                    definitions.append(parse_definition(manifest, networks))
                 case kind:
                     raise InvalidManifest(f"{kind!r} is neither a Pod nor a definition")
         except InvalidManifest as fault:
@@ -201,7 +202,7 @@ def _planned(told: Told) -> Told:
     from amdcni.commands import preview
     from amdcni.effects.node import LinuxNode
 
-    if told.call.plugin != PLUGIN:
+    if told.call.plugin != LENDER:
         return told
     try:
         request = parse_request(parse_environment(told.environ), told.stdin.encode())

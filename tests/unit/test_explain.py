@@ -145,6 +145,18 @@ def test_of_several_resources_each_device_names_its_own(tmp_path: Path) -> None:
     )
 
 
+def test_a_definition_without_a_configuration_means_one_of_the_node(tmp_path: Path) -> None:
+    (definition := tmp_path / "network.yaml").write_text(
+        Path(NETWORK).read_text().partition("spec:")[0]
+    )
+    config = {"cniVersion": "1.0.0", "name": "amd-host-device-nad-nic", "type": "amd-host-device"}
+    (tmp_path / "10-fabric.conf").write_text(json.dumps(config))
+    files = [POD, str(definition), *DEVICES]
+    flow = told(*files, "--networks-dir", str(tmp_path))
+    assert flow["networks"][0]["configuration"] == {**config, "deviceID": A}
+    assert "spec.config is absent" in refused(*files, "--networks-dir", "/nowhere")
+
+
 # ---- what is wrong
 
 

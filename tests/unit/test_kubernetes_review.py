@@ -13,8 +13,9 @@ from amdcni.core.kubernetes import NetworkAttachmentDefinition, ObjectName, pars
 from amdcni.core.kubernetes.installation import (
     ConfDir,
     ConfFile,
+    bin_dir_of,
     configurations_in,
-    find_bin_dir,
+    networks_dir_of,
 )
 from amdcni.core.kubernetes.review import LENDER, Review, review
 from amdcni.core.names import PluginName
@@ -154,11 +155,12 @@ def test_multus_is_known_by_its_type(config: dict[str, Any] | None, is_multus: b
 
 def test_the_first_configuration_alone_says_where_multus_has_its_plugins() -> None:
     multus, other = ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"type": "bridge"})
-    assert find_bin_dir(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
-    assert find_bin_dir(ConfDir("/etc", (other, multus))) is None
-    assert find_bin_dir(ConfDir("/etc")) is None
+    assert bin_dir_of(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
+    assert bin_dir_of(ConfDir("/etc", (other, multus))) == "/opt/cni/bin"
+    assert bin_dir_of(ConfDir("/etc")) == "/opt/cni/bin"
+    assert networks_dir_of(ConfDir("/etc")) == "/etc/cni/multus/net.d"
     for nothing in ({"type": "multus"}, {"type": "multus", "binDir": ""}):
-        assert find_bin_dir(ConfDir("/etc", (ConfFile("a.conf", nothing),))) is None
+        assert bin_dir_of(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
 
 
 def test_configurations_are_found_by_the_names_that_they_have() -> None:

@@ -8,8 +8,15 @@ import attrs
 from amdcni.core.spec import Json
 
 CONF_DIR: Final = "/etc/cni/net.d"
+"""Where the runtime looks for configurations, of which it takes the first."""
+
 BIN_DIR: Final = "/opt/cni/bin"
-"""Where configurations and plugins are if nobody says something else."""
+"""Where Multus looks for plugins, unless its configuration has another `binDir`."""
+
+NETWORKS_DIR: Final = "/etc/cni/multus/net.d"
+"""Where Multus looks for the configuration of a definition that has none, unless its own
+configuration has another `confDir`.
+"""
 
 EXTENSIONS: Final = (".conf", ".conflist", ".json")
 """What runtimes take for configurations (libcni/conf.go, ConfFiles)."""
@@ -48,17 +55,26 @@ class ConfDir:
     denied: bool = False
 
 
-def find_bin_dir(folder: ConfDir) -> str | None:
-    """The binDir that the Multus of this node has been given; None if it does not say."""
+def bin_dir_of(folder: ConfDir) -> str:
+    """The folders in which the Multus of this node looks for plugins, separated by colons."""
+    return _find_setting(folder, "binDir") or BIN_DIR
+
+
+def networks_dir_of(folder: ConfDir) -> str:
+    """The folder in which the Multus of this node looks for configurations of networks."""
+    return _find_setting(folder, "confDir") or NETWORKS_DIR
+
+
+def _find_setting(folder: ConfDir, key: str) -> str | None:
     for file in folder.files[:1]:
         for plugin in _plugins_in(file.config or {}):
-            if plugin.get("type") in _MULTUS and isinstance(plugin.get("binDir"), str):
-                return str(plugin["binDir"]) or None
+            if plugin.get("type") in _MULTUS and isinstance(plugin.get(key), str):
+                return str(plugin[key])
     return None
 
 
 def configurations_in(folder: ConfDir) -> dict[str, Json]:
-    """The node's configurations by their names, for definitions that mean one of them."""
+    """The configurations of a folder by their names, for definitions that mean one of them."""
     named = ((file.config or {}).get("name") for file in folder.files)
     return {
         name: file.config
