@@ -137,7 +137,13 @@ FAULTS: dict[str, list[tuple[str, ...]]] = {
             '    open(STATE / "lock", "x").close()\n'
             '    import time; time.sleep(0.2); (STATE / "lock").unlink()\n'
             "    given = delegate",
-        )
+        ),
+        (
+            "    addresses = [entry",
+            "    count = len(list(STATE.iterdir())); import time; time.sleep(0.3)\n"
+            '    given["ips"][0]["address"] = f"198.51.100.{100 + count}/24"\n'
+            "    addresses = [] and [entry",
+        ),
     ],
     "del_gives_everything_back_after_an_add_that_was_killed": [
         (

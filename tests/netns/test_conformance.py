@@ -167,6 +167,28 @@ def test_what_an_old_version_cannot_tell_may_be_refused_but_not_the_version(
         try_with("the_result_is_as_each_version_has_it", node, tmp_path, text, config)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "del_gives_everything_back_after_an_add_that_was_killed",
+        "different_containers_can_be_attached_and_detached_at_once",
+    ],
+)
+def test_a_chained_plugin_is_called_behind_the_others(
+    name: str, node: Node, tmp_path: Path
+) -> None:
+    common = {"cniVersion": "1.0.0", "name": "net"}
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
+    subject = Subject(
+        DEBIAN / "tuning",
+        {**common, "type": "tuning", "mtu": 1400},
+        before=({**common, "type": "ptp", "ipam": ipam},),
+        dirs=(str(DEBIAN),),
+    )
+    stage = build(node, subject, ("1.0.0",))
+    run(clauses()[name], stage, delegates.install(tmp_path / "ipam", ("1.0.0",)), tmp_path)
+
+
 def test_a_plugin_gets_of_its_configuration_what_a_runtime_leaves(node: Node) -> None:
     config = {"type": "model", "key": 1, "capabilities": {"ips": True}, "prevResult": {}}
     forbidding = {"disableCheck": True, "disableGC": True}
