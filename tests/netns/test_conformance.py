@@ -35,7 +35,8 @@ from amdcni.testing.conformance.delegates import Recorder
 from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import Subject
 from tests.netns import model_ipam, model_plugin
-from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM, RIGHT
+from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM
+from tests.netns.model_variants import RIGHT
 from tests.netns.runtime import DEBIAN
 
 MODULES: list[ModuleType] = [

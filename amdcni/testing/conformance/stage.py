@@ -32,7 +32,6 @@ from amdcni.testing.cni import CallOptions, Outcome, environment_of, executor
 from amdcni.testing.conformance.clauses import fail, not_applicable
 from amdcni.testing.conformance.subject import Subject, bdf_of, ifname_of
 from amdcni.testing.conformance.views import links_in
-from amdcni.testing.dumps import Dump, differences
 from amdcni.testing.namespaces import StrPath
 from amdcni.testing.node import Node
 from amdcni.testing.pods import Pod
@@ -275,12 +274,6 @@ class Container:
     def _execute(self) -> Callable[[PluginCall], Json]:
         subject = self.stage.subject
         return executor(self.stage.node, subject.dirs, timeout_s=subject.timeout_s)
-
-
-def changes(before: Dump, after: Dump) -> list[str]:
-    """Return what became of the things that were there before, while others may have come."""
-    known = before.subjects.keys() & after.subjects.keys()
-    return differences(before, Dump({subject: after.subjects[subject] for subject in known}))
 
 
 def valid_attachments(*containers: Container) -> dict[str, list[dict[str, str]]]:

@@ -3,7 +3,8 @@
 from amdcni.core.spec import Verb
 from amdcni.testing.conformance.answers import require_failure, require_success
 from amdcni.testing.conformance.clauses import Level, clause, not_applicable, require, require_none
-from amdcni.testing.conformance.stage import Stage, changes
+from amdcni.testing.conformance.stage import Stage
+from amdcni.testing.conformance.views import changes
 from amdcni.testing.readings import dump
 
 

@@ -9,7 +9,8 @@ from amdcni.testing.conformance.clauses import (
     require,
     require_none,
 )
-from amdcni.testing.conformance.stage import Container, Stage, changes
+from amdcni.testing.conformance.stage import Container, Stage
+from amdcni.testing.conformance.views import changes
 from amdcni.testing.dumps import differences
 from amdcni.testing.readings import dump
 

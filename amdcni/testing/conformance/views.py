@@ -1,4 +1,4 @@
-"""What of a result is in a network namespace, by what iproute2 tells."""
+"""What is in a network namespace, for comparing it with a result, or with what was before."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from amdcni.testing.dumps import Dump, differences
 from amdcni.testing.namespaces import Namespace
 
 
@@ -46,3 +47,9 @@ def missing_among(present: Iterable[Route], told: Iterable[Mapping[str, Any]]) -
         dst, gw = str(ipaddress.ip_network(entry["dst"])), entry.get("gw") or None
         if (dst, gw) not in known:
             yield f"there is no route to {dst}" + (f" via {gw}" if gw else "")
+
+
+def changes(before: Dump, after: Dump) -> list[str]:
+    """Return what became of the things that were there before, while others may have come."""
+    known = before.subjects.keys() & after.subjects.keys()
+    return differences(before, Dump({subject: after.subjects[subject] for subject in known}))
