@@ -76,6 +76,8 @@ class Outcome:
             raise AssertionError(f"the plugin succeeded where it had to fail: {self}")
         error = self._object("a CNI error object")
         faults = list(faults_of_error(error))
+        if unknown := sorted(set(error) - {"cniVersion", "code", "msg", "details"}):
+            faults.append(f"it has the unknown keys {', '.join(unknown)}")
         if code is not None and error.get("code") != code:
             faults.append(f"its code is {error.get('code')!r}, not {code}")
         said = f"{error.get('msg', '')} {error.get('details', '')}"
@@ -125,8 +127,6 @@ def faults_of_error(error: Mapping[str, Any]) -> Iterator[str]:
         yield f"its details are {error['details']!r}, not a text"
     if not isinstance(error.get("cniVersion", ""), str):
         yield f"its cniVersion is {error['cniVersion']!r}, not a text"
-    if unknown := sorted(set(error) - {"cniVersion", "code", "msg", "details"}):
-        yield f"it has the unknown keys {', '.join(unknown)}"
 
 
 def _shortened(text: str) -> str:

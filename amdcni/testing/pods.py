@@ -1,7 +1,8 @@
 """Pods of a throwaway node: network namespaces with a path, out of which NICs come home."""
 
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -11,6 +12,9 @@ from amdcni.testing.namespaces import Namespace
 
 if TYPE_CHECKING:
     from amdcni.testing.node import Node
+
+_END_TIMEOUT_S = 5
+_PAUSE_S = 0.005
 
 
 @frozen(kw_only=True, eq=False)
@@ -38,14 +42,32 @@ class Pod(Namespace):
 
         NICs in it come back to the node as PCI netdevs do and veth does not
         (`default_device_exit_net` in net/core/dev.c): down, bare, under their name in the pod or,
-        if that is taken, under one that the kernel makes.
+        if that is taken, under one that the kernel makes.  Other veths of the node that lead into
+        the pod go with it, unless something holds the network namespace.
         """
         nics = {nic.peer_ifindex for nic in self.node.nics}
-        for link in self.ip_json("link show"):
+        links = self.ip_json("link show")
+        for link in links:
             if link.get("link_index") in nics:
                 self._send_home(link["ifname"], link["ifindex"], link.get("altnames", []))
+        cables = {
+            (link.get("link_index"), link["ifindex"])
+            for link in links
+            if "link_netnsid" in link and link.get("link_index") not in nics
+        }
         self.node.ip(f"netns delete {self.name}")
+        # The kernel takes them away later, by a worker (cleanup_net in net/core/net_namespace.c).
+        deadline = time.monotonic() + _END_TIMEOUT_S
+        while self._node_has(cables) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
         self.node.refresh()
+
+    def _node_has(self, cables: Set[tuple[int | None, int]]) -> bool:
+        """Tell whether the node has a netdev with one of these pairs of ifindex and link."""
+        return bool(cables) and any(
+            (link["ifindex"], link.get("link_index")) in cables and "link_netnsid" in link
+            for link in self.node.ip_json("link show")
+        )
 
     def recreate(self) -> None:
         """Delete the network namespace and make another at the same path."""

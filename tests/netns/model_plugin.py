@@ -1,7 +1,8 @@
 """A CNI plugin that does all that CNI SPEC 1.1 asks, for the tests of the conformance suite.
 
-It gives a container one end of a veth pair, and lets an IPAM plugin give the addresses.  It is run
-as a script with `python -I -S`; the tests spoil a copy of this text in one place each.
+It gives a container one end of a veth pair, and lets an IPAM plugin give the addresses, each of
+which has a rule on the host.  It is run as a script with `python -I -S`; the tests spoil a copy of
+this text in one place each.
 """
 
 import json
@@ -76,13 +77,21 @@ def cable_of(container_id: str, ifname: str) -> str:
     return f"cable{zlib.crc32(f'{container_id}/{ifname}'.encode()):08x}"
 
 
+def addresses_with_rules() -> list[str]:
+    return [rule["src"] for rule in json.loads(ip("-json", "rule")) if rule["src"] != "all"]
+
+
 def detach(config: dict[str, Any], container_id: str, ifname: str) -> None:
     variables = {"CNI_CONTAINERID": container_id, "CNI_IFNAME": ifname}
     delegate("DEL", config, **variables)
     cable = cable_of(container_id, ifname)
     if cable in links():
         ip("link", "delete", cable)
-    (STATE / cable).unlink(missing_ok=True)
+    if (STATE / cable).exists():
+        addresses = json.loads((STATE / cable).read_text())["addresses"]
+        for address in set(addresses).intersection(addresses_with_rules()):
+            ip("rule", "delete", "from", address)
+        (STATE / cable).unlink()
 
 
 def attach(config: dict[str, Any], container_id: str, netns: str, ifname: str) -> dict[str, Any]:
@@ -90,8 +99,10 @@ def attach(config: dict[str, Any], container_id: str, netns: str, ifname: str) -
         fail(100, f"{ifname} is there already")
     STATE.mkdir(exist_ok=True)
     cable = cable_of(container_id, ifname)
-    (STATE / cable).write_text(json.dumps([container_id, ifname]))
-    given = delegate("ADD", config) or {}
+    given = delegate("ADD", config) or {"ips": [], "routes": []}
+    addresses = [entry["address"].partition("/")[0] for entry in given["ips"]]
+    record = {"id": [container_id, ifname], "network": config["name"], "addresses": addresses}
+    (STATE / cable).write_text(json.dumps(record))
     ip("link", "add", cable, "type", "veth", "peer", "name", ifname, "netns", netns)
     ip("link", "set", cable, "up")
     ip("link", "set", ifname, "up", netns=netns)
@@ -100,15 +111,25 @@ def attach(config: dict[str, Any], container_id: str, netns: str, ifname: str) -
         "interfaces": previous.get("interfaces", []),
         "ips": previous.get("ips", []),
         "routes": previous.get("routes", []),
-        "dns": {},
+        "dns": previous.get("dns", {}),
     }
-    mac = links(netns)[ifname]["address"]
-    result["interfaces"].append({"name": ifname, "mac": mac, "sandbox": netns})
-    for entry in given.get("ips", []):
+    link = links(netns)[ifname]
+    mtu = {"mtu": link["mtu"]} if version >= "1.1.0" else {}
+    result["interfaces"] += [
+        {"name": cable, "mac": links()[cable]["address"]},
+        {"name": ifname, "mac": link["address"], "sandbox": netns, **mtu},
+    ]
+    place = len(result["interfaces"]) - 1
+    for entry in given["ips"]:
         ip("address", "add", entry["address"], "dev", ifname, netns=netns)
         family = {} if version >= "1.0.0" else {"version": "4"}
-        place = len(result["interfaces"]) - 1
         result["ips"].append({"address": entry["address"], "interface": place, **family})
+    for entry in given["routes"]:
+        gateway = entry.get("gw", given["ips"][0]["gateway"])
+        ip("route", "append", entry["dst"], "via", gateway, "dev", ifname, netns=netns)
+        result["routes"].append(entry)
+    for address in addresses:
+        ip("rule", "add", "from", address, "table", "main")
     return result
 
 
@@ -123,14 +144,18 @@ def check(config: dict[str, Any], netns: str, ifname: str) -> None:
     for entry in result["ips"]:
         if names[entry["interface"]] == ifname and entry["address"] not in present:
             fail(100, f"{entry['address']} is missing")
+    routes = {route["dst"] for route in json.loads(ip("-json", "route", netns=netns))}
+    for entry in result["routes"]:
+        if entry["dst"] not in routes:
+            fail(100, f"{entry['dst']} is missing")
 
 
 def collect(config: dict[str, Any]) -> None:
     valid = [[one["containerID"], one["ifname"]] for one in config["cni.dev/valid-attachments"]]
     for path in STATE.glob("cable*"):
-        attachment = json.loads(path.read_text())
-        if attachment not in valid:
-            detach({}, *attachment)
+        record = json.loads(path.read_text())
+        if record["network"] == config["name"] and record["id"] not in valid:
+            detach({}, *record["id"])
     delegate("GC", config)
 
 

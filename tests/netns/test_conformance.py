@@ -1,17 +1,20 @@
 """The conformance suite: it finds what is wrong with a plugin, and nothing that is not."""
 
-import functools
+import ast
+import contextlib
 import inspect
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from amdcni.core.spec import Verb
 from amdcni.testing import Node, skip_reason
 from amdcni.testing.conformance import (
     delegates,
@@ -23,25 +26,28 @@ from amdcni.testing.conformance import (
     test_delegation,
     test_environment,
     test_gc_status,
+    test_ipam,
+    test_result,
     test_version,
 )
 from amdcni.testing.conformance.clauses import MARK
 from amdcni.testing.conformance.delegates import Recorder
-from amdcni.testing.conformance.stage import Container, Stage, build
+from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import Subject
-from tests.netns import model_plugin
-from tests.netns.model_faults import FAULTS
+from tests.netns import model_ipam, model_plugin
+from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM
+from tests.netns.model_variants import RIGHT
 from tests.netns.runtime import DEBIAN
 
 MODULES: list[ModuleType] = [
     *(test_add, test_at_once, test_check, test_configuration, test_del),
-    *(test_delegation, test_environment, test_gc_status, test_version),
+    *(test_delegation, test_environment, test_gc_status, test_ipam, test_result, test_version),
 ]
 Clause = Callable[..., None]
 Failed = pytest.fail.Exception
 Skipped = pytest.skip.Exception
 
-NEVER_OF_THE_MODEL = {"the_result_of_an_ipam_plugin_is_abbreviated"}
+IPAM = "model-ipam"
 WITHOUT_IPAM = {"add_works_without_the_optional_variables"}
 
 
@@ -55,22 +61,44 @@ def clauses() -> dict[str, Clause]:
     }
 
 
-@functools.cache
-def source() -> str:
-    return inspect.getsource(model_plugin)
+Change = tuple[str, ...]
+
+
+def changed(model: ModuleType, change: Change = ()) -> str:
+    """The text of a model with other words in some places."""
+    text = inspect.getsource(model)
+    for right, wrong in zip(change[::2], change[1::2], strict=True):
+        assert text.count(right) == 1, right
+        text = text.replace(right, wrong)
+    return text
 
 
 def try_clause(name: str, node: Node, folder: Path, text: str) -> None:
     """Run the test of a clause on the plugin that is the script `text`."""
-    recorder = delegates.install(folder / "ipam", tuple(model_plugin.VERSIONS))
-    executable = folder / "model"
+    config: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "model"}
+    if name in FAULTS_OF_IPAM:
+        config["ipam"] = {"type": IPAM}
+    elif name not in WITHOUT_IPAM:
+        config["ipam"] = {"type": delegates.NAME, "routes": [delegates.ROUTE]}
+    try_with(name, node, folder, text, config)
+
+
+def pass_clause(name: str, node: Node, folder: Path, text: str) -> None:
+    """The same, where it has to pass: a clause that is not applicable has tried nothing."""
+    try:
+        try_clause(name, node, folder, text)
+    except Skipped as reason:
+        pytest.fail(f"not applicable: {reason}")
+
+
+def try_with(name: str, node: Node, folder: Path, text: str, config: Mapping[str, Any]) -> None:
+    """The same with a configuration."""
+    versions = tuple(ast.literal_eval(re.findall(r"^VERSIONS = (.*)$", text, re.MULTILINE)[0]))
+    recorder = delegates.install(folder / "ipam", versions)
+    executable = folder / (IPAM if name in FAULTS_OF_IPAM else "model")
     executable.write_text(f"#!{sys.executable} -IS\n{text}")
     executable.chmod(0o755)
-    config: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "model"}
-    if name not in WITHOUT_IPAM:
-        config["ipam"] = {"type": delegates.NAME}
-    subject = Subject(executable, config, dirs=(str(recorder.folder),))
-    stage = build(node, subject, tuple(model_plugin.VERSIONS))
+    stage = build(node, Subject(executable, config, dirs=(str(recorder.folder),)), versions)
     run(clauses()[name], stage, recorder, folder)
 
 
@@ -80,42 +108,97 @@ def run(clause: Clause, stage: Stage, recorder: Recorder, folder: Path) -> None:
         "stage": stage,
         "recorder": recorder,
         "tmp_path": folder,
-        "path": [recorder.folder],
     }
     wanted = inspect.signature(clause).parameters
     if "container" in wanted:
-        offered["container"] = Container(
-            stage, "container-1", "net1", stage.node.add_pod("pod1"), stage.subject.config
-        )
+        offered["container"] = recorder.serving(stage.container())
     clause(**{key: offered[key] for key in wanted})
 
 
+ALL_FAULTS = [
+    (name, model, fault)
+    for model, found in ((model_plugin, FAULTS), (model_ipam, FAULTS_OF_IPAM))
+    for name, faults in found.items()
+    for fault in faults
+]
+MODEL_OF = {name: model for name, model, _ in ALL_FAULTS}
+
+
 def test_every_clause_has_a_fault_that_it_finds() -> None:
-    assert set(FAULTS) == set(clauses()) - NEVER_OF_THE_MODEL
+    assert set(MODEL_OF) == set(clauses())
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", MODEL_OF)
 def test_a_plugin_that_does_what_it_has_to_passes(name: str, node: Node, tmp_path: Path) -> None:
-    try_clause(name, node, tmp_path, source())
-
-
-def spoiled(fault: tuple[str, ...]) -> str:
-    """The model plugin with a fault."""
-    text = source()
-    for right, wrong in zip(fault[::2], fault[1::2], strict=True):
-        assert text.count(right) == 1, right
-        text = text.replace(right, wrong)
-    return text
+    pass_clause(name, node, tmp_path, changed(MODEL_OF[name]))
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"), [(name, fault) for name, faults in FAULTS.items() for fault in faults]
+    ("name", "change"), [(name, change) for name, changes in RIGHT.items() for change in changes]
 )
-def test_a_fault_is_found(name: str, fault: tuple[str, ...], node: Node, tmp_path: Path) -> None:
-    text = spoiled(fault)
+def test_a_plugin_that_does_it_otherwise_passes(
+    name: str, change: Change, node: Node, tmp_path: Path
+) -> None:
+    pass_clause(name, node, tmp_path, changed(model_plugin, change))
+
+
+@pytest.mark.parametrize(("name", "model", "fault"), ALL_FAULTS)
+def test_a_fault_is_found(
+    name: str, model: ModuleType, fault: Change, node: Node, tmp_path: Path
+) -> None:
     with pytest.raises((AssertionError, Failed, Skipped)) as found:
-        try_clause(name, node, tmp_path, text)
+        try_clause(name, node, tmp_path, changed(model, fault))
     assert not isinstance(found.value, Skipped), found.value
+
+
+OLD = ('VERSIONS = ["0.3.1", ', 'VERSIONS = ["0.2.0", "0.3.1", ')
+
+
+@pytest.mark.parametrize(("code", "fault"), [(100, False), (1, True)])
+def test_what_an_old_version_cannot_tell_may_be_refused_but_not_the_version(
+    code: int, fault: bool, node: Node, tmp_path: Path
+) -> None:
+    refusing = (
+        '    name = config.get("ipam"',
+        f'    if version == "0.2.0": fail({code}, "no address")\n    name = config.get("ipam"',
+    )
+    text = changed(model_plugin, (*OLD, *refusing))
+    config = {"name": "net", "type": "model"}
+    with pytest.raises(Failed) if fault else contextlib.nullcontext():
+        try_with("the_result_is_as_each_version_has_it", node, tmp_path, text, config)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "del_gives_everything_back_after_an_add_that_was_killed",
+        "different_containers_can_be_attached_and_detached_at_once",
+    ],
+)
+def test_a_chained_plugin_is_called_behind_the_others(
+    name: str, node: Node, tmp_path: Path
+) -> None:
+    common = {"cniVersion": "1.0.0", "name": "net"}
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
+    subject = Subject(
+        DEBIAN / "tuning",
+        {**common, "type": "tuning", "mtu": 1400},
+        before=({**common, "type": "ptp", "ipam": ipam},),
+        dirs=(str(DEBIAN),),
+    )
+    stage = build(node, subject, ("1.0.0",))
+    run(clauses()[name], stage, delegates.install(tmp_path / "ipam", ("1.0.0",)), tmp_path)
+
+
+def test_a_plugin_gets_of_its_configuration_what_a_runtime_leaves(node: Node) -> None:
+    config = {"type": "model", "key": 1, "capabilities": {"ips": True}, "prevResult": {}}
+    forbidding = {"disableCheck": True, "disableGC": True}
+    stage = build(node, Subject(Path("model"), {**config, **forbidding}), ("1.1.0",))
+    container = stage.container()
+    assert container.config == {"type": "model", "key": 1, "cniVersion": "1.1.0"}
+    assert container.find_able_to(Verb.CHECK) is None
+    assert container.find_able_to(Verb.GC) is None
+    assert container.find_able_to(Verb.STATUS) is not None
 
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/conformance.md"

@@ -150,6 +150,14 @@ def test_a_nic_whose_name_is_taken_comes_home_under_a_name_of_the_kernels(node: 
     ]
 
 
+def test_the_other_end_of_a_cable_is_gone_when_its_pod_is(node: Node) -> None:
+    pod = node.add_pod("pod1")
+    for number in range(20):
+        node.ip(f"link add cable{number} type veth peer name net{number} netns pod1")
+    pod.delete()
+    assert [link for link in node.ip_json("link show") if link["ifname"] != "lo"] == []
+
+
 def test_a_recreated_pod_has_the_same_path_and_another_inode(node: Node) -> None:
     pod = node.add_pod("pod1")
     path, inode = pod.netns, pod.inode

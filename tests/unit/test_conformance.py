@@ -175,7 +175,9 @@ def test_what_is_said_of_the_first_nic_is_said_of_another(value: Any) -> None:
 def test_a_result_of_its_version_has_no_fault(result: Result, version: CniVersion) -> None:
     """The codec, which has laws of its own, and the suite agree on what a result looks like."""
     pointing = [ip.interface for ip in result.ips if ip.interface is not None]
-    if all(index < len(result.interfaces) for index in pointing):
+    mixed = [ip for ip in result.ips if ip.gateway and ip.gateway.version != ip.address.version]
+    bits = [route for route in result.routes if route.dst.ip != route.dst.network.network_address]
+    if all(index < len(result.interfaces) for index in pointing) and not mixed + bits:
         assert list(faults_of_result(result_to_json(result, version), version)) == []
 
 
@@ -194,7 +196,7 @@ def test_whatever_a_result_is_its_faults_are_told(
 
 
 IP = {"address": "10.0.0.1/24"}
-V1 = "1.0.0"
+V1, V1_1 = "1.0.0", "1.1.0"
 
 
 @pytest.mark.parametrize(
@@ -208,19 +210,32 @@ V1 = "1.0.0"
         (V1, {"ips": [{**IP, "gateway": "x"}]}, "ips[0]: gateway is 'x'"),
         (V1, {"ips": [{**IP, "interface": 0}]}, "interface is 0, and there are 0 interfaces"),
         (V1, {"ips": [{**IP, "interface": -1}]}, "interface is -1"),
-        (V1, {"ips": [{**IP, "version": "4"}]}, "version is of older versions"),
+        (V1, {"interfaces": [{"name": "a"}], "ips": [{**IP, "interface": False}]}, "is False"),
+        (V1, {"ips": [{**IP, "gateway": "fd00::1"}]}, "of another family than '10.0.0.1/24'"),
+        (V1, {"ips": None}, "ips is None, not a list"),
         ("0.4.0", {"ips": [IP]}, "version is None, not '4' or '6'"),
         (V1, {"interfaces": [{}]}, "interfaces[0]: name is None"),
         (V1, {"interfaces": [{"name": "a", "mac": "02"}]}, "mac is '02'"),
         (V1, {"interfaces": [{"name": "a", "sandbox": 1}]}, "sandbox is 1"),
         (V1, {"routes": [{"dst": "x"}]}, "routes[0]: dst is 'x'"),
+        (V1, {"routes": [{"dst": "10.0.0.0"}]}, "routes[0]: dst is '10.0.0.0'"),
+        (V1, {"routes": [{"dst": "10.0.0.1/24"}]}, "routes[0]: dst is '10.0.0.1/24'"),
         (V1, {"routes": [{"dst": "::/0", "gw": "x"}]}, "routes[0]: gw is 'x'"),
+        *(
+            (V1_1, {"routes": [{"dst": "::/0", key: value}]}, f"routes[0]: {key} is {value!r}")
+            for key in ("mtu", "advmss", "priority", "table", "scope")
+            for value in ("1", -1, True, None)
+        ),
+        (V1_1, {"interfaces": [{"name": "a", "mtu": "1500"}]}, "mtu is '1500'"),
+        (V1_1, {"interfaces": [{"name": "a", "pciID": 1}]}, "pciID is 1"),
+        (V1_1, {"interfaces": [{"name": "a", "socketPath": []}]}, "socketPath is []"),
         (V1, {"dns": []}, "dns is [], not an object"),
         (V1, {"dns": {"nameservers": "8.8.8.8"}}, "dns.nameservers is '8.8.8.8'"),
         (V1, {"dns": {"domain": 1}}, "dns.domain is 1"),
-        ("0.2.0", {"ips": []}, "ips is of newer versions"),
+        ("0.2.0", {"ips": [IP]}, "the addresses are in ips, which is of newer versions"),
         ("0.2.0", {"ip4": []}, "ip4 is [], not an object"),
         ("0.2.0", {"ip6": {"ip": "::1"}}, "ip6: ip is '::1'"),
+        ("0.2.0", {"ip4": {"ip": "10.0.0.1/24", "routes": [{}]}}, "ip4: routes[0]: dst is None"),
     ],
 )
 def test_a_fault_of_a_result_is_told(version: str, result: dict[str, Any], fault: str) -> None:
@@ -228,8 +243,18 @@ def test_a_fault_of_a_result_is_told(version: str, result: dict[str, Any], fault
     assert [said for said in faults if fault in said] != []
 
 
-def test_an_absent_list_may_be_null() -> None:
-    """The reference library writes it so in old versions."""
+def test_a_key_that_a_version_does_not_know_may_be_anything() -> None:
+    result = {
+        "interfaces": [{"name": "a", "mtu": "1500", "colour": 1}],
+        "ips": [{**IP, "version": "4"}],
+        "routes": [{"dst": "::/0", "mtu": "1500"}],
+        "ip4": [],
+    }
+    assert list(faults_of_result({"cniVersion": V1, **result}, V1)) == []
+
+
+def test_an_absent_list_may_be_null_in_old_versions() -> None:
+    """The reference library writes it so."""
     result = {"cniVersion": "0.3.1", "interfaces": None, "ips": None, "routes": None}
     assert list(faults_of_result(result, "0.3.1")) == []
 

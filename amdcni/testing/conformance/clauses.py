@@ -1,6 +1,6 @@
 """What a clause is: an obligation of the specification, and the test that is named after it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar
 
@@ -62,23 +62,38 @@ def not_applicable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def fail(faults: Sequence[str]) -> None:
-    """Fail the clause with all of its faults, if there are any."""
-    if faults:
-        pytest.fail("; ".join(faults), pytrace=False)
+def fail(fault: str) -> NoReturn:
+    """Fail the clause with what is the matter."""
+    pytest.fail(fault, pytrace=False)
 
 
 def require(condition: object, otherwise: str) -> None:
     """Fail the clause with what is the matter, unless a condition holds."""
-    fail([] if condition else [otherwise])
+    if not condition:
+        fail(otherwise)
+
+
+def require_none(faults: Iterable[str]) -> None:
+    """Fail the clause with all of its faults, if there are any."""
+    if found := list(faults):
+        fail("; ".join(found))
 
 
 def try_each(values: Iterable[_T], trial: Callable[[_T], object]) -> None:
-    """Try all values that a clause is about, and fail with what is wrong for each."""
-    faults = []
+    """Try all values that a clause is about, and fail with what is wrong for each.
+
+    The clause is not applicable if it is so for all of them.
+    """
+    faults, skipped, tried = [], None, False
     for value in values:
         try:
             trial(value)
-        except AssertionError as failure:
+        except (AssertionError, pytest.fail.Exception) as failure:
             faults.append(f"with {value!r}: {failure}")
-    fail(faults)
+        except pytest.skip.Exception as reason:
+            skipped = reason
+        else:
+            tried = True
+    require_none(faults)
+    if skipped is not None and not tried:
+        raise skipped

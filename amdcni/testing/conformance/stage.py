@@ -10,7 +10,7 @@ the second one to the second container.
 
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack
 
 from attrs import evolve, field, frozen
@@ -19,24 +19,45 @@ from amdcni.core.codec import result_to_json
 from amdcni.core.errors import AmdcniError
 from amdcni.core.names import parse_container_id, parse_ifname, parse_network_name
 from amdcni.core.runtime import Wanted, add, conduct, delete
-from amdcni.core.spec import AttachmentId, PluginList, Result, Verb
-from amdcni.core.versions import CHECK_SINCE, SUPPORTED, CniVersion, at_least
-from amdcni.testing.cni import CallOptions, Outcome, executor
+from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
+from amdcni.core.steps import PluginCall
+from amdcni.core.versions import (
+    CHECK_SINCE,
+    GC_AND_STATUS_SINCE,
+    SUPPORTED,
+    CniVersion,
+    at_least,
+)
+from amdcni.testing.cni import CallOptions, Outcome, environment_of, executor
 from amdcni.testing.conformance.clauses import fail, not_applicable
 from amdcni.testing.conformance.subject import CannotJudge, Subject, bdf_of, ifname_of
-from amdcni.testing.dumps import Dump, differences
+from amdcni.testing.conformance.views import links_in
+from amdcni.testing.namespaces import StrPath
 from amdcni.testing.node import Node
 from amdcni.testing.pods import Pod
 
 NICS = 4
 """How many NICs the node has, and thus how many containers can have one."""
 
+_SINCE = {
+    Verb.CHECK: CHECK_SINCE,
+    Verb.GC: GC_AND_STATUS_SINCE,
+    Verb.STATUS: GC_AND_STATUS_SINCE,
+}
+_FORBIDDEN_BY = {Verb.CHECK: "disableCheck", Verb.GC: "disableGC"}
+
+# What a runtime takes out of a configuration before a plugin gets it (CNI SPEC 1.1 §1 and §3); a
+# prevResult there would be one that no plugin gave.
+_OF_THE_RUNTIME = {"capabilities", "disableCheck", "disableGC", "prevResult"}
+
 
 @frozen
 class Spoken:
-    """A call of the plugin, and what it answered."""
+    """A call of the plugin with its environment and configuration, and what it answered."""
 
     verb: str
+    environ: Mapping[str, str]
+    config: Mapping[str, object] | bytes
     outcome: Outcome
 
     def __str__(self) -> str:
@@ -80,25 +101,29 @@ class Stage:
         pod, ifname = self.node.add_pod(f"pod{number}"), self.subject.ifname
         if ifname == "lo":
             pod.ip("link set lo down")
-        config = self.subject.config_in(self.version, number)
-        return Container(self, f"container-{number}", ifname, pod, config)
+        config = _for_execution(self.subject.config_in(self.version, number))
+        return Container(self, f"container-{number}", ifname, pod, config, self.subject.dirs)
 
     def second_of(self, container: "Container", ifname: str) -> "Container":
         """Return the same container with another interface to attach, by the second NIC."""
-        config = self.subject.config_in(container.version, 2)
+        config = _for_execution(self.subject.config_in(container.version, 2))
         return evolve(container, ifname=ifname, config=config)
 
-    def version_since(self, since: CniVersion) -> CniVersion:
-        """Return the version to speak for a verb that exists since `since`.
-
-        A plugin that speaks none so new is not concerned.
-        """
+    def find_version_since(self, since: CniVersion) -> CniVersion | None:
+        """Return the version to speak for what exists since `since`, if the plugin speaks one."""
         if at_least(self.version, since):
             return self.version
         spoken = [v for v in SUPPORTED if v in self.supported and at_least(v, since)]
-        if not spoken:
-            not_applicable(f"the plugin speaks no CNI version from {since} on")
-        return spoken[-1]
+        return spoken[-1] if spoken else None
+
+    def version_since(self, since: CniVersion) -> CniVersion:
+        """Return the version to speak for what exists since `since`.
+
+        A plugin that speaks none so new is not concerned.
+        """
+        return self.find_version_since(since) or not_applicable(
+            f"the plugin speaks no CNI version from {since} on"
+        )
 
     def needs_an_interface(self) -> None:
         """Leave out plugins that do nothing in the container."""
@@ -114,15 +139,15 @@ class Stage:
         self, verb: Verb | str, config: Mapping[str, object] | bytes, **options: Unpack[CallOptions]
     ) -> Outcome:
         """Call the plugin, and write down what came of it; CNI_PATH is that of the subject."""
-        options.setdefault("path", self.subject.dirs)
         subject = self.subject
+        options.setdefault("path", subject.dirs)
         call = self.node.start_cni(str(verb), subject.executable, config, **options)
         try:
             outcome = call.wait(subject.timeout_s)
         except subprocess.TimeoutExpired:
-            fail([f"{verb} did not end within {subject.timeout_s:g} s, and was killed"])
-            raise
-        self.transcript.append(Spoken(str(verb), outcome))
+            fail(f"{verb} did not end within {subject.timeout_s:g} s, and was killed")
+        environ = environment_of(str(verb), options)
+        self.transcript.append(Spoken(str(verb), environ, config, outcome))
         return outcome
 
 
@@ -135,6 +160,8 @@ class Container:
     ifname: str
     pod: Pod
     config: Mapping[str, object]
+    path: Sequence[StrPath]
+    """What becomes CNI_PATH."""
     previous: Mapping[str, Any] | None = None
     """What the plugins before this one answered to ADD."""
 
@@ -151,6 +178,23 @@ class Container:
         """Return one to which another version is spoken."""
         return self.having(cniVersion=version)
 
+    def find_able_to(self, verb: Verb) -> "Container | None":
+        """Return one to which a version with the verb is spoken.
+
+        None if the plugin speaks no such version, or the network's configuration forbids the verb.
+        """
+        key = _FORBIDDEN_BY.get(verb)
+        version = self.stage.find_version_since(_SINCE[verb])
+        if version is None or (key is not None and self.stage.subject.config.get(key) is True):
+            return None
+        return self.speaking(version)
+
+    def able_to(self, verb: Verb) -> "Container":
+        """Return the one of `find_able_to`; a plugin without is not concerned."""
+        return self.find_able_to(verb) or not_applicable(
+            f"the plugin speaks no CNI version from {_SINCE[verb]} on, or must not be asked"
+        )
+
     def call(
         self,
         verb: Verb | str,
@@ -160,35 +204,18 @@ class Container:
         **options: Unpack[CallOptions],
     ) -> Outcome:
         """Call the plugin for this container; `result` is given to it as prevResult."""
-        given = self.config if config is None else config
-        if result is not None and not isinstance(given, bytes):
-            given = {**given, "prevResult": {**result, "cniVersion": self.version}}
+        given = config if isinstance(config, bytes) else self._given(config, result)
         options.setdefault("container_id", self.id)
         options.setdefault("ifname", self.ifname)
         options.setdefault("netns", self.pod)
+        options.setdefault("path", self.path)
         return self.stage.call(verb, given, **options)
-
-    def call_killed(
-        self, verb: Verb, after_s: float, *, result: Mapping[str, Any] | None = None
-    ) -> None:
-        """Call the plugin, and kill it with its children after some time."""
-        config = self.config if result is None else {**self.config, "prevResult": result}
-        call = self.stage.node.start_cni(
-            verb,
-            self.stage.subject.executable,
-            config,
-            container_id=self.id,
-            ifname=self.ifname,
-            netns=self.pod,
-            path=self.stage.subject.dirs,
-        )
-        time.sleep(after_s)
-        call.kill()
 
     def call_for_none(self, verb: Verb, **options: Unpack[CallOptions]) -> Outcome:
         """Call the plugin with its configuration, but for no container, as with GC and STATUS."""
         none: CallOptions = {"container_id": None, "ifname": None, "netns": None}
         options.update(none)
+        options.setdefault("path", self.path)
         return self.stage.call(verb, self.config, **options)
 
     def prepared(self) -> "Container":
@@ -203,12 +230,28 @@ class Container:
         ready = self.prepared()
         return ready.call(Verb.ADD, result=ready.previous, **options)
 
-    def attached(self) -> dict[str, Any]:
+    def add_killed(self, after_s: float) -> None:
+        """Call ADD, after the plugins before this one, and kill it after some time."""
+        ready, subject = self.prepared(), self.stage.subject
+        call = self.stage.node.start_cni(
+            Verb.ADD,
+            subject.executable,
+            ready._given(None, ready.previous),
+            container_id=self.id,
+            ifname=self.ifname,
+            netns=self.pod,
+            path=self.path,
+        )
+        time.sleep(after_s)
+        call.kill()
+
+    def attached(self, **options: Unpack[CallOptions]) -> dict[str, Any]:
         """Return the result of an ADD without which the clause cannot be tried."""
-        outcome = self.add()
-        if not outcome.succeeded:
-            not_applicable(f"it takes an ADD that works, and this one fails: {outcome}")
-        return outcome.expect_result()
+        outcome = self.add(**options)
+        result = outcome.answer
+        if not outcome.succeeded or not isinstance(result, dict):
+            not_applicable(f"it takes an ADD that works, and this one does not: {outcome}")
+        return result
 
     def delete(
         self, result: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
@@ -224,40 +267,51 @@ class Container:
 
     def links(self) -> dict[str, dict[str, Any]]:
         """Return what `ip` tells of each netdev in the pod, with its addresses."""
-        return {link["ifname"]: link for link in self.pod.ip_json("address show")}
+        return links_in(self.pod)
+
+    def _given(
+        self, config: Mapping[str, object] | None, result: Mapping[str, Any] | None
+    ) -> Mapping[str, object]:
+        given = self.config if config is None else config
+        if result is None:
+            return given
+        return {**given, "prevResult": {**result, "cniVersion": self.version}}
 
     def _before(self) -> PluginList:
         subject = self.stage.subject
         name = parse_network_name(str(subject.config["name"]))
-        return PluginList(name, self.version, subject.before)
+        return PluginList(name, self.version, tuple(map(_for_execution, subject.before)))
 
     def _wanted(self) -> Wanted:
         id = AttachmentId(parse_container_id(self.id), parse_ifname(self.ifname))
         return Wanted(id, self.pod.netns)
 
-    def _execute(self) -> Any:
+    def _execute(self) -> Callable[[PluginCall], Json]:
         subject = self.stage.subject
         return executor(self.stage.node, subject.dirs, timeout_s=subject.timeout_s)
 
 
-def changes(before: Dump, after: Dump) -> list[str]:
-    """Return what became of the things that were there before, while others may have come."""
-    known = before.subjects.keys() & after.subjects.keys()
-    return differences(before, Dump({subject: after.subjects[subject] for subject in known}))
-
-
 def valid_attachments(*containers: Container) -> dict[str, list[dict[str, str]]]:
-    """Return the key of GC's configuration that lists which attachments are valid."""
+    """Return the keys of GC's configuration that list which attachments are valid.
+
+    The text has the one in one place and the other in another, and libcni sends both.
+    """
     listed = [{"containerID": one.id, "ifname": one.ifname} for one in containers]
-    return {"cni.dev/valid-attachments": listed}
+    return {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}
+
+
+def _for_execution(config: Json) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _OF_THE_RUNTIME}
 
 
 def build(node: Node, subject: Subject, supported: tuple[str, ...]) -> Stage:
     """Return a stage on a node that has nothing yet."""
-    for family in ("ipv4", "ipv6"):
-        node.sysctl(f"net/{family}/conf/all/forwarding", 1)
+    forwarding = [f"/proc/sys/net/{family}/conf/all/forwarding" for family in ("ipv4", "ipv6")]
+    node.output_of(["tee", *forwarding], stdin=b"1")
+    routes = []
     for number in range(1, NICS + 1):
         ifname = ifname_of(number)
         node.add_nic(bdf_of(number), ifname, [f"10.0.{number}.0/31", f"fd00:0:0:{number}::8/64"])
-        node.ip(f"route add 192.0.{number}.0/24 via 10.0.{number}.1 dev {ifname}")
+        routes.append(f"route add 192.0.{number}.0/24 via 10.0.{number}.1 dev {ifname}")
+    node.ip_batch(routes)
     return Stage(node, subject, supported)

@@ -1,8 +1,16 @@
 """DEL: everything is given back, whenever and however often it is called (CNI SPEC 1.1 §2, DEL)."""
 
 from amdcni.core.spec import Verb
-from amdcni.testing.conformance.clauses import Level, clause, fail, not_applicable, require
-from amdcni.testing.conformance.stage import Container, Stage, changes
+from amdcni.testing.conformance.answers import require_silence, require_success
+from amdcni.testing.conformance.clauses import (
+    Level,
+    clause,
+    not_applicable,
+    require,
+    require_none,
+)
+from amdcni.testing.conformance.stage import Container, Stage
+from amdcni.testing.conformance.views import changes
 from amdcni.testing.dumps import differences
 from amdcni.testing.readings import dump
 
@@ -10,17 +18,17 @@ _ROUNDS = 2
 
 
 def _expect(faults: list[str], of: str) -> None:
-    fail([f"{of} is not as it was before: {fault}" for fault in faults])
+    require_none(f"{of} is not as it was before: {fault}" for fault in faults)
 
 
 def _attached_and_deleted(container: Container) -> None:
     """What the clause cannot be tried without; the attaching is not what it is about."""
-    container.delete(container.attached()).expect_silence()
+    require_success(container.delete(container.attached()))
     container.detach_before()
 
 
 def _attach_and_delete_again(container: Container) -> None:
-    container.delete(container.add().expect_result()).expect_silence()
+    require_success(container.delete(container.add().expect_result()))
     container.detach_before()
 
 
@@ -33,7 +41,7 @@ def test_del_undoes_in_the_container_what_add_did(stage: Stage) -> None:
     container = stage.container().prepared()
     before = dump(container.pod)
     result = container.attached()
-    container.delete(result).expect_silence()
+    require_success(container.delete(result))
     _expect(differences(before, dump(container.pod)), "the container")
 
 
@@ -70,9 +78,20 @@ def test_nothing_piles_up_on_the_host(stage: Stage) -> None:
 def test_del_can_be_repeated(stage: Stage) -> None:
     container = stage.container()
     result = container.attached()
-    container.delete(result).expect_silence()
-    container.delete(result).expect_silence()
-    container.delete().expect_silence()
+    require_success(container.delete(result))
+    require_success(container.delete(result))
+    require_success(container.delete())
+
+
+@clause(
+    "§2 DEL, §5",
+    Verb.DEL,
+    Level.SHOULD,
+    says="Results are of ADD and VERSION, so there is nothing to print",
+)
+def test_a_del_that_succeeds_is_silent(stage: Stage) -> None:
+    container = stage.container()
+    require_silence(container.delete(container.attached()))
 
 
 @clause(
@@ -81,14 +100,14 @@ def test_del_can_be_repeated(stage: Stage) -> None:
     says='It returns "success if the interface in question, or any modifications" are missing',
 )
 def test_del_without_an_add_succeeds(stage: Stage) -> None:
-    stage.container().delete().expect_silence()
+    require_success(stage.container().delete())
 
 
 @clause("§2 DEL", Verb.DEL, says="`CNI_NETNS` is an optional variable of DEL")
 def test_del_succeeds_without_cni_netns(stage: Stage) -> None:
     absent, empty = stage.container(1), stage.container(2)
-    absent.delete(absent.attached(), netns=None).expect_silence()
-    empty.delete(empty.attached(), netns="").expect_silence()
+    require_success(absent.delete(absent.attached(), netns=None))
+    require_success(empty.delete(empty.attached(), netns=""))
 
 
 @clause(
@@ -101,7 +120,7 @@ def test_del_succeeds_when_the_netns_is_gone(stage: Stage) -> None:
     container = stage.container()
     result = container.attached()
     container.pod.delete()
-    container.delete(result).expect_silence()
+    require_success(container.delete(result))
 
 
 @clause(
@@ -127,7 +146,7 @@ def test_what_was_on_the_host_is_there_after_the_netns_is_gone_and_del(stage: St
 def test_del_succeeds_without_a_previous_result(stage: Stage) -> None:
     container = stage.container()
     container.attached()
-    container.delete().expect_silence()
+    require_success(container.delete())
     if stage.subject.makes_the_interface:
         require(container.ifname not in container.links(), f"{container.ifname} is still there")
 
@@ -139,10 +158,10 @@ def test_del_succeeds_without_a_previous_result(stage: Stage) -> None:
 )
 def test_del_of_another_container_touches_nothing_of_this_one(stage: Stage) -> None:
     container, other = stage.container(1), stage.container(2)
-    result = container.attached()
+    container.attached()
     before = dump(container.pod)
     stranger = other.having(**container.config)
-    stranger.delete(result, netns="")
+    stranger.delete(netns="")
     stranger.delete()
     _expect(differences(before, dump(container.pod)), "the container")
 
@@ -190,5 +209,5 @@ def test_del_after_an_add_that_failed_gives_everything_back(stage: Stage) -> Non
     if failed.succeeded:
         not_applicable("the ADD that has to fail succeeds")
     container.pod.ip(f"link delete {container.ifname}")
-    container.delete().expect_silence()
+    require_success(container.delete())
     _expect(differences(before, dump(stage.node)), "the host")
