@@ -470,6 +470,7 @@ def test_a_list_of_valid_attachments_is_read_as_it_is(valid: frozenset[Attachmen
 )
 def test_a_malformed_list_of_valid_attachments_releases_nothing(listed: object, path: str) -> None:
     failure = refusal_of("GC", {**PLAIN, "cni.dev/valid-attachments": listed})
+    assert failure.message.startswith("the network configuration is wrong: ")
     assert f"$.cni.dev/valid-attachments{path}" in failure.message
 
 
@@ -666,6 +667,7 @@ def test_a_fault_of_a_configuration_list_has_its_path(members: dict[str, Any], p
     raw = {"name": "fabric", "cniVersion": "1.1.0", "plugins": [], **members}
     with pytest.raises(InvalidConfiguration) as refusal:
         parse_plugin_list(json.dumps(raw).encode())
+    assert refusal.value.message.startswith("the network configuration list is wrong: ")
     assert paths_in(refusal.value) == {path}
 
 
@@ -676,7 +678,7 @@ def test_a_configuration_list_without_a_version_is_of_the_oldest() -> None:
 
 def test_nothing_but_a_json_object_is_a_configuration_list() -> None:
     parse: Callable[[bytes], PluginList] = parse_plugin_list
-    with pytest.raises(UndecodableInput, match="network configuration list"):
+    with pytest.raises(UndecodableInput, match="the network configuration list is a list"):
         parse(b"[]")
 
 

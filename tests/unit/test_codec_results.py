@@ -501,4 +501,5 @@ def test_the_answer_to_version_is_read(version: CniVersion, supported: list[CniV
 def test_any_other_answer_to_version_is_refused(raw: Mapping[str, Any], path: str) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         parse_plugin_info(raw)
+    assert refusal.value.message.startswith("the answer to VERSION is wrong: ")
     assert path in refusal.value.message

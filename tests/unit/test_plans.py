@@ -824,6 +824,8 @@ def test_a_check_asks_the_plugins_that_had_a_part_in_the_add(
     call = check_call(request, delegated, lending.pod)
     assert call is not None
     assert (call.plugin, call.verb) == ("host-device", Verb.CHECK)
+    assert (call.attachment, call.netns) == (delegated.id, delegated.netns.path)
+    assert call.args == delegated.args
     assert call.config == config_for_delegate(request, delegated, lending.pod)
 
 

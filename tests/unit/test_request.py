@@ -246,6 +246,7 @@ def test_a_selector_is_shown_with_everything_that_it_asks_for(selector: DeviceSe
     assert "None" not in shown.replace(str(selector.ifname or "?"), "").replace(
         selector.kernelpath or "?", ""
     )
+    assert str(DeviceSelector(PciAddress(0, 1, 0, 0), IfName("ens1"))) == "0000:01:00.0 with ens1"
 
 
 # ---- what real runtimes have sent --------------------------------------------------------------
