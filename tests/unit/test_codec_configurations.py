@@ -306,6 +306,22 @@ def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_
         device_of({**raw, "mover": "native"})
 
 
+@pytest.mark.parametrize("mtu", [1, 2**31 - 1])
+def test_an_mtu_that_a_netdev_can_have_is_taken(mtu: int) -> None:
+    raw = {"name": "fabric", "device": "eth0", "mtu": mtu, "mover": "native"}
+    assert device_of(raw).mtu == mtu
+
+
+def test_every_fault_of_what_the_pod_is_to_have_is_told_at_once() -> None:
+    faulty = {"mover": "native", "mtu": -1, "dns": 5, "runtimeConfig": {"mac": 7, "mtu": ""}}
+    paths = {"$.mtu", "$.dns", "$.runtimeConfig.mac"}
+    assert paths_in(refusal_of("ADD", {**PLAIN, **faulty})) == paths
+    with pytest.raises(InvalidConfiguration) as refusal:
+        device_of({"name": "fabric", "device": "eth0", **faulty})
+    assert refusal.value.message.startswith("the network configuration is wrong: ")
+    assert paths_in(refusal.value) == paths
+
+
 @pytest.mark.parametrize("mover", ["Native", "x", 5, True, [], {}, ["delegate"]])
 @pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS"])
 def test_a_mover_that_there_is_not_is_refused_with_those_that_there_are(
@@ -626,6 +642,23 @@ def test_a_configuration_that_is_in_a_version_stays_as_it_is(
 ) -> None:
     converted = in_version(meaning.raw, version)
     assert in_version(converted, version) == converted
+
+
+@given(some.meanings_in(some.versions, with_prev_result=True), some.versions)
+def test_a_prev_result_without_a_version_is_of_the_version_of_its_configuration(
+    meaning: Meaning, version: CniVersion
+) -> None:
+    silent = {k: v for k, v in meaning.raw["prevResult"].items() if k != "cniVersion"}
+    converted = in_version({**meaning.raw, "prevResult": silent}, version)
+    assert converted == in_version(meaning.raw, version)
+
+
+def test_a_prev_result_of_a_configuration_without_a_version_is_of_the_oldest() -> None:
+    """CNI SPEC 0.2: a result had one address of each family."""
+    raw = {**PLAIN, "prevResult": {"ip4": {"ip": "10.0.0.1/31"}}}
+    del raw["cniVersion"]
+    converted = in_version(raw, CniVersion("1.0.0"))
+    assert [ip["address"] for ip in converted["prevResult"]["ips"]] == ["10.0.0.1/31"]
 
 
 # ---- lists -------------------------------------------------------------------------------------

@@ -244,7 +244,15 @@ def test_the_largest_configuration_makes_a_record_that_is_read() -> None:
 def test_a_sysctl_is_a_number_or_a_string(value: object) -> None:
     raw = json.loads(STORED)
     raw["captured"]["sysctls"]["ipv4/conf/rp_filter"] = value
-    with pytest.raises(DamagedRecord, match="rp_filter"):
+    with pytest.raises(DamagedRecord, match="rp_filter") as refusal:
+        parse_attachment(json.dumps(raw).encode())
+    assert f"({json.dumps(value)}), not a number or a string" in refusal.value.message
+
+
+def test_sysctls_are_an_object() -> None:
+    raw = json.loads(STORED)
+    raw["captured"]["sysctls"] = 5
+    with pytest.raises(DamagedRecord, match=r"sysctls is a number \(5\), not an object"):
         parse_attachment(json.dumps(raw).encode())
 
 
