@@ -380,6 +380,12 @@ def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
         assert attrs.evolve(left, valid_s=valid_s, preferred_s=preferred_s) == address
 
 
+def test_a_lifetime_is_over_in_the_second_in_which_it_runs_out() -> None:
+    address = Address(ipaddress.ip_interface("fd00::1/64"), valid_s=9, preferred_s=8)
+    assert aged([address], 8) == (attrs.evolve(address, valid_s=1, preferred_s=0),)
+    assert aged([address], 9) == ()
+
+
 # ---- differences -------------------------------------------------------------------------------
 
 

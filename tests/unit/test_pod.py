@@ -96,6 +96,14 @@ def test_a_label_follows_the_name_of_its_netdev_and_no_other(
         assert relabelled(renamed[:1], new, old) == (own,)
 
 
+def test_a_label_may_have_fifteen_bytes_as_the_name_of_a_netdev_may() -> None:
+    old, label = IfName("ens1"), "ens1:123456789a"
+    address = Address(ipaddress.ip_interface("10.0.0.1/24"), label=label)
+    for new, expected in (("net1", "net1:123456789a"), ("net10", "net10")):
+        (renamed,) = relabelled([address], old, IfName(new))
+        assert renamed.label == expected
+
+
 @given(some.attachments_of(with_netdev=False).map(of_host))
 def test_without_a_netdev_no_address_of_the_host_is_promised(record: Attachment) -> None:
     assert hosts_promise(record) == Result()
