@@ -204,6 +204,12 @@ def test_of_an_argument_that_comes_twice_the_last_one_counts(environ: dict[str, 
         parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=1;A=1;IgnoreUnknown=0;A=1"})
 
 
+def test_the_value_of_an_argument_may_have_an_equals_sign() -> None:
+    environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c", "CNI_IFNAME": "net1"}
+    environ |= {"CNI_NETNS": "/run/netns/pod1", "CNI_ARGS": "K8S_POD_NAME=a=b"}
+    assert parse_environment(environ).environ == environ
+
+
 # ---- the device --------------------------------------------------------------------------------
 
 
