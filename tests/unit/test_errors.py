@@ -1,6 +1,10 @@
 """What the failures themselves know."""
 
-from amdcni.core.errors import PluginFailed
+from amdcni.core.errors import AmdcniError, PluginFailed
+
+
+def test_a_failure_without_details_has_none_to_tell() -> None:
+    assert AmdcniError("later").details == ""
 
 
 def test_a_failure_of_a_plugin_has_all_that_its_error_object_said() -> None:
