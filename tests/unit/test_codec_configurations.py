@@ -126,8 +126,24 @@ def request_device(raw: Mapping[str, Any]) -> Device:
     return request.device
 
 
+@pytest.mark.parametrize("mover", Mover)
+def test_a_del_knows_the_mover_that_its_add_had(mover: Mover) -> None:
+    request = request_for("DEL", {**PLAIN, "mover": mover})
+    assert isinstance(request, DelRequest)
+    assert request.mover is mover
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK"])
+def test_a_prev_result_that_is_silent_has_the_version_of_the_call(verb: str) -> None:
+    """The oldest results had no `ips`."""
+    request = request_for(verb, {**PLAIN, "prevResult": {"ips": [{"address": "10.0.0.1/31"}]}})
+    assert isinstance(request, AddRequest | CheckRequest)
+    assert request.prev_result is not None
+    assert [str(ip.address) for ip in request.prev_result.ips] == ["10.0.0.1/31"]
+
+
 def test_a_verb_that_needs_no_configuration_has_no_request() -> None:
-    with pytest.raises(ValueError, match="VERSION"):
+    with pytest.raises(ValueError, match=r"^VERSION is answered without a request$"):
         request_for("VERSION", PLAIN)
 
 
@@ -315,6 +331,13 @@ def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_
 def test_an_mtu_that_a_netdev_can_have_is_taken(mtu: int) -> None:
     raw = {"name": "fabric", "device": "eth0", "mtu": mtu, "mover": "native"}
     assert device_of(raw).mtu == mtu
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_the_runtime_leaves_empty_is_absent(empty: str | None) -> None:
+    native = {**PLAIN, "mover": "native"}
+    raw = {**native, "runtimeConfig": {"deviceID": empty, "mac": empty}}
+    assert device_of(raw) == device_of(native) == request_device(raw)
 
 
 def test_every_fault_of_what_the_pod_is_to_have_is_told_at_once() -> None:
