@@ -386,6 +386,27 @@ def test_a_lifetime_is_over_in_the_second_in_which_it_runs_out() -> None:
     assert aged([address], 9) == ()
 
 
+@pytest.mark.parametrize(
+    ("had", "has", "deviates"),
+    [
+        (None, None, False),
+        (0, None, True),
+        (None, 0, True),
+        (0, 5, False),
+        (0, 6, True),
+        (5, 0, False),
+        (6, 0, True),
+    ],
+)
+def test_a_lifetime_may_be_five_seconds_off(
+    had: int | None, has: int | None, deviates: bool
+) -> None:
+    address = Address(ipaddress.ip_interface("fd00::1/64"), preferred_s=0)
+    wanted, seen = attrs.evolve(address, valid_s=had), attrs.evolve(address, valid_s=has)
+    told = [f"has valid_s {has} and had {had}"]
+    assert deviations(wanted, seen) == (told if deviates else [])
+
+
 # ---- differences -------------------------------------------------------------------------------
 
 

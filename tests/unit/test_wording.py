@@ -115,6 +115,9 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "CNI_COMMAND is 'add', which is none of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: call(
         CNI_COMMAND="add"
     ),
+    "CNI_COMMAND is '', which is none of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: (
+        parse_environment({})
+    ),
     "ADD needs the environment variable CNI_NETNS": lambda: call(CNI_NETNS=""),
     "ADD needs the environment variables CNI_CONTAINERID, CNI_IFNAME": lambda: call(
         CNI_CONTAINERID="", CNI_IFNAME=""
@@ -225,7 +228,8 @@ def test_what_a_netdev_lacks_on_the_host_is_told_one_by_one() -> None:
     seen = attrs.evolve(
         NIC, mtu=1500, altnames=(IfName("other"),), addresses=(Address(interface, scope=253),)
     )
-    assert differences(wanted, seen, Details(), ()) == [
+    details = Details(sysctls={"ipv4/conf/rp_filter": "1"})
+    assert differences(wanted, seen, details, ()) == [
         "ens1 is down and was up",
         "ens1 has the mtu 1500 and had 9000",
         "ens1 lacks the alternative name rail1",
@@ -237,7 +241,7 @@ def test_what_a_netdev_lacks_on_the_host_is_told_one_by_one() -> None:
         "ens1: 10.0.0.0/31 has valid_s None and had 90",
         "ens1 lacks the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 in table 254",
         "ens1 lacks the neighbour 10.0.0.1",
-        "ens1 has ipv4/conf/rp_filter = None and had 2",
+        "ens1 has ipv4/conf/rp_filter = 1 and had 2",
         "ens1 has the token None and had ::7",
         "ens1 lacks the qdisc fq",
     ]
