@@ -332,6 +332,32 @@ def test_each_listed_address_is_set_once(listed: list[Address]) -> None:
     assert Counter(in_setting_order(listed)) == Counter(listed)
 
 
+def test_the_ipv6_mtu_is_kept_only_where_it_is_not_that_of_the_netdev() -> None:
+    """It follows the netdev's until somebody sets it (net/ipv6/addrconf.c, addrconf_notify)."""
+    nic = Netdev(7, IfName("ens1"), mtu=9000)
+    for mtu, kept in (("9000", {}), ("1500", {"ipv6/conf/mtu": "1500"})):
+        details = Details(sysctls={"ipv6/conf/mtu": mtu})
+        assert capture(nic, details, protocols_reported=True).sysctls == kept
+
+
+@pytest.mark.parametrize("protocols_reported", [True, False])
+def test_the_parent_of_privacy_addresses_is_made_from_a_router_advertisement(
+    protocols_reported: bool,
+) -> None:
+    """Where the kernel does not tell who made it, MANAGETEMPADDR does, whatever its form."""
+    mac = MacAddress("02:00:00:00:00:01")
+    parent = Address(
+        ipaddress.ip_interface("2001:db8::7/64"),
+        flags=AddressFlag.MANAGETEMPADDR,
+        proto=2 if protocols_reported else None,
+        valid_s=60,
+        preferred_s=60,
+    )
+    assert kernel_makes(parent, mac, protocols_reported=protocols_reported)
+    by_hand = attrs.evolve(parent, flags=AddressFlag(0), proto=None)
+    assert not kernel_makes(by_hand, mac, protocols_reported=protocols_reported)
+
+
 # ---- lifetimes ---------------------------------------------------------------------------------
 
 elapsed = st.integers(0, 25) | st.integers(0, 2**33)

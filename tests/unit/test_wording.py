@@ -145,6 +145,9 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "$.mover: 'x' is not available; use one of delegate, native": lambda: call(
         {**CONFIG, "mover": "x"}
     ),
+    "the network configuration is wrong: $.prevResult.ips is a number (7), not a list": lambda: (
+        call({**CONFIG, "prevResult": {"ips": 7}})
+    ),
     "$.prevResult is a number (7), not an object": lambda: call({**CONFIG, "prevResult": 7}),
     "the network configuration is wrong: $.DeviceID: write this key as 'deviceID'; "
     "$.ipam.Type: write this key as 'type'; $.ipam.type is missing; "
