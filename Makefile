@@ -43,6 +43,10 @@ fuzz: system $(VENV)/dev.stamp ## any order of calls and accidents for MINUTES=1
 fuzz-edge: system $(VENV)/fuzz.stamp ## calls that coverage leads to, for MINUTES=10, in a cage
 	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
+.PHONY: mutants
+mutants: system $(VENV)/mutants.stamp ## how many faults put into the core the tests notice, or ONLY=amdcni.core.pod
+	@$(BIN)/python -m tests.mutants $(ONLY)
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check
@@ -72,6 +76,9 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/fuzz.txt \
 	  --constraints requirements/run.txt \
 	  pyproject.toml requirements/run.in requirements/fuzz.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/mutants.txt \
+	  --constraints requirements/dev.txt --extra testing \
+	  pyproject.toml requirements/run.in requirements/mutants.in
 
 # Resolved for the oldest Python that is supported, whose choice serves the newer ones too.
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
@@ -79,7 +86,8 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) .vm .fuzz .tox docs/_build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: system tools
@@ -96,3 +104,6 @@ $(VENV)/dev.stamp: requirements/dev.txt $(PROJECT)
 
 $(VENV)/fuzz.stamp: requirements/fuzz.txt $(PROJECT)
 	@scripts/setup.sh venv fuzz
+
+$(VENV)/mutants.stamp: requirements/mutants.txt $(PROJECT)
+	@scripts/setup.sh venv mutants

@@ -6,6 +6,7 @@
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
+#   setup.sh venv mutants  the same as for run, and what tests how much its tests notice
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -86,6 +87,6 @@ setup_venv() {
 case $* in
 system) setup_system ;;
 tools) setup_tools ;;
-"venv run" | "venv dev" | "venv fuzz") setup_venv "$2" ;;
-*) die "usage: setup.sh system | tools | venv run | venv dev | venv fuzz" ;;
+"venv run" | "venv dev" | "venv fuzz" | "venv mutants") setup_venv "$2" ;;
+*) die "usage: setup.sh system | tools | venv run | venv dev | venv fuzz | venv mutants" ;;
 esac

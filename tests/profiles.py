@@ -22,6 +22,10 @@ UNIT: Final = {
     "default": settings(_BASE, max_examples=60),
     "deep": settings(_BASE, max_examples=2000),
     "quick": settings(_BASE, max_examples=20, phases=[Phase.generate]),
+    # What becomes of a mutant must not be a matter of luck.
+    "mutants": settings(
+        _BASE, max_examples=10, phases=[Phase.explicit, Phase.generate], derandomize=True
+    ),
 }
 KERNEL: Final = {
     "default": settings(_BASE, max_examples=12, stateful_step_count=16, phases=_UNSHRUNK),

@@ -164,7 +164,7 @@ def conduct(conversation: Conversation[T], execute: Callable[[PluginCall], Json]
 def version_of(network: PluginList) -> CniVersion:
     """The version that is spoken with the plugins: the newest that the network offers."""
     offered = {network.version, *network.versions}
-    return max((v for v in SUPPORTED if v in offered), key=SUPPORTED.index)
+    return next(version for version in reversed(SUPPORTED) if version in offered)
 
 
 _VALID: Final = ("cni.dev/valid-attachments", "cni.dev/attachments")

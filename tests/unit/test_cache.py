@@ -61,6 +61,7 @@ def test_what_is_written_is_read_again(network: Any, attachment: Any) -> None:
         {"containerId": None},
         {"containerId": "-"},
         {"config": "%"},
+        {"config": "%" + ENTRY["config"]},
         {"config": base64.b64encode(b"[]").decode()},
         {"config": base64.b64encode(b"\xff").decode()},
         {"ifName": "a/b"},
@@ -76,6 +77,12 @@ def test_what_is_written_is_read_again(network: Any, attachment: Any) -> None:
 def test_an_entry_with_a_fault_is_refused_in_words(fault: dict[str, Any]) -> None:
     with pytest.raises(UndecodableInput, match="the cached attachment"):
         parse_cache(json.dumps({**ENTRY, **fault}).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff"])
+def test_what_is_no_entry_is_refused_in_words(data: bytes) -> None:
+    with pytest.raises(UndecodableInput, match="the cached attachment"):
+        parse_cache(data)
 
 
 @given(st.binary(max_size=60) | some.json_objects.map(lambda raw: json.dumps(raw).encode()))

@@ -332,6 +332,32 @@ def test_each_listed_address_is_set_once(listed: list[Address]) -> None:
     assert Counter(in_setting_order(listed)) == Counter(listed)
 
 
+def test_the_ipv6_mtu_is_kept_only_where_it_is_not_that_of_the_netdev() -> None:
+    """It follows the netdev's until somebody sets it (net/ipv6/addrconf.c, addrconf_notify)."""
+    nic = Netdev(7, IfName("ens1"), mtu=9000)
+    for mtu, kept in (("9000", {}), ("1500", {"ipv6/conf/mtu": "1500"})):
+        details = Details(sysctls={"ipv6/conf/mtu": mtu})
+        assert capture(nic, details, protocols_reported=True).sysctls == kept
+
+
+@pytest.mark.parametrize("protocols_reported", [True, False])
+def test_the_parent_of_privacy_addresses_is_made_from_a_router_advertisement(
+    protocols_reported: bool,
+) -> None:
+    """Where the kernel does not tell who made it, MANAGETEMPADDR does, whatever its form."""
+    mac = MacAddress("02:00:00:00:00:01")
+    parent = Address(
+        ipaddress.ip_interface("2001:db8::7/64"),
+        flags=AddressFlag.MANAGETEMPADDR,
+        proto=2 if protocols_reported else None,
+        valid_s=60,
+        preferred_s=60,
+    )
+    assert kernel_makes(parent, mac, protocols_reported=protocols_reported)
+    by_hand = attrs.evolve(parent, flags=AddressFlag(0), proto=None)
+    assert not kernel_makes(by_hand, mac, protocols_reported=protocols_reported)
+
+
 # ---- lifetimes ---------------------------------------------------------------------------------
 
 elapsed = st.integers(0, 25) | st.integers(0, 2**33)
@@ -378,6 +404,33 @@ def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
         else:
             assert left.preferred_s == preferred_s - elapsed_s
         assert attrs.evolve(left, valid_s=valid_s, preferred_s=preferred_s) == address
+
+
+def test_a_lifetime_is_over_in_the_second_in_which_it_runs_out() -> None:
+    address = Address(ipaddress.ip_interface("fd00::1/64"), valid_s=9, preferred_s=8)
+    assert aged([address], 8) == (attrs.evolve(address, valid_s=1, preferred_s=0),)
+    assert aged([address], 9) == ()
+
+
+@pytest.mark.parametrize(
+    ("had", "has", "deviates"),
+    [
+        (None, None, False),
+        (0, None, True),
+        (None, 0, True),
+        (0, 5, False),
+        (0, 6, True),
+        (5, 0, False),
+        (6, 0, True),
+    ],
+)
+def test_a_lifetime_may_be_five_seconds_off(
+    had: int | None, has: int | None, deviates: bool
+) -> None:
+    address = Address(ipaddress.ip_interface("fd00::1/64"), preferred_s=0)
+    wanted, seen = attrs.evolve(address, valid_s=had), attrs.evolve(address, valid_s=has)
+    told = [f"has valid_s {has} and had {had}"]
+    assert deviations(wanted, seen) == (told if deviates else [])
 
 
 # ---- differences -------------------------------------------------------------------------------

@@ -85,7 +85,8 @@ def refusal_of(verb: str, raw: Mapping[str, Any]) -> InvalidConfiguration:
 
 def paths_in(failure: AmdcniError) -> set[str]:
     """The JSON paths that the faults in a message begin with."""
-    _, _, faults = failure.message.partition(" is wrong: ")
+    what, _, faults = failure.message.partition(" is wrong: ")
+    assert what in ("the network configuration", "the network configuration list")
     return {fault.split(" ")[0].rstrip(":") for fault in faults.split("; ")}
 
 
@@ -125,8 +126,24 @@ def request_device(raw: Mapping[str, Any]) -> Device:
     return request.device
 
 
+@pytest.mark.parametrize("mover", Mover)
+def test_a_del_knows_the_mover_that_its_add_had(mover: Mover) -> None:
+    request = request_for("DEL", {**PLAIN, "mover": mover})
+    assert isinstance(request, DelRequest)
+    assert request.mover is mover
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK"])
+def test_a_prev_result_that_is_silent_has_the_version_of_the_call(verb: str) -> None:
+    """The oldest results had no `ips`."""
+    request = request_for(verb, {**PLAIN, "prevResult": {"ips": [{"address": "10.0.0.1/31"}]}})
+    assert isinstance(request, AddRequest | CheckRequest)
+    assert request.prev_result is not None
+    assert [str(ip.address) for ip in request.prev_result.ips] == ["10.0.0.1/31"]
+
+
 def test_a_verb_that_needs_no_configuration_has_no_request() -> None:
-    with pytest.raises(ValueError, match="VERSION"):
+    with pytest.raises(ValueError, match=r"^VERSION is answered without a request$"):
         request_for("VERSION", PLAIN)
 
 
@@ -293,7 +310,11 @@ def test_routes_are_copied_if_the_configuration_says_so(copied: bool) -> None:
 
 @pytest.mark.parametrize("value", [1, "true", [], {}])
 def test_whether_routes_are_copied_is_true_or_false(value: object) -> None:
-    assert "$.copyRoutes" in refusal_of("ADD", {**PLAIN, "copyRoutes": value}).message
+    raw = {**PLAIN, "copyRoutes": value}
+    assert paths_in(refusal_of("ADD", raw)) == {"$.copyRoutes"}
+    with pytest.raises(InvalidConfiguration) as refusal:
+        device_of(raw)
+    assert paths_in(refusal.value) == {"$.copyRoutes"}
 
 
 @pytest.mark.parametrize("mtu", [-1, 2**31])
@@ -304,6 +325,29 @@ def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_
     assert device_of(raw).mtu is None
     with pytest.raises(InvalidConfiguration, match=r"\$\.mtu"):
         device_of({**raw, "mover": "native"})
+
+
+@pytest.mark.parametrize("mtu", [1, 2**31 - 1])
+def test_an_mtu_that_a_netdev_can_have_is_taken(mtu: int) -> None:
+    raw = {"name": "fabric", "device": "eth0", "mtu": mtu, "mover": "native"}
+    assert device_of(raw).mtu == mtu
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_what_the_runtime_leaves_empty_is_absent(empty: str | None) -> None:
+    native = {**PLAIN, "mover": "native"}
+    raw = {**native, "runtimeConfig": {"deviceID": empty, "mac": empty}}
+    assert device_of(raw) == device_of(native) == request_device(raw)
+
+
+def test_every_fault_of_what_the_pod_is_to_have_is_told_at_once() -> None:
+    faulty = {"mover": "native", "mtu": -1, "dns": 5, "runtimeConfig": {"mac": 7, "mtu": ""}}
+    paths = {"$.mtu", "$.dns", "$.runtimeConfig.mac"}
+    more = {"copyRoutes": 5, **faulty}
+    assert paths_in(refusal_of("ADD", {**PLAIN, **more})) == {"$.copyRoutes", *paths}
+    with pytest.raises(InvalidConfiguration) as refusal:
+        device_of({"name": "fabric", "device": "eth0", **faulty})
+    assert paths_in(refusal.value) == paths
 
 
 @pytest.mark.parametrize("mover", ["Native", "x", 5, True, [], {}, ["delegate"]])
@@ -470,6 +514,7 @@ def test_a_list_of_valid_attachments_is_read_as_it_is(valid: frozenset[Attachmen
 )
 def test_a_malformed_list_of_valid_attachments_releases_nothing(listed: object, path: str) -> None:
     failure = refusal_of("GC", {**PLAIN, "cni.dev/valid-attachments": listed})
+    assert failure.message.startswith("the network configuration is wrong: ")
     assert f"$.cni.dev/valid-attachments{path}" in failure.message
 
 
@@ -627,6 +672,23 @@ def test_a_configuration_that_is_in_a_version_stays_as_it_is(
     assert in_version(converted, version) == converted
 
 
+@given(some.meanings_in(some.versions, with_prev_result=True), some.versions)
+def test_a_prev_result_without_a_version_is_of_the_version_of_its_configuration(
+    meaning: Meaning, version: CniVersion
+) -> None:
+    silent = {k: v for k, v in meaning.raw["prevResult"].items() if k != "cniVersion"}
+    converted = in_version({**meaning.raw, "prevResult": silent}, version)
+    assert converted == in_version(meaning.raw, version)
+
+
+def test_a_prev_result_of_a_configuration_without_a_version_is_of_the_oldest() -> None:
+    """CNI SPEC 0.2: a result had one address of each family."""
+    raw = {**PLAIN, "prevResult": {"ip4": {"ip": "10.0.0.1/31"}}}
+    del raw["cniVersion"]
+    converted = in_version(raw, CniVersion("1.0.0"))
+    assert [ip["address"] for ip in converted["prevResult"]["ips"]] == ["10.0.0.1/31"]
+
+
 # ---- lists -------------------------------------------------------------------------------------
 
 
@@ -666,6 +728,7 @@ def test_a_fault_of_a_configuration_list_has_its_path(members: dict[str, Any], p
     raw = {"name": "fabric", "cniVersion": "1.1.0", "plugins": [], **members}
     with pytest.raises(InvalidConfiguration) as refusal:
         parse_plugin_list(json.dumps(raw).encode())
+    assert "the network configuration list" in refusal.value.message
     assert paths_in(refusal.value) == {path}
 
 
@@ -676,7 +739,7 @@ def test_a_configuration_list_without_a_version_is_of_the_oldest() -> None:
 
 def test_nothing_but_a_json_object_is_a_configuration_list() -> None:
     parse: Callable[[bytes], PluginList] = parse_plugin_list
-    with pytest.raises(UndecodableInput, match="network configuration list"):
+    with pytest.raises(UndecodableInput, match="the network configuration list is a list"):
         parse(b"[]")
 
 
@@ -687,6 +750,7 @@ def test_a_result_of_a_configuration_is_not_the_configuration() -> None:
 
 def test_wrong_log_settings_are_refused_or_forgiven_as_the_caller_wants() -> None:
     raw = {**PLAIN, "logLevel": "loud"}
-    with pytest.raises(InvalidConfiguration, match=r"\$\.logLevel"):
+    with pytest.raises(InvalidConfiguration) as refusal:
         network_of(raw)
+    assert paths_in(refusal.value) == {"$.logLevel"}
     assert network_of(raw, strict=False).log == LogSettings()

@@ -19,6 +19,7 @@ from amdcni.core.codec import (
     encode,
     parse_attachment,
 )
+from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.host import Address, Hop, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
@@ -244,7 +245,15 @@ def test_the_largest_configuration_makes_a_record_that_is_read() -> None:
 def test_a_sysctl_is_a_number_or_a_string(value: object) -> None:
     raw = json.loads(STORED)
     raw["captured"]["sysctls"]["ipv4/conf/rp_filter"] = value
-    with pytest.raises(DamagedRecord, match="rp_filter"):
+    with pytest.raises(DamagedRecord, match="rp_filter") as refusal:
+        parse_attachment(json.dumps(raw).encode())
+    assert f"({json.dumps(value)}), not a number or a string" in refusal.value.message
+
+
+def test_sysctls_are_an_object() -> None:
+    raw = json.loads(STORED)
+    raw["captured"]["sysctls"] = 5
+    with pytest.raises(DamagedRecord, match=r"sysctls is a number \(5\), not an object"):
         parse_attachment(json.dumps(raw).encode())
 
 
@@ -264,10 +273,11 @@ def test_a_record_of_a_newer_format_is_refused_whatever_else_it_holds(
 @pytest.mark.parametrize("value", [None, 0, -1, "1", "2", [], {}, 2.0, 1.5, True, False])
 def test_a_record_of_no_format_is_damaged(value: object) -> None:
     raw = {**attachment_to_json(RECORD), "format": value}
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(DamagedRecord) as refusal:
         parse_attachment(json.dumps(raw).encode())
+    assert shown(value) in refusal.value.message
     del raw["format"]
-    with pytest.raises(DamagedRecord):
+    with pytest.raises(DamagedRecord, match="no known format: null"):
         parse_attachment(json.dumps(raw).encode())
 
 
@@ -277,7 +287,7 @@ def test_a_record_of_no_format_is_damaged(value: object) -> None:
 @example(b"null")
 @example(b'{"ens1": ["10.0.0.1/24"]}')
 def test_any_bytes_are_a_record_or_damaged(data: bytes) -> None:
-    with pytest.raises(DamagedRecord) as refusal:
+    with pytest.raises(DamagedRecord, match="the record ") as refusal:
         parse_attachment(data)
     assert refusal.value.message.isprintable()
 
@@ -322,7 +332,7 @@ def without(path: str) -> dict[str, Any]:
 def test_a_record_that_lacks_what_giving_back_needs_is_damaged(path: str) -> None:
     with pytest.raises(DamagedRecord) as refusal:
         parse_attachment(encode(without(path)).encode())
-    assert f"$.{path} is missing" in refusal.value.message
+    assert refusal.value.message == f"the record is wrong: $.{path} is missing"
 
 
 WRONG: dict[str, object] = {

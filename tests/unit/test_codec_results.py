@@ -18,6 +18,7 @@ from amdcni.core.codec import (
     result_from_json,
     result_to_json,
 )
+from amdcni.core.codec.text import shown
 from amdcni.core.errors import InvalidConfiguration, UndecodableInput, UnsupportedVersion
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.spec import Dns, ErrorObject, Interface, Ip, PluginInfo, Result, Route
@@ -402,7 +403,8 @@ def test_a_result_of_an_unknown_version_is_refused_as_such(version: str) -> None
 def test_the_version_of_a_result_is_a_text(version: object) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         result_from_json({**FULL, "cniVersion": version})
-    assert "$.cniVersion is" in refusal.value.message
+    said = f"the result is wrong: $.cniVersion is {shown(version)}, not a string"
+    assert refusal.value.message == said
 
 
 @pytest.mark.parametrize("version", [0, False, [], {}])
@@ -413,9 +415,11 @@ def test_the_version_of_a_result_is_a_text_even_if_it_is_empty(version: object) 
 
 @pytest.mark.parametrize("family", ["x", 5, ["x"], True])
 def test_a_family_of_an_oldest_result_is_an_object(family: object) -> None:
-    with pytest.raises(UndecodableInput) as refusal:
-        result_from_json({"cniVersion": "0.2.0", "ip6": family})
-    assert "$.ip6 is" in refusal.value.message
+    raw = {"cniVersion": "0.2.0", "ip6": family}
+    with pytest.raises(UndecodableInput, match=r"the result is wrong: \$\.ip6 is"):
+        result_from_json(raw)
+    with pytest.raises(InvalidConfiguration, match=r"it is wrong: \$\.prevResult\.ip6 is"):
+        result_from_json(raw, InvalidConfiguration, "it", "$.prevResult")
 
 
 @pytest.mark.parametrize("routes", [5, True, "x", {"dst": "0.0.0.0/0"}])
@@ -501,4 +505,5 @@ def test_the_answer_to_version_is_read(version: CniVersion, supported: list[CniV
 def test_any_other_answer_to_version_is_refused(raw: Mapping[str, Any], path: str) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         parse_plugin_info(raw)
+    assert refusal.value.message.startswith("the answer to VERSION is wrong: ")
     assert path in refusal.value.message

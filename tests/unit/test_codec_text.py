@@ -84,6 +84,7 @@ def test_any_bytes_are_an_object_or_an_error_that_names_the_input(data: bytes) -
         (b"true", "a boolean"),
         (b"[" * 100_000, "too deeply"),
         (b'{"a":' * 100_000, "too deeply"),
+        (b'{"a":' * 200 + b"1" + b"}" * 200, "too deeply"),
         (b" " * (MAX_INPUT_BYTES + 1), "larger than"),
     ],
 )
@@ -114,6 +115,14 @@ def test_of_a_key_that_comes_twice_the_last_one_counts_as_it_does_in_go() -> Non
     assert decode_object(b'{"a": 1, "a": 2}', "the thing") == {"a": 2}
 
 
+@pytest.mark.parametrize("more", range(4))
+def test_of_a_number_that_is_out_of_range_the_first_twenty_characters_are_told(more: int) -> None:
+    number = "9" * more + "12345678901234567e999"
+    with pytest.raises(UndecodableInput) as refusal:
+        decode_object(b'{"a": ' + number.encode() + b"}", "the thing")
+    assert refusal.value.message.endswith(f"the number {number[:20]} is out of range")
+
+
 KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -128,3 +137,10 @@ def test_a_value_is_shown_as_its_kind_and_its_beginning_in_printable_ascii(value
     assert len(text) < 80
     whole = json.dumps(value)
     assert whole in text or whole[:40] in text
+
+
+@pytest.mark.parametrize("length", [58, 59])
+def test_a_value_is_shown_whole_or_in_sixty_characters(length: int) -> None:
+    value = "x" * length
+    inside = f'"{value}"' if length == 58 else '"' + "x" * 56 + "..."
+    assert shown(value) == f"a string ({inside})"

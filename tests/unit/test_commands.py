@@ -447,7 +447,7 @@ def read_only_disk(machine: Machine) -> None:
         (second_netdev, DeviceAmbiguous, "ens1, ens1np1"),
         (only_default_route, DeviceProtected, "only default route"),
         (in_a_bond, DeviceProtected, "bond0"),
-        (with_a_vlan, DeviceProtected, r"ens1\.7"),
+        (with_a_vlan, DeviceProtected, "ens1.7"),
         (held_by_pod2, DeviceHeld, "pod2"),
         (busy, DeviceBusy, A),
         (full_disk, StateFailure, "No space"),

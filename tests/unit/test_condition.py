@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.condition import HEALABLE, Condition, condition_of
 from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.names import NO_MAC, IfName
+from amdcni.core.names import NO_MAC, IfName, MacAddress
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
 
@@ -53,6 +53,22 @@ def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_path(
     device = device_of(record, netdev.ifname)
     pod = lending.pod if alive else None
     assert condition_of(record, record.boot_id, host, pod, device) is Condition.RETURNED
+
+
+@given(some.lendings)
+def test_a_netdev_that_sysfs_does_not_list_for_the_device_has_not_returned(
+    lending: Lending,
+) -> None:
+    """Its hardware address is no proof: a bond has that of its first member."""
+    record, captured = lending.record, lending.record.captured
+    assert captured is not None
+    assume(record.key.bus_device is not None)
+    captured = attrs.evolve(captured, parent=None, mac=MacAddress("02:00:00:00:00:01"))
+    record = attrs.evolve(record, captured=captured)
+    double = attrs.evolve(lending.netdev, ifindex=2, parent=None, mac=captured.mac)
+    host = attrs.evolve(empty_host(lending.pod), netdevs=(double,))
+    device = device_of(record)
+    assert condition_of(record, record.boot_id, host, None, device) is Condition.MISSING
 
 
 @given(some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False), some.hosts)

@@ -172,7 +172,7 @@ def test_check_asks_in_order_unless_it_is_switched_off_or_not_known_yet(
 ) -> None:
     asked = Plugins()
     if not at_least(network.version, CniVersion("0.4.0")):
-        with pytest.raises(UnsupportedVersion):
+        with pytest.raises(UnsupportedVersion, match=f"cniVersion {network.version} has no CHECK"):
             conduct(check(network, attachment, result), asked)
         assert asked.calls == []
         return
@@ -219,6 +219,31 @@ def test_stale_is_what_is_known_of_the_network_and_not_valid(
     expected = [each for each in cached if each.attachment.id not in (valid or ())]
     assert list(stale(network, valid, strangers + cached)) == expected
     assert stale(attrs.evolve(network, disable_gc=True), valid, cached) == ()
+
+
+@given(st.frozensets(some.attachment_ids, min_size=1, max_size=3))
+def test_gc_says_what_is_valid_by_the_key_of_the_standard_and_by_that_of_its_draft(
+    valid: frozenset[AttachmentId],
+) -> None:
+    plugin: Json = {"type": "bridge", "mtu": 1400}
+    network = PluginList(NetworkName("fabric"), CniVersion("1.1.0"), (plugin,))
+    asked = Plugins()
+    conduct(gc(network, valid), asked)
+    ids = [{"containerID": id.container_id, "ifname": id.ifname} for id in sorted(valid)]
+    keys = {"cni.dev/valid-attachments": ids, "cni.dev/attachments": ids}
+    (call,) = asked.calls
+    assert call.config == {**plugin, "name": "fabric", "cniVersion": "1.1.0", **keys}
+
+
+def test_a_failure_that_is_no_plugins_ends_a_gc_at_once() -> None:
+    plugins: tuple[Json, ...] = ({"type": "bridge"}, {"type": "sbr"})
+    network = PluginList(NetworkName("fabric"), CniVersion("1.1.0"), plugins)
+
+    def broken(call: PluginCall) -> Json:
+        raise TypeError("a fault of our own")
+
+    with pytest.raises(TypeError, match="a fault of our own"):
+        conduct(gc(network, ()), broken)
 
 
 def test_a_plugin_that_fails_a_gc_keeps_no_other_from_it() -> None:

@@ -15,7 +15,7 @@ from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress
 from amdcni.core.plans import Clock
-from amdcni.core.request import AddRequest, DelRequest, parse_environment
+from amdcni.core.request import AddRequest, DelRequest, Mover, parse_environment
 from amdcni.core.takeover import (
     GONE,
     Lent,
@@ -46,8 +46,8 @@ def netns(*netdevs: Netdev, inode: int = 9) -> Netns:
     return Netns("/run/netns/pod1", NetnsId(4, inode), netdevs)
 
 
-def host_with(*netdevs: Netdev) -> Netns:
-    proto = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=1)
+def host_with(*netdevs: Netdev, tells_protocols: bool = True) -> Netns:
+    proto = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=1 if tells_protocols else 0)
     loopback = Netdev(1, IfName("lo"), loopback=True, addresses=(proto,))
     return Netns("/proc/thread-self/ns/net", HOST, (loopback, *netdevs))
 
@@ -143,6 +143,22 @@ def test_a_nic_that_somebody_has_configured_is_settled(
     assert fate(configured, mapping=mapping) == Settled(configured)
 
 
+def test_who_made_an_address_is_told_by_the_kernel_and_on_older_ones_by_its_form() -> None:
+    """Since Linux 5.18 the kernel tells; the link-local address is the EUI-64 of the MAC."""
+    by_form = attrs.evolve(LINK_LOCAL, proto=0)
+    foreign = attrs.evolve(by_form, interface=ipaddress.ip_interface("fe80::1/64"))
+    for address, tells_protocols, lent in (
+        (by_form, False, True),
+        (foreign, False, False),
+        (by_form, True, False),
+        (LINK_LOCAL, True, True),
+    ):
+        nic = netdev("net1", alias="ens1", addresses=(address,))
+        host = host_with(nic, tells_protocols=tells_protocols)
+        found = find_on_host(MAPPING, NET1, host, device_with(nic))
+        assert found == (Lent(nic, GONE) if lent else Settled(nic))
+
+
 def test_what_the_boot_left_bare_stays_bare() -> None:
     assert fate(netdev("ens1"), mapping=OLD) == Settled(netdev("ens1"))
 
@@ -218,6 +234,21 @@ def test_no_nic_with_an_address_that_the_kernel_did_not_make_is_ever_due_back_on
 # ---- what the verbs make of it
 
 
+@given(some.del_requests, some.add_requests)
+def test_the_ifname_of_the_call_tells_which_netdev_is_meant(
+    over: DelRequest, begins: AddRequest
+) -> None:
+    over = del_of(over, "fabric0")
+    begins = attrs.evolve(begins, attachment=over.attachment)
+    meant, other = netdev("fabric0", parent=str(A)), netdev("b", ifindex=8, parent=str(A))
+    found = find_for_del(over, MAPPING, host_with(), netns(other, meant), device_with())
+    assert found is not None
+    assert found.netdev == meant
+    host, device = host_with(meant), device_with(meant)
+    assert find_for_del(over, MAPPING, host, None, device) == Lent(meant, GONE)
+    assert find_for_add(begins, MAPPING, host, device) == Lent(meant, GONE)
+
+
 def del_of(request: DelRequest, ifname: str) -> DelRequest:
     return attrs.evolve(request, attachment=attrs.evolve(request.attachment, ifname=IfName(ifname)))
 
@@ -253,7 +284,7 @@ def test_a_del_leaves_a_nic_alone_that_is_in_another_pod(request: DelRequest) ->
 
 @given(some.add_requests)
 def test_an_add_is_told_that_a_pod_has_the_nic(request: AddRequest) -> None:
-    with pytest.raises(DeviceHeld, match=r"0000:c1:00\.0 .* 'ens1'"):
+    with pytest.raises(DeviceHeld, match=r"0000:c1:00\.0 .* 'ens1' .*, and has .* once the pod"):
         find_for_add(request, MAPPING, host_with(), device_with())
 
 
@@ -304,6 +335,7 @@ def test_the_record_tells_what_the_mapping_and_the_netdev_tell(
     assert (record.netns, record.key) == (ref, DeviceKey(mapping.device))
     assert (record.phase, record.taken_over) == (Phase.DETACHING, True)
     assert (record.boot_id, record.read_at_s) == (clock.boot_id, clock.now_s)
+    assert (record.since, record.mover) == (clock.wall, Mover.DELEGATE)
     assert {**record.config, "device": 0} == {**request.network.raw, "device": 0}
     assert record.config["device"] == mapping.ifname
     assert record.pod_ifindex == (None if ref == GONE else found.ifindex)
@@ -328,6 +360,14 @@ def test_only_a_del_says_that_its_leases_are_over(
     lent = Lent(BARE, GONE)
     assert record_of(over, MAPPING, lent, device_with(BARE), clock).ipam == over.ipam
     assert record_of(begins, MAPPING, lent, device_with(BARE), clock).ipam is None
+
+
+@pytest.mark.parametrize("args", ["", "K8S_POD_NAME=pod1"])
+def test_the_plugins_get_the_arguments_of_the_call(args: str) -> None:
+    for given_ in [{"CNI_ARGS": args}] if args else [{}, {"CNI_ARGS": ""}]:
+        request = del_request(**given_)
+        lent, clock = Lent(BARE, GONE), Clock(1, "b", "w")
+        assert record_of(request, MAPPING, lent, device_with(BARE), clock).args == args
 
 
 @given(some.del_requests, some.clocks, st.booleans())
@@ -365,8 +405,8 @@ def test_an_address_is_as_the_kernel_shows_it_when_nobody_says_more(
     assert address == Address(ipaddress.ip_interface(interface), scope=scope, label=label)
 
 
-def del_request() -> DelRequest:
-    environ = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "pod1", "CNI_IFNAME": "net1"}
+def del_request(**variables: str) -> DelRequest:
+    environ = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "pod1", "CNI_IFNAME": "net1", **variables}
     stdin = b'{"cniVersion": "1.1.0", "name": "fabric"}'
     request = parse_request(parse_environment(environ), stdin)
     assert isinstance(request, DelRequest)

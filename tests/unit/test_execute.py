@@ -135,6 +135,15 @@ def test_a_failure_takes_back_the_last_first_with_the_failing_step_included(
     assert notes_of(raised.value) == late
 
 
+def test_after_a_failed_undo_the_record_stays_and_the_undo_goes_on() -> None:
+    record = RECORDS[0]
+    undo = (ReleasePlugins(record), ForgetRecord(record.key), BringHome(record, CAPTURED))
+    node = ScriptedNode({0: AmdcniError("the step"), 1: AmdcniError("the first undo")})
+    with pytest.raises(AmdcniError, match="the step"):
+        execute.run(Plan((Planned(SaveRecord(record), undo),)), node)
+    assert node.tried == [SaveRecord(record), undo[0], undo[2]]
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interruption_is_undone_like_a_failure(interruption: type[BaseException]) -> None:
     key = DeviceKey.parse(DEVICE)
@@ -170,6 +179,7 @@ def test_all_of_a_release_is_tried_and_the_first_failure_is_raised(
     else:
         execute.release(release, node)
     assert node.tried == expected
+    assert bool(node.events) == (release.mark is not None and 0 in failures)
 
 
 @given(releases, failing())
@@ -190,7 +200,7 @@ def test_a_mark_that_cannot_be_made_is_reported_and_stops_nothing(release: Relea
     marked = release.mark is not None
     node = ScriptedNode({0: AmdcniError("disk full")} if marked else {})
     execute.release(release, node)
-    assert node.events == (["release-not-marked"] if marked else [])
+    assert node.reported == ([("release-not-marked", {"reason": "disk full"})] if marked else [])
 
 
 # ---- with a kernel

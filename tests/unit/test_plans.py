@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import check_call, ipam_call, plugins_for, release_call
+from amdcni.core.capture import Captured
 from amdcni.core.check import config_for_delegate
 from amdcni.core.codec import decode_object, encode, parse_request
 from amdcni.core.errors import (
@@ -22,7 +23,7 @@ from amdcni.core.errors import (
     IfnameTaken,
     InvalidEnvironment,
 )
-from amdcni.core.host import Address, Details, Netdev, Netns, SysfsDevice
+from amdcni.core.host import Address, Details, Hop, Netdev, Netns, Route, SysfsDevice
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import (
     DeviceKey,
@@ -275,6 +276,33 @@ def test_whether_the_kernel_tells_its_own_addresses_shows_on_the_whole_host(
     captured = record_in(plan).captured
     assert captured is not None
     assert captured.addresses == ((slaac,) if told else ())
+
+
+@given(some.handovers)
+def test_a_call_without_arguments_has_none_for_the_plugins(handover: Handover) -> None:
+    invocation = handover.request.invocation
+    environ = {name: text for name, text in invocation.environ.items() if name != "CNI_ARGS"}
+    silent = attrs.evolve(handover.request, invocation=attrs.evolve(invocation, environ=environ))
+    assert record_in(plan_add(silent, handover.snapshot)).args == ""
+
+
+@given(some.handovers, st.sampled_from(Phase))
+def test_a_route_that_is_missing_for_a_moment_is_captured_whole(
+    handover: Handover, phase: Phase
+) -> None:
+    """The kernel takes an IPv4 route away with the first of its netdevs; then that one is lent."""
+    netdev, snapshot = handover.netdev, handover.snapshot
+    assert netdev is not None
+    gateway = ipaddress.ip_address("10.0.0.1")
+    hops = (Hop(IfName("other"), 99, gateway), Hop(netdev.ifname, netdev.ifindex, gateway))
+    whole = Route(ipaddress.ip_network("10.9.0.0/24"), hops)
+    other = Captured(IfName("other"), 99, routes=(whole,))
+    lent = attrs.evolve(record_in(plan_of(handover)), captured=other, phase=phase)
+    alone = attrs.evolve(snapshot.details, routes=())
+    snapshot = attrs.evolve(snapshot, details=alone, multipath=(lent,))
+    captured = record_in(plan_add(handover.request, snapshot)).captured
+    assert captured is not None
+    assert captured.routes == ((whole,) if phase is Phase.ATTACHING else ())
 
 
 # ---- ADD: what the delegate gets ---------------------------------------------------------------
@@ -824,6 +852,8 @@ def test_a_check_asks_the_plugins_that_had_a_part_in_the_add(
     call = check_call(request, delegated, lending.pod)
     assert call is not None
     assert (call.plugin, call.verb) == ("host-device", Verb.CHECK)
+    assert (call.attachment, call.netns) == (delegated.id, delegated.netns.path)
+    assert call.args == delegated.args
     assert call.config == config_for_delegate(request, delegated, lending.pod)
 
 

@@ -96,6 +96,41 @@ def test_a_label_follows_the_name_of_its_netdev_and_no_other(
         assert relabelled(renamed[:1], new, old) == (own,)
 
 
+def test_a_label_may_have_fifteen_bytes_as_the_name_of_a_netdev_may() -> None:
+    old, label = IfName("ens1"), "ens1:123456789a"
+    address = Address(ipaddress.ip_interface("10.0.0.1/24"), label=label)
+    for new, expected in (("net1", "net1:123456789a"), ("net10", "net10")):
+        (renamed,) = relabelled([address], old, IfName(new))
+        assert renamed.label == expected
+
+
+@given(some.attachments_of(with_netdev=False).map(of_host))
+def test_without_a_netdev_no_address_of_the_host_is_promised(record: Attachment) -> None:
+    assert hosts_promise(record) == Result()
+
+
+@pytest.mark.parametrize(
+    ("address", "broadcast"),
+    [
+        ("10.9.0.9/29", "10.9.0.15"),
+        ("10.9.0.9/30", "10.9.0.11"),
+        ("10.9.0.9/31", None),
+        ("10.9.0.9/32", None),
+        ("fd09::9/64", None),
+    ],
+)
+@given(some.attachments)
+def test_an_ipam_plugins_address_has_the_broadcast_address_of_its_network(
+    address: str, broadcast: str | None, record: Attachment
+) -> None:
+    """RFC 3021: a network of two addresses has none."""
+    record = attrs.evolve(record, ipam=PluginName("own"))
+    promise = Result(ips=(Ip(ipaddress.ip_interface(address)),))
+    (given,) = addresses_for(record, promise, 0)
+    expected = None if broadcast is None else ipaddress.ip_address(broadcast)
+    assert (str(given.interface), given.broadcast) == (address, expected)
+
+
 @given(some.attachments, some.results)
 def test_what_an_ipam_plugin_gives_is_all_for_our_netdev(record: Attachment, given: Result) -> None:
     record = attrs.evolve(record, ipam=PluginName("own"), config={"name": "fabric"})

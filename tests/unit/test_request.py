@@ -204,6 +204,12 @@ def test_of_an_argument_that_comes_twice_the_last_one_counts(environ: dict[str, 
         parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=1;A=1;IgnoreUnknown=0;A=1"})
 
 
+def test_the_value_of_an_argument_may_have_an_equals_sign() -> None:
+    environ = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c", "CNI_IFNAME": "net1"}
+    environ |= {"CNI_NETNS": "/run/netns/pod1", "CNI_ARGS": "K8S_POD_NAME=a=b"}
+    assert parse_environment(environ).environ == environ
+
+
 # ---- the device --------------------------------------------------------------------------------
 
 
@@ -246,6 +252,7 @@ def test_a_selector_is_shown_with_everything_that_it_asks_for(selector: DeviceSe
     assert "None" not in shown.replace(str(selector.ifname or "?"), "").replace(
         selector.kernelpath or "?", ""
     )
+    assert str(DeviceSelector(PciAddress(0, 1, 0, 0), IfName("ens1"))) == "0000:01:00.0 with ens1"
 
 
 # ---- what real runtimes have sent --------------------------------------------------------------

@@ -331,15 +331,50 @@ def test_what_stays_in_a_pod_when_our_netdev_has_left_is_not_ours(lending: Lendi
         assert own_macs & {found.mac, found.permanent_mac}
 
 
+def device_named(record: Attachment, ifname: IfName) -> SysfsDevice | None:
+    bus_device = record.key.bus_device
+    return None if bus_device is None else SysfsDevice(bus_device, "ionic", (ifname,))
+
+
 @given(some.lendings, some.ifnames)
 def test_a_netdev_that_has_come_home_is_found_there(lending: Lending, ifname: IfName) -> None:
     record = lending.record
     at_home = attrs.evolve(lending.netdev, ifindex=2, ifname=ifname)
-    bus_device = record.key.bus_device
-    device = None if bus_device is None else SysfsDevice(bus_device, "ionic", (ifname,))
+    device = device_named(record, ifname)
     assume(device is not None or at_home.parent is not None or at_home.mac not in (None, NO_MAC))
     assume(record.key.ifname is None or at_home.mac not in (None, NO_MAC))
     assert find_home(record, [at_home], device) == at_home
+
+
+@given(some.lendings, st.none() | some.ifnames, some.macs)
+def test_with_another_hardware_address_only_the_sole_netdev_of_a_device_is_found_at_home(
+    lending: Lending, of_several: IfName | None, mac: MacAddress
+) -> None:
+    record, captured = lending.record, lending.record.captured
+    assert captured is not None
+    assume(record.key.bus_device is not None)
+    assume(mac not in (captured.mac, captured.permanent_mac, record.pod_mac))
+    record = attrs.evolve(record, key=attrs.evolve(record.key, ifname=of_several))
+    at_home = attrs.evolve(lending.netdev, ifindex=2, mac=mac, permanent_mac=None)
+    device = device_named(record, at_home.ifname)
+    assert find_home(record, [at_home], device) == (at_home if of_several is None else None)
+
+
+@given(some.lendings, st.none() | some.ifnames, some.pci_addresses.map(str), some.macs)
+def test_with_another_hardware_address_only_the_sole_netdev_of_a_device_is_found_in_the_pod(
+    lending: Lending, of_several: IfName | None, parent: str, mac: MacAddress
+) -> None:
+    record, captured = lending.record, lending.record.captured
+    assert captured is not None
+    assume(mac not in (captured.mac, captured.permanent_mac, record.pod_mac))
+    record = attrs.evolve(
+        record,
+        key=attrs.evolve(record.key, ifname=of_several),
+        captured=attrs.evolve(captured, parent=parent),
+        pod_ifindex=None,
+    )
+    inside = attrs.evolve(lending.netdev, mac=mac, permanent_mac=None, parent=parent)
+    assert find_in_pod(record, [inside]) == (inside if of_several is None else None)
 
 
 @given(some.attachments_of(with_netdev=False), some.hosts, some.sysfs_devices)

@@ -228,9 +228,18 @@ def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
         assert now == attrs.evolve(before, expires_s=expected)
 
 
+def test_a_route_is_gone_in_the_second_in_which_it_expires() -> None:
+    route = to("fd00::/64", expires_s=9)
+    assert aged_routes([route], 8) == (attrs.evolve(route, expires_s=1),)
+    assert aged_routes([route], 9) == ()
+
+
 def test_a_route_is_described_as_people_write_it() -> None:
     route = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), metric=5, table=100)
     assert describe(route) == "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 metric 5 in table 100"
+    twice = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), Hop(ENS1, 7, ip("10.0.0.3")))
+    hops = "via 10.0.0.1 dev ens1 via 10.0.0.3 dev ens1"
+    assert describe(twice) == f"the route to 10.9.0.0/24 {hops} in table 254"
     assert describe(to("fd00::/64")) == "the route to fd00::/64 dev ens1 in table 254"
     assert to("fd00::/64").family == 6
     assert route.identity != to("10.9.0.0/24").identity

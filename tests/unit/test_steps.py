@@ -6,10 +6,13 @@ from typing import get_args
 import attrs
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from amdcni.core import steps
 from amdcni.core.attachment import Attachment
-from amdcni.core.steps import Outcome, Plan, Planned, ReleasePlugins, SaveRecord, Step
+from amdcni.core.names import PluginName
+from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.steps import Outcome, Plan, Planned, PluginCall, ReleasePlugins, SaveRecord, Step
 from amdcni.testing import strategies as some
 
 NO_STEPS = {"PluginCall", "Planned", "Plan", "Release", "Outcome"}
@@ -40,6 +43,22 @@ def test_a_plan_cannot_be_changed(record: Attachment) -> None:
         setattr(plan, "steps", ())  # noqa: B010
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(plan.steps[0], "undo", ())  # noqa: B010
+
+
+@given(some.attachment_ids | st.none(), st.sampled_from(Verb), some.words, some.words)
+def test_a_call_has_all_six_variables_and_they_are_empty_where_they_mean_nothing(
+    id: AttachmentId | None, verb: Verb, netns: str, args: str
+) -> None:
+    """CNI SPEC 1.1 §2."""
+    call = PluginCall(PluginName("host-device"), verb, {}, id, netns, args)
+    assert call.variables(["/opt/cni/bin", "/usr/lib/cni"]) == {
+        "CNI_COMMAND": verb.value,
+        "CNI_CONTAINERID": "" if id is None else id.container_id,
+        "CNI_IFNAME": "" if id is None else id.ifname,
+        "CNI_NETNS": netns,
+        "CNI_ARGS": args,
+        "CNI_PATH": "/opt/cni/bin:/usr/lib/cni",
+    }
 
 
 def test_before_the_first_step_nothing_has_been_found_out() -> None:

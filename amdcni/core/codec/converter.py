@@ -248,20 +248,19 @@ def unstructure(value: object) -> dict[str, Any]:
 def _faults(group: cattrs.BaseValidationError, path: str) -> Iterable[str]:
     spellings = _SPELLINGS.get(group.cl, {})
     for fault in group.exceptions:
-        at = path
-        for note in getattr(fault, "__notes__", ()):
-            if isinstance(note, cattrs.AttributeValidationNote):
-                at = f"{path}.{spellings.get(note.name, note.name)}"
-            else:
-                at = f"{path}[{note.index}]"
+        note: Any = fault.__notes__[-1]
+        if isinstance(note, cattrs.AttributeValidationNote):
+            at = f"{path}.{spellings.get(note.name, note.name)}"
+        else:
+            at = f"{path}[{note.index}]"
         if isinstance(fault, cattrs.BaseValidationError):
             yield from _faults(fault, at)
         elif isinstance(fault, UnsupportedVersion):
             raise UnsupportedVersion(fault.message) from None
         elif isinstance(fault, KeyError):
-            yield f"{path}.{spellings.get(fault.args[0], fault.args[0])} is missing"
+            yield f"{at} is missing"
         else:
-            text = fault.message if isinstance(fault, AmdcniError) else str(fault)
+            text = str(fault)
             yield f"{at} {text}" if text.startswith("is ") else f"{at}: {text}"
 
 

@@ -82,7 +82,7 @@ def without_mapping(data: bytes, device: PciAddress) -> bytes | None:
     others = {key: entry for key, entry in entries.items() if not _names(key, device)}
     if len(others) == len(entries):
         return None
-    return json.dumps(others, indent=2, allow_nan=False).encode()
+    return json.dumps(others, indent=2).encode()
 
 
 def _names(key: str, device: PciAddress) -> bool:
