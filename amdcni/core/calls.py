@@ -5,7 +5,7 @@ from typing import Any, Final, assert_never
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.check import config_for_delegate
-from amdcni.core.codec import in_version
+from amdcni.core.codec import in_version, result_to_json
 from amdcni.core.host import Netns
 from amdcni.core.ipam import STATIC, static_ipam
 from amdcni.core.names import PluginName
@@ -13,7 +13,7 @@ from amdcni.core.request import AddRequest, CheckRequest, Mover
 from amdcni.core.resolve import find_in_pod
 from amdcni.core.spec import Verb
 from amdcni.core.steps import PluginCall
-from amdcni.core.versions import INTERFACES_SINCE, at_least
+from amdcni.core.versions import CHECK_SINCE, INTERFACES_SINCE, OLDEST, at_least
 
 DELEGATE: Final = PluginName("host-device")
 """The plugin that moves netdevs for the mover `delegate`."""
@@ -78,12 +78,23 @@ def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
     """
     alive = record.netns.is_alive_in(pod)
     if record.mover is Mover.DELEGATE and alive and pod is not None:
-        if record.captured is None:
-            return _delegate_call(record, Verb.DEL)
-        ours = find_in_pod(record, pod.netdevs)
-        if ours is not None and ours.ifname == record.id.ifname:
-            return _delegate_call(record, Verb.DEL)
-    return ipam_call(record, Verb.DEL, netns_alive=alive)
+        ours = None if record.captured is None else find_in_pod(record, pod.netdevs)
+        if record.captured is None or (ours is not None and ours.ifname == record.id.ifname):
+            return _delegate_call(record, Verb.DEL, **_previous(record))
+    return ipam_release_call(record, netns_alive=alive)
+
+
+def ipam_release_call(record: Attachment, *, netns_alive: bool) -> PluginCall | None:
+    """The DEL of the configuration's own IPAM plugin; None if it has none."""
+    return ipam_call(record, Verb.DEL, netns_alive=netns_alive, **_previous(record))
+
+
+def _previous(record: Attachment) -> dict[str, Any]:
+    """The result of the ADD as prevResult, as far as it is known and the version has that."""
+    version = record.config.get("cniVersion") or OLDEST
+    if record.result is None or not at_least(version, CHECK_SINCE):
+        return {}
+    return {"prevResult": result_to_json(record.result, version)}
 
 
 def check_call(request: CheckRequest, record: Attachment, pod: Netns) -> PluginCall | None:
@@ -116,5 +127,6 @@ def ipam_call(
     return PluginCall(record.ipam, verb, config, record.id, netns, record.args)
 
 
-def _delegate_call(record: Attachment, verb: Verb) -> PluginCall:
-    return PluginCall(DELEGATE, verb, record.config, record.id, record.netns.path, record.args)
+def _delegate_call(record: Attachment, verb: Verb, **keys: object) -> PluginCall:
+    config = {**record.config, **keys}
+    return PluginCall(DELEGATE, verb, config, record.id, record.netns.path, record.args)

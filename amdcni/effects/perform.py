@@ -19,7 +19,6 @@ from amdcni.core.host import (
     netdev_named,
 )
 from amdcni.core.names import PciAddress
-from amdcni.core.spec import Verb
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -77,7 +76,7 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case ReleasePlugins(record, required):
             _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
         case ReleaseIpam(record):
-            _release(node, record, calls.ipam_call(record, Verb.DEL, netns_alive=False), False)
+            _release(node, record, calls.ipam_release_call(record, netns_alive=False), False)
         case BringHome(record, captured):
             homecoming.bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -111,7 +110,7 @@ def _release(node: Machine, record: Attachment, call: PluginCall | None, require
     try:
         node.call(call)
     except _PLUGIN_FAILURES as failure:
-        ipam = calls.ipam_call(record, Verb.DEL, netns_alive=True)
+        ipam = calls.ipam_release_call(record, netns_alive=True)
         if call.plugin == calls.DELEGATE and record.captured is not None and call != ipam:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
             _release(node, record, ipam, required)

@@ -325,10 +325,10 @@ def test_an_ipam_plugin_gets_the_whole_configuration_and_environment(
     result = ours.added(pod, path=[folder])
     expect_silence(ours.check(pod, result, path=[folder]))
     expect_silence(ours.having(prevResult=result).delete(pod, path=[folder]))
-    for command in ("ADD", "DEL"):
-        assert json.loads((folder / f"own.{command}").read_bytes()) == ours.config
-    checked = json.loads((folder / "own.CHECK").read_bytes())
-    assert checked == {**ours.config, "prevResult": result}
+    assert json.loads((folder / "own.ADD").read_bytes()) == ours.config
+    for command in ("CHECK", "DEL"):
+        got = json.loads((folder / f"own.{command}").read_bytes())
+        assert got == {**ours.config, "prevResult": result}
     assert damage(before, node) == []
 
 

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from amdcni import commands, healing
+from amdcni.core.codec import result_to_json
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -39,6 +40,7 @@ from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Result, Verb
 from amdcni.core.steps import SaveRecord
+from amdcni.core.versions import CniVersion
 from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
@@ -202,12 +204,14 @@ def test_the_delegate_gets_the_complete_configuration_and_cni_args(
     args = "IgnoreUnknown=1;K8S_POD_NAME=trainer"
     config = config_for(A, args={"cni": {"x": [1]}}, capabilities={"mac": True}, note=None)
     config["mover"] = "delegate"
-    ask(machine, Verb.ADD, config, args=args)
+    result = ask(machine, Verb.ADD, config, args=args)
     ask(machine, Verb.DEL, config)
     to_add, to_delete = [e for e in machine.plugins.executed if e.plugin == "host-device"]
     ours = {"device": "ens1", "ipam": to_add.config["ipam"]}
     assert to_add.config == config | ours
-    assert to_delete.config == to_add.config
+    assert result is not None
+    previous = result_to_json(result, CniVersion("1.1.0"))
+    assert to_delete.config == {**to_add.config, "prevResult": previous}
     assert (to_add.args, to_delete.args) == (args, args)
 
 
@@ -882,6 +886,18 @@ def test_a_delegate_that_an_old_record_has_as_its_ipam_plugin_too_is_asked_once(
         delete(machine)
     assert len(machine.plugins.executed) == asked + 1
     assert keeper.is_whole()
+
+
+@pytest.mark.parametrize(("version", "known"), [("0.3.1", False), ("0.4.0", True)])
+def test_the_ipam_plugin_gets_the_result_on_del_from_the_version_that_has_it(
+    machine: Machine, keeper: Keeper, version: str, known: bool
+) -> None:
+    """CNI SPEC 1.1 §4: a delegate gets the complete configuration."""
+    add(machine, ipam=HOST_LOCAL, cniVersion=version)
+    machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, ipam=HOST_LOCAL, cniVersion=version)
+    (call,) = [e for e in machine.plugins.executed if (e.plugin, e.verb) == ("host-local", "DEL")]
+    assert ("prevResult" in call.config) == known
 
 
 def test_a_lease_that_cannot_be_released_keeps_the_record_and_not_the_nic(
