@@ -7,7 +7,7 @@ from typing import IO, Any, Final
 
 from amdcni.cli.printing import print_json
 from amdcni.core.attachment import Attachment
-from amdcni.core.errors import DamagedRecord, StateFailure, StateTooNew
+from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
@@ -44,17 +44,18 @@ def read_records(data_dir: str) -> Records | None:
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}
     try:
-        for key in store.device_keys():
-            try:
-                record = store.read(key)
-            except (DamagedRecord, StateTooNew) as failure:
-                faults[key] = failure.message
-            else:
-                read += [] if record is None else [record]
+        keys = store.device_keys()
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
         return None
+    for key in keys:
+        try:
+            record = store.read(key)
+        except StateFailure as failure:
+            faults[key] = failure.message
+        else:
+            read += [] if record is None else [record]
     return Records(tuple(read), faults)
 
 

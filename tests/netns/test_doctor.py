@@ -69,7 +69,11 @@ def test_a_bare_node_is_told_all_that_it_lacks_in_lines_that_can_be_copied(
     assert f"ln -s {AMDCNI.parent}/amd-host-device {tmp_path}/amd-host-device\n" in said
     assert "no NIC on a bus" in said
     assert "2 failed" in said.splitlines()[-1]
-    piped = node.run(["sh", "-c", f"{AMDCNI} doctor | true"])
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_whoever_has_read_enough_gets_no_traceback(node: Node, options: str) -> None:
+    piped = node.run(["sh", "-c", f"{AMDCNI} doctor {options} | true"])
     assert piped.stderr == b""
 
 

@@ -119,6 +119,11 @@ def test_the_members_of_a_bond_below_a_vlan_are_uplinks() -> None:
     assert uplinks_of((*members, bond, vlan, other), [5]) == {2, 3, 4, 5}
 
 
+def test_the_other_end_of_a_veth_is_no_uplink() -> None:
+    ends = (Netdev(2, IfName("veth1"), kind="veth", lower=3), Netdev(3, IfName("eth1")))
+    assert uplinks_of(ends, [2]) == {2}
+
+
 # ---- who holds it
 
 
