@@ -105,8 +105,11 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
 
 def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
     """What is found of each record; nothing is changed."""
+    known = tuple(records)
+    if not known:
+        return ()
     host = node.host()
-    return tuple(Finding(record, find_condition(record, node, host)) for record in records)
+    return tuple(Finding(record, find_condition(record, node, host)) for record in known)
 
 
 def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:

@@ -6,17 +6,17 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.node import on_this_node
+from amdcni.cli.node import on_this_node, read_records
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import Condition
-from amdcni.core.errors import DamagedRecord, StateTooNew, UnknownAttachment
+from amdcni.core.errors import UnknownAttachment
 from amdcni.core.host import Address, Qdisc, Route
 from amdcni.core.names import DeviceKey
 from amdcni.effects.node import LinuxNode
-from amdcni.healing import find_condition
+from amdcni.healing import look_at
 
 
 @attrs.frozen
@@ -52,15 +52,11 @@ def read_all(node: LinuxNode) -> tuple[Known, ...]:
 
     Raises: StateFailure, KernelRefused.
     """
-    return tuple(_read(key, node) for key in node.store.device_keys())
-
-
-def _read(key: DeviceKey, node: LinuxNode) -> Known:
-    try:
-        record = node.store.read(key)
-    except (DamagedRecord, StateTooNew) as failure:
-        return Known(key, fault=failure.message)
-    return Known(key, record, None if record is None else find_condition(record, node))
+    records = read_records(node.store)
+    found = look_at(records.read, node)
+    known = [Known(each.record.key, each.record, each.condition) for each in found]
+    known += [Known(key, fault=fault) for key, fault in records.faults.items()]
+    return tuple(sorted(known, key=lambda each: str(each.key)))
 
 
 def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
@@ -105,14 +101,9 @@ def as_json(known: Known) -> dict[str, Any]:
         "orphan": known.is_orphan,
         "since": record and record.since,
         "host_ifname": record and record.host_ifname,
-        "host_addresses": [] if record is None else _addresses(record),
+        "host_addresses": [] if record is None else list(record.host_addresses),
         "fault": known.fault,
     }
-
-
-def _addresses(record: Attachment) -> list[str]:
-    captured = record.captured
-    return [] if captured is None else [str(address.interface) for address in captured.addresses]
 
 
 def print_table(known: Sequence[Known], data_dir: str, stdout: IO[str]) -> None:
@@ -134,7 +125,7 @@ def _row(known: Known) -> tuple[str, ...]:
         f"{record.id.container_id[:13]}\n{record.network}",
         record.since,
         _state(known, record),
-        "\n".join([record.host_ifname or "(no netdev)", *_addresses(record)]),
+        "\n".join([record.host_ifname or "(no netdev)", *record.host_addresses]),
     )
 
 

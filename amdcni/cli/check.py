@@ -38,7 +38,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
     record = known.record
     if record is None or known.condition is None:
-        return (known.fault or "its record has gone",)
+        return (str(known.fault),)
     if known.condition is not Condition.HELD:
         return (FOUND[known.condition],)
     pod = node.find_netns(record.netns.path)

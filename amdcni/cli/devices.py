@@ -5,21 +5,20 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
+from amdcni.cli.node import on_this_node_silently, read_records
 from amdcni.cli.printing import print_json
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
-from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
-from amdcni.effects.store import Store
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Show the NICs; 1 if a record could not be read."""
-    records = read_records(options.data_dir)
-    with LinuxNode(options.data_dir, (), os.environ, report=lambda *_, **__: None) as node:
+    with on_this_node_silently(options.data_dir) as node:
+        records = find_records(node, options.data_dir)
         nics = see(node, records)
     if options.json:
         print_json([as_json(nic) for nic in nics], stdout)
@@ -35,28 +34,17 @@ def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
     return nics_of(read_nics(), node.host().netdevs, node.own.default_routes(), records)
 
 
-def read_records(data_dir: str) -> Records | None:
-    """The records in `data_dir`, where nothing is changed; None if this user may not read them.
+def find_records(node: LinuxNode, data_dir: str) -> Records | None:
+    """The records in `data_dir`, that of `node`; None if this user may not read them.
 
     Raises: StateFailure if the folder cannot be read for another reason.
     """
-    store = Store(data_dir, report=lambda *_, **__: None)
-    read: list[Attachment] = []
-    faults: dict[DeviceKey, str] = {}
     try:
-        keys = store.device_keys()
+        return read_records(node.store)
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
         return None
-    for key in keys:
-        try:
-            record = store.read(key)
-        except StateFailure as failure:
-            faults[key] = failure.message
-        else:
-            read += [] if record is None else [record]
-    return Records(tuple(read), faults)
 
 
 def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
@@ -112,13 +100,8 @@ def _holder_as_json(record: Attachment, nic: Nic) -> dict[str, Any]:
         "phase": record.phase.value,
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
-        "host_addresses": list(_returning(record)),
+        "host_addresses": list(record.host_addresses),
     }
-
-
-def _returning(record: Attachment) -> tuple[str, ...]:
-    captured = record.captured
-    return tuple(str(a.interface) for a in captured.addresses) if captured else ()
 
 
 # ---- for people
@@ -192,7 +175,7 @@ def _addresses(nic: Nic) -> Iterator[str]:
     for each in nic.netdevs:
         yield from (str(address.interface) for address in each.netdev.addresses)
     for record in nic.away:
-        yield from _returning(record)
+        yield from record.host_addresses
 
 
 def _holders(nic: Nic) -> Iterator[str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from amdcni import healing
-from amdcni.cli.devices import read_records, see
+from amdcni.cli.devices import find_records, see
 from amdcni.cli.manifests import read_manifests
+from amdcni.cli.node import on_this_node_silently
 from amdcni.cli.printing import print_json
 from amdcni.core import diagnosis
 from amdcni.core.calls import plugins_for
@@ -27,7 +28,7 @@ from amdcni.effects.node import LinuxNode, effective_capabilities
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Tell everything that an ADD needs of this node; 1 if something has failed."""
-    with LinuxNode(options.data_dir, (), os.environ, report=lambda *_, **__: None) as node:
+    with on_this_node_silently(options.data_dir) as node:
         findings = tuple(examine(options, node))
     if options.json:
         print_json([as_json(finding) for finding in findings], stdout)
@@ -46,7 +47,7 @@ def examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
         has_pci=os.path.isdir("/sys/bus/pci/devices"),
     )
     try:
-        records = read_records(options.data_dir)
+        records = find_records(node, options.data_dir)
     except StateFailure as failure:
         yield diagnosis.failed(Subject.RECORDS, failure.message, "look at the disk")
         records = None

@@ -18,10 +18,10 @@ from amdcni.core.kubernetes import (
     NetworkAttachmentDefinition,
     Pod,
     Sandbox,
-    add,
     allocation_from_checkpoint,
     allocation_from_environment,
     allocation_from_pod_resources,
+    calls_to_add,
     delegates_of,
     parse_definition,
     parse_pod,
@@ -32,7 +32,6 @@ from amdcni.core.kubernetes.installation import configurations_in
 from amdcni.core.kubernetes.review import LENDER
 from amdcni.core.names import parse_container_id
 from amdcni.core.request import AddRequest, parse_environment, plugin_dirs_of
-from amdcni.core.runtime import conduct
 from amdcni.core.spec import Json
 from amdcni.core.steps import Plan, PluginCall
 from amdcni.core.words import step_in_words
@@ -114,7 +113,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     dirs = tuple(options.cni_path.split(":"))
     networks = []
     for delegate in delegates:
-        calls = [Told(call, call.variables(dirs)) for call in _calls(delegate, pod, sandbox)]
+        calls = [Told(call, call.variables(dirs)) for call in calls_to_add(delegate, pod, sandbox)]
         told = [_planned(each) if options.plan else each for each in calls]
         networks.append(Attached(delegate, tuple(told)))
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
@@ -185,22 +184,10 @@ def _decoded(data: bytes, path: str) -> Json:
         raise InvalidManifest(fault.message) from None
 
 
-def _calls(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> list[PluginCall]:
-    """The calls of an ADD; each plugin is supposed to answer with no more than the interface."""
-    calls: list[PluginCall] = []
-
-    def execute(call: PluginCall) -> Json:
-        calls.append(call)
-        return {"interfaces": [{"name": delegate.ifname, "sandbox": sandbox.netns}]}
-
-    conduct(add(delegate, pod, sandbox), execute)
-    return calls
-
-
 def _planned(told: Told) -> Told:
     """The call with what it would do on this node, where nothing is changed."""
+    from amdcni.cli.node import on_this_node_silently
     from amdcni.commands import preview
-    from amdcni.effects.node import LinuxNode
 
     if told.call.plugin != LENDER:
         return told
@@ -209,7 +196,7 @@ def _planned(told: Told) -> Told:
         assert isinstance(request, AddRequest)
         dirs = plugin_dirs_of(told.environ)
         data_dir = request.network.data_dir
-        with LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None) as node:
+        with on_this_node_silently(data_dir, dirs) as node:
             seen = preview(request, node)
     except AmdcniError as failure:
         return attrs.evolve(told, refused=failure.message)

@@ -3,8 +3,13 @@
 import os
 from typing import IO
 
+from amdcni.core.attachment import Attachment
+from amdcni.core.errors import StateFailure
+from amdcni.core.names import DeviceKey
+from amdcni.core.nics import Records
 from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.store import Store
 from amdcni.log import make_log
 
 
@@ -16,3 +21,25 @@ def on_this_node(data_dir: str, command: str, stderr: IO[str]) -> LinuxNode:
         log(LogLevel.WARNING, event, **facts)
 
     return LinuxNode(data_dir, plugin_dirs_of(os.environ), os.environ, report)
+
+
+def on_this_node_silently(data_dir: str, dirs: tuple[str, ...] = ()) -> LinuxNode:
+    """This node for one who only looks: nothing is of note, and plugins are in `dirs` alone."""
+    return LinuxNode(data_dir, dirs, os.environ, report=lambda *_, **__: None)
+
+
+def read_records(store: Store) -> Records:
+    """All records, and why others could not be read; nothing is changed.
+
+    Raises: StateFailure if the folder cannot be read.
+    """
+    read: list[Attachment] = []
+    faults: dict[DeviceKey, str] = {}
+    for key in store.device_keys():
+        try:
+            record = store.read(key)
+        except StateFailure as failure:
+            faults[key] = failure.message
+        else:
+            read += [] if record is None else [record]
+    return Records(tuple(read), faults)

@@ -73,6 +73,13 @@ class Attachment:
         """The name that the netdev had on the host; None if there was no netdev."""
         return None if self.captured is None else self.captured.ifname
 
+    @property
+    def host_addresses(self) -> tuple[str, ...]:
+        """The addresses that come back to the host, with prefix lengths."""
+        if self.captured is None:
+            return ()
+        return tuple(str(address.interface) for address in self.captured.addresses)
+
     def elapsed_s(self, now_s: int) -> int:
         """Seconds since the capture, `now_s` being CLOCK_BOOTTIME of the same boot."""
         return max(0, now_s - self.read_at_s)

@@ -10,7 +10,7 @@ from amdcni.core.errors import InvalidName
 from amdcni.core.host import SysfsDevice
 from amdcni.core.names import AuxiliaryDevice, BusDevice, IfName, PciAddress
 from amdcni.core.nics import BusNic, Port
-from amdcni.effects.sysfs import find_device
+from amdcni.effects.sysfs import entries, find_device, folder_of
 
 _NETWORK_CLASS: Final = "0x02"
 _VENDOR: Final = re.compile(r"0x[0-9a-f]{4}")
@@ -22,7 +22,7 @@ def read_nics(sys: Path = Path("/sys")) -> tuple[BusNic, ...]:
         nic
         for bus, parse in _BUSES.items()
         for bus_device in _devices(f"{sys}/bus/{bus}/devices", parse)
-        if (nic := _find_nic(bus, bus_device, sys)) is not None
+        if (nic := _find_nic(bus_device, sys)) is not None
     )
 
 
@@ -33,15 +33,15 @@ _BUSES: Final[dict[str, Callable[[str], BusDevice]]] = {
 
 
 def _devices(folder: str, parse: Callable[[str], BusDevice]) -> Iterator[BusDevice]:
-    for name in _entries(folder):
+    for name in entries(folder):
         try:
             yield parse(name)
         except InvalidName:
             continue
 
 
-def _find_nic(bus: str, bus_device: BusDevice, sys: Path) -> BusNic | None:
-    folder = f"{sys}/bus/{bus}/devices/{bus_device}"
+def _find_nic(bus_device: BusDevice, sys: Path) -> BusNic | None:
+    folder = folder_of(bus_device, sys)
     if not (_is_nic(folder) or os.path.isdir(f"{folder}/net")):
         return None
     device = find_device(bus_device, sys)
@@ -68,7 +68,7 @@ def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
         numa_node=_number(f"{identity}/numa_node"),
         parent=parent,
         vfs=_number(f"{folder}/sriov_numvfs") or 0,
-        rdma=tuple(sorted(_entries(f"{folder}/infiniband"))),
+        rdma=tuple(sorted(entries(f"{folder}/infiniband"))),
         ports=tuple(_port(device, folder, ifname) for ifname in device.ifnames),
     )
 
@@ -109,10 +109,3 @@ def _text(path: str) -> str | None:
             return file.read().decode(errors="replace").strip()
     except OSError:
         return None
-
-
-def _entries(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

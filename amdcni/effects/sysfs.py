@@ -23,8 +23,7 @@ _DEVICES: Final = "/sys/devices/"
 
 def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice | None:
     """The device with its driver and its netdevs; None if it is not plugged in."""
-    bus = "pci" if isinstance(bus_device, PciAddress) else "auxiliary"
-    folder = f"{sys}/bus/{bus}/devices/{bus_device}"
+    folder = folder_of(bus_device, sys)
     if not os.path.isdir(folder):
         return None
     return SysfsDevice(
@@ -35,6 +34,12 @@ def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice 
     )
 
 
+def folder_of(bus_device: BusDevice, sys: Path = Path("/sys")) -> str:
+    """Where sysfs has the device, if it is plugged in."""
+    bus = "pci" if isinstance(bus_device, PciAddress) else "auxiliary"
+    return f"{sys}/bus/{bus}/devices/{bus_device}"
+
+
 def netdevs_below(folder: str) -> tuple[IfName, ...]:
     """The netdevs of a device folder: in `net/`, and for virtio one level down.
 
@@ -43,7 +48,7 @@ def netdevs_below(folder: str) -> tuple[IfName, ...]:
     found = {
         name
         for parent in (folder, *(f"{folder}/{name}" for name in _virtio_devices(folder)))
-        for name in _entries(f"{parent}/net")
+        for name in entries(f"{parent}/net")
         if os.path.exists(f"{parent}/net/{name}/ifindex")
     }
     return tuple(sorted(_ifnames(found)))
@@ -69,7 +74,7 @@ def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
 
 
 def _virtio_devices(folder: str) -> list[str]:
-    return sorted(name for name in _entries(folder) if name.startswith("virtio"))
+    return sorted(name for name in entries(folder) if name.startswith("virtio"))
 
 
 def _target_of(link: str) -> str | None:
@@ -79,7 +84,8 @@ def _target_of(link: str) -> str | None:
         return None
 
 
-def _entries(folder: str) -> list[str]:
+def entries(folder: str) -> list[str]:
+    """The names in a folder; none if it cannot be read."""
     try:
         return os.listdir(folder)
     except OSError:

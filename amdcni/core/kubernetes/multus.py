@@ -17,6 +17,7 @@ from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, IfName
 from amdcni.core.runtime import Conversation, Wanted
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result
+from amdcni.core.steps import PluginCall
 
 T = TypeVar("T")
 
@@ -47,9 +48,8 @@ class Delegate:
         """
         config, device = self.definition.config, self.device
         added = {} if device is None else {"deviceID": device}
-        if not self.definition.is_list:
-            return {**config, **added}
-        return {**config, "plugins": [{**plugin, **added} for plugin in config["plugins"]]}
+        plugins = [{**plugin, **added} for plugin in self.definition.plugins]
+        return {**config, "plugins": plugins} if self.definition.is_list else plugins[0]
 
     @property
     def capability_args(self) -> dict[str, Any]:
@@ -160,9 +160,8 @@ def _network_of(
 ) -> tuple[PluginList, str]:
     """The plugins with what Multus adds to each, and the cniVersion as it is written."""
     what, config = f"{definition}: spec.config", definition.config
-    entries = config["plugins"] if definition.is_list else [config]
     listed = config if definition.is_list else {key: config.get(key) for key in _COMMON}
-    plugins = [_with_added(entry, device, cni_args, what) for entry in entries]
+    plugins = [_with_added(entry, device, cni_args, what) for entry in definition.plugins]
     raw = given_keys({**listed, "plugins": plugins}, PluginList)
     try:
         network = structure(raw, PluginList, InvalidManifest, what)
@@ -196,6 +195,18 @@ def add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Conversation[Result]:
     """Attach one network: the calls of its plugins, as `amdcni.core.runtime.add` makes them."""
     wanted = wanted_of(delegate, pod, sandbox)
     return _as_written(runtime.add(delegate.network, wanted), delegate.version)
+
+
+def calls_to_add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> tuple[PluginCall, ...]:
+    """The calls of `add`, if each plugin answers with the interface and no more."""
+    calls: list[PluginCall] = []
+
+    def execute(call: PluginCall) -> Json:
+        calls.append(call)
+        return {"interfaces": [{"name": delegate.ifname, "sandbox": sandbox.netns}]}
+
+    runtime.conduct(add(delegate, pod, sandbox), execute)
+    return tuple(calls)
 
 
 def delete(

@@ -60,6 +60,11 @@ class NetworkAttachmentDefinition:
         """Whether it has several plugins; Multus takes for one what has a `type`."""
         return not self.config.get("type")
 
+    @property
+    def plugins(self) -> tuple[Json, ...]:
+        """The configurations of its plugins; a single one is the whole."""
+        return tuple(self.config["plugins"]) if self.is_list else (self.config,)
+
     def __str__(self) -> str:
         return f"NetworkAttachmentDefinition {self.id}"
 

@@ -1,6 +1,5 @@
 """What an ADD would make of a NetworkAttachmentDefinition, before any pod asks for it."""
 
-from collections.abc import Iterator
 from typing import Final, cast
 
 import attrs
@@ -8,7 +7,7 @@ import attrs
 from amdcni.core.calls import plugins_for
 from amdcni.core.codec import encode, parse_request
 from amdcni.core.errors import AmdcniError
-from amdcni.core.kubernetes.multus import Sandbox, add, delegates_of
+from amdcni.core.kubernetes.multus import Sandbox, calls_to_add, delegates_of
 from amdcni.core.kubernetes.objects import (
     RESOURCE_NAME,
     NetworkAttachmentDefinition,
@@ -18,7 +17,6 @@ from amdcni.core.kubernetes.objects import (
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
 from amdcni.core.request import AddRequest, parse_environment
-from amdcni.core.runtime import conduct
 from amdcni.core.spec import Json
 from amdcni.core.steps import PluginCall
 
@@ -40,7 +38,7 @@ class Review:
 
 def review(definition: NetworkAttachmentDefinition) -> Review:
     """Follow the definition as far as amd-host-device, as if each pod got a device of its own."""
-    lenders = [plugin for plugin in _plugins_of(definition) if plugin["type"] == LENDER]
+    lenders = [plugin for plugin in definition.plugins if plugin["type"] == LENDER]
     if not lenders:
         return Review(lends=False)
     faults, plugins = [], []
@@ -71,31 +69,19 @@ _SANDBOX: Final = Sandbox(ContainerId("container"), "/run/netns/pod")
 _NAMING_KEYS: Final = ("deviceID", "pciBusID", "runtimeConfig", "device", "hwaddr", "kernelpath")
 
 
-def _plugins_of(definition: NetworkAttachmentDefinition) -> Iterator[Json]:
-    config = definition.config
-    yield from config["plugins"] if definition.is_list else (config,)
-
-
 def _names_device(plugin: Json) -> bool:
     """Whether it has a key that names one; whether that is a good one is for ADD to say."""
     return any(plugin.get(key) for key in _NAMING_KEYS)
 
 
-def _calls_of(definition: NetworkAttachmentDefinition) -> list[PluginCall]:
-    """The calls of a pod that selects the definition alone; each plugin answers nothing."""
+def _calls_of(definition: NetworkAttachmentDefinition) -> tuple[PluginCall, ...]:
+    """The calls of a pod that selects the definition alone."""
     selection = NetworkSelection(definition.id.name, definition.id.namespace)
     pod = Pod(ObjectName(definition.id.namespace, "pod"), networks=(selection,))
     resource = definition.resource
     allocation = {} if resource is None else {resource: (_DEVICE,)}
     (delegate,) = delegates_of(pod, (definition,), allocation)
-    calls: list[PluginCall] = []
-
-    def execute(call: PluginCall) -> Json:
-        calls.append(call)
-        return {}
-
-    conduct(add(delegate, pod, _SANDBOX), execute)
-    return calls
+    return calls_to_add(delegate, pod, _SANDBOX)
 
 
 def _plugins_needed_by(call: PluginCall) -> tuple[PluginName, ...]:
