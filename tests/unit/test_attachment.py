@@ -1,5 +1,7 @@
 """The record of a held device."""
 
+from ipaddress import ip_interface
+
 import attrs
 import pytest
 from hypothesis import given
@@ -38,6 +40,14 @@ def test_time_since_a_capture_is_never_negative(record: Attachment, now_s: int) 
 def test_a_record_knows_the_name_on_the_host_if_there_was_a_netdev(record: Attachment) -> None:
     expected = None if record.captured is None else record.captured.ifname
     assert record.host_ifname == expected
+
+
+@given(some.attachments)
+def test_the_addresses_that_come_back_are_all_that_were_captured(record: Attachment) -> None:
+    captured = () if record.captured is None else record.captured.addresses
+    assert [ip_interface(text) for text in record.host_addresses] == [
+        address.interface for address in captured
+    ]
 
 
 @given(some.attachments, some.results, st.none() | st.integers(1, 99))
