@@ -1,7 +1,8 @@
 """Changes the core in thousands of ways and counts what the tests notice: `make mutants`.
 
 `python -m tests.mutants` tries every mutant, `python -m tests.mutants amdcni.core.capture` those of
-one module or package.  It ends with the survivors, a table, and status 1 if too many survive.
+one module or package, or of several.  It ends with the survivors, a table, and status 1 if too many
+survive.
 """
 
 import os
@@ -26,14 +27,10 @@ _COLUMNS: Final = ("killed", "timeout", "survived", "no tests")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try the mutants of a module or of all; 1 if too few of them are killed."""
-    match arguments:
-        case []:
-            chosen = []
-        case [module]:
-            chosen = [f"{module}.*"]
-        case _:
-            sys.exit("usage: python -m tests.mutants [MODULE]")
+    """Try the mutants of these modules, or of all; 1 if too few of them are killed."""
+    if any(argument.startswith("-") for argument in arguments):
+        sys.exit("usage: python -m tests.mutants [MODULE]...")
+    chosen = [f"{module}.*" for module in arguments]
     # mutmut would keep what it knows of a mutant although the tests are others now.
     shutil.rmtree(_FOLDER, ignore_errors=True)
     command = [str(Path(sys.executable).with_name("mutmut")), "run", *chosen]
