@@ -36,7 +36,7 @@ class Known:
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Show all attachments or one of them; 1 if a record could not be read, or there is no such."""
-    with on_this_node(options.data_dir, "attachments", stderr) as node:
+    with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
         known = read_all(node)
     if options.show is not None:
         return _show(matching(options.show, known), options.json, stdout)

@@ -23,7 +23,7 @@ class Checked:
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Check every attachment; 1 if something is wrong with one."""
-    with on_this_node(options.data_dir, "check", stderr) as node:
+    with on_this_node(options.data_dir, "check", stderr, looks_only=True) as node:
         checked = [Checked(known, _problems(known, node)) for known in read_all(node)]
     if options.json:
         print_json([_as_json(each) for each in checked], stdout)

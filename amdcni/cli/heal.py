@@ -12,12 +12,13 @@ from amdcni.healing import Finding
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Heal, and tell what was found; 1 if something could not be healed."""
-    with on_this_node(options.data_dir, "heal", stderr) as node:
-        findings = healing.heal(node, dry_run=options.dry_run)
+    dry_run = options.dry_run
+    with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
+        findings = healing.heal(node, dry_run=dry_run)
     if options.json:
         print_json([as_json(finding) for finding in findings], stdout)
     else:
-        print_table(findings, stdout, dry_run=options.dry_run)
+        print_table(findings, stdout, dry_run=dry_run)
     return 1 if any(finding.failure is not None for finding in findings) else 0
 
 

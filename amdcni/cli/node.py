@@ -13,19 +13,23 @@ from amdcni.effects.store import Store
 from amdcni.log import make_log
 
 
-def on_this_node(data_dir: str, command: str, stderr: IO[str]) -> LinuxNode:
+def on_this_node(
+    data_dir: str, command: str, stderr: IO[str], *, looks_only: bool = False
+) -> LinuxNode:
     """This node with its state in `data_dir`, as a context; what is of note goes to `stderr`."""
     log = make_log(LogSettings(), stderr, command=command)
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
 
-    return LinuxNode(data_dir, plugin_dirs_of(os.environ), os.environ, report)
+    return LinuxNode(
+        data_dir, plugin_dirs_of(os.environ), os.environ, report, looks_only=looks_only
+    )
 
 
 def on_this_node_silently(data_dir: str, dirs: tuple[str, ...] = ()) -> LinuxNode:
     """This node for one who only looks: nothing is of note, and plugins are in `dirs` alone."""
-    return LinuxNode(data_dir, dirs, os.environ, report=lambda *_, **__: None)
+    return LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None, looks_only=True)
 
 
 def read_records(store: Store) -> Records:

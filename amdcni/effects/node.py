@@ -41,10 +41,15 @@ class LinuxNode:
         plugin_dirs: tuple[str, ...],
         environ: Mapping[str, str],
         report: Callable[..., None],
+        *,
+        looks_only: bool = False,
     ) -> None:
-        """A node with its state in `data_dir`; `report` gets (event, **facts)."""
+        """A node with its state in `data_dir`; `report` gets (event, **facts).
+
+        For one who `looks_only`, to read changes nothing, not even of a damaged record.
+        """
         self.report = report
-        self.store = Store(data_dir, report)
+        self.store = Store(data_dir, report, looks_only=looks_only)
         self._mappings = Mappings(data_dir, self.store, report)
         self._plugin_dirs = plugin_dirs
         self._environ = environ

@@ -34,11 +34,15 @@ Report = Callable[..., None]
 
 
 class Store:
-    """The records of one state folder; `report` tells the operator of what is set aside."""
+    """The records of one state folder; `report` tells the operator of what is damaged.
 
-    def __init__(self, folder: str, report: Report) -> None:
+    One who `looks_only` leaves damaged records where they are.
+    """
+
+    def __init__(self, folder: str, report: Report, *, looks_only: bool = False) -> None:
         self._folder = Path(folder)
         self._report = report
+        self._looks_only = looks_only
         self._held_locks: dict[str, int] = {}
         self._found_damaged: set[DeviceKey] = set()
 
@@ -64,6 +68,9 @@ class Store:
             return self.read(key)
         except DamagedRecord as failure:
             self._found_damaged.add(key)
+            if self._looks_only:
+                self._report("record-damaged", path=str(self._path(key)), reason=failure.message)
+                return None
             if key.lock_name in self._held_locks:
                 self._set_aside(key, failure)
                 return None

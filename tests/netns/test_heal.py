@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
-from tests.netns.runtime import BDF, Runtime, addresses, damage, ifnames, records
+from tests.netns.runtime import (
+    BDF,
+    Runtime,
+    addresses,
+    damage,
+    ifnames,
+    record_of,
+    records,
+    remains,
+)
 
 AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 OTHER = "0000:c2:00.0"
@@ -45,6 +54,19 @@ def test_a_nic_whose_netns_has_died_is_the_hosts_again(
     assert (finding["device"], finding["host_ifname"]) == (BDF, "eth1")
     assert damage(before, node) == []
     assert heal(node) == (0, [])
+
+
+def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    record_of(node).write_text("{")
+    before = dump(node), remains(node)
+    assert heal(node, "--dry-run") == (0, [])
+    assert differences(before[0], dump(node)) == []
+    assert remains(node) == before[1]
+    assert heal(node) == (0, [])
+    assert not record_of(node).exists()
 
 
 def test_two_nics_that_were_both_called_net1_are_both_the_hosts_again(

@@ -321,6 +321,24 @@ def test_a_damaged_record_is_set_aside_reported_and_blocks_nobody(
     assert store.find(A) == record_of(A, args="again")
 
 
+def test_whoever_only_looks_leaves_a_damaged_record_where_it_is(
+    store: Store, folder: Path, reports: Reports
+) -> None:
+    for key in (A, B):
+        store.save(record_of(key))
+    path = folder / f"{A}.json"
+    path.write_bytes(b"damaged")
+    before = sorted(folder.rglob("*"))
+    looking = Store(str(folder), reports, looks_only=True)
+    assert [record.key for record in looking.all()] == [B]
+    assert looking.of(PciAddress.parse(str(A))) == ()
+    assert looking.was_damaged(A)
+    assert path.read_bytes() == b"damaged"
+    assert sorted(folder.rglob("*")) == before
+    assert set(reports.events) == {"record-damaged"}
+    assert reports[0][1]["path"] == str(path)
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_record_or_are_set_aside(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
