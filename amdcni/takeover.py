@@ -4,6 +4,8 @@ The rules are those of `amdcni.core.takeover`.  What is done here is done under 
 and changes nothing but the record and the Go plugin's file.
 """
 
+from collections.abc import Iterable
+
 from amdcni.core import takeover
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import AmdcniError
@@ -18,6 +20,20 @@ from amdcni.node import Node
 def find_mapping(device: BusDevice | None, node: Node) -> GoMapping | None:
     """What the Go plugin noted of the device."""
     return next((mapping for mapping in node.mappings() if mapping.device == device), None)
+
+
+def still_out(held: Iterable[Attachment], node: Node) -> tuple[GoMapping, ...]:
+    """What the Go plugin noted of NICs that are still to come back; of the `held`, records tell."""
+    recorded = {record.key.bus_device for record in held}
+    mappings = [mapping for mapping in node.mappings() if mapping.device not in recorded]
+    host = node.host() if mappings else None
+    return tuple(
+        mapping
+        for mapping in mappings
+        if host is not None
+        and (device := node.find_device(mapping.device)) is not None
+        and takeover.is_out(mapping, host, device)
+    )
 
 
 def find_device(request: DelRequest, node: Node) -> PciAddress | None:

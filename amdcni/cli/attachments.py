@@ -14,7 +14,9 @@ from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import Condition
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.host import Address, Qdisc, Route
+from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey
+from amdcni.core.nics import Records
 from amdcni.effects.node import LinuxNode
 from amdcni.healing import look_at
 
@@ -37,13 +39,17 @@ class Known:
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Show all attachments or one of them; 1 if a record could not be read, or there is no such."""
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
-        known = read_all(node)
+        records = read_records(node)
+        known = look_at_all(records, node)
     if options.show is not None:
         return _show(matching(options.show, known), options.json, stdout)
     if options.json:
         print_json([as_json(each) for each in known], stdout)
     else:
-        print_table(known, options.data_dir, stdout)
+        if known or not records.lent_by_go:
+            print_table(known, options.data_dir, stdout)
+        for mapping in records.lent_by_go:
+            print_line(sentence_on(mapping), stdout)
     return 1 if any(each.fault for each in known) else 0
 
 
@@ -52,7 +58,11 @@ def read_all(node: LinuxNode) -> tuple[Known, ...]:
 
     Raises: StateFailure, KernelRefused.
     """
-    records = read_records(node.store)
+    return look_at_all(read_records(node), node)
+
+
+def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
+    """What has become of the attachments that `records` tell of; raises KernelRefused."""
     found = look_at(records.read, node)
     known = [Known(each.record.key, each.record, each.condition) for each in found]
     known += [Known(key, fault=fault) for key, fault in records.faults.items()]

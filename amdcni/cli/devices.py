@@ -10,6 +10,7 @@ from amdcni.cli.printing import print_json
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
+from amdcni.core.mapping import GoMapping
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
@@ -40,7 +41,7 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
     Raises: StateFailure if the folder cannot be read for another reason.
     """
     try:
-        return read_records(node.store)
+        return read_records(node)
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
@@ -53,6 +54,11 @@ def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
         yield "None of these NICs is AMD's; amd-host-device lends them all the same."
     if records is None:
         yield "Which pods have which NICs is not known: only root may read the records."
+        return
+    shown = {nic.bus_device for nic in nics}
+    for key in (*(record.key for record in records.read), *records.faults):
+        if key.bus_device not in shown:
+            yield f"Besides these, a record tells of {key}: amdcni attachments show {key}"
 
 
 # ---- for programs
@@ -74,6 +80,7 @@ def as_json(nic: Nic) -> dict[str, Any]:
         "rdma": list(bus.rdma),
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
         "held": None if records is None else [_holder_as_json(each, nic) for each in records.read],
+        "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
     }
@@ -101,6 +108,13 @@ def _holder_as_json(record: Attachment, nic: Nic) -> dict[str, Any]:
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
+    }
+
+
+def _mapping_as_json(mapping: GoMapping) -> dict[str, Any]:
+    return {
+        "host_ifname": mapping.ifname,
+        "host_addresses": [str(address) for address in mapping.addresses],
     }
 
 
@@ -161,9 +175,12 @@ def _netdevs(nic: Nic) -> Iterator[str]:
         if record.host_ifname is not None:
             yield record.host_ifname
             yield "comes back"
+    if nic.lent_by_go is not None:
+        yield nic.lent_by_go.ifname
+        yield "comes back"
     if nic.bus.device.driver in USERSPACE_DRIVERS:
         yield "(none)"
-    elif not nic.netdevs and not nic.away:
+    elif not (nic.netdevs or nic.away or nic.lent_by_go):
         yield "(not on the host)"
 
 
@@ -176,6 +193,8 @@ def _addresses(nic: Nic) -> Iterator[str]:
         yield from (str(address.interface) for address in each.netdev.addresses)
     for record in nic.away:
         yield from record.host_addresses
+    if nic.lent_by_go is not None:
+        yield from map(str, nic.lent_by_go.addresses)
 
 
 def _holders(nic: Nic) -> Iterator[str]:
@@ -186,4 +205,6 @@ def _holders(nic: Nic) -> Iterator[str]:
         yield record.id.container_id[:13]
         yield f"as {record.id.ifname}"
         yield record.network
+    if nic.lent_by_go is not None:
+        yield "by AMD's Go plugin"
     yield from nic.records.faults.values()

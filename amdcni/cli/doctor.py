@@ -129,8 +129,9 @@ def _records(node: LinuxNode, records: Records | None, data_dir: str) -> Iterato
         return
     heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")
     aside = node.store.set_aside()
-    if not (records.read or records.faults or aside):
+    if records.knows_none and not aside:
         yield diagnosis.passed(Subject.RECORDS, "no NIC is lent to a pod")
+    yield from diagnosis.judge_lent_by_go(records.lent_by_go)
     yield from diagnosis.judge_damaged(records.faults.values(), aside)
     try:
         for found in healing.look_at(records.read, node):

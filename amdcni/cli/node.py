@@ -3,13 +3,13 @@
 import os
 from typing import IO
 
+from amdcni import takeover
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
-from amdcni.effects.store import Store
 from amdcni.log import make_log
 
 
@@ -32,11 +32,12 @@ def on_this_node_silently(data_dir: str, dirs: tuple[str, ...] = ()) -> LinuxNod
     return LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None, looks_only=True)
 
 
-def read_records(store: Store) -> Records:
+def read_records(node: LinuxNode) -> Records:
     """All records, and why others could not be read; nothing is changed.
 
-    Raises: StateFailure if the folder cannot be read.
+    Raises: StateFailure if the folder cannot be read, KernelRefused.
     """
+    store = node.store
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}
     for key in store.device_keys():
@@ -46,4 +47,4 @@ def read_records(store: Store) -> Records:
             faults[key] = failure.message
         else:
             read += [] if record is None else [record]
-    return Records(tuple(read), faults)
+    return Records(tuple(read), faults, takeover.still_out(read, node))

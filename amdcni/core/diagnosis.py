@@ -10,6 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
+from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import PluginName
 from amdcni.core.nics import Nic
 from amdcni.core.versions import SUPPORTED
@@ -271,6 +272,12 @@ def judge_record(record: Attachment, condition: Condition, heal: str, *, busy: b
         return passed(Subject.RECORDS, f"{whose}: a call is at work on it")
     says, remedy = _STALE[condition]
     return failed(Subject.RECORDS, f"{whose}: {says}", remedy.format(heal=heal))
+
+
+def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:
+    """What AMD's Go plugin has lent, which waits for nobody but the next call."""
+    for mapping in mappings:
+        yield passed(Subject.RECORDS, sentence_on(mapping).removesuffix("."))
 
 
 def judge_damaged(faults: Iterable[str], set_aside: Iterable[str]) -> Iterator[Finding]:

@@ -30,3 +30,12 @@ class GoMapping:
     def may_be_of_this_boot(self) -> bool:
         """False if the entry was certainly made before the node was booted."""
         return self.written_s >= 0
+
+
+def sentence_on(mapping: GoMapping) -> str:
+    """What an operator has to know of a NIC that is still to come back."""
+    addresses = " and ".join(map(str, mapping.addresses)) or "no address"
+    return (
+        f"{mapping.device} was lent by AMD's Go plugin, as {mapping.ifname} with {addresses}; the "
+        "DEL of its pod, or the next ADD of the NIC, gives it back."
+    )

@@ -9,6 +9,7 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, BusDevice, DeviceKey, IfName, PciAddress
 from amdcni.core.resolve import find_home
 
@@ -97,10 +98,27 @@ class NicNetdev:
 
 @attrs.frozen
 class Records:
-    """The records of a state folder, and why others could not be read."""
+    """The records of a state folder, and why others could not be read.
+
+    `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.
+    """
 
     read: tuple[Attachment, ...] = ()
     faults: Mapping[DeviceKey, str] = attrs.field(factory=dict)
+    lent_by_go: tuple[GoMapping, ...] = ()
+
+    @property
+    def knows_none(self) -> bool:
+        """Whether they tell of no NIC at all."""
+        return not (self.read or self.faults or self.lent_by_go)
+
+    def of(self, bus_device: BusDevice) -> "Records":
+        """Those of one device."""
+        return Records(
+            tuple(record for record in self.read if record.key.bus_device == bus_device),
+            {key: fault for key, fault in self.faults.items() if key.bus_device == bus_device},
+            tuple(mapping for mapping in self.lent_by_go if mapping.device == bus_device),
+        )
 
 
 @attrs.frozen
@@ -129,11 +147,16 @@ class Nic:
         return tuple(each for each in read if find_home(each, here, self.bus.device) is None)
 
     @property
+    def lent_by_go(self) -> GoMapping | None:
+        """What AMD's Go plugin noted of it, if it is to come back by that."""
+        return None if self.records is None else next(iter(self.records.lent_by_go), None)
+
+    @property
     def lost(self) -> tuple[NicNetdev, ...] | None:
         """The netdevs that look lost; None if that is not known."""
         if self.records is None:
             return None
-        if self.records.read or self.records.faults:
+        if not self.records.knows_none:
             return ()
         return tuple(each for each in self.netdevs if looks_lost(each.netdev))
 
@@ -152,7 +175,6 @@ def nics_of(
     netdevs = tuple(netdevs)
     by_name = {netdev.ifname: netdev for netdev in netdevs}
     uplinks = uplinks_of(netdevs, default_routes)
-    known = None if records is None else _by_device(records)
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)
@@ -163,7 +185,7 @@ def nics_of(
                 for netdev, port in found
                 if netdev is not None
             ),
-            None if known is None else known.get(bus.device.bus_device, Records()),
+            None if records is None else records.of(bus.device.bus_device),
         )
 
     return tuple(sorted(map(nic_of, seen), key=_order))
@@ -171,17 +193,6 @@ def nics_of(
 
 def _order(nic: Nic) -> tuple[bool, BusDevice]:
     return isinstance(nic.bus_device, AuxiliaryDevice), nic.bus_device
-
-
-def _by_device(records: Records) -> dict[BusDevice | None, Records]:
-    found: dict[BusDevice | None, Records] = {}
-    for record in records.read:
-        own = found.get(record.key.bus_device, Records())
-        found[record.key.bus_device] = attrs.evolve(own, read=(*own.read, record))
-    for key, fault in records.faults.items():
-        own = found.get(key.bus_device, Records())
-        found[key.bus_device] = attrs.evolve(own, faults={**own.faults, key: fault})
-    return found
 
 
 def uplinks_of(netdevs: Iterable[Netdev], default_routes: Iterable[int]) -> frozenset[int]:

@@ -138,12 +138,24 @@ def find_for_add(
 
     Raises: DeviceHeld if it is not on the host, and so in a pod.
     """
-    if not device.ifnames and device.driver is not None and device.driver not in USERSPACE_DRIVERS:
+    if _is_away(device):
         raise DeviceHeld(
             f"{mapping.device} was lent by the earlier plugin, as {mapping.ifname!r} on the host, "
             "and has not come back; it is free once the pod that has it is deleted"
         )
     return find_on_host(mapping, request.attachment.ifname, host, device)
+
+
+def is_out(mapping: GoMapping, host: Netns, device: SysfsDevice) -> bool:
+    """Whether the NIC of `mapping` is still to come back, as far as the host can tell."""
+    on_host = find_on_host(mapping, mapping.ifname, host, device)
+    return _is_away(device) or isinstance(on_host, Lent)
+
+
+def _is_away(device: SysfsDevice) -> bool:
+    """Whether its driver has made a netdev that is not on the host, and so in a pod."""
+    has_netdev = device.driver is not None and device.driver not in USERSPACE_DRIVERS
+    return has_netdev and not device.ifnames
 
 
 def record_of(

@@ -59,6 +59,7 @@ def test_a_nic_is_told_as_the_kernel_has_it(node: Node) -> None:
         "numa_node": 1,
         "rdma": [],
         "held": [],
+        "lent_by_go": None,
         "faults": [],
         "lost": [],
     }
@@ -107,6 +108,19 @@ def test_a_damaged_record_is_told_and_left_as_it_is(node: Node) -> None:
     told = devices(node, status=1)[BDF]
     assert (told["lost"], len(told["faults"])) == ([], 1)
     assert record_of(node).read_text() == "{"
+
+
+def test_a_record_of_what_is_no_nic_on_a_bus_is_told_too(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.ip("link add veth9 type veth peer name veth9-peer")
+    runtime.having("deviceID", "pciBusID", device="veth9").added(pod)
+    record_of(node, "0000:c9:00.0").write_text("{")
+    done = node.run([str(AMDCNI), "devices"])
+    assert done.returncode == 1
+    for key in ("@veth9", "0000:c9:00.0"):
+        told = f"Besides these, a record tells of {key}: amdcni attachments show {key}\n"
+        assert told in done.stdout.decode()
 
 
 def test_two_hundred_nics_are_all_told(node: Node) -> None:

@@ -7,6 +7,7 @@ as in cni/plugins/amd-host-device of ROCm/network-operator.
 import json
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,36 @@ def test_a_del_brings_home_what_the_go_plugin_lent(
     assert differences(before, dump(node)) == []
     assert is_untold(node)
     expect_silence(runtime.delete(None))
+
+
+def amdcni(node: Node, *arguments: str) -> str:
+    """Return what the operator's command prints."""
+    return node.output_of([f"{sysconfig.get_path('scripts')}/amdcni", *arguments])
+
+
+@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "fallen back"])
+def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_home(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, fallen: bool
+) -> None:
+    def told() -> Any:
+        (device,) = json.loads(amdcni(node, "devices", "--json"))
+        assert device["lost"] == []
+        return device["lent_by_go"]
+
+    lend(node, nic, pod)
+    if fallen:
+        pod.delete()
+    assert told() == {"host_ifname": "eth1", "host_addresses": ADDRESSES}
+    shown = amdcni(node, "devices")
+    for words in ("comes back", "by AMD's Go plugin", *ADDRESSES):
+        assert words in shown
+    sentence = f"{BDF} was lent by AMD's Go plugin, as eth1 with 10.0.0.0/31 and fd00::8/64"
+    assert amdcni(node, "attachments").startswith(sentence)
+    doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
+    assert f"passed    records: {sentence}" in doctor
+    assert runtime.delete(None if fallen else pod.netns).succeeded
+    assert told() is None
+    assert "No NIC is lent" in amdcni(node, "attachments")
 
 
 def test_entries_that_mean_nothing_to_us_are_told_once_and_left(

@@ -24,6 +24,7 @@ from amdcni.core.takeover import (
     find_for_del,
     find_in_pod,
     find_on_host,
+    is_out,
     record_of,
 )
 from amdcni.testing import strategies as some
@@ -251,6 +252,37 @@ def test_the_ifname_of_the_call_tells_which_netdev_is_meant(
 
 def del_of(request: DelRequest, ifname: str) -> DelRequest:
     return attrs.evolve(request, attachment=attrs.evolve(request.attachment, ifname=IfName(ifname)))
+
+
+NICS = [
+    netdev("net9"),
+    netdev("net1"),
+    netdev("ens1"),
+    netdev("ens1", up=True),
+    netdev("net1", alias="ens1", up=True),
+    netdev("enp193s0", up=True),
+]
+
+
+@given(
+    some.add_requests,
+    st.none() | st.sampled_from(NICS),
+    st.sampled_from([MAPPING, OLD]),
+    st.sampled_from(["ionic", "vfio-pci", None]),
+)
+def test_a_nic_is_out_as_long_as_an_add_would_wait_for_it_or_give_it_back(
+    request: AddRequest, found: Netdev | None, mapping: GoMapping, driver: str | None
+) -> None:
+    netdevs = () if found is None else (found,)
+    host, device = host_with(*netdevs), device_with(*netdevs, driver=driver)
+    request = attrs.evolve(
+        request, attachment=attrs.evolve(request.attachment, ifname=mapping.ifname)
+    )
+    try:
+        expected = isinstance(find_for_add(request, mapping, host, device), Lent)
+    except DeviceHeld:
+        expected = True
+    assert is_out(mapping, host, device) == expected
 
 
 @given(some.del_requests)

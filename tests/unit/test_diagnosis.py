@@ -1,5 +1,7 @@
 """Verdicts follow from facts, and whatever has not passed comes with a remedy."""
 
+from ipaddress import ip_interface
+
 import attrs
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
 from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.kubernetes.installation import ConfDir, ConfFile
 from amdcni.core.kubernetes.review import LENDER, Review
+from amdcni.core.mapping import GoMapping
 from amdcni.core.names import IfName, PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic, Port, nics_of
 from amdcni.core.nics import Records as KnownRecords
@@ -215,6 +218,15 @@ def test_everything_that_cannot_be_read_fails(faults: list[str], aside: list[str
     findings = list(diagnosis.judge_damaged(faults, aside))
     for finding, words in zip(findings, (*faults, *aside), strict=True):
         assert sound(finding, FAILED, words)
+
+
+def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
+    address = ip_interface("192.0.2.1/31")
+    told = GoMapping(PciAddress(0, 0xC1, 0, 0), IfName("ens1"), True, (address,), 5)
+    (finding,) = diagnosis.judge_lent_by_go([told])
+    assert sound(finding, PASSED, "0000:c1:00.0", "ens1", "192.0.2.1/31", "DEL")
+    (finding,) = diagnosis.judge_lent_by_go([attrs.evolve(told, addresses=())])
+    assert sound(finding, PASSED, "no address")
 
 
 LOST = Netdev(7, IfName("net1"))

@@ -1,5 +1,7 @@
 """What a NIC of the node is, through which ones the node is reached, and which look lost."""
 
+from functools import partial
+
 import attrs
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis.strategies import DrawFn
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, DeviceKey, IfName, PciAddress
 from amdcni.core.nics import (
     AMD_VENDORS,
@@ -24,6 +27,7 @@ from amdcni.core.nics import (
 from amdcni.testing import strategies as some
 
 LOST = Netdev(7, IfName("net1"))
+LENT_BY_GO = partial(GoMapping, ifname=IfName("eth1"), up=True, addresses=(), written_s=5)
 OPERSTATES = (
     None,
     *("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"),
@@ -166,6 +170,35 @@ def test_a_nic_has_the_records_of_its_device_and_no_others(
     assert nic.records.faults == {own: fault}
 
 
+@given(st.lists(some.bus_devices, max_size=3, unique=True), some.attachments)
+def test_what_is_known_of_a_device_and_of_the_others_is_all_that_is_known(
+    devices: list[PciAddress | AuxiliaryDevice], record: Attachment
+) -> None:
+    read = tuple(attrs.evolve(record, key=DeviceKey(device)) for device in devices)
+    faults = {DeviceKey(device): "is damaged" for device in devices}
+    lent = tuple(LENT_BY_GO(device) for device in devices if isinstance(device, PciAddress))
+    known = Records(read, faults, lent)
+    own = [known.of(device) for device in devices]
+    assert tuple(record for each in own for record in each.read) == read
+    assert {key: fault for each in own for key, fault in each.faults.items()} == faults
+    assert tuple(mapping for each in own for mapping in each.lent_by_go) == lent
+    for part in (Records(read), Records(faults=faults), Records(lent_by_go=lent)):
+        assert part.knows_none == (part == Records())
+
+
+@given(bus_nics.filter(lambda bus: isinstance(bus.device.bus_device, PciAddress)))
+def test_what_the_go_plugin_has_lent_of_a_nic_is_told_with_it(bus: BusNic) -> None:
+    device = bus.device.bus_device
+    assert isinstance(device, PciAddress)
+    stranger = attrs.evolve(device, function=7 - device.function)
+    lent = tuple(map(LENT_BY_GO, (stranger, device)))
+    (nic,) = nics_of([bus], (), (), Records(lent_by_go=lent))
+    assert nic.lent_by_go == lent[1]
+    for records in (Records(lent_by_go=lent[:1]), None):
+        (nic,) = nics_of([bus], (), (), records)
+        assert nic.lent_by_go is None
+
+
 @given(bus_nics, some.attachments)
 def test_what_a_record_says_comes_back_as_long_as_its_netdev_is_not_on_the_host(
     bus: BusNic, record: Attachment
@@ -216,7 +249,11 @@ def test_another_name_does_not_look_lost(ifname: str) -> None:
     assert not looks_lost(attrs.evolve(LOST, ifname=IfName(ifname)))
 
 
-@given(some.bus_devices, st.sampled_from(["nothing", "a record", "a fault"]), some.attachments)
+@given(
+    some.bus_devices,
+    st.sampled_from(["nothing", "a record", "a fault", "the Go plugin"]),
+    some.attachments,
+)
 def test_a_netdev_is_lost_only_if_no_record_of_its_device_tells_of_it(
     bus_device: PciAddress | AuxiliaryDevice, told: str, record: Attachment
 ) -> None:
@@ -226,6 +263,9 @@ def test_a_netdev_is_lost_only_if_no_record_of_its_device_tells_of_it(
         "nothing": Records(),
         "a record": Records((attrs.evolve(record, key=key),)),
         "a fault": Records((), {key: "is damaged"}),
+        "the Go plugin": Records(
+            lent_by_go=(LENT_BY_GO(bus_device),) if isinstance(bus_device, PciAddress) else ()
+        ),
     }[told]
     (nic,) = nics_of([bus], (LOST,), (), records)
-    assert nic.lost == (nic.netdevs if told == "nothing" else ())
+    assert nic.lost == (nic.netdevs if records.knows_none else ())
