@@ -3,8 +3,11 @@
 import argparse
 import os
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO, Any, Final
+
+import attrs
 
 from amdcni import healing
 from amdcni.cli.devices import find_records, see
@@ -19,7 +22,7 @@ from amdcni.core.errors import AmdcniError, DeviceBusy, InvalidManifest, StateFa
 from amdcni.core.kubernetes import parse_definition
 from amdcni.core.kubernetes.installation import bin_dir_of, configurations_in, networks_dir_of
 from amdcni.core.kubernetes.review import LENDER, Review, review
-from amdcni.core.nics import Records
+from amdcni.core.nics import Records, together
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
@@ -28,8 +31,7 @@ from amdcni.effects.node import LinuxNode, effective_capabilities
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Tell everything that an ADD needs of this node; 1 if something has failed."""
-    with on_this_node_silently(options.data_dir) as node:
-        findings = tuple(examine(options, node))
+    findings = tuple(examine(options))
     if options.json:
         print_json([as_json(finding) for finding in findings], stdout)
     else:
@@ -37,34 +39,56 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     return 1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0
 
 
-def examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
+@attrs.frozen
+class State:
+    """A state folder: its records are None if only root may read them, or because of a `fault`."""
+
+    data_dir: str
+    node: LinuxNode
+    records: Records | None = None
+    fault: str | None = None
+
+
+def examine(options: argparse.Namespace) -> Iterator[Finding]:
     """Every finding, in the order in which an ADD would come to need it."""
     root = os.geteuid() == 0
     conf_dir = survey.read_conf_dir(options.cni_conf_dir)
-    yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
-    yield diagnosis.judge_sysfs(
-        has_netdevs=os.path.isdir("/sys/class/net"),
-        has_pci=os.path.isdir("/sys/bus/pci/devices"),
-    )
-    try:
-        records = find_records(node, options.data_dir)
-    except StateFailure as failure:
-        yield diagnosis.failed(Subject.RECORDS, failure.message, "look at the disk")
-        records = None
-    yield from _nics(node, records)
-    yield diagnosis.judge_multus(conf_dir)
     networks = configurations_in(survey.read_conf_dir(networks_dir_of(conf_dir)))
-    reviews = tuple(_reviews(options.files, networks))
-    given = options.bin_dir or bin_dir_of(conf_dir)
-    yield from _plugins(given, [each for _, each in reviews if isinstance(each, Review)])
-    yield from _networks(reviews, options.files)
-    yield diagnosis.judge_state(survey.read_folder(options.data_dir), root=root)
-    yield from _records(node, records, options.data_dir)
+    reviewed = tuple(_reviews(options.files, networks))
+    reviews = [each for _, each in reviewed if isinstance(each, Review)]
+    named = (data_dir for each in reviews for data_dir in each.data_dirs)
+    with ExitStack() as opened:
+        states = [
+            _read_state(data_dir, opened.enter_context(on_this_node_silently(data_dir)))
+            for data_dir in dict.fromkeys((options.data_dir, *named))
+        ]
+        yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
+        yield diagnosis.judge_sysfs(
+            has_netdevs=os.path.isdir("/sys/class/net"),
+            has_pci=os.path.isdir("/sys/bus/pci/devices"),
+        )
+        yield from _nics(states)
+        yield diagnosis.judge_multus(conf_dir)
+        yield from _plugins(options.bin_dir or bin_dir_of(conf_dir), reviews)
+        yield from _networks(reviewed, options.files)
+        for state in states:
+            yield diagnosis.judge_state(survey.read_folder(state.data_dir), root=root)
+            yield from _records(state)
 
 
-def _nics(node: LinuxNode, records: Records | None) -> Iterator[Finding]:
+def _read_state(data_dir: str, node: LinuxNode) -> State:
     try:
-        nics = see(node, records)
+        return State(data_dir, node, find_records(node, data_dir))
+    except StateFailure as failure:
+        return State(data_dir, node, fault=failure.message)
+
+
+def _nics(states: Sequence[State]) -> Iterator[Finding]:
+    """The NICs, and those that look lost because the records of no folder tell of them."""
+    known = [state.records for state in states if state.records is not None]
+    records = together(known) if len(known) == len(states) else None
+    try:
+        nics = see(states[0].node, records)
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
         return
@@ -122,7 +146,11 @@ def _networks(reviews: Iterable[_Reviewed], files: Iterable[str]) -> Iterator[Fi
         yield diagnosis.failed(Subject.NETWORKS, says, "give the files that have some")
 
 
-def _records(node: LinuxNode, records: Records | None, data_dir: str) -> Iterator[Finding]:
+def _records(state: State) -> Iterator[Finding]:
+    node, records, data_dir = state.node, state.records, state.data_dir
+    if state.fault is not None:
+        yield diagnosis.failed(Subject.RECORDS, state.fault, "look at the disk")
+        return
     if records is None:
         says = "who holds a NIC is root's to know"
         yield diagnosis.not_known(Subject.RECORDS, says, "run amdcni doctor as root")
@@ -130,7 +158,7 @@ def _records(node: LinuxNode, records: Records | None, data_dir: str) -> Iterato
     heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")
     aside = node.store.set_aside()
     if records.knows_none and not aside:
-        yield diagnosis.passed(Subject.RECORDS, "no NIC is lent to a pod")
+        yield diagnosis.passed(Subject.RECORDS, f"no NIC is lent to a pod ({data_dir})")
     yield from diagnosis.judge_lent_by_go(records.lent_by_go)
     yield from diagnosis.judge_damaged(records.faults.values(), aside)
     try:

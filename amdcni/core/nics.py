@@ -121,6 +121,16 @@ class Records:
         )
 
 
+def together(folders: Iterable[Records]) -> Records:
+    """The records of several state folders."""
+    folders = tuple(folders)
+    return Records(
+        tuple(record for each in folders for record in each.read),
+        {key: fault for each in folders for key, fault in each.faults.items()},
+        tuple(mapping for each in folders for mapping in each.lent_by_go),
+    )
+
+
 @attrs.frozen
 class Nic:
     """A NIC of the node: what it is, its netdevs on the host, and who holds it.

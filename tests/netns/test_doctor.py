@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
-from tests.netns.runtime import BDF, Runtime, by_delegate, plugin_folder, record_of, remains
+from tests.netns.runtime import (
+    BDF,
+    Runtime,
+    by_delegate,
+    plugin_folder,
+    record_of,
+    remains,
+    state_folder,
+)
 
 AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 OTHER = "0000:c2:00.0"
@@ -115,6 +123,23 @@ def test_what_waits_for_a_person_fails_and_nothing_is_changed(
     assert "amdcni heal" in stale[1]
     assert differences(before[0], dump(node)) == []
     assert remains(node) == before[1]
+
+
+def test_the_state_folders_of_the_definitions_are_looked_at_too(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, setup: list[str], tmp_path: Path
+) -> None:
+    folder = f"{state_folder(node)}-fabric"
+    file = tmp_path / "fabric.yaml"
+    file.write_text(manifest(dataDir=folder))
+    runtime.having(dataDir=folder).added(pod)
+    pod.delete()
+    ((subject, lost),) = failures(node, *setup)
+    assert (subject, "looks lost" in lost) == ("NICs", True)
+    ((subject, said),) = failures(node, *setup, str(file))
+    assert subject == "records"
+    assert f"amdcni heal --data-dir {folder}" in said
+    said = " ".join(each["says"] for each in doctor(node, *setup, str(file), status=1))
+    assert f"{folder} can be written" in said
 
 
 def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(

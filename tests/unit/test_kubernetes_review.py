@@ -19,6 +19,7 @@ from amdcni.core.kubernetes.installation import (
 )
 from amdcni.core.kubernetes.review import LENDER, Review, review
 from amdcni.core.names import PluginName
+from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.testing import strategies as some
 
 RESOURCE = "amd.com/nic"
@@ -34,7 +35,8 @@ def definition(resource: str | None = RESOURCE, **config: Any) -> NetworkAttachm
 
 def needing(*plugins: str) -> Review:
     """The review of a definition without a fault."""
-    return Review(lends=True, plugins=tuple(map(PluginName, plugins)))
+    names = tuple(map(PluginName, plugins))
+    return Review(lends=True, plugins=names, data_dirs=(DEFAULT_DATA_DIR,))
 
 
 # ---- reviews
@@ -60,6 +62,11 @@ def test_the_plugins_are_those_that_the_configuration_makes_add_execute(
     config: dict[str, Any], plugins: tuple[str, ...]
 ) -> None:
     assert review(definition(**config)) == needing(*plugins)
+
+
+def test_the_state_folders_are_those_that_the_configuration_names() -> None:
+    both = [{"type": LENDER, "dataDir": folder} for folder in ("/var/lib/b", "/var/lib/a")]
+    assert review(definition(plugins=[*both, both[0]])).data_dirs == ("/var/lib/b", "/var/lib/a")
 
 
 def test_every_fault_of_every_plugin_is_told_with_its_path() -> None:

@@ -22,6 +22,7 @@ from amdcni.core.nics import (
     Records,
     looks_lost,
     nics_of,
+    together,
     uplinks_of,
 )
 from amdcni.testing import strategies as some
@@ -182,6 +183,7 @@ def test_what_is_known_of_a_device_and_of_the_others_is_all_that_is_known(
     assert tuple(record for each in own for record in each.read) == read
     assert {key: fault for each in own for key, fault in each.faults.items()} == faults
     assert tuple(mapping for each in own for mapping in each.lent_by_go) == lent
+    assert together(own) == known
     for part in (Records(read), Records(faults=faults), Records(lent_by_go=lent)):
         assert part.knows_none == (part == Records())
 

@@ -28,12 +28,14 @@ class Review:
     """What an ADD would make of a definition.
 
     `lends` is whether it has a plugin of type amd-host-device at all.  `faults` are what ADD would
-    refuse, with JSON paths; `plugins` are what it would execute besides amd-host-device.
+    refuse, with JSON paths; `plugins` are what it would execute besides amd-host-device, and
+    `data_dirs` the state folders that it would use.
     """
 
     lends: bool
     faults: tuple[str, ...] = ()
     plugins: tuple[PluginName, ...] = ()
+    data_dirs: tuple[str, ...] = ()
 
 
 def review(definition: NetworkAttachmentDefinition) -> Review:
@@ -41,7 +43,7 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
     lenders = [plugin for plugin in definition.plugins if plugin["type"] == LENDER]
     if not lenders:
         return Review(lends=False)
-    faults, plugins = [], []
+    faults, plugins, data_dirs = [], [], []
     if definition.resource is None and not all(map(_names_device, lenders)):
         faults.append(
             f"metadata.annotations has no {RESOURCE_NAME}, so Multus adds no device to spec.config"
@@ -56,11 +58,19 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
             plugins.append(call.plugin)
             continue
         try:
-            plugins += _plugins_needed_by(call)
+            request = _request_of(call)
         except AmdcniError as fault:
             at = f".plugins[{index}]" if definition.is_list else ""
             faults.append(f"spec.config{at}: {fault.message}")
-    return Review(lends=True, faults=tuple(faults), plugins=tuple(dict.fromkeys(plugins)))
+        else:
+            plugins += plugins_for(request.device.mover, request.device.ipam)
+            data_dirs.append(request.network.data_dir)
+    return Review(
+        lends=True,
+        faults=tuple(faults),
+        plugins=tuple(dict.fromkeys(plugins)),
+        data_dirs=tuple(dict.fromkeys(data_dirs)),
+    )
 
 
 _RESOURCE: Final = "amd.com/nic"
@@ -84,8 +94,7 @@ def _calls_of(definition: NetworkAttachmentDefinition) -> tuple[PluginCall, ...]
     return calls_to_add(delegate, pod, _SANDBOX)
 
 
-def _plugins_needed_by(call: PluginCall) -> tuple[PluginName, ...]:
-    """What ADD executes in turn; raises what it refuses."""
+def _request_of(call: PluginCall) -> AddRequest:
+    """What amd-host-device reads of its call; raises what it refuses."""
     invocation = parse_environment(call.variables(()))
-    device = cast(AddRequest, parse_request(invocation, encode(call.config).encode())).device
-    return plugins_for(device.mover, device.ipam)
+    return cast(AddRequest, parse_request(invocation, encode(call.config).encode()))
