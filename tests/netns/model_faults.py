@@ -80,6 +80,8 @@ FAULTS: dict[str, list[tuple[str, ...]]] = {
         ('{} if version >= "1.0.0" else {"version": "4"}', "{}"),
         ('    version = config["cniVersion"]', '    version = "1.0.0"'),
         ('previous.get("dns", {})', "[]"),
+        # Without an answer to VERSION it is judged in the version of the configuration.
+        ('previous.get("dns", {})', "[]", '"supportedVersions": VERSIONS', '"supported": VERSIONS'),
         ('entry["address"], "interface": place', 'entry["address"], "interface": place + 1'),
         ('{"mtu": link["mtu"]}', '{"mtu": str(link["mtu"])}'),
         (

@@ -94,11 +94,12 @@ def pass_clause(name: str, node: Node, folder: Path, text: str) -> None:
 def try_with(name: str, node: Node, folder: Path, text: str, config: Mapping[str, Any]) -> None:
     """The same with a configuration."""
     versions = tuple(ast.literal_eval(re.findall(r"^VERSIONS = (.*)$", text, re.MULTILINE)[0]))
-    recorder = delegates.install(folder / "ipam", versions)
+    listed = versions if '"supportedVersions": VERSIONS' in text else ()
     executable = folder / (IPAM if name in FAULTS_OF_IPAM else "model")
     executable.write_text(f"#!{sys.executable} -IS\n{text}")
     executable.chmod(0o755)
-    stage = build(node, Subject(executable, config, dirs=(str(recorder.folder),)), versions)
+    stage = build(node, Subject(executable, config, dirs=(str(folder / "ipam"),)), listed)
+    recorder = delegates.install(folder / "ipam", stage.spoken)
     run(clauses()[name], stage, recorder, folder)
 
 

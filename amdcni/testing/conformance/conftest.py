@@ -80,7 +80,7 @@ def stage(
 @pytest.fixture
 def recorder(stage: Stage, tmp_path: Path) -> delegates.Recorder:
     """An IPAM plugin that writes down how it is called."""
-    return delegates.install(tmp_path / "ipam", stage.supported)
+    return delegates.install(tmp_path / "ipam", stage.spoken)
 
 
 @pytest.hookimpl(wrapper=True)

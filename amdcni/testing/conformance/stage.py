@@ -78,6 +78,12 @@ class Stage:
         """The version that is spoken where a clause is not about another one."""
         return self.subject.version_among(self.supported)
 
+    @property
+    def spoken(self) -> tuple[CniVersion, ...]:
+        """The versions that the plugin lists, oldest first; if it lists none, the one above."""
+        listed = tuple(version for version in SUPPORTED if version in self.supported)
+        return listed or (self.version,)
+
     def rehearse(self) -> None:
         """Let the plugins before this one attach a container, as every clause needs it.
 
@@ -113,7 +119,7 @@ class Stage:
         """Return the version to speak for what exists since `since`, if the plugin speaks one."""
         if at_least(self.version, since):
             return self.version
-        spoken = [v for v in SUPPORTED if v in self.supported and at_least(v, since)]
+        spoken = [version for version in self.spoken if at_least(version, since)]
         return spoken[-1] if spoken else None
 
     def version_since(self, since: CniVersion) -> CniVersion:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from amdcni.core.spec import Verb
-from amdcni.core.versions import INTERFACES_SINCE, SUPPORTED, CniVersion, at_least
+from amdcni.core.versions import INTERFACES_SINCE, CniVersion, at_least
 from amdcni.testing.cni import Outcome
 from amdcni.testing.conformance.clauses import clause, not_applicable, require, require_none
 from amdcni.testing.conformance.delegates import Recorder
@@ -26,7 +26,7 @@ def test_the_result_is_as_each_version_has_it(stage: Stage, recorder: Recorder) 
     once = recorder.serving(stage.container())
     wrong: list[str] = []
     has_addresses = False
-    for version in reversed([v for v in SUPPORTED if v in stage.supported]):
+    for version in reversed(stage.spoken):
         container = once.speaking(version)
         added, result = container.add(), None
         if added.succeeded:
