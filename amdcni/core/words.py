@@ -45,7 +45,8 @@ def step_in_words(step: Step) -> str:
         case ConfigureInPod(record):
             return f"set the addresses and routes of {record.id.ifname} in the pod"
         case CopyRoutes(record, captured):
-            return f"set {len(captured.routes)} routes of the host at {record.id.ifname}, too"
+            routes = _number(len(captured.routes), "route")
+            return f"set {routes} of the host at {record.id.ifname}, too"
         case KeepOtherHops(_, captured):
             return f"keep multipath routes through {captured.ifname} alive by their other hops"
         case ReleasePlugins(record):
@@ -76,10 +77,14 @@ def _counted(captured: Captured) -> Iterator[str]:
     """What was captured, by its kinds; addresses are named, since they are what is missed."""
     yield from (str(address.interface) for address in captured.addresses)
     for name, things in (
-        ("routes", captured.routes),
-        ("neighbours", captured.neighbours),
-        ("sysctls", captured.sysctls),
+        ("route", captured.routes),
+        ("neighbour", captured.neighbours),
+        ("sysctl", captured.sysctls),
     ):
         if things:
-            yield f"{len(things)} {name}"
+            yield _number(len(things), name)
     yield "its state"
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"

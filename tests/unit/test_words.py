@@ -1,14 +1,45 @@
 """Plans in words: each step tells what it does, and to what."""
 
+from ipaddress import ip_address, ip_interface, ip_network
+
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.attachment import Attachment
+from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured
-from amdcni.core.host import Neighbour
+from amdcni.core.host import Address, Neighbour, Netdev, NetnsId, Route
+from amdcni.core.names import (
+    ContainerId,
+    DeviceKey,
+    IfName,
+    MacAddress,
+    NetworkName,
+    PciAddress,
+    PluginName,
+)
 from amdcni.core.plans import plan_add, plan_release
-from amdcni.core.steps import CopyRoutes, RestoreConfiguration, SaveRecord, Step
+from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.steps import (
+    BringHome,
+    ConfigureInPod,
+    ConfirmRecord,
+    CopyRoutes,
+    DelegateAdd,
+    ForgetRecord,
+    InspectPod,
+    IpamAdd,
+    KeepOtherHops,
+    MoveIntoPod,
+    PluginCall,
+    ReleaseIpam,
+    ReleasePlugins,
+    RestoreConfiguration,
+    SaveRecord,
+    Step,
+    VerifyHome,
+)
 from amdcni.core.words import step_in_words
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -50,13 +81,13 @@ def test_of_what_has_no_short_name_the_number_is_told(
     captured = attrs.evolve(captured, neighbours=tuple(neighbours))
     restored = step_in_words(RestoreConfiguration(record, captured))
     for name, things in (
-        ("routes", captured.routes),
-        ("neighbours", captured.neighbours),
-        ("sysctls", captured.sysctls),
+        ("route", captured.routes),
+        ("neighbour", captured.neighbours),
+        ("sysctl", captured.sysctls),
     ):
-        assert (f"{len(things)} {name}" in restored) == bool(things)
+        assert (f" {len(things)} {name}" in restored) == bool(things)
     copied = step_in_words(CopyRoutes(record, captured))
-    assert f"{len(captured.routes)} routes" in copied
+    assert f" {len(captured.routes)} route" in copied
 
 
 @given(some.lendings)
@@ -66,3 +97,80 @@ def test_every_step_of_a_release_is_told(lending: Lending) -> None:
         plan = plan_release(record, boot_id, None)
         for step in plan.work:
             assert step_in_words(step)
+
+
+NIC = Captured(
+    IfName("ens1"),
+    7,
+    addresses=(
+        Address(ip_interface("10.0.0.0/31")),
+        Address(ip_interface("fd00::8/64")),
+    ),
+    routes=(Route(ip_network("192.0.2.0/24"), ()), Route(ip_network("fd00::/64"), ())),
+    neighbours=(Neighbour(ip_address("10.0.0.1"), MacAddress("02:00:00:00:00:01")),),
+    sysctls={"ipv4/conf/rp_filter": 2},
+)
+RECORD = Attachment(
+    network=NetworkName("fabric"),
+    id=AttachmentId(ContainerId("pod1"), IfName("net1")),
+    netns=NetnsRef("/run/netns/pod1", NetnsId(4, 9)),
+    key=DeviceKey(PciAddress(0, 0xC1, 0, 0)),
+    phase=Phase.ATTACHING,
+    boot_id="boot-1",
+    read_at_s=0,
+    since="2026-01-02T03:04:05+00:00",
+    config={},
+    captured=NIC,
+)
+CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
+HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 2 routes, 1 neighbour, 1 sysctl, its state"
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (SaveRecord(RECORD), f"write the record of 0000:c1:00.0: attaching, {HELD}"),
+        (
+            SaveRecord(attrs.evolve(RECORD, captured=None)),
+            "write the record of 0000:c1:00.0: attaching, a device without a netdev",
+        ),
+        (
+            ConfirmRecord(RECORD),
+            "write the record of 0000:c1:00.0 again: attached, with the result",
+        ),
+        (ForgetRecord(RECORD.key), "remove the record of 0000:c1:00.0"),
+        (
+            DelegateAdd(CALL),
+            "execute host-device with ADD, which moves the NIC into the pod and configures it",
+        ),
+        (InspectPod(RECORD), "look whether net1 is in /run/netns/pod1, and is this NIC"),
+        (
+            MoveIntoPod(RECORD, Netdev(7, IfName("ens1"))),
+            "move ens1 into /run/netns/pod1 as net1, and up",
+        ),
+        (IpamAdd(RECORD, CALL), "execute host-device with ADD, which gives addresses"),
+        (ConfigureInPod(RECORD), "set the addresses and routes of net1 in the pod"),
+        (CopyRoutes(RECORD, NIC), "set 2 routes of the host at net1, too"),
+        (
+            KeepOtherHops(RECORD, NIC),
+            "keep multipath routes through ens1 alive by their other hops",
+        ),
+        (ReleasePlugins(RECORD), "tell the plugins that pod1/net1 ends"),
+        (
+            ReleaseIpam(RECORD),
+            "let the IPAM plugin take back the addresses of pod1/net1",
+        ),
+        (BringHome(RECORD, NIC), "bring the NIC back to the host as ens1"),
+        (
+            RestoreConfiguration(RECORD, NIC),
+            "give ens1 back " + HELD.removeprefix("ens1 with "),
+        ),
+        (
+            RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
+            "give ens1 back its state",
+        ),
+        (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
+    ],
+)
+def test_steps_word_by_word(step: Step, words: str) -> None:
+    assert step_in_words(step) == words
