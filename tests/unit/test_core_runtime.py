@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.codec import parse_plugin_list, result_from_json, result_to_json
-from amdcni.core.errors import InvalidName, PluginBroken, PluginFailed, UnsupportedVersion
+from amdcni.core.errors import (
+    InvalidConfiguration,
+    InvalidName,
+    PluginBroken,
+    PluginFailed,
+    UnsupportedVersion,
+)
 from amdcni.core.names import ContainerId, IfName, NetworkName
 from amdcni.core.runtime import (
     Cached,
@@ -164,6 +170,16 @@ def test_a_plugin_is_told_of_the_capabilities_that_it_declares_and_of_no_other(
         declared = {name for name, is_so in plugin.get("capabilities", {}).items() if is_so}
         given_ = {k: v for k, v in attachment.capability_args.items() if k in declared}
         assert call.config.get("runtimeConfig", {}) == given_
+
+
+@given(networks, attachments)
+def test_capabilities_that_are_no_object_are_told_with_their_plugin(
+    network: PluginList, attachment: Wanted
+) -> None:
+    wrong = attrs.evolve(network, plugins=({"type": "sbr", "capabilities": ["mac"]},))
+    with pytest.raises(InvalidConfiguration) as told:
+        conduct(add(wrong, attachment), Plugins())
+    assert told.value.message == "capabilities of sbr is ['mac'], not an object"
 
 
 @given(networks, attachments, some.results)

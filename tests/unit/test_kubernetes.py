@@ -86,6 +86,15 @@ def test_a_selection_without_a_namespace_is_of_the_pods_own(name: str, namespace
         assert parse_selections(text, namespace) == (NetworkSelection(name, namespace),)
 
 
+def test_what_is_null_is_absent() -> None:
+    keys = ("namespace", "interface", "mac", "ips", "cni-args", "default-route", "portMappings")
+    annotation = json.dumps([{"name": "a", **dict.fromkeys(keys)}])
+    assert parse_selections(annotation, "default") == (NetworkSelection("a", "default"),)
+    metadata = {"name": "work", "namespace": None, "uid": None, "annotations": None}
+    pod = parse_pod({"kind": "Pod", "metadata": metadata, "spec": {"containers": None}})
+    assert pod == Pod(ObjectName("default", "work"))
+
+
 def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> None:
     (old,) = parse_selections('[{"name": "a", "interfaceRequest": "x0"}]', "default")
     both = '[{"name": "a", "interfaceRequest": "x0", "interface": "y0"}]'
@@ -98,7 +107,10 @@ def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> No
     [
         ("", "'' is not [namespace/]name[@interface]"),
         ("a,,b", "'' is not [namespace/]name"),
-        ("A", "'A' is not [namespace/]name"),
+        (
+            "A",
+            "'A' is not [namespace/]name[@interface], each of lower-case letters, digits and '-'",
+        ),
         ("a/b/c", "'a/b/c' is not [namespace/]name"),
         ("a@b@c", "'a@b@c' is not [namespace/]name"),
         ("/a", "'/a' is not [namespace/]name"),
@@ -111,7 +123,11 @@ def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> No
         ('[{"name": 1}]', "$[0].name is a number (1), not a string"),
         ('[{"name": "a", "mac": "x"}]', "$[0].mac: 'x' is not a hardware address"),
         ('[{"name": "a", "ips": ["10.0.0.1/33"]}]', "$[0].ips[0]: '10.0.0.1/33'"),
-        ('[{"name": "a", "ips": ["x"]}]', "$[0].ips[0]: 'x'"),
+        (
+            '[{"name": "a", "ips": ["x"]}]',
+            "$[0].ips[0]: 'x' does not appear to be an IPv4 or IPv6 address",
+        ),
+        ('[{"name": "\ud800"}]', "is not UTF-8"),
         ('[{"name": "a", "ips": "x"}]', "$[0].ips is a string"),
         ('[{"name": "a", "interface": "a b"}]', "$[0].interface: 'a b' is not an interface name"),
         ('[{"name": "a", "default-route": ["x"]}]', "$[0].default-route[0]: 'x'"),
@@ -211,6 +227,20 @@ def test_a_definition_without_plugins_is_told(config: object, words: str) -> Non
     assert told.value.message.startswith("NetworkAttachmentDefinition default/fabric")
 
 
+def test_a_resource_that_is_no_name_is_told_with_its_definition() -> None:
+    with pytest.raises(InvalidManifest) as told:
+        parse_definition(definition_manifest("{}", **{RESOURCE_NAME: [NIC]}))
+    assert told.value.message == (
+        f"NetworkAttachmentDefinition default/fabric: annotation {RESOURCE_NAME} is ['{NIC}'], "
+        "not a string"
+    )
+
+
+def test_a_configuration_that_is_no_text_is_told() -> None:
+    with pytest.raises(InvalidManifest, match=r"spec\.config is not UTF-8"):
+        parse_definition(definition_manifest('"\ud800"'))
+
+
 # ---- devices
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:0a:00.0"
@@ -273,8 +303,12 @@ def test_what_is_no_checkpoint_is_told(checkpoint: dict[str, Any], words: str) -
 
 
 def test_the_checkpoint_knows_pods_by_uid_alone() -> None:
-    with pytest.raises(InvalidManifest, match=r"pod default/work: metadata\.uid is missing"):
+    with pytest.raises(InvalidManifest) as told:
         allocation_from_checkpoint(checkpoint_of(), attrs.evolve(POD, uid=None))
+    assert told.value.message == (
+        "pod default/work: metadata.uid is missing, by which the checkpoint knows pods; take the "
+        "manifest from the API server (kubectl get pod -o yaml)"
+    )
 
 
 def test_pod_resources_tells_the_devices_in_either_spelling() -> None:
@@ -302,5 +336,6 @@ def test_pod_resources_tells_the_devices_in_either_spelling() -> None:
 
 
 def test_what_is_no_answer_of_pod_resources_is_told() -> None:
-    with pytest.raises(InvalidManifest, match=r"answer is wrong: \$\.pod_resources\[0\] is a num"):
+    words = r"^the PodResources answer is wrong: \$\.pod_resources\[0\] is a number"
+    with pytest.raises(InvalidManifest, match=words):
         allocation_from_pod_resources({"podResources": [1]}, POD)

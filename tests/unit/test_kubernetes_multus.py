@@ -19,10 +19,12 @@ from amdcni.core.kubernetes import (
     Delegate,
     NetworkAttachmentDefinition,
     NetworkStatus,
+    ObjectName,
     Pod,
     Sandbox,
     add,
     allocation_from_checkpoint,
+    calls_to_add,
     delegates_of,
     delete,
     parse_definition,
@@ -121,6 +123,12 @@ def definition(**config: Any) -> NetworkAttachmentDefinition:
     ("networks", "definitions", "allocation", "words"),
     [
         ("other", [definition()], {}, "default/other, which is not there; there is default/fabric"),
+        (
+            "other",
+            [definition(), attrs.evolve(definition(), id=ObjectName("a", "b"))],
+            {},
+            "which is not there; there is a/b, default/fabric",
+        ),
         ("other", [], {}, "default/other, which is not there; there is none"),
         ("fabric", [definition()] * 2, {}, "NetworkAttachmentDefinition default/fabric is given t"),
         ("fabric", [definition()], {}, "than it has devices of amd.com/nic: 0 are allocated"),
@@ -132,6 +140,7 @@ def definition(**config: Any) -> NetworkAttachmentDefinition:
             f"the device {A} is allocated to pod default/wor",
         ),
         ("fabric", [definition()], {NIC: (A,), "x/y": (A,)}, f"the device {A} is allocated"),
+        ("fabric", [definition()], {NIC: (B, A, A, B)}, f"the device {A}, {B} is allocated"),
         ("fabric@a,fabric@a", [definition()], {NIC: (A, B)}, "the name 'a' to two interfaces"),
         ("fabric,fabric@net1", [definition()], {NIC: (A, B)}, "the name 'net1' to two"),
         (
@@ -160,6 +169,17 @@ def test_arguments_that_cannot_be_added_are_told(args: object) -> None:
     pod = parse_pod(pod_manifest('[{"name": "fabric", "cni-args": {"a": 1}}]'))
     with pytest.raises(InvalidManifest, match=r"spec\.config: args\.cni is no object"):
         delegates_of(pod, [definition(args=args)], {NIC: (A,)})
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_only_a_list_may_say_what_its_runtime_leaves_out(listed: bool) -> None:
+    keys = {"disableCheck": True, "cniVersions": ["1.0.0", "1.1.0"]}
+    if listed:
+        keys |= {"type": None, "plugins": [TYPE]}
+    pod = parse_pod(pod_manifest("fabric"))
+    (delegate,) = delegates_of(pod, [definition(**keys)], {NIC: (A,)})
+    network = delegate.network
+    assert (network.disable_check, len(network.versions)) == (listed, 2 if listed else 0)
 
 
 @given(some.pod_flows, some.sandboxes)
@@ -350,6 +370,28 @@ def test_the_second_plugin_of_a_list_gets_the_result_of_the_first() -> None:
     assert second.plugin == "sbr"
     assert second.config["prevResult"]["interfaces"] == answer["interfaces"]
     assert (second.config["deviceID"], second.config["pciBusID"]) == (A, A)
+    with pytest.raises(StopIteration) as end:
+        conversation.send({"interfaces": [{"name": "last"}]})
+    assert end.value.value == Result((Interface("last"),))
+
+
+def test_without_an_answer_the_second_plugin_of_a_list_is_told_the_interface() -> None:
+    networks, config = SCENARIOS["multus-1.0.0-list-sbr"]
+    delegate = sample_delegates(networks, config)[0]
+    sandbox = recorded("multus-1.0.0-list-sbr")[0].sandbox
+    _, second = calls_to_add(delegate, sample_pod(networks), sandbox)
+    told = {"name": delegate.ifname, "sandbox": sandbox.netns}
+    assert second.config["prevResult"]["interfaces"] == [told]
+
+
+def test_what_a_pod_asks_for_and_what_it_lacks_is_in_its_arguments() -> None:
+    asked = '[{"name": "fabric", "ips": ["10.0.0.1/24", "fd00::1"]}]'
+    pod = parse_pod(pod_manifest(asked))
+    (delegate,) = delegates_of(pod, [definition()], {NIC: (A,)})
+    (call,) = calls_to_add(delegate, pod, Sandbox(ContainerId("c1"), "/run/netns/pod1"))
+    args = call.args.split(";")
+    assert "IP=10.0.0.1/24,fd00::1" in args
+    assert "K8S_POD_UID=" in args
 
 
 # ---- what Multus tells of it
@@ -416,3 +458,24 @@ def test_a_gateway_is_told_by_its_address() -> None:
     gateway = ipaddress.ip_address("::1")
     status = NetworkStatus("default/fabric", Interface("net1"), gateways=(gateway, None))
     assert json.loads(status_annotation([status]))[0]["gateway"] == ["::1", "<nil>"]
+
+
+def test_the_status_has_all_that_a_result_tells_as_go_writes_it() -> None:
+    dns = Dns(("10.0.0.53",), "corp.example", ("a.example",), ("edns0",))
+    netdev = Interface("nét<1>X", sandbox="/run/netns/pod1", mtu=9000)
+    (status,) = statuses_of("default/fabric", Result((netdev,), dns=dns))
+    text = status_annotation([status])
+    assert "nét\\u003c1\\u003eX" in text
+    assert json.loads(text) == [
+        {
+            "name": "default/fabric",
+            "interface": netdev.name,
+            "mtu": 9000,
+            "dns": {
+                "nameservers": ["10.0.0.53"],
+                "domain": "corp.example",
+                "search": ["a.example"],
+                "options": ["edns0"],
+            },
+        }
+    ]

@@ -56,6 +56,7 @@ def test_a_plain_definition_needs_the_delegate_and_static() -> None:
             {"plugins": [{"type": LENDER}, {"type": "tuning"}, {"type": LENDER}]},
             ("host-device", "static", "tuning"),
         ),
+        ({"plugins": [{"type": "sbr"}, {"type": LENDER}]}, ("sbr", "host-device", "static")),
     ],
 )
 def test_the_plugins_are_those_that_the_configuration_makes_add_execute(
@@ -114,7 +115,8 @@ def test_a_device_that_is_none_is_told_unless_multus_replaces_it() -> None:
     ],
 )
 def test_what_multus_and_the_runtime_refuse_is_a_fault_too(config: dict[str, Any]) -> None:
-    assert len(review(definition(**config)).faults) == 1
+    reviewed = review(definition(**config))
+    assert (reviewed.lends, len(reviewed.faults)) == (True, 1)
 
 
 @given(some.definitions)
@@ -166,6 +168,8 @@ def test_the_first_configuration_alone_says_where_multus_has_its_plugins() -> No
     assert bin_dir_of(ConfDir("/etc", (other, multus))) == "/opt/cni/bin"
     assert bin_dir_of(ConfDir("/etc")) == "/opt/cni/bin"
     assert networks_dir_of(ConfDir("/etc")) == "/etc/cni/multus/net.d"
+    elsewhere = ConfFile("a.conf", {**MULTUS, "confDir": "/etc/networks"})
+    assert networks_dir_of(ConfDir("/etc", (elsewhere, multus))) == "/etc/networks"
     for nothing in ({"type": "multus"}, {"type": "multus", "binDir": ""}):
         assert bin_dir_of(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
 

@@ -145,6 +145,16 @@ def test_every_nic_that_was_seen_is_told_once_with_its_netdevs_of_the_host(
         assert told == set(nic.bus.device.ifnames) & on_host
 
 
+@given(bus_nics, some.netdevs, st.booleans())
+def test_a_netdev_is_told_with_its_port_and_whether_the_node_is_reached_through_it(
+    bus: BusNic, netdev: Netdev, uplink: bool
+) -> None:
+    port = Port(netdev.ifname, "up", 100_000)
+    bus = attrs.evolve(bus, ports=(Port(IfName("elsewhere")), port))
+    (nic,) = nics_of([bus], [netdev], [netdev.ifindex] if uplink else [], None)
+    assert nic.netdevs == (NicNetdev(netdev, port, uplink),)
+
+
 @given(unlike_nics)
 def test_pci_functions_come_in_the_order_of_their_addresses_and_before_the_others(
     seen: list[BusNic],
