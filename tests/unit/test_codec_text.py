@@ -85,6 +85,7 @@ def test_any_bytes_are_an_object_or_an_error_that_names_the_input(data: bytes) -
         (b"[" * 100_000, "too deeply"),
         (b'{"a":' * 100_000, "too deeply"),
         (b'{"a":' * 200 + b"1" + b"}" * 200, "too deeply"),
+        (b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "too deeply"),
         (b" " * (MAX_INPUT_BYTES + 1), "larger than"),
     ],
 )

@@ -23,7 +23,7 @@ from amdcni.core.errors import (
     IfnameTaken,
     InvalidEnvironment,
 )
-from amdcni.core.host import Address, Details, Hop, Netdev, Netns, Route, SysfsDevice
+from amdcni.core.host import Address, Details, Hop, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import (
     DeviceKey,
@@ -888,6 +888,7 @@ def test_a_netdev_on_the_configured_device_is_ours_without_a_record(
     assert record.key == DeviceKey(request.selector.bus_device)
     assert (record.network, record.id) == (request.network.name, request.attachment)
     assert record.netns == NetnsRef(pod.path, pod.id)
+    assert (record.mover, record.ipam) == (request.mover, request.ipam)
     assert (record.phase, record.boot_id) == (Phase.DETACHING, clock.boot_id)
     assert (record.read_at_s, record.since) == (clock.now_s, clock.wall)
     assert record.pod_ifindex == netdev.ifindex
@@ -936,6 +937,29 @@ def test_a_label_that_was_the_name_in_the_pod_becomes_the_name_on_the_host(
     assert record.captured is not None
     labels = [address.label for address in record.captured.addresses]
     assert labels == [host_name, within, "other"]
+
+
+@given(dels_with_a_device, some.clocks, st.booleans())
+def test_what_the_kernel_has_made_in_the_pod_is_not_salvaged(
+    request: DelRequest, clock: Clock, reported: bool
+) -> None:
+    """Since Linux 5.18 it tells who made an address; a `proto` of 3 is its own link-local one."""
+    assert request.selector is not None
+    proto = 1 if reported else 0
+    loopback = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=proto)
+    own = Address(ipaddress.ip_interface("10.0.0.1/24"))
+    made = Address(ipaddress.ip_interface("fe80::1/64"), scope=253, proto=3 * proto)
+    pod = Netns(
+        "/run/netns/pod1",
+        NetnsId(4, 9),
+        (Netdev(1, IfName("lo"), loopback=True, addresses=(loopback,)),),
+    )
+    ours = Netdev(7, IfName("x"), parent=str(request.selector.bus_device), addresses=(own, made))
+    record = salvaged(request, ours, pod, clock)
+    assert record is not None
+    assert record.captured is not None
+    told = [address.interface for address in record.captured.addresses]
+    assert told == [address.interface for address in (own, *(() if reported else (made,)))]
 
 
 @given(dels_with_a_device, some.netdevs, some.hosts, some.clocks, st.booleans())

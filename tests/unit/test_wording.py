@@ -145,6 +145,12 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "$.mover: 'x' is not available; use one of delegate, native": lambda: call(
         {**CONFIG, "mover": "x"}
     ),
+    'the network configuration is wrong: $.mtu is a string ("large"), not a whole number': lambda: (
+        call({**CONFIG, "mover": "native", "mtu": "large"})
+    ),
+    "the network configuration is wrong: $.copyRoutes is a number (1), not true or false": lambda: (
+        call({**CONFIG, "copyRoutes": 1})
+    ),
     "the network configuration is wrong: $.prevResult.ips is a number (7), not a list": lambda: (
         call({**CONFIG, "prevResult": {"ips": 7}})
     ),
