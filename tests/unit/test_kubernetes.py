@@ -131,7 +131,7 @@ def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> No
         ('[{"name": "a", "ips": "x"}]', "$[0].ips is a string"),
         ('[{"name": "a", "interface": "a b"}]', "$[0].interface: 'a b' is not an interface name"),
         ('[{"name": "a", "default-route": ["x"]}]', "$[0].default-route[0]: 'x'"),
-        ('[{"name": "a", "cni-args": []}]', "$[0].cni-args is a list"),
+        ('[{"name": "a", "cni-args": []}]', "$[0].cni-args is a list ([]), not an object"),
     ],
 )
 def test_what_selects_nothing_is_told_with_the_annotation_and_the_pod(
