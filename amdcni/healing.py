@@ -1,6 +1,7 @@
 """Giving devices back: because a call asks for it, or because nobody will any more."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Final
 
 import attrs
 
@@ -39,12 +40,14 @@ def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
     return None if bus_device is None else node.find_device(bus_device)
 
 
-def heal_unfinished(node: Node) -> None:
-    """Take up every work that was begun and has no process at it any more.
+def heal_unfinished(node: Node, *, besides: Collection[DeviceKey] = ()) -> None:
+    """Take up every work that was begun and has no process at it any more, `besides` of these.
 
     What cannot be healed now stays recorded, is reported, and hinders nobody else.
     """
     for key in node.unfinished():
+        if key in besides:
+            continue
         try:
             with node.lock(key.lock_name, wait_s=0):
                 _heal(key, node)
@@ -98,9 +101,15 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
     findings = look_at(node.records(), node)
     if dry_run:
         return findings
-    healed = tuple(_healed(each, node) if each.condition in HEALABLE else each for each in findings)
-    heal_unfinished(node)  # What is left there are marks in vain.
+    healed = tuple(_healed(each, node) if _is_to_try(each) else each for each in findings)
+    # What is left there are marks in vain.
+    heal_unfinished(node, besides={each.record.key for each in findings})
     return healed
+
+
+def _is_to_try(finding: Finding) -> bool:
+    """Whether its lock will tell more: a NIC may have been on its way when it was looked for."""
+    return finding.condition in HEALABLE or finding.condition is Condition.MISSING
 
 
 def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
@@ -120,6 +129,9 @@ def find_condition(record: Attachment, node: Node, host: Netns | None = None) ->
     )
 
 
+_NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor tells what to do"
+
+
 def _healed(finding: Finding, node: Node) -> Finding:
     """Heal what was found, if it is so still once its lock is held."""
     key = finding.record.key
@@ -132,7 +144,8 @@ def _healed(finding: Finding, node: Node) -> Finding:
             if condition in HEALABLE:
                 give_back(record, node)
                 report_healed(record, condition, node)
-            return Finding(record, condition, healed=condition in HEALABLE)
+            failure = _NOWHERE if condition is Condition.MISSING else None
+            return Finding(record, condition, healed=condition in HEALABLE, failure=failure)
     except DeviceBusy:
         return attrs.evolve(finding, busy=True)
     except AmdcniError as failure:

@@ -6,29 +6,35 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.node import on_this_node, read_records
+from amdcni.cli.node import faults_in, on_this_node, read_records
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import Condition
+from amdcni.core.diagnosis import Place
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.host import Address, Qdisc, Route
 from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.survey import find_anywhere
 from amdcni.healing import look_at
 
 
 @attrs.frozen
 class Known:
-    """What a file of the state folder tells: a record and what has become of it, or a `fault`."""
+    """What a file of the state folder tells: a record and what has become of it, or a `fault`.
+
+    `place` is where the netdev is, if that is neither the host nor its pod.
+    """
 
     key: DeviceKey
     record: Attachment | None = None
     condition: Condition | None = None
     fault: str | None = None
+    place: Place | None = None
 
     @property
     def is_orphan(self) -> bool:
@@ -41,6 +47,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
         records = read_records(node)
         known = look_at_all(records, node)
+        aside = [fault for key, fault in faults_in(node.store) if key not in records.faults]
     if options.show is not None:
         return _show(matching(options.show, known), options.json, stdout)
     if options.json:
@@ -50,6 +57,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
             print_table(known, options.data_dir, stdout)
         for mapping in records.lent_by_go:
             print_line(sentence_on(mapping), stdout)
+        for fault in aside:
+            print_line(fault, stdout)
     return 1 if any(each.fault for each in known) else 0
 
 
@@ -64,13 +73,21 @@ def read_all(node: LinuxNode) -> tuple[Known, ...]:
 def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
     """What has become of the attachments that `records` tell of; raises KernelRefused."""
     found = look_at(records.read, node)
-    known = [Known(each.record.key, each.record, each.condition) for each in found]
+    known = [
+        Known(
+            each.record.key,
+            each.record,
+            each.condition,
+            place=find_anywhere(each.record, node) if each.condition is Condition.MISSING else None,
+        )
+        for each in found
+    ]
     known += [Known(key, fault=fault) for key, fault in records.faults.items()]
     return tuple(sorted(known, key=lambda each: str(each.key)))
 
 
 def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
-    """Those whose device, name on the host or beginning of the container ID is `text`.
+    """Those whose device, name on the host or in the pod, or beginning of the container ID fits.
 
     Raises: UnknownAttachment if there is none.
     """
@@ -83,8 +100,10 @@ def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
 
 def _fits(text: str, known: Known) -> bool:
     record = known.record
-    by_container = record is not None and text and record.id.container_id.startswith(text)
-    return bool(by_container) or names_device(text, known)
+    in_pod = record is not None and (
+        record.id.ifname == text or (text and record.id.container_id.startswith(text))
+    )
+    return bool(in_pod) or names_device(text, known)
 
 
 def names_device(text: str, known: Known) -> bool:
@@ -112,6 +131,7 @@ def as_json(known: Known) -> dict[str, Any]:
         "since": record and record.since,
         "host_ifname": record and record.host_ifname,
         "host_addresses": [] if record is None else list(record.host_addresses),
+        "in_netns": known.place and known.place.netns,
         "fault": known.fault,
     }
 
@@ -145,6 +165,8 @@ def _state(known: Known, record: Attachment) -> str:
             return record.phase.value
         case Condition.UNFINISHED:
             return f"{record.phase.value}: a call is at work, or was interrupted"
+        case Condition.MISSING if known.place is not None:
+            return f"orphan: it is in {known.place.netns} as {known.place.ifname}"
         case condition:
             return f"orphan: {FOUND[condition]}"
 
@@ -185,7 +207,9 @@ def _lines(known: Known) -> Iterator[str]:
     yield f"  by           network {record.network}, mover {record.mover}"
     yield f"  since        {record.since}"
     yield f"  state        {_state(known, record)}"
-    if known.condition is not None:
+    if known.place is not None:
+        yield f"  what next    {known.place.way_home('amdcni heal')}"
+    elif known.condition is not None:
         yield f"  what next    {_WHAT_NEXT[known.condition]}"
     if record.captured is None:
         yield "  given back   nothing: it has no netdev"
@@ -197,11 +221,11 @@ def _lines(known: Known) -> Iterator[str]:
 _WHAT_NEXT: Final = {
     Condition.HELD: "its DEL gives everything back",
     Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, gives everything back",
-    Condition.RETURNED: "the next ADD, GC or STATUS, or `amdcni heal`, gives everything back",
-    Condition.ABANDONED: "the next ADD, GC or STATUS, or `amdcni heal`, ends it",
+    Condition.RETURNED: "`amdcni heal`, or the next ADD of the NIC, gives everything back",
+    Condition.ABANDONED: "`amdcni heal`, or the next ADD of the device, ends it",
     Condition.OUTDATED: "it is forgotten; the boot has given the host its own configuration",
-    Condition.MISSING: "once it is on the host again, everything is given back",
-    Condition.UNPLUGGED: "once it is plugged in again, its DEL gives everything back",
+    Condition.MISSING: "amdcni doctor tells what to do",
+    Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` gives everything back",
 }
 
 

@@ -15,6 +15,7 @@ from amdcni.cli.manifests import read_manifests
 from amdcni.cli.node import on_this_node_silently
 from amdcni.cli.printing import print_json
 from amdcni.core import diagnosis
+from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
 from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
@@ -156,16 +157,24 @@ def _records(state: State) -> Iterator[Finding]:
         yield diagnosis.not_known(Subject.RECORDS, says, "run amdcni doctor as root")
         return
     heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")
-    aside = node.store.set_aside()
+    aside = [path for _, path in node.store.set_aside()]
     if records.knows_none and not aside:
         yield diagnosis.passed(Subject.RECORDS, f"no NIC is lent to a pod ({data_dir})")
     yield from diagnosis.judge_lent_by_go(records.lent_by_go)
     yield from diagnosis.judge_damaged(records.faults.values(), aside)
     try:
         for found in healing.look_at(records.read, node):
-            unfinished = found.condition is Condition.UNFINISHED
-            busy = unfinished and _is_at_work(node, found.record.key.lock_name)
-            yield diagnosis.judge_record(found.record, found.condition, heal, busy=busy)
+            record, condition = found.record, found.condition
+            begun = record.phase is not Phase.ATTACHED
+            missing = condition is Condition.MISSING
+            yield diagnosis.judge_record(
+                record,
+                condition,
+                busy=begun and _is_at_work(node, record.key.lock_name),
+                heal=heal,
+                file=f"{data_dir}/{record.key}.json",
+                place=survey.find_anywhere(record, node) if missing else None,
+            )
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.RECORDS, failure.message, "run amdcni doctor as root")
 

@@ -4,22 +4,35 @@ import argparse
 from typing import IO, Any
 
 from amdcni import healing
-from amdcni.cli.node import on_this_node
+from amdcni.cli.node import faults_in, on_this_node
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.condition import HEALABLE, Condition
+from amdcni.core.names import DeviceKey
 from amdcni.healing import Finding
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Heal, and tell what was found; 1 if something could not be healed."""
+    """Heal, and tell what was found; 1 if something could not be healed, or waits for a person."""
     dry_run = options.dry_run
     with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
         findings = healing.heal(node, dry_run=dry_run)
+        faults = tuple(faults_in(node.store))
     if options.json:
-        print_json([as_json(finding) for finding in findings], stdout)
+        print_json([*map(as_json, findings), *map(_fault_as_json, faults)], stdout)
     else:
-        print_table(findings, stdout, dry_run=dry_run)
-    return 1 if any(finding.failure is not None for finding in findings) else 0
+        if findings or not faults:
+            print_table(findings, stdout, dry_run=dry_run)
+        for _, fault in faults:
+            print_line(fault, stdout)
+    return 1 if faults or any(finding.failure is not None for finding in findings) else 0
+
+
+def _fault_as_json(fault: tuple[DeviceKey, str]) -> dict[str, Any]:
+    """The row of a damaged record, which tells the device and no more."""
+    keys = ("container_id", "ifname", "network", "host_ifname", "found")
+    device, failure = fault
+    nothing = {"healed": False, "busy": False}
+    return {"device": str(device), **dict.fromkeys(keys), **nothing, "failure": failure}
 
 
 def as_json(finding: Finding) -> dict[str, Any]:
@@ -43,7 +56,7 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
     if not findings:
         print_line("No NIC is lent to a pod: nothing to heal.", stdout)
         return
-    headings = ("device", "on the host", "lent to", "found", "done")
+    headings = ("device", "as on the host", "lent to", "found", "done")
     rows = [
         (
             str(finding.record.key),
@@ -65,5 +78,6 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
     if finding.healed:
         return "forgotten" if finding.condition is Condition.OUTDATED else "given back"
     if finding.condition in HEALABLE and dry_run:
-        return "would be healed"
-    return "nothing" if finding.condition is Condition.HELD else "stays recorded"
+        outdated = finding.condition is Condition.OUTDATED
+        return "would be forgotten" if outdated else "would be healed"
+    return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"

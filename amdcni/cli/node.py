@@ -1,6 +1,7 @@
 """This node, for the subcommands that read its records or change it."""
 
 import os
+from collections.abc import Iterator
 from typing import IO
 
 from amdcni import takeover
@@ -10,6 +11,7 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.store import Store
 from amdcni.log import make_log
 
 
@@ -30,6 +32,20 @@ def on_this_node(
 def on_this_node_silently(data_dir: str, dirs: tuple[str, ...] = ()) -> LinuxNode:
     """This node for one who only looks: nothing is of note, and plugins are in `dirs` alone."""
     return LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None, looks_only=True)
+
+
+def faults_in(store: Store) -> Iterator[tuple[DeviceKey, str]]:
+    """The devices of which a record cannot be read, or was set aside, and what is to be said.
+
+    Raises: StateFailure if the folder cannot be read.
+    """
+    for key in store.device_keys():
+        try:
+            store.read(key)
+        except StateFailure as failure:
+            yield key, failure.message
+    for key, path in store.set_aside():
+        yield key, f"the record of {key} was damaged, and set aside as {path}; see amdcni doctor"
 
 
 def read_records(node: LinuxNode) -> Records:

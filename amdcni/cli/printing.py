@@ -15,7 +15,7 @@ FOUND: Final = {
     Condition.RETURNED: "it is on the host, bare: its pod is gone",
     Condition.ABANDONED: "its pod is gone",
     Condition.OUTDATED: "the node was booted since",
-    Condition.MISSING: "its pod is gone, and it is not on the host",
+    Condition.MISSING: "it is neither on the host nor in its pod",
     Condition.UNPLUGGED: "it is not in the machine",
 }
 """What is found of an attachment, in words."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.resolve import find_home
+from amdcni.core.resolve import find_home, find_in_pod
 
 
 class Condition(StrEnum):
@@ -16,7 +16,8 @@ class Condition(StrEnum):
     RETURNED: the netdev is on the host and nobody has given it back: bare, by a netns that died.
     ABANDONED: the pod is gone, and had a device without a netdev.
     OUTDATED: the record is of an earlier boot.
-    MISSING: the pod is gone, and the netdev is not on the host; who has it is not known.
+    MISSING: the netdev is not on the host, and its pod is gone or, of interrupted work, has it no
+    more; who has it is not known.
     UNPLUGGED: the device is not in the machine.
     """
 
@@ -49,10 +50,14 @@ def condition_of(
         return Condition.OUTDATED
     if record.key.bus_device is not None and device is None:
         return Condition.UNPLUGGED
+    at_home = find_home(record, host.netdevs, device) is not None
+    alive = record.netns.is_alive_in(pod)
     if record.phase is not Phase.ATTACHED:
-        return Condition.UNFINISHED
-    if find_home(record, host.netdevs, device) is not None:
+        inside = alive and pod is not None and find_in_pod(record, pod.netdevs) is not None
+        within_reach = record.captured is None or at_home or inside
+        return Condition.UNFINISHED if within_reach else Condition.MISSING
+    if at_home:
         return Condition.RETURNED
-    if record.netns.is_alive_in(pod):
+    if alive:
         return Condition.HELD
     return Condition.ABANDONED if record.captured is None else Condition.MISSING

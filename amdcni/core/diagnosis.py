@@ -11,7 +11,7 @@ from amdcni.core.condition import Condition
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
-from amdcni.core.names import PluginName
+from amdcni.core.names import IfName, PluginName
 from amdcni.core.nics import Nic
 from amdcni.core.versions import SUPPORTED
 
@@ -97,7 +97,7 @@ def judge_nics(nics: Collection[Nic]) -> Finding:
     if not nics:
         return passed(Subject.NICS, "this node has no NIC on a bus, so there is none to lend")
     if not ours:
-        says = f"none of the NICs is AMD's; any other can be lent just the same ({len(nics)})"
+        says = f"none of the NICs ({len(nics)}) is AMD's; any other can be lent just the same"
         return passed(Subject.NICS, says)
     more = f" and {len(ours) - _MOST_SHOWN} more" if len(ours) > _MOST_SHOWN else ""
     return passed(Subject.NICS, f"NICs of AMD: {', '.join(ours[:_MOST_SHOWN])}{more}")
@@ -216,7 +216,7 @@ def judge_multus(folder: ConfDir) -> Finding:
     says = f"{where}, the first that the runtime finds, is not Multus but {', '.join(first.types)}"
     behind = [file.name for file in others if file.is_multus]
     if behind:
-        remedy = f"give {behind[0]} a name that comes first, such as 00-multus.conf"
+        remedy = f"give {behind[0]} a name that comes before {first.name}"
         return failed(Subject.MULTUS, says, remedy)
     return failed(
         Subject.MULTUS, says, "install Multus: github.com/k8snetworkplumbingwg/multus-cni"
@@ -253,25 +253,52 @@ _STALE: Final[Mapping[Condition, tuple[str, str]]] = {
     Condition.ABANDONED: ("its pod is gone", "forget the record: {heal}"),
     Condition.OUTDATED: ("the node was booted since", "forget the record: {heal}"),
     Condition.MISSING: (
-        "its pod is gone, and it is not on the host",
-        "find the network namespace that has it (lsns -t net) and end that; then {heal}",
+        "it is neither on the host nor in its pod",
+        "it is in no network namespace that can be seen from here: was it unplugged, or replaced? "
+        "If it is gone for good, remove {file}",
     ),
     Condition.UNPLUGGED: (
         "it is not in the machine",
-        "plug it in again, then {heal}; if it is gone for good, remove its file",
+        "plug it in again, then {heal}; if it is gone for good, remove {file}",
     ),
 }
 
 
-def judge_record(record: Attachment, condition: Condition, heal: str, *, busy: bool) -> Finding:
-    """Whether the record is of a NIC that a pod has; `heal` is the command that heals."""
+@attrs.frozen
+class Place:
+    """Where a netdev is: the path of a network namespace, and its name in there."""
+
+    netns: str
+    ifname: IfName
+
+    def way_home(self, heal: str) -> str:
+        """What brings the netdev to the host, where `heal` is the command that heals."""
+        out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
+        return f"it is in {self.netns} as {self.ifname}; bring it out: {out}; then {heal}"
+
+
+def judge_record(
+    record: Attachment,
+    condition: Condition,
+    *,
+    busy: bool,
+    heal: str,
+    file: str,
+    place: Place | None = None,
+) -> Finding:
+    """Whether the record is of a NIC that a pod has, and what to do if not.
+
+    `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
+    """
     whose = f"{record.key} of {record.id}"
     if condition is Condition.HELD:
         return passed(Subject.RECORDS, f"{whose}: the pod has it")
     if busy:
         return passed(Subject.RECORDS, f"{whose}: a call is at work on it")
     says, remedy = _STALE[condition]
-    return failed(Subject.RECORDS, f"{whose}: {says}", remedy.format(heal=heal))
+    if place is not None:
+        return failed(Subject.RECORDS, f"{whose}: {says}", place.way_home(heal))
+    return failed(Subject.RECORDS, f"{whose}: {says}", remedy.format(heal=heal, file=file))
 
 
 def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:

@@ -147,6 +147,14 @@ def find_in_pod(record: Attachment, pod: Iterable[Netdev]) -> Netdev | None:
     )
 
 
+def find_in_another(record: Attachment, netdevs: Iterable[Netdev]) -> Netdev | None:
+    """The netdev of `record` if it is in a netns that its ADD and DEL know nothing of."""
+    if record.captured is None:
+        return None
+    sole = record.key.ifname is None
+    return find_captured(record.captured, netdevs, pod_mac=record.pod_mac, sole=sole)
+
+
 def _same_mac(macs: set[MacAddress | None], netdevs: Iterable[Netdev]) -> list[Netdev]:
     known = macs - {None, NO_MAC}
     return [netdev for netdev in netdevs if known & {netdev.mac, netdev.permanent_mac}]

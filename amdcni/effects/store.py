@@ -135,10 +135,14 @@ class Store:
         set_aside = any(name.startswith(aside) for name in _names(self._folder))
         return set_aside or key in self._found_damaged
 
-    def set_aside(self) -> tuple[str, ...]:
-        """The paths of the files that were found damaged, by earlier calls."""
-        names = _names(self._folder)
-        return tuple(str(self._folder / name) for name in names if ".json.damaged-" in name)
+    def set_aside(self) -> tuple[tuple[DeviceKey, str], ...]:
+        """The devices of which earlier calls found a record damaged, and the paths of the files."""
+        aside = []
+        for name in _names(self._folder):
+            device, found, _ = name.partition(".json.damaged-")
+            if found:
+                aside += [(key, str(self._folder / name)) for key in _parsed_keys([device])]
+        return tuple(aside)
 
     def device_keys(self) -> tuple[DeviceKey, ...]:
         """The keys of all records, by the names of their files, without reading any."""

@@ -1,17 +1,51 @@
 """Facts about how a node is set up, which need no lock and change nothing."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from glob import glob
 from typing import Final
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.codec import MAX_INPUT_BYTES, decode_object
-from amdcni.core.diagnosis import Folder, Plugin
-from amdcni.core.errors import AmdcniError, PluginNotFound, UndecodableInput
+from amdcni.core.diagnosis import Folder, Place, Plugin
+from amdcni.core.errors import AmdcniError, KernelRefused, PluginNotFound, UndecodableInput
 from amdcni.core.kubernetes.installation import EXTENSIONS, ConfDir, ConfFile
 from amdcni.core.names import PluginName
+from amdcni.core.resolve import find_in_another
 from amdcni.effects.delegate import Plugins
+from amdcni.effects.node import LinuxNode
 
 _TIME_LIMIT_S: Final = 10.0
+
+
+def find_anywhere(record: Attachment, node: LinuxNode) -> Place | None:
+    """Where the netdev of `record` is, if in a network namespace with a name or a process.
+
+    One that this user may not enter is passed over.
+    """
+    for path in _netns_paths():
+        try:
+            found = node.find_netns(path)
+        except KernelRefused:
+            continue
+        netdev = None if found is None else find_in_another(record, found.netdevs)
+        if netdev is not None:
+            return Place(path, netdev.ifname)
+    return None
+
+
+def _netns_paths() -> Iterator[str]:
+    """A path of each network namespace: its name if it has one, else that of its first process."""
+    seen: set[tuple[int, int]] = set()
+    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) not in seen:
+            seen.add((status.st_dev, status.st_ino))
+            yield path
 
 
 def read_conf_dir(path: str) -> ConfDir:

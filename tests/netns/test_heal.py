@@ -10,6 +10,7 @@ import pytest
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
+    STATE,
     Runtime,
     addresses,
     damage,
@@ -62,11 +63,18 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     runtime.added(pod)
     record_of(node).write_text("{")
     before = dump(node), remains(node)
-    assert heal(node, "--dry-run") == (0, [])
+    status, (finding,) = heal(node, "--dry-run")
+    assert (status, finding["device"], finding["found"]) == (1, BDF, None)
+    assert "not JSON" in finding["failure"]
     assert differences(before[0], dump(node)) == []
     assert remains(node) == before[1]
-    assert heal(node) == (0, [])
+    status, (finding,) = heal(node)
+    assert (status, finding["device"]) == (1, BDF)
     assert not record_of(node).exists()
+    # A person has to look, and is told until that was done.
+    set_aside = f"the record of {BDF} was damaged, and set aside as {STATE}/{BDF}.json.damaged-"
+    for command in ("heal", "attachments"):
+        assert set_aside in node.run([str(AMDCNI), command]).stdout.decode()
 
 
 def test_two_nics_that_were_both_called_net1_are_both_the_hosts_again(

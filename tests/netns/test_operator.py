@@ -68,7 +68,36 @@ def test_an_orphan_is_marked_and_told_what_becomes_of_it(
     _, (row,) = ask(node, "attachments")
     assert (row["found"], row["orphan"]) == ("returned", True)
     assert "orphan: it is on the host, bare" in read(node, "attachments")
-    assert "`amdcni heal`, gives everything back" in read(node, "attachments", "show", BDF)
+    assert "`amdcni heal`, or the next ADD of the NIC, gives everything back" in read(
+        node, "attachments", "show", BDF
+    )
+
+
+def test_a_nic_that_is_in_a_strange_netns_is_found_there_whatever_was_tried(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    stranger = node.add_pod("stranger")
+    pod.ip(f"link set net1 name rail7 netns {stranger.name}")
+    pod.delete()
+    place = f"it is in {stranger.netns} as rail7"
+    out = f"nsenter --net={stranger.netns} ip link set rail7 netns 1"
+    for _ in "before", "after":
+        _, (row,) = ask(node, "attachments")
+        assert (row["found"], row["orphan"], row["in_netns"]) == ("missing", True, stranger.netns)
+        assert f"orphan: {place}" in read(node, "attachments")
+        for words in (("attachments", "show", "eth1"), ("doctor",)):
+            assert f"{place}; bring it out: {out}; then amdcni heal" in read(node, *words)
+        healed = node.run([AMDCNI, "heal", "--json"])
+        (found,) = json.loads(healed.stdout)
+        assert (healed.returncode, found["found"], found["healed"]) == (1, "missing", False)
+        assert "amdcni doctor tells" in found["failure"]
+        # What fails does not hide where the NIC is.
+        assert "neither on the host" in read(node, "release", "eth1", "--yes")
+    stranger.delete()
+    healed = node.run([AMDCNI, "heal"])
+    assert (healed.returncode, damage(before, node)) == (0, [])
 
 
 @by_delegate

@@ -93,6 +93,30 @@ def test_work_that_has_not_ended_is_unfinished_wherever_the_netdev_is(
     assert condition is Condition.UNFINISHED
 
 
+@given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]), st.booleans())
+def test_work_on_a_netdev_that_is_nowhere_cannot_go_on(
+    lending: Lending, phase: Phase, alive: bool
+) -> None:
+    record = attrs.evolve(lending.record, phase=phase)
+    host, device = empty_host(lending.pod), device_of(record)
+    pod = attrs.evolve(lending.pod, netdevs=lending.pod.netdevs[:1]) if alive else None
+    condition = condition_of(record, record.boot_id, host, pod, device)
+    assert condition is Condition.MISSING
+
+
+@given(
+    some.attachments_of(
+        phases=st.sampled_from([Phase.ATTACHING, Phase.DETACHING]), with_netdev=False
+    ),
+    some.hosts,
+)
+def test_work_on_a_device_without_a_netdev_can_always_go_on(
+    record: Attachment, host: Netns
+) -> None:
+    condition = condition_of(record, record.boot_id, host, None, device_of(record))
+    assert condition is Condition.UNFINISHED
+
+
 @given(some.attachments, some.boot_ids, some.hosts)
 def test_after_a_reboot_every_record_is_outdated(
     record: Attachment, boot_id: str, host: Netns

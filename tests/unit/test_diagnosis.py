@@ -205,11 +205,13 @@ def test_a_definition_of_another_plugin_passes() -> None:
 def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
     record: Attachment, condition: Condition, busy: bool
 ) -> None:
-    finding = diagnosis.judge_record(record, condition, "amdcni heal", busy=busy)
+    finding = diagnosis.judge_record(
+        record, condition, busy=busy, heal="amdcni heal", file="/x/y.json"
+    )
     fine = condition is Condition.HELD or busy
     assert sound(finding, PASSED if fine else FAILED, str(record.key), str(record.id))
     if not fine:
-        assert "amdcni heal" in str(finding.remedy)
+        assert "amdcni heal" in str(finding.remedy) or "remove /x/y.json" in str(finding.remedy)
         assert (condition in HEALABLE) == str(finding.remedy).endswith(": amdcni heal")
 
 
@@ -314,7 +316,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             diagnosis.judge_nics(nic_of(LOST, None)),
-            "passed NICs: none of the NICs is AMD's; any other can be lent just the same (1)",
+            "passed NICs: none of the NICs (1) is AMD's; any other can be lent just the same",
         ),
         (
             diagnosis.judge_nics(amd_nics(2)),
@@ -436,8 +438,8 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             multus(CILIUM, attrs.evolve(MULTUS, name="70-multus.conf")),
             "failed Multus: /etc/cni/net.d/05-cilium.conf, the first that the runtime finds, is "
-            "not Multus but cilium-cni, tuning → give 70-multus.conf a name that comes first, such "
-            "as 00-multus.conf",
+            "not Multus but cilium-cni, tuning → give 70-multus.conf a name that comes before "
+            "05-cilium.conf",
         ),
         (
             multus(CILIUM),
