@@ -2,18 +2,21 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from amdcni.cli.node import on_this_node_silently, read_records
-from amdcni.cli.printing import print_json
+from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_whole
 from amdcni.core.attachment import Attachment
+from amdcni.core.condition import Condition
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
+from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
+from amdcni.healing import look_at
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -21,10 +24,12 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     with on_this_node_silently(options.data_dir) as node:
         records = find_records(node, options.data_dir)
         nics = see(node, records)
+        looked_at = () if records is None else look_at(records.read, node)
+    found = {finding.record.key: finding.condition for finding in looked_at}
     if options.json:
-        print_json([as_json(nic) for nic in nics], stdout)
+        print_json([as_json(nic, found) for nic in nics], stdout)
     else:
-        print_table(nics, stdout)
+        print_table(nics, found, stdout)
         for remark in remarks_on(nics, records):
             stdout.write(f"{remark}\n")
     return 1 if records is not None and records.faults else 0
@@ -64,7 +69,11 @@ def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
 # ---- for programs
 
 
-def as_json(nic: Nic) -> dict[str, Any]:
+Found = Mapping[DeviceKey, Condition]
+"""What has become of each attachment, by the key of its record."""
+
+
+def as_json(nic: Nic, found: Found) -> dict[str, Any]:
     """A NIC for programs."""
     bus, records = nic.bus, nic.records
     return {
@@ -79,7 +88,9 @@ def as_json(nic: Nic) -> dict[str, Any]:
         "numa_node": bus.numa_node,
         "rdma": list(bus.rdma),
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
-        "held": None if records is None else [_holder_as_json(each, nic) for each in records.read],
+        "held": None
+        if records is None
+        else [_holder_as_json(each, nic, found[each.key]) for each in records.read],
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
@@ -98,13 +109,14 @@ def _netdev_as_json(netdev: NicNetdev) -> dict[str, Any]:
     }
 
 
-def _holder_as_json(record: Attachment, nic: Nic) -> dict[str, Any]:
+def _holder_as_json(record: Attachment, nic: Nic, condition: Condition) -> dict[str, Any]:
     return {
         "container_id": record.id.container_id,
         "ifname": record.id.ifname,
         "netns": record.netns.path,
         "network": record.network,
         "phase": record.phase.value,
+        "found": condition.value,
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
@@ -121,24 +133,28 @@ def _mapping_as_json(mapping: GoMapping) -> dict[str, Any]:
 # ---- for people
 
 
-def print_table(nics: tuple[Nic, ...], stdout: IO[str]) -> None:
+def print_table(nics: tuple[Nic, ...], found: Found, stdout: IO[str]) -> None:
     """Print the NICs as a table, or one sentence if there are none."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stdout)
     if not nics:
-        console.print("This node has no NIC on a bus, so there is none to lend.", highlight=False)
+        print_line("This node has no NIC on a bus, so there is none to lend.", stdout)
         return
-    table = Table(title="NICs of this node", title_justify="left", show_lines=True)
-    for heading in ("device", "what it is", "netdev", "addresses", "lent to"):
-        table.add_column(heading, no_wrap=heading in ("device", "addresses"), overflow="fold")
+    headings = ("device", "what it is", "netdev", "addresses", "lent to")
+    table = make_table("NICs of this node", *headings)
+    table.show_lines = True
     for nic in nics:
-        cells = (_place(nic), _traits(nic), _netdevs(nic), _addresses(nic), _holders(nic))
+        back = _coming_back(nic, found)
+        cells = (
+            _place(nic),
+            _traits(nic),
+            _netdevs(nic, back),
+            _addresses(nic, back),
+            _holders(nic, found),
+        )
         style = "bold" if nic.bus.amd else None
         table.add_row(*(Text("\n".join(lines)) for lines in cells), style=style)
-    console.print(table)
+    print_whole(table, stdout)
 
 
 def _place(nic: Nic) -> Iterator[str]:
@@ -161,7 +177,15 @@ def _traits(nic: Nic) -> Iterator[str]:
         yield f"RDMA {', '.join(nic.bus.rdma)}"
 
 
-def _netdevs(nic: Nic) -> Iterator[str]:
+def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:
+    """The attachments whose netdevs do not have on the host what the records say."""
+    read = () if nic.records is None else nic.records.read
+    away = [each.key for each in nic.away]
+    bare = (Condition.RETURNED, Condition.UNFINISHED)
+    return tuple(each for each in read if each.key in away or found[each.key] in bare)
+
+
+def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
     for each in nic.netdevs:
         yield each.netdev.ifname
         speed = each.port.speed_mbps
@@ -171,7 +195,7 @@ def _netdevs(nic: Nic) -> Iterator[str]:
             yield "uplink"
         if each in (nic.lost or ()):
             yield "looks lost"
-    for record in nic.away:
+    for record in back:
         if record.host_ifname is not None:
             yield record.host_ifname
             yield "comes back"
@@ -188,16 +212,16 @@ def _spoken(speed_mbps: int) -> str:
     return f"{speed_mbps / 1000:g} Gb/s" if speed_mbps >= 1000 else f"{speed_mbps} Mb/s"
 
 
-def _addresses(nic: Nic) -> Iterator[str]:
+def _addresses(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
     for each in nic.netdevs:
         yield from (str(address.interface) for address in each.netdev.addresses)
-    for record in nic.away:
+    for record in back:
         yield from record.host_addresses
     if nic.lent_by_go is not None:
         yield from map(str, nic.lent_by_go.addresses)
 
 
-def _holders(nic: Nic) -> Iterator[str]:
+def _holders(nic: Nic, found: Found) -> Iterator[str]:
     if nic.records is None:
         yield "(not known)"
         return
@@ -205,6 +229,8 @@ def _holders(nic: Nic) -> Iterator[str]:
         yield record.id.container_id[:13]
         yield f"as {record.id.ifname}"
         yield record.network
+        if found[record.key] is not Condition.HELD:
+            yield f"but {FOUND[found[record.key]]}"
     if nic.lent_by_go is not None:
         yield "by AMD's Go plugin"
     yield from nic.records.faults.values()

@@ -21,6 +21,10 @@ FOUND: Final = {
 """What is found of an attachment, in words."""
 
 
+_FRAME: Final = 3
+"""What a column takes besides its text: a space at each side, and a line."""
+
+
 def print_json(value: Any, stdout: IO[str]) -> None:
     """Print a value for programs."""
     stdout.write(json.dumps(value, indent=2) + "\n")
@@ -32,22 +36,33 @@ def print_line(text: str, stdout: IO[str]) -> None:
 
 
 def make_table(title: str, *headings: str) -> "Table":
-    """A table whose first column is never broken."""
+    """A table without rows; see `print_whole`."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    first, *others = headings
-    table.add_column(first, no_wrap=True)
-    for heading in others:
-        table.add_column(heading, overflow="fold")
-    return table
+    return Table(*headings, title=title, title_justify="left")
 
 
 def print_rows(table: "Table", rows: Sequence[Sequence[str]], stdout: IO[str]) -> None:
     """Print a table with rows of plain text."""
-    from rich.console import Console
     from rich.text import Text
 
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(file=stdout).print(table)
+    print_whole(table, stdout)
+
+
+def print_whole(table: "Table", stdout: IO[str]) -> None:
+    """Print a table without breaking a word, be the terminal narrow: an address stays one."""
+    from rich.console import Console
+
+    console = Console(file=stdout)
+    needed = 1
+    for column in table.columns:
+        heading, *cells = (str(column.header), *map(str, column.cells))
+        # Only sentences give way.
+        column.no_wrap = not any(" " in text for text in cells)
+        whole = [heading, *cells] if column.no_wrap else " ".join((heading, *cells)).split()
+        column.min_width = max(len(line) for text in whole for line in text.splitlines() or [""])
+        needed += column.min_width + _FRAME
+    console.width = max(console.width, needed)
+    console.print(table)

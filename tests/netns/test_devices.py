@@ -22,7 +22,8 @@ def devices(node: Node, *, status: int = 0, privileged: bool = True) -> dict[str
 
 
 def table(node: Node, *, privileged: bool = True) -> str:
-    done = node.run([str(AMDCNI), "devices"], privileged=privileged)
+    wide = {"COLUMNS": "200"}
+    done = node.run([str(AMDCNI), "devices"], privileged=privileged, env=wide)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 
@@ -85,6 +86,7 @@ def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
             "netns": pod.netns,
             "network": "fabric",
             "phase": "attached",
+            "found": "held",
             "away": True,
             "host_ifname": "eth1",
             "host_addresses": ["10.0.0.0/31", "fd00::8/64"],
@@ -92,6 +94,12 @@ def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
     ]
     shown = table(node)
     for words in ("container-1", "as net1", "comes back", "fd00::8/64"):
+        assert words in shown
+    pod.delete()
+    (orphan,) = devices(node)[BDF]["held"]
+    assert (orphan["found"], orphan["away"]) == ("returned", False)
+    shown = " ".join(table(node).split())
+    for words in ("net1", "eth1", "comes back", "10.0.0.0/31", "but it is on the host, bare"):
         assert words in shown
     state_folder(node).chmod(0)
     assert devices(node, privileged=False)[BDF]["held"] is None

@@ -29,9 +29,9 @@ def ask(node: Node, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout)
 
 
-def read(node: Node, *words: str) -> str:
+def read(node: Node, *words: str, columns: str = "200") -> str:
     """Return what a subcommand prints for people."""
-    done = node.run([AMDCNI, *words], env={"COLUMNS": "200"})
+    done = node.run([AMDCNI, *words], env={"COLUMNS": columns})
     assert b"Traceback" not in done.stderr
     return done.stdout.decode() + done.stderr.decode()
 
@@ -53,6 +53,11 @@ def test_an_attachment_is_shown_with_all_that_will_be_given_back(
     for id in (BDF, "eth1", "container-1", "contain"):
         status, (shown,) = ask(node, "attachments", "show", id)
         assert (status, shown["record"]["id"]["ifname"]) == (0, "net1")
+    # No word is broken, be the terminal narrow.
+    for command in ("attachments", "devices", "check", "heal"):
+        assert BDF in read(node, command, columns="40").split()
+    for whole in (pod.netns, "container-1", "fd00::8/64", row["since"]):
+        assert whole in read(node, "attachments", columns="40").split()
     text = read(node, "attachments", "show", "eth1")
     for words in ("container-1", pod.netns, "alias rail-1", "address 10.0.0.0/31", "its DEL gives"):
         assert words in text
