@@ -6,7 +6,7 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.node import faults_in, on_this_node, read_records
+from amdcni.cli.node import faults_in, nothing_lent, on_this_node, read_records
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
@@ -139,7 +139,7 @@ def as_json(known: Known) -> dict[str, Any]:
 def print_table(known: Sequence[Known], data_dir: str, stdout: IO[str]) -> None:
     """Print a row for each attachment, or one sentence if there is none."""
     if not known:
-        print_line(f"No NIC is lent to a pod ({data_dir}).", stdout)
+        print_line(nothing_lent(data_dir), stdout)
         return
     headings = ("device", "in the pod", "container", "since", "state", "given back as")
     print_rows(make_table("NICs lent to pods", *headings), list(map(_row, known)), stdout)

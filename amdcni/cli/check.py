@@ -6,7 +6,7 @@ from typing import IO, Any
 import attrs
 
 from amdcni.cli.attachments import Known, read_all
-from amdcni.cli.node import on_this_node
+from amdcni.cli.node import nothing_lent, on_this_node
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.check import problems_of
 from amdcni.core.condition import Condition
@@ -28,7 +28,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     if options.json:
         print_json([_as_json(each) for each in checked], stdout)
     elif not checked:
-        print_line(f"No NIC is lent to a pod ({options.data_dir}).", stdout)
+        print_line(nothing_lent(options.data_dir), stdout)
     else:
         table = make_table("NICs lent to pods", "device", "lent to", "as promised")
         print_rows(table, [_row(each) for each in checked], stdout)

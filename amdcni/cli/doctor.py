@@ -42,12 +42,16 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
 
 @attrs.frozen
 class State:
-    """A state folder: its records are None if only root may read them, or because of a `fault`."""
+    """A state folder: its records are None if only root may read them, or because of a `fault`.
+
+    `ignored` is what cannot be read of the Go plugin's file.
+    """
 
     data_dir: str
     node: LinuxNode
     records: Records | None = None
     fault: str | None = None
+    ignored: tuple[str, ...] = ()
 
 
 def examine(options: argparse.Namespace) -> Iterator[Finding]:
@@ -60,8 +64,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
     named = (data_dir for each in reviews for data_dir in each.data_dirs)
     with ExitStack() as opened:
         states = [
-            _read_state(data_dir, opened.enter_context(on_this_node_silently(data_dir)))
-            for data_dir in dict.fromkeys((options.data_dir, *named))
+            _read_state(data_dir, opened) for data_dir in dict.fromkeys((options.data_dir, *named))
         ]
         yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
         yield diagnosis.judge_sysfs(
@@ -77,9 +80,16 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
             yield from _records(state)
 
 
-def _read_state(data_dir: str, node: LinuxNode) -> State:
+def _read_state(data_dir: str, opened: ExitStack) -> State:
+    ignored: list[str] = []
+
+    def report(event: str, **facts: object) -> None:
+        if event == "mappings-ignored":
+            ignored.append(f"{facts['path']}: {facts['reason']}")
+
+    node = opened.enter_context(on_this_node_silently(data_dir, report=report))
     try:
-        return State(data_dir, node, find_records(node, data_dir))
+        return State(data_dir, node, find_records(node, data_dir), ignored=tuple(ignored))
     except StateFailure as failure:
         return State(data_dir, node, fault=failure.message)
 
@@ -158,9 +168,10 @@ def _records(state: State) -> Iterator[Finding]:
         return
     heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")
     aside = [path for _, path in node.store.set_aside()]
-    if records.knows_none and not aside:
+    if records.knows_none and not (aside or state.ignored):
         yield diagnosis.passed(Subject.RECORDS, f"no NIC is lent to a pod ({data_dir})")
     yield from diagnosis.judge_lent_by_go(records.lent_by_go)
+    yield from diagnosis.judge_ignored_mappings(state.ignored)
     yield from diagnosis.judge_damaged(records.faults.values(), aside)
     try:
         for found in healing.look_at(records.read, node):

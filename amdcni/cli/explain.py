@@ -114,7 +114,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     networks = []
     for delegate in delegates:
         calls = [Told(call, call.variables(dirs)) for call in calls_to_add(delegate, pod, sandbox)]
-        told = [_planned(each) if options.plan else each for each in calls]
+        told = [_followed(each, plan=options.plan) for each in calls]
         networks.append(Attached(delegate, tuple(told)))
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
 
@@ -159,7 +159,13 @@ def _allocation(
         return allocation_from_pod_resources(_decoded(text, options.pod_resources), pod), (
             f"PodResources, {options.pod_resources}"
         )
-    return allocation_from_environment(environ, wanted), "the variables PCIDEVICE_*"
+    announced = allocation_from_environment(environ, wanted)
+    if wanted and not announced:
+        raise InvalidManifest(
+            f"no device of {', '.join(wanted)} is known: give --device ID, --checkpoint or "
+            "--pod-resources FILE, or the variables PCIDEVICE_*"
+        )
+    return announced, "the variables PCIDEVICE_*"
 
 
 def _given(devices: list[str], resources: list[str]) -> Allocation:
@@ -184,22 +190,25 @@ def _decoded(data: bytes, path: str) -> Json:
         raise InvalidManifest(fault.message) from None
 
 
-def _planned(told: Told) -> Told:
-    """The call with what it would do on this node, where nothing is changed."""
-    from amdcni.cli.node import on_this_node_silently
-    from amdcni.commands import preview
-
+def _followed(told: Told, *, plan: bool) -> Told:
+    """The call with why it would be refused, and with its `plan` on this node if that is wanted."""
     if told.call.plugin != LENDER:
         return told
     try:
         request = parse_request(parse_environment(told.environ), told.stdin.encode())
         assert isinstance(request, AddRequest)
-        dirs = plugin_dirs_of(told.environ)
-        data_dir = request.network.data_dir
-        with on_this_node_silently(data_dir, dirs) as node:
-            seen = preview(request, node)
+        return _planned(told, request) if plan else told
     except AmdcniError as failure:
         return attrs.evolve(told, refused=failure.message)
+
+
+def _planned(told: Told, request: AddRequest) -> Told:
+    """The call with what it would do on this node, where nothing is changed."""
+    from amdcni.cli.node import on_this_node_silently
+    from amdcni.commands import preview
+
+    with on_this_node_silently(request.network.data_dir, plugin_dirs_of(told.environ)) as node:
+        seen = preview(request, node)
     stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
     return attrs.evolve(told, plan=seen.plan, stale=stale)
 
@@ -328,7 +337,7 @@ def _indented(text: str) -> str:
 
 def _plan_lines(told: Told) -> Iterator[str]:
     if told.refused is not None:
-        yield f"On this node it would be refused: {told.refused}"
+        yield f"It would be refused: {told.refused}"
     if told.plan is not None:
         yield "On this node it would"
         for what in told.stale:

@@ -4,7 +4,7 @@ import argparse
 from typing import IO, Any
 
 from amdcni import healing
-from amdcni.cli.node import faults_in, on_this_node
+from amdcni.cli.node import faults_in, nothing_lent, on_this_node
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.names import DeviceKey
@@ -20,8 +20,10 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     if options.json:
         print_json([*map(as_json, findings), *map(_fault_as_json, faults)], stdout)
     else:
-        if findings or not faults:
+        if findings:
             print_table(findings, stdout, dry_run=dry_run)
+        elif not faults:
+            print_line(f"{nothing_lent(options.data_dir)} Nothing to heal.", stdout)
         for _, fault in faults:
             print_line(fault, stdout)
     return 1 if faults or any(finding.failure is not None for finding in findings) else 0
@@ -52,10 +54,7 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 
 def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool) -> None:
-    """Print what was found and done, or one sentence if there is nothing."""
-    if not findings:
-        print_line("No NIC is lent to a pod: nothing to heal.", stdout)
-        return
+    """Print what was found and done."""
     headings = ("device", "as on the host", "lent to", "found", "done")
     rows = [
         (

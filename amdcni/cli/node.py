@@ -1,7 +1,7 @@
 """This node, for the subcommands that read its records or change it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from amdcni import takeover
@@ -29,9 +29,21 @@ def on_this_node(
     )
 
 
-def on_this_node_silently(data_dir: str, dirs: tuple[str, ...] = ()) -> LinuxNode:
-    """This node for one who only looks: nothing is of note, and plugins are in `dirs` alone."""
-    return LinuxNode(data_dir, dirs, os.environ, lambda *_, **__: None, looks_only=True)
+def on_this_node_silently(
+    data_dir: str, dirs: tuple[str, ...] = (), report: Callable[..., None] = lambda *_, **__: None
+) -> LinuxNode:
+    """This node for one who only looks, with plugins in `dirs` alone.
+
+    What is of note, as (event, **facts), is told to nobody but `report`.
+    """
+    return LinuxNode(data_dir, dirs, os.environ, report, looks_only=True)
+
+
+def nothing_lent(data_dir: str) -> str:
+    """The sentence for a state folder without a record."""
+    if os.path.isdir(data_dir):
+        return f"No NIC is lent to a pod ({data_dir})."
+    return f"No NIC is lent to a pod: {data_dir} is not there, which the first ADD makes."
 
 
 def faults_in(store: Store) -> Iterator[tuple[DeviceKey, str]]:

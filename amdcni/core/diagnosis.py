@@ -307,6 +307,16 @@ def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:
         yield passed(Subject.RECORDS, sentence_on(mapping).removesuffix("."))
 
 
+def judge_ignored_mappings(ignored: Iterable[str]) -> Iterator[Finding]:
+    """What cannot be read of the Go plugin's file: NICs of which it tells do not come back."""
+    for fault in ignored:
+        remedy = (
+            "nothing that it tells there comes back by itself: give the NICs their addresses by "
+            "hand once their pods have ended, and take the entries out"
+        )
+        yield failed(Subject.RECORDS, fault, remedy)
+
+
 def judge_damaged(faults: Iterable[str], set_aside: Iterable[str]) -> Iterator[Finding]:
     """What cannot be read of the state folder; `set_aside` are files that calls found damaged."""
     for fault in (*faults, *(f"{path} was set aside as damaged" for path in set_aside)):

@@ -29,6 +29,8 @@ _GRACE_S: Final = 2.0
 _WRONG_VERSION: Final = 1
 _SHOWN_CHARACTERS: Final = 600
 _STDERR: Final = 2
+_PACKAGED: Final = ("host-device", "static", "host-local", "dhcp")
+"""What the package of the CNI project has of the plugins that are executed here."""
 
 
 def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
@@ -41,9 +43,10 @@ def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
         path = os.path.join(folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
+    package = " (package containernetworking-plugins)" if name in _PACKAGED else ""
     raise PluginNotFound(
-        f"the CNI plugin {name!r} is not in any of {', '.join(looked)}; install it there "
-        "(package containernetworking-plugins), or correct CNI_PATH (the runtime's binDir)"
+        f"the CNI plugin {name!r} is not in any of {', '.join(looked)}; install it there{package}, "
+        "or correct CNI_PATH (the runtime's binDir)"
     )
 
 

@@ -34,7 +34,7 @@ def heal(node: Node, *options: str) -> tuple[int, list[dict[str, Any]]]:
 
 def test_on_a_node_without_records_there_is_nothing_to_heal(node: Node) -> None:
     assert heal(node) == (0, [])
-    assert "nothing to heal" in node.output_of([str(AMDCNI), "heal"])
+    assert "Nothing to heal" in node.output_of([str(AMDCNI), "heal"])
 
 
 def test_a_nic_whose_netns_has_died_is_the_hosts_again(

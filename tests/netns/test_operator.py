@@ -220,4 +220,4 @@ def test_explain_tells_what_an_add_would_do_here_and_changes_nothing(
     assert damage(before, node) == []
     refused = node.run([AMDCNI, *words, "--device", "0000:c9:00.0"])
     assert refused.returncode == 1
-    assert b"On this node it would be refused: there is no device 0000:c9:00.0" in refused.stdout
+    assert b"It would be refused: there is no device 0000:c9:00.0" in refused.stdout

@@ -17,6 +17,7 @@ from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
+    STATE,
     TRY_AGAIN,
     Runtime,
     addresses,
@@ -145,6 +146,8 @@ def test_entries_that_mean_nothing_to_us_are_told_once_and_left(
     assert "0000:c9:00.0.hostInterfaceName" in outcome.stderr
     assert differences(before, dump(node)) == []
     assert entries(node) == strange
+    doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
+    assert f"failed    records: {STATE}/{file_of(node).name}: " in doctor
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["netns gone", "no netns"])

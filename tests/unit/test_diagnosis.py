@@ -460,6 +460,12 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "failed networks: a.yaml: $.mtu is 0 → correct it, and apply it again",
         ),
         (
+            next(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
+            "failed records: /x.json: it is not JSON → nothing that it tells there comes back by "
+            "itself: give the NICs their addresses by hand once their pods have ended, and take "
+            "the entries out",
+        ),
+        (
             next(diagnosis.judge_damaged((), ("/x.json.damaged-1",))),
             "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
             "where the NIC is; let its pod end, compare the host with what is left in the file, "

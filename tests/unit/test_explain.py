@@ -115,6 +115,19 @@ def test_devices_come_from_the_environment_a_checkpoint_or_pod_resources(
     assert flows[1]["pod"]["uid"] == "uid-1"
 
 
+def test_what_the_plugin_would_refuse_on_every_node_is_told(tmp_path: Path) -> None:
+    status, out, err = explain(POD, NETWORK, "--device", "eth7", "--device", B)
+    assert (status, err) == (1, "")
+    assert "It would be refused: the network configuration is wrong: $.deviceID: 'eth7'" in out
+    assert out.count("It would be refused") == 1
+    (bare := tmp_path / "bare.yaml").write_text(
+        Path(NETWORK).read_text().replace("k8s.v1.cni.cncf.io/resourceName", "x/y")
+    )
+    status, out, err = explain(POD, str(bare), "--device", f"{NIC}={A}")
+    assert (status, err) == (1, "")
+    assert "It would be refused: the configuration names no device; give one of" in out
+
+
 def test_a_device_too_many_is_told_and_no_fault() -> None:
     extra = "0000:03:00.0"
     assert told(POD, NETWORK, *DEVICES, "--device", extra)["not_attached"] == {NIC: [extra]}
