@@ -73,9 +73,12 @@ def _heal(key: DeviceKey, node: Node) -> None:
 
 
 def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
-    """Tell the operator that the host has a device back as it was."""
+    """Tell the operator that the host has a device back as it was, by a boot or by us."""
     facts = {"device": str(record.key), "holder": str(record.id)}
-    node.report("healed", **facts, found=condition, phase=record.phase)
+    if condition is Condition.OUTDATED:
+        node.report("outdated", **facts)
+    else:
+        node.report("healed", **facts, found=condition, phase=record.phase)
 
 
 @attrs.frozen

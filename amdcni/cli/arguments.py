@@ -132,7 +132,7 @@ def _add_attachments(commands: "Subcommands") -> None:
     show.add_argument(
         "show",
         metavar="ID",
-        help="the device, its name on the host, or the beginning of a container ID",
+        help="the device, its name on the host or in the pod, or the beginning of a container ID",
     )
     for command, inherits in ((attachments, False), (show, True)):
         _add_json(command, inherits=inherits)

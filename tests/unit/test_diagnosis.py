@@ -1,5 +1,6 @@
 """Verdicts follow from facts, and whatever has not passed comes with a remedy."""
 
+from collections.abc import Callable
 from ipaddress import ip_interface
 
 import attrs
@@ -14,7 +15,7 @@ from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
 from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.kubernetes.installation import ConfDir, ConfFile
 from amdcni.core.kubernetes.review import LENDER, Review
-from amdcni.core.mapping import GoMapping
+from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import IfName, PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic, Port, nics_of
 from amdcni.core.nics import Records as KnownRecords
@@ -215,6 +216,23 @@ def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
         assert (condition in HEALABLE) == str(finding.remedy).endswith(": amdcni heal")
 
 
+@given(some.attachments)
+def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) -> None:
+    finding = diagnosis.judge_record(
+        record,
+        Condition.MISSING,
+        busy=False,
+        heal="amdcni heal",
+        file="/x/y.json",
+        place=diagnosis.Place("/run/netns/x", IfName("rail7")),
+    )
+    assert sound(finding, FAILED, "it is neither on the host nor in its pod")
+    assert finding.remedy == (
+        "it is in /run/netns/x as rail7; bring it out: nsenter --net=/run/netns/x ip link set "
+        "rail7 netns 1; then amdcni heal"
+    )
+
+
 @given(st.lists(some.words, max_size=2), st.lists(some.words, max_size=2))
 def test_everything_that_cannot_be_read_fails(faults: list[str], aside: list[str]) -> None:
     findings = list(diagnosis.judge_damaged(faults, aside))
@@ -226,9 +244,15 @@ def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
     address = ip_interface("192.0.2.1/31")
     told = GoMapping(PciAddress(0, 0xC1, 0, 0), IfName("ens1"), True, (address,), 5)
     (finding,) = diagnosis.judge_lent_by_go([told])
-    assert sound(finding, PASSED, "0000:c1:00.0", "ens1", "192.0.2.1/31", "DEL")
-    (finding,) = diagnosis.judge_lent_by_go([attrs.evolve(told, addresses=())])
-    assert sound(finding, PASSED, "no address")
+    assert finding == Finding(
+        Subject.RECORDS,
+        PASSED,
+        "0000:c1:00.0 was lent by AMD's Go plugin, as ens1 with 192.0.2.1/31; the DEL of its pod, "
+        "or the next ADD of the NIC, gives it back",
+    )
+    several = attrs.evolve(told, addresses=(address, ip_interface("fd00::1/64")))
+    assert "with 192.0.2.1/31 and fd00::1/64; " in sentence_on(several)
+    assert "with no address; " in sentence_on(attrs.evolve(told, addresses=()))
 
 
 LOST = Netdev(7, IfName("net1"))
@@ -288,191 +312,201 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
 
 
 @pytest.mark.parametrize(
-    ("finding", "words"),
+    ("judge", "words"),
     [
-        (privileges("CAP_NET_ADMIN", root=True), "passed privileges: CAP_NET_ADMIN is there"),
         (
-            privileges(root=True),
+            lambda: privileges("CAP_NET_ADMIN", root=True),
+            "passed privileges: CAP_NET_ADMIN is there",
+        ),
+        (
+            lambda: privileges(root=True),
             "failed privileges: root does not have CAP_NET_ADMIN here → give it to the container, "
             "or run what calls plugins on the host itself",
         ),
-        (privileges(root=False), f"not known privileges: CAP_NET_ADMIN is root's → {AS_ROOT}"),
         (
-            diagnosis.judge_sysfs(has_netdevs=False, has_pci=False),
+            lambda: privileges(root=False),
+            f"not known privileges: CAP_NET_ADMIN is root's → {AS_ROOT}",
+        ),
+        (
+            lambda: diagnosis.judge_sysfs(has_netdevs=False, has_pci=False),
             "failed sysfs: sysfs is not mounted on /sys → mount it: mount -t sysfs sysfs /sys",
         ),
         (
-            diagnosis.judge_sysfs(has_netdevs=True, has_pci=False),
+            lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=False),
             "not known sysfs: /sys shows no PCI bus → NICs of this machine can be lent by the keys "
             "device, hwaddr and kernelpath alone",
         ),
         (
-            diagnosis.judge_sysfs(has_netdevs=True, has_pci=True),
+            lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=True),
             "passed sysfs: /sys shows the PCI bus",
         ),
         (
-            diagnosis.judge_nics(()),
+            lambda: diagnosis.judge_nics(()),
             "passed NICs: this node has no NIC on a bus, so there is none to lend",
         ),
         (
-            diagnosis.judge_nics(nic_of(LOST, None)),
+            lambda: diagnosis.judge_nics(nic_of(LOST, None)),
             "passed NICs: none of the NICs (1) is AMD's; any other can be lent just the same",
         ),
         (
-            diagnosis.judge_nics(amd_nics(2)),
+            lambda: diagnosis.judge_nics(amd_nics(2)),
             "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0",
         ),
         (
-            diagnosis.judge_nics(amd_nics(9)),
+            lambda: diagnosis.judge_nics(amd_nics(9)),
             "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0, 0000:c1:02.0, 0000:c1:03.0, "
             "0000:c1:04.0, 0000:c1:05.0, 0000:c1:06.0, 0000:c1:07.0 and 1 more",
         ),
         (
-            state(is_folder=False),
+            lambda: state(is_folder=False),
             "failed state folder: /var/lib is no folder → move it away, or choose another folder "
             "with the key dataDir",
         ),
         (
-            state(free_bytes=4 * 1024 * 1024 - 1),
+            lambda: state(free_bytes=4 * 1024 * 1024 - 1),
             "failed state folder: the file system of /var/lib is full → make space there: records "
             "are small, but have to fit",
         ),
         (
-            state(free_files=63),
+            lambda: state(free_files=63),
             "failed state folder: the file system of /var/lib is full → make space there: records "
             "are small, but have to fit",
         ),
         (
-            state(writable=False),
+            lambda: state(writable=False),
             "failed state folder: /var/lib cannot be written → is it mounted read-only, or "
             "immutable? If that is meant, choose another dataDir",
         ),
         (
-            state(writable=False, root=False),
+            lambda: state(writable=False, root=False),
             f"not known state folder: /var/lib/cni/amd-host-device is root's → {AS_ROOT}",
         ),
         (
-            state(free_bytes=4 * 1024 * 1024, free_files=64),
+            lambda: state(free_bytes=4 * 1024 * 1024, free_files=64),
             "passed state folder: /var/lib/cni/amd-host-device can be written; the first ADD makes "
             "it",
         ),
         (
-            state(nearest=PATH),
+            lambda: state(nearest=PATH),
             "passed state folder: /var/lib/cni/amd-host-device can be written",
         ),
         (
-            diagnosis.judge_bin_dir("/opt/cni/bin", exists=True),
+            lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=True),
             "passed plugins: /opt/cni/bin is there",
         ),
         (
-            diagnosis.judge_bin_dir("/opt/cni/bin", exists=False),
+            lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=False),
             "failed plugins: /opt/cni/bin is no folder → make it, or say with --bin-dir what the "
             "binDir of Multus is",
         ),
         (
-            plugin("static", hidden=DIRS),
+            lambda: plugin("static", hidden=DIRS),
             "not known plugins: static may be in /opt/cni/bin, /usr/lib/cni, which is root's → "
             f"{AS_ROOT}",
         ),
         (
-            plugin("static"),
+            lambda: plugin("static"),
             f"failed plugins: static is not in /opt/cni/bin or /usr/lib/cni → {INSTALL}",
         ),
         (
-            plugin("amd-host-device"),
+            lambda: plugin("amd-host-device"),
             "failed plugins: amd-host-device is not in /opt/cni/bin or /usr/lib/cni → link to it: "
             f"{LINK}",
         ),
         (
-            plugin("amd-host-device", dirs=()),
+            lambda: plugin("amd-host-device", dirs=()),
             "failed plugins: amd-host-device is not in any folder → link to it: "
             f"ln -s {OWN} the binDir/amd-host-device",
         ),
         (
-            plugin("static", path="/opt/cni/bin/static", fault="static said nothing"),
+            lambda: plugin("static", path="/opt/cni/bin/static", fault="static said nothing"),
             "failed plugins: static said nothing → see what it says: "
             "CNI_COMMAND=VERSION /opt/cni/bin/static </dev/null",
         ),
         (
-            plugin("static", path="/opt/cni/bin/static"),
+            lambda: plugin("static", path="/opt/cni/bin/static"),
             "failed plugins: /opt/cni/bin/static answers CNI no version, none of which is spoken "
             f"here → {INSTALL}",
         ),
         (
-            plugin("static", path="/opt/cni/bin/static", versions=("9.0.0", "1.0.0")),
+            lambda: plugin("static", path="/opt/cni/bin/static", versions=("9.0.0", "1.0.0")),
             "passed plugins: /opt/cni/bin/static answers CNI 9.0.0, 1.0.0",
         ),
         (
-            plugin("amd-host-device", path="/opt/cni/bin/amd-host-device", versions=("1.0.0",)),
+            lambda: plugin(
+                "amd-host-device", path="/opt/cni/bin/amd-host-device", versions=("1.0.0",)
+            ),
             "failed plugins: /opt/cni/bin/amd-host-device answers CNI 1.0.0 → is it another plugin "
             f"of this name? Put a link to {OWN} in its place",
         ),
         (
-            multus(),
+            lambda: multus(),
             "failed Multus: /etc/cni/net.d has no CNI configuration → install Multus, or say with "
             "--cni-conf-dir where the runtime looks",
         ),
         (
-            multus(fault="/etc/cni/net.d: Permission denied", denied=True),
+            lambda: multus(fault="/etc/cni/net.d: Permission denied", denied=True),
             f"not known Multus: /etc/cni/net.d: Permission denied → {AS_ROOT}",
         ),
         (
-            multus(ConfFile("00.conf", fault="it is not JSON")),
+            lambda: multus(ConfFile("00.conf", fault="it is not JSON")),
             "failed Multus: /etc/cni/net.d/00.conf, the first: it is not JSON → mend or remove it: "
             "some runtimes stop at it",
         ),
         (
-            multus(ConfFile("00.conf", fault="Permission denied", denied=True)),
+            lambda: multus(ConfFile("00.conf", fault="Permission denied", denied=True)),
             "not known Multus: /etc/cni/net.d/00.conf, the first: Permission denied → " + AS_ROOT,
         ),
         (
-            multus(MULTUS, CILIUM),
+            lambda: multus(MULTUS, CILIUM),
             "passed Multus: /etc/cni/net.d/00-multus.conf is Multus, and the first that the "
             "runtime finds",
         ),
         (
-            multus(ConfFile("05.conf", {"type": "amd-host-device"})),
+            lambda: multus(ConfFile("05.conf", {"type": "amd-host-device"})),
             "passed Multus: /etc/cni/net.d/05.conf, the first, executes amd-host-device without "
             "Multus",
         ),
         (
-            multus(CILIUM, attrs.evolve(MULTUS, name="70-multus.conf")),
+            lambda: multus(CILIUM, attrs.evolve(MULTUS, name="70-multus.conf")),
             "failed Multus: /etc/cni/net.d/05-cilium.conf, the first that the runtime finds, is "
             "not Multus but cilium-cni, tuning → give 70-multus.conf a name that comes before "
             "05-cilium.conf",
         ),
         (
-            multus(CILIUM),
+            lambda: multus(CILIUM),
             "failed Multus: /etc/cni/net.d/05-cilium.conf, the first that the runtime finds, is "
             "not Multus but cilium-cni, tuning → install Multus: "
             "github.com/k8snetworkplumbingwg/multus-cni",
         ),
         (
-            next(diagnosis.judge_definition("a.yaml", Review(lends=False))),
+            lambda: next(diagnosis.judge_definition("a.yaml", Review(lends=False))),
             "passed networks: a.yaml has no plugin of type amd-host-device",
         ),
         (
-            next(diagnosis.judge_definition("a.yaml", Review(lends=True))),
+            lambda: next(diagnosis.judge_definition("a.yaml", Review(lends=True))),
             "passed networks: a.yaml: ADD takes the configuration",
         ),
         (
-            next(diagnosis.judge_definition("a.yaml", Review(lends=True, faults=("$.mtu is 0",)))),
+            lambda: next(
+                diagnosis.judge_definition("a.yaml", Review(lends=True, faults=("$.mtu is 0",)))
+            ),
             "failed networks: a.yaml: $.mtu is 0 → correct it, and apply it again",
         ),
         (
-            next(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
+            lambda: next(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
             "failed records: /x.json: it is not JSON → nothing that it tells there comes back by "
             "itself: give the NICs their addresses by hand once their pods have ended, and take "
             "the entries out",
         ),
         (
-            next(diagnosis.judge_damaged((), ("/x.json.damaged-1",))),
+            lambda: next(diagnosis.judge_damaged((), ("/x.json.damaged-1",))),
             "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
             "where the NIC is; let its pod end, compare the host with what is left in the file, "
             "and then remove the file",
         ),
         (
-            next(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),
+            lambda: next(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),
             "failed NICs: net1 of 0000:c1:00.0 looks lost: down, bare, and in no record → find its "
             "name with udevadm info /sys/class/net/net1 or journalctl -k -g 0000:c1:00.0, and its "
             "addresses where this node's network is configured; then ip link set net1 name NAME, "
@@ -480,6 +514,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
     ],
 )
-def test_findings_word_by_word(finding: Finding, words: str) -> None:
+def test_findings_word_by_word(judge: Callable[[], Finding], words: str) -> None:
+    finding = judge()
     remedy = "" if finding.remedy is None else f" → {finding.remedy}"
     assert f"{finding.verdict} {finding.subject}: {finding.says}{remedy}" == words

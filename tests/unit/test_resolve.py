@@ -16,6 +16,7 @@ from amdcni.core.resolve import (
     Candidates,
     find_captured,
     find_home,
+    find_in_another,
     find_in_pod,
     key_of,
     resolve,
@@ -318,6 +319,22 @@ def test_a_netdev_that_was_renamed_in_its_pod_is_still_found(
     renamed = attrs.evolve(lending.netdev, ifname=ifname)
     netdevs = [renamed if n == lending.netdev else n for n in lending.pod.netdevs]
     assert find_in_pod(lending.record, netdevs) == renamed
+
+
+@given(some.lendings, some.ifnames)
+def test_in_a_netns_of_strangers_the_bus_or_the_mac_tells_and_the_ifindex_does_not(
+    lending: Lending, ifname: IfName
+) -> None:
+    record, netdev = lending.record, lending.netdev
+    ours = attrs.evolve(netdev, ifname=ifname, ifindex=netdev.ifindex + 1000)
+    stranger = Netdev(netdev.ifindex, IfName("net1"), kind=netdev.kind)
+    known = {netdev.mac, netdev.permanent_mac} - {None, NO_MAC}
+    captured = record.captured
+    assert captured is not None
+    assume(captured.mac in known)
+    assert find_in_another(record, (stranger, ours)) == ours
+    assert find_in_another(record, (stranger,)) is None
+    assert find_in_another(attrs.evolve(record, captured=None), (ours,)) is None
 
 
 @given(some.lendings)
