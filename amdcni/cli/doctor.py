@@ -114,9 +114,13 @@ def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
         yield diagnosis.judge_bin_dir(path, exists=os.path.isdir(path))
     dirs = plugin_dirs_of({"CNI_PATH": given})
     plain = Review(lends=True, plugins=plugins_for(Mover.DELEGATE, None))
-    needed = [name for each in list(reviews) or [plain] for name in each.plugins]
+    judged = list(reviews) or [plain]
+    needed = [name for each in judged for name in each.plugins]
+    chained = [name for each in judged for name in each.chained]
     executable = f"{sysconfig.get_path('scripts')}/{LENDER}"
-    places = {LENDER: bin_dirs, **dict.fromkeys(needed, dirs)}
+    # Multus looks in its binDir alone, and amd-host-device also where distributions have plugins.
+    own = dict.fromkeys((LENDER, *chained), bin_dirs)
+    places = {**dict.fromkeys(needed, dirs), **own}
     for name, where in places.items():
         yield diagnosis.judge_plugin(survey.ask_plugin(name, where, os.environ), executable)
 
@@ -172,7 +176,8 @@ def _records(state: State) -> Iterator[Finding]:
         yield diagnosis.passed(Subject.RECORDS, f"no NIC is lent to a pod ({data_dir})")
     yield from diagnosis.judge_lent_by_go(records.lent_by_go)
     yield from diagnosis.judge_ignored_mappings(state.ignored)
-    yield from diagnosis.judge_damaged(records.faults.values(), aside)
+    yield from diagnosis.judge_faults(records)
+    yield from diagnosis.judge_set_aside(aside)
     try:
         for found in healing.look_at(records.read, node):
             record, condition = found.record, found.condition

@@ -6,7 +6,7 @@ from typing import IO
 
 from amdcni import takeover
 from amdcni.core.attachment import Attachment
-from amdcni.core.errors import StateFailure
+from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
@@ -68,11 +68,13 @@ def read_records(node: LinuxNode) -> Records:
     store = node.store
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}
+    newer: set[DeviceKey] = set()
     for key in store.device_keys():
         try:
             record = store.read(key)
         except StateFailure as failure:
             faults[key] = failure.message
+            newer |= {key} if isinstance(failure, StateTooNew) else set()
         else:
             read += [] if record is None else [record]
-    return Records(tuple(read), faults, takeover.still_out(read, node))
+    return Records(tuple(read), faults, takeover.still_out(read, node), frozenset(newer))

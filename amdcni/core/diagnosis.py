@@ -12,7 +12,7 @@ from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import IfName, PluginName
-from amdcni.core.nics import Nic
+from amdcni.core.nics import Nic, Records
 from amdcni.core.versions import SUPPORTED
 
 
@@ -317,10 +317,17 @@ def judge_ignored_mappings(ignored: Iterable[str]) -> Iterator[Finding]:
         yield failed(Subject.RECORDS, fault, remedy)
 
 
-def judge_damaged(faults: Iterable[str], set_aside: Iterable[str]) -> Iterator[Finding]:
-    """What cannot be read of the state folder; `set_aside` are files that calls found damaged."""
-    for fault in (*faults, *(f"{path} was set aside as damaged" for path in set_aside)):
-        yield failed(Subject.RECORDS, fault, _DAMAGED)
+def judge_faults(records: Records) -> Iterator[Finding]:
+    """The records that cannot be read; those of a newer version are nothing to remove."""
+    for key, fault in records.faults.items():
+        newer = "leave it as it is, and install the newer version of amdcni again"
+        yield failed(Subject.RECORDS, fault, newer if key in records.newer else _DAMAGED)
+
+
+def judge_set_aside(paths: Iterable[str]) -> Iterator[Finding]:
+    """The files that earlier calls found damaged."""
+    for path in paths:
+        yield failed(Subject.RECORDS, f"{path} was set aside as damaged", _DAMAGED)
 
 
 _DAMAGED: Final = (

@@ -100,12 +100,14 @@ class NicNetdev:
 class Records:
     """The records of a state folder, and why others could not be read.
 
-    `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.
+    `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.  The faults of
+    `newer` are that a newer version has written them.
     """
 
     read: tuple[Attachment, ...] = ()
     faults: Mapping[DeviceKey, str] = attrs.field(factory=dict)
     lent_by_go: tuple[GoMapping, ...] = ()
+    newer: frozenset[DeviceKey] = frozenset()
 
     @property
     def knows_none(self) -> bool:
@@ -118,6 +120,7 @@ class Records:
             tuple(record for record in self.read if record.key.bus_device == bus_device),
             {key: fault for key, fault in self.faults.items() if key.bus_device == bus_device},
             tuple(mapping for mapping in self.lent_by_go if mapping.device == bus_device),
+            frozenset(key for key in self.newer if key.bus_device == bus_device),
         )
 
 
@@ -128,6 +131,7 @@ def together(folders: Iterable[Records]) -> Records:
         tuple(record for each in folders for record in each.read),
         {key: fault for each in folders for key, fault in each.faults.items()},
         tuple(mapping for each in folders for mapping in each.lent_by_go),
+        frozenset(key for each in folders for key in each.newer),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
+    DEBIAN,
     Runtime,
     by_delegate,
     plugin_folder,
@@ -121,6 +122,9 @@ def test_what_waits_for_a_person_fails_and_nothing_is_changed(
     assert OTHER in lost[1]
     assert damaged.name in broken[1]
     assert "amdcni heal" in stale[1]
+    damaged.write_text(json.dumps({"format": 99}))
+    assert "install the newer version" in failures(node, *setup)[1][1]
+    damaged.write_text("{")
     assert differences(before[0], dump(node)) == []
     assert remains(node) == before[1]
 
@@ -157,9 +161,22 @@ def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(
         assert words in said
 
 
+def test_what_multus_executes_has_to_be_where_multus_looks(
+    node: Node, setup: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "list.yaml"
+    file.write_text(manifest(plugins=[{"type": "amd-host-device"}, {"type": "sbr"}]))
+    ((subject, told),) = failures(node, *setup, str(file))
+    assert subject == "plugins"
+    assert f"sbr is not in {tmp_path}/bin " in told
+    (tmp_path / "bin/sbr").symlink_to(DEBIAN / "sbr")
+    assert {each["verdict"] for each in doctor(node, *setup, str(file))} == {"passed"}
+
+
 def manifest(**config: Any) -> str:
     """A definition as YAML, behind another object."""
-    config = {"cniVersion": "1.0.0", "type": "amd-host-device", **config}
+    kind = {} if "plugins" in config else {"type": "amd-host-device"}
+    config = {"cniVersion": "1.0.0", **kind, **config}
     return f"""
 kind: Pod
 metadata: {{name: workload}}

@@ -16,7 +16,7 @@ from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.kubernetes.installation import ConfDir, ConfFile
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
-from amdcni.core.names import IfName, PciAddress, PluginName
+from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic, Port, nics_of
 from amdcni.core.nics import Records as KnownRecords
 from amdcni.core.versions import SUPPORTED
@@ -233,11 +233,16 @@ def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) ->
     )
 
 
-@given(st.lists(some.words, max_size=2), st.lists(some.words, max_size=2))
-def test_everything_that_cannot_be_read_fails(faults: list[str], aside: list[str]) -> None:
-    findings = list(diagnosis.judge_damaged(faults, aside))
-    for finding, words in zip(findings, (*faults, *aside), strict=True):
+@given(st.dictionaries(some.bus_devices.map(DeviceKey), some.words, max_size=3), st.data())
+def test_a_record_that_cannot_be_read_fails_and_one_of_a_newer_version_is_not_removed(
+    faults: dict[DeviceKey, str], data: st.DataObject
+) -> None:
+    newer = frozenset(key for key in faults if data.draw(st.booleans()))
+    findings = list(diagnosis.judge_faults(KnownRecords(faults=faults, newer=newer)))
+    for finding, (key, words) in zip(findings, faults.items(), strict=True):
         assert sound(finding, FAILED, words)
+        assert ("remove" in str(finding.remedy)) == (key not in newer)
+        assert ("install the newer version" in str(finding.remedy)) == (key in newer)
 
 
 def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
@@ -500,7 +505,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "the entries out",
         ),
         (
-            lambda: next(diagnosis.judge_damaged((), ("/x.json.damaged-1",))),
+            lambda: next(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
             "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
             "where the NIC is; let its pod end, compare the host with what is left in the file, "
             "and then remove the file",

@@ -54,15 +54,21 @@ def test_a_plain_definition_needs_the_delegate_and_static() -> None:
         ({"mover": "native", "ipam": {"type": "dhcp"}}, ("dhcp",)),
         (
             {"plugins": [{"type": LENDER}, {"type": "tuning"}, {"type": LENDER}]},
-            ("host-device", "static", "tuning"),
+            ("host-device", "static"),
         ),
-        ({"plugins": [{"type": "sbr"}, {"type": LENDER}]}, ("sbr", "host-device", "static")),
     ],
 )
 def test_the_plugins_are_those_that_the_configuration_makes_add_execute(
     config: dict[str, Any], plugins: tuple[str, ...]
 ) -> None:
-    assert review(definition(**config)) == needing(*plugins)
+    assert review(definition(**config)).plugins == plugins
+
+
+def test_the_other_plugins_of_a_list_are_those_that_multus_executes() -> None:
+    others = [{"type": name} for name in ("sbr", "tuning", "sbr")]
+    listed = review(definition(plugins=[others[0], {"type": LENDER}, *others[1:]]))
+    assert listed.chained == ("sbr", "tuning")
+    assert listed.plugins == ("host-device", "static")
 
 
 def test_the_state_folders_are_those_that_the_configuration_names() -> None:

@@ -28,13 +28,14 @@ class Review:
     """What an ADD would make of a definition.
 
     `lends` is whether it has a plugin of type amd-host-device at all.  `faults` are what ADD would
-    refuse, with JSON paths; `plugins` are what it would execute besides amd-host-device, and
-    `data_dirs` the state folders that it would use.
+    refuse, with JSON paths; `plugins` are what it would execute, `chained` what Multus executes
+    besides it, and `data_dirs` the state folders that it would use.
     """
 
     lends: bool
     faults: tuple[str, ...] = ()
     plugins: tuple[PluginName, ...] = ()
+    chained: tuple[PluginName, ...] = ()
     data_dirs: tuple[str, ...] = ()
 
 
@@ -43,7 +44,10 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
     lenders = [plugin for plugin in definition.plugins if plugin["type"] == LENDER]
     if not lenders:
         return Review(lends=False)
-    faults, plugins, data_dirs = [], [], []
+    faults: list[str] = []
+    plugins: list[PluginName] = []
+    chained: list[PluginName] = []
+    data_dirs: list[str] = []
     if definition.resource is None and not all(map(_names_device, lenders)):
         faults.append(
             f"metadata.annotations has no {RESOURCE_NAME}, so Multus adds no device to spec.config"
@@ -55,7 +59,7 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
         return Review(lends=True, faults=(*faults, fault.message))
     for index, call in enumerate(calls):
         if call.plugin != LENDER:
-            plugins.append(call.plugin)
+            chained.append(call.plugin)
             continue
         try:
             request = _request_of(call)
@@ -69,6 +73,7 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
         lends=True,
         faults=tuple(faults),
         plugins=tuple(dict.fromkeys(plugins)),
+        chained=tuple(dict.fromkeys(chained)),
         data_dirs=tuple(dict.fromkeys(data_dirs)),
     )
 
