@@ -1,6 +1,6 @@
 """Verdicts follow from facts, and whatever has not passed comes with a remedy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_interface
 
 import attrs
@@ -291,6 +291,12 @@ STATE = Folder(PATH, "/var/lib")
 CILIUM = ConfFile("05-cilium.conf", {"plugins": [{"type": "cilium-cni"}, {"type": "tuning"}]})
 
 
+def only(findings: Iterable[Finding]) -> Finding:
+    """The one finding that there has to be."""
+    (finding,) = findings
+    return finding
+
+
 def privileges(*here: str, root: bool) -> Finding:
     """The finding on CAP_NET_ADMIN."""
     return next(diagnosis.judge_privileges(here, root=root))
@@ -485,11 +491,11 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "github.com/k8snetworkplumbingwg/multus-cni",
         ),
         (
-            lambda: next(diagnosis.judge_definition("a.yaml", Review(lends=False))),
+            lambda: only(diagnosis.judge_definition("a.yaml", Review(lends=False))),
             "passed networks: a.yaml has no plugin of type amd-host-device",
         ),
         (
-            lambda: next(diagnosis.judge_definition("a.yaml", Review(lends=True))),
+            lambda: only(diagnosis.judge_definition("a.yaml", Review(lends=True))),
             "passed networks: a.yaml: ADD takes the configuration",
         ),
         (
@@ -499,19 +505,19 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "failed networks: a.yaml: $.mtu is 0 → correct it, and apply it again",
         ),
         (
-            lambda: next(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
+            lambda: only(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
             "failed records: /x.json: it is not JSON → nothing that it tells there comes back by "
             "itself: give the NICs their addresses by hand once their pods have ended, and take "
             "the entries out",
         ),
         (
-            lambda: next(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
+            lambda: only(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
             "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
             "where the NIC is; let its pod end, compare the host with what is left in the file, "
             "and then remove the file",
         ),
         (
-            lambda: next(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),
+            lambda: only(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),
             "failed NICs: net1 of 0000:c1:00.0 looks lost: down, bare, and in no record → find its "
             "name with udevadm info /sys/class/net/net1 or journalctl -k -g 0000:c1:00.0, and its "
             "addresses where this node's network is configured; then ip link set net1 name NAME, "
