@@ -211,6 +211,8 @@ def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
     )
     fine = condition is Condition.HELD or busy
     assert sound(finding, PASSED if fine else FAILED, str(record.key), str(record.id))
+    assert finding.subject is Subject.RECORDS
+    assert "None" not in str(finding.remedy) or fine
     if not fine:
         assert "amdcni heal" in str(finding.remedy) or "remove /x/y.json" in str(finding.remedy)
         assert (condition in HEALABLE) == str(finding.remedy).endswith(": amdcni heal")
@@ -227,6 +229,7 @@ def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) ->
         place=diagnosis.Place("/run/netns/x", IfName("rail7")),
     )
     assert sound(finding, FAILED, "it is neither on the host nor in its pod")
+    assert finding.subject is Subject.RECORDS
     assert finding.remedy == (
         "it is in /run/netns/x as rail7; bring it out: nsenter --net=/run/netns/x ip link set "
         "rail7 netns 1; then amdcni heal"
@@ -241,8 +244,10 @@ def test_a_record_that_cannot_be_read_fails_and_one_of_a_newer_version_is_not_re
     findings = list(diagnosis.judge_faults(KnownRecords(faults=faults, newer=newer)))
     for finding, (key, words) in zip(findings, faults.items(), strict=True):
         assert sound(finding, FAILED, words)
+        assert finding.subject is Subject.RECORDS
         assert ("remove" in str(finding.remedy)) == (key not in newer)
-        assert ("install the newer version" in str(finding.remedy)) == (key in newer)
+        kept = "leave it as it is, and install the newer version of amdcni again"
+        assert (finding.remedy == kept) == (key in newer)
 
 
 def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
@@ -362,6 +367,11 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             lambda: diagnosis.judge_nics(amd_nics(2)),
             "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0",
+        ),
+        (
+            lambda: diagnosis.judge_nics(amd_nics(8)),
+            "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0, 0000:c1:02.0, 0000:c1:03.0, "
+            "0000:c1:04.0, 0000:c1:05.0, 0000:c1:06.0, 0000:c1:07.0",
         ),
         (
             lambda: diagnosis.judge_nics(amd_nics(9)),

@@ -56,6 +56,10 @@ def test_a_plain_definition_needs_the_delegate_and_static() -> None:
             {"plugins": [{"type": LENDER}, {"type": "tuning"}, {"type": LENDER}]},
             ("host-device", "static"),
         ),
+        (
+            {"plugins": [{"type": LENDER, "ipam": {"type": "dhcp"}}, {"type": LENDER}]},
+            ("host-device", "dhcp", "static"),
+        ),
     ],
 )
 def test_the_plugins_are_those_that_the_configuration_makes_add_execute(

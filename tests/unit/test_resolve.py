@@ -337,6 +337,33 @@ def test_in_a_netns_of_strangers_the_bus_or_the_mac_tells_and_the_ifindex_does_n
     assert find_in_another(attrs.evolve(record, captured=None), (ours,)) is None
 
 
+@given(some.lendings, some.bus_devices, st.booleans())
+def test_in_a_netns_of_strangers_the_bus_suffices_for_the_sole_netdev_of_a_device(
+    lending: Lending, bus_device: BusDevice, sole: bool
+) -> None:
+    record, captured = lending.record, lending.record.captured
+    assert captured is not None
+    key = DeviceKey(bus_device, None if sole else captured.ifname)
+    captured = attrs.evolve(captured, parent=str(bus_device))
+    record = attrs.evolve(record, key=key, captured=captured)
+    ours = Netdev(7, IfName("rail7"), parent=captured.parent)
+    assert find_in_another(record, (ours,)) == (ours if sole else None)
+
+
+@given(some.lendings, some.macs)
+def test_in_a_netns_of_strangers_the_mac_that_a_pod_gave_tells_too(
+    lending: Lending, mac: MacAddress
+) -> None:
+    assume(mac != NO_MAC)
+    captured = lending.record.captured
+    assert captured is not None
+    captured = attrs.evolve(captured, parent=None, mac=None, permanent_mac=None)
+    ours = Netdev(7, IfName("rail7"), kind=captured.kind, mac=mac)
+    for given_mac, found in ((mac, ours), (None, None)):
+        record = attrs.evolve(lending.record, captured=captured, pod_mac=given_mac)
+        assert find_in_another(record, (ours,)) == found
+
+
 @given(some.lendings)
 def test_what_stays_in_a_pod_when_our_netdev_has_left_is_not_ours(lending: Lending) -> None:
     left = [n for n in lending.pod.netdevs if n != lending.netdev]
