@@ -103,11 +103,23 @@ def heal(node: Node, *, dry_run: bool = False) -> tuple[Finding, ...]:
     """
     findings = look_at(node.records(), node)
     if dry_run:
-        return findings
+        return tuple(
+            attrs.evolve(each, busy=_is_to_try(each) and is_at_work(each, node))
+            for each in findings
+        )
     healed = tuple(_healed(each, node) if _is_to_try(each) else each for each in findings)
     # What is left there are marks in vain.
     heal_unfinished(node, besides={each.record.key for each in findings})
     return healed
+
+
+def is_at_work(finding: Finding, node: Node) -> bool:
+    """Whether a call has the lock of an attachment's device now."""
+    try:
+        with node.lock(finding.record.key.lock_name, wait_s=0):
+            return False
+    except DeviceBusy:
+        return True
 
 
 def _is_to_try(finding: Finding) -> bool:

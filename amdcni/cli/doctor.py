@@ -19,7 +19,7 @@ from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
 from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
-from amdcni.core.errors import AmdcniError, DeviceBusy, InvalidManifest, StateFailure
+from amdcni.core.errors import AmdcniError, InvalidManifest, StateFailure
 from amdcni.core.kubernetes import parse_definition
 from amdcni.core.kubernetes.installation import bin_dir_of, configurations_in, networks_dir_of
 from amdcni.core.kubernetes.review import LENDER, Review, review
@@ -186,22 +186,13 @@ def _records(state: State) -> Iterator[Finding]:
             yield diagnosis.judge_record(
                 record,
                 condition,
-                busy=begun and _is_at_work(node, record.key.lock_name),
+                busy=begun and healing.is_at_work(found, node),
                 heal=heal,
                 file=f"{data_dir}/{record.key}.json",
                 place=survey.find_anywhere(record, node) if missing else None,
             )
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.RECORDS, failure.message, "run amdcni doctor as root")
-
-
-def _is_at_work(node: LinuxNode, device: str) -> bool:
-    """Whether a call has the lock, whose file is there since the record was begun."""
-    try:
-        with node.lock(device, wait_s=0):
-            return False
-    except DeviceBusy:
-        return True
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

@@ -149,16 +149,17 @@ def _allocation(
     wanted = dict.fromkeys(resource for resource in resources if resource is not None)
     if options.device:
         return _given(options.device, list(wanted)), "--device"
-    if options.checkpoint:
-        text = read_file(options.checkpoint)
-        return allocation_from_checkpoint(_decoded(text, options.checkpoint), pod), (
-            f"the kubelet's checkpoint, {options.checkpoint}"
-        )
-    if options.pod_resources:
-        text = read_file(options.pod_resources)
-        return allocation_from_pod_resources(_decoded(text, options.pod_resources), pod), (
-            f"PodResources, {options.pod_resources}"
-        )
+    for path, read, source in (
+        (options.checkpoint, allocation_from_checkpoint, "the kubelet's checkpoint"),
+        (options.pod_resources, allocation_from_pod_resources, "PodResources"),
+    ):
+        if path:
+            allocation = read(_decoded(read_file(path), path), pod)
+            if wanted and not allocation:
+                raise InvalidManifest(
+                    f"{source}, {path}, knows no device of {pod}: is it this pod's?"
+                )
+            return allocation, f"{source}, {path}"
     announced = allocation_from_environment(environ, wanted)
     if wanted and not announced:
         raise InvalidManifest(

@@ -1779,10 +1779,11 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
     add(machine, A)
     machine.kernel.destroy_netns(pod_of(machine))
     machine.locks.add(A)
-    node = FakeNode(machine)
-    with machine.running(node):
-        (finding,) = healing.heal(node)
-    assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
+    for dry_run in (True, False):
+        node = FakeNode(machine)
+        with machine.running(node):
+            (finding,) = healing.heal(node, dry_run=dry_run)
+        assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
 
 
 def previewed(machine: Machine, device: str, netns: str) -> commands.Preview:

@@ -128,6 +128,16 @@ def test_what_the_plugin_would_refuse_on_every_node_is_told(tmp_path: Path) -> N
     assert "It would be refused: the configuration names no device; give one of" in out
 
 
+def test_a_pod_that_a_source_does_not_know_is_told(tmp_path: Path) -> None:
+    (checkpoint := tmp_path / "checkpoint").write_text(json.dumps(checkpoint_of()))
+    (answer := tmp_path / "answer.json").write_text(json.dumps({"pod_resources": []}))
+    pod = tmp_path / "pod.yaml"
+    pod.write_text(Path(POD).read_text().replace("metadata:", "metadata:\n  uid: uid-2"))
+    for option, path in (("--checkpoint", checkpoint), ("--pod-resources", answer)):
+        said = refused(str(pod), NETWORK, option, str(path))
+        assert f", {path}, knows no device of pod default/network-workload: is it" in said
+
+
 def test_a_device_too_many_is_told_and_no_fault() -> None:
     extra = "0000:03:00.0"
     assert told(POD, NETWORK, *DEVICES, "--device", extra)["not_attached"] == {NIC: [extra]}
