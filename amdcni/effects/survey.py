@@ -9,6 +9,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.codec import MAX_INPUT_BYTES, decode_object
 from amdcni.core.diagnosis import Folder, Place, Plugin
 from amdcni.core.errors import AmdcniError, KernelRefused, PluginNotFound, UndecodableInput
+from amdcni.core.host import NetnsId
 from amdcni.core.kubernetes.installation import EXTENSIONS, ConfDir, ConfFile
 from amdcni.core.names import PluginName
 from amdcni.core.resolve import find_in_another
@@ -21,9 +22,9 @@ _TIME_LIMIT_S: Final = 10.0
 def find_anywhere(record: Attachment, node: LinuxNode) -> Place | None:
     """Where the netdev of `record` is, if in a network namespace with a name or a process.
 
-    One that this user may not enter is passed over.
+    The host's own, and one that this user may not enter, are passed over.
     """
-    for path in _netns_paths():
+    for path in _netns_paths(besides=node.own.id):
         try:
             found = node.find_netns(path)
         except KernelRefused:
@@ -34,17 +35,18 @@ def find_anywhere(record: Attachment, node: LinuxNode) -> Place | None:
     return None
 
 
-def _netns_paths() -> Iterator[str]:
+def _netns_paths(besides: NetnsId) -> Iterator[str]:
     """A path of each network namespace: its name if it has one, else that of its first process."""
-    seen: set[tuple[int, int]] = set()
+    seen = {besides}
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
         try:
             status = os.stat(path)
         except OSError:
             continue
-        if (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
+        found = NetnsId(status.st_dev, status.st_ino)
+        if found not in seen:
+            seen.add(found)
             yield path
 
 
