@@ -6,7 +6,7 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.node import faults_in, nothing_lent, on_this_node, read_records
+from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_in
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
@@ -46,8 +46,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Show all attachments or one of them; 1 if a record could not be read, or there is no such."""
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
         records = read_records(node)
-        known = look_at_all(records, node)
-        aside = [fault for key, fault in faults_in(node.store) if key not in records.faults]
+        known = [_placed(each, node) for each in look_at_all(records, node)]
+        aside = [fault for key, fault in set_aside_in(node.store) if key not in records.faults]
     if options.show is not None:
         return _show(matching(options.show, known), options.json, stdout)
     if options.json:
@@ -73,17 +73,16 @@ def read_all(node: LinuxNode) -> tuple[Known, ...]:
 def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
     """What has become of the attachments that `records` tell of; raises KernelRefused."""
     found = look_at(records.read, node)
-    known = [
-        Known(
-            each.record.key,
-            each.record,
-            each.condition,
-            place=find_anywhere(each.record, node) if each.condition is Condition.MISSING else None,
-        )
-        for each in found
-    ]
+    known = [Known(each.record.key, each.record, each.condition) for each in found]
     known += [Known(key, fault=fault) for key, fault in records.faults.items()]
     return tuple(sorted(known, key=lambda each: str(each.key)))
+
+
+def _placed(known: Known, node: LinuxNode) -> Known:
+    """The same, with where a missing netdev is."""
+    if known.record is None or known.condition is not Condition.MISSING:
+        return known
+    return attrs.evolve(known, place=find_anywhere(known.record, node))
 
 
 def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:

@@ -31,7 +31,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     else:
         print_table(nics, found, stdout)
         for remark in remarks_on(nics, records):
-            stdout.write(f"{remark}\n")
+            print_line(remark, stdout)
     return 1 if records is not None and records.faults else 0
 
 

@@ -4,7 +4,7 @@ import argparse
 from typing import IO, Any
 
 from amdcni import healing
-from amdcni.cli.node import faults_in, nothing_lent, on_this_node
+from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.names import DeviceKey
@@ -16,7 +16,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     dry_run = options.dry_run
     with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
         findings = healing.heal(node, dry_run=dry_run)
-        faults = tuple(faults_in(node.store))
+        faults = (*read_store(node.store).faults.items(), *set_aside_in(node.store))
     if options.json:
         print_json([*map(as_json, findings), *map(_fault_as_json, faults)], stdout)
     else:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO
 
+import attrs
+
 from amdcni import takeover
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
@@ -46,26 +48,26 @@ def nothing_lent(data_dir: str) -> str:
     return f"No NIC is lent to a pod: {data_dir} is not there, which the first ADD makes."
 
 
-def faults_in(store: Store) -> Iterator[tuple[DeviceKey, str]]:
-    """The devices of which a record cannot be read, or was set aside, and what is to be said.
+def set_aside_in(store: Store) -> Iterator[tuple[DeviceKey, str]]:
+    """The devices of which a damaged record was set aside, and what is to be said.
 
     Raises: StateFailure if the folder cannot be read.
     """
-    for key in store.device_keys():
-        try:
-            store.read(key)
-        except StateFailure as failure:
-            yield key, failure.message
     for key, path in store.set_aside():
         yield key, f"the record of {key} was damaged, and set aside as {path}; see amdcni doctor"
 
 
 def read_records(node: LinuxNode) -> Records:
-    """All records, and why others could not be read; nothing is changed.
+    """All records, and what AMD's Go plugin has lent besides; nothing is changed.
 
     Raises: StateFailure if the folder cannot be read, KernelRefused.
     """
-    store = node.store
+    records = read_store(node.store)
+    return attrs.evolve(records, lent_by_go=takeover.still_out(records.read, node))
+
+
+def read_store(store: Store) -> Records:
+    """All records, and why others could not be read; raises StateFailure if the folder cannot."""
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}
     newer: set[DeviceKey] = set()
@@ -77,4 +79,4 @@ def read_records(node: LinuxNode) -> Records:
             newer |= {key} if isinstance(failure, StateTooNew) else set()
         else:
             read += [] if record is None else [record]
-    return Records(tuple(read), faults, takeover.still_out(read, node), frozenset(newer))
+    return Records(tuple(read), faults, newer=frozenset(newer))
