@@ -10,7 +10,7 @@ import attrs
 
 from amdcni.cli.manifests import read_file, read_manifests
 from amdcni.cli.printing import print_json
-from amdcni.core.codec import decode_object, parse_request
+from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest
 from amdcni.core.kubernetes import (
     Allocation,
@@ -29,9 +29,9 @@ from amdcni.core.kubernetes import (
     to_go_json,
 )
 from amdcni.core.kubernetes.installation import configurations_in
-from amdcni.core.kubernetes.review import LENDER
+from amdcni.core.kubernetes.review import LENDER, request_of
 from amdcni.core.names import parse_container_id
-from amdcni.core.request import AddRequest, parse_environment, plugin_dirs_of
+from amdcni.core.request import AddRequest, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.core.steps import Plan, PluginCall
 from amdcni.core.words import step_in_words
@@ -196,8 +196,7 @@ def _followed(told: Told, *, plan: bool) -> Told:
     if told.call.plugin != LENDER:
         return told
     try:
-        request = parse_request(parse_environment(told.environ), told.stdin.encode())
-        assert isinstance(request, AddRequest)
+        request = request_of(told.environ, told.call.config)
         return _planned(told, request) if plan else told
     except AmdcniError as failure:
         return attrs.evolve(told, refused=failure.message)

@@ -1,5 +1,6 @@
 """What an ADD would make of a NetworkAttachmentDefinition, before any pod asks for it."""
 
+from collections.abc import Mapping
 from typing import Final, cast
 
 import attrs
@@ -62,7 +63,7 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
             chained.append(call.plugin)
             continue
         try:
-            request = _request_of(call)
+            request = request_of(call.variables(()), call.config)
         except AmdcniError as fault:
             at = f".plugins[{index}]" if definition.is_list else ""
             faults.append(f"spec.config{at}: {fault.message}")
@@ -99,7 +100,6 @@ def _calls_of(definition: NetworkAttachmentDefinition) -> tuple[PluginCall, ...]
     return calls_to_add(delegate, pod, _SANDBOX)
 
 
-def _request_of(call: PluginCall) -> AddRequest:
-    """What amd-host-device reads of its call; raises what it refuses."""
-    invocation = parse_environment(call.variables(()))
-    return cast(AddRequest, parse_request(invocation, encode(call.config).encode()))
+def request_of(environ: Mapping[str, str], config: Json) -> AddRequest:
+    """What amd-host-device reads of an ADD; raises what it refuses, an AmdcniError."""
+    return cast(AddRequest, parse_request(parse_environment(environ), encode(config).encode()))
