@@ -2,6 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What became of each test, which the last line of `make test` counts.
+RESULTS := .results
 # The tool that writes the locks; it belongs to nobody's environment.
 UV := uv==0.13.9
 
@@ -21,16 +23,18 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 .PHONY: test
 test: system lint docs ## lint, documentation, unit, kernel and hardware tests
 	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=loadfile \
-	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
+	  --junit-xml=$(RESULTS)/unit.xml
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
+	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
 .PHONY: test-netns
 test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
-	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal --junit-xml=$(RESULTS)/netns.xml
 
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
-	$(BIN)/pytest tests/vm
+	$(BIN)/pytest tests/vm --junit-xml=$(RESULTS)/vm.xml
 
 # How long the two targets below look for what goes wrong.
 MINUTES := 10
@@ -86,7 +90,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

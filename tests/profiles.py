@@ -19,7 +19,7 @@ _BASE: Final = settings(
 _UNSHRUNK: Final = [Phase.explicit, Phase.reuse, Phase.generate]
 
 UNIT: Final = {
-    "default": settings(_BASE, max_examples=60),
+    "default": settings(_BASE, max_examples=30),
     "deep": settings(_BASE, max_examples=2000),
     "quick": settings(_BASE, max_examples=20, phases=[Phase.generate]),
     # What becomes of a mutant must not be a matter of luck.

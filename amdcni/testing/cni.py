@@ -12,7 +12,14 @@ from amdcni.core.errors import PluginBroken
 from amdcni.core.spec import Json
 from amdcni.core.steps import PluginCall
 from amdcni.effects.delegate import answer_of, find_plugin
-from amdcni.testing.namespaces import PLAIN_ENVIRONMENT, Namespace, StrPath, finish, kill
+from amdcni.testing.namespaces import (
+    PATIENCE_S,
+    PLAIN_ENVIRONMENT,
+    Namespace,
+    StrPath,
+    finish,
+    kill,
+)
 
 _SHOWN_CHARACTERS = 1000
 
@@ -139,7 +146,7 @@ class Call:
 
     process: "subprocess.Popen[bytes]"
 
-    def wait(self, timeout_s: float = 60) -> Outcome:
+    def wait(self, timeout_s: float = PATIENCE_S) -> Outcome:
         """Return the outcome when there is one.
 
         Raises:
@@ -195,7 +202,7 @@ def start_plugin(
 
 
 def executor(
-    where: Namespace, dirs: Sequence[StrPath], *, timeout_s: float = 60
+    where: Namespace, dirs: Sequence[StrPath], *, timeout_s: float = PATIENCE_S
 ) -> Callable[[PluginCall], Json]:
     """What executes calls of plugins in a namespace, for `amdcni.runtime.Runtime`.
 

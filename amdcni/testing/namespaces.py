@@ -19,6 +19,12 @@ PLAIN_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 )
 """What a program sees if the caller of `run` or `start` does not say."""
 
+PATIENCE_S = 300.0
+"""How long is waited, unless a caller says otherwise, for what has to end by itself.
+
+Only what hangs takes so long, however busy the machine is.
+"""
+
 StrPath = str | os.PathLike[str]
 
 _PING = Path(__file__).with_name("ping.py")
@@ -87,7 +93,7 @@ class Namespace:
         cwd: StrPath | None = None,
         uid: int | None = None,
         privileged: bool = True,
-        timeout_s: float = 60,
+        timeout_s: float = PATIENCE_S,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program to its end; see `start`.
 

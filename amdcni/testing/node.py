@@ -21,7 +21,7 @@ from attrs import field, frozen
 from amdcni.testing.cni import Call, CallOptions, Outcome, start_plugin
 from amdcni.testing.holder import HOME
 from amdcni.testing.isolation import NODE_NETNS, Isolation, isolated
-from amdcni.testing.namespaces import Namespace, StrPath
+from amdcni.testing.namespaces import PATIENCE_S, Namespace, StrPath
 from amdcni.testing.nics import Nic, bare_address, peer_address_of
 from amdcni.testing.pods import Pod
 from amdcni.testing.sysfs import FakeSysfs
@@ -187,7 +187,7 @@ class Node(Namespace):
         plugin: StrPath,
         config: Mapping[str, object] | bytes,
         *,
-        timeout_s: float = 60,
+        timeout_s: float = PATIENCE_S,
         **options: Unpack[CallOptions],
     ) -> Outcome:
         """Run a CNI plugin to its end; see `start_cni`.

@@ -13,7 +13,7 @@ from amdcni.testing.namespaces import Namespace
 if TYPE_CHECKING:
     from amdcni.testing.node import Node
 
-_END_TIMEOUT_S = 5
+_END_TIMEOUT_S = 60
 _PAUSE_S = 0.005
 
 

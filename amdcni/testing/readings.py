@@ -61,7 +61,7 @@ class Unsettled(ThrowawayError):
     """A network namespace kept changing by itself."""
 
 
-def dump(namespace: Namespace, *, timeout_s: float = 10) -> Dump:
+def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
     """Return the configuration of a namespace, once it has stopped to change by itself.
 
     Raises:
@@ -94,7 +94,7 @@ def unchanged(namespace: Namespace) -> Iterator[None]:
         raise AssertionError("\n".join(["the network configuration is not as it was:", *lines]))
 
 
-def settle(namespace: Namespace, *, timeout_s: float = 10) -> None:
+def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
     """Wait until no address is tentative and nothing changes by itself.
 
     Raises:

@@ -153,12 +153,14 @@ def _make_root() -> None:
         os.makedirs(f"{_NEW_ROOT}/{folder}", exist_ok=True)
     for device in _DEVICES:
         Path(f"{_NEW_ROOT}/dev/{device}").touch()
+    # The checkout may lie below /tmp, and is shown there.
+    _mount_in_memory("/tmp", "mode=1777,size=256m")
     for path in _outermost([*_SYSTEM, sys.base_prefix, sys.prefix, _CHECKOUT]):
         _show(path)
     _set_attributes(_NEW_ROOT, _RDONLY | _NOSUID | _NODEV, all_below=True)
+    _set_attributes(f"{_NEW_ROOT}/tmp", 0, _RDONLY)
     for device in _DEVICES:
         mount("", f"/dev/{device}", f"{_NEW_ROOT}/dev/{device}", _MS_BIND)
-    _mount_in_memory("/tmp", "mode=1777,size=256m")
     _mount_in_memory(PLUGINS, "mode=0755,size=64m")
     for name in _NAMES:
         shutil.copy(f"{_PLUGINS_FROM}/{name}", f"{_NEW_ROOT}{PLUGINS}/{name}")

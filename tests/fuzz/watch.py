@@ -26,7 +26,8 @@ OWN: Final = "/run/fuzz"
 """Where the fuzzer itself keeps what it finds."""
 
 _NOT_LOOKED_INTO: Final = (OWN, "/run/amdcni-node")  # The latter is read-only.
-_SETTLE_S: Final = 5.0
+_SETTLE_S: Final = 20.0
+"""Less than after what `make fuzz-edge` takes a call for endless."""
 _LARGEST_KEPT_BYTES: Final = 4096
 
 File = tuple[str, bytes]
@@ -115,15 +116,17 @@ def _owner(address: Any) -> Any:
 
 def read_files() -> dict[str, File]:
     """Everything in the trees that can be written."""
-    return {path: _file(path) for tree in TREES for path in _below(tree)}
+    return {path: _file(path) for tree in TREES for path in _below(tree, os.stat(tree).st_dev)}
 
 
-def _below(folder: str) -> Iterator[str]:
+def _below(folder: str, device: int) -> Iterator[str]:
+    """What is in a folder, but not what is mounted below it: that is read-only."""
     for entry in os.scandir(folder):
         if entry.path not in _NOT_LOOKED_INTO:
             yield entry.path
-            if entry.is_dir(follow_symlinks=False):
-                yield from _below(entry.path)
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
+                yield from _below(entry.path, device)
 
 
 def _file(path: str) -> File:

@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -167,13 +165,3 @@ def hide_plugins(node: Node) -> None:
     for folder in ("/opt/cni/bin", "/var/lib/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"):
         if (node.root / folder.lstrip("/")).is_dir():
             node.cover(folder)
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
-    """Tell whether a condition comes true within a generous time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

@@ -141,7 +141,7 @@ class AnyOrder(RuleBasedStateMachine):
         happened["calls at once"] += len(calls) > 1
         with self.step(" | ".join(map(str, calls))):
             started = [self.start(call) for call in calls]
-            self.are_explained(calls, [process.wait(120) for process in started])
+            self.are_explained(calls, [process.wait() for process in started])
 
     def are_explained(self, calls: Sequence[Call], outcomes: Sequence[Outcome]) -> None:
         """The account goes on with what explains these outcomes, and the disk."""

@@ -17,12 +17,12 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    eventually,
     hide_plugins,
     ifnames,
     plugin_folder,
     remains,
 )
+from tests.patience import wait_until
 
 RANGE_OF_ONE = {
     "type": "host-local",
@@ -261,7 +261,7 @@ def test_a_delegate_that_hangs_after_the_move_is_killed_with_its_children_and_un
     assert "did not end ADD within 1 s and was killed" in error["msg"]
     assert damage(before, runtime.node) == []
     group = (path / "host-device.pid").read_text().strip()
-    assert eventually(lambda: members(runtime.node, group) == ""), "its children are still there"
+    wait_until(lambda: members(runtime.node, group) == "", "its children have ended")
 
 
 def members(node: Node, group: str) -> str:

@@ -6,8 +6,12 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +19,16 @@ import pytest
 from amdcni.testing import skip_reason
 from tests.fuzz import cage, inputs
 from tests.fuzz.stage import CHECKOUT
+from tests.patience import PATIENCE_S
 
 
-def staged(mode: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+def staged(
+    mode: str, calls: Iterable[bytes] = (), checkout: Path = CHECKOUT
+) -> "subprocess.CompletedProcess[bytes]":
     """What the process in the cage has said."""
     command = cage.command_in_cage([sys.executable, "-m", "tests.fuzz.stage", mode])
-    return subprocess.run(command, input=stdin, cwd=CHECKOUT, capture_output=True, check=False)
+    stdin = b"".join(base64.b64encode(call) + b"\n" for call in calls)
+    return subprocess.run(command, input=stdin, cwd=checkout, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,18 +47,31 @@ def probed() -> Any:
 
 
 def test_every_seed_and_every_find_obeys_the_law_of_the_edge() -> None:
-    calls = [*inputs.seeds(), *inputs.FOUND]
-    stdin = b"".join(base64.b64encode(inputs.encode(call)) + b"\n" for call in calls)
-    done = staged("replay", stdin)
+    calls = [inputs.encode(call) for call in [*inputs.seeds(), *inputs.FOUND]]
+    done = staged("replay", calls)
     assert (done.returncode, done.stderr.decode()) == (0, "")
     assert json.loads(done.stdout) == {"tried": len(calls)}
 
 
 def test_nothing_can_be_written_but_what_is_the_cages_own_and_in_memory(probed: Any) -> None:
+    shown = (str(CHECKOUT), sys.prefix, sys.base_prefix)
+    assert [path for path in probed["writable"] if path.startswith(shown)] == []
     outside = [path for path in probed["writable"] if not path.startswith(("/run", "/tmp"))]
     assert outside == ["/var/lib/cni"]
     assert probed["system_files"] == []
     assert set(probed["devices"]) == {"null", "zero", "full", "random", "urandom"}
+
+
+def test_there_is_a_cage_for_a_checkout_below_the_folder_that_is_another_one_in_it() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        checkout = Path(folder, "checkout")
+        for package in ("amdcni", "amdcni_shim", "tests"):
+            shutil.copytree(CHECKOUT / package, checkout / package)
+        done = staged("probe", checkout=checkout)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    writable = json.loads(done.stdout)["writable"]
+    assert "/tmp" in writable
+    assert [path for path in writable if path.startswith(str(checkout))] == []
 
 
 def test_no_path_leads_to_a_network_namespace_of_the_machine(probed: Any) -> None:
@@ -87,6 +108,10 @@ def test_the_cage_and_all_in_it_die_with_the_process_that_has_made_it() -> None:
     )
     # Its stderr is open in everything that it has started, and ends with the last of these.
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, check=False, timeout=60
+        [sys.executable, "-c", program],
+        cwd=CHECKOUT,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == -9

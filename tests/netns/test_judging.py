@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from amdcni.testing.isolation import skip_reason
 from tests.netns.runtime import DEBIAN
+from tests.patience import PATIENCE_S, wait_until
 
 ONE = ("--only", "DEL can be repeated")
 
@@ -99,20 +99,20 @@ def test_words_choose_clauses_and_leave_others_out(bridge: list[str], tmp_path: 
 def test_after_an_interrupt_there_is_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     called = tmp_path / "called"
-    slow.write_text(f"#!/bin/sh\ntouch {called}\nexec sleep 60\n")
+    slow.write_text(f"#!/bin/sh\ntouch {called}\nexec sleep 1000\n")
     slow.chmod(0o755)
     process = subprocess.Popen(
         [plugin.with_name("amdcni"), "conformance", "--json", "--plugin", slow],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        # What a shell starts in the background ignores interrupts, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
-        while not called.exists():
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_until(lambda: called.exists() or process.poll() is not None, "the plugin is called")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert json.loads(stdout) == []
     assert stderr == b"amdcni: interrupted; the other clauses were not tried\n"

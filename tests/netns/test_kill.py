@@ -18,12 +18,12 @@ from tests.netns.runtime import (
     addresses,
     by_delegate,
     damage,
-    eventually,
     expect_silence,
     ifnames,
     plugin_folder,
     records,
 )
+from tests.patience import wait_until
 
 SECOND = "0000:c2:00.0"
 ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
@@ -262,10 +262,10 @@ def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
     runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = dump(runtime.node)
-    script = f"{DEBIAN}/host-device; [ $CNI_COMMAND = ADD ] && exec sleep 60"
+    script = f"{DEBIAN}/host-device; [ $CNI_COMMAND = ADD ] && exec sleep 1000"
     path = plugin_folder(tmp_path / "bin", host_device=script)
     call = runtime.having(cniVersion="1.0.0").start("ADD", netns=pod, path=[path])
-    assert eventually(lambda: ifnames(pod) == {"net1"})
+    wait_until(lambda: ifnames(pod) == {"net1"}, "the pod has the NIC")
     call.process.send_signal(number)
     call.wait().expect_error(TRY_AGAIN, number.name)
     assert damage(before, runtime.node) == []
@@ -278,10 +278,10 @@ def test_a_del_that_is_asked_to_end_loses_nothing(
     runtime: Runtime, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(runtime.node)
-    path = plugin_folder(tmp_path / "bin", host_device="touch $0.on; exec sleep 60")
+    path = plugin_folder(tmp_path / "bin", host_device="touch $0.on; exec sleep 1000")
     runtime.added(pod)
     call = runtime.start("DEL", netns=pod, path=[path])
-    assert eventually((path / "host-device.on").exists)
+    wait_until((path / "host-device.on").exists, "host-device has begun")
     call.process.send_signal(signal.SIGTERM)
     call.wait().expect_error(TRY_AGAIN, "SIGTERM")
     assert runtime.delete(pod).succeeded

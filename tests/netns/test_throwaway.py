@@ -23,7 +23,9 @@ from amdcni.testing import (
     throwaway_node,
     unchanged,
 )
+from amdcni.testing.namespaces import finish
 from amdcni.testing.nics import peer_address_of
+from tests.patience import wait_until
 
 HOST_DEVICE = Path("/usr/lib/cni/host-device")
 BDF = "0000:c1:00.0"
@@ -191,10 +193,12 @@ def test_the_process_id_of_a_started_program_is_its_own(node: Node) -> None:
 
 
 def test_a_program_that_takes_too_long_is_killed_with_its_children(node: Node) -> None:
-    with pytest.raises(subprocess.TimeoutExpired) as caught:
-        node.run(["sh", "-c", "sleep 1000 & echo $!; wait"], timeout_s=0.2)
-    child = int(caught.value.stdout or b"")
-    assert eventually_gone(child)
+    process = node.start(["sh", "-c", "sleep 1000 & echo $!; wait"])
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    with pytest.raises(subprocess.TimeoutExpired):
+        finish(process, timeout_s=0.2)
+    wait_until(lambda: is_gone(child), "the child is gone")
 
 
 def test_a_program_without_privilege_cannot_configure_the_network(node: Node) -> None:
@@ -612,20 +616,15 @@ with throwaway_node() as node:
         pids = [int(word) for word in owner.stdout.readline().split()]
         assert len(pids) == 3
         owner.send_signal(signal.SIGKILL)
-    assert all(map(eventually_gone, pids))
+    wait_until(lambda: all(map(is_gone, pids)), "the node's processes are gone")
 
 
-def eventually_gone(pid: int) -> bool:
-    """Tell whether a process is gone, or at least dead, within a generous time."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
+def is_gone(pid: int) -> bool:
+    """Tell whether a process is gone, or at least dead."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_what_has_to_stay_as_it_was_is_compared_at_the_end(node: Node, nic: Nic) -> None:

@@ -26,6 +26,7 @@ from amdcni.core.codec import MAX_INPUT_BYTES
 from amdcni.testing.strategies import hostile_texts, hostile_values
 from amdcni_shim import edge
 from amdcni_shim.__main__ import MAX_STDIN_BYTES, main
+from tests.patience import PATIENCE_S, wait_until
 
 PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"
 
@@ -286,19 +287,15 @@ def waiting() -> Iterator["subprocess.Popen[bytes]"]:
         [PLUGIN], env=CALL, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     with process:
-        deadline = time.monotonic() + 60
-        while "SigCgt" not in caught(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: catches_sigterm(process.pid), "the executable catches SIGTERM")
         yield process
         process.kill()
 
 
-def caught(pid: int) -> str:
-    """`SigCgt` once the process catches SIGTERM."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigCgt:") and int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
-            return "SigCgt"
-    return ""
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -307,7 +304,7 @@ def test_a_call_that_is_asked_to_end_answers_with_try_again_later(
 ) -> None:
     time.sleep(0.5)
     waiting.send_signal(number)
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=PATIENCE_S)
     error = json.loads(out)
     assert (waiting.returncode, error["code"]) == (1, 11)
     assert number.name in error["msg"]

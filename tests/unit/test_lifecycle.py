@@ -653,4 +653,5 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(stateful_step_count=30)
+# One machine stands for many tests.
+TestLifecycle.settings = settings(max_examples=2 * settings().max_examples, stateful_step_count=30)

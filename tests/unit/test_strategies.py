@@ -3,10 +3,12 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from hypothesis import find, given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.codec import parse_request
 from amdcni.core.errors import AmdcniError
@@ -16,6 +18,14 @@ from amdcni.testing import strategies as some
 from amdcni.testing.strategies import NetnsSaid, RuntimeCall
 
 Calls = tuple[RuntimeCall, ...]
+
+T = TypeVar("T")
+
+
+def draws(strategy: SearchStrategy[T], wanted: Callable[[T], bool]) -> None:
+    """Require that a value is drawn for which `wanted` is true; the smallest is not looked for."""
+    find(strategy, wanted, settings=settings(max_examples=2000, phases=[Phase.generate]))
+
 
 # ---- environments and input
 
@@ -37,9 +47,9 @@ def test_an_environment_of_any_kind_can_be_given_and_is_taken_or_refused(
 
 
 def test_hostile_environments_lack_variables_and_have_what_is_no_text() -> None:
-    find(some.hostile_environments, lambda environ: "CNI_COMMAND" not in environ)
-    find(some.hostile_environments, lambda environ: environ.get("CNI_IFNAME") == "")
-    find(
+    draws(some.hostile_environments, lambda environ: "CNI_COMMAND" not in environ)
+    draws(some.hostile_environments, lambda environ: environ.get("CNI_IFNAME") == "")
+    draws(
         some.hostile_environments,
         lambda environ: any("\udc80" <= letter <= "\udcff" for letter in "".join(environ.values())),
     )
@@ -131,19 +141,19 @@ def _count(calls: Calls, verb: Verb) -> int:
 
 def test_what_happens_in_the_field_is_drawn() -> None:
     sequences = some.runtime_calls()
-    find(sequences, _is_late)
-    find(sequences, lambda calls: _count(calls, Verb.DEL) >= 3)
-    find(sequences, lambda calls: _count(calls, Verb.ADD) == 2)
-    find(sequences, lambda calls: any(call.answer_is_lost for call in calls))
-    find(sequences, lambda calls: any(call.netns is NetnsSaid.EMPTY for call in calls))
-    find(
+    draws(sequences, _is_late)
+    draws(sequences, lambda calls: _count(calls, Verb.DEL) >= 3)
+    draws(sequences, lambda calls: _count(calls, Verb.ADD) == 2)
+    draws(sequences, lambda calls: any(call.answer_is_lost for call in calls))
+    draws(sequences, lambda calls: any(call.netns is NetnsSaid.EMPTY for call in calls))
+    draws(
         sequences,
         lambda calls: (
             {c.container for c in calls if c.verb is Verb.ADD}
             > {c.container for c in calls if c.verb is Verb.DEL}
         ),
     )
-    find(
+    draws(
         sequences,
         lambda calls: (
             {c.container for c in calls if c.verb is Verb.DEL}
@@ -151,7 +161,7 @@ def test_what_happens_in_the_field_is_drawn() -> None:
             != set()
         ),
     )
-    find(sequences, lambda calls: any(call.verb is Verb.GC and call.valid for call in calls))
+    draws(sequences, lambda calls: any(call.verb is Verb.GC and call.valid for call in calls))
 
 
 def test_a_call_can_be_read() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from tests.vm import recording, replay
 from tests.vm.guest import Guest
-from tests.vm.recording import REPORTS
+from tests.vm.recording import OUT
 
-INSIDE = REPORTS in os.environ
+INSIDE = OUT in os.environ
 
 
 def pytest_configure(config: pytest.Config) -> None:

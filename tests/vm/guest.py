@@ -5,8 +5,7 @@ import json
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Unpack
 
@@ -15,13 +14,11 @@ from attrs import define, field, frozen
 from amdcni.testing import Call, CallOptions, Dump, Namespace, Outcome, differences, dump
 from amdcni.testing.cni import environment_of, start_plugin
 from amdcni.testing.readings import read
+from tests.patience import PATIENCE_S, wait_until
 from tests.vm.nics import E1000E, LENDABLE, PEER, SLOTS, Slot
 
 PLUGIN: Final = Path(sys.prefix) / "bin/amd-host-device"
 STATE: Final = Path("/var/lib/cni/amd-host-device")
-TIMEOUT_S: Final = 60
-"""How long the emulated hardware may take for anything."""
-
 _PCI = Path("/sys/bus/pci")
 _NETNS_FOLDER = Path("/run/netns")
 _PEER_NETNS = "peer"
@@ -147,16 +144,18 @@ class Guest:
 
     def await_home(self, *slots: Slot) -> None:
         """Wait until the netdevs of NICs are on the host, under whatever name."""
-        eventually(lambda: all(self.ifnames_of(slot) for slot in slots))
+        names = ", ".join(slot.bdf for slot in slots)
+        wait_until(lambda: all(map(self.ifnames_of, slots)), f"{names} are on the host")
 
     def await_answers(self, pod: Pod, peers: Collection[str]) -> None:
         """Wait until peers answer a pod, whose NIC may have no carrier for the first seconds."""
-        eventually(lambda: all(pod.ping(peer, timeout_s=1) for peer in peers))
+        what = f"{', '.join(peers)} answer {pod.name}"
+        wait_until(lambda: all(pod.ping(peer, timeout_s=1) for peer in peers), what)
 
     def dump(self) -> Dump:
         """Return the host's configuration, once nothing changes by itself any more."""
         self._await_rest()
-        return dump(self.host, timeout_s=TIMEOUT_S)
+        return dump(self.host, timeout_s=PATIENCE_S)
 
     def damage(self, before: Dump | None = None, *, left: Collection[str] = ()) -> list[str]:
         """Return what is not as it was on the host, and what is left of state besides `left`."""
@@ -170,7 +169,12 @@ class Guest:
 
     def _await_rest(self) -> None:
         """Wait until the hardware has carriers: asking for addresses is much faster than a dump."""
-        eventually(lambda: all(map(_is_at_rest, self.host.ip_json("address show up"))))
+
+        def stirring() -> list[str]:
+            links = self.host.ip_json("address show up")
+            return [link["ifname"] for link in links if not _is_at_rest(link)]
+
+        wait_until(lambda: not stirring(), "all NICs have carriers and addresses")
 
     def records(self) -> dict[str, Any]:
         """Return the records by file name, and what else is in the state folder besides locks."""
@@ -240,14 +244,6 @@ class Guest:
         assert status == 0, stderr.getvalue()
         found: list[dict[str, Any]] = json.loads(stdout.getvalue())
         return found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {TIMEOUT_S} s"
-        time.sleep(0.05)
 
 
 def _of_pod(pod: Pod, options: CallOptions) -> CallOptions:

@@ -1,15 +1,17 @@
 """The machine: QEMU with real PCI NICs, in which this checkout's tests and plugin run.
 
 It shares /usr, the checkout and the interpreter with this computer, read-only, and has nothing to
-do with its network: its NICs are plugged into a hub of QEMU's own.
+do with its network: its NICs are plugged into a hub of QEMU's own.  It ends with the process that
+has started it.
 """
 
+import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -18,7 +20,6 @@ from tests.vm.nics import SLOTS
 from tests.vm.packages import Unpacked
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-TIMEOUT_S: Final = 480
 _MEMORY_MIB = 768
 _CPUS = 2
 _KERNEL_ARGUMENTS = (
@@ -30,7 +31,7 @@ _USR = Path("/usr")
 
 @frozen
 class Boot:
-    """A machine at work; it ends by itself, after `TIMEOUT_S` at the latest."""
+    """A machine at work; `folder` has what it says, file by file."""
 
     process: "subprocess.Popen[bytes]"
     folder: Path
@@ -39,20 +40,34 @@ class Boot:
     def running(self) -> bool:
         return self.process.poll() is None
 
+    def lines(self, name: str) -> list[Any]:
+        """Return the JSON values of a file that `recording` writes."""
+        # The last line may still be on its way.
+        whole = [line for line in self._text(name).splitlines(True) if line.endswith("\n")]
+        return [json.loads(line) for line in whole]
+
+    @property
+    def signs_of_life(self) -> tuple[int, ...]:
+        """How much it has said, which changes as long as something goes on in it."""
+        paths = (self.folder / name for name in ("reports", *_SAID))
+        return tuple(path.stat().st_size if path.exists() else 0 for path in paths)
+
     @property
     def last_words(self) -> str:
-        """What the tests' process and the console said in the end."""
-        texts = []
-        for name in ("log", "console"):
-            path = self.folder / name
-            text = path.read_text(errors="replace") if path.exists() else ""
-            texts.append(f"--- {name}\n{text[-4000:].strip()}")
-        return "\n".join(texts)
+        """What the machine said in the end: what it was doing, the log of pytest, the console."""
+        return "\n".join(f"--- {name}\n{self._text(name)[-4000:].strip()}" for name in _SAID)
+
+    def _text(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def end(self) -> None:
         """Switch it off if it still runs."""
-        self.process.terminate()
+        self.process.kill()
         self.process.wait()
+
+
+_SAID: Final = ("signs", "log", "console")
 
 
 def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) -> Boot:
@@ -68,7 +83,7 @@ def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) 
     write_initrd(initrd, unpacked, shares)
     argv = [
         # Should this process be killed, nobody else ends the machine.
-        *("timeout", "--kill-after=10", str(TIMEOUT_S)),
+        *("setpriv", "--pdeathsig=KILL", "--"),
         *unpacked.qemu,
         # /dev/kvm may be there and still not run this kernel.
         *("-accel", "tcg", "-machine", "q35,i8042=off"),

@@ -1,21 +1,40 @@
-"""Inside the machine: writes down pytest's reports as they come, one JSON object a line."""
+"""Inside the machine: writes down what the tests report and what they are doing, as it comes.
+
+The folder that `OUT` names gets two files with one JSON value a line: `reports`, pytest's own, and
+`signs`, one for each test that begins and each program that is started.
+"""
 
 import json
 import os
-from typing import Final
+import sys
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-REPORTS: Final = "AMDCNI_VM_REPORTS"
-"""The variable with the path of the file; only inside the machine it is set."""
+OUT: Final = "AMDCNI_VM_OUT"
+"""The variable with the path of the folder; only inside the machine it is set."""
 
 
 class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._folder = Path(os.environ[OUT])
+        sys.addaudithook(self._audit)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write("signs", {"test": nodeid})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         hook = self._config.hook
         data = hook.pytest_report_to_serializable(config=self._config, report=report)
-        with open(os.environ[REPORTS], "a", encoding="utf-8") as file:
-            file.write(json.dumps(data) + "\n")
+        self._write("reports", data)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen":
+            _, argv, *_ = arguments
+            self._write("signs", {"started": [os.fsdecode(word) for word in argv]})
+
+    def _write(self, name: str, value: Any) -> None:
+        with (self._folder / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value) + "\n")

@@ -1,73 +1,125 @@
-"""On this computer: boots the machine for the tests that were chosen, and shows their reports."""
+"""On this computer: boots the machine for the tests that were chosen, and shows their reports.
+
+No time limits a test: a machine is lost only when it has ended, or stands still.
+"""
 
 import compileall
 import fcntl
-import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
-from attrs import define, field
+from attrs import define, field, frozen
 
+from tests.patience import PATIENCE_S
 from tests.vm.machine import CHECKOUT, Boot, boot
 from tests.vm.packages import NoMachine, Unpacked, unpacked
-from tests.vm.recording import REPORTS
+from tests.vm.recording import OUT
 
 CACHE: Final = CHECKOUT / ".vm"
-AFTER_REBOOT: Final = "after_reboot"
+_BEFORE_REBOOT, _AFTER_REBOOT = 1, 2
 _POLL_S = 0.1
 _PYTEST = ("-m", "pytest", "-vv", "-p", "no:cacheprovider", "--confcutdir=tests/vm", "@/out/tests")
 
 
+class Chosen(Protocol):
+    """A test that was chosen: what of a pytest.Item matters here."""
+
+    @property
+    def nodeid(self) -> str: ...
+
+    def get_closest_marker(self, name: str) -> object | None: ...
+
+
+@frozen
+class Lost:
+    """Why a test has no report, and what the machine said in the end."""
+
+    why: str
+    last_words: str
+
+
 @define
 class Session:
-    """One machine that is booted again and again, each time for its share of `items`."""
+    """Machines for `tests`, one after the other: before the reboot, and after it.
 
-    unpacked: Unpacked
-    items: Sequence[pytest.Item]
-    folder: Path = CACHE / "session"
-    boots: list[Boot] = field(factory=list)
-    _told: set[int] = field(factory=set)
+    `start` boots one that writes into its own folder, keeps its state in another, and runs tests.
+    Where it ends early or says nothing for PATIENCE_S by the clock, only the test that it was at is
+    lost: the others of its share run in another one.
+    """
 
-    def reports_of(self, item: pytest.Item) -> list[dict[str, Any]] | None:
-        """Wait for a test's reports; None if the machine ended without them."""
-        number = _boot_number(item)
-        while len(self.boots) < number:
-            self._boot()
-        current = self.boots[number - 1]
+    tests: Sequence[Chosen]
+    folder: Path
+    start: Callable[[Path, Path, Sequence[Chosen]], Boot]
+    clock: Callable[[], float] = time.monotonic
+    _boots: list[Boot] = field(factory=list)
+    _boot_of: dict[str, Boot] = field(factory=dict)
+    _hopeless: dict[int, Lost] = field(factory=dict)
+
+    def reports_of(self, test: Chosen) -> list[dict[str, Any]] | Lost:
+        """Wait for a test's reports."""
+        share = _share_of(test)
+        if share in self._hopeless:
+            return self._hopeless[share]
+        boot = self._boot_of.get(test.nodeid) or self._boot_for(test)
+        reports = self._await_reports(boot, test)
+        if isinstance(reports, Lost):
+            boot.end()
+            begun = [sign["test"] for sign in boot.lines("signs") if "test" in sign]
+            if not begun:
+                self._hopeless[share] = reports
+            elif test.nodeid not in begun:
+                # It was lost at an earlier test.
+                del self._boot_of[test.nodeid]
+                return self.reports_of(test)
+        return reports
+
+    def _boot_for(self, test: Chosen) -> Boot:
+        """Boot a machine for the tests from `test` on that belong to its share.
+
+        All that passes from one machine to the next is the state folder, to the one after the
+        reboot: for that the power goes.
+        """
+        self.end()
+        share, state = _share_of(test), self.folder / "state"
+        if share == _BEFORE_REBOOT:
+            shutil.rmtree(state, ignore_errors=True)
+        rest = self.tests[self.tests.index(test) :]
+        chosen = [other for other in rest if _share_of(other) == share]
+        folder = self.folder / f"boot-{len(self._boots) + 1}"
+        folder.mkdir(parents=True)
+        self._boots.append(self.start(folder, state, chosen))
+        self._boot_of |= dict.fromkeys([other.nodeid for other in chosen], self._boots[-1])
+        return self._boots[-1]
+
+    def _await_reports(self, boot: Boot, test: Chosen) -> list[dict[str, Any]] | Lost:
+        """Wait for a test's reports for as long as something goes on in the machine."""
+        signs, since = boot.signs_of_life, self.clock()
         while True:
-            running = current.running
-            reports = [r for r in _reports(current.folder) if r["nodeid"] == item.nodeid]
+            running = boot.running
+            told = boot.lines("reports")
+            reports = [report for report in told if report["nodeid"] == test.nodeid]
             if any(report["when"] == "teardown" for report in reports):
                 return reports
             if not running:
-                return None
+                return Lost("the machine ended without a report of this test", boot.last_words)
+            if boot.signs_of_life != signs:
+                signs, since = boot.signs_of_life, self.clock()
+            elif self.clock() > since + PATIENCE_S:
+                why = f"the machine stood still: it said nothing for {PATIENCE_S:g} s"
+                return Lost(why, boot.last_words)
             time.sleep(_POLL_S)
 
-    def last_words_of(self, item: pytest.Item) -> str:
-        """Return what a machine that ended early said, the first time that somebody asks."""
-        number = _boot_number(item)
-        if number in self._told:
-            return "(see above)"
-        self._told.add(number)
-        return self.boots[number - 1].last_words
-
-    def _boot(self) -> None:
-        for earlier in self.boots:
-            earlier.process.wait()
-        number = len(self.boots) + 1
-        chosen = [item.nodeid for item in self.items if _boot_number(item) == number]
-        folder = self.folder / f"boot-{number}"
-        folder.mkdir(parents=True)
-        (folder / "tests").write_text("\n".join(chosen))
-        variables = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", f"{REPORTS}=/out/reports")
-        command = ["env", *variables, "PYTHONDONTWRITEBYTECODE=1", sys.executable, *_PYTEST]
-        self.boots.append(boot(self.unpacked, folder, self.folder / "state", command))
+    def end(self) -> None:
+        """Switch off what still runs."""
+        for each in self._boots:
+            each.end()
 
 
 _SESSION: Final = pytest.StashKey[Session]()
@@ -95,8 +147,8 @@ def show(item: pytest.Item) -> bool | None:
 def end(session: pytest.Session) -> None:
     """Switch off what still runs, as after an interrupt."""
     machine = session.config.stash.get(_SESSION, None)
-    for each in () if machine is None else machine.boots:
-        each.end()
+    if machine is not None:
+        machine.end()
 
 
 def _begin(session: pytest.Session) -> Session:
@@ -113,31 +165,32 @@ def _begin(session: pytest.Session) -> Session:
     for package in ("amdcni", "amdcni_shim"):
         compileall.compile_dir(CHECKOUT / package, quiet=2)
     ours = [item for item in session.items if item.path.parent == Path(__file__).parent]
-    begun = Session(packages, ours)
-    shutil.rmtree(begun.folder, ignore_errors=True)
-    return begun
+    folder = CACHE / "session"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Session(ours, folder, partial(_boot, packages))
 
 
-def _boot_number(item: pytest.Item) -> int:
-    return 1 if item.get_closest_marker(AFTER_REBOOT) is None else 2
+def _boot(packages: Unpacked, folder: Path, state: Path, chosen: Sequence[Chosen]) -> Boot:
+    """Boot a machine that runs the chosen tests, and ends with the last of them."""
+    (folder / "tests").write_text("\n".join(test.nodeid for test in chosen))
+    variables = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", f"{OUT}=/out", "PYTHONDONTWRITEBYTECODE=1")
+    return boot(packages, folder, state, ["env", *variables, sys.executable, *_PYTEST])
 
 
-def _reports(folder: Path) -> Iterator[dict[str, Any]]:
-    path = folder / "reports"
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    # The last line may still be on its way.
-    return (json.loads(line) for line in lines if line.endswith("\n"))
+def _share_of(test: Chosen) -> int:
+    after = test.get_closest_marker("after_reboot") is not None
+    return _AFTER_REBOOT if after else _BEFORE_REBOOT
 
 
 def _shown(item: pytest.Item, machine: Session) -> Iterator[pytest.TestReport]:
-    reports = machine.reports_of(item)
-    if reports is not None:
-        for data in reports:
-            yield _report(item.config, data)
-        return
-    failure = f"the machine ended without a report of this test\n{machine.last_words_of(item)}"
-    yield pytest.TestReport(item.nodeid, item.location, {}, "failed", failure, "call")
-    yield pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "teardown")
+    match machine.reports_of(item):
+        case Lost(why, last_words):
+            failure = f"{why}\n{last_words}"
+            yield pytest.TestReport(item.nodeid, item.location, {}, "failed", failure, "call")
+            yield pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "teardown")
+        case reports:
+            for data in reports:
+                yield _report(item.config, data)
 
 
 def _report(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport:
