@@ -12,13 +12,13 @@ _POLL_S: Final = 0.01
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait until the condition is true, which takes no time worth speaking of.
+    """Wait until the condition is true.
 
     Raises:
-        AssertionError: it did not become true; `what` says what stood still.
+        AssertionError: it did not become true; `what` says in words what should have.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"for {PATIENCE_S:g} s it has not come about that {what}")
+            raise AssertionError(f"still not so after {PATIENCE_S:g} s: {what}")
         time.sleep(_POLL_S)

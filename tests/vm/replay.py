@@ -102,7 +102,7 @@ class Session:
         """Wait for a test's reports for as long as something goes on in the machine."""
         signs, since = boot.signs_of_life, self.clock()
         while True:
-            running = boot.running
+            now, running = self.clock(), boot.running
             told = boot.lines("reports")
             reports = [report for report in told if report["nodeid"] == test.nodeid]
             if any(report["when"] == "teardown" for report in reports):
@@ -111,7 +111,7 @@ class Session:
                 return Lost("the machine ended without a report of this test", boot.last_words)
             if boot.signs_of_life != signs:
                 signs, since = boot.signs_of_life, self.clock()
-            elif self.clock() > since + PATIENCE_S:
+            elif now > since + PATIENCE_S:
                 why = f"the machine stood still: it said nothing for {PATIENCE_S:g} s"
                 return Lost(why, boot.last_words)
             time.sleep(_POLL_S)
