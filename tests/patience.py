@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from amdcni.testing.namespaces import PATIENCE_S
 
-__all__ = ["PATIENCE_S", "wait_until"]
+__all__ = ["PATIENCE_S", "is_alive", "wait_until"]
 
 _POLL_S: Final = 0.01
 
@@ -22,3 +23,12 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"still not so after {PATIENCE_S:g} s: {what}")
         time.sleep(_POLL_S)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether the process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"

@@ -25,7 +25,7 @@ from amdcni.testing import (
 )
 from amdcni.testing.namespaces import finish
 from amdcni.testing.nics import peer_address_of
-from tests.patience import wait_until
+from tests.patience import is_alive, wait_until
 
 HOST_DEVICE = Path("/usr/lib/cni/host-device")
 BDF = "0000:c1:00.0"
@@ -198,7 +198,7 @@ def test_a_program_that_takes_too_long_is_killed_with_its_children(node: Node) -
     child = int(process.stdout.readline())
     with pytest.raises(subprocess.TimeoutExpired):
         finish(process, timeout_s=0.2)
-    wait_until(lambda: is_gone(child), "the child is gone")
+    wait_until(lambda: not is_alive(child), "the child is gone")
 
 
 def test_a_program_without_privilege_cannot_configure_the_network(node: Node) -> None:
@@ -616,15 +616,7 @@ with throwaway_node() as node:
         pids = [int(word) for word in owner.stdout.readline().split()]
         assert len(pids) == 3
         owner.send_signal(signal.SIGKILL)
-    wait_until(lambda: all(map(is_gone, pids)), "the node's processes are gone")
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether a process is gone, or at least dead."""
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    wait_until(lambda: not any(map(is_alive, pids)), "the node's processes are gone")
 
 
 def test_what_has_to_stay_as_it_was_is_compared_at_the_end(node: Node, nic: Nic) -> None:

@@ -16,7 +16,7 @@ from amdcni.core.names import ContainerId, IfName, PluginName
 from amdcni.core.spec import AttachmentId, Verb
 from amdcni.core.steps import PluginCall
 from amdcni.effects.delegate import Plugins, find_plugin
-from tests.patience import wait_until
+from tests.patience import is_alive, wait_until
 
 NAME = PluginName("host-device")
 ATTACHMENT = AttachmentId(ContainerId("pod1"), IfName("net1"))
@@ -282,15 +282,6 @@ def test_what_is_no_program_is_told(bin_dir: Path) -> None:
 
 
 # ---- how it ends
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def outlast(bin_dir: Path, *begun: Path) -> None:

@@ -169,12 +169,10 @@ class Guest:
 
     def _await_rest(self) -> None:
         """Wait until the hardware has carriers: asking for addresses is much faster than a dump."""
-
-        def stirring() -> list[str]:
-            links = self.host.ip_json("address show up")
-            return [link["ifname"] for link in links if not _is_at_rest(link)]
-
-        wait_until(lambda: not stirring(), "all NICs have carriers and addresses")
+        wait_until(
+            lambda: all(map(_is_at_rest, self.host.ip_json("address show up"))),
+            "all NICs have carriers and addresses",
+        )
 
     def records(self) -> dict[str, Any]:
         """Return the records by file name, and what else is in the state folder besides locks."""

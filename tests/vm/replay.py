@@ -100,18 +100,18 @@ class Session:
 
     def _await_reports(self, boot: Boot, test: Chosen) -> list[dict[str, Any]] | Lost:
         """Wait for a test's reports for as long as something goes on in the machine."""
-        signs, since = boot.signs_of_life, self.clock()
+        signs, since = None, self.clock()
         while True:
-            now, running = self.clock(), boot.running
-            told = boot.lines("reports")
-            reports = [report for report in told if report["nodeid"] == test.nodeid]
-            if any(report["when"] == "teardown" for report in reports):
-                return reports
+            now, running, seen = self.clock(), boot.running, boot.signs_of_life
+            if seen != signs:
+                signs, since = seen, self.clock()
+                told = boot.lines("reports")
+                reports = [report for report in told if report["nodeid"] == test.nodeid]
+                if any(report["when"] == "teardown" for report in reports):
+                    return reports
             if not running:
                 return Lost("the machine ended without a report of this test", boot.last_words)
-            if boot.signs_of_life != signs:
-                signs, since = boot.signs_of_life, self.clock()
-            elif now > since + PATIENCE_S:
+            if now > since + PATIENCE_S:
                 why = f"the machine stood still: it said nothing for {PATIENCE_S:g} s"
                 return Lost(why, boot.last_words)
             time.sleep(_POLL_S)
