@@ -141,7 +141,7 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
         if condition in _IN_USE:
             if not plans.is_repeated(record, request):
                 continue
-            pod = node.find_netns(record.netns.path)
+            pod = node.find_pod(record.netns)
             if record.result is not None and checks.is_as_promised(record, pod):
                 return record.result
         give_back(record, node, ipam_required=False)

@@ -11,6 +11,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.condition import HEALABLE, Condition, condition_of
 from amdcni.core.errors import AmdcniError, DeviceBusy
 from amdcni.core.host import Netns, SysfsDevice
+from amdcni.core.identity import dies_with_its_netns, is_plugged
 from amdcni.core.names import DeviceKey
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
 from amdcni.node import Node
@@ -18,12 +19,27 @@ from amdcni.node import Node
 
 def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> None:
     """Give back the device of `record`, whose lock is held, and forget the record."""
-    device = device_of(record, node)
-    boot_id = node.clock().boot_id
-    plan = plans.plan_release(record, boot_id, device, ipam_required=ipam_required)
+    facts = {"device": str(record.key), "holder": str(record.id)}
+    device, destroyed = device_of(record, node), _is_destroyed(record, node)
+    plan = plans.plan_release(
+        record,
+        node.clock().boot_id,
+        device,
+        ipam_required=ipam_required,
+        destroyed=destroyed,
+    )
     execute.release(plan, node)
+    if destroyed:
+        lost = " ".join(record.host_addresses)
+        node.report("destroyed", **facts, ifname=record.host_ifname, addresses=lost)
     if plan.forget is None:
-        node.report("unplugged", device=str(record.key), holder=str(record.id))
+        node.report("unplugged", **facts)
+
+
+def _is_destroyed(record: Attachment, node: Node) -> bool:
+    """Whether there is nothing to give back, because the kernel has destroyed it."""
+    gone = dies_with_its_netns(record) and find_condition(record.detaching(), node)
+    return gone is Condition.DESTROYED
 
 
 def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> None:
@@ -67,7 +83,7 @@ def _heal(key: DeviceKey, node: Node) -> None:
         node.perform(ForgetRecord(key), Outcome())
     elif record.phase is Phase.ATTACHED:
         node.perform(SaveRecord(record), Outcome())
-    elif record.key.bus_device is None or device_of(record, node) is not None:
+    elif is_plugged(record, device_of(record, node)):
         give_back(record, node)
         report_healed(record, Condition.UNFINISHED, node)
 
@@ -77,7 +93,7 @@ def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
     facts = {"device": str(record.key), "holder": str(record.id)}
     if condition is Condition.OUTDATED:
         node.report("outdated", **facts)
-    else:
+    elif condition is not Condition.DESTROYED:
         node.report("healed", **facts, found=condition, phase=record.phase)
 
 
@@ -138,10 +154,12 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
 
 def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
     """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
-    pod = node.find_netns(record.netns.path)
-    return condition_of(
-        record, node.clock().boot_id, host or node.host(), pod, device_of(record, node)
-    )
+    pod, device = node.find_pod(record.netns), device_of(record, node)
+    seen = (record, node.clock().boot_id, host or node.host(), pod, device)
+    condition = condition_of(*seen)
+    if condition is Condition.MISSING and dies_with_its_netns(record):
+        return condition_of(*seen, is_elsewhere=node.find_elsewhere(record) is not None)
+    return condition
 
 
 _NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor tells what to do"

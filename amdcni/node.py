@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
-from amdcni.core.attachment import Attachment
+from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.host import (
     Address,
     Details,
@@ -15,6 +15,7 @@ from amdcni.core.host import (
     Route,
     SysfsDevice,
 )
+from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
@@ -40,6 +41,16 @@ class Node(Protocol):
 
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
+
+    def find_pod(self, netns: NetnsRef) -> Netns | None:
+        """The network namespace of a pod, with its netdevs; None if it has gone.
+
+        It is looked for at its path, and where that leads elsewhere now, among those of all
+        processes: that a path is not found from here proves nothing.
+        """
+
+    def find_elsewhere(self, record: Attachment) -> Place | None:
+        """Where the netdev of `record` is, if in any netns but the host's that can be seen."""
 
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`; nothing in it is looked at."""

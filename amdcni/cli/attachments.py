@@ -12,14 +12,13 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import Condition
-from amdcni.core.diagnosis import Place
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.host import Address, Qdisc, Route
+from amdcni.core.identity import Place
 from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.effects.node import LinuxNode
-from amdcni.effects.survey import find_anywhere
 from amdcni.healing import look_at
 
 
@@ -82,7 +81,7 @@ def _placed(known: Known, node: LinuxNode) -> Known:
     """The same, with where a missing netdev is."""
     if known.record is None or known.condition is not Condition.MISSING:
         return known
-    return attrs.evolve(known, place=find_anywhere(known.record, node))
+    return attrs.evolve(known, place=node.find_elsewhere(known.record))
 
 
 def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
@@ -224,6 +223,7 @@ _WHAT_NEXT: Final = {
     Condition.ABANDONED: "`amdcni heal`, or the next ADD of the device, ends it",
     Condition.OUTDATED: "it is forgotten; the boot has given the host its own configuration",
     Condition.MISSING: "amdcni doctor tells what to do",
+    Condition.DESTROYED: "`amdcni heal` forgets it: make the netdev anew, as the node's boot does",
     Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` gives everything back",
 }
 

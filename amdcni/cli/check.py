@@ -41,7 +41,7 @@ def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
         return (str(known.fault),)
     if known.condition is not Condition.HELD:
         return (FOUND[known.condition],)
-    pod = node.find_netns(record.netns.path)
+    pod = node.find_pod(record.netns)
     if pod is None or record.result is None:
         return (FOUND[Condition.UNFINISHED],)
     return tuple(problems_of(record, record.result, pod))

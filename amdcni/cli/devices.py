@@ -81,8 +81,8 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         "kind": bus.kind.value,
         "parent": None if bus.parent is None else str(bus.parent),
         "vfs": bus.vfs,
-        "vendor": bus.vendor,
-        "product": bus.product,
+        "vendor": bus.device.hardware.vendor,
+        "product": bus.device.hardware.product,
         "amd": bus.amd is not None,
         "driver": bus.device.driver,
         "numa_node": bus.numa_node,
@@ -169,7 +169,7 @@ _SHORT: Final = {NicKind.PHYSICAL: "PF", NicKind.VIRTUAL: "VF", NicKind.SUB: "SF
 
 
 def _traits(nic: Nic) -> Iterator[str]:
-    yield nic.bus.amd or f"vendor {nic.bus.vendor or 'not known'}"
+    yield nic.bus.amd or f"vendor {nic.bus.device.hardware.vendor or 'not known'}"
     yield nic.bus.device.driver or "no driver"
     if nic.bus.numa_node is not None:
         yield f"NUMA node {nic.bus.numa_node}"

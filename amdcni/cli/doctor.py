@@ -189,7 +189,7 @@ def _records(state: State) -> Iterator[Finding]:
                 busy=begun and healing.is_at_work(found, node),
                 heal=heal,
                 file=f"{data_dir}/{record.key}.json",
-                place=survey.find_anywhere(record, node) if missing else None,
+                place=node.find_elsewhere(record) if missing else None,
             )
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.RECORDS, failure.message, "run amdcni doctor as root")

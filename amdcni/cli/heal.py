@@ -1,7 +1,7 @@
 """`amdcni heal`: gives back what no call will give back any more, and tells what it found."""
 
 import argparse
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from amdcni import healing
 from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
@@ -75,8 +75,12 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
     if finding.busy:
         return "left to the call that is at work on it"
     if finding.healed:
-        return "forgotten" if finding.condition is Condition.OUTDATED else "given back"
+        return "forgotten" if finding.condition in _FORGOTTEN else "given back"
     if finding.condition in HEALABLE and dry_run:
-        outdated = finding.condition is Condition.OUTDATED
-        return "would be forgotten" if outdated else "would be healed"
+        forgotten = finding.condition in _FORGOTTEN
+        return "would be forgotten" if forgotten else "would be healed"
     return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"
+
+
+_FORGOTTEN: Final = frozenset({Condition.OUTDATED, Condition.DESTROYED})
+"""Where there is nothing to give back."""

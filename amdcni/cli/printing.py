@@ -16,6 +16,7 @@ FOUND: Final = {
     Condition.ABANDONED: "its pod is gone",
     Condition.OUTDATED: "the node was booted since",
     Condition.MISSING: "it is neither on the host nor in its pod",
+    Condition.DESTROYED: "it was destroyed with its pod, as what is made by software is",
     Condition.UNPLUGGED: "it is not in the machine",
 }
 """What is found of an attachment, in words."""

@@ -6,8 +6,15 @@ from typing import Final
 import attrs
 
 from amdcni.core.capture import Captured
-from amdcni.core.host import Netns, NetnsId
-from amdcni.core.names import DeviceKey, IfName, MacAddress, NetworkName, PluginName
+from amdcni.core.host import Hardware, Netns, NetnsId
+from amdcni.core.names import (
+    DeviceKey,
+    IfName,
+    MacAddress,
+    NetworkName,
+    PluginName,
+    mark_of,
+)
 from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Json, Result
 
@@ -31,8 +38,8 @@ class NetnsRef:
     id: NetnsId
 
     def is_alive_in(self, netns: Netns | None) -> bool:
-        """Whether `netns`, found at the path now, is still the same one."""
-        return netns is not None and netns.id == self.id
+        """Whether `netns`, which was found now, is the same one."""
+        return netns is not None and netns.id.is_same(self.id)
 
 
 @attrs.frozen
@@ -45,7 +52,8 @@ class Attachment:
     `args` is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own
     IPAM plugin; None where the captured addresses were given.  `pod_mac` is the hardware address
     that the netdev has in the pod if it was given another one there.  `pod_ifindex` and `result`
-    are known once the device is attached.  `taken_over` is true of a record that was made from the
+    are known once the device is attached.  `hardware` tells the card from another one in its place;
+    None if that was not recorded.  `taken_over` is true of a record that was made from the
     Go plugin's mapping, which ends with it.
     """
 
@@ -64,6 +72,7 @@ class Attachment:
     mover: Mover = Mover.DELEGATE
     pod_mac: MacAddress | None = None
     pod_ifindex: int | None = None
+    hardware: Hardware | None = None
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT
@@ -79,6 +88,14 @@ class Attachment:
         if self.captured is None:
             return ()
         return tuple(str(address.interface) for address in self.captured.addresses)
+
+    @property
+    def mark(self) -> str:
+        """The alternative name that the netdev carries on its ways, and no other netdev does.
+
+        It moves along with the netdev, whoever moves it.
+        """
+        return mark_of(self.key)
 
     def elapsed_s(self, now_s: int) -> int:
         """Seconds since the capture, `now_s` being CLOCK_BOOTTIME of the same boot."""

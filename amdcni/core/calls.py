@@ -7,10 +7,10 @@ from amdcni.core.capture import Captured
 from amdcni.core.check import config_for_delegate
 from amdcni.core.codec import in_version, result_to_json
 from amdcni.core.host import Netns
+from amdcni.core.identity import dies_with_its_netns, find_in_pod
 from amdcni.core.ipam import STATIC, static_ipam
 from amdcni.core.names import PluginName
 from amdcni.core.request import AddRequest, CheckRequest, Mover
-from amdcni.core.resolve import find_in_pod
 from amdcni.core.spec import Verb
 from amdcni.core.steps import PluginCall
 from amdcni.core.versions import CHECK_SINCE, INTERFACES_SINCE, OLDEST, at_least
@@ -30,7 +30,9 @@ def plugins_for(mover: Mover, ipam: PluginName | None) -> tuple[PluginName, ...]
             assert_never(mover)
 
 
-def config_for_plugins(request: AddRequest, captured: Captured | None) -> dict[str, Any]:
+def config_for_plugins(
+    request: AddRequest, mover: Mover, captured: Captured | None
+) -> dict[str, Any]:
     """The configuration for the plugins that an ADD executes: complete, also with unknown keys.
 
     Before 0.3.0 a result has one address a family and plugins refuse to give more, so they are
@@ -39,7 +41,7 @@ def config_for_plugins(request: AddRequest, captured: Captured | None) -> dict[s
     config = dict(request.network.raw)
     if not at_least(request.network.version, INTERFACES_SINCE):
         config = in_version(config, INTERFACES_SINCE)
-    if request.device.mover is Mover.DELEGATE:
+    if mover is Mover.DELEGATE:
         return _for_delegate(request, captured, config)
     return config
 
@@ -74,12 +76,16 @@ def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
     """The call that tells a plugin the end of the attachment; None if there is nobody to tell.
 
     The delegate takes whatever answers to CNI_IFNAME out of the pod, so it is called only while
-    that is our netdev, or if there never was one.  Otherwise the IPAM plugin is called itself.
+    that is our netdev, or if there never was one, and while the path still leads there.  Otherwise
+    the IPAM plugin is called itself; also for a netdev that the kernel would destroy if the
+    delegate were killed on its way.
     """
     alive = record.netns.is_alive_in(pod)
-    if record.mover is Mover.DELEGATE and alive and pod is not None:
-        ours = None if record.captured is None else find_in_pod(record, pod.netdevs)
-        if record.captured is None or (ours is not None and ours.ifname == record.id.ifname):
+    if record.mover is Mover.DELEGATE and pod is not None and pod.path == record.netns.path:
+        ours = find_in_pod(record, pod)
+        called_so = ours is not None and ours.ifname == record.id.ifname
+        called_so &= not dies_with_its_netns(record)
+        if called_so or (record.captured is None and alive):
             return _delegate_call(record, Verb.DEL, **_previous(record))
     return ipam_release_call(record, netns_alive=alive)
 

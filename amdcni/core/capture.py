@@ -21,7 +21,7 @@ from amdcni.core.host import (
     Values,
     names_of,
 )
-from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress
+from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress, is_mark
 from amdcni.core.routes import describe, due_on_host, is_lacking, kernel_makes_route
 
 
@@ -42,6 +42,9 @@ class Captured:
     permanent_mac: MacAddress | None = None
     parent: str | None = None
     kind: str | None = None
+    link_type: int | None = None
+    port_name: str | None = None
+    port_id: str | None = None
     up: bool = False
     alias: str | None = None
     altnames: tuple[str, ...] | None = None
@@ -71,9 +74,12 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
         permanent_mac=netdev.permanent_mac,
         parent=netdev.parent,
         kind=netdev.kind,
+        link_type=netdev.link_type,
+        port_name=netdev.port_name,
+        port_id=netdev.port_id,
         up=netdev.up,
         alias=netdev.alias,
-        altnames=netdev.altnames,
+        altnames=tuple(name for name in netdev.altnames if not is_mark(name)),
         mtu=netdev.mtu,
         txqlen=netdev.txqlen,
         group=netdev.group,
@@ -262,13 +268,14 @@ def altname_changes(
 ) -> tuple[list[str], list[str]]:
     """The alternative names to add and to drop; one that another netdev has now cannot come back.
 
-    The netdev itself may have one of them as its name.
+    The netdev itself may have one of them as its name.  A mark is none that anybody had.
     """
     if wanted.altnames is None:
         return [], []
     taken = names_of(others) | {seen.ifname}
     add = [name for name in wanted.altnames if name not in seen.altnames and name not in taken]
-    return add, [name for name in seen.altnames if name not in wanted.altnames]
+    besides = [name for name in seen.altnames if name not in wanted.altnames]
+    return add, [name for name in besides if not is_mark(name)]
 
 
 def differences(

@@ -10,8 +10,8 @@ from typing import Any
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.codec import result_to_json
 from amdcni.core.host import Netdev, Netns, netdev_named
+from amdcni.core.identity import find_in_pod
 from amdcni.core.request import CheckRequest
-from amdcni.core.resolve import find_in_pod
 from amdcni.core.spec import Interface, Ip, Result
 
 
@@ -54,7 +54,7 @@ def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> lis
     """What the device in the pod lacks of its name, its being up, and the promised addresses."""
     if record.captured is None:
         return []
-    ours = find_in_pod(record, pod.netdevs)
+    ours = find_in_pod(record, pod)
     if ours is None:
         return [f"{record.key} is not in {record.netns.path!r} any more"]
     found = []

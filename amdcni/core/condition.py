@@ -5,7 +5,7 @@ from typing import Final
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.resolve import find_home, find_in_pod
+from amdcni.core.identity import dies_with_its_netns, find_home, find_in_pod, is_plugged
 
 
 class Condition(StrEnum):
@@ -18,7 +18,8 @@ class Condition(StrEnum):
     OUTDATED: the record is of an earlier boot.
     MISSING: the netdev is not on the host, and its pod is gone or, of interrupted work, has it no
     more; who has it is not known.
-    UNPLUGGED: the device is not in the machine.
+    DESTROYED: a netdev made by software is nowhere any more: the kernel destroys it with its netns.
+    UNPLUGGED: the device is not in the machine, or another card is in its place.
     """
 
     HELD = "held"
@@ -27,11 +28,18 @@ class Condition(StrEnum):
     ABANDONED = "abandoned"
     OUTDATED = "outdated"
     MISSING = "missing"
+    DESTROYED = "destroyed"
     UNPLUGGED = "unplugged"
 
 
 HEALABLE: Final = frozenset(
-    {Condition.UNFINISHED, Condition.RETURNED, Condition.ABANDONED, Condition.OUTDATED}
+    {
+        Condition.UNFINISHED,
+        Condition.RETURNED,
+        Condition.ABANDONED,
+        Condition.DESTROYED,
+        Condition.OUTDATED,
+    }
 )
 """What can be healed from the record alone, without harm to anybody.
 
@@ -40,24 +48,49 @@ What is missing might still be in use; it stays recorded.
 
 
 def condition_of(
-    record: Attachment, boot_id: str, host: Netns, pod: Netns | None, device: SysfsDevice | None
+    record: Attachment,
+    boot_id: str,
+    host: Netns,
+    pod: Netns | None,
+    device: SysfsDevice | None,
+    *,
+    is_elsewhere: bool = True,
 ) -> Condition:
     """What has become of the attachment.
 
-    `pod` is what is found at the record's netns path now, `device` what sysfs says of the device.
+    `pod` is what is found of the pod's netns now, `device` what sysfs says of the device.
+    `is_elsewhere` tells whether the netdev may be in some other
+    netns; it matters for one that is neither on the host nor in its pod.
+
+    A living pod may still have what an interrupted ADD gave it, if it took the mark away.
     """
     if record.boot_id != boot_id:
         return Condition.OUTDATED
-    if record.key.bus_device is not None and device is None:
+    if not is_plugged(record, device):
         return Condition.UNPLUGGED
-    at_home = find_home(record, host.netdevs, device) is not None
-    alive = record.netns.is_alive_in(pod)
-    if record.phase is not Phase.ATTACHED:
-        inside = alive and pod is not None and find_in_pod(record, pod.netdevs) is not None
-        within_reach = record.captured is None or at_home or inside
-        return Condition.UNFINISHED if within_reach else Condition.MISSING
+    inside = find_in_pod(record, pod) is not None
+    at_home = not inside and find_home(record, host.netdevs, device, pod) is not None
+    finished = record.phase is Phase.ATTACHED
+    if not finished and (record.captured is None or inside or at_home):
+        return Condition.UNFINISHED
     if at_home:
         return Condition.RETURNED
-    if alive:
+    if finished and _has_it(record, pod, inside=inside):
         return Condition.HELD
-    return Condition.ABANDONED if record.captured is None else Condition.MISSING
+    if record.captured is None:
+        return Condition.ABANDONED
+    unseen = record.pod_ifindex is None and record.netns.is_alive_in(pod)
+    if dies_with_its_netns(record) and not (is_elsewhere or unseen):
+        return Condition.DESTROYED
+    return Condition.MISSING
+
+
+def _has_it(record: Attachment, pod: Netns | None, *, inside: bool) -> bool:
+    """Whether the pod is alive, which has the device then, be it in a netns of its own making.
+
+    Without cookies, a netns is known only together with a netdev that is in it.
+    """
+    if pod is None or not record.netns.is_alive_in(pod):
+        return False
+    known = record.netns.id.cookie is not None and pod.id.cookie is not None
+    return inside or known or record.captured is None

@@ -8,10 +8,11 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
+from amdcni.core.identity import Place
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
-from amdcni.core.names import IfName, PluginName
+from amdcni.core.names import PluginName
 from amdcni.core.nics import Nic, Records
 from amdcni.core.versions import SUPPORTED
 
@@ -257,24 +258,15 @@ _STALE: Final[Mapping[Condition, tuple[str, str]]] = {
         "it is in no network namespace that can be seen from here: was it unplugged, or replaced? "
         "If it is gone for good, remove {file}",
     ),
+    Condition.DESTROYED: (
+        "it was made by software, and the kernel has destroyed it together with its pod",
+        "make the netdev anew, as the node's boot does, and forget the record: {heal}",
+    ),
     Condition.UNPLUGGED: (
         "it is not in the machine",
         "plug it in again, then {heal}; if it is gone for good, remove {file}",
     ),
 }
-
-
-@attrs.frozen
-class Place:
-    """Where a netdev is: the path of a network namespace, and its name in there."""
-
-    netns: str
-    ifname: IfName
-
-    def way_home(self, heal: str) -> str:
-        """What brings the netdev to the host, where `heal` is the command that heals."""
-        out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
-        return f"it is in {self.netns} as {self.ifname}; bring it out: {out}; then {heal}"
 
 
 def judge_record(

@@ -93,11 +93,13 @@ class Address:
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
-    `parent` is the bus device's name (IFLA_PARENT_DEV_NAME, Linux 5.14): a PCI address, or
-    `virtioN`.  `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same
-    netns, and `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as
-    `veth`, and None for real hardware.  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
-    `group` is a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
+    `link_type` is its ARPHRD_*, and `parent` the bus device's name (IFLA_PARENT_DEV_NAME, Linux
+    5.14): a PCI address, or `virtioN`.  `port_name` and `port_id` are what a switch or a NIC with
+    several ports calls the port (IFLA_PHYS_PORT_NAME, and in hexadecimal IFLA_PHYS_PORT_ID).
+    `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same netns, and
+    `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as `veth`, and
+    None for real hardware.  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set, `group` is
+    a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
     """
 
     ifindex: int
@@ -113,7 +115,10 @@ class Netdev:
     kind: str | None = None
     alias: str | None = None
     altnames: tuple[str, ...] = ()
+    link_type: int | None = None
     parent: str | None = None
+    port_name: str | None = None
+    port_id: str | None = None
     lower: int | None = None
     master: int | None = None
     token: IpAddress | None = None
@@ -230,10 +235,22 @@ class Details:
 
 @attrs.frozen
 class NetnsId:
-    """A network namespace, identified by its nsfs file and not by a path, which may be reused."""
+    """A network namespace, identified by what it is and not by a path, which may be reused.
+
+    `cookie` is a number that the kernel never gives to another namespace of the same boot
+    (SO_NETNS_COOKIE, Linux 5.14); None if it is not known.  The device and the inode of the nsfs
+    file are given out again within seconds, and tell apart only namespaces that exist together.
+    """
 
     dev: int
     inode: int
+    cookie: int | None = None
+
+    def is_same(self, other: "NetnsId") -> bool:
+        """Whether both are one namespace, by the cookies if both are known."""
+        if self.cookie is not None and other.cookie is not None:
+            return self.cookie == other.cookie
+        return (self.dev, self.inode) == (other.dev, other.inode)
 
 
 @attrs.frozen
@@ -243,6 +260,19 @@ class Netns:
     path: str
     id: NetnsId
     netdevs: tuple[Netdev, ...] = ()
+
+
+@attrs.frozen
+class Hardware:
+    """What tells a card from another one that sits in its place later.
+
+    `vendor` and `product` are IDs as sysfs spells them, such as `0x1dd8`; `serial` is the device
+    serial number of PCI Express, in hexadecimal.  What the device does not tell is None.
+    """
+
+    vendor: str | None = None
+    product: str | None = None
+    serial: str | None = None
 
 
 @attrs.frozen
@@ -256,6 +286,7 @@ class SysfsDevice:
     driver: str | None = None
     ifnames: tuple[IfName, ...] = ()
     virtio: tuple[str, ...] = ()
+    hardware: Hardware = Hardware()
 
 
 USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})

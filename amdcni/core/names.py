@@ -213,3 +213,23 @@ class DeviceKey:
     def __str__(self) -> str:
         bus_text = "" if self.bus_device is None else str(self.bus_device)
         return bus_text if self.ifname is None else f"{bus_text}@{self.ifname}"
+
+
+_MARK_PREFIX: Final = "amdcni-"
+
+
+def mark_of(key: DeviceKey) -> str:
+    """The alternative name by which the netdev of a record is known again, wherever it is."""
+    return f"{_MARK_PREFIX}{key}"
+
+
+def is_mark(altname: str) -> bool:
+    """Whether an alternative name is the mark of a record."""
+    prefix, found, key = altname.partition(_MARK_PREFIX)
+    if prefix or not found:
+        return False
+    try:
+        DeviceKey.parse(key)
+    except InvalidName:
+        return False
+    return True

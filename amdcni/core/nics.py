@@ -9,9 +9,9 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.identity import find_home
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, BusDevice, DeviceKey, IfName, PciAddress
-from amdcni.core.resolve import find_home
 
 AMD_VENDORS: Final[Mapping[str, str]] = {"0x1dd8": "AMD Pensando", "0x1022": "AMD"}
 """AMD's vendor IDs on the PCI bus, with what they are called."""
@@ -38,14 +38,11 @@ class Port:
 class BusNic:
     """What sysfs says of a NIC on the PCI or auxiliary bus.
 
-    `vendor` and `product` are IDs as sysfs spells them, such as `0x1dd8`; a sub-function has those
-    of the PCI function below which it is.  That is its `parent`, and of a virtual function the
+    The PCI function below which a sub-function is, is its `parent`, and of a virtual function the
     physical one.  `vfs` counts the virtual functions that there are, `rdma` names RDMA devices.
     """
 
     device: SysfsDevice
-    vendor: str | None = None
-    product: str | None = None
     numa_node: int | None = None
     parent: PciAddress | None = None
     vfs: int = 0
@@ -62,7 +59,7 @@ class BusNic:
     @property
     def amd(self) -> str | None:
         """What AMD calls the vendor; None if it is another one."""
-        return AMD_VENDORS.get(self.vendor or "")
+        return AMD_VENDORS.get(self.device.hardware.vendor or "")
 
 
 class Link(StrEnum):
@@ -158,7 +155,7 @@ class Nic:
             return ()
         here = [each.netdev for each in self.netdevs]
         read = self.records.read
-        return tuple(each for each in read if find_home(each, here, self.bus.device) is None)
+        return tuple(each for each in read if find_home(each, here, self.bus.device, None) is None)
 
     @property
     def lent_by_go(self) -> GoMapping | None:

@@ -29,6 +29,7 @@ from amdcni.core.host import (
     netdev_named,
     reports_protocols,
 )
+from amdcni.core.identity import is_plugged, is_software
 from amdcni.core.names import (
     IFNAME_MAX_BYTES,
     DeviceKey,
@@ -106,13 +107,13 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     if netdev is not None:
         refuse_protected(netdev, snapshot.host.netdevs, snapshot.details.default_routes)
     record = record_of(request, snapshot, netdev)
-    match request.device.mover:
+    match record.mover:
         case Mover.DELEGATE:
-            handing_over = _by_delegate(record)
+            handing_over = _by_delegate(record, netdev)
         case Mover.NATIVE:
             handing_over = _by_ourselves(record, netdev, snapshot.pod, request.device.mtu)
         case _:
-            assert_never(request.device.mover)
+            assert_never(record.mover)
     return Plan(
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
@@ -123,9 +124,9 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     )
 
 
-def _by_delegate(record: Attachment) -> tuple[Planned, ...]:
+def _by_delegate(record: Attachment, netdev: Netdev | None) -> tuple[Planned, ...]:
     """The mover `delegate`: it does all the work, and we look."""
-    delegated = Planned(DelegateAdd(add_call(record)), undo=_give_back(record))
+    delegated = Planned(DelegateAdd(add_call(record), record, netdev), undo=_give_back(record))
     if record.captured is None:
         return (delegated,)
     return (delegated, Planned(InspectPod(record)))
@@ -213,22 +214,36 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         protocols_reported = reports_protocols(snapshot.host.netdevs)
         captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
         captured = _with_whole_routes(captured, snapshot)
+    device = snapshot.candidates.device
+    key = key_of(device, netdev, snapshot.records)
+    mover = _mover_for(request, netdev, key)
     return Attachment(
         network=request.network.name,
         id=request.attachment,
         netns=NetnsRef(request.netns, snapshot.pod.id),
-        key=key_of(snapshot.candidates.device, netdev, snapshot.records),
+        key=key,
         phase=Phase.ATTACHING,
         boot_id=snapshot.clock.boot_id,
         read_at_s=snapshot.clock.now_s,
         since=snapshot.clock.wall,
-        config=config_for_plugins(request, captured),
+        config=config_for_plugins(request, mover, captured),
         args=request.invocation.environ.get("CNI_ARGS", ""),
         captured=captured,
         ipam=request.device.ipam,
-        mover=request.device.mover,
+        mover=mover,
         pod_mac=request.device.mac,
+        hardware=None if device is None else device.hardware,
     )
+
+
+def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mover:
+    """Who moves the netdev: what is made by software is not trusted to the delegate.
+
+    That takes it through a netns of its own (host-device 1.9), with which the kernel destroys such
+    a netdev if the delegate is killed.
+    """
+    software = netdev is not None and is_software(netdev.kind, key.bus_device)
+    return Mover.NATIVE if software else request.device.mover
 
 
 def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
@@ -275,21 +290,25 @@ def plan_release(
     device: SysfsDevice | None,
     *,
     ipam_required: bool = True,
+    destroyed: bool = False,
 ) -> Release:
     """Give the device of `record` back, from the record and the bus device alone.
 
     The record stays until the IPAM plugin, too, has taken its addresses back.  Only the next holder
     of the device does not wait for that (`ipam_required` False): the host is whole without.
 
-    A record of an earlier boot restores nothing: the node's own boot configuration is right.  The
-    record of a device that is not plugged in (`device` None, though the record names one) stays.
+    A record of an earlier boot restores nothing: the node's own boot configuration is right.  Of a
+    netdev that was `destroyed` nothing is left to restore.  The record of a device that is not
+    plugged in, `device` being what sysfs says of it, stays.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
     forget = ForgetRecord(record.key, taken_over=record.taken_over)
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record),), forget)
-    if record.key.bus_device is not None and device is None:
+    if not is_plugged(record, device):
         return Release(mark, (ReleasePlugins(record),), None)
+    if destroyed:
+        return Release(mark, (ReleasePlugins(record, ipam_required),), forget)
     return Release(mark, _give_back(record, ipam_required), forget)
 
 

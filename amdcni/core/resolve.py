@@ -1,14 +1,13 @@
-"""From a selector to the one netdev that it means, and from a record to where its netdev is now."""
+"""From a selector to the one netdev that it means."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
 from amdcni.core.host import USERSPACE_DRIVERS, Netdev, SysfsDevice
-from amdcni.core.names import NO_MAC, DeviceKey, IfName, MacAddress
+from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.request import DeviceSelector
 
 
@@ -85,76 +84,3 @@ def key_of(
     if len(device.ifnames) > 1 or held_besides:
         return DeviceKey(device.bus_device, netdev.ifname)
     return DeviceKey(device.bus_device)
-
-
-def find_captured(
-    captured: Captured,
-    netdevs: Iterable[Netdev],
-    *,
-    visible: Collection[str] | None = None,
-    ifindex: int | None = None,
-    pod_mac: MacAddress | None = None,
-    sole: bool = True,
-) -> Netdev | None:
-    """The netdev that was captured, among `netdevs` of one netns, whatever its name is now.
-
-    The bus parent that the kernel reports tells real hardware apart in any netns.  On the host,
-    sysfs does too: `visible` are the names that it lists for the device.  That suffices if the
-    device has a `sole` netdev.  Where it does not, an `ifindex` that is known from the same netns
-    does (the kernel does not give it out twice), and at last the hardware address, be it the one
-    that it was given in the pod (`pod_mac`).  A name is no proof: anybody can have taken it.
-    """
-    if captured.parent is not None:
-        pool = [netdev for netdev in netdevs if netdev.parent == captured.parent]
-    elif visible is not None:
-        pool = [netdev for netdev in netdevs if netdev.ifname in visible]
-    else:
-        pool = [n for n in netdevs if n.kind == captured.kind and n.parent is None]
-        sole = False
-    if sole and len(pool) == 1:
-        return pool[0]
-    known = [netdev for netdev in pool if netdev.ifindex == ifindex]
-    proven = known or _same_mac({captured.mac, captured.permanent_mac, pod_mac}, pool)
-    return proven[0] if len(proven) == 1 else None
-
-
-def find_home(
-    record: Attachment, host: Iterable[Netdev], device: SysfsDevice | None
-) -> Netdev | None:
-    """The netdev of `record` if it is on the host, `device` being what sysfs says of it now."""
-    if record.captured is None:
-        return None
-    visible = None if device is None else device.ifnames
-    return find_captured(
-        record.captured,
-        host,
-        visible=visible,
-        pod_mac=record.pod_mac,
-        sole=record.key.ifname is None,
-    )
-
-
-def find_in_pod(record: Attachment, pod: Iterable[Netdev]) -> Netdev | None:
-    """The netdev of `record` if it is in the pod's netns, which has to be the one of the ADD."""
-    if record.captured is None:
-        return None
-    return find_captured(
-        record.captured,
-        pod,
-        ifindex=record.pod_ifindex,
-        pod_mac=record.pod_mac,
-        sole=record.key.ifname is None,
-    )
-
-
-def find_in_another(record: Attachment, netdevs: Iterable[Netdev]) -> Netdev | None:
-    """The netdev of `record` if it is in a netns that its ADD and DEL know nothing of."""
-    if record.captured is None:
-        return None
-    sole = record.key.ifname is None
-    return find_captured(record.captured, netdevs, pod_mac=record.pod_mac, sole=sole)
-
-
-def _same_mac(macs: set[MacAddress | None], netdevs: Iterable[Netdev]) -> list[Netdev]:
-    known = macs - {None, NO_MAC}
-    return [netdev for netdev in netdevs if known & {netdev.mac, netdev.permanent_mac}]

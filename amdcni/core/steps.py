@@ -71,9 +71,14 @@ class ForgetRecord:
 
 @attrs.frozen
 class DelegateAdd:
-    """The delegate has moved the netdev into the pod and configured it; gives its result."""
+    """The delegate has moved the netdev into the pod and configured it; gives its result.
+
+    The netdev carries the mark of its record.  `netdev` is None for a device that has none.
+    """
 
     call: PluginCall
+    record: Attachment
+    netdev: Netdev | None
 
 
 @attrs.frozen
@@ -87,6 +92,7 @@ class InspectPod:
 class MoveIntoPod:
     """The netdev is in the pod under the attachment's ifname, and up; `native` does it by itself.
 
+    It carries the mark of its record.
     `in_the_way` are its alternative names that something in the pod has.  `mtu` is the one that it
     gets there; None keeps its own.
     """
@@ -171,7 +177,7 @@ class RestoreConfiguration:
 
 @attrs.frozen
 class VerifyHome:
-    """What the kernel shows of the netdev on the host agrees with the record."""
+    """What the kernel shows of the netdev on the host agrees with the record; its mark is gone."""
 
     record: Attachment
     captured: Captured

@@ -34,7 +34,7 @@ def step_in_words(step: Step) -> str:
             return f"write the record of {record.key} again: attached, with the result"
         case ForgetRecord(key):
             return f"remove the record of {key}"
-        case DelegateAdd(call):
+        case DelegateAdd(call, _, _):
             return f"{_executed(call)}, which moves the NIC into the pod and configures it"
         case InspectPod(record):
             return f"look whether {record.id.ifname} is in {record.netns.path}, and is this NIC"

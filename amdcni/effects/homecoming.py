@@ -21,8 +21,9 @@ from amdcni.core.host import (
     Route,
     names_of,
 )
-from amdcni.core.resolve import find_home, find_in_pod
+from amdcni.core.identity import find_home, find_in_pod
 from amdcni.core.routes import due_on_host, is_lacking, missing, on_netdevs, without_netdevs
+from amdcni.effects.marks import mark_in_pod, unmark
 from amdcni.node import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
@@ -58,14 +59,16 @@ def bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
 
 def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -> None:
     """Move the netdev out of its pod, if it is there, past all names that are in its way."""
+    pod = node.find_pod(record.netns)
+    netdev = find_in_pod(record, pod)
+    if pod is None or netdev is None:
+        return
     taken = names_of(host.netdevs)
     wanted = plans.free_name(captured.ifname, taken)
-    with node.enter(record.netns.path) as source:
-        if source is None or source.id != record.netns.id:
+    with node.enter(pod.path) as source:
+        if source is None or not source.id.is_same(pod.id):
             return
-        netdev = find_in_pod(record, source.netdevs())
-        if netdev is None:
-            return
+        mark_in_pod(source, netdev, record)
         for altname in (taken | {wanted}).intersection(netdev.altnames):
             source.drop_altname(netdev, altname)
         source.change(netdev, up=False)
@@ -224,7 +227,10 @@ class Refusals:
 
 
 def verify(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole."""
+    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole.
+
+    The mark that the netdev has carried goes when nothing else is left to do.
+    """
     netdev, others = _require_home(node, record)
     due = _still_due(node, captured, record)
     awaited = _awaited(node, record, captured)
@@ -233,6 +239,7 @@ def verify(node: Machine, record: Attachment, captured: Captured) -> None:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
+    unmark(node.own, netdev)
 
 
 def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:
@@ -257,4 +264,4 @@ def _require_home(node: Machine, record: Attachment) -> tuple[Netdev, tuple[Netd
 def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:
     bus_device = record.key.bus_device
     device = None if bus_device is None else node.find_device(bus_device)
-    return find_home(record, host.netdevs, device)
+    return find_home(record, host.netdevs, device, node.find_pod(record.netns))

@@ -15,6 +15,7 @@ from amdcni.core.host import AddressFlag, Netdev
 from amdcni.core.routes import RouteChange, missing
 from amdcni.core.spec import Result
 from amdcni.core.steps import MoveIntoPod, Outcome
+from amdcni.effects.marks import mark_on_host
 from amdcni.node import Machine, Namespace
 
 _DAD_LIMIT_S: Final = 10.0
@@ -27,6 +28,7 @@ def move_into_pod(node: Machine, step: MoveIntoPod) -> None:
     The alias tells the name on the host, as `host-device` leaves it: a salvage goes by it.
     """
     record, netdev = step.record, step.netdev
+    mark_on_host(node.own, netdev, record)
     asked: dict[str, Any] = {"mac": record.pod_mac, "mtu": step.mtu}
     with _entered(node, record) as target:
         for altname in step.in_the_way:
@@ -92,7 +94,7 @@ def _await_addresses(target: Namespace, record: Attachment) -> None:
 def _entered(node: Machine, record: Attachment) -> Iterator[Namespace]:
     """The pod's netns, which has to be that of the record still."""
     with node.enter(record.netns.path) as target:
-        if target is None or target.id != record.netns.id:
+        if target is None or not target.id.is_same(record.netns.id):
             raise NetdevLost(f"the network namespace {record.netns.path!r} has gone")
         yield target
 

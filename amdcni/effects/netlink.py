@@ -25,9 +25,9 @@ class Netlink:
     def __init__(self, netns_fd: int) -> None:
         """A socket in the namespace of `netns_fd`, which becomes the socket's own to close."""
         self._netns_fd = netns_fd
-        self.id = netns_id(netns_fd)
         with entered(netns_fd):
             self._kernel = Rtnetlink()
+        self.id = netns_id(netns_fd, self._kernel.netns_cookie())
 
     def __enter__(self) -> "Netlink":
         return self

@@ -5,7 +5,8 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import glob
 from typing import Final
 
 from amdcni.core.errors import KernelRefused
@@ -37,10 +38,21 @@ def open_netns(path: str) -> int | None:
     return None
 
 
-def netns_id(fd: int) -> NetnsId:
-    """What tells this namespace from any other that exists now."""
-    status = os.fstat(fd)
-    return NetnsId(status.st_dev, status.st_ino)
+def netns_id(where: int | str, cookie: int | None = None) -> NetnsId:
+    """What tells the namespace of a descriptor or path from any other that exists now.
+
+    With its cookie, it tells it from any of this boot.  Raises OSError.
+    """
+    status = os.stat(where)
+    return NetnsId(status.st_dev, status.st_ino, cookie)
+
+
+def all_paths() -> Iterator[tuple[str, NetnsId]]:
+    """The names of network namespaces, and those of all processes, with what is there."""
+    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
+        with suppress(OSError):
+            yield path, netns_id(path)
 
 
 @contextmanager

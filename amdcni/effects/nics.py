@@ -1,7 +1,6 @@
 """The NICs that sysfs shows on the PCI and auxiliary bus, without any privilege."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -10,10 +9,9 @@ from amdcni.core.errors import InvalidName
 from amdcni.core.host import SysfsDevice
 from amdcni.core.names import AuxiliaryDevice, BusDevice, IfName, PciAddress
 from amdcni.core.nics import BusNic, Port
-from amdcni.effects.sysfs import entries, find_device, folder_of
+from amdcni.effects.sysfs import entries, find_device, folder_of, text_in
 
 _NETWORK_CLASS: Final = "0x02"
-_VENDOR: Final = re.compile(r"0x[0-9a-f]{4}")
 
 
 def read_nics(sys: Path = Path("/sys")) -> tuple[BusNic, ...]:
@@ -50,7 +48,7 @@ def _find_nic(bus_device: BusDevice, sys: Path) -> BusNic | None:
 
 def _is_nic(folder: str) -> bool:
     """Whether it is one by itself: its netdev may be elsewhere."""
-    pci_class = _text(f"{folder}/class")
+    pci_class = text_in(f"{folder}/class")
     if pci_class is not None:
         return pci_class.startswith(_NETWORK_CLASS)
     return os.path.exists(f"{folder}/sfnum")
@@ -63,8 +61,6 @@ def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
         parent = _pci_address_at(identity)
     return BusNic(
         device,
-        vendor=_id(f"{identity}/vendor"),
-        product=_id(f"{identity}/device"),
         numa_node=_number(f"{identity}/numa_node"),
         parent=parent,
         vfs=_number(f"{folder}/sriov_numvfs") or 0,
@@ -77,7 +73,7 @@ def _port(device: SysfsDevice, folder: str, ifname: IfName) -> Port:
     parents = (folder, *(f"{folder}/{name}" for name in device.virtio))
     homes = [f"{parent}/net/{ifname}" for parent in parents]
     told = next((home for home in homes if os.path.isdir(home)), homes[0])
-    return Port(ifname, _text(f"{told}/operstate"), _number(f"{told}/speed") or None)
+    return Port(ifname, text_in(f"{told}/operstate"), _number(f"{told}/speed") or None)
 
 
 def _pci_address_at(path: str) -> PciAddress | None:
@@ -88,24 +84,11 @@ def _pci_address_at(path: str) -> PciAddress | None:
         return None
 
 
-def _id(path: str) -> str | None:
-    text = _text(path)
-    return text if text is not None and _VENDOR.fullmatch(text) else None
-
-
 def _number(path: str) -> int | None:
     """The number in a file; None if the kernel does not know it, and says so by -1 or an error."""
-    text = _text(path) or ""
+    text = text_in(path) or ""
     return int(text) if text.isascii() and text.isdigit() and text != _UNKNOWN_SPEED else None
 
 
 _UNKNOWN_SPEED: Final = str(2**32 - 1)
 """SPEED_UNKNOWN of include/uapi/linux/ethtool.h, as drivers that have no sign report it."""
-
-
-def _text(path: str) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return None

@@ -3,15 +3,16 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from amdcni.core.attachment import Attachment
+from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
 from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
@@ -78,6 +79,33 @@ class LinuxNode:
     def find_netns(self, path: str) -> Netns | None:
         with self.enter(path) as pod:
             return None if pod is None else Netns(path, pod.id, pod.netdevs())
+
+    def find_pod(self, ref: NetnsRef) -> Netns | None:
+        for path in self._paths_of(ref):
+            with self.enter(path) as pod:
+                if pod is not None and pod.id.is_same(ref.id):
+                    return Netns(path, pod.id, pod.netdevs())
+        return None
+
+    def _paths_of(self, ref: NetnsRef) -> Iterator[str]:
+        """Without a cookie, only the path tells it from a later one with the same inode."""
+        yield ref.path
+        if ref.id.cookie is not None:
+            yield from (path for path, there in self._all_netns if ref.id.is_same(there))
+
+    def find_elsewhere(self, record: Attachment) -> Place | None:
+        """That a user may not enter a netns is no reason not to look into others."""
+        seen = {netns.netns_id(netns.OWN_NETNS)}
+        for path, there in self._all_netns:
+            if there in seen:
+                continue
+            seen.add(there)
+            with suppress(KernelRefused):
+                found = self.find_netns(path)
+                netdev = None if found is None else find_anywhere(record, found)
+                if netdev is not None:
+                    return Place(path, netdev.ifname)
+        return None
 
     def is_netns(self, path: str) -> bool:
         fd = netns.open_netns(path)
@@ -173,6 +201,10 @@ class LinuxNode:
         yield self._entered[found]
 
     # ---- what is read or loaded late
+
+    @cached_property
+    def _all_netns(self) -> tuple[tuple[str, NetnsId], ...]:
+        return tuple(netns.all_paths())
 
     @cached_property
     def _boot_id(self) -> str:

@@ -14,10 +14,8 @@ from amdcni.core.errors import (
     PluginFailed,
     PluginNotFound,
 )
-from amdcni.core.host import (
-    Netns,
-    netdev_named,
-)
+from amdcni.core.host import netdev_named
+from amdcni.core.identity import find_in_pod
 from amdcni.core.names import PciAddress
 from amdcni.core.steps import (
     BringHome,
@@ -40,6 +38,7 @@ from amdcni.core.steps import (
     VerifyHome,
 )
 from amdcni.effects import homecoming, in_pod
+from amdcni.effects.marks import mark_in_pod, mark_on_host
 from amdcni.node import Machine
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
@@ -58,7 +57,9 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             if taken_over and isinstance(key.bus_device, PciAddress):
                 node.forget_mapping(key.bus_device)
             node.forget(key)
-        case DelegateAdd(call):
+        case DelegateAdd(call, record, netdev):
+            if netdev is not None:
+                mark_on_host(node.own, netdev, record)
             return attrs.evolve(so_far, result=codec.result_from_json(node.call(call)))
         case InspectPod(record):
             return _inspect_pod(node, record, so_far)
@@ -74,7 +75,7 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case CopyRoutes(record, captured):
             return in_pod.copy_routes(node, record, captured, so_far)
         case ReleasePlugins(record, required):
-            _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
+            _release_plugins(node, record, required)
         case ReleaseIpam(record):
             _release(node, record, calls.ipam_release_call(record, netns_alive=False), False)
         case BringHome(record, captured):
@@ -89,18 +90,25 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
-    there = node.find_netns(record.netns.path)
+    there = node.find_pod(record.netns)
     netdev = None if there is None else netdev_named(there.netdevs, record.id.ifname)
-    if netdev is None:
+    if netdev is None or find_in_pod(record, there) not in (netdev, None):
         raise PluginBroken(
             f"{calls.DELEGATE} reported success, and {record.id.ifname!r} "
-            f"is not in {record.netns.path!r}"
+            f"is not in {record.netns.path!r}, or is another netdev"
         )
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
 
 
-def _pod_of(node: Machine, record: Attachment) -> Netns | None:
-    return node.find_netns(record.netns.path)
+def _release_plugins(node: Machine, record: Attachment, required: bool) -> None:
+    """Tell the plugins; a netdev that the delegate takes out of the pod carries its mark then."""
+    pod = node.find_pod(record.netns)
+    call, netdev = calls.release_call(record, pod), find_in_pod(record, pod)
+    if pod is not None and netdev is not None:
+        with node.enter(pod.path) as source:
+            if source is not None and source.id.is_same(pod.id):
+                mark_in_pod(source, netdev, record)
+    _release(node, record, call, required)
 
 
 def _release(node: Machine, record: Attachment, call: PluginCall | None, required: bool) -> None:

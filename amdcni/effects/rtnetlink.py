@@ -23,6 +23,8 @@ from pyroute2.netlink import (
 
 from amdcni.core.errors import KernelRefused
 
+_SO_NETNS_COOKIE: Final = 71  # include/uapi/asm-generic/socket.h
+_COOKIE: Final = struct.Struct("=Q")
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _NETLINK_EXT_ACK: Final = 11
@@ -105,6 +107,15 @@ class Rtnetlink:
         self._buffer = bytearray(_BUFFER_BYTES)
         self._sequence = 0
         self._dump_is_open = False
+
+    def netns_cookie(self) -> int | None:
+        """What the kernel never gives to another network namespace; None before Linux 5.14."""
+        try:
+            told = self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, _COOKIE.size)
+        except OSError:
+            return None
+        (cookie,) = _COOKIE.unpack(told)
+        return int(cookie)
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,53 +1,17 @@
 """Facts about how a node is set up, which need no lock and change nothing."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from glob import glob
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from amdcni.core.attachment import Attachment
 from amdcni.core.codec import MAX_INPUT_BYTES, decode_object
-from amdcni.core.diagnosis import Folder, Place, Plugin
-from amdcni.core.errors import AmdcniError, KernelRefused, PluginNotFound, UndecodableInput
-from amdcni.core.host import NetnsId
+from amdcni.core.diagnosis import Folder, Plugin
+from amdcni.core.errors import AmdcniError, PluginNotFound, UndecodableInput
 from amdcni.core.kubernetes.installation import EXTENSIONS, ConfDir, ConfFile
 from amdcni.core.names import PluginName
-from amdcni.core.resolve import find_in_another
 from amdcni.effects.delegate import Plugins
-from amdcni.effects.node import LinuxNode
 
 _TIME_LIMIT_S: Final = 10.0
-
-
-def find_anywhere(record: Attachment, node: LinuxNode) -> Place | None:
-    """Where the netdev of `record` is, if in a network namespace with a name or a process.
-
-    The host's own, and one that this user may not enter, are passed over.
-    """
-    for path in _netns_paths(besides=node.own.id):
-        try:
-            found = node.find_netns(path)
-        except KernelRefused:
-            continue
-        netdev = None if found is None else find_in_another(record, found.netdevs)
-        if netdev is not None:
-            return Place(path, netdev.ifname)
-    return None
-
-
-def _netns_paths(besides: NetnsId) -> Iterator[str]:
-    """A path of each network namespace: its name if it has one, else that of its first process."""
-    seen = {besides}
-    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-    for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        found = NetnsId(status.st_dev, status.st_ino)
-        if found not in seen:
-            seen.add(found)
-            yield path
 
 
 def read_conf_dir(path: str) -> ConfDir:

@@ -4,12 +4,13 @@ The names that appear there are those of the netns in which that sysfs was mount
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from amdcni.core.errors import InvalidName
-from amdcni.core.host import SysfsDevice
+from amdcni.core.host import Hardware, SysfsDevice
 from amdcni.core.names import (
     BusDevice,
     IfName,
@@ -31,7 +32,50 @@ def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice 
         driver=_target_of(f"{folder}/driver"),
         ifnames=netdevs_below(folder),
         virtio=tuple(_virtio_devices(folder)),
+        hardware=_hardware_at(folder if isinstance(bus_device, PciAddress) else _above(folder)),
     )
+
+
+def _above(folder: str) -> str:
+    """The PCI function below which an auxiliary device is."""
+    return os.path.dirname(os.path.realpath(folder))
+
+
+def _hardware_at(folder: str) -> Hardware:
+    return Hardware(
+        vendor=_id_in(f"{folder}/vendor"),
+        product=_id_in(f"{folder}/device"),
+        serial=_serial_in(f"{folder}/config"),
+    )
+
+
+_ID: Final = re.compile(r"0x[0-9a-f]{4}")
+
+
+def _id_in(path: str) -> str | None:
+    text = text_in(path)
+    return text if text is not None and _ID.fullmatch(text) else None
+
+
+_EXTENDED_CAPABILITIES: Final = 0x100
+_SERIAL_NUMBER: Final = 0x0003  # PCI_EXT_CAP_ID_DSN of include/uapi/linux/pci_regs.h
+
+
+def _serial_in(path: str) -> str | None:
+    """The device serial number in a PCI configuration space, which only root sees whole."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            offset, seen = _EXTENDED_CAPABILITIES, set[int]()
+            while offset >= _EXTENDED_CAPABILITIES and offset not in seen:
+                seen.add(offset)
+                file.seek(offset)
+                header = int.from_bytes(file.read(4), "little")
+                if header & 0xFFFF == _SERIAL_NUMBER:
+                    return file.read(8)[::-1].hex() or None
+                offset = (header >> 20) & ~3
+    except OSError:
+        pass
+    return None
 
 
 def folder_of(bus_device: BusDevice, sys: Path = Path("/sys")) -> str:
@@ -90,6 +134,15 @@ def entries(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def text_in(path: str) -> str | None:
+    """What a file says, without white space around it; None if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return None
 
 
 def _ifnames(names: Iterable[str]) -> Iterator[IfName]:

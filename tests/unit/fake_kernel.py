@@ -83,6 +83,7 @@ class Link:
     space: "Space"
     function: str | None = None
     parent: str | None = None
+    permanent_mac: str | None = None
     kind: str | None = None
     mtu: int = 1500
     txqlen: int = 1000
@@ -94,6 +95,8 @@ class Link:
     altnames: set[str] = attrs.field(factory=set)
     lower: int | None = None
     master: int | None = None
+    given_altnames: set[str] = attrs.field(factory=set)
+    """Those that somebody gave since the boot, which gives its own anew."""
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
@@ -113,9 +116,10 @@ class Link:
 
 @attrs.define(eq=False)
 class Space:
-    """A network namespace.  The inode of a dead one is given out again."""
+    """A network namespace.  The inode of a dead one is given out again, and its cookie never."""
 
     inode: int
+    cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
@@ -185,7 +189,7 @@ class Configuration:
 class Kernel:
     """One node's hardware and kernel, from boot to boot."""
 
-    host: Space = attrs.field(factory=lambda: Space(1))
+    host: Space = attrs.field(init=False)
     paths: dict[str, Space] = attrs.field(factory=dict)
     functions: dict[str, Function] = attrs.field(factory=dict)
     default_routes: tuple[int, ...] = ()
@@ -196,9 +200,15 @@ class Kernel:
     interrupts: list[Callable[[str], None]] = attrs.field(factory=list)
     watchers: list[Callable[[], None]] = attrs.field(factory=list)
     violations: list[str] = attrs.field(factory=list)
+    tells_cookies: bool = True
+    """Since Linux 5.14."""
+    spaces: list[Space] = attrs.field(factory=list)
+    """All that are alive, be they at a path or not."""
+    _cookies: int = 0
     _ifindex: int = 1
 
     def __attrs_post_init__(self) -> None:
+        self.host = self._new_space(1)
         self._start()
 
     def moment(self, what: str) -> None:
@@ -225,6 +235,7 @@ class Kernel:
             link = self.add_link(name)
             link.function = address
             if shows_parent:
+                link.permanent_mac = link.mac
                 link.parent = f"virtio{len(self.functions)}" if virtio else address
             else:
                 link.kind = "veth"
@@ -254,16 +265,23 @@ class Kernel:
 
     def make_netns(self, path: str) -> Space:
         """A new namespace at `path`, with the lowest inode that is free: nsfs does the same."""
-        taken = {space.inode for space in self.paths.values()}
-        space = Space(next(n for n in range(1, 1000) if n not in taken))
+        taken = {space.inode for space in self.spaces}
+        space = self._new_space(next(n for n in range(1, 1000) if n not in taken))
         self._add_loopback(space)
         self.paths[path] = space
+        return space
+
+    def _new_space(self, inode: int) -> Space:
+        self._cookies += 1
+        space = Space(inode, self._cookies if self.tells_cookies else None)
+        self.spaces.append(space)
         return space
 
     def destroy_netns(self, space: Space) -> None:
         """The last process and mount of a namespace have gone."""
         for path in [path for path, there in self.paths.items() if there is space]:
             del self.paths[path]
+        self.spaces.remove(space)
         self.lose(space)
 
     def reboot(self) -> None:
@@ -271,7 +289,8 @@ class Kernel:
 
         What the node's boot then configures is for the caller to say (`configure`).
         """
-        self.host = Space(1)
+        self.spaces.clear()
+        self.host = self._new_space(1)
         self.default_routes = ()
         self.boot += 1
         self.now_s = 100
@@ -281,6 +300,7 @@ class Kernel:
             for link in function.links:
                 self._ifindex += 1
                 link.ifindex, link.alias = self._ifindex, ""
+                link.altnames -= link.given_altnames
                 link.lose_configuration()
                 self._put_into(link, self.host)
 
@@ -337,6 +357,7 @@ class Kernel:
         if altname in link.space.names:
             raise Refused("File exists")
         link.altnames.add(altname)
+        link.given_altnames.add(altname)
 
     def drop_altname(self, link: Link, altname: str) -> None:
         self.moment(f"take the altname {altname} from {link.name}")
@@ -524,6 +545,7 @@ class Kernel:
             ifindex=link.ifindex,
             ifname=IfName(link.name),
             mac=MacAddress(link.mac),
+            permanent_mac=None if link.permanent_mac is None else MacAddress(link.permanent_mac),
             mtu=link.mtu,
             txqlen=link.txqlen,
             group=link.group,

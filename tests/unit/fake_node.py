@@ -18,7 +18,7 @@ import attrs
 
 from amdcni import commands, node
 from amdcni.core import codec
-from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.errors import (
     DamagedRecord,
     DeviceBusy,
@@ -45,6 +45,7 @@ from amdcni.core.host import (
     SysfsDevice,
     netdev_named,
 )
+from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import (
     BusDevice,
@@ -198,11 +199,25 @@ class FakeNode:
         space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
 
+    def find_pod(self, ref: NetnsRef) -> Netns | None:
+        """As `effects.node`: at the path, and else at any other."""
+        paths = [ref.path, *(self.alive().kernel.paths if ref.id.cookie is not None else ())]
+        found = (self.find_netns(path) for path in paths)
+        return next((pod for pod in found if ref.is_alive_in(pod)), None)
+
+    def find_elsewhere(self, record: Attachment) -> Place | None:
+        for path, space in self.alive().kernel.paths.items():
+            if space is not self._kernel.host:
+                netdev = find_anywhere(record, self._netns(path, space))
+                if netdev is not None:
+                    return Place(path, netdev.ifname)
+        return None
+
     def is_netns(self, path: str) -> bool:
         return path in self.alive().kernel.paths
 
     def _netns(self, path: str, space: Space) -> Netns:
-        return Netns(path, NetnsId(4, space.inode), self._kernel.netdevs(space))
+        return Netns(path, NetnsId(4, space.inode, space.cookie), self._kernel.netdevs(space))
 
     def details(self, netdev: Netdev) -> Details:
         kernel = self.alive().kernel
@@ -430,7 +445,7 @@ class FakeNamespace:
     def __init__(self, node: FakeNode, space: Space) -> None:
         self._node = node
         self._space = space
-        self.id = NetnsId(4, space.inode)
+        self.id = NetnsId(4, space.inode, space.cookie)
 
     def netdevs(self) -> tuple[Netdev, ...]:
         return self._kernel.netdevs(self._space)
@@ -536,6 +551,9 @@ class Keeper:
 
     @property
     def is_plugged(self) -> bool:
+        """Whether the NIC is in the machine, or what is made by software exists."""
+        if self.link.function is None:
+            return self.link in self.link.space.links
         return self.link.function in self.machine.kernel.functions
 
     def due(self) -> Configuration:
@@ -565,7 +583,7 @@ class Keeper:
         found = []
         for key, data in self.machine.disk.files.items():
             with suppress(ValueError):
-                if key.partition("@")[0] == (self.link.function or ""):
+                if _is_key_of(key, self.link, self.names):
                     found.append(json.loads(data))
         return found
 
@@ -588,6 +606,11 @@ class Keeper:
         if self.is_plugged and not self.is_whole() and not self.is_recorded():
             where = self.machine.kernel.moments[-1]
             self.machine.kernel.violations.append(f"{self.original.ifname} is lost before: {where}")
+
+
+def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
+    bus_device, _, name = key.partition("@")
+    return bus_device == (link.function or "") and (bus_device != "" or name in names)
 
 
 def _count(captured: dict[str, Any], what: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from amdcni.core.host import SysfsDevice
+from amdcni.core.host import Hardware, SysfsDevice
 from amdcni.core.names import AuxiliaryDevice, IfName, PciAddress
 from amdcni.core.nics import BusNic, Port
 from amdcni.effects.nics import read_nics
@@ -55,9 +55,7 @@ def test_a_function_is_told_with_all_that_sysfs_says(sys: Path) -> None:
     netdev(home, "eth1", operstate="up", speed="100000")
     (home / "infiniband/ionic_0").mkdir(parents=True)
     assert found(sys) == BusNic(
-        SysfsDevice(NIC, None, (IfName("eth1"),)),
-        vendor="0x1dd8",
-        product="0x1002",
+        SysfsDevice(NIC, None, (IfName("eth1"),), hardware=Hardware("0x1dd8", "0x1002")),
         numa_node=1,
         vfs=4,
         rdma=("ionic_0",),
@@ -79,9 +77,7 @@ def test_a_sub_function_has_the_vendor_of_the_function_below_which_it_is(sys: Pa
     netdev(home, "eth4", operstate="down")
     told = {nic.device.bus_device: nic for nic in read_nics(sys)}
     assert told[SUBFUNCTION] == BusNic(
-        SysfsDevice(SUBFUNCTION, None, (IfName("eth4"),)),
-        vendor="0x1dd8",
-        product="0x1002",
+        SysfsDevice(SUBFUNCTION, None, (IfName("eth4"),), hardware=Hardware("0x1dd8", "0x1002")),
         numa_node=1,
         parent=NIC,
         ports=(Port(IfName("eth4"), "down"),),
@@ -109,7 +105,7 @@ def test_a_numa_node_that_is_not_known_is_absent(sys: Path, node: str) -> None:
 def test_a_nic_whose_netdev_is_elsewhere_is_found_by_its_class(sys: Path) -> None:
     function(sys)
     function(sys, "0000:02:00.0", **{"class": "0x010802"})
-    assert found(sys).device == SysfsDevice(NIC)
+    assert found(sys).device.bus_device == NIC
 
 
 def test_a_function_of_another_class_with_a_netdev_is_a_nic(sys: Path) -> None:

@@ -21,7 +21,7 @@ from amdcni.core.codec import (
 )
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
-from amdcni.core.host import Address, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -47,6 +47,9 @@ CAPTURED = Captured(
     permanent_mac=MacAddress("02:00:00:00:00:02"),
     parent="0000:01:00.0",
     kind="veth",
+    link_type=1,
+    port_name="p0",
+    port_id="0123",
     up=True,
     alias="fabric",
     addresses=(
@@ -115,7 +118,7 @@ RESULT = Result(
 RECORD = Attachment(
     network=NetworkName("amd-host-device-nad"),
     id=AttachmentId(ContainerId("4f1d2c3b4a59"), IfName("net1")),
-    netns=NetnsRef("/run/netns/pod1", NetnsId(4, 4026532281)),
+    netns=NetnsRef("/run/netns/pod1", NetnsId(4, 4026532281, 17)),
     key=DeviceKey(PciAddress(0, 1, 0, 0), IfName("ens1f0")),
     phase=Phase.ATTACHED,
     boot_id="6b2f1f7e-0f35-4b7e-9f5c-0c8a4c3f2a11",
@@ -135,6 +138,7 @@ RECORD = Attachment(
     mover=Mover.NATIVE,
     pod_mac=MacAddress("02:00:00:00:00:03"),
     pod_ifindex=3,
+    hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
     result=RESULT,
     taken_over=True,
 )
@@ -187,7 +191,16 @@ def test_a_record_is_still_stored_as_it_was() -> None:
 
 def test_the_stored_record_has_everything_that_a_record_can_have() -> None:
     """A new attribute belongs into the stored record too, with another value than its default."""
-    for part in (RECORD, CAPTURED, *PARTS, RESULT, RESULT.routes[0], RESULT.dns):
+    for part in (
+        RECORD,
+        RECORD.netns.id,
+        RECORD.hardware,
+        CAPTURED,
+        *PARTS,
+        RESULT,
+        RESULT.routes[0],
+        RESULT.dns,
+    ):
         assert part is not None
         for field in attrs.fields(type(part)):
             if field.name != "format":

@@ -1766,7 +1766,7 @@ def test_what_is_missing_or_unplugged_or_busy_stays_recorded(machine: Machine) -
     add(machine, B, pod=2)
     machine.kernel.unplug(A)
     space = pod_of(machine, 2)
-    machine.kernel.paths["/elsewhere"] = machine.kernel.paths.pop("/run/netns/pod2")
+    del machine.kernel.paths["/run/netns/pod2"]
     assert heal(machine) == {A: ("unplugged", False), B: ("missing", False)}
     machine.kernel.destroy_netns(space)
     machine.locks.add(B)

@@ -4,10 +4,11 @@ import attrs
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.condition import HEALABLE, Condition, condition_of
-from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.names import NO_MAC, IfName, MacAddress
+from amdcni.core.host import Netns, NetnsId, SysfsDevice
+from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.names import IfName
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
 
@@ -21,7 +22,7 @@ def device_of(record: Attachment, *ifnames: str) -> SysfsDevice | None:
 
 def empty_host(pod: Netns) -> Netns:
     """A host without any netdev but the loopback one."""
-    return Netns("/proc/self/ns/net", attrs.evolve(pod.id, dev=99), pod.netdevs[:1])
+    return Netns("/proc/self/ns/net", NetnsId(99, 1, 2**64), pod.netdevs[:1])
 
 
 @given(some.lendings)
@@ -31,15 +32,32 @@ def test_a_pod_holds_the_netdev_that_is_not_on_the_host(lending: Lending) -> Non
     assert condition is Condition.HELD
 
 
-@given(some.lendings, st.sampled_from([None, "reused"]))
-def test_a_netdev_that_is_nowhere_is_missing_and_stays_recorded(
-    lending: Lending, reused: str | None
+@given(some.lendings, st.sampled_from([None, "reused"]), st.booleans())
+def test_a_netdev_that_is_nowhere_is_missing_or_if_the_kernel_destroys_such_destroyed(
+    lending: Lending, reused: str | None, elsewhere: bool
 ) -> None:
     record, host = lending.record, empty_host(lending.pod)
     pod = None if reused is None else attrs.evolve(lending.pod, id=host.id)
-    condition = condition_of(record, record.boot_id, host, pod, device_of(record))
-    assert condition is Condition.MISSING
-    assert condition not in HEALABLE
+    device = device_of(record)
+    condition = condition_of(record, record.boot_id, host, pod, device, is_elsewhere=elsewhere)
+    if elsewhere or not dies_with_its_netns(record):
+        assert condition is Condition.MISSING
+        assert condition not in HEALABLE
+    else:
+        assert condition is Condition.DESTROYED
+        assert condition in HEALABLE
+
+
+@given(some.lendings, st.booleans())
+def test_a_living_pod_may_still_have_what_an_interrupted_add_gave_it(
+    lending: Lending, numbered: bool
+) -> None:
+    number = lending.record.pod_ifindex if numbered else None
+    record = attrs.evolve(lending.record, phase=Phase.ATTACHING, pod_ifindex=number)
+    assume(dies_with_its_netns(record))
+    pod = attrs.evolve(lending.pod, netdevs=lending.pod.netdevs[:1])
+    condition = condition_of(record, record.boot_id, empty_host(pod), pod, None, is_elsewhere=False)
+    assert condition is (Condition.DESTROYED if numbered else Condition.MISSING)
 
 
 @given(some.lendings, st.booleans())
@@ -47,28 +65,32 @@ def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_path(
     lending: Lending, alive: bool
 ) -> None:
     record, netdev = lending.record, lending.netdev
-    assume(netdev.mac not in (None, NO_MAC))
-    home = attrs.evolve(netdev, ifindex=2)
+    home = attrs.evolve(netdev, ifindex=2, altnames=(record.mark,))
     host = attrs.evolve(empty_host(lending.pod), netdevs=(home,))
     device = device_of(record, netdev.ifname)
-    pod = lending.pod if alive else None
+    pod = attrs.evolve(lending.pod, netdevs=lending.pod.netdevs[:1]) if alive else None
     assert condition_of(record, record.boot_id, host, pod, device) is Condition.RETURNED
 
 
 @given(some.lendings)
-def test_a_netdev_that_sysfs_does_not_list_for_the_device_has_not_returned(
-    lending: Lending,
+def test_what_its_living_pod_has_is_held_whatever_stands_on_the_host(lending: Lending) -> None:
+    record, pod = lending.record, lending.pod
+    double = attrs.evolve(lending.netdev, ifindex=2, altnames=(record.mark,))
+    host = attrs.evolve(empty_host(pod), netdevs=(double,))
+    device = device_of(record, double.ifname)
+    assert condition_of(record, record.boot_id, host, pod, device) is Condition.HELD
+
+
+@given(some.lendings, st.booleans())
+def test_without_cookies_a_pod_is_alive_only_with_a_netdev_that_is_ours(
+    lending: Lending, inside: bool
 ) -> None:
-    """Its hardware address is no proof: a bond has that of its first member."""
-    record, captured = lending.record, lending.record.captured
-    assert captured is not None
-    assume(record.key.bus_device is not None)
-    captured = attrs.evolve(captured, parent=None, mac=MacAddress("02:00:00:00:00:01"))
-    record = attrs.evolve(record, captured=captured)
-    double = attrs.evolve(lending.netdev, ifindex=2, parent=None, mac=captured.mac)
-    host = attrs.evolve(empty_host(lending.pod), netdevs=(double,))
-    device = device_of(record)
-    assert condition_of(record, record.boot_id, host, None, device) is Condition.MISSING
+    id = attrs.evolve(lending.pod.id, cookie=None)
+    record = attrs.evolve(lending.record, netns=NetnsRef(lending.pod.path, id))
+    netdevs = lending.pod.netdevs if inside else lending.pod.netdevs[:1]
+    pod = attrs.evolve(lending.pod, id=id, netdevs=netdevs)
+    condition = condition_of(record, record.boot_id, empty_host(pod), pod, device_of(record))
+    assert condition is (Condition.HELD if inside else Condition.MISSING)
 
 
 @given(some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False), some.hosts)
@@ -78,7 +100,7 @@ def test_a_device_without_a_netdev_is_held_as_long_as_the_netns_lives(
     host, device = empty_host(pod), device_of(record)
     alive = attrs.evolve(pod, id=record.netns.id)
     assert condition_of(record, record.boot_id, host, alive, device) is Condition.HELD
-    other = attrs.evolve(record.netns.id, inode=record.netns.id.inode + 1)
+    other = attrs.evolve(record.netns.id, inode=record.netns.id.inode + 1, cookie=None)
     gone = attrs.evolve(pod, id=other)
     assert condition_of(record, record.boot_id, host, gone, device) is Condition.ABANDONED
 

@@ -12,7 +12,8 @@ from amdcni.core import diagnosis
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
-from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.host import Hardware, Netdev, SysfsDevice
+from amdcni.core.identity import Place
 from amdcni.core.kubernetes.installation import ConfDir, ConfFile
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
@@ -63,7 +64,7 @@ def test_sysfs_has_to_be_there_and_should_show_a_pci_bus(
 def nics_of_vendors(*vendors: str) -> list[Nic]:
     devices = (PciAddress(0, bus, 0, 0) for bus in range(len(vendors)))
     return [
-        Nic(BusNic(SysfsDevice(device), vendor))
+        Nic(BusNic(SysfsDevice(device, hardware=Hardware(vendor))))
         for device, vendor in zip(devices, vendors, strict=True)
     ]
 
@@ -226,7 +227,7 @@ def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) ->
         busy=False,
         heal="amdcni heal",
         file="/x/y.json",
-        place=diagnosis.Place("/run/netns/x", IfName("rail7")),
+        place=Place("/run/netns/x", IfName("rail7")),
     )
     assert sound(finding, FAILED, "it is neither on the host nor in its pod")
     assert finding.subject is Subject.RECORDS
@@ -322,7 +323,7 @@ def multus(*files: ConfFile, fault: str | None = None, denied: bool = False) -> 
 
 def amd_nics(count: int) -> tuple[Nic, ...]:
     return tuple(
-        Nic(BusNic(SysfsDevice(PciAddress(0, 0xC1, number, 0)), "0x1dd8"))
+        Nic(BusNic(SysfsDevice(PciAddress(0, 0xC1, number, 0), hardware=Hardware("0x1dd8"))))
         for number in range(count)
     )
 

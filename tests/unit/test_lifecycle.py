@@ -13,6 +13,7 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -23,6 +24,7 @@ from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
     DeviceHeld,
+    DeviceNotFound,
     IfnameTaken,
     InvalidEnvironment,
     PluginFailed,
@@ -37,9 +39,14 @@ from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, confi
 from tests.unit.fake_plugins import Trouble
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
-NICS = (A, B, C)
+V, TWIN = "@vlan7", "@vlan8"
+"""Two VLANs of one NIC: of one kind, with one hardware address, and on no bus."""
+NICS = (A, B, C, V)
 PATHS = ("/run/netns/a", "/run/netns/b", "/run/netns/c")
 REFUSED = "192.0.2.9/24"
+SIBLINGS = "198.18.0.1/24"
+"""The address of whatever other netdev of a device."""
+ATTACHED = ("attached",)
 
 Id = tuple[str, str]
 """(container ID, ifname)"""
@@ -58,6 +65,8 @@ BOOT: dict[str, tuple[str, tuple[Address, ...], bool, str]] = {
     ),
     B: ("ens2", (address("198.51.100.1/31"),), True, "to the fabric"),
     C: ("ens3", (address("203.0.113.1/24"),), False, ""),
+    V: ("vlan7", (address("10.7.0.1/24"), address("fd07::1/64")), True, ""),
+    TWIN: ("vlan8", (address("10.8.0.1/24"),), True, ""),
 }
 """What the node's boot configures: name, addresses, up, alias."""
 
@@ -66,8 +75,11 @@ def booted(machine: Machine, device: str) -> Link:
     """The NIC, freshly configured by the node's boot."""
     name, addresses, up, alias = BOOT[device]
     if device in machine.kernel.functions:
-        (link,) = machine.kernel.functions[device].links
+        link = machine.kernel.functions[device].links[0]
         link.name = name
+    elif device in (V, TWIN):
+        link = machine.kernel.add_link(name, kind="vlan")
+        link.mac = "02:00:00:00:00:77"
     else:
         (link,) = machine.kernel.plug(device, name, virtio=device == B).links
     machine.kernel.configure(link, addresses, up=up, alias=alias)
@@ -78,12 +90,32 @@ def booted(machine: Machine, device: str) -> Link:
 # ---- every moment of one call ------------------------------------------------------------------
 
 
-def standing(mover: str, ipam: object) -> tuple[Machine, Keeper, dict[str, object]]:
+def config_of(device: str | None, name: str | None = None, **keys: object) -> dict[str, object]:
+    """The configuration for a NIC, which may give the `name` of the netdev besides its device."""
+    if device is None:
+        return config_for(**keys)
+    if device in (V, TWIN):
+        return config_for(device=name or BOOT[device][0], **keys)
+    return config_for(device, **({} if name is None else {"device": name}), **keys)
+
+
+def standing(
+    mover: str, ipam: object, device: str = A
+) -> tuple[Machine, Keeper, dict[str, object]]:
     machine = Machine(mover=mover)
-    keeper = Keeper(machine, booted(machine, A))
+    twin = Keeper(machine, booted(machine, TWIN))
+    machine.kernel.watchers.append(lambda: stays_as_it_was(twin))
+    keeper = Keeper(machine, booted(machine, device))
     for number in (1, 2):
         machine.kernel.make_netns(f"/run/netns/pod{number}")
-    return machine, keeper, config_for(A, **({"ipam": ipam} if ipam else {}))
+    config = config_of(device)
+    return machine, keeper, {**config, "ipam": ipam} if ipam else config
+
+
+def stays_as_it_was(twin: Keeper) -> None:
+    """What nobody lends is not touched, however much it looks like what is lent."""
+    if not twin.is_whole():
+        twin.machine.kernel.violations.append(f"{twin.original.ifname} was touched")
 
 
 def is_in_pod(machine: Machine, keeper: Keeper, number: int, ipam: object) -> bool:
@@ -135,12 +167,17 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+@pytest.mark.parametrize("device", [A, V], ids=["hardware", "software"])
 def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
-    verb: Verb, then: Callable[[Machine, dict[str, object]], None], ipam: object, mover: str
+    device: str,
+    verb: Verb,
+    then: Callable[[Machine, dict[str, object]], None],
+    ipam: object,
+    mover: str,
 ) -> None:
     killed, at = True, 0
     while killed:
-        machine, keeper, config = standing(mover, ipam)
+        machine, keeper, config = standing(mover, ipam, device)
         before = machine.picture()
         if verb is Verb.DEL:
             ask(machine, Verb.ADD, config)
@@ -151,7 +188,7 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
             pass
         at += 1
         where = f"killed before: {machine.kernel.moments[-1]}"
-        phase = machine.disk.records().get(A, {}).get("phase")
+        phase = machine.disk.records().get(device, {}).get("phase")
         if phase == "attached" and then is add_elsewhere:
             # The first ADD has succeeded, but for its answer: its pod keeps the NIC.
             with pytest.raises(DeviceHeld):
@@ -166,7 +203,7 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
         elif phase == "attached" and then is delete_something_else:
             assert is_in_pod(machine, keeper, 1, ipam), where
         else:
-            assert keeper.is_whole(), where
+            assert keeper.is_whole() or not keeper.is_plugged, where
             assert machine.disk.files == {}, where
             if then is not delete_after_the_death_of_the_netns:
                 assert machine.picture() == before, where
@@ -214,6 +251,8 @@ class Lifecycle(RuleBasedStateMachine):
         self.keepers = {
             device: Keeper(self.machine, booted(self.machine, device)) for device in NICS
         }
+        self.twin = Keeper(self.machine, booted(self.machine, TWIN))
+        self.siblings: dict[str, Link] = {}
         self.spaces: dict[str, Space] = {}
         self.strangers: list[Link] = []
         self.held: dict[Id, str] = {}
@@ -221,10 +260,21 @@ class Lifecycle(RuleBasedStateMachine):
         self.paths: dict[str, str] = {}
         self.abandoned: set[Id] = set()
         """Whose leases an ADD could not release for the NIC's former holder: it does not wait."""
+
+    @initialize(tells_cookies=st.booleans())
+    def pods_start(self, tells_cookies: bool) -> None:
+        self.machine.kernel.tells_cookies = tells_cookies
         for path in PATHS[:2]:
             self.a_pod_starts(path)
 
     # ---- the account
+
+    def name_of(self, device: str) -> str | None:
+        """What tells the netdev from others of its device; None if that is not needed."""
+        if device not in self.siblings:
+            return None
+        link = self.keepers[device].link
+        return link.name if link.space is self.machine.kernel.host else BOOT[device][0]
 
     @property
     def in_order(self) -> bool:
@@ -246,9 +296,17 @@ class Lifecycle(RuleBasedStateMachine):
     def records_by_id(self) -> dict[Id, tuple[str, str]]:
         """(device, phase) of every record on the disk."""
         return {
-            (record["id"]["containerID"], record["id"]["ifname"]): (device, record["phase"])
-            for device, record in self.machine.disk.records().items()
+            (record["id"]["containerID"], record["id"]["ifname"]): (
+                key.partition("@")[0] or key,
+                record["phase"],
+            )
+            for key, record in self.machine.disk.records().items()
         }
+
+    @property
+    def recorded(self) -> set[str]:
+        """The NICs of which there is a record."""
+        return {device for device, _ in self.records_by_id().values()}
 
     # ---- what happens
 
@@ -274,11 +332,50 @@ class Lifecycle(RuleBasedStateMachine):
             self.machine.kernel.set_up(link, False)
             self.machine.kernel.rename(link, "own0")
 
-    @rule(device=st.sampled_from(NICS))
-    def a_stranger_takes_the_name(self, device: str) -> None:
-        name = BOOT[device][0]
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
+    def a_pod_changes_what_a_netdev_is_known_by(self, pick: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
+            link.mac = "02:00:00:00:99:01"
+            link.altnames.clear()
+
+    @rule(device=st.sampled_from([A, B]))
+    def another_netdev_of_the_device_appears(self, device: str) -> None:
+        if device not in self.siblings:
+            function = self.machine.kernel.functions[device]
+            (ours,) = function.links
+            link = self.machine.kernel.add_link(f"port{device[6]}")
+            link.function, link.parent, link.kind = device, ours.parent, ours.kind
+            link.mac = ours.mac
+            function.links.append(link)
+            self.machine.kernel.configure(link, (address(SIBLINGS),))
+            self.siblings[device] = link
+
+    @precondition(lambda self: self.siblings)
+    @rule(pick=picks)
+    def another_netdev_of_the_device_leaves(self, pick: int) -> None:
+        device = one_of(self.siblings, pick)
+        link = self.siblings.pop(device)
+        self.machine.kernel.functions[device].links.remove(link)
+        self.machine.kernel.remove_link(link)
+
+    @rule()
+    def the_vlan_is_made_anew(self) -> None:
+        keeper = self.keepers[V]
+        if not keeper.is_plugged:
+            keeper.link = booted(self.machine, V)
+            keeper.remember()
+
+    @rule(device=st.sampled_from([A, B, C]), alike=st.booleans())
+    def a_stranger_takes_the_name(self, device: str, alike: bool) -> None:
+        name, ours = BOOT[device][0], self.keepers[device].link
         if name not in self.machine.kernel.host.names:
-            self.strangers.append(self.machine.kernel.add_link(name, kind="dummy"))
+            link = self.machine.kernel.add_link(name, kind=ours.kind if alike else "dummy")
+            link.mac = ours.mac
+            self.strangers.append(link)
 
     @precondition(lambda self: self.strangers)
     @rule()
@@ -305,7 +402,7 @@ class Lifecycle(RuleBasedStateMachine):
         keeper = self.keepers[device]
         text = f"172.16.0.{number}/24"
         there = {str(a.interface) for a, _, _ in keeper.original.addresses}
-        if keeper.is_whole() and device not in self.machine.disk.files and text not in there:
+        if keeper.is_whole() and device not in self.recorded and text not in there:
             link = keeper.link
             self.machine.kernel.watchers.remove(keeper.watch)
             self.machine.kernel.add_address(link, address(text))
@@ -322,9 +419,13 @@ class Lifecycle(RuleBasedStateMachine):
         machine.kernel.reboot()
         self.spaces.clear()
         self.strangers.clear()
-        for device in NICS:
-            booted(machine, device)
-            self.keepers[device].remember()
+        for device, link in self.siblings.items():
+            machine.kernel.functions[device].links.remove(link)
+            machine.kernel.remove_link(link)
+        self.siblings.clear()
+        for device, keeper in {**self.keepers, TWIN: self.twin}.items():
+            keeper.link = booted(machine, device)
+            keeper.remember()
         machine.kernel.watchers = watchers
 
     # ---- what runtimes ask for
@@ -420,7 +521,9 @@ class Lifecycle(RuleBasedStateMachine):
         was_home = keeper.is_whole()
         space = self.machine.kernel.paths.get(path)
         taken = space is not None and ifname in space.names
-        config = config_for(device, **({"ipam": HOST_LOCAL} if leased else {}))
+        config = config_of(device, self.name_of(device))
+        if leased:
+            config["ipam"] = HOST_LOCAL
         failure = self.call(Verb.ADD, config, (container, ifname, path), kill_at, trouble)
         if trouble is not None:
             recorded = self.records_by_id()
@@ -444,6 +547,7 @@ class Lifecycle(RuleBasedStateMachine):
                 self.add_had_to_fail(
                     failure, space is None, taken, holder not in (None, who), leases
                 )
+                assert isinstance(failure, DeviceNotFound) <= (not keeper.is_plugged)
                 assert keeper.is_whole() or not was_home
 
     def has_what_was_promised(self, who: Id, device: str, leased: bool, repeated: bool) -> None:
@@ -466,6 +570,8 @@ class Lifecycle(RuleBasedStateMachine):
                 assert dead
             case IfnameTaken():
                 assert taken
+            case DeviceNotFound():
+                pass
             case DeviceHeld():
                 assert held
             case PluginFailed():
@@ -511,7 +617,7 @@ class Lifecycle(RuleBasedStateMachine):
         container, ifname = who
         path = self.paths[container]
         about = self.records_by_id().get(who)
-        config = config_for(device)
+        config = config_of(device)
         netns = path if with_netns else None
         failure = self.call(Verb.DEL, config, (container, ifname, netns), kill_at, trouble)
         if failure is None:
@@ -538,8 +644,9 @@ class Lifecycle(RuleBasedStateMachine):
         self.held.pop(who, None)
         self.begun.pop(who, None)
         assert who not in self.records_by_id()
-        if device is not None and device not in self.machine.disk.files:
-            assert self.keepers[device].is_whole()
+        if device is not None and device not in self.recorded:
+            keeper = self.keepers[device]
+            assert keeper.is_whole() or not keeper.is_plugged
         if device is not None and who not in self.abandoned:
             assert who not in self.machine.plugins.leases
 
@@ -561,7 +668,7 @@ class Lifecycle(RuleBasedStateMachine):
         previous = {"cniVersion": "1.1.0", "interfaces": [], "ips": []}
         before = self.machine.picture()
         failure = self.call(
-            Verb.CHECK, config_for(device, prevResult=previous), (*who, path), None, None
+            Verb.CHECK, config_of(device, prevResult=previous), (*who, path), None, None
         )
         assert self.machine.picture() == before
         link = self.keepers[device].link
@@ -610,6 +717,10 @@ class Lifecycle(RuleBasedStateMachine):
         for stranger in self.strangers:
             assert stranger.addresses == []
             assert (stranger.alias, stranger.up) == ("", False)
+        for device, sibling in self.siblings.items():
+            given = [str(a.address.interface) for a in sibling.addresses if not a.by_kernel]
+            assert (sibling.name, given) == (f"port{device[6]}", [SIBLINGS])
+        assert self.twin.is_whole()
 
     @invariant()
     def every_record_is_of_an_attachment_that_was_begun_and_not_ended(self) -> None:
@@ -645,7 +756,7 @@ class Lifecycle(RuleBasedStateMachine):
         for container, ifname in [*self.held, *self.begun]:
             ask(machine, Verb.DEL, config_for(), container=container, ifname=ifname, netns=None)
         for keeper in self.keepers.values():
-            assert keeper.is_whole()
+            assert keeper.is_whole() or not keeper.is_plugged
         assert machine.disk.files == {}
         assert machine.disk.markers == set()
         assert set(machine.plugins.leases) <= self.abandoned

@@ -109,7 +109,7 @@ def test_all_alternative_names_are_read() -> None:
 def test_what_a_netdev_does_not_tell_of_a_link_is_passed_over() -> None:
     reply = message_of(ifinfmsg(), IFLA_IFNAME="eth1", IFLA_NUM_TX_QUEUES=8, IFLA_MTU=9000)
     netdev = links.netdev_of(reply, ())
-    assert netdev == Netdev(0, IfName("eth1"), mtu=9000, txqlen=0)
+    assert netdev == Netdev(0, IfName("eth1"), mtu=9000, txqlen=0, link_type=0)
     assert links.ifname_of(reply) == "eth1"
 
 

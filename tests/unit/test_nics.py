@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.host import Hardware, Netdev, Netns, SysfsDevice
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, DeviceKey, IfName, PciAddress
 from amdcni.core.nics import (
@@ -58,12 +58,14 @@ def test_the_bus_and_the_parent_tell_what_a_nic_is(
 
 @given(some.sysfs_devices, st.none() | st.integers(0, 0xFFFF).map("0x{:04x}".format))
 def test_only_two_vendors_are_amd(device: SysfsDevice, vendor: str | None) -> None:
-    assert (BusNic(device, vendor).amd is None) == (vendor not in ("0x1dd8", "0x1022"))
+    device = attrs.evolve(device, hardware=Hardware(vendor))
+    assert (BusNic(device).amd is None) == (vendor not in ("0x1dd8", "0x1022"))
 
 
 @pytest.mark.parametrize("vendor", AMD_VENDORS)
 def test_amd_is_called_amd(vendor: str) -> None:
-    called = BusNic(SysfsDevice(PciAddress(0, 0xC1, 0, 0)), vendor).amd
+    device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), hardware=Hardware(vendor))
+    called = BusNic(device).amd
     assert called is not None
     assert called.startswith("AMD")
 
@@ -228,7 +230,7 @@ def test_what_is_home_again_does_not_come_back(lending: some.Lending) -> None:
     record = attrs.evolve(
         lending.record,
         key=DeviceKey(bus_device),
-        captured=attrs.evolve(captured, parent=None),
+        captured=attrs.evolve(captured, ifindex=lending.netdev.ifindex),
     )
     bus = seen_with(SysfsDevice(bus_device, "ionic", (lending.netdev.ifname,)))
     (nic,) = nics_of([bus], (lending.netdev,), (), Records((record,)))

@@ -746,7 +746,7 @@ def test_without_its_netns_only_the_ipam_plugin_is_told(record: Attachment, foun
 def test_the_delegate_is_told_of_a_device_without_a_netdev_while_the_netns_is_alive(
     record: Attachment, pod: Netns
 ) -> None:
-    alive = attrs.evolve(pod, id=record.netns.id)
+    alive = attrs.evolve(pod, path=record.netns.path, id=record.netns.id)
     record = attrs.evolve(record, mover=Mover.DELEGATE)
     assert release_call(record, alive) == told(record, "host-device", record.netns.path)
     native = attrs.evolve(record, mover=Mover.NATIVE)

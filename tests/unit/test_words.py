@@ -140,7 +140,7 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 2 routes, 1 neighbour, 1 sysctl, its 
         ),
         (ForgetRecord(RECORD.key), "remove the record of 0000:c1:00.0"),
         (
-            DelegateAdd(CALL),
+            DelegateAdd(CALL, RECORD, None),
             "execute host-device with ADD, which moves the NIC into the pod and configures it",
         ),
         (InspectPod(RECORD), "look whether net1 is in /run/netns/pod1, and is this NIC"),

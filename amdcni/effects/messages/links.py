@@ -51,7 +51,9 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (26, "IFLA_AF_SPEC", "families"),
         (27, "IFLA_GROUP", "uint32"),
         (28, "IFLA_NET_NS_FD", "uint32"),
+        (34, "IFLA_PHYS_PORT_ID", "cdata"),
         (37, "IFLA_LINK_NETNSID", "int32"),
+        (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
         (52, "IFLA_PROP_LIST", "properties"),
         (54, "IFLA_PERM_ADDRESS", "cdata"),
         (56, "IFLA_PARENT_DEV_NAME", "asciiz"),
@@ -107,6 +109,7 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     fields, told = _LAYOUT.read(link.body)
     info = told_in(told.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
     here = "IFLA_LINK_NETNSID" not in told
+    port_id = told.get("IFLA_PHYS_PORT_ID")
     return Netdev(
         ifindex=fields["index"],
         ifname=IfName(text_of(told["IFLA_IFNAME"]) or ""),
@@ -121,7 +124,10 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         kind=text_of(info.get("IFLA_INFO_KIND")),
         alias=text_of(told.get("IFLA_IFALIAS")),
         altnames=_altnames_in(told.get("IFLA_PROP_LIST", b"")),
+        link_type=fields["ifi_type"],
         parent=text_of(told.get("IFLA_PARENT_DEV_NAME")),
+        port_name=text_of(told.get("IFLA_PHYS_PORT_NAME")),
+        port_id=None if port_id is None else port_id.hex(),
         lower=number_of(told.get("IFLA_LINK")) or None if here else None,
         master=number_of(told.get("IFLA_MASTER")),
         token=_token_in(told.get("IFLA_AF_SPEC", b"")),

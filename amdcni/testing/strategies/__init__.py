@@ -46,6 +46,7 @@ from amdcni.testing.strategies.configuration import (
     selectors,
     unknown_keys,
 )
+from amdcni.testing.strategies.crowd import Crowd, crowds, hardware_crowds, software_crowds
 from amdcni.testing.strategies.environment import (
     attachment_of,
     cni_args,
@@ -163,6 +164,7 @@ __all__ = [
     "ROOT_QDISCS",
     "ROUTE_COMMANDS",
     "VARIABLES",
+    "Crowd",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -187,6 +189,7 @@ __all__ = [
     "configurations",
     "configured_handovers",
     "container_ids",
+    "crowds",
     "definitions",
     "del_requests",
     "details",
@@ -197,6 +200,7 @@ __all__ = [
     "ethernet_macs",
     "gc_requests",
     "handovers",
+    "hardware_crowds",
     "hops",
     "host_configurations",
     "hostile_environments",
@@ -261,6 +265,7 @@ __all__ = [
     "selections_of",
     "selectors",
     "snapshots",
+    "software_crowds",
     "status_requests",
     "sysctls",
     "sysfs_devices",

@@ -53,7 +53,10 @@ def _lendings(draw: DrawFn) -> Lending:
         mac=captured.mac,
         permanent_mac=captured.permanent_mac,
         kind=captured.kind,
+        link_type=captured.link_type,
         parent=captured.parent,
+        port_name=captured.port_name,
+        port_id=captured.port_id,
         up=True,
         addresses=draw(address_lists),
     )

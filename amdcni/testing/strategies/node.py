@@ -42,7 +42,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
 """Netdevs of their own: neither below nor above another, and not the loopback netdev."""
 
 netns_ids: SearchStrategy[NetnsId] = st.builds(
-    NetnsId, st.integers(1, 9), st.integers(1, 2**32 - 1)
+    NetnsId, st.integers(1, 9), st.integers(1, 2**32 - 1), st.none() | st.integers(1, 2**64 - 1)
 )
 """What network namespaces are told apart by."""
 
@@ -100,13 +100,18 @@ sysfs_devices: SearchStrategy[SysfsDevice] = st.builds(
 """What sysfs says of a bus device."""
 
 
+_kinds = st.none() | st.sampled_from(["veth", "vlan", "tun", "can"])
+
 _who_it_is: dict[str, SearchStrategy[Any]] = {
     "ifname": ifnames,
     "ifindex": ifindexes,
     "mac": st.none() | macs,
     "permanent_mac": st.none() | macs,
     "parent": st.none() | bus_devices.map(str),
-    "kind": st.none() | st.just("veth"),
+    "kind": _kinds,
+    "link_type": st.none() | st.sampled_from([1, 32, 65534]),
+    "port_name": st.none() | st.sampled_from(["p0", "pf0vf1"]),
+    "port_id": st.none() | st.just("0102"),
     "up": st.booleans(),
     "alias": st.none() | words,
     "addresses": address_lists,

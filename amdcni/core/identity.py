@@ -1,0 +1,171 @@
+"""From a record to its netdev, by proof and never by likeness.
+
+What a netdev looks like proves nothing: VLANs of one NIC are of one kind, with one hardware
+address, and tunnels have none; a pod changes addresses and names as it likes; another netdev of
+the same PCI function may appear at any time.  What proves that a netdev is that of a record is:
+
+- its number in the network namespace of the pod, which the kernel gives to no other netdev there;
+- the record's mark, an alternative name that it was given by us before it went anywhere;
+- of hardware on the host: its bus device, if it tells the same port as when it was captured, and
+  is the only one of the device that does;
+- of an ADD that had not come to the mark yet: the number that it has always had on the host.
+
+Whatever the proof, the netdev has to be of the captured kind.  Who has several candidates has no
+proof.  A netdev that is in its pod is not on the host, so the pod is asked first.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import attrs
+
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.capture import Captured
+from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.names import BusDevice, IfName
+
+
+@attrs.frozen
+class Place:
+    """Where a netdev is: the path of a network namespace, and its name in there."""
+
+    netns: str
+    ifname: IfName
+
+    def way_home(self, heal: str) -> str:
+        """What brings the netdev to the host, where `heal` is the command that heals."""
+        out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
+        return f"it is in {self.netns} as {self.ifname}; bring it out: {out}; then {heal}"
+
+
+def find_in_pod(record: Attachment, pod: Netns | None) -> Netdev | None:
+    """The netdev of `record` if it is in the pod's netns, `pod` being what was found of that."""
+    captured = record.captured
+    if captured is None or pod is None or not record.netns.is_alive_in(pod):
+        return None
+    fitting = [netdev for netdev in pod.netdevs if _fits(captured, netdev)]
+    numbered = [netdev for netdev in fitting if netdev.ifindex == record.pod_ifindex]
+    return _only(numbered) or _marked(record, fitting) or _hardware_anywhere(captured, fitting)
+
+
+def find_home(
+    record: Attachment,
+    host: Iterable[Netdev],
+    device: SysfsDevice | None,
+    pod: Netns | None,
+) -> Netdev | None:
+    """The netdev of `record` if it is on the host and not in its pod.
+
+    `host` are the netdevs there, `device` is what sysfs says of the bus device now, and `pod` what
+    was found of the pod's netns.
+    """
+    captured = record.captured
+    if captured is None or find_in_pod(record, pod) is not None:
+        return None
+    fitting = [netdev for netdev in host if _fits(captured, netdev)]
+    marked = _marked(record, fitting)
+    if marked is not None:
+        return marked
+    visible = device.ifnames if device is not None and is_plugged(record, device) else ()
+    return _hardware(record, captured, fitting, visible) or _unmoved(record, captured, fitting)
+
+
+def find_anywhere(record: Attachment, netns: Netns) -> Netdev | None:
+    """The netdev of `record` if it is in a netns that its ADD and DEL know nothing of."""
+    if record.captured is None:
+        return None
+    fitting = [netdev for netdev in netns.netdevs if _fits(record.captured, netdev)]
+    return _marked(record, fitting) or _hardware_anywhere(record.captured, fitting)
+
+
+def is_plugged(record: Attachment, device: SysfsDevice | None) -> bool:
+    """Whether the bus device of `record` is in the machine, and no other card in its place.
+
+    A record without a bus device has none to miss.
+    """
+    if record.key.bus_device is None:
+        return True
+    if device is None or record.hardware is None:
+        return device is not None
+    then, now = attrs.astuple(record.hardware), attrs.astuple(device.hardware)
+    return all(None in pair or pair[0] == pair[1] for pair in zip(then, now, strict=True))
+
+
+def dies_with_its_netns(record: Attachment) -> bool:
+    """Whether the kernel destroys the netdev together with the netns that it is in.
+
+    It does so with what is made by software.  Hardware it gives back to the host, and what says
+    that it wants that (`netns_refund` of its rtnl_link_ops: net/core/dev.c,
+    default_device_exit_net).
+    """
+    captured = record.captured
+    return captured is not None and is_software(captured.kind, record.key.bus_device)
+
+
+def is_software(kind: str | None, bus_device: BusDevice | None) -> bool:
+    """Whether a netdev of that kind, on that device, is destroyed with the netns that it is in."""
+    return bus_device is None and kind is not None and kind not in _REFUNDED
+
+
+_REFUNDED: Final = frozenset({"can", "vcan", "wwan"})
+
+
+def _fits(captured: Captured, netdev: Netdev) -> bool:
+    """Whether the netdev can be what was captured: what tells it never changes."""
+    permanent = {captured.permanent_mac, netdev.permanent_mac} - {None}
+    return (
+        netdev.kind == captured.kind
+        and netdev.parent == captured.parent
+        and (captured.link_type is None or netdev.link_type == captured.link_type)
+        and (captured.port_name is None or netdev.port_name == captured.port_name)
+        and (captured.port_id is None or netdev.port_id == captured.port_id)
+        and len(permanent) < 2
+    )
+
+
+def _marked(record: Attachment, fitting: Iterable[Netdev]) -> Netdev | None:
+    return next((netdev for netdev in fitting if record.mark in netdev.altnames), None)
+
+
+def _hardware(
+    record: Attachment, captured: Captured, fitting: Iterable[Netdev], visible: Collection[IfName]
+) -> Netdev | None:
+    """The netdev of the bus device on the host that tells that it is the captured one.
+
+    It tells by its permanent hardware address, and where it has none by the number that it had on
+    the host or in the pod: the kernel keeps a number that is free where a netdev comes.
+    """
+    of_device = [netdev for netdev in fitting if netdev.ifname in visible]
+    numbers = {captured.ifindex, record.pod_ifindex}
+    telling = [
+        netdev
+        for netdev in of_device
+        if (captured.permanent_mac is not None and netdev.permanent_mac is not None)
+        or netdev.ifindex in numbers
+    ]
+    return _only(telling)
+
+
+def _hardware_anywhere(captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
+    """The netdev of the captured bus device and permanent address, wherever the kernel shows it."""
+    if captured.parent is None or captured.permanent_mac is None:
+        return None
+    return _only([netdev for netdev in fitting if netdev.permanent_mac == captured.permanent_mac])
+
+
+def _unmoved(record: Attachment, captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
+    """The netdev on the host that an interrupted call has not touched, or has made whole already.
+
+    An ADD marks it before it is moved, and a DEL takes the mark away when all else is as it was:
+    before that it is known by its number, and after it by that and its name.
+    """
+    if record.phase is Phase.ATTACHED:
+        return None
+    numbered = [netdev for netdev in fitting if netdev.ifindex == captured.ifindex]
+    if record.phase is Phase.DETACHING:
+        numbered = [netdev for netdev in numbered if netdev.ifname == captured.ifname]
+    return _only(numbered)
+
+
+def _only(found: list[Netdev]) -> Netdev | None:
+    return found[0] if len(found) == 1 else None

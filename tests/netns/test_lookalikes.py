@@ -1,0 +1,168 @@
+"""Netdevs that look like one another: each comes back as itself, and no other is touched."""
+
+import json
+
+import pytest
+
+from amdcni.testing import Dump, Nic, Node, Pod, differences, dump
+from tests.netns.runtime import BDF, Runtime, addresses, damage, expect_silence, ifnames, records
+from tests.netns.test_any_order import AMDCNI
+
+ONE_MAC = "02:00:00:00:00:77"
+
+
+@pytest.fixture
+def twins(node: Node) -> Dump:
+    """Two netdevs of one kind and one hardware address, as VLANs of a NIC are; the host with them.
+
+    Each has its other end in a netns of its own, as the NICs of other nodes have.
+    """
+    far = node.add_pod("far")
+    for name, number in (("vlan100", 100), ("vlan200", 200)):
+        node.ip(f"link add {name} address {ONE_MAC} type veth peer name w{number} netns {far.name}")
+        far.ip(f"link set w{number} up")
+        node.ip_batch([f"link set {name} up", f"address add 10.{number}.0.1/24 dev {name}"])
+    return dump(node)
+
+
+def on(runtime: Runtime, ifname: str) -> Runtime:
+    """One whose configuration names a netdev that is on no bus."""
+    return runtime.having("deviceID", "pciBusID", device=ifname)
+
+
+def found(node: Node) -> list[str]:
+    """What `amdcni` finds of each record."""
+    told = node.output_of([AMDCNI, "attachments", "--json"])
+    return [entry["found"] for entry in json.loads(told)]
+
+
+def test_of_two_alike_the_one_that_is_lent_comes_back_and_the_other_is_left_alone(
+    runtime: Runtime, node: Node, pod: Pod, twins: Dump
+) -> None:
+    lent = on(runtime, "vlan100")
+    lent.added(pod)
+    assert found(node) == ["held"]
+    for call in ("STATUS", "GC"):
+        expect_silence(lent.call(call, container_id="", ifname="", netns=""))
+    node.output_of([AMDCNI, "heal"])
+    assert addresses(node, "vlan200") == ["10.200.0.1/24"]
+    assert addresses(pod) == ["10.100.0.1/24"]
+    expect_silence(lent.delete(pod))
+    assert damage(twins, node) == []
+
+
+def test_two_alike_in_one_pod_come_back_each_as_itself(
+    runtime: Runtime, node: Node, pod: Pod, twins: Dump
+) -> None:
+    for number, name in ((1, "vlan100"), (2, "vlan200")):
+        on(runtime, name).added(pod, ifname=f"net{number}")
+    pod.ip_batch(["link set net1 down", "link set net1 name own", "link set net2 down"])
+    pod.ip_batch(["link set net2 name net1", "link set own name net2"])
+    for number, name in ((2, "vlan200"), (1, "vlan100")):
+        expect_silence(on(runtime, name).delete(pod, ifname=f"net{number}"))
+    assert damage(twins, node) == []
+
+
+def test_a_netdev_without_a_hardware_address_comes_back(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.ip_batch(
+        [
+            "tuntap add dev tun0 mode tun",
+            "tuntap add dev tun1 mode tun",
+            "link set tun0 up",
+            "address add 10.3.0.1/24 dev tun0",
+        ]
+    )
+    before = dump(node)
+    on(runtime, "tun0").added(pod)
+    assert addresses(pod) == ["10.3.0.1/24"]
+    expect_silence(on(runtime, "tun0").delete(pod))
+    assert damage(before, node) == []
+
+
+def test_a_netdev_that_took_another_hardware_address_in_the_pod_comes_back(
+    runtime: Runtime, node: Node, pod: Pod, twins: Dump
+) -> None:
+    on(runtime, "vlan100").added(pod)
+    pod.ip_batch(["link set net1 down", "link set net1 address 02:00:00:00:00:99"])
+    expect_silence(on(runtime, "vlan100").delete(pod))
+    assert damage(twins, node) == []
+
+
+def test_what_is_made_by_software_ends_with_its_pod_and_its_record_with_it(
+    runtime: Runtime, node: Node, pod: Pod, twins: Dump
+) -> None:
+    lent = on(runtime, "vlan100")
+    lent.added(pod)
+    pod.delete()
+    assert found(node) == ["destroyed"]
+    outcome = lent.delete(pod)
+    assert outcome.succeeded, outcome
+    assert "10.100.0.1/24" in outcome.stderr
+    assert records(node) == {}
+    assert ifnames(node) >= {"vlan200"}
+    assert addresses(node, "vlan200") == ["10.200.0.1/24"]
+
+
+def test_a_netdev_that_its_pod_has_deleted_keeps_no_pod_from_ending(
+    runtime: Runtime, node: Node, pod: Pod, twins: Dump
+) -> None:
+    on(runtime, "vlan100").added(pod)
+    pod.ip("link delete net1")
+    outcome = on(runtime, "vlan100").delete(pod)
+    assert outcome.succeeded, outcome
+    assert "destroyed" in outcome.stderr
+    assert records(node) == {}
+
+
+def test_another_netdev_of_the_device_that_comes_meanwhile_is_a_stranger(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    node.add_nic(BDF, "port1", ["10.5.0.1/24"], mac=nic.mac)
+    with_port = dump(node)
+    assert found(node) == ["held"]
+    pod.delete()
+    node.output_of([AMDCNI, "heal"])
+    assert [line for line in differences(before, dump(node)) if "port1" not in line] == []
+    gone = [line for line in differences(with_port, dump(node)) if nic.ifname not in line]
+    assert gone == []
+
+
+def test_a_pod_whose_path_is_hidden_keeps_its_nic(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    """Another mount namespace may have another /run/netns: its path proves nothing from here."""
+    runtime.added(pod)
+    node.add_nic(BDF, "port1", ["10.5.0.1/24"])
+    holder = node.start(["nsenter", f"--net={pod.netns}", "sleep", "infinity"])
+    try:
+        node.output_of(["umount", "--lazy", pod.netns])
+        assert found(node) == ["held"]
+        node.output_of([AMDCNI, "heal"])
+        assert addresses(node, "port1") == ["10.5.0.1/24"]
+        assert len(records(node)) == 1
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_pod_at_the_path_of_an_earlier_one_is_not_the_earlier_one(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    """Though the kernel gives it the inode and the numbers of the earlier one."""
+    before = dump(node)
+    runtime.added(pod)
+    inode = pod.inode
+    for _ in range(20):
+        pod.recreate()
+        if pod.inode == inode:
+            break
+    pod.ip("link add net1 type bridge")
+    pod.ip("address add 10.0.0.0/31 dev net1")
+    assert found(node) == ["returned"]
+    expect_silence(runtime.delete(pod))
+    assert ifnames(pod) == {"net1"}
+    assert damage(before, node) == []
