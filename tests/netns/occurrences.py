@@ -52,7 +52,21 @@ class Disk:
     full: bool
 
 
-Occurrence = Killed | AtOnce | PodEnds | Disk
+@frozen
+class PodMeddles:
+    """A pod gives its NICs other hardware addresses and takes their alternative names away."""
+
+    pod: str
+
+
+@frozen
+class Port:
+    """Another netdev of the device of one NIC appears, or leaves."""
+
+    appears: bool
+
+
+Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
@@ -119,5 +133,7 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (6, st.builds(Killed, killed, moments)),
     (4, together),
     (1, st.builds(PodEnds, pods, st.booleans())),
+    (1, st.builds(PodMeddles, pods)),
+    (1, st.builds(Port, st.booleans())),
     (1, st.builds(Disk, st.booleans())),
 )

@@ -27,6 +27,8 @@ from amdcni.testing import Call as Process
 from amdcni.testing import (
     CallOptions,
     Dump,
+    Namespace,
+    Nic,
     Outcome,
     Pod,
     dump,
@@ -50,10 +52,30 @@ from tests.netns.account import (
     Unfinished,
     Unmarked,
 )
-from tests.netns.occurrences import AtOnce, Disk, Killed, Occurrence, PodEnds, occurrences
+from tests.netns.occurrences import (
+    AtOnce,
+    Disk,
+    Killed,
+    Occurrence,
+    PodEnds,
+    PodMeddles,
+    Port,
+    occurrences,
+)
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
-from tests.netns.runtime import DEBIAN, Runtime, damage, records, remains
-from tests.netns.three_nics import BDFS, PODS, deviations, furnished, require_lent
+from tests.netns.runtime import DEBIAN, Runtime, addresses, damage, records, remains
+from tests.netns.three_nics import (
+    BDFS,
+    MAC,
+    PODS,
+    PORT,
+    PORTS,
+    VLAN,
+    deviations,
+    furnished,
+    on_no_bus,
+    require_lent,
+)
 
 AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 DISK_BYTES = 128 * 1024
@@ -82,6 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Whether a call was killed, and none has come to its end since."""
         self.story: list[str] = []
         self.results: dict[str, Any] = {}
+        self.port: Nic | None = None
         self.account = Account(
             nics=dict.fromkeys(BDFS, Home()),
             alive=frozenset(PODS),
@@ -113,6 +136,10 @@ class AnyOrder(RuleBasedStateMachine):
                 self.a_pod_ends(pod, restarts)
             case Disk(full):
                 self.the_disk(full)
+            case PodMeddles(pod):
+                self.a_pod_meddles(pod)
+            case Port(appears):
+                self.another_port(appears)
             case _:
                 assert_never(what)
 
@@ -216,10 +243,39 @@ class AnyOrder(RuleBasedStateMachine):
                 happened["a pod ends"] += 1
                 self.pods[pod].delete()
                 self.account = self.account.pod_dies(pod)
+                self.the_vlan_is_made_anew()
             if restarts:
                 happened["a pod starts"] += 1
                 self.pods[pod].create()
                 self.account = self.account.pod_starts(pod)
+
+    def the_vlan_is_made_anew(self) -> None:
+        """As the node's boot has made it, if it was in the pod: the kernel has destroyed it."""
+        old = self.nics[VLAN]
+        if all(old.peer_ifindex not in indexes_in(where) for where in (self.node, *self.living())):
+            happened["the VLAN is destroyed"] += 1
+            self.nics[VLAN] = on_no_bus(self.node, VLAN, "10.0.3.1/24")
+
+    def living(self) -> Iterator[Pod]:
+        return (self.pods[pod] for pod in self.account.alive)
+
+    def a_pod_meddles(self, pod: str) -> None:
+        with self.step(f"{pod} meddles"):
+            for state in self.account.nics.values():
+                if isinstance(state, Lent) and state.who.pod == pod:
+                    happened["a pod meddles"] += 1
+                    meddle(self.pods[pod], state.who.ifname)
+
+    def another_port(self, appears: bool) -> None:
+        with self.step(f"{PORT} {'appears' if appears else 'leaves'}"):
+            if appears and self.port is None:
+                happened["another port appears"] += 1
+                self.port = self.node.add_nic(BDFS["eth1"], PORT, [PORTS], mac=MAC)
+            elif self.port is not None and not appears:
+                self.port.peer.ip("link delete wire")
+                self.node.nics.remove(self.port)
+                self.node.forget(self.port, PORT)
+                self.port = None
 
     def the_disk(self, full: bool) -> None:
         with self.step(f"the disk is {'full' if full else 'empty'}"):
@@ -255,6 +311,7 @@ class AnyOrder(RuleBasedStateMachine):
     def records(self) -> dict[str, Record]:
         """The records on disk by NIC, read as plain JSON."""
         names = {f"{bdf}.json": nic for nic, bdf in BDFS.items()}
+        names[f"{BDFS['eth1']}@eth1.json"] = "eth1"
         return {
             names[file]: (
                 record["id"]["containerID"],
@@ -284,6 +341,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert left == []
 
     def deviations(self, now: Dump) -> list[str]:
+        if self.port is not None:
+            assert addresses(self.node, PORT) == [PORTS]
         at_home = {nic for nic, state in self.account.nics.items() if state == Home()}
         return deviations(self.before, now, at_home)
 
@@ -314,6 +373,7 @@ class AnyOrder(RuleBasedStateMachine):
                     self.at_once([Heal()])
                 with self.step("it was all for nothing"):
                     assert self.account.records() == {}
+                    self.another_port(appears=False)
                     assert damage(self.before, self.node) == []
 
 
@@ -325,8 +385,30 @@ def fill(path: Path) -> None:
 
 
 def device(runtime: Runtime, nic: str) -> Runtime:
-    """One whose configuration names the NIC."""
-    return runtime.having(deviceID=BDFS[nic], pciBusID=BDFS[nic])
+    """One whose configuration names the NIC, and the netdev where a device may have several."""
+    if nic == VLAN:
+        return runtime.having(device=nic)
+    named = {"device": nic} if nic == "eth1" else {}
+    return runtime.having(deviceID=BDFS[nic], pciBusID=BDFS[nic], **named)
+
+
+def meddle(pod: Pod, ifname: str) -> None:
+    """Change all that a pod can change of what its netdev might be known by."""
+    (link,) = pod.ip_json(f"link show dev {ifname}")
+    pod.ip_batch(
+        [
+            *(
+                f"link property del dev {ifname} altname {name}"
+                for name in link.get("altnames", [])
+            ),
+            f"link set {ifname} address 02:00:00:00:99:01",
+        ]
+    )
+
+
+def indexes_in(where: Namespace) -> set[int | None]:
+    """The numbers of the netdevs at the other ends of those in a netns."""
+    return {link.get("link_index") for link in where.ip_json("link show")}
 
 
 def code_of(call: Call, outcome: Outcome) -> int | None:

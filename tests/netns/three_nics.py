@@ -1,11 +1,26 @@
-"""A node with three NICs of different kinds, one of them as an administrator configures it."""
+"""A node with three NICs of different kinds, one of them as an administrator configures it.
+
+With them there is a VLAN, or what stands for one: a netdev that is on no bus and ends with its pod.
+All have one hardware address, and so has a bystander.
+"""
 
 import re
 from typing import Any
 
 from amdcni.testing import Dump, Nic, Node, Section, differences
 
-BDFS = {"eth1": "0000:c1:00.0", "eth2": "0000:c2:00.0", "eth3": "0000:c3:00.0"}
+VLAN, BYSTANDER = "vlan1", "vlan2"
+BDFS = {
+    "eth1": "0000:c1:00.0",
+    "eth2": "0000:c2:00.0",
+    "eth3": "0000:c3:00.0",
+    VLAN: f"@{VLAN}",
+}
+"""The device of each NIC's record."""
+MAC = "02:00:00:00:00:77"
+PORT = "port1"
+PORTS = "10.5.0.1/24"
+"""The address of another netdev of the device of eth1, which comes and goes."""
 PODS = ("pod1", "pod2", "pod3")
 
 SHARED = "203.0.113.0/24"
@@ -26,13 +41,23 @@ def furnished(node: Node) -> dict[str, Nic]:
     """Give the node NICs with what only a record can tell; the last one is down."""
     words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
     made = [
-        node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"]),
-        node.add_nic(BDFS["eth2"], "eth2", ["10.0.1.0/31", "fd01::8/64"], virtio=1),
-        node.add_nic(BDFS["eth3"], "eth3", ["10.0.2.1/24"], up=False),
+        node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"], mac=MAC),
+        node.add_nic(BDFS["eth2"], "eth2", ["10.0.1.0/31", "fd01::8/64"], virtio=1, mac=MAC),
+        node.add_nic(BDFS["eth3"], "eth3", ["10.0.2.1/24"], up=False, mac=MAC),
+        on_no_bus(node, VLAN, "10.0.3.1/24"),
     ]
+    on_no_bus(node, BYSTANDER, "10.0.4.1/24")
     node.ip_batch(COMMANDS)
     node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
     return {nic.ifname: nic for nic in made}
+
+
+def on_no_bus(node: Node, ifname: str, address: str) -> Nic:
+    """Add a netdev that no bus tells of, and that the kernel destroys with its pod."""
+    nic = node.add_nic(f"0000:c4:00.{ifname[-1]}", ifname, [address], mac=MAC)
+    node.nics.remove(nic)
+    node.forget(nic, ifname)
+    return nic
 
 
 def require_lent(nic: Nic, link: Any) -> None:
@@ -48,7 +73,7 @@ def require_lent(nic: Nic, link: Any) -> None:
 def deviations(before: Dump, now: Dump, at_home: set[str]) -> list[str]:
     """What of the NICs at home, and of the rest of the host, is not as it was."""
     names = {*before.names(Section.NETDEV), *now.names(Section.NETDEV)}
-    away = names - at_home - {"lo"}
+    away = names - at_home - {"lo", BYSTANDER}
     return differences(without(before, away), without(now, away))
 
 

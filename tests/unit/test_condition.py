@@ -8,7 +8,7 @@ from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.condition import HEALABLE, Condition, condition_of
 from amdcni.core.host import Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
-from amdcni.core.names import IfName
+from amdcni.core.names import DeviceKey, IfName
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
 
@@ -52,9 +52,15 @@ def test_a_netdev_that_is_nowhere_is_missing_or_if_the_kernel_destroys_such_dest
 def test_a_living_pod_may_still_have_what_an_interrupted_add_gave_it(
     lending: Lending, numbered: bool
 ) -> None:
-    number = lending.record.pod_ifindex if numbered else None
-    record = attrs.evolve(lending.record, phase=Phase.ATTACHING, pod_ifindex=number)
-    assume(dies_with_its_netns(record))
+    number, captured = lending.record.pod_ifindex if numbered else None, lending.record.captured
+    assert captured is not None
+    record = attrs.evolve(
+        lending.record,
+        key=DeviceKey(None, captured.ifname),
+        captured=attrs.evolve(captured, kind="vlan"),
+        phase=Phase.ATTACHING,
+        pod_ifindex=number,
+    )
     pod = attrs.evolve(lending.pod, netdevs=lending.pod.netdevs[:1])
     condition = condition_of(record, record.boot_id, empty_host(pod), pod, None, is_elsewhere=False)
     assert condition is (Condition.DESTROYED if numbered else Condition.MISSING)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Unpack
 
@@ -199,11 +199,17 @@ class Guest:
     # ---- calls
 
     def call(self, command: str, slot: Slot, **options: Unpack[CallOptions]) -> Outcome:
+        """Call the plugin about a NIC."""
+        self._touched.add(slot)
+        return self.serve(command, self.configuration(slot), **options)
+
+    def serve(
+        self, command: str, config: Mapping[str, object], **options: Unpack[CallOptions]
+    ) -> Outcome:
         """Call the plugin in this process, which has imported everything already."""
         from amdcni_shim.__main__ import main
 
-        self._touched.add(slot)
-        stdin = io.BytesIO(json.dumps(self.configuration(slot)).encode())
+        stdin = io.BytesIO(json.dumps(config).encode())
         stdout, stderr = io.StringIO(), io.StringIO()
         status = main(environment_of(command, options), stdin, stdout, stderr)
         return Outcome(status, stdout.getvalue().encode(), stderr.getvalue())
