@@ -1,5 +1,7 @@
 """Netdevs of every kind that this kernel makes, in twos alike: each comes back as itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
@@ -35,7 +37,21 @@ def address_of(kind: str, number: int) -> str:
     return f"10.{30 + sorted({**MADE, **IMMOVABLE}).index(kind)}.{number}.1/24"
 
 
-def made(guest: Guest, kinds: dict[str, str]) -> None:
+@contextmanager
+def made(guest: Guest, kinds: dict[str, str]) -> Iterator[Pod]:
+    """Two of each kind on the host, and a pod, which end at the end."""
+    pod = guest.pod("pod1")
+    try:
+        _make(guest, kinds)
+        yield pod
+    finally:
+        guest.host.ip(f"netns delete {pod.name}")
+        names = ifnames(guest.host)
+        for name in names.intersection(f"{kind}{n}" for kind in kinds for n in NUMBERS):
+            guest.host.ip(f"link delete {name}")
+
+
+def _make(guest: Guest, kinds: dict[str, str]) -> None:
     for kind, command in kinds.items():
         guest.host.ip_batch([command.format(n=n) for n in NUMBERS])
         if kind != "vcan":
@@ -43,12 +59,6 @@ def made(guest: Guest, kinds: dict[str, str]) -> None:
                 [f"address add {address_of(kind, n)} dev {kind}{n}" for n in NUMBERS]
             )
         guest.host.ip_batch([f"link set {kind}{n} up" for n in NUMBERS])
-
-
-def removed(guest: Guest, kinds: dict[str, str]) -> None:
-    for kind in kinds:
-        for n in NUMBERS:
-            guest.host.ip(f"link delete {kind}{n}")
 
 
 def call(guest: Guest, command: str, pod: Pod, device: str, ifname: str) -> Any:
@@ -89,44 +99,36 @@ def test_of_netdevs_alike_each_comes_back_as_itself_whatever_its_kind(
     guest: Guest, lent: list[tuple[str, int]], mover: str, meddles: bool, data: st.DataObject
 ) -> None:
     guest.mover = mover
-    made(guest, MADE)
-    before, pod = guest.dump(), guest.pod("pod1")
-    attached = [(f"{kind}{n}", f"net{place}") for place, (kind, n) in enumerate(lent, 1)]
-    for device, ifname in attached:
-        outcome = call(guest, "ADD", pod, device, ifname)
-        assert outcome.succeeded, outcome
-    if meddles:
-        meddle(pod)
-    for device, ifname in data.draw(st.permutations(attached)):
-        expect_silence(call(guest, "DEL", pod, device, ifname))
-    assert ifnames(pod) == set()
-    assert guest.damage(before) == []
-    guest.kill(pod)
-    removed(guest, MADE)
+    with made(guest, MADE) as pod:
+        before = guest.dump()
+        attached = [(f"{kind}{n}", f"net{place}") for place, (kind, n) in enumerate(lent, 1)]
+        for device, ifname in attached:
+            outcome = call(guest, "ADD", pod, device, ifname)
+            assert outcome.succeeded, outcome
+        if meddles:
+            meddle(pod)
+        for device, ifname in data.draw(st.permutations(attached)):
+            expect_silence(call(guest, "DEL", pod, device, ifname))
+        assert ifnames(pod) == set()
+        assert guest.damage(before) == []
 
 
 @pytest.mark.parametrize("kind", sorted(IMMOVABLE))
 def test_what_the_kernel_does_not_move_is_refused_and_left_as_it_was(
     guest: Guest, kind: str
 ) -> None:
-    kinds = {kind: IMMOVABLE[kind]}
-    made(guest, kinds)
-    before, pod = guest.dump(), guest.pod("pod1")
-    call(guest, "ADD", pod, f"{kind}1", "net1").expect_error(105, f"{kind}1")
-    assert guest.damage(before) == []
-    guest.kill(pod)
-    removed(guest, kinds)
+    with made(guest, {kind: IMMOVABLE[kind]}) as pod:
+        before = guest.dump()
+        call(guest, "ADD", pod, f"{kind}1", "net1").expect_error(105, f"{kind}1")
+        assert guest.damage(before) == []
 
 
 def test_a_vlan_ends_with_its_pod_and_its_twin_is_left_alone(guest: Guest) -> None:
-    kinds = {"vlan": MADE["vlan"]}
-    made(guest, kinds)
-    pod = guest.pod("pod1")
-    assert call(guest, "ADD", pod, "vlan1", "net1").succeeded
-    guest.kill(pod)
-    outcome = call(guest, "DEL", pod, "vlan1", "net1")
-    assert outcome.succeeded, outcome
-    assert "destroyed" in outcome.stderr
-    assert addresses(guest.host, "vlan2") == [address_of("vlan", 2)]
-    guest.host.ip("link delete vlan2")
+    with made(guest, {"vlan": MADE["vlan"]}) as pod:
+        assert call(guest, "ADD", pod, "vlan1", "net1").succeeded
+        pod.ip("link delete net1")
+        outcome = call(guest, "DEL", pod, "vlan1", "net1")
+        assert outcome.succeeded, outcome
+        assert "destroyed" in outcome.stderr
+        assert addresses(guest.host, "vlan2") == [address_of("vlan", 2)]
     assert guest.damage() == []
