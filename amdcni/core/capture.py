@@ -1,19 +1,14 @@
-"""What of a host netdev is kept in a record, and what the kernel is left to make again."""
+"""What of a host netdev is kept in a record, and what is still lacking when it comes back."""
 
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import attrs
 
 from amdcni.core.host import (
-    PROTO_KERNEL,
-    TEMPORARY,
     Address,
-    AddressFlag,
     Details,
     IpAddress,
-    IpInterface,
     Neighbour,
     Netdev,
     Qdisc,
@@ -21,8 +16,9 @@ from amdcni.core.host import (
     Values,
     names_of,
 )
+from amdcni.core.kernel_made import is_eui64, is_kernels, remade_addresses, remakes_route
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress, is_mark
-from amdcni.core.routes import describe, due_on_host, is_lacking, kernel_makes_route
+from amdcni.core.routes import describe, due_on_host, is_lacking
 
 
 @attrs.frozen
@@ -67,6 +63,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
 
     `protocols_reported` is `host.reports_protocols` of the host.
     """
+    remade = remade_addresses(netdev, details.sysctls, protocols_reported=protocols_reported)
     return Captured(
         ifname=netdev.ifname,
         ifindex=netdev.ifindex,
@@ -84,25 +81,22 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
         txqlen=netdev.txqlen,
         group=netdev.group,
         flags=netdev.flags,
-        addresses=tuple(
-            address
-            for address in netdev.addresses
-            if not kernel_makes(address, netdev.mac, protocols_reported=protocols_reported)
-        ),
+        addresses=tuple(address for address in netdev.addresses if address not in remade),
         routes=tuple(
-            route for route in details.routes if not kernel_makes_route(route, netdev.addresses)
+            route
+            for route in details.routes
+            if not remakes_route(route, netdev, details.sysctls, remade)
         ),
         neighbours=details.neighbours,
         sysctls=_kept_sysctls(details, netdev.mtu),
         token=netdev.token,
         qdisc=details.qdisc,
-        eui64=any(_is_eui64(address, netdev.mac) for address in netdev.addresses),
+        eui64=any(
+            is_eui64(address, netdev.mac)
+            and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
+            for address in netdev.addresses
+        ),
     )
-
-
-def _is_eui64(address: Address, mac: MacAddress | None) -> bool:
-    ip = address.interface.ip
-    return ip.version == 6 and ip.is_link_local and mac is not None and ip == eui64_link_local(mac)
 
 
 ACCEPT_DAD: Final = "ipv6/conf/accept_dad"
@@ -121,45 +115,6 @@ def _kept_sysctls(details: Details, mtu: int) -> dict[str, int | str]:
         for name, value in details.sysctls.items()
         if usual.get(name) != value or name == ACCEPT_DAD
     }
-
-
-_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/64")
-
-
-def kernel_makes(address: Address, mac: MacAddress | None, *, protocols_reported: bool) -> bool:
-    """Whether the kernel made `address` by itself and will do so again: never to be set by hand.
-
-    Privacy addresses and stable private ones have a flag that nobody else can set.  For the rest,
-    IFA_PROTO says it where
-    the kernel reports it.  Elsewhere addresses from router advertisements show by a finite lifetime
-    and the form of SLAAC, and the link-local address by its EUI-64 of `mac`; a link-local address
-    of any other form might have been set by hand and is kept.
-    """
-    if address.family == 4:
-        return False
-    if address.flags & (TEMPORARY | AddressFlag.STABLE_PRIVACY):
-        return True
-    if protocols_reported:
-        return address.proto in PROTO_KERNEL
-    if address.interface.network == _LINK_LOCAL:
-        return _is_eui64(address, mac)
-    return address.valid_s is not None and (
-        bool(address.flags & AddressFlag.MANAGETEMPADDR) or _ends_in_eui64(address.interface, mac)
-    )
-
-
-def eui64_link_local(mac: MacAddress) -> ipaddress.IPv6Address | None:
-    """The link-local address that `mac` yields (RFC 4291, appendix A); None unless of 48 bits."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    if len(octets) != 6:
-        return None
-    interface_id = bytes([octets[0] ^ 0x02]) + octets[1:3] + b"\xff\xfe" + octets[3:]
-    return ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface_id)
-
-
-def _ends_in_eui64(interface: IpInterface, mac: MacAddress | None) -> bool:
-    link_local = None if mac is None else eui64_link_local(mac)
-    return link_local is not None and interface.ip.packed[8:] == link_local.packed[8:]
 
 
 def in_setting_order(addresses: Iterable[Address]) -> list[Address]:

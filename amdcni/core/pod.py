@@ -105,14 +105,14 @@ def _route(route: Route, ips: Iterable[Ip], netdev: Netdev) -> host.Route:
 def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
     """The routes of the host as `netdev` can have them in the pod, in the order of setting.
 
-    Local ones are the host's.  A preferred source that the pod has not got, or not yet, is left
-    to the kernel to choose.
+    Local ones are the host's, and the one to link-local neighbours makes the pod's own kernel.  A
+    preferred source that the pod has not got, or not yet, is left to the kernel to choose.
     """
     own = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
     return tuple(
         route if route.source in own else attrs.evolve(route, source=None)
         for route in due_on_host(captured.routes, captured.ifname, netdev, ())
-        if route.kind == _UNICAST
+        if route.kind == _UNICAST and not (route.family == 6 and route.destination.is_link_local)
     )
 
 

@@ -1,54 +1,11 @@
-"""Which routes of a netdev are kept, and what has to be set for them to be there again."""
+"""What has to be set for the captured routes of a netdev to be there again."""
 
-import ipaddress
-from collections.abc import Collection, Iterable, Iterator
-from typing import Final
+from collections.abc import Collection, Iterable
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Hop, IpNetwork, Netdev, Route
+from amdcni.core.host import Hop, Netdev, Route
 from amdcni.core.names import IfName
-
-_IPV6_METRIC: Final = 256  # IP6_RT_PRIO_ADDRCONF
-_RTN_UNICAST: Final = 1
-_RTPROT_KERNEL: Final = 2
-_MADE_BY_ROUTERS: Final = frozenset({1, 9})  # RTPROT_REDIRECT, RTPROT_RA
-_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/64")
-
-
-def kernel_makes_route(route: Route, addresses: Iterable[Address]) -> bool:
-    """Whether the kernel made `route` by itself and will do so again, `addresses` being there.
-
-    Redirects and router advertisements come anew.  What is of the kernel's protocol is made with an
-    address, or with IPv6 itself; but other programs use that protocol too, for routes to the
-    networks of addresses that have NOPREFIXROUTE.
-    """
-    if route.protocol in _MADE_BY_ROUTERS:
-        return True
-    if route.protocol != _RTPROT_KERNEL:
-        return False
-    if route.kind != _RTN_UNICAST or route.destination == _LINK_LOCAL:
-        return True
-    usual = _IPV6_METRIC if route.family == 6 else None
-    return any(
-        route.destination in _networks_of(address) and route.metric == (address.metric or usual)
-        for address in addresses
-    )
-
-
-def _networks_of(address: Address) -> Iterator[IpNetwork]:
-    """What the kernel makes routes to when it gets the address.
-
-    To the peer of an IPv6 address that is a route of its own, whatever the prefix and the flags
-    (net/ipv6/addrconf.c, __ipv6_ifa_notify), and it may come later than the address.
-    """
-    if address.family == 6 and address.peer is not None:
-        yield ipaddress.ip_network(address.peer)
-    if not address.flags & AddressFlag.NOPREFIXROUTE:
-        yield address.interface.network
-        if address.peer is not None:
-            prefix = address.interface.network.prefixlen
-            yield ipaddress.ip_network((address.peer, prefix), strict=False)
 
 
 def due_on_host(

@@ -22,7 +22,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.capture import Captured, kernel_makes
+from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceHeld
 from amdcni.core.host import (
     USERSPACE_DRIVERS,
@@ -35,6 +35,7 @@ from amdcni.core.host import (
     netdev_named,
     reports_protocols,
 )
+from amdcni.core.kernel_made import is_kernels
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.plans import Clock
@@ -107,7 +108,7 @@ def find_on_host(
 
 def _is_bare(netdev: Netdev, *, protocols_reported: bool) -> bool:
     return all(
-        kernel_makes(address, netdev.mac, protocols_reported=protocols_reported)
+        is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
         for address in netdev.addresses
     )
 

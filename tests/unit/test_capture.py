@@ -18,9 +18,7 @@ from amdcni.core.capture import (
     capture,
     deviations,
     differences,
-    eui64_link_local,
     in_setting_order,
-    kernel_makes,
     link_changes,
     sysctls_in_order,
 )
@@ -28,127 +26,6 @@ from amdcni.core.host import Address, AddressFlag, Details, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.routes import due_on_host
 from amdcni.testing import strategies as some
-
-# ---- what the kernel makes ---------------------------------------------------------------------
-
-
-def interface_id(mac: str) -> str:
-    """RFC 4291, appendix A: "insert two octets, with hexadecimal values of 0xFF and 0xFE, in the
-    middle of the 48-bit MAC (between the company_id and vendor-supplied id)", and "inverting the
-    universal/local bit".
-    """
-    first, *rest = mac.split(":")
-    inverted = "%02x" % (int(first, 16) ^ 0b10)
-    one, two, three, four, five = rest
-    return f"{inverted}{one}:{two}ff:fe{three}:{four}{five}"
-
-
-@st.composite
-def _made(draw: st.DrawFn, mac: str, protocols_reported: bool) -> Address:
-    """An IPv6 address as net/ipv6/addrconf.c makes it of itself."""
-    origin = draw(
-        st.sampled_from(["link-local", "stable link-local", "eui-64", "stable", "temporary"])
-    )
-    lifetimes = draw(st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)))
-    if origin == "link-local":
-        text, flags, proto, valid_s = f"fe80::{interface_id(mac)}", AddressFlag.PERMANENT, 3, None
-    elif origin == "stable link-local":
-        # RFC 7217 addresses have a flag that no message can set (inet6_rtm_newaddr).
-        flags = AddressFlag.STABLE_PRIVACY | AddressFlag.PERMANENT
-        text, proto, valid_s = "fe80::8f3a:1:2:3", 3, None
-    else:
-        prefix = draw(st.sampled_from(["2001:db8:1:2", "fd00:0:0:1"]))
-        token = f"{draw(st.integers(1, 0xFFFF)):x}:0:0:{draw(st.integers(1, 0xFFFF)):x}"
-        own = interface_id(mac) if origin == "eui-64" else token
-        text, proto, valid_s = f"{prefix}:{own}", 2, max(lifetimes)
-        flags = {
-            "eui-64": draw(st.sampled_from([AddressFlag(0), AddressFlag.MANAGETEMPADDR])),
-            "stable": AddressFlag.STABLE_PRIVACY,
-            "temporary": AddressFlag.SECONDARY,
-        }[origin]
-    return Address(
-        ipaddress.IPv6Interface(f"{text}/64"),
-        flags=flags | draw(st.sampled_from([0, AddressFlag.TENTATIVE, AddressFlag.DEPRECATED])),
-        scope=253 if text.startswith("fe80") else 0,
-        proto=proto if protocols_reported else None,
-        valid_s=valid_s,
-        preferred_s=None if valid_s is None else min(lifetimes),
-    )
-
-
-@st.composite
-def _given(draw: st.DrawFn, mac: str, protocols_reported: bool) -> Address:
-    """An address that somebody has set: an administrator, a DHCP client, a network manager."""
-    origin = draw(st.sampled_from(["ipv4", "static", "link-local", "dhcpv6"]))
-    proto = draw(st.none() | st.integers(4, 255)) if protocols_reported else None
-    if origin == "ipv4":
-        return attrs.evolve(draw(some.ipv4_addresses), proto=draw(st.none() | st.integers(1, 255)))
-    flags = draw(st.sampled_from([AddressFlag.NODAD, AddressFlag.NOPREFIXROUTE, AddressFlag(0)]))
-    if origin == "static":
-        own = draw(st.sampled_from(["::1", f":{interface_id(mac)}", "::a:b"]))
-        length = draw(st.sampled_from([64, 127, 128, 56]))
-        text = f"2001:db8:1:2{own}/{length}"
-    elif origin == "link-local":
-        length = draw(st.sampled_from([64, 10, 128]))
-        text = f"fe80::{draw(st.integers(1, 0xFFFF)):x}/{length}"
-    else:
-        text = f"2001:db8:1:2::{draw(st.integers(1, 0xFFFF)):x}/128"
-    address = Address(ipaddress.IPv6Interface(text), flags=flags, proto=proto)
-    if origin != "dhcpv6":
-        return attrs.evolve(address, flags=address.flags | AddressFlag.PERMANENT)
-    return attrs.evolve(address, valid_s=draw(st.integers(1, 2**31)), preferred_s=0)
-
-
-@given(st.data(), some.netdevs, some.ethernet_macs, st.booleans())
-def test_exactly_what_the_kernel_makes_is_left_out(
-    data: st.DataObject, netdev: Netdev, mac: MacAddress, protocols_reported: bool
-) -> None:
-    made = data.draw(st.lists(_made(mac, protocols_reported), max_size=3))
-    given = data.draw(st.lists(_given(mac, protocols_reported), max_size=3))
-    shuffled = data.draw(
-        st.permutations([*((a, False) for a in made), *((a, True) for a in given)])
-    )
-    whole = attrs.evolve(netdev, mac=mac, addresses=tuple(address for address, _ in shuffled))
-    kept = capture(whole, Details(), protocols_reported=protocols_reported)
-    assert kept.addresses == tuple(address for address, by_others in shuffled if by_others)
-
-
-@given(some.ipv4_addresses, st.none() | some.macs, st.booleans(), st.integers(0, 255))
-def test_no_ipv4_address_is_the_kernels(
-    address: Address, mac: MacAddress | None, reported: bool, proto: int
-) -> None:
-    shown = attrs.evolve(address, proto=proto)
-    assert not kernel_makes(shown, mac, protocols_reported=reported)
-
-
-@given(some.ipv6_interfaces, some.macs.filter(lambda mac: len(mac) > 17) | st.none())
-def test_without_a_mac_of_48_bits_no_address_looks_like_slaac(
-    interface: ipaddress.IPv6Interface, mac: MacAddress | None
-) -> None:
-    for valid_s in (None, 100):
-        plain = Address(interface, valid_s=valid_s, preferred_s=valid_s)
-        assert not kernel_makes(plain, mac, protocols_reported=False)
-
-
-@pytest.mark.parametrize(
-    ("mac", "address"),
-    [
-        ("34:56:78:9a:bc:de", "fe80::3656:78ff:fe9a:bcde"),
-        ("00:00:00:00:00:00", "fe80::200:ff:fe00:0"),
-        ("02:00:5e:00:53:01", "fe80::5eff:fe00:5301"),
-    ],
-)
-def test_a_mac_yields_the_link_local_address_of_rfc_4291(mac: str, address: str) -> None:
-    assert eui64_link_local(MacAddress(mac)) == ipaddress.IPv6Address(address)
-
-
-@given(some.macs)
-def test_only_a_mac_of_48_bits_yields_a_link_local_address(mac: MacAddress) -> None:
-    address = eui64_link_local(mac)
-    if len(mac) != len("02:00:00:00:00:01"):
-        assert address is None
-    else:
-        assert address == ipaddress.IPv6Address(f"fe80::{interface_id(mac)}")
 
 
 @given(some.netdevs, some.details, st.booleans())
@@ -178,27 +55,6 @@ def test_sysctls_are_kept_that_a_new_netdev_would_not_have(
         else:
             assert (name in kept) == (defaults.get(name) != value)
     assert kept.items() <= sysctls.items()
-
-
-@pytest.mark.parametrize(
-    ("address", "eui64"),
-    [
-        ("fe80::ff:fe00:1/64", True),
-        ("fe80::5/64", False),
-        ("2001:db8::ff:fe00:1/64", False),
-        ("169.254.0.1/16", False),
-    ],
-)
-def test_it_is_known_whether_there_was_a_link_local_address_of_the_mac(
-    address: str, eui64: bool
-) -> None:
-    seen = Netdev(
-        2,
-        IfName("ens1"),
-        mac=MacAddress("02:00:00:00:00:01"),
-        addresses=(Address(ipaddress.ip_interface(address)),),
-    )
-    assert capture(seen, Details(), protocols_reported=True).eui64 == eui64
 
 
 # ---- sysctls -----------------------------------------------------------------------------------
@@ -338,24 +194,6 @@ def test_the_ipv6_mtu_is_kept_only_where_it_is_not_that_of_the_netdev() -> None:
     for mtu, kept in (("9000", {}), ("1500", {"ipv6/conf/mtu": "1500"})):
         details = Details(sysctls={"ipv6/conf/mtu": mtu})
         assert capture(nic, details, protocols_reported=True).sysctls == kept
-
-
-@pytest.mark.parametrize("protocols_reported", [True, False])
-def test_the_parent_of_privacy_addresses_is_made_from_a_router_advertisement(
-    protocols_reported: bool,
-) -> None:
-    """Where the kernel does not tell who made it, MANAGETEMPADDR does, whatever its form."""
-    mac = MacAddress("02:00:00:00:00:01")
-    parent = Address(
-        ipaddress.ip_interface("2001:db8::7/64"),
-        flags=AddressFlag.MANAGETEMPADDR,
-        proto=2 if protocols_reported else None,
-        valid_s=60,
-        preferred_s=60,
-    )
-    assert kernel_makes(parent, mac, protocols_reported=protocols_reported)
-    by_hand = attrs.evolve(parent, flags=AddressFlag(0), proto=None)
-    assert not kernel_makes(by_hand, mac, protocols_reported=protocols_reported)
 
 
 # ---- lifetimes ---------------------------------------------------------------------------------
@@ -597,13 +435,6 @@ def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s
         preferred_s=max(0, wanted.preferred_s + off_s),
     )
     assert deviations(wanted, seen) == []
-
-
-def test_without_protocols_the_eui64_link_local_address_is_the_kernels_and_another_is_not() -> None:
-    mac = MacAddress("02:00:00:00:00:01")
-    for text, made in (("fe80::ff:fe00:1/64", True), ("fe80::1/64", False)):
-        address = Address(ipaddress.ip_interface(text), scope=253)
-        assert kernel_makes(address, mac, protocols_reported=False) is made
 
 
 @pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])

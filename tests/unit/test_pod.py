@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, aged, relabelled
 from amdcni.core.errors import PluginBroken
-from amdcni.core.host import Address, AddressFlag, Hop, Netdev
+from amdcni.core.host import Address, AddressFlag, Hop, IpNetwork, Netdev
 from amdcni.core.host import Route as HostRoute
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import IfName, PluginName
@@ -194,12 +194,29 @@ def test_a_route_keeps_all_that_a_result_can_say_of_it() -> None:
 # ---- routes of the host ------------------------------------------------------------------------
 
 
+def is_near(network: IpNetwork) -> bool:
+    """Whether it is a part of fe80::/10."""
+    first = str(network.network_address)
+    return network.prefixlen >= 10 and first.startswith(("fe8", "fe9", "fea", "feb"))
+
+
+def test_the_route_to_link_local_neighbours_is_the_pods_own() -> None:
+    """Managers set one on the host, in the kernel's place; the pod's kernel makes its own."""
+    hops = (Hop(IfName("ens1")),)
+    routes = tuple(
+        HostRoute(ipaddress.ip_network(to), hops, protocol=2)
+        for to in ("fe80::/64", "fd00::/64", "169.254.0.0/16")
+    )
+    copied = copied_routes(Captured(IfName("ens1"), 2, routes=routes), Netdev(7, IfName("net1")))
+    assert [str(route.destination) for route in copied] == ["fd00::/64", "169.254.0.0/16"]
+
+
 @given(some.whole_captures, some.netdevs)
 def test_copied_routes_lead_through_the_netdev_alone_and_from_what_it_has(
     captured: Captured, netdev: Netdev
 ) -> None:
     copied = copied_routes(captured, netdev)
-    assert len(copied) == sum(route.kind == 1 for route in captured.routes)
+    assert len(copied) == sum(r.kind == 1 and not is_near(r.destination) for r in captured.routes)
     held = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
     for route in copied:
         ((ifname, ifindex),) = [(hop.ifname, hop.ifindex) for hop in route.hops]

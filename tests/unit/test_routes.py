@@ -4,18 +4,16 @@ import ipaddress
 from typing import Any
 
 import attrs
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.capture import aged_routes
-from amdcni.core.host import Address, AddressFlag, Hop, Netdev, Route
+from amdcni.core.host import Hop, Netdev, Route
 from amdcni.core.names import IfName
 from amdcni.core.routes import (
     describe,
     due_on_host,
     is_lacking,
-    kernel_makes_route,
     missing,
     on_netdevs,
     with_shared,
@@ -24,8 +22,6 @@ from amdcni.core.routes import (
 from amdcni.testing import strategies as some
 
 ENS1, ENS2, ENS3 = IfName("ens1"), IfName("ens2"), IfName("ens3")
-KERNEL, BOOT, RA, REDIRECT = 2, 3, 9, 1
-LOCAL, BROADCAST, MULTICAST = 2, 3, 5
 
 
 def to(destination: str, *hops: Hop, **attributes: Any) -> Route:
@@ -37,65 +33,8 @@ def to(destination: str, *hops: Hop, **attributes: Any) -> Route:
     return Route(**values)
 
 
-def having(*words: str, flags: int = 0, **attributes: Any) -> list[Address]:
-    plain = [Address(ipaddress.ip_interface(word), flags=flags) for word in words]
-    return [attrs.evolve(address, **attributes) for address in plain]
-
-
 def ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ipaddress.ip_address(text)
-
-
-# ---- what the kernel makes ---------------------------------------------------------------------
-
-
-@given(some.kernel_routes, st.sampled_from([RA, REDIRECT]))
-def test_routes_from_routers_come_anew(route: Route, protocol: int) -> None:
-    assert kernel_makes_route(attrs.evolve(route, protocol=protocol), [])
-
-
-@given(some.kernel_routes, some.address_lists)
-def test_a_route_of_anybody_elses_protocol_is_kept(
-    route: Route, addresses: tuple[Address, ...]
-) -> None:
-    assert not kernel_makes_route(attrs.evolve(route, protocol=BOOT), addresses)
-
-
-@pytest.mark.parametrize("kind", [LOCAL, BROADCAST, MULTICAST])
-def test_local_routes_of_the_kernel_come_with_their_addresses(kind: int) -> None:
-    assert kernel_makes_route(to("10.0.0.1/32", kind=kind, protocol=KERNEL, table=255), [])
-
-
-@pytest.mark.parametrize(
-    ("route", "addresses", "made"),
-    [
-        (to("10.0.0.0/24"), having("10.0.0.5/24"), True),
-        (to("10.0.0.0/24"), having("10.0.0.5/25"), False),
-        (to("10.0.0.0/24"), [], False),
-        (to("10.0.0.0/24"), having("10.0.0.5/24", flags=AddressFlag.NOPREFIXROUTE), False),
-        (to("10.0.0.0/24", metric=100), having("10.0.0.5/24"), False),
-        (to("10.0.0.0/24", metric=100), having("10.0.0.5/24", metric=100), True),
-        (to("10.9.0.0/24"), having("10.0.0.5/24", peer=ip("10.9.0.1")), True),
-        (to("10.9.0.1/32"), having("10.0.0.5/32", peer=ip("10.9.0.1")), True),
-        (to("10.9.0.1/32"), having("10.0.0.5/24", peer=ip("10.9.0.1")), False),
-        (to("fd09::1/128", metric=256), having("fd00::1/64", peer=ip("fd09::1")), True),
-        (to("fd09::1/128", metric=7), having("fd00::1/64", peer=ip("fd09::1")), False),
-        (
-            to("fd09::1/128", metric=256),
-            having("fd00::1/64", peer=ip("fd09::1"), flags=AddressFlag.NOPREFIXROUTE),
-            True,
-        ),
-        (to("fd09::2/128", metric=256), having("fd00::1/64", peer=ip("fd09::1")), False),
-        (to("fd00::/64", metric=256), having("fd00::5/64"), True),
-        (to("fd00::/64", metric=1024), having("fd00::5/64"), False),
-        (to("fd00::/64", metric=7), having("fd00::5/64", metric=7), True),
-        (to("fe80::/64", metric=256), [], True),
-    ],
-)
-def test_a_route_of_the_kernels_protocol_is_its_own_if_an_address_yields_it(
-    route: Route, addresses: list[Address], made: bool
-) -> None:
-    assert kernel_makes_route(attrs.evolve(route, protocol=KERNEL), addresses) == made
 
 
 # ---- what is due -------------------------------------------------------------------------------

@@ -27,10 +27,12 @@ from amdcni.testing.strategies.addressing import (
 )
 from amdcni.testing.strategies.administration import (
     IP_COMMANDS,
+    MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
     HostConfiguration,
+    Management,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import NetnsSaid, RuntimeCall, of_container, runtime_calls
@@ -85,6 +87,13 @@ from amdcni.testing.strategies.kubernetes import (
 from amdcni.testing.strategies.lending import (
     Lending,
     lendings,
+)
+from amdcni.testing.strategies.managed import (
+    ManagedNetdev,
+    autoconfigured_netdevs,
+    managed_netdevs,
+    network_manager_netdevs,
+    networkd_netdevs,
 )
 from amdcni.testing.strategies.names import (
     attachment_ids,
@@ -160,6 +169,7 @@ from amdcni.testing.strategies.values import (
 __all__ = [
     "IP_COMMANDS",
     "KNOWN_KEYS",
+    "MANAGEMENTS",
     "NEIGHBOUR_COMMANDS",
     "ROOT_QDISCS",
     "ROUTE_COMMANDS",
@@ -168,6 +178,8 @@ __all__ = [
     "Handover",
     "HostConfiguration",
     "Lending",
+    "ManagedNetdev",
+    "Management",
     "Meaning",
     "NetnsSaid",
     "PodFlow",
@@ -179,6 +191,7 @@ __all__ = [
     "attachment_of",
     "attachments",
     "attachments_of",
+    "autoconfigured_netdevs",
     "auxiliary_devices",
     "boot_ids",
     "bus_devices",
@@ -229,6 +242,7 @@ __all__ = [
     "lendings",
     "lifetimes",
     "macs",
+    "managed_netdevs",
     "meanings",
     "meanings_in",
     "movers",
@@ -239,8 +253,10 @@ __all__ = [
     "netns_ids",
     "netns_paths",
     "netns_refs",
+    "network_manager_netdevs",
     "network_names",
     "network_selections",
+    "networkd_netdevs",
     "object_names",
     "of_container",
     "paths",

@@ -51,17 +51,60 @@ IP_COMMANDS: Final = (
 )
 """Everything that `ip` sets on such an `eth1`, one thing a command."""
 
+_ADVERTISED: Final = (
+    "-6 address add 2001:db8:5::5/64 dev eth1 valid_lft 3000 preferred_lft 2000 {flags} nodad",
+    "-6 route add 2001:db8:5::/64 dev eth1 proto ra metric {metric} expires 3000",
+    "-6 route add 2001:db8:6::/48 via fe80::1 dev eth1 proto ra metric {metric} expires 1700",
+    "-6 route add 2001:db8:7::/48 via fe80::1 dev eth1 proto ra metric {metric}",
+)
+_DEAF: Final = {"ipv6/conf/eth1/accept_ra": 0}
+
+
+@frozen
+class Management:
+    """What a network manager makes of a NIC: sysctls, then commands of `ip`."""
+
+    sysctls: Mapping[str, int]
+    commands: tuple[str, ...]
+
+
+MANAGEMENTS: Final[Mapping[str, Management]] = {
+    "systemd-networkd": Management(
+        _DEAF,
+        (
+            *(
+                command.format(flags="mngtmpaddr noprefixroute", metric=1024)
+                for command in _ADVERTISED
+            ),
+            "-6 route add 2001:db8:6::9 via fe80::2 dev eth1 proto redirect metric 1024",
+        ),
+    ),
+    "NetworkManager": Management(
+        {**_DEAF, "ipv6/conf/eth1/addr_gen_mode": 1},
+        (
+            "-6 address flush dev eth1 scope link",
+            "-6 address add fe80::5/64 dev eth1 noprefixroute nodad",
+            "-6 route add fe80::/64 dev eth1 proto kernel metric 1024",
+            *(command.format(flags="noprefixroute", metric=100) for command in _ADVERTISED),
+            "address add 10.7.0.5/24 dev eth1 noprefixroute",
+            "route add 10.7.0.0/24 dev eth1 proto kernel scope link src 10.7.0.5 metric 100",
+        ),
+    ),
+}
+"""What managers make of an `eth1` whose routers they hear themselves, in the kernel's place."""
+
 ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms")
 """Root qdiscs, as `tc` is told of them."""
 
 
 @frozen
 class HostConfiguration:
-    """What an administrator has set besides addresses: commands of `ip`, sysctls and a qdisc."""
+    """What was set besides addresses: commands of `ip`, sysctls, a qdisc, what a manager does."""
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
+    management: Management | None = None
 
     def configure(
         self,
@@ -80,10 +123,11 @@ class HostConfiguration:
                 named = named.replace(usual, other)
             return named.split()
 
-        for command in self.commands:
-            node.run(["ip", *told(command)])
-        for path, value in self.sysctls.items():
+        management = self.management or Management({}, ())
+        for path, value in {**management.sysctls, **self.sysctls}.items():
             node.sysctl(f"net/{path}".replace("eth1", ifname), value)
+        for command in (*management.commands, *self.commands):
+            node.run(["ip", *told(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
 
@@ -96,5 +140,6 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
         st.sampled_from([0, 1, 2]),
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
+    management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
 )
 """Any of these, of which the kernel may refuse some."""
