@@ -177,19 +177,25 @@ def _snapshot(
     if netdev is None:
         return snapshot
     details = node.details(netdev)
+    renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
+    lost = node.unsaved(netdev, details, renumbered=renumbered)
     return attrs.evolve(
         snapshot,
-        details=details,
+        details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
         multipath=node.multipath_records() if details.routes else (),
     )
 
 
 @attrs.frozen
 class Preview:
-    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`."""
+    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
+
+    `unsaved` tells in words what of the netdev no record can hold.
+    """
 
     stale: tuple[Attachment, ...]
     plan: Plan
+    unsaved: tuple[str, ...] = ()
 
 
 def preview(request: AddRequest, node: Node) -> Preview:
@@ -206,7 +212,8 @@ def preview(request: AddRequest, node: Node) -> Preview:
     stale = tuple(r for r in records if find_condition(r, node) not in _IN_USE)
     live = tuple(record for record in records if record not in stale)
     pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
-    return Preview(stale, plans.plan_add(request, _snapshot(request, key, pod, live, node)))
+    snapshot = _snapshot(request, key, pod, live, node)
+    return Preview(stale, plans.plan_add(request, snapshot), snapshot.details.unsaved)
 
 
 # ---- DEL, GC -----------------------------------------------------------------------------------

@@ -39,6 +39,12 @@ class Node(Protocol):
     def details(self, netdev: Netdev) -> Details:
         """What a change of its network namespace loses of a netdev of the host."""
 
+    def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
+        """In words, what else the host has of the netdev that no record can hold.
+
+        If it is `renumbered`, it will have another ifindex in the pod, and also when it returns.
+        """
+
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
 

@@ -46,12 +46,16 @@ _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 @attrs.frozen
 class Told:
-    """One call of a plugin; `plan` is what it would do, `refused` why it would refuse."""
+    """One call of a plugin; `plan` is what it would do, `refused` why it would refuse.
+
+    `unsaved` is what of the NIC would not come back.
+    """
 
     call: PluginCall
     environ: Mapping[str, str]
     plan: Plan | None = None
     stale: tuple[str, ...] = ()
+    unsaved: tuple[str, ...] = ()
     refused: str | None = None
 
     @property
@@ -210,7 +214,7 @@ def _planned(told: Told, request: AddRequest) -> Told:
     with on_this_node_silently(request.network.data_dir, plugin_dirs_of(told.environ)) as node:
         seen = preview(request, node)
     stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
-    return attrs.evolve(told, plan=seen.plan, stale=stale)
+    return attrs.evolve(told, plan=seen.plan, stale=stale, unsaved=seen.unsaved)
 
 
 # ---- for programs
@@ -252,6 +256,7 @@ def _call_as_json(told: Told) -> dict[str, Any]:
             {"step": step_in_words(each.step), "undo": list(map(step_in_words, each.undo))}
             for each in steps
         ],
+        "not_saved": list(told.unsaved),
         "refused": told.refused,
     }
 
@@ -346,3 +351,5 @@ def _plan_lines(told: Told) -> Iterator[str]:
             yield f"  {number}. {step_in_words(planned.step)}"
             for undo in planned.undo:
                 yield f"     if it fails: {step_in_words(undo)}"
+        for what in told.unsaved:
+            yield f"It would not come back: {what}"

@@ -14,6 +14,7 @@ from amdcni.effects.messages.routes import ToldRoute
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
 from amdcni.effects.sysctl import allow_ipv6, read_sysctls, write_sysctl
+from amdcni.effects.unsaved import read_unsaved
 
 
 class Netlink:
@@ -87,6 +88,11 @@ class Netlink:
                 f"{what} of {describe(route)}" for route, each in through for what in each.unsaved
             ),
         )
+
+    def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
+        """In words, what else of the netdev no record can hold; see `read_unsaved`."""
+        with entered(self._netns_fd):
+            return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
     def _routes_through(
         self, netdev: Netdev, told: list[ToldRoute]

@@ -116,6 +116,9 @@ class LinuxNode:
     def details(self, netdev: Netdev) -> Details:
         return self.own.details(netdev)
 
+    def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
+        return self.own.unsaved(netdev, details, renumbered=renumbered)
+
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         return sysfs.find_device(bus_device)
 

@@ -88,8 +88,11 @@ def attributes_in(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
 
 
-def _opened() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+NETLINK_GENERIC: Final = 16
+
+
+def _opened(protocol: int) -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     try:
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             opened.setsockopt(_SOL_NETLINK, option, 1)
@@ -100,10 +103,13 @@ def _opened() -> socket.socket:
 
 
 class Rtnetlink:
-    """A NETLINK_ROUTE socket in the network namespace that this thread is in now."""
+    """A netlink socket in the network namespace that this thread is in now.
 
-    def __init__(self) -> None:
-        self._socket = _opened()
+    It is of NETLINK_ROUTE unless another protocol is given.
+    """
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = _opened(protocol)
         self._buffer = bytearray(_BUFFER_BYTES)
         self._sequence = 0
         self._dump_is_open = False

@@ -194,6 +194,7 @@ class Kernel:
     functions: dict[str, Function] = attrs.field(factory=dict)
     default_routes: tuple[int, ...] = ()
     unsaved: tuple[str, ...] = ()
+    unsaved_if_renumbered: tuple[str, ...] = ()
     now_s: int = 1000
     boot: int = 1
     moments: list[str] = attrs.field(factory=list)
@@ -537,7 +538,6 @@ class Kernel:
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
             default_routes=self.default_routes,
-            unsaved=self.unsaved,
         )
 
     def _netdev(self, link: Link) -> Netdev:

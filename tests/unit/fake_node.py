@@ -224,6 +224,10 @@ class FakeNode:
         link = next(link for link in kernel.host.links if link.ifindex == netdev.ifindex)
         return kernel.details(link)
 
+    def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
+        kernel = self.alive().kernel
+        return (*kernel.unsaved, *(kernel.unsaved_if_renumbered if renumbered else ()))
+
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         kernel = self.alive().kernel
         function = kernel.functions.get(str(bus_device))

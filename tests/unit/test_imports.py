@@ -21,6 +21,7 @@ LAYERS = (
     "amdcni.core.host",
     "amdcni.core.routes",
     "amdcni.core.kernel_made",
+    "amdcni.core.unsaved",
     "amdcni.core.mapping",
     "amdcni.core.capture",
     "amdcni.core.spec",

@@ -1,0 +1,53 @@
+"""What a netdev loses in a pod and no record can hold: named when it is lent, never in silence."""
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+import attrs
+
+
+class Kind(Enum):
+    """What kind of thing it is: the words for one of them and for several."""
+
+    QDISC = ("qdisc", "qdiscs")
+    CLASS = ("traffic class", "traffic classes")
+    FILTER = ("filter at the root", "filters at the root")
+    SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
+    NEXTHOP = ("nexthop object", "nexthop objects")
+    NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
+    PROXY_NEIGHBOUR = ("proxy neighbour", "proxy neighbours")
+    MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
+    LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
+    NOARP_NEIGHBOUR = ("neighbour of the state noarp", "neighbours of the state noarp")
+    UNICAST_ADDRESS = ("second hardware address", "further hardware addresses")
+    MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
+    MPLS_ROUTE = ("MPLS route", "MPLS routes")
+    ADDRESS_LABEL = ("address label of", "address labels of")
+    MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+
+
+@attrs.frozen
+class Unsaved:
+    """One such thing, by its name among those of its kind."""
+
+    kind: Kind
+    name: str
+
+
+_NAMED: Final = 8
+
+
+def in_words(found: Iterable[Unsaved]) -> tuple[str, ...]:
+    """A line for each kind, which names the first few of the kind and counts the rest."""
+    names: dict[Kind, dict[str, None]] = {}
+    for each in found:
+        names.setdefault(each.kind, {})[each.name] = None
+    return tuple(_line(kind, list(each)) for kind, each in names.items())
+
+
+def _line(kind: Kind, names: list[str]) -> str:
+    one, several = kind.value
+    shown = ", ".join(names[:_NAMED])
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"the {one if len(names) == 1 else several} {shown}{more}"

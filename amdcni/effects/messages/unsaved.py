@@ -1,0 +1,272 @@
+"""What is asked of a netdev only to name what no record can hold of it.
+
+Each question is about that one netdev, or has a short answer; a kernel that does not know it has
+nothing of the kind.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl import (
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTM_GETTCLASS,
+    RTM_GETTFILTER,
+)
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from amdcni.core.host import LinkFlag, Netdev
+from amdcni.core.unsaved import Kind, Unsaved
+from amdcni.effects.messages import neighbours, qdiscs
+from amdcni.effects.messages.common import Layout, ip_of, number_of, request, text_of
+from amdcni.effects.messages.neighbours import NeighbourMessage
+from amdcni.effects.messages.qdiscs import QdiscMessage
+from amdcni.effects.rtnetlink import Reply, Request
+
+Found = Iterator[Unsaved]
+
+
+@attrs.frozen
+class Question:
+    """A request for a dump of `what`, in words, and what each of the answers tells."""
+
+    what: str
+    request: Request
+    unsaved_in: Callable[[Reply], Found]
+
+
+def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Question]:
+    """What to ask of the netdev, which the pod will give another ifindex if it is `renumbered`."""
+    ifindex = netdev.ifindex
+    yield from _about_traffic(ifindex)
+    yield from _about_neighbours(netdev)
+    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_OIF", ifindex)])
+    yield Question("nexthop objects", query, _nexthops)
+    if has_mpls:
+        query = request(RTM_GETROUTE, rtmsg(), {"family": _AF_MPLS}, [("RTA_OIF", ifindex)])
+        yield Question("MPLS routes", query, lambda reply: _mpls_routes(reply, ifindex))
+    if renumbered:
+        query = request(_RTM_GETADDRLABEL, LabelMessage(), {"family": _AF_INET6})
+        yield Question("address labels", query, lambda reply: _labels(reply, ifindex))
+
+
+# ---- traffic control
+
+_TC_H_ROOT: Final = 0xFFFFFFFF
+_TC_H_INGRESS: Final = 0xFFFFFFF1
+_TRAFFIC: Final = Layout(QdiscMessage, {8: "TCA_STAB"})
+_WITH_CLASSES: Final = frozenset({"cbq", "drr", "dsmark", "hfsc", "htb", "qfq"})
+"""Qdiscs whose classes somebody sets; those of others come with the qdisc, as of mq."""
+
+
+def _about_traffic(ifindex: int) -> Iterator[Question]:
+    def about(kind: int) -> Request:
+        return request(kind, QdiscMessage(), {"index": ifindex})
+
+    # To ask for a single qdisc would tell it to all who listen for changes.
+    yield Question("qdiscs", qdiscs.query(), lambda reply: _qdiscs(reply, ifindex))
+    yield Question("traffic classes", about(RTM_GETTCLASS), _classes)
+    yield Question("filters", about(RTM_GETTFILTER), _filters)
+
+
+def _qdiscs(reply: Reply, ifindex: int) -> Found:
+    """What somebody has set below the root or for ingress; of the root all but its size table.
+
+    Those without a handle are the kernel's own.
+    """
+    fields, told = _TRAFFIC.read(reply.body)
+    if fields["index"] != ifindex or not fields["handle"]:
+        return
+    kind = text_of(told.get("TCA_KIND")) or ""
+    if fields["parent"] == _TC_H_INGRESS:
+        yield Unsaved(Kind.QDISC, f"{kind} with its filters")
+    elif fields["parent"] != _TC_H_ROOT:
+        place = f"{_handle(fields['handle'])} in the class {_handle(fields['parent'])}"
+        yield Unsaved(Kind.QDISC, f"{kind} {place}")
+    elif "TCA_STAB" in told:
+        yield Unsaved(Kind.SIZE_TABLE, kind)
+
+
+def _classes(reply: Reply) -> Found:
+    fields, told = _TRAFFIC.read(reply.body)
+    kind = text_of(told.get("TCA_KIND"))
+    if kind in _WITH_CLASSES:
+        yield Unsaved(Kind.CLASS, f"{_handle(fields['handle'])} of {kind}")
+
+
+def _filters(reply: Reply) -> Found:
+    _, told = _TRAFFIC.read(reply.body)
+    yield Unsaved(Kind.FILTER, text_of(told.get("TCA_KIND")) or "")
+
+
+def _handle(number: int) -> str:
+    major, minor = divmod(number, 1 << 16)
+    return f"{major:x}:{minor:x}" if minor else f"{major:x}:"
+
+
+# ---- neighbours, and hardware addresses
+
+_AF_BRIDGE: Final = 7
+_NTF_SELF: Final = 0x02
+_NTF_PROXY: Final = 0x08
+_NTF_EXT_LEARNED: Final = 0x10
+_NTF_EXT_MANAGED: Final = 0x01
+_NUD_NOARP: Final = 0x40
+_NUD_PERMANENT: Final = 0x80
+_NEIGHBOUR: Final = Layout(NeighbourMessage, {15: "NDA_FLAGS_EXT"})
+_WITH_OWN_TABLE: Final = frozenset({"vxlan", "geneve", "bridge"})
+"""Netdevs whose forwarding entries are no hardware addresses, and part of what moves."""
+
+
+def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
+    own = [("NDA_IFINDEX", netdev.ifindex)]
+    proxies = request(RTM_GETNEIGH, NeighbourMessage(), {"flags": _NTF_PROXY}, own)
+    yield Question("proxy neighbours", proxies, lambda reply: _proxies(reply, netdev))
+    others = neighbours.query(netdev.ifindex)
+    yield Question("neighbours", others, lambda reply: _neighbours(reply, netdev))
+    if netdev.kind not in _WITH_OWN_TABLE:
+        entries = request(RTM_GETNEIGH, NeighbourMessage(), {"family": _AF_BRIDGE}, own)
+        yield Question("hardware addresses", entries, lambda reply: _unicast(reply, netdev))
+
+
+def _proxies(reply: Reply, netdev: Netdev) -> Found:
+    fields, told = _NEIGHBOUR.read(reply.body)
+    if fields["ifindex"] == netdev.ifindex and fields["flags"] & _NTF_PROXY:
+        yield Unsaved(Kind.PROXY_NEIGHBOUR, str(ip_of(told.get("NDA_DST"))))
+
+
+def _neighbours(reply: Reply, netdev: Netdev) -> Found:
+    """Those that somebody has set and that are not permanent; these are kept.
+
+    The kernel itself makes NOARP neighbours: of groups, and where a netdev does without ARP.
+    """
+    fields, told = _NEIGHBOUR.read(reply.body)
+    if fields["state"] & _NUD_PERMANENT or fields["ifindex"] != netdev.ifindex:
+        return
+    name, mac = str(ip_of(told.get("NDA_DST"))), told.get("NDA_LLADDR", b"")
+    if (number_of(told.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED:
+        yield Unsaved(Kind.MANAGED_NEIGHBOUR, name)
+    elif fields["flags"] & _NTF_EXT_LEARNED:
+        yield Unsaved(Kind.LEARNT_NEIGHBOUR, name)
+    elif fields["state"] & _NUD_NOARP and not netdev.flags & LinkFlag.NOARP and _is_unicast(mac):
+        yield Unsaved(Kind.NOARP_NEIGHBOUR, name)
+
+
+def _unicast(reply: Reply, netdev: Netdev) -> Found:
+    fields, told = _NEIGHBOUR.read(reply.body)
+    octets = told.get("NDA_LLADDR", b"")
+    here = fields["ifindex"] == netdev.ifindex and fields["flags"] & _NTF_SELF
+    if here and fields["state"] & _NUD_PERMANENT and _is_unicast(octets):
+        mac = octets.hex(":")
+        if mac != netdev.mac:
+            yield Unsaved(Kind.UNICAST_ADDRESS, mac)
+
+
+def _is_unicast(octets: bytes) -> bool:
+    return any(octets) and not octets[0] & 1
+
+
+def static_groups(listed: str, ifindex: int) -> Found:
+    """The hardware multicast addresses of a netdev that somebody has set, by /proc/net/dev_mcast.
+
+    A line has ifindex, name, references, how many of these are not the kernel's, and the address.
+    """
+    own = f"{ifindex} "
+    for line in listed.splitlines():
+        if line.startswith(own):
+            *_, by_others, address = line.split()
+            if int(by_others):
+                yield Unsaved(Kind.MULTICAST_ADDRESS, bytes.fromhex(address).hex(":"))
+
+
+# ---- nexthop objects, MPLS
+
+_RTM_GETNEXTHOP: Final = 106
+_AF_INET6: Final = 10
+_AF_MPLS: Final = 28
+_GROUP_ENTRY: Final = struct.Struct("=IBBH")  # struct nexthop_grp: ID, weight, its high part
+_LABEL_SHIFT: Final = 12
+
+
+class NexthopMessage(nlmsg):  # type: ignore[misc]
+    """A message about a nexthop object or a group of them."""
+
+    prefix = "NHA_"
+    fields = (
+        ("family", "B"),
+        ("scope", "B"),
+        ("protocol", "B"),
+        ("resvd", "B"),
+        ("flags", "I"),
+    )
+    nla_map = (
+        (1, "NHA_ID", "uint32"),
+        (2, "NHA_GROUP", "cdata"),
+        (5, "NHA_OIF", "uint32"),
+        (9, "NHA_GROUPS", "flag"),
+    )
+
+
+_NEXTHOP: Final = Layout(NexthopMessage)
+_MPLS: Final = Layout(rtmsg)
+
+
+def _nexthops(reply: Reply) -> Found:
+    _, told = _NEXTHOP.read(reply.body)
+    yield Unsaved(Kind.NEXTHOP, str(number_of(told.get("NHA_ID"))))
+
+
+def groups_of(found: list[Unsaved]) -> Question | None:
+    """What to ask to know the groups that have one of the nexthop objects; None without any."""
+    lost = {each.name for each in found if each.kind is Kind.NEXTHOP}
+
+    def unsaved_in(reply: Reply) -> Found:
+        _, told = _NEXTHOP.read(reply.body)
+        group = told.get("NHA_GROUP", b"")
+        members = {str(number) for number, *_ in _GROUP_ENTRY.iter_unpack(group)}
+        if members & lost:
+            yield Unsaved(Kind.NEXTHOP_GROUP, str(number_of(told.get("NHA_ID"))))
+
+    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_GROUPS", True)])
+    return Question("nexthop groups", query, unsaved_in) if lost else None
+
+
+def _mpls_routes(reply: Reply, ifindex: int) -> Found:
+    _, told = _MPLS.read(reply.body)
+    legs = told.get("RTA_MULTIPATH", b"")
+    if number_of(told.get("RTA_OIF")) == ifindex or struct.pack("=i", ifindex) in legs:
+        label = int.from_bytes(told.get("RTA_DST", b"")) >> _LABEL_SHIFT
+        yield Unsaved(Kind.MPLS_ROUTE, str(label))
+
+
+# ---- what knows the netdev by its ifindex
+
+_RTM_GETADDRLABEL: Final = 74
+
+
+class LabelMessage(nlmsg):  # type: ignore[misc]
+    """A message about a label of IPv6 addresses (RFC 6724)."""
+
+    prefix = "IFAL_"
+    fields = (
+        ("family", "B"),
+        ("__reserved", "x"),
+        ("prefixlen", "B"),
+        ("flags", "B"),
+        ("index", "I"),
+        ("seq", "I"),
+    )
+    nla_map = ((1, "IFAL_ADDRESS", "cdata"), (2, "IFAL_LABEL", "uint32"))
+
+
+_LABEL: Final = Layout(LabelMessage)
+
+
+def _labels(reply: Reply, ifindex: int) -> Found:
+    fields, told = _LABEL.read(reply.body)
+    if fields["index"] == ifindex:
+        prefix = f"{ip_of(told.get('IFAL_ADDRESS'))}/{fields['prefixlen']}"
+        yield Unsaved(Kind.ADDRESS_LABEL, prefix)
