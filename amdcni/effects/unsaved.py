@@ -2,14 +2,20 @@
 
 import errno
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Details, Netdev
 from amdcni.core.unsaved import Unsaved, in_words
 from amdcni.effects.messages import mptcp
 from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
-from amdcni.effects.rtnetlink import NETLINK_GENERIC, RequestRefused, Rtnetlink
+from amdcni.effects.rtnetlink import (
+    NETLINK_GENERIC,
+    Reply,
+    Request,
+    RequestRefused,
+    Rtnetlink,
+)
 
 _UNKNOWN: Final = frozenset(
     {
@@ -22,8 +28,15 @@ _UNKNOWN: Final = frozenset(
 _GROUPS: Final = "/proc/thread-self/net/dev_mcast"
 
 
+class Kernel(Protocol):
+    """What answers."""
+
+    def dump(self, request: Request) -> list[Reply]:
+        """All messages that answer."""
+
+
 def read_unsaved(
-    kernel: Rtnetlink, netdev: Netdev, details: Details, *, renumbered: bool
+    kernel: Kernel, netdev: Netdev, details: Details, *, renumbered: bool
 ) -> tuple[str, ...]:
     """In words, what the host has of the netdev that no record can hold.
 

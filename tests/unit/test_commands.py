@@ -1712,6 +1712,25 @@ def test_what_no_record_can_hold_is_told_when_the_nic_is_lent(machine: Machine) 
     assert (event, facts["what"]) == ("not-saved", machine.kernel.unsaved[0])
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_knows_a_nic_by_its_number_is_lost_if_the_pod_has_that_number(
+    machine: Machine, taken: bool
+) -> None:
+    machine.kernel.unsaved_if_renumbered = ("the address label of fd00::/64",)
+    (link,) = machine.kernel.functions[A].links
+    inside = machine.kernel.add_link("eth0", space=pod_of(machine))
+    if taken:
+        inside.ifindex = link.ifindex
+    add(machine, A)
+    told = [facts["what"] for event, facts in process(machine).reported if event == "not-saved"]
+    assert told == (["the address label of fd00::/64"] if taken else [])
+
+
+def test_a_preview_tells_what_would_not_come_back(machine: Machine) -> None:
+    machine.kernel.unsaved = ("the proxy neighbour 10.0.0.77",)
+    assert previewed(machine, A, POD2).unsaved == machine.kernel.unsaved
+
+
 # ---- healing of everything
 
 

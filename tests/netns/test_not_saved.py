@@ -1,0 +1,118 @@
+"""What cannot come back is named when the NIC is lent, each thing once, and nothing else is."""
+
+import re
+
+import pytest
+
+from amdcni.testing import Node, Outcome, Pod
+from amdcni.testing.strategies import ROOT_QDISCS
+from tests.netns.runtime import BDF, Runtime, expect_silence, natively
+
+LOST = {
+    "nexthop add id 10 via 10.0.0.1 dev eth1": "the nexthop object 10",
+    "nexthop add id 11 group 10": "the nexthop group 11",
+    "route add 10.9.0.0/24 nhid 10": "a nexthop object of the route to 10.9.0.0/24",
+    "route add 10.8.0.0/24 encap ip id 7 dst 10.0.0.5 dev eth1": "an encapsulation of the route",
+    "neighbour add proxy 10.0.0.77 dev eth1": "the proxy neighbours 10.0.0.77, fd00::77",
+    "-6 neighbour add proxy fd00::77 dev eth1": "the proxy neighbours 10.0.0.77, fd00::77",
+    "neighbour add 10.0.0.55 dev eth1 managed": "the managed neighbour 10.0.0.55",
+    "neighbour add 10.0.0.56 lladdr 02:00:00:00:00:56 dev eth1 nud stale extern_learn": (
+        "the externally learnt neighbour 10.0.0.56"
+    ),
+    "neighbour add 10.0.0.57 lladdr 02:00:00:00:00:57 dev eth1 nud noarp": (
+        "the neighbour of the state noarp 10.0.0.57"
+    ),
+    "maddress add 01:00:5e:00:00:99 dev eth1": "the multicast address 01:00:5e:00:00:99",
+    "-6 addrlabel add prefix fd00::/64 dev eth1 label 99": "the address label of fd00::/64",
+    "mptcp endpoint add 10.0.0.0 dev eth1 signal": "the MPTCP endpoint 10.0.0.0",
+}
+"""Commands of `ip`, and what is said of them."""
+
+BOUND = ("addrlabel", "mptcp")
+"""What knows the NIC by its number, and is lost if the pod has that number already."""
+
+ON_ANOTHER = (
+    "nexthop add id 20 dev other",
+    "nexthop add id 21 group 20",
+    "neighbour add proxy 10.0.0.78 dev other",
+    "neighbour add 10.0.0.58 dev other managed",
+    "maddress add 01:00:5e:00:00:98 dev other",
+    "-6 addrlabel add prefix fd09::/64 dev other label 98",
+)
+
+
+def told_by(outcome: Outcome) -> list[str]:
+    """Return what the log says that was not saved; it has to say nothing else."""
+    lines = outcome.stderr.splitlines()
+    found = [re.search(r'event=not-saved .*what="(?P<what>[^"]*)"', line) for line in lines]
+    assert all(found), outcome
+    return [each["what"] for each in found if each is not None]
+
+
+def set_on(node: Node, commands: list[str]) -> None:
+    """Set what the kernel and iproute2 here know; all of it but what is of MPTCP they do."""
+    for command in commands:
+        done = node.run(["ip", *command.split()])
+        assert done.returncode == 0 or "mptcp" in command, (command, done)
+
+
+@natively
+@pytest.mark.parametrize("renumbered", [False, True])
+def test_each_thing_that_is_lost_is_named_once(
+    runtime: Runtime, node: Node, pod: Pod, renumbered: bool
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/24", "fd00::8/64"])
+    for command in (
+        "link add other type veth peer name far",
+        "link set far up",
+        "link set other up",
+    ):
+        node.ip(command)
+    set_on(node, [*ON_ANOTHER, *LOST])
+    node.tc("qdisc add dev eth1 clsact")
+    node.tc("qdisc add dev other clsact")
+    node.tc("qdisc add dev eth1 root handle 2: htb default 10")
+    node.tc("class add dev eth1 parent 2: classid 2:10 htb rate 1mbit")
+    node.tc("qdisc add dev eth1 parent 2:10 handle 20: pfifo limit 7")
+    node.tc("filter add dev eth1 parent 2: prio 1 u32 match u32 0 0 flowid 2:10")
+    node.output_of(["bridge", "fdb", "add", "02:00:00:00:00:99", "dev", "eth1", "self"])
+    if renumbered:
+        (link,) = node.ip_json("link show dev eth1")
+        pod.ip(f"link add taken index {link['ifindex']} type veth peer name far index 99")
+    outcome = runtime.add(pod)
+    assert outcome.succeeded, outcome
+    expected = {
+        *(what for command, what in LOST.items() if renumbered or not is_bound(command)),
+        "the qdiscs pfifo 20: in the class 2:10, clsact with its filters",
+        "the traffic class 2:10 of htb",
+        "the filter at the root u32",
+        "the second hardware address 02:00:00:00:00:99",
+    }
+    told = told_by(outcome)
+    assert len(told) == len(expected)
+    for what in expected:
+        assert len([each for each in told if each.startswith(what)]) == 1, (what, told)
+
+
+def is_bound(command: str) -> bool:
+    """Whether it is of what knows the NIC by its number."""
+    return any(word in command for word in BOUND)
+
+
+@natively
+def test_of_a_plain_nic_nothing_is_said(runtime: Runtime, node: Node, pod: Pod) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+    node.ip("neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1")
+    for number, qdisc in enumerate(ROOT_QDISCS, start=1):
+        node.tc(f"qdisc replace dev eth1 root handle {number}: {qdisc}")
+        assert told_by(runtime.add(pod)) == []
+        expect_silence(runtime.delete(pod))
+
+
+@natively
+def test_a_size_table_of_the_root_qdisc_is_lost(runtime: Runtime, node: Node, pod: Pod) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    node.tc(
+        f"qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet {ROOT_QDISCS[1]}"
+    )
+    assert told_by(runtime.add(pod)) == ["the size table of the qdisc tbf"]
