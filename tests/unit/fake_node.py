@@ -641,6 +641,12 @@ def furnish(machine: Machine, link: Link) -> None:
             machine.kernel.add_route(
                 machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
             )
+        # What a network manager sets in the kernel's place has the kernel's and a router's mark.
+        for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
+            managed = Route(
+                ipaddress.ip_network(destination), (own,), protocol=protocol, metric=1024
+            )
+            machine.kernel.add_route(machine.kernel.host, managed)
 
 
 # ---- a runtime ---------------------------------------------------------------------------------
