@@ -1,5 +1,6 @@
 """What the commands and the steps need of a node: the boundary to everything that is not pure."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -7,6 +8,7 @@ from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.host import (
     Address,
     Details,
+    IpNetwork,
     Neighbour,
     Netdev,
     Netns,
@@ -14,6 +16,7 @@ from amdcni.core.host import (
     Qdisc,
     Route,
     SysfsDevice,
+    Values,
 )
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
@@ -114,7 +117,11 @@ class Node(Protocol):
 
 
 class Namespace(Protocol):
-    """A network namespace, to be read and changed; whatever it refuses is a KernelRefused."""
+    """A network namespace, to be read and changed; whatever it refuses is a KernelRefused.
+
+    To set what somebody else has set already, and to take away what has gone, is no failure; what
+    is there may differ from what was asked for in what the kernel does not tell things apart by.
+    """
 
     @property
     def id(self) -> NetnsId:
@@ -126,6 +133,18 @@ class Namespace(Protocol):
     def find_netdev(self, ifname: str) -> Netdev | None:
         """The netdev of that name with its addresses, at no cost for the others; None if none."""
 
+    def find_by_index(self, ifindex: int) -> Netdev | None:
+        """The netdev of that number with its addresses, at no cost for the others; None if none."""
+
+    def own_details(self, netdev: Netdev) -> Details:
+        """What a change of its namespace loses of the netdev; default routes are not looked for."""
+
+    def sysctls(self, netdev: Netdev) -> Values:
+        """The sysctls of the netdev, as in `Details`."""
+
+    def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        """The routes to just these networks, of every table."""
+
     def change(self, netdev: Netdev, **attributes: object) -> None:
         """Give the netdev these values of attributes of `Netdev`, in one request."""
 
@@ -133,7 +152,7 @@ class Namespace(Protocol):
         """Rename the netdev, which has to be down."""
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
-        """Take an alternative name away from the netdev."""
+        """Take an alternative name away from the netdev, if it has it still."""
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
         """Give the netdev an alternative name."""
@@ -149,9 +168,6 @@ class Namespace(Protocol):
 
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
-
-    def routes(self) -> tuple[Route, ...]:
-        """All routes that lead through a netdev, of every table."""
 
     def put_route(self, change: RouteChange) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""

@@ -18,7 +18,7 @@ from amdcni.core.host import (
 )
 from amdcni.core.kernel_made import is_eui64, is_kernels, remade_addresses, remakes_route
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName, MacAddress, is_mark
-from amdcni.core.routes import describe, due_on_host, is_lacking
+from amdcni.core.routes import SeenRoutes, describe, due_on_host, is_lacking
 
 
 @attrs.frozen
@@ -227,10 +227,10 @@ def altname_changes(
     """
     if wanted.altnames is None:
         return [], []
-    taken = names_of(others) | {seen.ifname}
-    add = [name for name in wanted.altnames if name not in seen.altnames and name not in taken]
-    besides = [name for name in seen.altnames if name not in wanted.altnames]
-    return add, [name for name in besides if not is_mark(name)]
+    taken = names_of(others) | {seen.ifname} | set(seen.altnames)
+    add = [name for name in wanted.altnames if name not in taken]
+    kept = set(wanted.altnames)
+    return add, [name for name in seen.altnames if name not in kept and not is_mark(name)]
 
 
 def differences(
@@ -262,11 +262,13 @@ def differences(
         else:
             lines = deviations(address, there)
             found += [f"{seen.ifname}: {address.interface} {line}" for line in lines]
+    routes = SeenRoutes(details.routes)
     for route in due_on_host(wanted.routes, wanted.ifname, seen, others):
-        if is_lacking(route, details.routes, awaited):
+        if is_lacking(route, routes, awaited):
             found.append(f"{seen.ifname} lacks {describe(route)}")
+    neighbours = set(details.neighbours)
     for neighbour in wanted.neighbours:
-        if neighbour not in details.neighbours:
+        if neighbour not in neighbours:
             found.append(f"{seen.ifname} lacks the neighbour {neighbour.address}")
     for name, value in wanted.sysctls.items():
         if details.sysctls.get(name) != value:

@@ -1,6 +1,7 @@
 """What has to be set for the captured routes of a netdev to be there again."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -17,10 +18,15 @@ def due_on_host(
     on the host have to wait for those.  A route to a network comes before those whose next router
     is found through it.
     """
-    netdevs = [*others, ours]
+    there = ifindexes_of([*others, ours])
     renamed = [_renamed(route, was, ours.ifname) for route in routes]
-    due = [route for route in (on_netdevs(route, netdevs) for route in renamed) if route.hops]
+    due = [route for route in (on_netdevs(route, there) for route in renamed) if route.hops]
     return tuple(sorted(due, key=lambda route: any(hop.via for hop in route.hops)))
+
+
+def ifindexes_of(netdevs: Iterable[Netdev]) -> dict[str, int]:
+    """The ifindexes of netdevs by their names."""
+    return {netdev.ifname: netdev.ifindex for netdev in netdevs}
 
 
 def _renamed(route: Route, was: IfName, now: IfName) -> Route:
@@ -28,9 +34,11 @@ def _renamed(route: Route, was: IfName, now: IfName) -> Route:
     return attrs.evolve(route, hops=tuple(hops))
 
 
-def on_netdevs(route: Route, netdevs: Iterable[Netdev]) -> Route:
-    """The route through those of its hops whose netdev is there, with the ifindexes of now."""
-    there = {netdev.ifname: netdev.ifindex for netdev in netdevs}
+def on_netdevs(route: Route, there: Mapping[str, int]) -> Route:
+    """The route through those of its hops whose netdev is there, with the ifindexes of now.
+
+    `there` is what `ifindexes_of` says of the netdevs.
+    """
     hops = [hop for hop in route.hops if hop.ifname in there]
     return _by_way_of(route, [attrs.evolve(hop, ifindex=there[hop.ifname]) for hop in hops])
 
@@ -50,12 +58,47 @@ class RouteChange:
     replace: bool = False
 
 
-def missing(due: Route, seen: Iterable[Route]) -> RouteChange | None:
+class SeenRoutes:
+    """Routes that were seen, in which those like another are found at once.
+
+    Routes are alike if they differ in nothing but their hops and when they end.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_likeness: dict[Hashable, list[Route]] = {}
+        for route in routes:
+            self.add(route)
+
+    @classmethod
+    def of(cls, routes: "Iterable[Route] | SeenRoutes") -> "SeenRoutes":
+        """The routes, which may be such already."""
+        return routes if isinstance(routes, SeenRoutes) else cls(routes)
+
+    def add(self, route: Route) -> None:
+        """Let it be seen, too."""
+        self._by_likeness.setdefault(_likeness(route), []).append(route)
+
+    def alike(self, route: Route) -> Sequence[Route]:
+        """The routes that are like this one."""
+        return self._by_likeness.get(_likeness(route), ())
+
+
+_LIKENESS: Final = [
+    field.name for field in attrs.fields(Route) if field.name not in ("hops", "expires_s")
+]
+
+
+def _likeness(route: Route) -> Hashable:
+    values = (getattr(route, name) for name in _LIKENESS)
+    return tuple(frozenset(v.items()) if isinstance(v, Mapping) else v for v in values)
+
+
+def missing(due: Route, seen: Iterable[Route] | SeenRoutes) -> RouteChange | None:
     """What has to be set for `due` to be there, `seen` being there; None if it is.
 
     Hops of the same route that somebody has set meanwhile stay.
     """
-    alike = [route for route in seen if _is_alike(route, due)]
+    alike = SeenRoutes.of(seen).alike(due)
     if any(set(due.hops) <= set(route.hops) for route in alike):
         return None
     if len(due.hops) == 1:
@@ -63,11 +106,6 @@ def missing(due: Route, seen: Iterable[Route]) -> RouteChange | None:
     own = {(hop.ifname, hop.via) for hop in due.hops}
     others = [hop for route in alike for hop in route.hops if (hop.ifname, hop.via) not in own]
     return RouteChange(attrs.evolve(due, hops=(*due.hops, *others)), replace=True)
-
-
-def _is_alike(one: Route, other: Route) -> bool:
-    """Whether the routes differ in nothing but their hops and when they end."""
-    return attrs.evolve(one, hops=other.hops, expires_s=other.expires_s) == other
 
 
 def with_shared(
@@ -78,15 +116,16 @@ def with_shared(
     A multipath route loses the hop of each netdev that is lent.  Whichever comes back last has to
     know of all.  While the other netdev is `in_transit`, the route may be missing for a moment.
     """
-    mended = list(routes)
-    for whole in shared:
-        if len(whole.hops) < 2 or ifname not in [hop.ifname for hop in whole.hops]:
-            continue
-        partial = [route for route in mended if _is_alike(route, whole)]
-        mended = [whole if route in partial else route for route in mended]
-        if in_transit and not partial:
-            mended.append(whole)
-    return tuple(mended)
+    known = tuple(routes)
+    there = {_likeness(route) for route in known}
+    wholes = {
+        _likeness(route): route
+        for route in shared
+        if len(route.hops) > 1 and ifname in [hop.ifname for hop in route.hops]
+    }
+    mended = tuple(wholes.get(_likeness(route), route) for route in known)
+    gone = tuple(route for likeness, route in wholes.items() if likeness not in there)
+    return (*mended, *gone) if in_transit else mended
 
 
 def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
@@ -100,12 +139,12 @@ def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
     return _by_way_of(route, hops) if hops else None
 
 
-def is_lacking(route: Route, seen: Iterable[Route], awaited: Collection[str]) -> bool:
+def is_lacking(route: Route, seen: Iterable[Route] | SeenRoutes, awaited: Collection[str]) -> bool:
     """Whether more of `route` is missing than its hops through netdevs that are `awaited`.
 
     These are yet to be given back.  Whoever does that knows the whole route and sets it.
     """
-    seen = tuple(seen)
+    seen = SeenRoutes.of(seen)
     least = without_netdevs(route, awaited)
     return all(due is not None and missing(due, seen) is not None for due in (route, least))
 

@@ -1,7 +1,7 @@
 """A netdev comes home: out of the pod, under its name, with everything that was captured."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -13,21 +13,32 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import (
     AddressFlag,
-    Details,
     IpAddress,
     LinkFlag,
     Netdev,
     Netns,
     Route,
+    Values,
     names_of,
 )
 from amdcni.core.identity import find_home, find_in_pod
-from amdcni.core.routes import due_on_host, is_lacking, missing, on_netdevs, without_netdevs
+from amdcni.core.names import IfName
+from amdcni.core.routes import (
+    SeenRoutes,
+    due_on_host,
+    ifindexes_of,
+    is_lacking,
+    missing,
+    on_netdevs,
+    without_netdevs,
+)
 from amdcni.effects.marks import mark_in_pod, unmark
 from amdcni.node import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 300
+_NAMING_ATTEMPTS: Final = 5
+_ROUNDS: Final = 2
 
 
 def bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
@@ -46,15 +57,35 @@ def bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
             f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
             "it is held elsewhere, or gone; its record is kept"
         )
-    others = [other for other in host.netdevs if other.ifindex != netdev.ifindex]
-    wanted = plans.free_name(captured.ifname, names_of(others))
-    if netdev.ifname != wanted:
-        if wanted in netdev.altnames:
-            node.own.drop_altname(netdev, wanted)
-        node.own.change(netdev, up=False)
-        node.own.rename(netdev, wanted)
-    if wanted != captured.ifname:
-        node.report("name-taken", device=str(record.key), was=captured.ifname, now=wanted)
+    name = _give_name(node, record, captured, netdev, host)
+    if name != captured.ifname:
+        node.report("name-taken", device=str(record.key), was=captured.ifname, now=name)
+
+
+def _give_name(
+    node: Machine, record: Attachment, captured: Captured, netdev: Netdev, host: Netns
+) -> IfName:
+    """Give the netdev its own name or, if a stranger has that, a free one; the name.
+
+    Somebody may take a name that was free, so that a refusal leads to another look.
+    """
+    for attempts_left in reversed(range(_NAMING_ATTEMPTS)):
+        others = [other for other in host.netdevs if other.ifindex != netdev.ifindex]
+        wanted = plans.free_name(captured.ifname, names_of(others))
+        if netdev.ifname == wanted:
+            break
+        try:
+            if wanted in netdev.altnames:
+                node.own.drop_altname(netdev, wanted)
+            node.own.change(netdev, up=False)
+            node.own.rename(netdev, wanted)
+            break
+        except KernelRefused:
+            if not attempts_left:
+                raise
+        host = node.host()
+        netdev = _require(node.own.find_by_index(netdev.ifindex), record)
+    return wanted
 
 
 def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -> None:
@@ -78,13 +109,17 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
 def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> None:
     """Set the multipath routes that are left, through the netdevs that stay."""
     left = [without_netdevs(route, [captured.ifname]) for route in captured.routes]
-    due = [route for route in left if route is not None]
-    if due:
-        netdevs, awaited = node.host().netdevs, _awaited(node, record, captured)
-        for route in due:
-            there = on_netdevs(route, netdevs)
-            if there.hops:
-                _set_route(node.own, there, awaited)
+    kept = [route for route in left if route is not None]
+    if not kept:
+        return
+    there = ifindexes_of(node.host().netdevs)
+    due = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
+    awaited, refused = _awaited(node, record, captured), Refusals()
+    _set_routes(node.own, due, _seen_of(node.own, due), awaited, refused)
+    if refused.messages:
+        seen = _seen_of(node.own, due)
+        if any(is_lacking(route, seen, awaited) for route in due):
+            raise KernelRefused("; ".join(refused.messages))
 
 
 def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset[str]:
@@ -96,32 +131,61 @@ def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset
     return frozenset(name for name in names if name is not None)
 
 
-def _set_route(host: Namespace, route: Route, awaited: frozenset[str]) -> None:
-    """Set the route, or as much of it as does not need netdevs that are `awaited`.
+def _set_routes(
+    host: Namespace,
+    due: Iterable[Route],
+    seen: SeenRoutes,
+    awaited: frozenset[str],
+    refused: "Refusals",
+) -> None:
+    """Set each route that is not `seen`, or as much of it as does not need `awaited` netdevs.
 
-    One of these may be on the host and not able to take its hop yet, and another call may set the
-    same route at the same time; so a refusal counts only if there is still something lacking.
+    One of these may be on the host and not able to take its hop yet.
     """
-    least, refusals = without_netdevs(route, awaited), []
-    for due in (route,) if least == route else (route, least):
-        change = None if due is None else missing(due, host.routes())
-        if change is None:
-            return
-        try:
-            host.put_route(change)
-        except KernelRefused as failure:
-            refusals.append(failure)
+    for route in due:
+        least, failures = without_netdevs(route, awaited), Refusals()
+        for part in (route,) if least == route else (route, least):
+            change = None if part is None else missing(part, seen)
+            if change is None:
+                break
+            if failures.unless(host.put_route, change):
+                seen.add(change.route)
+                break
         else:
-            return
-    if is_lacking(route, host.routes(), awaited):
-        raise refusals[0]
+            refused.messages.append(failures.messages[0])
+
+
+def _seen_of(host: Namespace, due: Iterable[Route], known: Iterable[Route] = ()) -> SeenRoutes:
+    """What is to be seen of the routes `due`; `known` are all through one netdev, if it is its own.
+
+    A route with several hops has to keep what others have set of it; of one with one hop it is
+    enough to know whether it is there.
+    """
+    asked = {route.destination for route in due if not known or len(route.hops) > 1}
+    besides = [route for route in known if route.destination not in asked]
+    return SeenRoutes((*besides, *host.routes_to(asked)))
 
 
 def restore(node: Machine, record: Attachment, captured: Captured) -> None:
     """Put everything back in the order in which the kernel takes it; a refusal stops no other.
 
-    What is there already is left alone.  No duplicate is looked for of addresses that this NIC just
-    held, if the sysctl can be set: the kernel takes no route from an address that it examines.
+    What is there already is left alone.  Others may be at work on the same netdev, so that a
+    refusal leads to another look, and counts only if something is lacking after that.
+    """
+    for _ in range(_ROUNDS):
+        refused = _put_back(node, record, captured)
+        if not refused.messages:
+            return
+    _, lacking = _compared(node, record, captured)
+    if lacking:
+        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
+
+
+def _put_back(node: Machine, record: Attachment, captured: Captured) -> "Refusals":
+    """Set all that is lacking now; what the kernel refused.
+
+    No duplicate is looked for of addresses that this NIC just held, if the sysctl can be set: the
+    kernel takes no route from an address that it examines.
     """
     host, refused = node.own, Refusals()
     netdev, others = _require_home(node, record)
@@ -138,8 +202,8 @@ def restore(node: Machine, record: Attachment, captured: Captured) -> None:
     with suppress(KernelRefused):
         if capture.ACCEPT_DAD in captured.sysctls:
             host.put_sysctl(netdev, capture.ACCEPT_DAD, "0")
-    details = node.details(netdev)
-    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=False), refused)
+    early = capture.sysctls_in_order(captured, late=False)
+    _put_sysctls(host, netdev, host.sysctls(netdev), early, refused)
     if netdev.up != captured.up:
         refused.unless(host.change, netdev, up=captured.up)
     there = {address.identity: address for address in netdev.addresses}
@@ -147,29 +211,34 @@ def restore(node: Machine, record: Attachment, captured: Captured) -> None:
         present = there.get(address.identity)
         if present is None or capture.deviations(address, present):
             refused.unless(host.put_address, netdev, address)
-    _restore_what_needs_addresses(node, record, captured, refused)
-    if refused.messages:
-        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
+    netdev = _settled(host, record, captured, netdev.ifindex)
+    _put_what_needs_addresses(node, record, captured, (netdev, *others), refused)
+    return refused
 
 
-def _restore_what_needs_addresses(
-    node: Machine, record: Attachment, captured: Captured, refused: "Refusals"
+def _put_what_needs_addresses(
+    node: Machine,
+    record: Attachment,
+    captured: Captured,
+    netdevs: tuple[Netdev, ...],
+    refused: "Refusals",
 ) -> None:
-    host = node.own
-    netdev, others = _settled(node, record, captured)
-    details = node.details(netdev)
+    """`netdevs` are those of the host, ours the first."""
+    host, (netdev, *others) = node.own, netdevs
+    details = host.own_details(netdev)
     if captured.token is not None and netdev.token != captured.token:
         refused.unless(host.change, netdev, token=captured.token)
+    known = set(details.neighbours)
     for neighbour in captured.neighbours:
-        if neighbour not in details.neighbours:
+        if neighbour not in known:
             refused.unless(host.put_neighbour, netdev, neighbour)
-    seen, awaited = host.routes() if captured.routes else (), _awaited(node, record, captured)
-    for route in due_on_host(captured.routes, captured.ifname, netdev, others):
-        if missing(route, seen) is not None:
-            refused.unless(_set_route, host, route, awaited)
+    due = due_on_host(captured.routes, captured.ifname, netdev, others)
+    seen = _seen_of(host, due, details.routes)
+    _set_routes(host, due, seen, _awaited(node, record, captured), refused)
     if captured.qdisc is not None and details.qdisc != captured.qdisc:
         refused.unless(host.put_qdisc, netdev, captured.qdisc)
-    _put_sysctls(host, netdev, details, capture.sysctls_in_order(captured, late=True), refused)
+    late = capture.sysctls_in_order(captured, late=True)
+    _put_sysctls(host, netdev, details.sysctls, late, refused)
 
 
 def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
@@ -185,22 +254,20 @@ def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
 def _put_sysctls(
     host: Namespace,
     netdev: Netdev,
-    seen: Details,
+    seen: Values,
     due: list[tuple[str, int | str]],
     refused: "Refusals",
 ) -> None:
     for name, value in due:
-        if seen.sysctls.get(name) != value:
+        if seen.get(name) != value:
             refused.unless(host.put_sysctl, netdev, name, value)
 
 
-def _settled(
-    node: Machine, record: Attachment, captured: Captured
-) -> tuple[Netdev, tuple[Netdev, ...]]:
+def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
     """The netdev on the host, once no address is tentative from which a route is to lead."""
     sources = {route.source for route in captured.routes if route.family == 6}
     for _ in range(_SETTLE_ATTEMPTS):
-        netdev, others = _require_home(node, record)
+        netdev = _require(host.find_by_index(ifindex), record)
         tentative = {
             address.interface.ip
             for address in netdev.addresses
@@ -209,7 +276,7 @@ def _settled(
         if not tentative & sources:
             break
         time.sleep(_SETTLE_POLL_S)
-    return netdev, others
+    return netdev
 
 
 @attrs.define
@@ -218,12 +285,14 @@ class Refusals:
 
     messages: list[str] = attrs.field(factory=list)
 
-    def unless(self, act: Callable[..., None], *arguments: object, **named: object) -> None:
-        """Do it; note if the kernel refuses."""
+    def unless(self, act: Callable[..., None], *arguments: object, **named: object) -> bool:
+        """Do it; note if the kernel refuses; whether it is done."""
         try:
             act(*arguments, **named)
         except KernelRefused as failure:
             self.messages.append(failure.message)
+            return False
+        return True
 
 
 def verify(node: Machine, record: Attachment, captured: Captured) -> None:
@@ -231,15 +300,21 @@ def verify(node: Machine, record: Attachment, captured: Captured) -> None:
 
     The mark that the netdev has carried goes when nothing else is left to do.
     """
-    netdev, others = _require_home(node, record)
-    due = _still_due(node, captured, record)
-    awaited = _awaited(node, record, captured)
-    lacking = capture.differences(due, netdev, node.details(netdev), others, awaited)
+    netdev, lacking = _compared(node, record, captured)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
     unmark(node.own, netdev)
+
+
+def _compared(node: Machine, record: Attachment, captured: Captured) -> tuple[Netdev, list[str]]:
+    """The netdev, and what the host lacks of all that was captured, one readable line each."""
+    netdev, others = _require_home(node, record)
+    due = _still_due(node, captured, record)
+    awaited = _awaited(node, record, captured)
+    details = node.own.own_details(netdev)
+    return netdev, capture.differences(due, netdev, details, others, awaited)
 
 
 def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:
@@ -255,10 +330,14 @@ def _still_due(node: Machine, captured: Captured, record: Attachment) -> Capture
 def _require_home(node: Machine, record: Attachment) -> tuple[Netdev, tuple[Netdev, ...]]:
     """The netdev on the host, and the others there."""
     host = node.host()
-    netdev = _at_home(node, record, host)
+    netdev = _require(_at_home(node, record, host), record)
+    return netdev, tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
+
+
+def _require(netdev: Netdev | None, record: Attachment) -> Netdev:
     if netdev is None:
         raise NetdevLost(f"the netdev of {record.key} is not on the host")
-    return netdev, tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
+    return netdev
 
 
 def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:

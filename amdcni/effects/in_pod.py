@@ -12,7 +12,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused, NetdevLost
 from amdcni.core.host import AddressFlag, Netdev
-from amdcni.core.routes import RouteChange, missing
+from amdcni.core.routes import RouteChange, SeenRoutes, missing
 from amdcni.core.spec import Result
 from amdcni.core.steps import MoveIntoPod, Outcome
 from amdcni.effects.marks import mark_on_host
@@ -62,7 +62,7 @@ def copy_routes(node: Machine, record: Attachment, captured: Captured, so_far: O
     with _entered(node, record) as target:
         netdev = _require_in_pod(target, record)
         copied = pod.copied_routes(captured, netdev)
-        there = target.routes()
+        there = SeenRoutes(target.routes_to({route.destination for route in copied}))
         for route in copied:
             change = missing(route, there)
             if change is not None:

@@ -2,10 +2,21 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+
+import attrs
 
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, Details, Neighbour, Netdev, Qdisc, Route
+from amdcni.core.host import (
+    Address,
+    Details,
+    IpNetwork,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Route,
+    Values,
+)
 from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange, describe
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
@@ -44,46 +55,104 @@ class Netlink:
     # ---- reading
 
     def netdevs(self) -> tuple[Netdev, ...]:
-        """All netdevs of the namespace with all of their addresses."""
-        found: dict[int, list[Address]] = {}
-        told = self._kernel.dump(links.query())
-        for reply in self._kernel.dump(addresses.query()):
-            address = addresses.address_of(reply)
-            if address is not None:
-                found.setdefault(addresses.ifindex_of(reply), []).append(address)
-        return tuple(
-            links.netdev_of(link, tuple(found.get(links.ifindex_of(link), ()))) for link in told
-        )
+        """All netdevs of the namespace with all of their addresses, whatever others do meanwhile.
+
+        What others disturb is made good by asking for the netdevs one by one: a busy node may
+        never come to rest.
+        """
+        told = self._links()
+        replies, whole = self._kernel.dump_once(addresses.query())
+        if not whole:
+            found = {ifindex: self._addresses_of(ifindex) for ifindex in told}
+        else:
+            found = {}
+            for reply in replies:
+                found.setdefault(addresses.ifindex_of(reply), []).append(reply)
+        return tuple(_netdev_of(link, found.get(ifindex) or ()) for ifindex, link in told.items())
+
+    def _links(self) -> dict[int, Reply]:
+        """A message about each netdev.
+
+        A dump ends without a word at a link that does not fit, and netdevs that come and go may
+        hide others from it; so it is compared with a census, which is quick and has room for all.
+        """
+        replies, _ = self._kernel.dump_once(links.query_all())
+        told = {links.ifindex_of(link): link for link in replies}
+        for ifindex in self._ifindexes() ^ told.keys():
+            link = self._find_link(links.query_by_index(ifindex))
+            if link is None:
+                told.pop(ifindex, None)
+            else:
+                told[ifindex] = link
+        return told
+
+    def _ifindexes(self) -> set[int]:
+        """Those of all netdevs that have been there for the whole time, and perhaps of others.
+
+        Where each look is disturbed, it takes several to see all; one is enough that shows none
+        that earlier ones did not, but for new ones, whose number is higher than any before.
+        """
+        seen: set[int] = set()
+        for _ in self._kernel.attempts():
+            replies, whole = self._kernel.dump_once(links.census())
+            now = set(map(links.ifindex_counted, replies))
+            if whole:
+                return now
+            if seen and max(seen) < min(now - seen, default=max(seen) + 1):
+                return seen | now
+            seen |= now
+        raise AssertionError("attempts end by an exception")
 
     def find_netdev(self, ifname: str) -> Netdev | None:
         """The netdev of that name with its addresses, at no cost for the others; None if none.
 
         The kernel is asked for the one netdev, and for the addresses of that alone.
         """
+        query = links.query(ifname)
+        return None if query is None else self._find(query)
+
+    def find_by_index(self, ifindex: int) -> Netdev | None:
+        """The netdev of that number with its addresses, at no cost for the others; None if none."""
+        return self._find(links.query_by_index(ifindex))
+
+    def _find(self, query: Request) -> Netdev | None:
+        link = self._find_link(query)
+        if link is None:
+            return None
+        return _netdev_of(link, self._addresses_of(links.ifindex_of(link)))
+
+    def _find_link(self, query: Request) -> Reply | None:
         try:
-            link = self._kernel.get(links.query(ifname))
-            found = self._kernel.dump(addresses.query(links.ifindex_of(link)))
+            return self._kernel.get(query)
         except RequestRefused as failure:
             if failure.code == errno.ENODEV:
                 return None
-            raise KernelRefused(f"the kernel does not show {ifname}: {failure.said}") from None
-        told = map(addresses.address_of, found)
-        return links.netdev_of(link, tuple(address for address in told if address is not None))
+            raise KernelRefused(f"the kernel does not show a netdev: {failure.said}") from None
+
+    def _addresses_of(self, ifindex: int) -> list[Reply]:
+        """None of a netdev that has gone."""
+        try:
+            return self._kernel.dump(addresses.query(ifindex))
+        except RequestRefused as failure:
+            if failure.code == errno.ENODEV:
+                return []
+            raise
 
     def details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev."""
-        told = self._told_routes(routes.matters_to(netdev.ifindex))
-        through = self._routes_through(netdev, told)
+        return attrs.evolve(self.own_details(netdev), default_routes=self.default_routes())
+
+    def own_details(self, netdev: Netdev) -> Details:
+        """What is not read of every netdev, but for the default routes of others."""
+        through = self._routes_through(netdev)
         permanent = self._kernel.dump(neighbours.query(netdev.ifindex))
-        with entered(self._netns_fd):
-            sysctls, defaults = read_sysctls(netdev.ifname)
+        sysctls, defaults = self._sysctls(netdev)
         return Details(
             routes=tuple(route for route, _ in through),
             neighbours=tuple(filter(None, map(neighbours.neighbour_of, permanent))),
             sysctls=sysctls,
             sysctl_defaults=defaults,
             qdisc=self._root_qdisc(netdev),
-            default_routes=tuple(ifindex for each in told for ifindex in each.default_hops),
             unsaved=tuple(
                 f"{what} of {describe(route)}" for route, each in through for what in each.unsaved
             ),
@@ -94,18 +163,25 @@ class Netlink:
         with entered(self._netns_fd):
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
-    def _routes_through(
-        self, netdev: Netdev, told: list[ToldRoute]
-    ) -> list[tuple[Route, ToldRoute]]:
+    def sysctls(self, netdev: Netdev) -> Values:
+        """The sysctls of the netdev, as in `Details`."""
+        return self._sysctls(netdev)[0]
+
+    def _sysctls(self, netdev: Netdev) -> tuple[Values, Values]:
+        with entered(self._netns_fd):
+            return read_sysctls(netdev.ifname)
+
+    def _routes_through(self, netdev: Netdev) -> list[tuple[Route, ToldRoute]]:
         """The routes that lead through the netdev, among others, with what was told of them."""
+        told = self._told_routes(routes.leads_through(netdev.ifindex), netdev.ifindex)
         through = [each for each in told if netdev.ifindex in each.ifindexes]
         ifnames = self._ifnames_in(through, {netdev.ifindex: netdev.ifname})
         found = ((routes.route_of(each, ifnames), each) for each in through)
         return [(route, each) for route, each in found if route is not None]
 
-    def routes(self) -> tuple[Route, ...]:
-        """All routes that lead through a netdev, of every table."""
-        told = self._told_routes(lambda _: True)
+    def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        """The routes to just these networks, of every table."""
+        told = self._told_routes(routes.leads_to(destinations)) if destinations else []
         ifnames = self._ifnames_in(told, {})
         found = (routes.route_of(each, ifnames) for each in told)
         return tuple(route for route in found if route is not None)
@@ -115,25 +191,33 @@ class Netlink:
         told = self._told_routes(routes.is_default)
         return tuple(ifindex for each in told for ifindex in each.default_hops)
 
-    def _told_routes(self, wanted: Callable[[Reply], bool]) -> list[ToldRoute]:
-        """Those of both families; the kernel finds no multipath route by one of its netdevs."""
+    def _told_routes(
+        self, wanted: Callable[[Reply], bool], ifindex: int | None = None
+    ) -> list[ToldRoute]:
+        """Those of both families."""
         return [
             routes.told_by(reply)
             for family in FAMILIES.values()
-            for reply in self._kernel.dump(routes.query(family), wanted)
+            for reply in self._kernel.dump(routes.query(family, ifindex), wanted)
         ]
 
     def _ifnames_in(self, told: Iterable[ToldRoute], known: dict[int, IfName]) -> dict[int, IfName]:
-        """The names of all netdevs that the routes lead through; `known` is asked first."""
-        if all(known.keys() >= set(each.ifindexes) for each in told):
-            return known
-        found = self._kernel.dump(links.query())
-        return {links.ifindex_of(link): links.ifname_of(link) for link in found}
+        """The names of all netdevs that the routes lead through, besides the `known`."""
+        ifnames = dict(known)
+        for ifindex in {ifindex for each in told for ifindex in each.ifindexes} - known.keys():
+            link = self._find_link(links.query_by_index(ifindex))
+            if link is not None:
+                ifnames[ifindex] = links.ifname_of(link)
+        return ifnames
 
     def _root_qdisc(self, netdev: Netdev) -> Qdisc | None:
-        found = self._kernel.dump(qdiscs.query())
-        told = (qdiscs.root_qdisc_of(reply, netdev.ifindex) for reply in found)
-        return next((qdisc for qdisc in told if qdisc is not None), None)
+        try:
+            told = self._kernel.answers(qdiscs.query(netdev.ifindex))
+        except RequestRefused as failure:
+            if failure.code == errno.ENOENT:
+                return None
+            raise
+        return next(filter(None, map(qdiscs.root_qdisc_of, told)), None)
 
     # ---- links
 
@@ -147,15 +231,22 @@ class Netlink:
         request = links.change(netdev, {"ifname": ifname})
         self._ask(f"rename {netdev.ifname} to {ifname}", request)
 
+    # To have a thing twice is refused with EEXIST, and to lose it twice with ENOENT.
+
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
-        """Take an alternative name away from the netdev."""
+        """Take an alternative name away from the netdev, if it has it still."""
         what = f"take the alternative name {altname} from {netdev.ifname}"
-        self._ask(what, links.drop_altname(netdev, altname))
+        self._ask(what, links.drop_altname(netdev, altname), in_vain=errno.ENOENT)
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
-        """Give the netdev an alternative name."""
+        """Give the netdev an alternative name, if it has not got it; another netdev may have it."""
         what = f"give {netdev.ifname} the alternative name {altname}"
-        self._ask(what, links.add_altname(netdev, altname))
+        try:
+            self._ask(what, links.add_altname(netdev, altname))
+        except KernelRefused:
+            now = self.find_by_index(netdev.ifindex)
+            if now is None or altname not in now.altnames:
+                raise
 
     def move(self, netdev: Netdev, to: "Netlink", ifname: IfName, **attributes: object) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
@@ -174,21 +265,22 @@ class Netlink:
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or give the one that is there these attributes."""
         what = f"give {address.interface} to {netdev.ifname}"
-        self._ask(what, addresses.put(netdev, address))
+        self._ask(what, addresses.put(netdev, address), in_vain=errno.EEXIST)
 
     def put_route(self, change: RouteChange) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
-        self._ask(f"set {describe(change.route)}", routes.put(change))
+        what = f"set {describe(change.route)}"
+        self._ask(what, routes.put(change), in_vain=errno.EEXIST)
 
     def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
         """Set the permanent neighbour."""
         what = f"set the neighbour {neighbour.address} of {netdev.ifname}"
-        self._ask(what, neighbours.put(netdev, neighbour))
+        self._ask(what, neighbours.put(netdev, neighbour), in_vain=errno.EEXIST)
 
     def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
         """Make it the root qdisc of the netdev."""
         what = f"set the qdisc {qdisc.kind} of {netdev.ifname}"
-        self._ask(what, qdiscs.put(netdev, qdisc))
+        self._ask(what, qdiscs.put(netdev, qdisc), in_vain=errno.EEXIST)
 
     def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
         """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
@@ -200,8 +292,15 @@ class Netlink:
         with entered(self._netns_fd):
             allow_ipv6(ifname)
 
-    def _ask(self, what: str, request: Request) -> None:
+    def _ask(self, what: str, request: Request, in_vain: int | None = None) -> None:
+        """Have it done; the error number `in_vain` says that it is so already."""
         try:
             self._kernel.ask(request)
         except RequestRefused as failure:
-            raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
+            if failure.code != in_vain:
+                raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
+
+
+def _netdev_of(link: Reply, told: Iterable[Reply]) -> Netdev:
+    found = map(addresses.address_of, told)
+    return links.netdev_of(link, tuple(address for address in found if address is not None))

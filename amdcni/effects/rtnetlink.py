@@ -8,6 +8,7 @@ What the bytes mean is for `amdcni.effects.messages` to say.
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -37,8 +38,14 @@ _KIND_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _CODE: Final = struct.Struct("=i")
 _NLMSGERR_ATTR_MSG: Final = 1
 _BUFFER_BYTES: Final = 1 << 16
+_LONGEST_BYTES: Final = 1 << 24
 _KERNEL_PORT: Final = 0
-_DUMP_ATTEMPTS: Final = 20
+
+_PATIENCE_S: Final = 10.0
+"""How long all dumps of a socket together wait for others to come to rest."""
+
+_FIRST_PAUSE_S: Final = 0.001
+_LONGEST_PAUSE_S: Final = 0.25
 
 
 class RequestRefused(KernelRefused):
@@ -111,8 +118,10 @@ class Rtnetlink:
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = _opened(protocol)
         self._buffer = bytearray(_BUFFER_BYTES)
+        self._peeked = bytearray(1)
         self._sequence = 0
         self._dump_is_open = False
+        self._patience_s = _PATIENCE_S
 
     def netns_cookie(self) -> int | None:
         """What the kernel never gives to another network namespace; None before Linux 5.14."""
@@ -146,23 +155,59 @@ class Rtnetlink:
         reply.raise_failure()
         return reply
 
+    def answers(self, request: Request) -> list[Reply]:
+        """All messages that come before the kernel says that it is done; there may be none.
+
+        Raises: RequestRefused.
+        """
+        replies = []
+        for reply in self._replies(self._send(request, NLM_F_ACK)):
+            reply.raise_failure()
+            if reply.kind == NLMSG_ERROR:
+                break
+            replies.append(reply)
+        return replies
+
     def dump(
         self, request: Request, wanted: Callable[[Reply], bool] = lambda _: True
     ) -> list[Reply]:
         """All messages that answer and are `wanted`.
 
-        A dump that others disturb is read again.
+        A dump that others disturb is read again, after pauses that grow.
 
-        Raises: RequestRefused; KernelRefused if it is disturbed again and again.
+        Raises: RequestRefused; KernelRefused if it is disturbed until the patience is at its end.
         """
-        for _ in range(_DUMP_ATTEMPTS):
-            replies = self._dump(request, wanted)
-            if replies is not None:
-                return replies
-        raise KernelRefused("what is read changes faster than it can be read; try again")
+        for _ in self.attempts():
+            replies, whole = self.dump_once(request, wanted)
+            if whole:
+                break
+        return replies
 
-    def _dump(self, request: Request, wanted: Callable[[Reply], bool]) -> list[Reply] | None:
-        """None if somebody changed what is dumped meanwhile, which any of the messages may tell."""
+    def attempts(self) -> Iterator[None]:
+        """One item for each attempt to read what others disturb, with a pause before the next.
+
+        Raises: KernelRefused if the patience is at its end.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            began_s = time.monotonic()
+            yield
+            if self._patience_s <= 0:
+                raise KernelRefused("what is read changes faster than it can be read; try again")
+            time.sleep(pause_s)
+            self._patience_s -= time.monotonic() - began_s
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def dump_once(
+        self, request: Request, wanted: Callable[[Reply], bool] = lambda _: True
+    ) -> tuple[list[Reply], bool]:
+        """All messages that answer and are `wanted`, and whether these are all that there are.
+
+        They may not be if somebody changed what is dumped meanwhile, which any of the messages may
+        tell.  Each message by itself is sound.
+
+        Raises: RequestRefused.
+        """
         replies, disturbed = [], False
         for reply in self._replies(self._send(request, NLM_F_DUMP)):
             disturbed |= bool(reply.flags & NLM_F_DUMP_INTR)
@@ -172,7 +217,7 @@ class Rtnetlink:
                 break
             if wanted(reply):
                 replies.append(reply)
-        return None if disturbed else replies
+        return replies, not disturbed
 
     def _send(self, request: Request, flags: int) -> int:
         """Send the request; its sequence number."""
@@ -205,17 +250,30 @@ class Rtnetlink:
         So is what a process sends, which is no kernel and has a port of its own.
         """
         while True:
-            try:
-                length, (port, _) = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
-            except OSError as error:
-                raise KernelRefused(f"the kernel does not answer: {error.strerror}") from None
+            length, port = self._receive()
             if port != _KERNEL_PORT:
                 continue
-            if length > _BUFFER_BYTES:
-                raise KernelRefused(f"the kernel's answer has {length} bytes, which is too long")
             data, offset = bytes(self._buffer[:length]), 0
             while offset + HEADER_BYTES <= length:
                 size, kind, flags, answered, _ = _HEADER.unpack_from(data, offset)
                 if answered == sequence:
                     yield Reply(kind, flags, data[offset + HEADER_BYTES : offset + size])
                 offset += (max(size, HEADER_BYTES) + 3) & ~3
+
+    def _receive(self) -> tuple[int, int]:
+        """The length of the next datagram, which is in the buffer then, and the sender's port.
+
+        A message may be of any length: that of a link has all of its alternative names.
+        """
+        try:
+            coming, _ = self._socket.recvfrom_into(
+                self._peeked, 0, socket.MSG_PEEK | socket.MSG_TRUNC
+            )
+            if len(self._buffer) < coming <= _LONGEST_BYTES:
+                self._buffer = bytearray(coming)
+            length, (port, _) = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
+        except OSError as error:
+            raise KernelRefused(f"the kernel does not answer: {error.strerror}") from None
+        if length > len(self._buffer):
+            raise KernelRefused(f"the kernel's answer has {length} bytes, which is too long")
+        return length, port

@@ -10,7 +10,7 @@ nothing is undone, and its locks are free.
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from amdcni.core.host import (
     Address,
     Details,
     Hop,
+    IpNetwork,
     LinkFlag,
     Neighbour,
     Netdev,
@@ -43,6 +44,7 @@ from amdcni.core.host import (
     Qdisc,
     Route,
     SysfsDevice,
+    Values,
     netdev_named,
 )
 from amdcni.core.identity import Place, find_anywhere
@@ -457,6 +459,20 @@ class FakeNamespace:
     def find_netdev(self, ifname: str) -> Netdev | None:
         return netdev_named(self.netdevs(), ifname)
 
+    def find_by_index(self, ifindex: int) -> Netdev | None:
+        return next((n for n in self.netdevs() if n.ifindex == ifindex), None)
+
+    def own_details(self, netdev: Netdev) -> Details:
+        link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
+        return attrs.evolve(self._kernel.details(link), default_routes=())
+
+    def sysctls(self, netdev: Netdev) -> Values:
+        return self.own_details(netdev).sysctls
+
+    def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        found = self._kernel.routes(self._space)
+        return tuple(route for route in found if route.destination in destinations)
+
     def change(self, netdev: Netdev, **attributes: object) -> None:
         self._ask(self._change, netdev, attributes)
 
@@ -491,9 +507,6 @@ class FakeNamespace:
 
     def allow_ipv6(self, ifname: str) -> None:
         self._kernel.allow_ipv6(self._space, ifname)
-
-    def routes(self) -> tuple[Route, ...]:
-        return self._kernel.routes(self._space)
 
     def put_route(self, change: RouteChange) -> None:
         kernel = self._kernel

@@ -206,13 +206,19 @@ def test_a_route_is_set_with_every_attribute_that_it_was_read_with(
 
 
 @given(some.kernel_routes)
-def test_no_route_that_matters_to_a_netdev_is_passed_over(drawn: Route) -> None:
+def test_no_route_through_a_netdev_or_to_a_network_is_passed_over(drawn: Route) -> None:
     route = sendable(drawn)
     reply = told_by(routes.put(RouteChange(route)))
     for hop in route.hops:
-        assert routes.matters_to(hop.ifindex)(reply)
-    if route.destination.prefixlen == 0:
-        assert routes.matters_to(2**31 - 1)(reply)
+        assert routes.leads_through(hop.ifindex)(reply)
+    assert routes.leads_to([route.destination])(reply)
+
+
+@given(some.kernel_routes, some.kernel_routes)
+def test_a_route_to_another_network_is_passed_over(drawn: Route, other: Route) -> None:
+    reply = told_by(routes.put(RouteChange(sendable(drawn))))
+    assert routes.leads_to([other.destination])(reply) == (drawn.destination == other.destination)
+    assert not routes.leads_to([])(reply)
 
 
 @pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0"])
@@ -290,13 +296,12 @@ def test_a_neighbour_that_is_not_permanent_is_nobodys_configuration() -> None:
 @given(some.qdiscs)
 def test_a_qdisc_is_set_with_the_very_options_that_were_read(qdisc: Qdisc) -> None:
     message = told_by(qdiscs.put(NIC, qdisc))
-    assert qdiscs.root_qdisc_of(message, NIC.ifindex) == qdisc
-    assert qdiscs.root_qdisc_of(message, NIC.ifindex + 1) is None
+    assert qdiscs.root_qdisc_of(message) == qdisc
 
 
 def test_a_qdisc_of_the_kernels_own_and_one_below_the_root_are_nobodys_configuration() -> None:
     message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0)))
-    assert qdiscs.root_qdisc_of(message, NIC.ifindex) is None
+    assert qdiscs.root_qdisc_of(message) is None
     message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
     below = having(message, 12, 0x10001, 4)
-    assert qdiscs.root_qdisc_of(below, NIC.ifindex) is None
+    assert qdiscs.root_qdisc_of(below) is None

@@ -13,6 +13,7 @@ from amdcni.core.names import IfName
 from amdcni.core.routes import (
     describe,
     due_on_host,
+    ifindexes_of,
     is_lacking,
     missing,
     on_netdevs,
@@ -148,7 +149,7 @@ def test_hops_through_netdevs_that_are_awaited_are_not_lacking() -> None:
 
 def test_hops_get_the_numbers_of_their_netdevs() -> None:
     route = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
-    there = on_netdevs(route, [netdev(7, ENS1), netdev(8, ENS2)])
+    there = on_netdevs(route, ifindexes_of([netdev(7, ENS1), netdev(8, ENS2)]))
     assert [hop.ifindex for hop in there.hops] == [7, 8]
 
 

@@ -4,6 +4,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -91,6 +92,9 @@ class Kernel:
     def recvfrom_into(
         self, buffer: bytearray, size: int, flags: int
     ) -> tuple[int, tuple[int, int]]:
+        if flags & socket.MSG_PEEK:
+            assert self.queue, "this would wait for ever"
+            return len(self.queue[0]), (self.ports[0] if self.ports else 0, 0)
         port = self.ports.pop(0) if self.ports else 0
         return self.recv_into(buffer, size, flags), (port, 0)
 
@@ -125,7 +129,7 @@ def test_what_the_kernel_acknowledges_is_done(kernel: Kernel) -> None:
     assert kernel.queue == []
 
 
-@pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.dump])
+@pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.answers, Rtnetlink.dump])
 @pytest.mark.parametrize(
     ("said", "told"), [(None, "Operation not permitted"), ("not for you", "not for you")]
 )
@@ -165,7 +169,7 @@ def test_only_what_is_wanted_of_a_dump_is_told(kernel: Kernel) -> None:
     assert numbers(Rtnetlink().dump(ASK, lambda reply: reply.body[0] == 1)) == [1, 1]
 
 
-@pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.dump])
+@pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.answers, Rtnetlink.dump])
 def test_what_another_process_sends_is_not_taken_for_the_kernels_answer(
     kernel: Kernel, verb: Callable[[Rtnetlink, Request], object]
 ) -> None:
@@ -182,10 +186,49 @@ def test_a_dump_that_others_disturbed_is_read_again(kernel: Kernel) -> None:
     assert numbers(Rtnetlink().dump(ASK)) == [1, 2]
 
 
-def test_a_dump_that_is_disturbed_each_time_is_given_up(kernel: Kernel) -> None:
-    kernel.scripts = [[[thing(1, flags=NLM_F_MULTI | NLM_F_DUMP_INTR)], [done()]]] * 1000
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that are made, on a clock that goes on by them alone."""
+    made: list[float] = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(made))
+    return made
+
+
+DISTURBED = [[thing(1, flags=NLM_F_MULTI | NLM_F_DUMP_INTR)], [done()]]
+
+
+def test_dumps_that_are_disturbed_each_time_are_given_up_after_pauses_that_grow(
+    kernel: Kernel, pauses: list[float]
+) -> None:
+    """All dumps of a socket have one time to wait together."""
+    kernel.scripts = [DISTURBED] * 1000
+    netlink = Rtnetlink()
     with pytest.raises(KernelRefused, match="try again"):
-        Rtnetlink().dump(ASK)
+        netlink.dump(ASK)
+    waited = len(pauses)
+    assert pauses == sorted(pauses)
+    assert pauses[0] < pauses[-1]
+    with pytest.raises(KernelRefused, match="try again"):
+        netlink.dump(ASK)
+    assert len(pauses) == waited
+
+
+def test_a_dump_that_nobody_disturbs_is_whole_without_a_pause(
+    kernel: Kernel, pauses: list[float]
+) -> None:
+    kernel.scripts = [[[thing(1)], [done()]], DISTURBED]
+    netlink = Rtnetlink()
+    assert netlink.dump_once(ASK) == ([Reply(THING, NLM_F_MULTI, thing(1)[2])], True)
+    told, whole = netlink.dump_once(ASK)
+    assert (numbers(told), whole, pauses) == ([1], False, [])
+
+
+def test_what_is_told_before_the_end_of_a_request_is_the_answer(kernel: Kernel) -> None:
+    kernel.scripts = [[[thing(1, flags=0)], [error(0)]], [[error(0)]]]
+    netlink = Rtnetlink()
+    assert numbers(netlink.answers(ASK)) == [1]
+    assert netlink.answers(ASK) == []
 
 
 class SignalledError(Exception):
@@ -238,8 +281,14 @@ def test_an_answer_that_came_too_late_is_not_taken_for_another(kernel: Kernel) -
     assert numbers([netlink.get(ASK)]) == [4]
 
 
+def test_a_message_may_be_as_long_as_all_names_of_a_netdev(kernel: Kernel) -> None:
+    long = [thing(1, bytes(60_000)), thing(2, bytes(60_000))]
+    kernel.scripts = [[long, [thing(3)], [done()]]]
+    assert numbers(Rtnetlink().dump(ASK)) == [1, 2, 3]
+
+
 def test_an_answer_that_is_too_long_is_not_taken_for_a_whole_one(kernel: Kernel) -> None:
-    kernel.scripts = [[[thing(1, bytes(60_000)), thing(2, bytes(60_000))]], [[thing(3, flags=0)]]]
+    kernel.scripts = [[[thing(1, bytes(1 << 24))]], [[thing(3, flags=0)]]]
     netlink = Rtnetlink()
     with pytest.raises(KernelRefused, match="too long"):
         netlink.dump(ASK)
@@ -280,10 +329,10 @@ def test_the_kernel_of_this_machine_is_asked() -> None:
     from amdcni.effects.messages import links
 
     netlink = Rtnetlink()
-    names = [links.ifname_of(link) for link in netlink.dump(links.query())]
+    names = [links.ifname_of(link) for link in netlink.dump(links.query_all())]
     assert "lo" in names
-    assert links.ifname_of(netlink.get(links.query("lo"))) == "lo"
+    assert links.ifname_of(netlink.get(links.query_by_index(1))) == "lo"
     with pytest.raises(RequestRefused) as refusal:
-        netlink.get(links.query("no-such-netdev"))
+        netlink.get(links.query_by_index(2**31 - 1))
     assert refusal.value.code == errno.ENODEV
     netlink.close()

@@ -38,6 +38,7 @@ class Layout:
     """How to read the messages that a class of pyroute2 describes.
 
     `names` are those of the attributes by their numbers: the class's own, and what it lacks.
+    `size` is that of the fixed part.
     """
 
     def __init__(self, described: Any, lacking: Mapping[int, str] | None = None) -> None:
@@ -45,6 +46,7 @@ class Layout:
         self._fixed = struct.Struct("=" + "".join(form for _, form in described.fields))
         self._fixed_names = [name for name, _ in fixed]
         self.names = {**names_of(described), **(lacking or {})}
+        self.size = self._fixed.size
 
     def read(self, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
         """The fields of the fixed part, and the attributes; of several of one name the last."""

@@ -1,14 +1,20 @@
 """Links: RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK, and their alternative names."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from pyroute2.netlink import NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, nla, nlmsg
-from pyroute2.netlink.rtnl import RTM_DELLINKPROP, RTM_GETLINK, RTM_NEWLINKPROP, RTM_SETLINK
+from pyroute2.netlink.rtnl import (
+    RTM_DELLINKPROP,
+    RTM_GETLINK,
+    RTM_GETSTATS,
+    RTM_NEWLINKPROP,
+    RTM_SETLINK,
+)
 
 from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, IpAddress, Netdev
-from amdcni.core.names import IfName
+from amdcni.core.names import IFNAME_MAX_BYTES, IfName
 from amdcni.effects.messages.common import (
     Layout,
     ip_of,
@@ -51,10 +57,12 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (26, "IFLA_AF_SPEC", "families"),
         (27, "IFLA_GROUP", "uint32"),
         (28, "IFLA_NET_NS_FD", "uint32"),
+        (29, "IFLA_EXT_MASK", "uint32"),
         (34, "IFLA_PHYS_PORT_ID", "cdata"),
         (37, "IFLA_LINK_NETNSID", "int32"),
         (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
         (52, "IFLA_PROP_LIST", "properties"),
+        (53, "IFLA_ALT_IFNAME", "cdata"),
         (54, "IFLA_PERM_ADDRESS", "cdata"),
         (56, "IFLA_PARENT_DEV_NAME", "asciiz"),
     )
@@ -87,17 +95,64 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         nla_map = ((53, "IFLA_ALT_IFNAME", "cdata"),)
 
 
-@lru_cache(maxsize=16)
-def query(ifname: str | None = None) -> Request:
-    """For the link of that name, be it an alternative one of at most 15 bytes, or for all.
+class StatsMessage(nlmsg):  # type: ignore[misc]
+    """A message about the statistics of a link, which are left unread."""
+
+    prefix = "IFLA_STATS_"
+    fields = (
+        ("family", "B"),
+        ("__align", "3x"),
+        ("ifindex", "I"),
+        ("filter_mask", "I"),
+    )
+    nla_map = ((1, "IFLA_STATS_LINK_64", "cdata"),)
+
+
+_ALTNAME_MAX_BYTES: Final = 127  # ALTIFNAMSIZ without the byte at its end
+
+_MRP_OF_BRIDGES: Final = 1 << 4  # RTEXT_FILTER_MRP
+"""What changes nothing in the answer, but lets the kernel make room for the longest of all links.
+
+Otherwise a link with alternative names of more than 32 KiB silently ends a dump
+(net/core/rtnetlink.c, rtnl_calcit).
+"""
+
+_LINK_64: Final = 1 << 0  # IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64)
+
+
+@cache
+def query_all() -> Request:
+    """For all links.
 
     No statistics would be quicker, but kernels before 2025 tell no token then.
     """
-    name = None if ifname is None else octets_of_text(ifname)
-    return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_IFNAME", name)])
+    return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_EXT_MASK", _MRP_OF_BRIDGES)])
+
+
+@lru_cache(maxsize=16)
+def query(ifname: str) -> Request | None:
+    """For the link of that name, be it an alternative one; None if no link can have it."""
+    name = octets_of_text(ifname)
+    if len(name) > _ALTNAME_MAX_BYTES + 1:
+        return None
+    kind = "IFLA_IFNAME" if len(name) <= IFNAME_MAX_BYTES + 1 else "IFLA_ALT_IFNAME"
+    return request(RTM_GETLINK, LinkMessage(), {}, [(kind, name)])
+
+
+@lru_cache(maxsize=16)
+def query_by_index(ifindex: int) -> Request:
+    """For the link of that number."""
+    return request(RTM_GETLINK, LinkMessage(), {"index": ifindex})
+
+
+@cache
+def census() -> Request:
+    """For little of each link (RTM_NEWSTATS), which is told of all quickly."""
+    return request(RTM_GETSTATS, StatsMessage(), {"filter_mask": _LINK_64})
 
 
 _LAYOUT: Final = Layout(LinkMessage)
+_COUNTED: Final = Layout(StatsMessage)
 _INFO_NAMES: Final = names_of(LinkMessage.link_info)
 _PROPERTY_NAMES: Final = names_of(LinkMessage.properties)
 _FAMILY_NAMES: Final = names_of(LinkMessage.families)
@@ -138,6 +193,11 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
 def ifindex_of(link: Reply) -> int:
     """The ifindex that an RTM_NEWLINK tells of."""
     return _LAYOUT.read(link.body)[0]["index"]
+
+
+def ifindex_counted(reply: Reply) -> int:
+    """The ifindex that an RTM_NEWSTATS tells of."""
+    return _COUNTED.read(reply.body)[0]["ifindex"]
 
 
 def ifname_of(link: Reply) -> IfName:

@@ -1,9 +1,8 @@
 """Root qdiscs: RTM_GETQDISC, RTM_NEWQDISC."""
 
-from functools import cache
 from typing import Final
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_ECHO, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC
 
 from amdcni.core.host import Netdev, Qdisc
@@ -29,19 +28,24 @@ class QdiscMessage(nlmsg):  # type: ignore[misc]
     nla_map = ((1, "TCA_KIND", "asciiz"), (2, "TCA_OPTIONS", "cdata"))
 
 
-@cache
-def query() -> Request:
-    """For all qdiscs of all links: the kernel does not select."""
-    return request(RTM_GETQDISC, QdiscMessage(), {})
+def query(ifindex: int) -> Request:
+    """For the root qdisc of one link.
+
+    The kernel does not select in a dump, and may miss some if netdevs come and go meanwhile.
+    Asked for one qdisc, it tells of it only with NLM_F_ECHO, and nothing of a built-in one
+    (net/sched/sch_api.c, tc_get_qdisc).
+    """
+    fields = {"index": ifindex, "parent": _TC_H_ROOT}
+    return request(RTM_GETQDISC, QdiscMessage(), fields, flags=NLM_F_ECHO)
 
 
 _LAYOUT: Final = Layout(QdiscMessage)
 
 
-def root_qdisc_of(reply: Reply, ifindex: int) -> Qdisc | None:
-    """The qdisc that an RTM_NEWQDISC tells of, if it is that link's root, and somebody set it."""
+def root_qdisc_of(reply: Reply) -> Qdisc | None:
+    """The root qdisc that an RTM_NEWQDISC tells of, if somebody set it."""
     fields, told = _LAYOUT.read(reply.body)
-    if (fields["index"], fields["parent"]) != (ifindex, _TC_H_ROOT) or not fields["handle"]:
+    if fields["parent"] != _TC_H_ROOT or not fields["handle"]:
         return None
     kind = text_of(told["TCA_KIND"]) or ""
     return Qdisc(kind, fields["handle"], told.get("TCA_OPTIONS", b"").hex())

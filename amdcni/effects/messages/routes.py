@@ -3,8 +3,8 @@
 import ipaddress
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,9 @@ from amdcni.effects.messages.common import (
 from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
-_DST_LEN_OFFSET: Final = 1  # in struct rtmsg
+_DST_LEN_OFFSET: Final = 1  # in struct rtmsg, after the family
+_RTA_DST: Final = 1
+_ANYWHERE: Final = {FAMILIES[4]: bytes(4), FAMILIES[6]: bytes(16)}
 _MAIN_TABLE: Final = 254
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
@@ -44,10 +46,13 @@ _UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop obje
 """Attributes of a route that no record can hold."""
 
 
-@cache
-def query(family: int) -> Request:
-    """For all routes of a family, AF_INET or AF_INET6."""
-    return request(RTM_GETROUTE, rtmsg(), {"family": family})
+@lru_cache(maxsize=16)
+def query(family: int, ifindex: int | None = None) -> Request:
+    """For all routes of a family, AF_INET or AF_INET6, or those through one link.
+
+    The kernel looks at every hop of a route, and may tell of more than was asked for.
+    """
+    return request(RTM_GETROUTE, rtmsg(), {"family": family}, [("RTA_OIF", ifindex)])
 
 
 @attrs.frozen
@@ -135,13 +140,31 @@ def is_default(reply: Reply) -> bool:
     return reply.body[_DST_LEN_OFFSET] == 0
 
 
-def matters_to(ifindex: int) -> Callable[[Reply], bool]:
-    """Whether an RTM_NEWROUTE may be of a route through that netdev, or of a default route.
+def leads_through(ifindex: int) -> Callable[[Reply], bool]:
+    """Whether an RTM_NEWROUTE may be of a route through that netdev.
 
     It looks for the number anywhere: that is quicker than to read, where there are many routes.
     """
     number = struct.pack("=i", ifindex)
-    return lambda reply: reply.body[_DST_LEN_OFFSET] == 0 or number in reply.body
+    return lambda reply: number in reply.body
+
+
+def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
+    """Whether an RTM_NEWROUTE is of a route to one of these networks, of any table."""
+    wanted = {
+        (FAMILIES[network.version], network.prefixlen, network.network_address.packed)
+        for network in destinations
+    }
+
+    def is_wanted(reply: Reply) -> bool:
+        family, dst_len = reply.body[0], reply.body[_DST_LEN_OFFSET]
+        if not dst_len:
+            return (family, 0, _ANYWHERE[family]) in wanted
+        told = attributes_in(reply.body, _LAYOUT.size)
+        address = next((value for number, value in told if number == _RTA_DST), b"")
+        return (family, dst_len, address) in wanted
+
+    return is_wanted
 
 
 def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:

@@ -12,6 +12,7 @@ import attrs
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
     RTM_GETNEIGH,
+    RTM_GETQDISC,
     RTM_GETROUTE,
     RTM_GETTCLASS,
     RTM_GETTFILTER,
@@ -20,7 +21,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from amdcni.core.host import LinkFlag, Netdev
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages import neighbours, qdiscs
+from amdcni.effects.messages import neighbours
 from amdcni.effects.messages.common import Layout, ip_of, number_of, request, text_of
 from amdcni.effects.messages.neighbours import NeighbourMessage
 from amdcni.effects.messages.qdiscs import QdiscMessage
@@ -66,8 +67,8 @@ def _about_traffic(ifindex: int) -> Iterator[Question]:
     def about(kind: int) -> Request:
         return request(kind, QdiscMessage(), {"index": ifindex})
 
-    # To ask for a single qdisc would tell it to all who listen for changes.
-    yield Question("qdiscs", qdiscs.query(), lambda reply: _qdiscs(reply, ifindex))
+    # The kernel does not select qdiscs in a dump.
+    yield Question("qdiscs", about(RTM_GETQDISC), lambda reply: _qdiscs(reply, ifindex))
     yield Question("traffic classes", about(RTM_GETTCLASS), _classes)
     yield Question("filters", about(RTM_GETTFILTER), _filters)
 
