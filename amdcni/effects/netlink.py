@@ -99,7 +99,9 @@ class Netlink:
             if whole:
                 return now
             if seen and max(seen) < min(now - seen, default=max(seen) + 1):
-                return seen | now
+                missed = (links.query_by_index(ifindex) for ifindex in seen - now)
+                found = (self._find_link(query) for query in missed)
+                return now | {links.ifindex_of(link) for link in found if link is not None}
             seen |= now
         raise AssertionError("attempts end by an exception")
 

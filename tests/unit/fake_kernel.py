@@ -48,6 +48,10 @@ class Refused(Exception):
     """The kernel answered with an error number."""
 
 
+class AlreadySo(Refused):
+    """That number says that what was to be added is there, or what was to go is not (EEXIST)."""
+
+
 @attrs.define
 class Assigned:
     """An address on a netdev, its lifetimes as the time of their end."""
@@ -356,12 +360,14 @@ class Kernel:
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
         if altname in link.space.names:
-            raise Refused("File exists")
+            raise AlreadySo("File exists")
         link.altnames.add(altname)
         link.given_altnames.add(altname)
 
     def drop_altname(self, link: Link, altname: str) -> None:
         self.moment(f"take the altname {altname} from {link.name}")
+        if altname not in link.altnames:
+            raise AlreadySo("No such file or directory")
         link.altnames.discard(altname)
 
     def rename(self, link: Link, name: str) -> None:
@@ -408,7 +414,7 @@ class Kernel:
             space.routes.remove(alike[0])
             route = attrs.evolve(route, hops=(*alike[0].hops, *route.hops))
         elif route in alike:
-            raise Refused("File exists")
+            raise AlreadySo("File exists")
         space.routes.append(route)
 
     def add_neighbour(self, link: Link, neighbour: Neighbour) -> None:

@@ -69,7 +69,7 @@ from amdcni.core.steps import (
 )
 from amdcni.core.versions import SUPPORTED
 from amdcni.effects.perform import perform
-from tests.unit.fake_kernel import Configuration, Kernel, Link, Refused, Space
+from tests.unit.fake_kernel import AlreadySo, Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
 
 
@@ -509,11 +509,8 @@ class FakeNamespace:
         self._kernel.allow_ipv6(self._space, ifname)
 
     def put_route(self, change: RouteChange) -> None:
-        kernel = self._kernel
-        try:
-            kernel.add_route(self._space, change.route, replace=change.replace)
-        except Refused as error:
-            raise KernelRefused(f"the kernel refused: {error}") from None
+        with _refusing():
+            self._kernel.add_route(self._space, change.route, replace=change.replace)
 
     def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
         self._ask(self._kernel.add_neighbour, netdev, neighbour)
@@ -530,10 +527,19 @@ class FakeNamespace:
 
     def _ask(self, act: Callable[..., None], netdev: Netdev, *arguments: object) -> None:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        try:
+        with _refusing():
             act(link, *arguments)
-        except Refused as error:
-            raise KernelRefused(f"the kernel refused: {error}") from None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What the kernel refuses; what is there already, or not any more, is no refusal."""
+    try:
+        yield
+    except AlreadySo:
+        return
+    except Refused as error:
+        raise KernelRefused(f"the kernel refused: {error}") from None
 
 
 _: type[node.Machine] = FakeNode

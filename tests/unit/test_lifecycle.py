@@ -5,9 +5,12 @@ its own account of what every NIC was like and who holds it; records are read as
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
+import attrs
 import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
@@ -32,9 +35,9 @@ from amdcni.core.errors import (
     StateFailure,
     UnknownAttachment,
 )
-from amdcni.core.host import Address
+from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
-from tests.unit.fake_kernel import Link, Space
+from tests.unit.fake_kernel import Configuration, Link, Refused, Space
 from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for, furnish
 from tests.unit.fake_plugins import Trouble
 
@@ -212,6 +215,85 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
             {("pod2" if then is add_elsewhere else "pod1", "net1")} if machine.disk.files else set()
         )
         assert set(machine.plugins.leases) == (holders if ipam else set()), where
+        assert machine.kernel.violations == [], where
+    assert at > 20
+
+
+# ---- others at work -----------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Others:
+    """udev, a network manager, a routing daemon: at one moment they set all they know of a NIC.
+
+    They set the very things that it has had on the host, where it is then; what is refused they
+    leave.  With `daemon_only` they set its routes, and nothing else.
+    """
+
+    machine: Machine
+    link: Link
+    at: int
+    daemon_only: bool = False
+    acted: bool = False
+    known: Configuration = attrs.field(init=False)
+    routes: list[Route] = attrs.field(init=False)
+    altnames: set[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        kernel = self.machine.kernel
+        self.known = kernel.configuration_of(self.link)
+        self.routes, self.altnames = kernel.routes_through(self.link), set(self.link.altnames)
+
+    def act(self, _: str) -> None:
+        self.at -= 1
+        if self.at >= 0 or self.acted:
+            return
+        self.acted = True
+        for each in self.deeds():
+            with suppress(Refused):
+                each()
+
+    def deeds(self) -> Iterator[Callable[[], None]]:
+        kernel, link = self.machine.kernel, self.link
+        if link.space is kernel.host and not self.daemon_only:
+            yield partial(kernel.rename, link, self.known.ifname)
+            for altname in sorted(self.altnames):
+                yield partial(kernel.add_altname, link, altname)
+            yield partial(kernel.set_up, link, self.known.up)
+            for address, _, _ in self.known.addresses:
+                yield partial(kernel.add_address, link, address)
+            for neighbour in self.known.neighbours:
+                yield partial(kernel.add_neighbour, link, neighbour)
+            if self.known.qdisc is not None:
+                yield partial(kernel.set_qdisc, link, self.known.qdisc)
+        for route in self.routes:
+            hops = tuple(attrs.evolve(hop, ifindex=link.ifindex) for hop in route.hops)
+            yield partial(kernel.add_route, link.space, attrs.evolve(route, hops=hops))
+
+
+@pytest.mark.parametrize("daemon_only", [False, True], ids=["all", "daemon"])
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+def test_others_may_set_the_same_at_any_moment_of_a_call(
+    verb: Verb, mover: str, daemon_only: bool
+) -> None:
+    acted, at = True, 0
+    while acted:
+        machine, keeper, config = standing(mover, None)
+        config["copyRoutes"], keeper.order_matters = True, False
+        others = Others(machine, keeper.link, at, daemon_only)
+        if verb is Verb.DEL:
+            ask(machine, Verb.ADD, config)
+        machine.kernel.interrupts.append(others.act)
+        ask(machine, verb, config)
+        machine.kernel.interrupts.remove(others.act)
+        acted, at = others.acted, at + 1
+        where = f"they set it before: {machine.kernel.moments[-1]}"
+        if verb is Verb.ADD:
+            assert is_in_pod(machine, keeper, 1, None), where
+            ask(machine, Verb.DEL, config)
+        assert keeper.is_whole(), where
+        assert (machine.disk.files, machine.disk.markers) == ({}, set()), where
         assert machine.kernel.violations == [], where
     assert at > 20
 
