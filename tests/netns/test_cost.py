@@ -5,14 +5,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 from amdcni.core.names import PciAddress
 from amdcni.testing import Node, Pod
 from amdcni.testing.cni import environment_of
-from tests.netns.runtime import BDF, Runtime, expect_silence, record_of, state_folder
+from tests.netns.runtime import BDF, Runtime, expect_silence, natively, record_of, state_folder
 
 WATCHED_CALL = Path(__file__).with_name("watched_call.py")
+COUNTED_CALL = Path(__file__).with_name("counted_call.py")
 OTHERS = 1000
+
+
+@frozen
+class Asked:
+    """What a call asked of the kernel by netlink, and what it was told."""
+
+    requests: int
+    messages: int
 
 
 def read_by(runtime: Runtime, command: str, pod: Pod) -> list[str]:
@@ -50,3 +60,58 @@ def test_a_thousand_other_records_cost_neither_add_nor_del_a_file_or_a_listing(
     assert crowded == alone
     for paths in crowded:
         assert any(path.endswith(f"{BDF}.json") for path in paths)
+
+
+def asked_by(runtime: Runtime, pod: Pod) -> tuple[Asked, Asked]:
+    """Let the pod have the NIC, and give it back; what ADD and DEL asked."""
+    notes = runtime.node.root / "run" / "counted"
+    found = []
+    for command in ("ADD", "DEL"):
+        done = runtime.node.run(
+            [sys.executable, COUNTED_CALL, "/run/counted"],
+            stdin=json.dumps(runtime.config).encode(),
+            env=environment_of(command, {"netns": pod}),
+        )
+        assert done.returncode == 0, done
+        found.append(Asked(**json.loads(notes.read_text())))
+    return found[0], found[1]
+
+
+def routed(node: Node, ifname: str, router: str, network: str, numbers: range) -> None:
+    """Set a route for each of the numbers, one in four of them with a second hop."""
+    lines = []
+    for number in numbers:
+        hops = f"via {router} dev {ifname}"
+        if number % 4 == 0:
+            hops = f"nexthop {hops} nexthop via 10.3.0.1 dev eth3"
+        lines.append(f"route add {network}.{number}.0/24 proto bird {hops}")
+    node.output_of(["ip", "-batch", "-"], stdin="\n".join(lines).encode())
+
+
+@natively
+def test_routes_of_the_nic_cost_requests_in_proportion_and_all_else_none(
+    node: Node, runtime: Runtime, pod: Pod
+) -> None:
+    """Other routes and netdevs are told in dumps, whose number depends on nothing."""
+    node.add_nic(BDF, "eth1", ["10.1.0.0/31"])
+    node.add_nic("0000:c2:00.0", "eth2", ["10.2.0.0/31"])
+    node.add_nic("0000:c3:00.0", "eth3", ["10.3.0.0/31"])
+    some, others, links = 20, 200, 50
+    routed(node, "eth1", "10.1.0.1", "172.16", range(some))
+    one = asked_by(runtime, pod)
+    routed(node, "eth1", "10.1.0.1", "172.16", range(some, 2 * some))
+    two = asked_by(runtime, pod)
+    routed(node, "eth1", "10.1.0.1", "172.16", range(2 * some, 3 * some))
+    three = asked_by(runtime, pod)
+    routed(node, "eth2", "10.2.0.1", "172.17", range(others))
+    batch = "\n".join(f"link add v{n} type veth peer name w{n}" for n in range(links // 2))
+    node.output_of(["ip", "-batch", "-"], stdin=batch.encode())
+    crowded = asked_by(runtime, pod)
+    for verb in (0, 1):
+        assert three[verb].requests - two[verb].requests == two[verb].requests - one[verb].requests
+        assert three[verb].messages - two[verb].messages == two[verb].messages - one[verb].messages
+        assert crowded[verb].requests == three[verb].requests
+        dumped = crowded[verb].messages - three[verb].messages
+        assert dumped < 12 * (others + 3 * links)
+    assert three[0].requests - two[0].requests == some // 4  # The hops that stay are set.
+    assert three[1].requests - two[1].requests == some

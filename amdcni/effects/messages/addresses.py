@@ -28,7 +28,7 @@ _LAYOUT: Final = Layout(ifaddrmsg)
 
 def ifindex_of(reply: Reply) -> int:
     """The ifindex of the link that an RTM_NEWADDR tells an address of."""
-    return _LAYOUT.read(reply.body)[0]["index"]
+    return _LAYOUT.fixed(reply.body)["index"]
 
 
 def address_of(reply: Reply) -> Address | None:

@@ -50,8 +50,11 @@ class Layout:
 
     def read(self, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
         """The fields of the fixed part, and the attributes; of several of one name the last."""
-        fields = dict(zip(self._fixed_names, self._fixed.unpack_from(data), strict=True))
-        return fields, told_in(data, self._fixed.size, self.names)
+        return self.fixed(data), told_in(data, self._fixed.size, self.names)
+
+    def fixed(self, data: bytes) -> dict[str, int]:
+        """The fields of the fixed part; of many messages nothing else matters."""
+        return dict(zip(self._fixed_names, self._fixed.unpack_from(data), strict=True))
 
 
 def names_of(described: Any) -> dict[int, str]:

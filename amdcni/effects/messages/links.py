@@ -192,12 +192,12 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
 
 def ifindex_of(link: Reply) -> int:
     """The ifindex that an RTM_NEWLINK tells of."""
-    return _LAYOUT.read(link.body)[0]["index"]
+    return _LAYOUT.fixed(link.body)["index"]
 
 
 def ifindex_counted(reply: Reply) -> int:
     """The ifindex that an RTM_NEWSTATS tells of."""
-    return _COUNTED.read(reply.body)[0]["ifindex"]
+    return _COUNTED.fixed(reply.body)["ifindex"]
 
 
 def ifname_of(link: Reply) -> IfName:

@@ -1,0 +1,94 @@
+"""What pods do in their own netns, and others on the host at the same time, disturbs no call."""
+
+import json
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from amdcni.testing import Nic, Node, Pod, dump
+from amdcni.testing.namespaces import Namespace
+from tests.netns.runtime import BDF, Runtime, damage, expect_silence, natively
+from tests.netns.test_heal import heal
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+NAMES = 250
+"""More alternative names than the kernel has room for in a part of a dump, of 124 bytes each."""
+
+CHURN = "while :; do ip link add churn type veth peer name nruhc; ip link delete churn; done"
+
+
+def name_all_over(pod: Pod, ifname: str) -> None:
+    names = [f"n{number:03d}{number:0120d}" for number in range(NAMES)]
+    pod.ip_batch([f"link property add dev {ifname} altname {name}" for name in names])
+
+
+@contextmanager
+def going_on(where: Namespace, script: str) -> Iterator[None]:
+    """A shell does it over and over, as fast as it can, until the block ends."""
+    process = where.start(["sh", "-c", f"exec >/dev/null 2>&1; {script}"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@natively
+def test_a_pod_that_dies_with_many_long_names_hides_no_nic_of_the_host(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
+    before = dump(node)
+    runtime.added(pod)
+    name_all_over(pod, "net1")
+    pod.delete()
+    second, another = node.add_pod("pod9"), runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
+    another.added(second)
+    status, findings = heal(node)
+    assert status == 0
+    assert {finding["device"]: finding["healed"] for finding in findings} == {
+        BDF: True,
+        other.bdf: False,
+    }
+    expect_silence(another.delete(second))
+    assert damage(before, node) == []
+
+
+@natively
+def test_names_that_are_no_text_and_a_crowded_pod_keep_no_nic(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    name_all_over(pod, "net1")
+    odd = "ip link set net1 alias $(printf '\\377x'); ip link property add dev net1 altname"
+    assert pod.run(["sh", "-c", f"{odd} $(printf 'y\\377')"]).returncode == 0
+    pod.ip_batch([f"link add many{number} type bridge" for number in range(100)])
+    pod.ip_batch([f"address add 10.77.{n // 250}.{n % 250}/32 dev net1" for n in range(1000)])
+    with going_on(pod, CHURN):
+        found = node.output_of([str(AMDCNI), "attachments", "--json"])
+        assert [each["found"] for each in json.loads(found)] == ["held"]
+        expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+def test_a_daemon_and_a_manager_set_the_same_while_a_nic_comes_and_goes(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    """They know the NIC by its name, and set what it had whenever it is there."""
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    known = [
+        "address add 10.0.0.0/31 dev eth1",
+        "link property add dev eth1 altname rail0",
+        "neighbour replace 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1 nud permanent",
+        *(f"route add 192.0.2.{number}/32 via 10.0.0.1 dev eth1 proto bird" for number in range(9)),
+    ]
+    node.ip_batch(known[1:])
+    (node.root / "run" / "known").write_text("\n".join(known))
+    before = dump(node)
+    with going_on(node, "while :; do ip -force -batch /run/known; done"):
+        for _ in range(3):
+            runtime.added(pod)
+            expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
