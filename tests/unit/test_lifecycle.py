@@ -298,6 +298,42 @@ def test_others_may_set_the_same_at_any_moment_of_a_call(
     assert at > 20
 
 
+@pytest.mark.parametrize("stranger", [False, True], ids=["up", "taken"])
+def test_a_name_may_be_taken_and_the_nic_set_up_at_any_moment_of_a_homecoming(
+    stranger: bool,
+) -> None:
+    """The pod has died, and the NIC is on the host under the name that it had there."""
+    acted, at = True, 0
+    while acted:
+        machine, keeper, config = standing("native", None)
+        keeper.order_matters = False
+        ask(machine, Verb.ADD, config)
+        kernel, link = machine.kernel, keeper.link
+        kernel.destroy_netns(kernel.paths["/run/netns/pod1"])
+        others = Others(machine, link, at)
+        name = keeper.original.ifname
+
+        def act(_: str, others: Others = others, name: str = name) -> None:
+            host = others.machine.kernel.host
+            others.at -= 1
+            if others.at < 0 and not others.acted:
+                others.acted = True
+                if not stranger:
+                    others.machine.kernel.set_up(others.link, True)
+                elif name not in host.names:
+                    others.machine.kernel.add_link(name, "dummy")
+
+        kernel.interrupts.append(act)
+        ask(machine, Verb.DEL, config)
+        kernel.interrupts.remove(act)
+        acted, at = others.acted, at + 1
+        where = f"at moment {at}"
+        assert keeper.is_whole(), where
+        assert (machine.disk.files, machine.disk.markers) == ({}, set()), where
+        assert kernel.violations == [], where
+    assert at > 20
+
+
 # ---- any order of events -----------------------------------------------------------------------
 
 
