@@ -16,7 +16,7 @@ import attrs
 from rich.console import Console
 
 from amdcni.testing import NotAllowedHere, ThrowawayError
-from benchmarks import imports, processes, tables
+from benchmarks import crowds, imports, processes, tables
 from benchmarks.stage import OURS, THEIRS, stage
 from benchmarks.tracing import Tracer
 
@@ -62,6 +62,14 @@ def _positive(text: str) -> int:
 def _measure(console: Console, rounds: int) -> dict[str, Any]:
     """Measure and show everything; the results for a program."""
     with stage() as here:
+        kinds = crowds.measure(here, max(1, rounds // 3))
+        crowded = _watched(console, "crowded nodes", 4, kinds)
+        console.print(
+            "\n[bold]Crowded nodes[/], in ms on a processor: native calls, beside the same on a "
+            "node without other routes and netdevs."
+        )
+        console.print(tables.crowd_table(crowded))
+    with stage() as here:
         times = _watched(console, "whole processes", rounds, processes.measure(here, rounds))
         console.print(
             f"\n[bold]Whole processes[/], in ms: the median of {rounds} rounds, below it the "
@@ -92,6 +100,10 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
     return {
         "machine": _machine(),
         "rounds": rounds,
+        "crowded": {
+            name: {verb: attrs.asdict(pairs) for verb, pairs in by_verb.items()}
+            for name, by_verb in crowded.items()
+        },
         "warm": attrs.asdict(warm),
         "processes": {name: attrs.asdict(time) for name, time in times.items()},
         "imports": {

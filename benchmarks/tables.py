@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.crowds import VERBS, Crowds
 from benchmarks.imports import ROWS, WATCHED, Costs, Loaded
 from benchmarks.processes import Pairs, Times, spread_of
 from benchmarks.stage import OURS, THEIRS
@@ -24,6 +25,15 @@ def process_table(times: Mapping[str, Times]) -> Table:
 def warm_table(pairs: Pairs) -> Table:
     table = _table("", OURS.name, "bare move", "difference", "ratio")
     table.add_row("ADD, native", *_cells(pairs))
+    return table
+
+
+def crowd_table(crowds: Crowds) -> Table:
+    table = _table("", "here", "alone", "difference", "ratio")
+    for verb in VERBS:
+        for name, by_verb in crowds.items():
+            table.add_row(f"{verb}, {name}", *_cells(by_verb[verb]))
+        table.add_section()
     return table
 
 
