@@ -55,6 +55,9 @@ class Attachment:
     are known once the device is attached.  `hardware` tells the card from another one in its place;
     None if that was not recorded.  `taken_over` is true of a record that was made from the
     Go plugin's mapping, which ends with it.
+
+    `read_from` is the JSON object that the record was read from; None for one that was made here.
+    It is no part of the record: by it, keys of a newer version outlive being written again.
     """
 
     network: NetworkName
@@ -76,6 +79,7 @@ class Attachment:
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT
+    read_from: Json | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def host_ifname(self) -> IfName | None:

@@ -105,14 +105,20 @@ _WRITTEN_BY_STR: Final = (
 )
 
 
-_SPELLINGS: Final[dict[type, Mapping[str, str]]] = {}
+_SPELLINGS: Final[dict[type, Mapping[str, str | None]]] = {}
 """How JSON spells an attribute, where that differs from its name; filled by `spell` at import."""
 
 
-def spell(cls: type, **keys: str) -> None:
-    """Say how JSON spells attributes of `cls`; the others have the name that they have here."""
+def spell(cls: type, **keys: str | None) -> None:
+    """Say how JSON spells attributes of `cls`; the others have the name that they have here.
+
+    An attribute whose key is None is not in JSON at all.
+    """
     _SPELLINGS[cls] = keys
-    renames: Any = {attribute: override(rename=key) for attribute, key in keys.items()}
+    renames: Any = {
+        attribute: override(omit=True) if key is None else override(rename=key)
+        for attribute, key in keys.items()
+    }
     structure: Any = make_dict_structure_fn(cls, _CONVERTER, **renames)
     _CONVERTER.register_structure_hook(cls, _from_object(structure))
     _CONVERTER.register_unstructure_hook(
@@ -123,7 +129,8 @@ def spell(cls: type, **keys: str) -> None:
 def keys_of(cls: type) -> list[str]:
     """The JSON keys of `cls`."""
     spellings = _SPELLINGS.get(cls, {})
-    return [spellings.get(field.name, field.name) for field in attrs.fields(cls)]
+    keys = (spellings.get(field.name, field.name) for field in attrs.fields(cls))
+    return [key for key in keys if key is not None]
 
 
 def given_keys(raw: Json, cls: type) -> dict[str, Any]:

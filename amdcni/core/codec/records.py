@@ -2,8 +2,10 @@
 
 from typing import Any, Final
 
+import attrs
+
 from amdcni.core.attachment import FORMAT, Attachment
-from amdcni.core.codec.converter import structure, unstructure
+from amdcni.core.codec.converter import spell, structure, unstructure
 from amdcni.core.codec.text import MAX_DEPTH, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
 
@@ -13,13 +15,47 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 It also holds all routes of the netdev, and those of a router are many.
 """
 
+_WHAT: Final = "the record"
+
 MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
 """The configuration is one level below the record."""
 
 
+spell(Attachment, read_from=None)
+
+
 def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
-    """The record as JSON; attributes keep their names, `format` is always there."""
-    return {"format": attachment.format, **unstructure(attachment)}
+    """The record as JSON; attributes keep their names, `format` is always there.
+
+    Keys that a newer version wrote into the file which the record was read from are kept, at every
+    level: going back to an older version, and on again, loses nothing.
+    """
+    written = {"format": attachment.format, **unstructure(attachment)}
+    raw = attachment.read_from
+    if raw is None:
+        return written
+    known = {"format": FORMAT, **unstructure(structure(raw, Attachment, DamagedRecord, _WHAT))}
+    kept: dict[str, Any] = _with_unknown(written, known, raw)
+    return kept
+
+
+def _with_unknown(written: Any, known: Any, raw: Any) -> Any:
+    """`written` with the members of `raw` that are not `known`, which is what we read of `raw`.
+
+    The members of a list are told by their places, and so only while the list is what was read.
+    """
+    if known == raw:
+        return written
+    if isinstance(written, dict) and isinstance(known, dict) and isinstance(raw, dict):
+        unknown = {key: raw[key] for key in raw.keys() - known.keys() - written.keys()}
+        inner = {
+            key: _with_unknown(value, known.get(key), raw.get(key))
+            for key, value in written.items()
+        }
+        return {**inner, **unknown}
+    if isinstance(written, list) and isinstance(raw, list) and written == known:
+        return [_with_unknown(*each) for each in zip(written, known, raw, strict=True)]
+    return written
 
 
 def parse_attachment(data: bytes) -> Attachment:
@@ -28,9 +64,7 @@ def parse_attachment(data: bytes) -> Attachment:
     Raises: DamagedRecord for anything that is not one, StateTooNew for one of a newer format.
     """
     try:
-        raw = decode_object(
-            data, "the record", max_bytes=MAX_RECORD_BYTES, max_depth=MAX_RECORD_DEPTH
-        )
+        raw = decode_object(data, _WHAT, max_bytes=MAX_RECORD_BYTES, max_depth=MAX_RECORD_DEPTH)
     except UndecodableInput as fault:
         raise DamagedRecord(fault.message) from None
     written = raw.get("format")
@@ -38,4 +72,4 @@ def parse_attachment(data: bytes) -> Attachment:
         raise StateTooNew(f"the record has format {written}; this version reads up to {FORMAT}")
     if written != FORMAT:
         raise DamagedRecord(f"the record has no known format: {shown(written)}")
-    return structure(raw, Attachment, DamagedRecord, "the record")
+    return attrs.evolve(structure(raw, Attachment, DamagedRecord, _WHAT), read_from=raw)
