@@ -16,13 +16,15 @@ from amdcni.core.condition import Condition
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
+    DeviceBusy,
+    DeviceNotFound,
     Failures,
     InvalidEnvironment,
     NotAvailable,
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netns, NetnsId
+from amdcni.core.host import Netdev, Netns, NetnsId
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,
@@ -33,7 +35,7 @@ from amdcni.core.request import (
     Request,
     StatusRequest,
 )
-from amdcni.core.resolve import Candidates, resolve
+from amdcni.core.resolve import Candidates, fits_record, resolve
 from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import Outcome, Plan, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
@@ -77,34 +79,62 @@ def add(request: AddRequest, node: Node) -> Result:
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     heal_unfinished(node)
+    for _ in range(_MOST_ATTEMPTS):
+        key = _key_to_lock(request, node)
+        with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
+            result = _add_locked(request, key, node)
+        if result is not None:
+            return result
+    raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
+
+
+_MOST_ATTEMPTS: Final = 5
+"""How often an ADD starts over because its device has become another before it was locked."""
+
+
+def _add_locked(request: AddRequest, key: DeviceKey, node: Node) -> Result | None:
+    """Do the work of an ADD whose device is locked; None if the selector names another one now."""
+    done = _settle_earlier(request, key, node)
+    if done is not None:
+        return done
+    pod = node.find_netns(request.netns)
+    if pod is None:
+        raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
+    snapshot = _snapshot(request, key, pod, _records_about(key, node), node)
+    if snapshot is None:
+        return None
+    plan = plans.plan_add(request, snapshot)
+    for what in snapshot.details.unsaved:
+        node.report("not-saved", device=str(key), what=what)
+    return execute.run(plan, node).result or Result()
+
+
+def _key_to_lock(request: AddRequest, node: Node) -> DeviceKey:
+    """The device that the request means.
+
+    The records of the attachment itself go first: its ADD may be a repeated one.  Then a netdev on
+    the host that fits is meant, and only where there is none, what the records tell to be away, at
+    first what is to be healed.
+    """
     selector = request.device.selector
-    key = _key_to_lock(selector, node)
-    with node.lock(key.lock_name, wait_s=LOCK_WAIT_S):
-        done = _settle_earlier(request, key, node)
-        if done is not None:
-            return done
-        pod = node.find_netns(request.netns)
-        if pod is None:
-            raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} has gone")
-        snapshot = _snapshot(request, key, pod, _records_about(key, node), node)
-        plan = plans.plan_add(request, snapshot)
-        for what in snapshot.details.unsaved:
-            node.report("not-saved", device=str(key), what=what)
-        return execute.run(plan, node).result or Result()
-
-
-def _key_to_lock(selector: DeviceSelector, node: Node) -> DeviceKey:
-    """The device that `selector` means, looked for in the records if it is not on the host."""
     if selector.bus_device is not None:
         return DeviceKey(selector.bus_device)
-    if selector.ifname is not None:
-        for record in node.records():
-            if record.host_ifname == selector.ifname:
-                return record.key
-    host = node.host()
-    netdev = resolve(selector, _candidates(selector, None, host, node))
-    if netdev is None:
-        return DeviceKey(None)
+    away = [record for record in node.records() if fits_record(selector, record)]
+    for record in away:
+        if record.id == request.attachment:
+            return record.key
+    try:
+        netdev = resolve(selector, _candidates(selector, None, node.host(), node))
+    except DeviceNotFound:
+        in_use = [record for record in away if find_condition(record, node) in _IN_USE]
+        for record in (*(each for each in away if each not in in_use), *in_use):
+            return record.key
+        raise
+    return DeviceKey(None) if netdev is None else _key_of_netdev(netdev, node)
+
+
+def _key_of_netdev(netdev: Netdev, node: Node) -> DeviceKey:
+    """What is locked for a netdev on the host."""
     bus_device = node.bus_device_of(netdev.ifname)
     return DeviceKey(bus_device, None if bus_device else netdev.ifname)
 
@@ -139,7 +169,10 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     for record in _records_about(key, node):
         condition = find_condition(record, node)
         if condition in _IN_USE:
-            if not plans.is_repeated(record, request):
+            meant = fits_record(request.device.selector, record)
+            if condition is not Condition.HELD or not (
+                meant and plans.is_repeated(record, request)
+            ):
                 continue
             pod = node.find_pod(record.netns)
             if record.result is not None and checks.is_as_promised(record, pod):
@@ -159,8 +192,11 @@ def _snapshot(
     pod: Netns,
     records: tuple[Attachment, ...],
     node: Node,
-) -> plans.Snapshot:
-    """Everything that the plan depends on, read under the lock of `key`."""
+) -> plans.Snapshot | None:
+    """Everything that the plan depends on, read under the lock of `key`.
+
+    None if another device is meant now than what is locked: names go from one netdev to another.
+    """
     host = node.host()
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
     snapshot = plans.Snapshot(
@@ -176,6 +212,9 @@ def _snapshot(
         netdev = None  # The plan knows better why there is none.
     if netdev is None:
         return snapshot
+    by_name = request.device.selector.bus_device is None
+    if by_name and _key_of_netdev(netdev, node).lock_name != key.lock_name:
+        return None
     details = node.details(netdev)
     renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
     lost = node.unsaved(netdev, details, renumbered=renumbered)
@@ -207,12 +246,14 @@ def preview(request: AddRequest, node: Node) -> Preview:
     """
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
-    key = _key_to_lock(request.device.selector, node)
+    key = _key_to_lock(request, node)
     records = _records_about(key, node)
     stale = tuple(r for r in records if find_condition(r, node) not in _IN_USE)
     live = tuple(record for record in records if record not in stale)
     pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
     snapshot = _snapshot(request, key, pod, live, node)
+    if snapshot is None:
+        raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
     return Preview(stale, plans.plan_add(request, snapshot), snapshot.details.unsaved)
 
 

@@ -20,6 +20,9 @@ NetworkName = NewType("NetworkName", str)
 IfName = NewType("IfName", str)
 """The name of a netdev, on the host or in a pod; made by `parse_ifname`."""
 
+NetdevName = NewType("NetdevName", str)
+"""Any name that the kernel knows a netdev by, also an alternative one; by `parse_netdev_name`."""
+
 MacAddress = NewType("MacAddress", str)
 """A hardware address in lower case with colons; made by `parse_mac`."""
 
@@ -43,6 +46,9 @@ _PLUGIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 
 IFNAME_MAX_BYTES: Final = 15
 """The longest name of a netdev: IFNAMSIZ less the terminating zero."""
+
+ALTNAME_MAX_BYTES: Final = 127
+"""The longest alternative name of a netdev: ALTIFNAMSIZ less the terminating zero."""
 
 NO_MAC: Final = MacAddress("00:00:00:00:00:00")
 """The hardware address of loopback, and of a netdev that has not got one yet: it tells nothing."""
@@ -80,6 +86,21 @@ def parse_ifname(text: str) -> IfName:
             "not '.' or '..', without '/', ':', '%' and white space"
         )
     return IfName(text)
+
+
+def parse_netdev_name(text: str) -> NetdevName:
+    """A name that a netdev can have, be it an alternative one, of which the kernel takes any bytes.
+
+    It looks at the length alone (net/core/rtnetlink.c, ifla_policy): white space, slashes and what
+    is no UTF-8 are fine, the last as the lone surrogates of PEP 383.
+    """
+    try:
+        octets = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        octets = b""
+    if not 1 <= len(octets) <= ALTNAME_MAX_BYTES or b"\0" in octets:
+        raise InvalidName(f"{text!r} is not the name of a netdev: 1 to 127 bytes, none of them 0")
+    return NetdevName(text)
 
 
 def parse_file_path(text: str) -> FilePath:

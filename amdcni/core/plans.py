@@ -15,6 +15,7 @@ from amdcni.core.calls import add_call, config_for_plugins, ipam_call
 from amdcni.core.capture import Captured, capture, relabelled
 from amdcni.core.errors import (
     DeviceHeld,
+    DeviceNotFound,
     DeviceProtected,
     IfnameTaken,
     InvalidEnvironment,
@@ -38,7 +39,7 @@ from amdcni.core.names import (
     parse_ifname,
 )
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
-from amdcni.core.resolve import Candidates, key_of, resolve
+from amdcni.core.resolve import Candidates, fits_record, key_of, resolve
 from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
@@ -103,10 +104,13 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     """
     refuse_held(request.device.selector, snapshot)
     refuse_bad_pod(request, snapshot.host, snapshot.pod)
-    netdev = resolve(request.device.selector, snapshot.candidates)
+    netdev = _chosen(request.device.selector, snapshot)
     if netdev is not None:
         refuse_protected(netdev, snapshot.host.netdevs, snapshot.details.default_routes)
     record = record_of(request, snapshot, netdev)
+    for other in snapshot.records:
+        if other.key == record.key:
+            raise _held(other)
     match record.mover:
         case Mover.DELEGATE:
             handing_over = _by_delegate(record, netdev)
@@ -178,11 +182,26 @@ def refuse_held(selector: DeviceSelector, snapshot: Snapshot) -> None:
     device = snapshot.candidates.device
     for record in snapshot.records:
         if device is None or not device.ifnames or record.host_ifname == selector.ifname:
-            raise DeviceHeld(
-                f"{record.key} is held by container {record.id.container_id} as "
-                f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
-                "it is free once that attachment is deleted"
-            )
+            raise _held(record)
+
+
+def _chosen(selector: DeviceSelector, snapshot: Snapshot) -> Netdev | None:
+    """The netdev that is meant; one that is away is held by whoever the records tell of."""
+    try:
+        return resolve(selector, snapshot.candidates)
+    except DeviceNotFound:
+        for record in snapshot.records:
+            if fits_record(selector, record):
+                raise _held(record) from None
+        raise
+
+
+def _held(record: Attachment) -> DeviceHeld:
+    return DeviceHeld(
+        f"{record.key} is held by container {record.id.container_id} as "
+        f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
+        "it is free once that attachment is deleted"
+    )
 
 
 def refuse_protected(

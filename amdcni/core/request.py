@@ -16,6 +16,7 @@ from amdcni.core.names import (
     FilePath,
     IfName,
     MacAddress,
+    NetdevName,
     NetworkName,
     PluginName,
     parse_container_id,
@@ -88,16 +89,20 @@ class Network:
 
 @attrs.frozen
 class DeviceSelector:
-    """Which netdev is meant; it has to fit everything that is given.  At least one is given."""
+    """Which netdev is meant; it has to fit everything that is given.  At least one is given.
+
+    `ifname` is any of its names.
+    """
 
     bus_device: BusDevice | None = None
-    ifname: IfName | None = None
+    ifname: NetdevName | IfName | None = None
     hwaddr: MacAddress | None = None
     kernelpath: FilePath | None = None
 
     def __str__(self) -> str:
         given = (self.bus_device, self.ifname, self.hwaddr, self.kernelpath)
-        return " with ".join(str(part) for part in given if part is not None)
+        parts = [str(part) for part in given if part is not None]
+        return " with ".join(part if part.isprintable() else ascii(part) for part in parts)
 
 
 @attrs.frozen
@@ -281,7 +286,7 @@ OTHER_KEYS: Final = ("device", "hwaddr", "kernelpath")
 def selector_of(
     ids: Mapping[str, BusDevice],
     *,
-    ifname: IfName | None = None,
+    ifname: NetdevName | IfName | None = None,
     hwaddr: MacAddress | None = None,
     kernelpath: FilePath | None = None,
 ) -> DeviceSelector:

@@ -69,18 +69,46 @@ def _fits(netdev: Netdev, selector: DeviceSelector, candidates: Candidates) -> b
     )
 
 
+def fits_record(selector: DeviceSelector, record: Attachment) -> bool:
+    """Whether `selector` meant the netdev of `record` when that was captured.
+
+    Where the netdev is now does not matter, nor what it is called there.  A path of /sys/devices is
+    that of the netdev if the ADD was given it, or if it leads to its bus device.
+    """
+    captured = record.captured
+    names = () if captured is None else (captured.ifname, *(captured.altnames or ()))
+    mac = None if captured is None else captured.mac
+    path = selector.kernelpath
+    return (
+        selector.bus_device in (None, record.key.bus_device)
+        and (selector.ifname is None or selector.ifname in names)
+        and (selector.hwaddr is None or selector.hwaddr == mac)
+        and (
+            path is None
+            or path == record.config.get("kernelpath")
+            or _last_device(path) == str(record.key.bus_device)
+        )
+    )
+
+
+def _last_device(path: str) -> str | None:
+    """The device that a path leads to, or that of the virtio one; None if it leads up again."""
+    parts = [part for part in path.split("/") if not part.startswith("virtio")]
+    named = [part for part in parts if part not in ("", ".")]
+    return None if ".." in parts or not named else named[-1]
+
+
 def key_of(
     device: SysfsDevice | None, netdev: Netdev | None, records: Iterable[Attachment]
 ) -> DeviceKey:
     """The key of the record for `netdev` of `device`.
 
     The host name is part of it only where the device alone does not tell: on no bus, with several
-    netdevs visible, or where another netdev of the device is held already.
+    netdevs visible, or where another netdev of the device is held already, as `records` tell.
     """
     if netdev is None or device is None:
         bus_device = None if device is None else device.bus_device
         return DeviceKey(bus_device, None if netdev is None else netdev.ifname)
-    held_besides = [record for record in records if record.host_ifname != netdev.ifname]
-    if len(device.ifnames) > 1 or held_besides:
+    if len(device.ifnames) > 1 or any(True for _ in records):
         return DeviceKey(device.bus_device, netdev.ifname)
     return DeviceKey(device.bus_device)

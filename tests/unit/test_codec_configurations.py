@@ -184,7 +184,7 @@ DEVICE_FAULTS: dict[str, list[Any]] = {
     "$.pciBusID": [1.5, False, ["0000:01:00.0"], "01:00.0"],
     "$.runtimeConfig": [5, "x", [], [{}], True],
     "$.runtimeConfig.deviceID": [7, False, [], "x"],
-    "$.device": [1, {}, "a b", "x" * 16, "..", "a/b", "\ud800"],
+    "$.device": [1, {}, "x" * 128, "é" * 64, "a\0b", "\ud800"],
     "$.hwaddr": [1, "02:00", ["02:00:00:00:00:01"]],
     "$.kernelpath": [1, [], {}],
     "$.ipam": ["", "host-local", [], [{"type": "static"}], 1, False],

@@ -19,6 +19,7 @@ from amdcni.core.names import (
     parse_container_id,
     parse_ifname,
     parse_mac,
+    parse_netdev_name,
     parse_network_name,
     parse_plugin_name,
 )
@@ -29,6 +30,7 @@ PARSERS: list[Callable[[str], object]] = [
     parse_network_name,
     parse_ifname,
     parse_mac,
+    parse_netdev_name,
     parse_plugin_name,
     PciAddress.parse,
     AuxiliaryDevice.parse,
@@ -80,7 +82,7 @@ def test_the_spelling_that_a_parser_chooses_is_one_that_it_keeps(
     assert str(parse(str(value))) == str(value)
 
 
-@pytest.mark.parametrize("parse", PARSERS)
+@pytest.mark.parametrize("parse", [each for each in PARSERS if each is not parse_netdev_name])
 @given(data=st.data())
 def test_no_name_ends_in_a_newline(parse: Callable[[str], object], data: st.DataObject) -> None:
     texts = [
@@ -185,6 +187,34 @@ def test_a_pattern_from_which_the_kernel_would_make_another_name_is_no_ifname() 
 def test_printable_ascii_is_an_ifname_unless_the_kernel_refuses_it(text: str) -> None:
     assume(text not in (".", ".."))
     assert parse_ifname(text) == text
+
+
+# ---- any names of netdevs ----------------------------------------------------------------------
+
+
+@given(some.ifnames | some.altnames)
+def test_any_bytes_are_a_name_that_a_netdev_can_have(name: str) -> None:
+    assert parse_netdev_name(name) == name
+
+
+@given(any_texts)
+@example("x" * 128)
+@example("é" * 64)
+@example("a\0")
+@example("\ud800")
+@example("")
+def test_what_no_netdev_can_be_called_is_refused(text: str) -> None:
+    """Only the length counts, and that a zero ends a name (net/core/rtnetlink.c, ifla_policy)."""
+    octets = text.encode("utf-8", "surrogatepass")
+    escaped = re.sub("[\udc80-\udcff]", "", text)
+    possible = (
+        0 < len(octets) < 128 and b"\0" not in octets and not re.search("[\ud800-\udfff]", escaped)
+    )
+    if possible:
+        assert parse_netdev_name(text) == text
+    elif len(octets) > 3 * 127 or escaped == text:
+        with pytest.raises(InvalidName):
+            parse_netdev_name(text)
 
 
 # ---- hardware addresses ------------------------------------------------------------------------

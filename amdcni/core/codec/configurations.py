@@ -21,9 +21,9 @@ from amdcni.core.errors import InvalidConfiguration, UnsupportedField, Unsupport
 from amdcni.core.names import (
     BusDevice,
     FilePath,
-    IfName,
     IpamName,
     MacAddress,
+    NetdevName,
     NetworkName,
 )
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
@@ -55,7 +55,7 @@ class _DeviceKeys:
     device_id: BusDevice | None = None
     pci_bus_id: BusDevice | None = None
     runtime_config: _RuntimeConfig | None = None
-    device: IfName | None = None
+    device: NetdevName | None = None
     hwaddr: MacAddress | None = None
     kernelpath: FilePath | None = None
     ipam: _Ipam | None = None

@@ -25,6 +25,7 @@ from amdcni.core.names import (
     IfName,
     IpamName,
     MacAddress,
+    NetdevName,
     NetworkName,
     PciAddress,
     PluginName,
@@ -34,6 +35,7 @@ from amdcni.core.names import (
     parse_ifname,
     parse_ipam_name,
     parse_mac,
+    parse_netdev_name,
     parse_network_name,
     parse_plugin_name,
 )
@@ -73,6 +75,7 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
     ContainerId: parse_container_id,
     NetworkName: parse_network_name,
     IfName: parse_ifname,
+    NetdevName: parse_netdev_name,
     MacAddress: parse_mac,
     PluginName: parse_plugin_name,
     IpamName: parse_ipam_name,

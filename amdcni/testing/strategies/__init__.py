@@ -96,6 +96,7 @@ from amdcni.testing.strategies.managed import (
     networkd_netdevs,
 )
 from amdcni.testing.strategies.names import (
+    altnames,
     attachment_ids,
     auxiliary_devices,
     bus_devices,
@@ -187,6 +188,7 @@ __all__ = [
     "add_requests",
     "address_lists",
     "addresses",
+    "altnames",
     "attachment_ids",
     "attachment_of",
     "attachments",

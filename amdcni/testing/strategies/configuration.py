@@ -19,6 +19,7 @@ from amdcni.core.request import (
 from amdcni.core.spec import PluginList, Result
 from amdcni.core.versions import CniVersion
 from amdcni.testing.strategies.names import (
+    altnames,
     bus_devices,
     ifnames,
     macs,
@@ -80,7 +81,7 @@ class Meaning:
 selectors: SearchStrategy[DeviceSelector] = st.builds(
     DeviceSelector,
     bus_device=st.none() | bus_devices,
-    ifname=st.none() | ifnames,
+    ifname=st.none() | ifnames | altnames,
     hwaddr=st.none() | macs,
     kernelpath=st.none() | paths,
 ).filter(lambda selector: selector != DeviceSelector())

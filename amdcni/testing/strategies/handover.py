@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from amdcni.core.host import USERSPACE_DRIVERS, Netdev, Netns, NetnsId, SysfsDevice
-from amdcni.core.names import IFNAME_MAX_BYTES, IfName, NetworkName
+from amdcni.core.names import NetdevName, NetworkName
 from amdcni.core.plans import Snapshot
 from amdcni.core.request import AddRequest, Device, DeviceSelector, Mover, Network
 from amdcni.core.resolve import Candidates
 from amdcni.core.spec import Verb
 from amdcni.testing.strategies.configuration import Meaning, meanings_in
 from amdcni.testing.strategies.environment import attachment_of, invocations_for
-from amdcni.testing.strategies.names import bus_devices, is_ifname, plugin_names, versions
+from amdcni.testing.strategies.names import bus_devices, plugin_names, versions
 from amdcni.testing.strategies.node import hosts_with
 from amdcni.testing.strategies.record import clocks
 
@@ -37,14 +37,8 @@ def _selectors_of(
 ) -> SearchStrategy[DeviceSelector]:
     """Selectors that mean `netdev` and nothing else on `host`."""
     bus_device = None if device is None else device.bus_device
-    by_name = DeviceSelector(bus_device, netdev.ifname)
-    # An altname may be longer than what the key `device` takes.
-    names = [
-        name
-        for name in netdev.altnames
-        if len(name.encode()) <= IFNAME_MAX_BYTES and is_ifname(name)
-    ]
-    choices = [by_name, *(attrs.evolve(by_name, ifname=IfName(name)) for name in names)]
+    names = map(NetdevName, (netdev.ifname, *netdev.altnames))
+    choices = [DeviceSelector(bus_device, name) for name in names]
     if [n.mac for n in host.netdevs].count(netdev.mac) == 1 and netdev.mac is not None:
         choices.append(DeviceSelector(bus_device, hwaddr=netdev.mac))
     if device is not None and len(device.ifnames) == 1:

@@ -13,6 +13,7 @@ from amdcni.core.names import (
     FilePath,
     IfName,
     MacAddress,
+    NetdevName,
     NetworkName,
     PciAddress,
     PluginName,
@@ -56,6 +57,12 @@ ifnames: SearchStrategy[IfName] = _plain_ifnames | st.text(
     max_size=9,
 ).filter(is_ifname).map(IfName)
 """Names that the kernel takes for a netdev as they are; some of other letters than ASCII."""
+
+altnames: SearchStrategy[NetdevName] = (
+    st.binary(min_size=1, max_size=127).filter(lambda octets: 0 not in octets)
+    | st.sampled_from([b"enp129s0f0np0v100", b"a b", b"a/b", b"..", b"%d", b"\xff", b"x" * 127])
+).map(lambda octets: NetdevName(octets.decode(errors="surrogateescape")))
+"""Alternative names of netdevs; the kernel takes any bytes, here with the escapes of PEP 383."""
 
 ethernet_macs: SearchStrategy[MacAddress] = st.binary(min_size=6, max_size=6).map(
     lambda octets: MacAddress(octets.hex(":"))

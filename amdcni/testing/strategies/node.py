@@ -12,7 +12,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.host import USERSPACE_DRIVERS, Address, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import IfName, MacAddress
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
-from amdcni.testing.strategies.names import bus_devices, ifnames, macs
+from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import kernel_routes, neighbours, qdiscs, sysctls
 from amdcni.testing.strategies.values import words
 
@@ -34,7 +34,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     up=st.booleans(),
     kind=st.none() | st.sampled_from(["veth", "dummy", "vlan"]),
     alias=st.none() | words,
-    altnames=st.lists(words, max_size=1).map(tuple),
+    altnames=st.lists(words | altnames, max_size=1).map(tuple),
     parent=st.none() | bus_devices.map(str),
     token=st.none() | _tokens,
     addresses=address_lists,
@@ -133,7 +133,7 @@ def _through_itself(captured: Captured) -> Captured:
 whole_captures: SearchStrategy[Captured] = st.builds(
     Captured,
     **_who_it_is,
-    altnames=st.none() | st.lists(words, max_size=2, unique=True).map(tuple),
+    altnames=st.none() | st.lists(words | altnames, max_size=2, unique=True).map(tuple),
     mtu=st.none() | st.integers(68, 65535),
     txqlen=st.none() | st.integers(0, 9),
     group=st.none() | st.integers(0, 9),
