@@ -4,6 +4,7 @@ Each takes a request and a node, and gives what the runtime gets or raises an `A
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import attrs
@@ -47,6 +48,7 @@ from amdcni.healing import (
     report_healed,
 )
 from amdcni.node import Node
+from amdcni.settling import find_settled
 
 LOCK_WAIT_S: Final = 60.0
 """How long a call waits for another one that works on the same device."""
@@ -174,7 +176,8 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
                 meant and plans.is_repeated(record, request)
             ):
                 continue
-            pod = node.find_pod(record.netns)
+            netns, promised = record.netns, checks.promised_by(record)
+            pod = find_settled(partial(node.find_pod, netns), record, promised, node)
             if record.result is not None and checks.is_as_promised(record, pod):
                 return record.result
         give_back(record, node, ipam_required=False)
@@ -340,7 +343,8 @@ def check(request: CheckRequest, node: Node) -> None:
     record = next(iter(held), None)
     if record is None:
         raise UnknownAttachment(f"no device is attached as {request.attachment}")
-    pod = node.find_netns(request.netns)
+    promised = checks.promised_to(request, record)
+    pod = find_settled(partial(node.find_netns, request.netns), record, promised, node)
     problems = checks.problems(request, record, pod)
     if problems or pod is None:
         raise CheckFailed("; ".join(problems))

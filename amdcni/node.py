@@ -73,6 +73,9 @@ class Node(Protocol):
     def netdevs_at(self, kernelpath: str) -> tuple[IfName, ...]:
         """The names of the netdevs below a path of /sys/devices."""
 
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass, before something is looked at again."""
+
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         """Excludes other calls from `device`; raises DeviceBusy when `wait_s` seconds are over."""
 

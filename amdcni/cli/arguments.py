@@ -144,7 +144,8 @@ def _add_check(commands: "Subcommands") -> None:
         "check",
         help="whether every NIC is in its pod, as its ADD has promised",
         description="Looks at every NIC that is lent, as CHECK does, and tells what is wrong: a "
-        "pod that is gone, another name, a netdev that is down, addresses that are missing.  "
+        "pod that is gone, another name, a netdev that is down or has lost its link, addresses "
+        "that are missing or cannot be used.  "
         "Nothing is changed.  The status is 1 if something is wrong.",
     )
     _add_json(check)

@@ -8,9 +8,10 @@ import attrs
 from amdcni.cli.attachments import Known, read_all
 from amdcni.cli.node import nothing_lent, on_this_node
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
-from amdcni.core.check import problems_of
+from amdcni.core.check import problems_of, promised_by
 from amdcni.core.condition import Condition
 from amdcni.effects.node import LinuxNode
+from amdcni.settling import find_settled
 
 
 @attrs.frozen
@@ -41,10 +42,10 @@ def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
         return (str(known.fault),)
     if known.condition is not Condition.HELD:
         return (FOUND[known.condition],)
-    pod = node.find_pod(record.netns)
+    pod = find_settled(lambda: node.find_pod(record.netns), record, promised_by(record), node)
     if pod is None or record.result is None:
         return (FOUND[Condition.UNFINISHED],)
-    return tuple(problems_of(record, record.result, pod))
+    return tuple(problems_of(record, pod))
 
 
 def _as_json(checked: Checked) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Captured:
     qdisc: Qdisc | None = None
     eui64: bool = False
     """Whether the kernel had made a link-local address of the hardware address."""
+    carrier: bool = False
+    """Whether it had a link; that is nothing to restore, but CHECK looks whether it still has."""
 
 
 def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Captured:
@@ -96,6 +98,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
             and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
             for address in netdev.addresses
         ),
+        carrier=netdev.carrier,
     )
 
 

@@ -1,15 +1,16 @@
 """Whether an attachment is still what its ADD promised (CNI SPEC 1.1 §2, CHECK).
 
 Plugins that are chained behind may change the MTU, the MAC address, routes and sysctls of the
-netdev; none of that is a fault.  That the netdev is there, is ours, is up and has the promised
-addresses, is not theirs to change.
+netdev; none of that is a fault.  That the netdev is there, is ours, is up with a link, and has the
+promised addresses so that they can be used, is not theirs to change.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.codec import result_to_json
-from amdcni.core.host import Netdev, Netns, netdev_named
+from amdcni.core.host import Address, AddressFlag, Netdev, Netns, netdev_named
 from amdcni.core.identity import find_in_pod
 from amdcni.core.request import CheckRequest
 from amdcni.core.spec import Interface, Ip, Result
@@ -25,10 +26,10 @@ def problems(request: CheckRequest, record: Attachment, pod: Netns | None) -> li
     found = []
     if record.phase is not Phase.ATTACHED:
         found.append(f"{record.key} is still {record.phase}: a call was interrupted")
-    return found + differences(record, _promised(request, record), pod)
+    return found + differences(record, promised_to(request, record), pod)
 
 
-def _promised(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
+def promised_to(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
     """The addresses of our netdev in the prevResult of a whole list of plugins.
 
     One that names no netdev can be of any plugin; it is ours if our own ADD has told it.
@@ -39,19 +40,34 @@ def _promised(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
 
 
 def is_as_promised(record: Attachment, pod: Netns | None) -> bool:
-    """Whether the pod has the device as the record's own result promises."""
+    """Whether the pod has the device as the record's own result promises.
+
+    A link that is gone is left out: an ADD could not bring it back.
+    """
     if record.result is None or pod is None or not record.netns.is_alive_in(pod):
         return False
-    return not problems_of(record, record.result, pod)
+    return not differences(record, promised_by(record), pod, with_link=False)
 
 
-def problems_of(record: Attachment, result: Result, pod: Netns) -> list[str]:
-    """What the pod lacks of `result`, that of the record's own ADD."""
-    return differences(record, result.ips_of(record.id.ifname, record.netns.path), pod)
+def promised_by(record: Attachment) -> tuple[Ip, ...]:
+    """The addresses of our netdev in the result of the record's own ADD; none without one."""
+    result = record.result or Result()
+    return result.ips_of(record.id.ifname, record.netns.path)
 
 
-def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> list[str]:
-    """What the device in the pod lacks of its name, its being up, and the promised addresses."""
+def problems_of(record: Attachment, pod: Netns) -> list[str]:
+    """What the pod lacks of the result of the record's own ADD."""
+    return differences(record, promised_by(record), pod)
+
+
+def differences(
+    record: Attachment, promised: tuple[Ip, ...], pod: Netns, *, with_link: bool = True
+) -> list[str]:
+    """What the device in the pod lacks of its name, its being up, and the promised addresses.
+
+    An address that nobody can use is as good as none, and unless `with_link` is False, so is a
+    netdev whose link is gone: it had one on the host.
+    """
     if record.captured is None:
         return []
     ours = find_in_pod(record, pod)
@@ -62,7 +78,52 @@ def differences(record: Attachment, promised: tuple[Ip, ...], pod: Netns) -> lis
         found.append(f"{record.key} is called {ours.ifname!r}, not {record.id.ifname!r}")
     if not ours.up:
         found.append(f"{ours.ifname} is down")
-    return found + [f"{ours.ifname} lacks {ip.address}" for ip in lacking(promised, ours)]
+    elif with_link and _has_lost_its_link(record, ours):
+        found.append(f"{ours.ifname} has no link (no carrier), and had one on the host")
+    found += [f"{ours.ifname} lacks {ip.address}" for ip in lacking(promised, ours)]
+    for ip in promised:
+        there = [address for address in ours.addresses if address.interface == ip.address]
+        useless = [_useless(address, record) for address in there]
+        if all(useless):
+            found += [f"{ours.ifname}: {ip.address} {why}" for why in useless]
+    return found
+
+
+def is_settling(record: Attachment, promised: Collection[Ip], pod: Netns) -> bool:
+    """Whether the netdev waits for its link, or a promised address for the detection's end."""
+    ours = find_in_pod(record, pod)
+    if ours is None or not ours.up:
+        return False
+    awaited = {ip.address for ip in promised}
+    return _has_lost_its_link(record, ours) or any(
+        address.interface in awaited
+        and address.flags & AddressFlag.TENTATIVE
+        and not address.flags & AddressFlag.DADFAILED
+        for address in ours.addresses
+    )
+
+
+def _has_lost_its_link(record: Attachment, ours: Netdev) -> bool:
+    had = record.captured is not None and record.captured.carrier
+    return had and not ours.carrier
+
+
+def _useless(address: Address, record: Attachment) -> str | None:
+    """Why nobody can use the address, or new connections are not to; None if all is well.
+
+    It may be deprecated if it was to be: on the host it had a lifetime.
+    """
+    if address.family == 6 and address.flags & AddressFlag.DADFAILED:
+        return "is somebody else's: duplicate address detection failed"
+    if address.family == 6 and address.flags & AddressFlag.TENTATIVE:
+        return "cannot be used: duplicate address detection does not end"
+    captured = () if record.captured is None else record.captured.addresses
+    limited = record.ipam is None and any(
+        own.interface == address.interface and own.preferred_s is not None for own in captured
+    )
+    if address.preferred_s == 0 and not limited:
+        return "is deprecated: its preferred lifetime is 0"
+    return None
 
 
 def lacking(promised: tuple[Ip, ...], netdev: Netdev) -> list[Ip]:

@@ -98,8 +98,9 @@ class Netdev:
     several ports calls the port (IFLA_PHYS_PORT_NAME, and in hexadecimal IFLA_PHYS_PORT_ID).
     `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same netns, and
     `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as `veth`, and
-    None for real hardware.  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set, `group` is
-    a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
+    None for real hardware.  `carrier` is whether it is up and has a link (IFF_LOWER_UP).  `flags`
+    are the bits of `SETTABLE_LINK_FLAGS` that are set, `group` is a number of
+    /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
     """
 
     ifindex: int
@@ -111,6 +112,7 @@ class Netdev:
     group: int = 0
     flags: int = 0
     up: bool = False
+    carrier: bool = False
     loopback: bool = False
     kind: str | None = None
     alias: str | None = None

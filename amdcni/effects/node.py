@@ -128,6 +128,9 @@ class LinuxNode:
     def netdevs_at(self, kernelpath: str) -> tuple[IfName, ...]:
         return sysfs.netdevs_at(kernelpath)
 
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self.store.lock(device, wait_s)
 

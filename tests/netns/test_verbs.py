@@ -1,6 +1,7 @@
 """CHECK finds what is wrong and nothing else; STATUS, GC and silence are as CNI 1.1 has them."""
 
 import json
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from tests.netns.runtime import (
     damage,
     expect_silence,
     hide_plugins,
+    natively,
     records,
 )
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 
 CHECK_FAILED = 108
 NOT_AVAILABLE = 50
@@ -30,6 +34,10 @@ NOT_AVAILABLE = 50
         (["address del 10.0.0.0/31 dev net1"], ["net1 lacks 10.0.0.0/31"]),
         (["address del fd00::8/64 dev net1"], ["net1 lacks fd00::8/64"]),
         (["link set net1 down"], ["net1 is down"]),
+        (
+            ["address change fd00::8/64 dev net1 preferred_lft 0"],
+            ["net1: fd00::8/64 is deprecated"],
+        ),
         (["link set net1 down", "link set net1 name lost0"], ["'lost0'", "'net1'"]),
         (["link del net1"], [BDF, "any more"]),
         (["link del net1", "link add net1 type bridge"], [BDF, "any more"]),
@@ -42,6 +50,23 @@ def test_check_finds(
     expect_silence(runtime.check(pod, result))
     pod.ip_batch(damages)
     runtime.check(pod, result).expect_error(CHECK_FAILED, *words)
+
+
+@natively
+def test_check_and_amdcni_check_find_an_address_that_is_somebody_elses_and_a_link_that_is_gone(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    """Detection has just begun when CHECK comes, which waits for its end."""
+    result = runtime.added(pod)
+    nic.peer.ip("address add fd00::8/64 dev wire nodad")
+    pod.sysctl("net/ipv6/conf/net1/accept_dad", 1)
+    pod.ip_batch(["address del fd00::8/64 dev net1", "address add fd00::8/64 dev net1"])
+    runtime.check(pod, result).expect_error(CHECK_FAILED, "fd00::8/64 is somebody else's")
+    nic.peer.ip("link set wire down")
+    done = node.run([str(AMDCNI), "check", "--json"])
+    (told,) = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert ["no link" in line for line in told["problems"]] == [True, False]
 
 
 def test_check_finds_a_netdev_that_has_gone_home_and_a_netns_that_is_another(

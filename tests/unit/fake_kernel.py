@@ -94,6 +94,7 @@ class Link:
     group: int = 0
     flags: int = 0
     up: bool = False
+    plugged_in: bool = True
     loopback: bool = False
     alias: str = ""
     altnames: set[str] = attrs.field(factory=set)
@@ -557,6 +558,7 @@ class Kernel:
             group=link.group,
             flags=link.flags,
             up=link.up,
+            carrier=link.up and link.plugged_in,
             loopback=link.loopback,
             kind=link.kind,
             alias=link.alias or None,

@@ -252,6 +252,10 @@ class FakeNode:
         device = None if address is None else self.find_device(parse_bus_device(address))
         return () if device is None else device.ifnames
 
+    def pause(self, seconds: float) -> None:
+        self.alive()
+        self._kernel.moment("pause")
+
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self._locked(device, wait_s)
 

@@ -8,9 +8,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.check import config_for_delegate, is_as_promised, lacking, problems
-from amdcni.core.host import Address, IpInterface, Netdev, Netns
-from amdcni.core.names import IfName, MacAddress
+from amdcni.core.check import (
+    config_for_delegate,
+    differences,
+    is_as_promised,
+    is_settling,
+    lacking,
+    problems,
+    promised_by,
+)
+from amdcni.core.host import Address, AddressFlag, IpInterface, Netdev, Netns
+from amdcni.core.names import IfName, MacAddress, PluginName
 from amdcni.core.request import CheckRequest, Device, DeviceSelector, Invocation, Network
 from amdcni.core.spec import Interface, Ip, Result, Verb
 from amdcni.core.versions import CniVersion
@@ -74,6 +82,93 @@ def test_a_netdev_that_is_down_is_one_problem(lending: Lending) -> None:
     (line,) = problems(check_of(lending), lending.record, pod)
     assert line == f"{lending.netdev.ifname} is down"
     assert not is_as_promised(lending.record, pod)
+
+
+@given(some.lendings, st.booleans())
+def test_a_link_that_is_gone_is_one_problem_if_there_was_one_on_the_host(
+    lending: Lending, was_there: bool
+) -> None:
+    assert lending.record.captured is not None
+    captured = attrs.evolve(lending.record.captured, carrier=was_there)
+    record = attrs.evolve(lending.record, captured=captured)
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, carrier=False))
+    lines = problems(check_of(lending), record, pod)
+    assert [f"{lending.netdev.ifname} has no link" in line for line in lines] == [True] * was_there
+    assert is_settling(record, (), pod) == was_there
+    assert is_as_promised(record, pod), "an ADD could not bring it back"
+
+
+def usable_by_nobody(address: Address, how: str) -> Address:
+    if how == "deprecated":
+        return attrs.evolve(address, preferred_s=0)
+    return attrs.evolve(address, flags=address.flags | AddressFlag[how])
+
+
+@given(some.lendings, st.data())
+def test_each_address_that_nobody_can_use_is_one_problem(
+    lending: Lending, data: st.DataObject
+) -> None:
+    """Duplicate address detection is of IPv6 alone (RFC 4862, section 5.4)."""
+    assume(lending.netdev.addresses)
+    which = data.draw(st.sampled_from(lending.netdev.addresses)).interface
+    how = data.draw(st.sampled_from(["deprecated", "DADFAILED", "TENTATIVE"]))
+    pod = with_netdev(
+        lending,
+        lambda n: attrs.evolve(
+            n,
+            addresses=tuple(
+                usable_by_nobody(a, how) if a.interface == which else a for a in n.addresses
+            ),
+        ),
+    )
+    lines = problems(check_of(lending), lending.record, pod)
+    expected = how == "deprecated" or which.version == 6
+    assert {f"{lending.netdev.ifname}: {which} " in line for line in lines} == (
+        {True} if expected else set()
+    )
+    assert is_as_promised(lending.record, pod) == (not expected)
+
+
+@given(some.lendings, st.sampled_from(["TENTATIVE", "DADFAILED"]))
+def test_only_detection_that_may_still_end_is_waited_for(lending: Lending, how: str) -> None:
+    seen = with_netdev(
+        lending,
+        lambda n: attrs.evolve(
+            n,
+            carrier=True,
+            addresses=tuple(usable_by_nobody(a, "TENTATIVE") for a in n.addresses),
+        ),
+    )
+    pod = attrs.evolve(
+        seen,
+        netdevs=tuple(
+            attrs.evolve(n, addresses=tuple(usable_by_nobody(a, how) for a in n.addresses))
+            for n in seen.netdevs
+        ),
+    )
+    promised = promised_by(lending.record)
+    assert is_settling(lending.record, promised, pod) == (how == "TENTATIVE" and bool(promised))
+    assert not is_settling(lending.record, (), pod)
+    down = attrs.evolve(pod, netdevs=tuple(attrs.evolve(n, up=False) for n in pod.netdevs))
+    assert not is_settling(lending.record, promised, down)
+
+
+@given(some.lendings, some.addresses, st.booleans())
+def test_an_address_that_had_a_lifetime_on_the_host_may_be_deprecated(
+    lending: Lending, address: Address, leased: bool
+) -> None:
+    """Unless the configuration's own IPAM plugin has given it."""
+    assert lending.record.captured is not None
+    captured = attrs.evolve(
+        lending.record.captured, addresses=(attrs.evolve(address, preferred_s=9),)
+    )
+    record = attrs.evolve(
+        lending.record, captured=captured, ipam=PluginName("host-local") if leased else None
+    )
+    seen = attrs.evolve(address, flags=0, preferred_s=0)
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, addresses=(seen,)))
+    lines = differences(record, (Ip(address.interface),), pod, with_link=False)
+    assert ["is deprecated" in line for line in lines] == [True] * leased
 
 
 @given(some.lendings, st.data())

@@ -98,6 +98,7 @@ CAPTURED = Captured(
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
     eui64=True,
+    carrier=True,
 )
 RESULT = Result(
     (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),

@@ -35,7 +35,7 @@ from amdcni.core.errors import (
     StateTooNew,
     UnknownAttachment,
 )
-from amdcni.core.host import Address, Hop, Route
+from amdcni.core.host import Address, AddressFlag, Hop, Route
 from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Result, Verb
@@ -1501,8 +1501,14 @@ def test_check_of_a_healthy_attachment_succeeds_and_changes_nothing(
             "not the network namespace",
         ),
         (lambda kernel, nic: kernel.destroy_netns(nic.space), "not the network namespace"),
+        (lambda kernel, nic: flag(nic, AddressFlag.DADFAILED), "fd00::1/64 is somebody else's"),
+        (lambda kernel, nic: flag(nic, AddressFlag.TENTATIVE), "fd00::1/64 cannot be used"),
+        (lambda kernel, nic: setattr(nic, "plugged_in", False), "no link"),
     ],
-    ids=["address", "down", "renamed", "moved out", "another netns", "no netns"],
+    ids=[
+        *("address", "down", "renamed", "moved out", "another netns", "no netns"),
+        *("duplicate", "endless detection", "no link"),
+    ],
 )
 def test_check_finds_what_is_not_as_promised(
     machine: Machine,
@@ -1516,6 +1522,45 @@ def test_check_finds_what_is_not_as_promised(
     damage(kernel, nic)
     with pytest.raises(CheckFailed, match=saying):
         check(machine, result)
+
+
+def flag(nic: Link, flag: AddressFlag) -> None:
+    """Let duplicate address detection of one of the addresses stand like this."""
+    (own,) = [own for own in nic.addresses if str(own.address.interface) == "fd00::1/64"]
+    own.address = attrs.evolve(own.address, flags=int(own.address.settable_flags | flag))
+
+
+def test_what_is_on_its_way_is_waited_for_by_check_and_by_a_repeated_add(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    """Detection ends, and a link comes, some time after the netdev has gone up."""
+    result = add(machine)
+    for act in (lambda: check(machine, result), lambda: add(machine)):
+        pauses: list[str] = []
+        flag(nic, AddressFlag.TENTATIVE)
+        nic.plugged_in = False
+
+        def wait(what: str, pauses: list[str] = pauses) -> None:
+            pauses += [what] * (what == "pause")
+            nic.plugged_in = len(pauses) > 1
+            if len(pauses) == 3:
+                flag(nic, AddressFlag(0))
+
+        machine.kernel.interrupts.append(wait)
+        act()
+        machine.kernel.interrupts.remove(wait)
+        assert len(pauses) == 3
+        assert nic.space is pod_of(machine)
+
+
+def test_a_repeated_add_leaves_a_nic_without_a_link_where_it_is(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    first = add(machine)
+    nic.plugged_in = False
+    before = machine.picture()
+    assert add(machine) == first
+    assert machine.picture() == before
 
 
 def test_check_tells_every_difference_at_once(

@@ -62,6 +62,7 @@ LAYERS = (
     "amdcni.node",
     "amdcni.effects",
     "amdcni.execute",
+    "amdcni.settling",
     "amdcni.takeover",
     "amdcni.healing",
     "amdcni.runtime",

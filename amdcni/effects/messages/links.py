@@ -31,6 +31,7 @@ from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
 _IFF_UP: Final = 0x1
 _IFF_LOOPBACK: Final = 0x8
+_IFF_LOWER_UP: Final = 0x10000
 
 
 class LinkMessage(nlmsg):  # type: ignore[misc]
@@ -175,6 +176,7 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         group=number_of(told.get("IFLA_GROUP")) or 0,
         flags=fields["flags"] & SETTABLE_LINK_FLAGS,
         up=bool(fields["flags"] & _IFF_UP),
+        carrier=bool(fields["flags"] & _IFF_LOWER_UP),
         loopback=bool(fields["flags"] & _IFF_LOOPBACK),
         kind=text_of(info.get("IFLA_INFO_KIND")),
         alias=text_of(told.get("IFLA_IFALIAS")),

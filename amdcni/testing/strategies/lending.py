@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.host import Netdev, Netns
+from amdcni.core.host import Address, AddressFlag, Netdev, Netns
 from amdcni.core.spec import Interface, Ip, Result
 from amdcni.testing.strategies.addressing import address_lists
 from amdcni.testing.strategies.node import hosts_with
@@ -35,6 +35,12 @@ _booleans = st.booleans()
 _small = st.integers(0, 8)
 
 
+def _usable(address: Address) -> Address:
+    """The address as it is when detection is over, and without an end to its use."""
+    settled = address.flags & ~(AddressFlag.TENTATIVE | AddressFlag.DADFAILED)
+    return attrs.evolve(address, flags=settled, preferred_s=None, valid_s=None)
+
+
 @st.composite
 def _lendings(draw: DrawFn) -> Lending:
     record = draw(_lent)
@@ -58,7 +64,8 @@ def _lendings(draw: DrawFn) -> Lending:
         port_name=captured.port_name,
         port_id=captured.port_id,
         up=True,
-        addresses=draw(address_lists),
+        carrier=captured.carrier or draw(_booleans),
+        addresses=tuple(map(_usable, draw(address_lists))),
     )
     position = 1 + draw(_small) % len(strangers)
     netdevs = (*strangers[:position], netdev, *strangers[position:])

@@ -32,6 +32,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     group=st.integers(0, 9),
     flags=st.sampled_from([0, 0x100, 0x1080]),
     up=st.booleans(),
+    carrier=st.booleans(),
     kind=st.none() | st.sampled_from(["veth", "dummy", "vlan"]),
     alias=st.none() | words,
     altnames=st.lists(words | altnames, max_size=1).map(tuple),
@@ -113,6 +114,7 @@ _who_it_is: dict[str, SearchStrategy[Any]] = {
     "port_name": st.none() | st.sampled_from(["p0", "pf0vf1"]),
     "port_id": st.none() | st.just("0102"),
     "up": st.booleans(),
+    "carrier": st.booleans(),
     "alias": st.none() | words,
     "addresses": address_lists,
 }
