@@ -57,11 +57,11 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
 def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
     from amdcni import commands
     from amdcni.core import codec
-    from amdcni.core.request import LogLevel
+    from amdcni.core.request import DelRequest, LogLevel
     from amdcni.effects.node import LinuxNode
     from amdcni.log import make_log
 
-    request = codec.parse_request(invocation, data)
+    request = codec.parse_call(invocation, data)
     network = request.network
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
     log = make_log(network.log, stderr, verb=invocation.verb.value, network=network.name, **held_as)
@@ -74,7 +74,8 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
         with LinuxNode(network.data_dir, dirs, environ, report) as node:
             result = commands.serve(request, node)
     except Exception as failure:
-        log(LogLevel.ERROR, "failed", error=type(failure).__name__, reason=str(failure))
+        if not (isinstance(request, DelRequest) and failure is request.fault):
+            log(LogLevel.ERROR, "failed", error=type(failure).__name__, reason=str(failure))
         raise
     log(LogLevel.INFO, "done")
     return None if result is None else codec.result_to_json(result, network.version)

@@ -10,7 +10,12 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.errors import InvalidConfiguration, InvalidEnvironment, InvalidName
+from amdcni.core.errors import (
+    AmdcniError,
+    InvalidConfiguration,
+    InvalidEnvironment,
+    InvalidName,
+)
 from amdcni.core.names import (
     BusDevice,
     FilePath,
@@ -138,7 +143,9 @@ class AddRequest:
 class DelRequest:
     """DEL: take back what the attachment holds; `selector` is a hint and may be missing.
 
-    `ipam` and `mover` count only where there is no record that tells them.
+    `ipam` and `mover` count only where there is no record that tells them.  `fault` is what makes
+    the configuration unusable, of which the request has what could be read; it is the answer if the
+    attachment holds nothing.
     """
 
     invocation: Invocation
@@ -148,6 +155,7 @@ class DelRequest:
     selector: DeviceSelector | None = None
     ipam: PluginName | None = None
     mover: Mover = Mover.DELEGATE
+    fault: AmdcniError | None = None
 
 
 @attrs.frozen

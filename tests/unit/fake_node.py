@@ -690,7 +690,7 @@ HOST_LOCAL: Final[Mapping[str, object]] = {"type": "host-local", "subnet": "10.9
 def ask(
     machine: Machine,
     verb: Verb,
-    config: Mapping[str, object],
+    config: Mapping[str, object] | bytes,
     *,
     container: str = "pod1",
     ifname: str = "net1",
@@ -699,7 +699,10 @@ def ask(
     kill_at: int | None = None,
     kill_before: str | None = None,
 ) -> Result | None:
-    """What a runtime does: start a process that serves one call, afterwards `Machine.last`."""
+    """What a runtime does: start a process that serves one call, afterwards `Machine.last`.
+
+    A configuration of bytes comes on standard input as it is.
+    """
     request = request_for(
         machine, verb, config, container=container, ifname=ifname, netns=netns, args=args
     )
@@ -711,7 +714,7 @@ def ask(
 def request_for(
     machine: Machine,
     verb: Verb,
-    config: Mapping[str, object],
+    config: Mapping[str, object] | bytes,
     *,
     container: str = "pod1",
     ifname: str = "net1",
@@ -727,5 +730,8 @@ def request_for(
         "CNI_PATH": "/opt/cni/bin",
         "CNI_ARGS": args,
     }
-    stdin = json.dumps({"mover": machine.mover, **config}).encode()
-    return codec.parse_request(parse_environment(environ), stdin)
+    if isinstance(config, bytes):
+        stdin = config
+    else:
+        stdin = json.dumps({"mover": machine.mover, **config}).encode()
+    return codec.parse_call(parse_environment(environ), stdin)

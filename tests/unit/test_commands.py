@@ -6,14 +6,15 @@ moment: it is on the host, or a record on the disk tells it.
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
 
 from amdcni import commands, healing
-from amdcni.core.codec import result_to_json
+from amdcni.core.codec import parse_request, result_to_json
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -33,6 +34,7 @@ from amdcni.core.errors import (
     RestoreIncomplete,
     StateFailure,
     StateTooNew,
+    UndecodableInput,
     UnknownAttachment,
 )
 from amdcni.core.host import Address, AddressFlag, Hop, Route
@@ -41,6 +43,8 @@ from amdcni.core.request import AddRequest
 from amdcni.core.spec import Result, Verb
 from amdcni.core.steps import SaveRecord
 from amdcni.core.versions import CniVersion
+from amdcni.testing import strategies as some
+from amdcni.testing.strategies import edited_configurations
 from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
@@ -1931,3 +1935,67 @@ def test_killed_at_any_moment_healing_is_taken_up_again(machine: Machine) -> Non
         else:
             assert moment > 20
             break
+
+
+# ---- a configuration that was edited or broken after ADD ---------------------------------------
+
+
+@pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["static", "host-local"])
+@pytest.mark.parametrize("netns", [POD1, None])
+@given(stdin=edited_configurations | some.hostile_inputs)
+def test_whatever_a_configuration_has_become_del_gives_the_nic_back(
+    ipam: Mapping[str, object] | None, netns: str | None, stdin: bytes
+) -> None:
+    """A DEL needs the container ID and the ifname alone (CNI SPEC 1.1 §2, DEL)."""
+    machine = Machine()
+    link = machine.kernel.plug(A, "ens1").links[0]
+    machine.kernel.configure(link, (address("192.0.2.1/31"),))
+    keeper = Keeper(machine, link)
+    machine.kernel.make_netns(POD1)
+    add(machine, ipam=ipam)
+    ask(machine, Verb.DEL, stdin, netns=netns)
+    assert keeper.is_whole()
+    assert (machine.disk.files, machine.plugins.leases) == ({}, {})
+    assert machine.kernel.violations == []
+
+
+@given(stdin=edited_configurations)
+def test_a_broken_configuration_is_the_answer_of_a_del_that_has_nothing_to_give_back(
+    stdin: bytes,
+) -> None:
+    machine = Machine()
+    machine.kernel.plug(A, "ens1")
+    machine.kernel.make_netns(POD1)
+    before = machine.picture()
+    answers = []
+    for act in (
+        lambda: parse_request(request_for(machine, Verb.DEL, stdin).invocation, stdin),
+        lambda: ask(machine, Verb.DEL, stdin),
+    ):
+        try:
+            act()
+            answers.append("")
+        except AmdcniError as failure:
+            answers.append(f"{type(failure).__name__}: {failure}")
+    assert answers[0] == answers[1]
+    assert machine.picture() == before
+
+
+@pytest.mark.parametrize("verb", [verb for verb in Verb if verb not in (Verb.DEL, Verb.VERSION)])
+def test_every_other_verb_refuses_a_broken_configuration(machine: Machine, verb: Verb) -> None:
+    with pytest.raises(UndecodableInput):
+        ask(machine, verb, b"{")
+
+
+@by_delegate
+@pytest.mark.parametrize("stdin", [b'{"cniVersion":"1.1","deviceID":"%s"}' % A.encode()])
+def test_a_nic_without_a_record_is_salvaged_by_a_broken_configuration_that_names_it(
+    machine: Machine, nic: Link, keeper: Keeper, stdin: bytes
+) -> None:
+    add(machine)
+    machine.kernel.watchers.clear()
+    machine.disk.files.clear()
+    ask(machine, Verb.DEL, stdin)
+    assert nic.space is machine.kernel.host
+    assert machine.last is not None
+    assert "configuration-ignored" in machine.last.events

@@ -29,14 +29,18 @@ from amdcni.core.errors import (
     DeviceHeld,
     DeviceNotFound,
     IfnameTaken,
+    InvalidConfiguration,
     InvalidEnvironment,
     PluginFailed,
     RestoreIncomplete,
     StateFailure,
+    UndecodableInput,
     UnknownAttachment,
+    UnsupportedVersion,
 )
 from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
+from amdcni.testing.strategies import edited_configurations
 from tests.unit.fake_kernel import Configuration, Link, Refused, Space
 from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for, furnish
 from tests.unit.fake_plugins import Trouble
@@ -551,7 +555,7 @@ class Lifecycle(RuleBasedStateMachine):
     def call(
         self,
         verb: Verb,
-        config: dict[str, object],
+        config: dict[str, object] | bytes,
         who: tuple[str, str, str | None],
         kill_at: int | None,
         trouble: Trouble | None,
@@ -699,10 +703,23 @@ class Lifecycle(RuleBasedStateMachine):
                 raise AssertionError(f"an ADD failed without need: {failure!r}")
 
     @precondition(lambda self: self.held or self.begun)
-    @rule(pick=picks, device=devices, with_netns=st.booleans(), kill_at=kills)
-    def delete(self, pick: int, device: str | None, with_netns: bool, kill_at: int | None) -> None:
+    @rule(
+        pick=picks,
+        device=devices,
+        with_netns=st.booleans(),
+        kill_at=kills,
+        edited=st.none() | st.none() | edited_configurations,
+    )
+    def delete(
+        self,
+        pick: int,
+        device: str | None,
+        with_netns: bool,
+        kill_at: int | None,
+        edited: bytes | None,
+    ) -> None:
         who = one_of({**self.held, **self.begun}, pick)
-        self.try_to_delete(who, device, with_netns, kill_at, None)
+        self.try_to_delete(who, device, with_netns, kill_at, None, edited)
 
     @rule(
         pick=picks,
@@ -731,11 +748,12 @@ class Lifecycle(RuleBasedStateMachine):
         with_netns: bool,
         kill_at: int | None,
         trouble: Trouble | None,
+        edited: bytes | None = None,
     ) -> None:
         container, ifname = who
         path = self.paths[container]
         about = self.records_by_id().get(who)
-        config = config_of(device)
+        config = config_of(device) if edited is None else edited
         netns = path if with_netns else None
         failure = self.call(Verb.DEL, config, (container, ifname, netns), kill_at, trouble)
         if failure is None:
@@ -745,6 +763,8 @@ class Lifecycle(RuleBasedStateMachine):
                 self.is_gone(who, None)
             if about is not None:
                 self.is_interrupted(who, about[0])
+        elif about is None and edited is not None:
+            assert isinstance(failure, (InvalidConfiguration, UndecodableInput, UnsupportedVersion))
         else:
             self.delete_had_to_fail(failure, trouble)
             if about is not None:

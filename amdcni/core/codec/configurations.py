@@ -1,5 +1,6 @@
 """Network configurations: what a runtime's stdin asks for, and what a called plugin gets."""
 
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -17,7 +18,13 @@ from amdcni.core.codec.converter import (
 from amdcni.core.codec.pods import pod_faults, pod_keys_of
 from amdcni.core.codec.results import result_from_json, result_to_json
 from amdcni.core.codec.text import decode_object, shown
-from amdcni.core.errors import InvalidConfiguration, UnsupportedField, UnsupportedVersion
+from amdcni.core.errors import (
+    AmdcniError,
+    InvalidConfiguration,
+    UndecodableInput,
+    UnsupportedField,
+    UnsupportedVersion,
+)
 from amdcni.core.names import (
     BusDevice,
     FilePath,
@@ -131,16 +138,7 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
                 prev_result_of(raw, network.version),
             )
         case Verb.DEL:
-            keys = _device_keys_or_none(raw)
-            return requests.DelRequest(
-                invocation,
-                network,
-                _given(attachment),
-                netns,
-                selector=_selector_or_none(keys),
-                mover=_mover_or_default(raw),
-                ipam=_ipam_of(keys),
-            )
+            return _del_request(invocation, network)
         case Verb.CHECK:
             previous = prev_result_of(raw, network.version)
             if previous is None:
@@ -155,6 +153,52 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
             plugin = _ipam_of(_device_keys(raw))
             return requests.StatusRequest(invocation, network, plugin, _mover(raw))
     raise ValueError("VERSION is answered without a request")
+
+
+def _del_request(invocation: requests.Invocation, network: requests.Network) -> requests.DelRequest:
+    keys = _device_keys_or_none(network.raw)
+    return requests.DelRequest(
+        invocation,
+        network,
+        _given(invocation.attachment),
+        invocation.netns,
+        selector=_selector_or_none(keys),
+        mover=_mover_or_default(network.raw),
+        ipam=_ipam_of(keys),
+    )
+
+
+def parse_call(invocation: requests.Invocation, stdin: bytes) -> requests.Request:
+    """As `parse_request`, but a DEL is one whatever the configuration is.
+
+    The container ID and the ifname are all that it needs.  The request has the fault, and what can
+    be used of the configuration, each key for itself.
+    """
+    try:
+        return parse_request(invocation, stdin)
+    except AmdcniError as fault:
+        if invocation.verb is not Verb.DEL:
+            raise
+        return _broken_del(invocation, stdin, fault)
+
+
+def _broken_del(
+    invocation: requests.Invocation, stdin: bytes, fault: AmdcniError
+) -> requests.DelRequest:
+    raw: dict[str, Any] = {}
+    with suppress(UndecodableInput):
+        raw = decode_object(stdin, _WHAT)
+    usable = {"name": UNNAMED}
+    for key, value in given_keys(raw, _NetworkKeys).items():
+        with suppress(InvalidConfiguration, UnsupportedVersion):
+            structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, _WHAT)
+            usable[key] = value
+    network = attrs.evolve(network_of(usable), raw=raw, log=_log(raw, strict=False))
+    return attrs.evolve(_del_request(invocation, network), fault=fault)
+
+
+UNNAMED: Final = NetworkName("unnamed")
+"""The network of a DEL whose configuration does not tell its name."""
 
 
 def _given(value: T | None) -> T:

@@ -35,7 +35,13 @@ from amdcni.testing.strategies.administration import (
     Management,
     host_configurations,
 )
-from amdcni.testing.strategies.calls import NetnsSaid, RuntimeCall, of_container, runtime_calls
+from amdcni.testing.strategies.calls import (
+    NetnsSaid,
+    RuntimeCall,
+    edited_configurations,
+    of_container,
+    runtime_calls,
+)
 from amdcni.testing.strategies.configuration import (
     KNOWN_KEYS,
     Meaning,
@@ -210,6 +216,7 @@ __all__ = [
     "details",
     "device_keys",
     "dnses",
+    "edited_configurations",
     "environments",
     "environments_for",
     "ethernet_macs",

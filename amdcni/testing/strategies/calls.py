@@ -3,7 +3,8 @@
 What a runtime does is told by CNI SPEC 1.1 §3 and by what containerd, the kubelet and Multus were
 seen to do: a sandbox is stopped and later removed, and each of these sends a DEL, the second one
 without a netns; both are repeated when they fail; an answer can be lost; a DEL of an old sandbox
-comes when the device has gone on to another; and sometimes no DEL comes at all.
+comes when the device has gone on to another; and sometimes no DEL comes at all.  A runtime that
+reads the configuration anew for a DEL sends one that somebody has edited or broken meanwhile.
 """
 
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ class RuntimeCall:
     answer_is_lost: bool = False
     """Whether the runtime never gets the answer, as when it is killed meanwhile."""
     valid: tuple[int, ...] = ()
+    edited: bytes | None = None
+    """What comes on standard input of a DEL instead of the configuration of the ADD."""
 
     def __str__(self) -> str:
         if self.container is None:
@@ -54,7 +57,25 @@ class RuntimeCall:
         facts += ["after its netns has ended"] if self.netns_is_gone else []
         facts += ["with the result"] if self.has_result else []
         facts += ["whose answer is lost"] if self.answer_is_lost else []
+        facts += [f"with {self.edited!r} for configuration"] if self.edited is not None else []
         return ", ".join(facts)
+
+
+edited_configurations: SearchStrategy[bytes] = st.sampled_from(
+    [
+        *(b"", b"{", b"not JSON", b"[]", b"null", b"\xff\xfe", b"{}"),
+        b'{"cniVersion":"1.1","name":"fabric","type":"amd-host-device"}',
+        b'{"cniVersion":"1.1.0","type":"amd-host-device"}',
+        b'{"cniVersion":"1.1.0","name":["fabric"],"type":"amd-host-device"}',
+        b'{"cniVersion":"1.1.0","name":"other","type":"amd-host-device","deviceID":"ens1"}',
+        b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/run/amdcni-elsewhere"}',
+        b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/proc/self/no"}',
+        b'{"cniVersion":"1.1.0","name":"fabric","dataDir":7,"logLevel":8,"mover":9}',
+        b'{"cniVersion":"1.1.0","name":"fabric","mover":"native","ipam":{"type":"no-ipam"}}',
+        b'{"cniVersion":"1.1.0","name":"fabric","mover":"delegate","ipam":"","prevResult":5}',
+    ]
+)
+"""What a configuration may have become between an ADD and its DEL; it names no device any more."""
 
 
 @frozen
@@ -97,6 +118,9 @@ def _endings(draw: DrawFn, add: RuntimeCall, *, known: bool) -> tuple[RuntimeCal
     again = evolve(stop, has_result=False)
     remove = evolve(again, netns=NetnsSaid.EMPTY, netns_is_gone=True)
     sent = [stop, *[again] * draw(st.integers(0, 2)), *[remove] * draw(st.integers(0, 2))]
+    if draw(st.integers(0, 5)) == 0:
+        edited = draw(edited_configurations)
+        sent = [evolve(call, edited=edited, has_result=False) for call in sent]
     return () if draw(st.integers(0, 9)) == 0 else tuple(sent)
 
 
