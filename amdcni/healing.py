@@ -46,6 +46,10 @@ def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> None:
     """Give back the device of a record, unless another call has done so while we waited."""
     with node.lock(seen.key.lock_name, wait_s=wait_s):
         record = node.find_record(seen.key)
+        if record is not None and record.id != seen.id and seen.key.bus_device is not None:
+            # State folders of their own may each have a record of the device.
+            held = node.records_of(seen.key.bus_device)
+            record = next((each for each in held if each.id == seen.id), None)
         if record is not None and record.id == seen.id:
             give_back(record, node)
 

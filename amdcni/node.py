@@ -198,8 +198,8 @@ class Machine(Node, Protocol):
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""
 
-    def forget(self, key: DeviceKey) -> None:
-        """Remove the record durably; raises StateFailure."""
+    def forget(self, key: DeviceKey, folder: str | None = None) -> None:
+        """Remove the record in `folder`, or in all state folders, durably; raises StateFailure."""
 
     def forget_mapping(self, device: PciAddress) -> None:
         """Remove what the Go plugin noted of `device`, durably; raises StateFailure, DeviceBusy."""

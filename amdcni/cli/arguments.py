@@ -235,9 +235,10 @@ def _add_doctor(commands: "Subcommands") -> None:
 def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
     command.add_argument(
         "--data-dir",
-        default=argparse.SUPPRESS if inherits else DEFAULT_DATA_DIR,
+        default=argparse.SUPPRESS if inherits else None,
         metavar="FOLDER",
-        help=f"the state folder, as in the configuration key dataDir (default: {DEFAULT_DATA_DIR})",
+        help="look into this state folder alone, as in the configuration key dataDir (default: "
+        f"{DEFAULT_DATA_DIR}, and every other that holds records)",
     )
 
 

@@ -134,7 +134,7 @@ def as_json(known: Known) -> dict[str, Any]:
     }
 
 
-def print_table(known: Sequence[Known], data_dir: str, stdout: IO[str]) -> None:
+def print_table(known: Sequence[Known], data_dir: str | None, stdout: IO[str]) -> None:
     """Print a row for each attachment, or one sentence if there is none."""
     if not known:
         print_line(nothing_lent(data_dir), stdout)

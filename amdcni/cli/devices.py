@@ -14,6 +14,7 @@ from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
+from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
 from amdcni.healing import look_at
@@ -21,8 +22,9 @@ from amdcni.healing import look_at
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Show the NICs; 1 if a record could not be read."""
-    with on_this_node_silently(options.data_dir) as node:
-        records = find_records(node, options.data_dir)
+    data_dir, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
+    with on_this_node_silently(data_dir, alone=alone) as node:
+        records = find_records(node, data_dir)
         nics = see(node, records)
         looked_at = () if records is None else look_at(records.read, node)
     found = {finding.record.key: finding.condition for finding in looked_at}

@@ -28,6 +28,7 @@ from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode, effective_capabilities
+from amdcni.effects.stores import Stores
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -61,10 +62,13 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
     networks = configurations_in(survey.read_conf_dir(networks_dir_of(conf_dir)))
     reviewed = tuple(_reviews(options.files, networks))
     reviews = [each for _, each in reviewed if isinstance(each, Review)]
-    named = (data_dir for each in reviews for data_dir in each.data_dirs)
+    named = [data_dir for each in reviews for data_dir in each.data_dirs]
+    indexed = {} if options.data_dir else Stores(DEFAULT_DATA_DIR, lambda *_, **__: None).indexed()
+    there = [path for path in indexed.values() if os.path.isdir(path)]
+    first = options.data_dir or DEFAULT_DATA_DIR
     with ExitStack() as opened:
         states = [
-            _read_state(data_dir, opened) for data_dir in dict.fromkeys((options.data_dir, *named))
+            _read_state(data_dir, opened) for data_dir in dict.fromkeys((first, *there, *named))
         ]
         yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
         yield diagnosis.judge_sysfs(
@@ -78,6 +82,9 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
         for state in states:
             yield diagnosis.judge_state(survey.read_folder(state.data_dir), root=root)
             yield from _records(state)
+        for entry, path in indexed.items():
+            if path not in there:
+                yield diagnosis.judge_lost_folder(path, entry)
 
 
 def _read_state(data_dir: str, opened: ExitStack) -> State:
@@ -87,7 +94,7 @@ def _read_state(data_dir: str, opened: ExitStack) -> State:
         if event == "mappings-ignored":
             ignored.append(f"{facts['path']}: {facts['reason']}")
 
-    node = opened.enter_context(on_this_node_silently(data_dir, report=report))
+    node = opened.enter_context(on_this_node_silently(data_dir, report=report, alone=True))
     try:
         return State(data_dir, node, find_records(node, data_dir), ignored=tuple(ignored))
     except StateFailure as failure:

@@ -11,44 +11,53 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
-from amdcni.core.request import LogLevel, LogSettings, plugin_dirs_of
+from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, LogSettings, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
-from amdcni.effects.store import Store
+from amdcni.effects.stores import Stores
 from amdcni.log import make_log
 
 
 def on_this_node(
-    data_dir: str, command: str, stderr: IO[str], *, looks_only: bool = False
+    data_dir: str | None, command: str, stderr: IO[str], *, looks_only: bool = False
 ) -> LinuxNode:
-    """This node with its state in `data_dir`, as a context; what is of note goes to `stderr`."""
+    """This node with its state in `data_dir`, as a context; what is of note goes to `stderr`.
+
+    None is every state folder that is known.
+    """
     log = make_log(LogSettings(), stderr, command=command)
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
 
-    return LinuxNode(
-        data_dir, plugin_dirs_of(os.environ), os.environ, report, looks_only=looks_only
-    )
+    folder, alone = data_dir or DEFAULT_DATA_DIR, data_dir is not None
+    dirs = plugin_dirs_of(os.environ)
+    return LinuxNode(folder, dirs, os.environ, report, looks_only=looks_only, alone=alone)
 
 
 def on_this_node_silently(
-    data_dir: str, dirs: tuple[str, ...] = (), report: Callable[..., None] = lambda *_, **__: None
+    data_dir: str,
+    dirs: tuple[str, ...] = (),
+    report: Callable[..., None] = lambda *_, **__: None,
+    *,
+    alone: bool = False,
 ) -> LinuxNode:
     """This node for one who only looks, with plugins in `dirs` alone.
 
-    What is of note, as (event, **facts), is told to nobody but `report`.
+    What is of note, as (event, **facts), is told to nobody but `report`.  With `alone`, the records
+    in other state folders do not count.
     """
-    return LinuxNode(data_dir, dirs, os.environ, report, looks_only=True)
+    return LinuxNode(data_dir, dirs, os.environ, report, looks_only=True, alone=alone)
 
 
-def nothing_lent(data_dir: str) -> str:
-    """The sentence for a state folder without a record."""
+def nothing_lent(data_dir: str | None) -> str:
+    """The sentence for a state folder without a record; None is the default one."""
+    data_dir = data_dir or DEFAULT_DATA_DIR
     if os.path.isdir(data_dir):
         return f"No NIC is lent to a pod ({data_dir})."
     return f"No NIC is lent to a pod: {data_dir} is not there, which the first ADD makes."
 
 
-def set_aside_in(store: Store) -> Iterator[tuple[DeviceKey, str]]:
+def set_aside_in(store: Stores) -> Iterator[tuple[DeviceKey, str]]:
     """The devices of which a damaged record was set aside, and what is to be said.
 
     Raises: StateFailure if the folder cannot be read.
@@ -66,14 +75,15 @@ def read_records(node: LinuxNode) -> Records:
     return attrs.evolve(records, lent_by_go=takeover.still_out(records.read, node))
 
 
-def read_store(store: Store) -> Records:
+def read_store(store: Stores) -> Records:
     """All records, and why others could not be read; raises StateFailure if the folder cannot."""
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}
     newer: set[DeviceKey] = set()
-    for key in store.device_keys():
+    keys = [(part, key) for part in store.parts for key in part.device_keys()]
+    for part, key in keys:
         try:
-            record = store.read(key)
+            record = part.read(key)
         except StateFailure as failure:
             faults[key] = failure.message
             newer |= {key} if isinstance(failure, StateTooNew) else set()

@@ -57,7 +57,8 @@ class Attachment:
     Go plugin's mapping, which ends with it.
 
     `read_from` is the JSON object that the record was read from; None for one that was made here.
-    It is no part of the record: by it, keys of a newer version outlive being written again.
+    By it, keys of a newer version outlive being written again.  `folder` is the state folder where
+    that was; None belongs into that of the configuration.  Both are no part of the record.
     """
 
     network: NetworkName
@@ -80,6 +81,7 @@ class Attachment:
     taken_over: bool = False
     format: int = FORMAT
     read_from: Json | None = attrs.field(default=None, eq=False, repr=False)
+    folder: str | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def host_ifname(self) -> IfName | None:

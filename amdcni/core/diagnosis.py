@@ -139,10 +139,19 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
     if not folder.writable and not root:
         return not_known(Subject.STATE, f"{folder.path} is root's", _AS_ROOT)
     if not folder.writable:
-        remedy = "is it mounted read-only, or immutable? If that is meant, choose another dataDir"
+        remedy = (
+            "is it mounted read-only, or immutable? The default folder has to be writable in any "
+            "case, for its index of the others"
+        )
         return failed(Subject.STATE, f"{folder.nearest} cannot be written", remedy)
     made = "" if folder.nearest == folder.path else "; the first ADD makes it"
     return passed(Subject.STATE, f"{folder.path} can be written{made}")
+
+
+def judge_lost_folder(path: str, entry: str) -> Finding:
+    """What the index of state folders names and is not there: records may be out of sight."""
+    remedy = f"mount it again; if it is gone for good, remove {entry}"
+    return failed(Subject.STATE, f"{path} has held records, and is no folder now", remedy)
 
 
 # ---- plugins

@@ -321,7 +321,7 @@ def plan_release(
     plugged in, `device` being what sysfs says of it, stays.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
-    forget = ForgetRecord(record.key, taken_over=record.taken_over)
+    forget = ForgetRecord(record.key, taken_over=record.taken_over, folder=record.folder)
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record),), forget)
     if not is_plugged(record, device):

@@ -62,11 +62,13 @@ class ConfirmRecord:
 class ForgetRecord:
     """There is no record of the device.  Never performed while a failure is on the table.
 
-    A record that was `taken_over` takes the device's entry in the Go plugin's file with it.
+    A record that was `taken_over` takes the device's entry in the Go plugin's file with it.  Only
+    the one in `folder` is meant if there are several state folders; None is all of them.
     """
 
     key: DeviceKey
     taken_over: bool = False
+    folder: str | None = None
 
 
 @attrs.frozen

@@ -21,7 +21,7 @@ from amdcni.core.steps import Outcome, PluginCall, Step
 from amdcni.effects import netns, sysfs
 from amdcni.effects.mappings import Mappings
 from amdcni.effects.perform import perform
-from amdcni.effects.store import Store
+from amdcni.effects.stores import Stores
 
 if TYPE_CHECKING:
     from amdcni.effects.delegate import Plugins
@@ -44,14 +44,18 @@ class LinuxNode:
         report: Callable[..., None],
         *,
         looks_only: bool = False,
+        alone: bool = False,
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
-        For one who `looks_only`, to read changes nothing, not even of a damaged record.
+        For one who `looks_only`, to read changes nothing, not even of a damaged record.  With
+        `alone`, no other state folder is looked into, which else are those that the index knows.
         """
         self.report = report
-        self.store = Store(data_dir, report, looks_only=looks_only)
-        self._mappings = Mappings(data_dir, self.store, report)
+        self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone)
+        home, default = self.store.home, self.store.default
+        folders = (home,) if alone or home is default else (home, default)
+        self._mappings = tuple(Mappings(part.folder, part, report) for part in folders)
         self._plugin_dirs = plugin_dirs
         self._environ = environ
         self._own_netlink: Netlink | None = None
@@ -153,7 +157,7 @@ class LinuxNode:
         return self.store.was_damaged(key)
 
     def mappings(self) -> tuple[GoMapping, ...]:
-        return self._mappings.read()
+        return tuple(each for mappings in self._mappings for each in mappings.read())
 
     # ---- other plugins
 
@@ -186,11 +190,12 @@ class LinuxNode:
     def save(self, record: Attachment) -> None:
         self.store.save(record)
 
-    def forget(self, key: DeviceKey) -> None:
-        self.store.forget(key)
+    def forget(self, key: DeviceKey, folder: str | None = None) -> None:
+        self.store.forget(key, folder)
 
     def forget_mapping(self, device: PciAddress) -> None:
-        self._mappings.remove(device)
+        for mappings in self._mappings:
+            mappings.remove(device)
 
     @contextmanager
     def enter(self, path: str) -> Iterator["Netlink | None"]:

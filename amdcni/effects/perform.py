@@ -53,10 +53,10 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             confirmed = plans.confirmed(record, so_far)
             node.save(confirmed)
             return attrs.evolve(so_far, result=confirmed.result)
-        case ForgetRecord(key, taken_over):
+        case ForgetRecord(key, taken_over, folder):
             if taken_over and isinstance(key.bus_device, PciAddress):
                 node.forget_mapping(key.bus_device)
-            node.forget(key)
+            node.forget(key, folder)
         case DelegateAdd(call, record, netdev):
             if netdev is not None:
                 mark_on_host(node.own, netdev, record)

@@ -15,9 +15,11 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+
+import attrs
 
 from amdcni.core import codec
 from amdcni.core.attachment import Attachment, Phase
@@ -33,14 +35,34 @@ _NOT_WRITABLE: Final = frozenset(
 Report = Callable[..., None]
 
 
+class Guard(Protocol):
+    """Whoever locks devices for a store, which may be one of several."""
+
+    def holds(self, device: str) -> bool:
+        """Whether this process has the lock."""
+
+    def lock(self, device: str, wait_s: float) -> AbstractContextManager[None]:
+        """Exclude every other process from `device`; raises DeviceBusy, StateFailure."""
+
+
 class Store:
     """The records of one state folder; `report` tells the operator of what is damaged.
 
-    One who `looks_only` leaves damaged records where they are.
+    One who `looks_only` leaves damaged records where they are.  Other locks than the store's own
+    count if there is a `guard`.
     """
 
-    def __init__(self, folder: str, report: Report, *, looks_only: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str,
+        report: Report,
+        *,
+        looks_only: bool = False,
+        guard: Guard | None = None,
+    ) -> None:
+        self.folder = folder
         self._folder = Path(folder)
+        self._guard: Guard = self if guard is None else guard
         self._report = report
         self._looks_only = looks_only
         self._held_locks: dict[str, int] = {}
@@ -71,11 +93,11 @@ class Store:
             if self._looks_only:
                 self._report("record-damaged", path=str(self._path(key)), reason=failure.message)
                 return None
-            if key.lock_name in self._held_locks:
+            if self._guard.holds(key.lock_name):
                 self._set_aside(key, failure)
                 return None
         try:
-            with self.lock(key.lock_name, wait_s=0):
+            with self._guard.lock(key.lock_name, wait_s=0):
                 return self.find(key)
         except DeviceBusy:
             return None
@@ -96,7 +118,7 @@ class Store:
             raise type(failure)(f"{str(path)!r}: {failure.message}") from None
         if record.key != key:
             raise DamagedRecord(f"{str(path)!r} is the record of {record.key}")
-        return record
+        return attrs.evolve(record, folder=self.folder)
 
     def all(self) -> tuple[Attachment, ...]:
         """All records that can be read; any other one is reported and left out."""
@@ -226,6 +248,11 @@ class Store:
             raise
         _sync_folder(path.parent)
 
+    def make_folder(self, name: str) -> None:
+        """Make a folder in the state folder, durably; raises StateFailure."""
+        with _io(f"make the folder {name} in {str(self._folder)!r}"):
+            _make_folder(self._folder / name)
+
     def _make_folders(self) -> None:
         for name in (*_MARKERS, "locks"):
             _make_folder(self._folder / name)
@@ -244,6 +271,10 @@ class Store:
                 probe.unlink(missing_ok=True)
 
     # ---- locking
+
+    def holds(self, device: str) -> bool:
+        """Whether this process has the lock."""
+        return device in self._held_locks
 
     @contextmanager
     def lock(self, device: str, wait_s: float) -> Iterator[None]:

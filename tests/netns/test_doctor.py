@@ -137,13 +137,16 @@ def test_the_state_folders_of_the_definitions_are_looked_at_too(
     file.write_text(manifest(dataDir=folder))
     runtime.having(dataDir=folder).added(pod)
     pod.delete()
-    ((subject, lost),) = failures(node, *setup)
-    assert (subject, "looks lost" in lost) == ("NICs", True)
-    ((subject, said),) = failures(node, *setup, str(file))
-    assert subject == "records"
-    assert f"amdcni heal --data-dir {folder}" in said
-    said = " ".join(each["says"] for each in doctor(node, *setup, str(file), status=1))
-    assert f"{folder} can be written" in said
+    for files in ((), (str(file),)):
+        ((subject, said),) = failures(node, *setup, *files)
+        assert subject == "records"
+        assert f"amdcni heal --data-dir {folder}" in said
+        said = " ".join(each["says"] for each in doctor(node, *setup, *files, status=1))
+        assert f"{folder} can be written" in said
+    there = node.root / folder.lstrip("/")
+    there.rename(there.with_name("away"))
+    told = dict(failures(node, *setup))
+    assert f"{folder} has held records" in told["state folder"]
 
 
 def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(

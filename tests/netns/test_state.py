@@ -1,6 +1,7 @@
 """The state folder empty, damaged, foreign, newer, read-only or full: no address is lost."""
 
 import json
+import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.netns.runtime import (
 )
 
 pytestmark = by_delegate
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -244,10 +247,72 @@ def test_the_key_data_dir_moves_the_state(runtime: Runtime, node: Node, nic: Nic
     record = node.root / "run/elsewhere" / f"{BDF}.json"
     assert json.loads(record.read_bytes())["phase"] == "attached"
     assert (record.stat().st_mode & 0o777, record.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    assert not state_folder(node).exists()
+    (entry,) = (state_folder(node) / "folders").iterdir()
+    assert entry.read_text() == "/run/elsewhere\n"
     expect_silence(moved.delete(pod))
-    assert differences(before, dump(node)) == []
+    assert damage(before, node) == []
     assert not record.exists()
+
+
+EDITS: dict[str, Callable[[Runtime], dict[str, object] | bytes]] = {
+    "another folder": lambda runtime: runtime.having(dataDir="/run/third").config,
+    "default folder": lambda runtime: runtime.having("dataDir", "deviceID", "pciBusID").config,
+    "no such version": lambda runtime: runtime.having(cniVersion="1.1").config,
+    "no JSON": lambda _: b"{",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_whatever_a_configuration_has_become_del_finds_the_record_in_its_folder(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, edit: str
+) -> None:
+    before = dump(node)
+    moved = runtime.having(dataDir="/run/elsewhere")
+    moved.added(pod)
+    outcome = node.cni("DEL", runtime.plugin, EDITS[edit](moved), netns=pod)
+    assert outcome.succeeded, outcome
+    assert damage(before, node) == []
+    assert ifnames(pod) == set()
+
+
+@pytest.mark.parametrize("by", ["heal", "STATUS", "another ADD"])
+def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, by: str
+) -> None:
+    before = dump(node)
+    runtime.having(dataDir="/run/elsewhere").added(pod)
+    (told,) = json.loads(node.run([str(AMDCNI), "attachments", "--json"]).stdout)
+    assert (told["device"], told["ifname"]) == (BDF, "net1")
+    pod.delete()
+    if by == "heal":
+        node.output_of([str(AMDCNI), "heal"])
+    elif by == "STATUS":
+        assert runtime.call("STATUS", container_id="", ifname="", netns="").succeeded
+    else:
+        other = node.add_pod("pod2")
+        runtime.added(other, container_id="container-2")
+        assert set(records(node)) == {f"{BDF}.json"}
+        runtime.delete(other, container_id="container-2")
+    assert damage(before, node) == []
+
+
+def test_a_command_that_is_given_a_folder_looks_into_no_other(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.having(dataDir="/run/elsewhere").added(pod)
+    for folder, count in (("/run/elsewhere", 1), (STATE, 0)):
+        done = node.run([str(AMDCNI), "attachments", "--json", "--data-dir", folder])
+        assert len(json.loads(done.stdout)) == count
+
+
+def test_without_a_place_for_the_index_an_add_is_refused_and_changes_nothing(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    state_folder(node).write_text("in the way")
+    runtime.having(dataDir="/run/elsewhere").add(pod).expect_error(5, STATE)
+    assert differences(before, dump(node)) == []
+    assert ifnames(pod) == set()
 
 
 @pytest.mark.parametrize("folder", ["relative/folder", ".", 7])

@@ -59,7 +59,7 @@ from amdcni.core.names import (
     parse_bus_device,
 )
 from amdcni.core.plans import Clock
-from amdcni.core.request import Request, parse_environment
+from amdcni.core.request import DEFAULT_DATA_DIR, Request, parse_environment
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
@@ -79,7 +79,7 @@ class Killed(BaseException):
 
 @attrs.define
 class Disk:
-    """The state folder: record files and markers by device key."""
+    """A state folder: record files and markers by device key."""
 
     files: dict[str, bytes] = attrs.field(factory=dict)
     aside: list[tuple[str, bytes]] = attrs.field(factory=list)
@@ -88,6 +88,8 @@ class Disk:
     mappings_written: tuple[int, int] = (1, 0)
     """The boot in which it was last written, and the second of that."""
     markers: set[str] = attrs.field(factory=set)
+    folders: set[str] = attrs.field(factory=set)
+    """The index: the other state folders that hold records."""
     full: bool = False
     read_only: bool = False
 
@@ -109,6 +111,9 @@ class Machine:
     kernel: Kernel = attrs.field(factory=Kernel)
     plugins: Plugins = attrs.field(init=False)
     disk: Disk = attrs.field(factory=Disk)
+    """The default state folder."""
+    other_disks: dict[str, Disk] = attrs.field(factory=dict)
+    """Other state folders, as `dataDir` names them."""
     locks: set[str] = attrs.field(factory=set)
     kernelpaths: dict[str, str] = attrs.field(factory=dict)
     unready: str | None = None
@@ -142,8 +147,8 @@ class Machine:
         ]
         return (
             sorted(netdevs, key=lambda netdev: netdev[:2]),
-            dict(self.disk.files),
-            set(self.disk.markers),
+            [dict(disk.files) for disk in (self.disk, *self.other_disks.values())],
+            [set(disk.markers) for disk in (self.disk, *self.other_disks.values())],
             dict(self.plugins.leases),
             set(self.locks),
         )
@@ -156,9 +161,15 @@ class FakeNode:
     """One call's process on a machine: an `amdcni.node.Machine`."""
 
     def __init__(
-        self, machine: Machine, *, kill_at: int | None = None, kill_before: str | None = None
+        self,
+        machine: Machine,
+        *,
+        data_dir: str = DEFAULT_DATA_DIR,
+        kill_at: int | None = None,
+        kill_before: str | None = None,
     ) -> None:
         self.machine = machine
+        self._home = data_dir
         self._kernel = machine.kernel
         self.kill_at = kill_at
         self.kill_before = kill_before
@@ -273,12 +284,27 @@ class FakeNode:
 
     # ---- records
 
+    def _disk(self, folder: str) -> Disk:
+        machine = self.alive()
+        if folder == DEFAULT_DATA_DIR:
+            return machine.disk
+        return machine.other_disks.setdefault(folder, Disk())
+
+    def _disks(self) -> dict[str, Disk]:
+        """Where this process looks for records, as `effects.stores` does."""
+        known = (self._home, DEFAULT_DATA_DIR, *sorted(self.alive().disk.folders))
+        return {folder: self._disk(folder) for folder in known}
+
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
-        keys = [key for key in self._keys() if key.bus_device == bus_device]
-        return tuple(record for key in keys if (record := self.find_record(key)) is not None)
+        keys = [each for each in self._keys() if each[1].bus_device == bus_device]
+        return tuple(found for each in keys if (found := self._find(*each)) is not None)
 
     def find_record(self, key: DeviceKey) -> Attachment | None:
-        data = self.alive().disk.files.get(str(key))
+        found = (self._find(folder, key) for folder in self._disks())
+        return next((record for record in found if record is not None), None)
+
+    def _find(self, folder: str, key: DeviceKey) -> Attachment | None:
+        data = self._disk(folder).files.get(str(key))
         if data is None:
             return None
         self.reads.append(key)
@@ -287,15 +313,15 @@ class FakeNode:
             if record.key != key:
                 raise DamagedRecord(f"it is the record of {record.key}")
         except DamagedRecord as failure:
-            self._set_aside(key, failure)
+            self._set_aside(folder, key, failure)
             return None
-        return record
+        return attrs.evolve(record, folder=folder)
 
     def records(self) -> tuple[Attachment, ...]:
         found = []
-        for key in self._keys():
+        for folder, key in self._keys():
             try:
-                record = self.find_record(key)
+                record = self._find(folder, key)
             except StateTooNew as failure:
                 self.report("record-too-new", device=str(key), reason=failure.message)
                 continue
@@ -306,17 +332,19 @@ class FakeNode:
     def multipath_records(self) -> tuple[Attachment, ...]:
         """As `effects.store`, which has markers for them."""
         found = []
-        for name, record in self.alive().disk.records().items():
-            routes = (record.get("captured") or {}).get("routes", [])
-            if any(len(route["hops"]) > 1 for route in routes):
-                found.append(self.find_record(DeviceKey.parse(name)))
+        for folder, disk in self._disks().items():
+            for name, record in disk.records().items():
+                routes = (record.get("captured") or {}).get("routes", [])
+                if any(len(route["hops"]) > 1 for route in routes):
+                    found.append(self._find(folder, DeviceKey.parse(name)))
         return tuple(record for record in found if record is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
-        return tuple(DeviceKey.parse(name) for name in sorted(self.alive().disk.markers))
+        marked = {name for disk in self._disks().values() for name in disk.markers}
+        return tuple(DeviceKey.parse(name) for name in sorted(marked))
 
     def was_damaged(self, key: DeviceKey) -> bool:
-        return any(name == str(key) for name, _ in self.alive().disk.aside)
+        return any(name == str(key) for disk in self._disks().values() for name, _ in disk.aside)
 
     def mappings(self) -> tuple[GoMapping, ...]:
         disk, (boot, second) = self.alive().disk, self.machine.disk.mappings_written
@@ -338,29 +366,41 @@ class FakeNode:
             entries = json.loads(disk.mappings or b"")
             if entries.pop(str(device), None) is not None:
                 self._kernel.moment(f"take {device} out of the mappings")
-                self._require_writable()
+                self._require_writable(disk)
                 disk.mappings = json.dumps(entries).encode()
 
-    def _keys(self) -> list[DeviceKey]:
-        return [DeviceKey.parse(name) for name in sorted(self.alive().disk.files)]
+    def _keys(self) -> list[tuple[str, DeviceKey]]:
+        return [
+            (folder, DeviceKey.parse(name))
+            for folder, disk in self._disks().items()
+            for name in sorted(disk.files)
+        ]
 
-    def _set_aside(self, key: DeviceKey, failure: DamagedRecord) -> None:
-        disk = self.machine.disk
+    def _set_aside(self, folder: str, key: DeviceKey, failure: DamagedRecord) -> None:
+        disk = self._disk(folder)
         self.report("record-damaged", device=str(key), reason=failure.message)
         if not disk.read_only:
             self._kernel.moment(f"set aside {key}")
             disk.aside.append((str(key), disk.files.pop(str(key))))
 
     def save(self, record: Attachment) -> None:
-        """As `effects.store`: the marker of unfinished work comes first, and goes last."""
-        disk, name = self.machine.disk, str(record.key)
+        """As `effects.store`: the marker of unfinished work comes first, and goes last.
+
+        The index comes before both.
+        """
+        folder, name = record.folder or self._home, str(record.key)
+        disk = self._disk(folder)
         self._require_lock(record.key)
+        if folder != DEFAULT_DATA_DIR and folder not in self.machine.disk.folders:
+            self._kernel.moment(f"note {folder}")
+            self._require_writable(self.machine.disk)
+            self.machine.disk.folders.add(folder)
         if record.phase is not Phase.ATTACHED:
             self._kernel.moment(f"mark {name}")
-            self._require_writable()
+            self._require_writable(disk)
             disk.markers.add(name)
         self._kernel.moment(f"write {name}")
-        self._require_writable()
+        self._require_writable(disk)
         if disk.full:
             raise StateFailure(f"cannot write the record of {name}: No space left on device")
         disk.files[name] = codec.encode(codec.attachment_to_json(record)).encode()
@@ -368,20 +408,26 @@ class FakeNode:
             self._kernel.moment(f"unmark {name}")
             disk.markers.discard(name)
 
-    def forget(self, key: DeviceKey) -> None:
-        disk, name = self.machine.disk, str(key)
+    def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         self._require_lock(key)
+        for each, disk in self._disks().items():
+            if folder is None or each == folder:
+                self._forget(str(key), disk)
+                if not (disk.files or disk.markers):
+                    self.machine.disk.folders.discard(each)
+
+    def _forget(self, name: str, disk: Disk) -> None:
         if name in disk.files:
             self._kernel.moment(f"remove {name}")
-            self._require_writable()
+            self._require_writable(disk)
             del disk.files[name]
         if name in disk.markers:
             self._kernel.moment(f"unmark {name}")
-            self._require_writable()
+            self._require_writable(disk)
             disk.markers.discard(name)
 
-    def _require_writable(self) -> None:
-        if self.machine.disk.read_only:
+    def _require_writable(self, disk: Disk) -> None:
+        if disk.read_only:
             raise StateFailure("cannot write to the state folder: Read-only file system")
 
     def _require_lock(self, key: DeviceKey) -> None:
@@ -422,7 +468,8 @@ class FakeNode:
         machine = self.alive()
         if machine.unready is not None:
             raise NotAvailable(machine.unready)
-        if machine.disk.full or machine.disk.read_only:
+        home = self._disk(self._home)
+        if home.full or home.read_only or machine.disk.read_only:
             raise NotAvailable("cannot write to the state folder")
 
     def report(self, event: str, **facts: object) -> None:
@@ -606,12 +653,14 @@ class Keeper:
         return any(self._tells_all(record) for record in self.records())
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of the NIC, damaged ones left out."""
+        """The records of the NIC in every folder that the index names, damaged ones left out."""
         found = []
-        for key, data in self.machine.disk.files.items():
-            with suppress(ValueError):
-                if _is_key_of(key, self.link, self.names):
-                    found.append(json.loads(data))
+        machine = self.machine
+        for disk in (machine.disk, *(machine.other_disks[name] for name in machine.disk.folders)):
+            for key, data in disk.files.items():
+                with suppress(ValueError):
+                    if _is_key_of(key, self.link, self.names):
+                        found.append(json.loads(data))
         return found
 
     def _tells_all(self, record: dict[str, Any]) -> bool:
@@ -706,7 +755,8 @@ def ask(
     request = request_for(
         machine, verb, config, container=container, ifname=ifname, netns=netns, args=args
     )
-    node = FakeNode(machine, kill_at=kill_at, kill_before=kill_before)
+    data_dir = request.network.data_dir
+    node = FakeNode(machine, data_dir=data_dir, kill_at=kill_at, kill_before=kill_before)
     with machine.running(node):
         return commands.serve(request, node)
 

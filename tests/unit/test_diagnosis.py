@@ -397,7 +397,8 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             lambda: state(writable=False),
             "failed state folder: /var/lib cannot be written → is it mounted read-only, or "
-            "immutable? If that is meant, choose another dataDir",
+            "immutable? The default folder has to be writable in any case, for its index of the "
+            "others",
         ),
         (
             lambda: state(writable=False, root=False),

@@ -21,7 +21,7 @@ MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
 """The configuration is one level below the record."""
 
 
-spell(Attachment, read_from=None)
+spell(Attachment, read_from=None, folder=None)
 
 
 def attachment_to_json(attachment: Attachment) -> dict[str, Any]:

@@ -1,0 +1,247 @@
+"""All state folders of a node: the configuration's own, the default one, and others that are known.
+
+    <default folder>/folders/<name>     one file for each other folder that holds records: its path
+
+What a definition says as `dataDir` can be edited while a pod has a NIC.  So the default folder has
+an index of the others.  An entry comes before the first record and goes after the last one, both
+under the lock `folders`; so it may be there in vain and is never missing.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from amdcni.core.attachment import Attachment, Phase
+from amdcni.core.errors import AmdcniError, InvalidName, StateFailure
+from amdcni.core.names import BusDevice, DeviceKey, FilePath, parse_file_path
+from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.effects.store import Report, Store
+
+T = TypeVar("T")
+
+_INDEX: Final = "folders"
+_MAX_PATH_BYTES: Final = 4096
+_LOCK_WAIT_S: Final = 10.0
+
+
+class Stores:
+    """The records of all state folders, as if they were in one.
+
+    A record is written and removed where it was read; a new one goes to `folder`.  With `alone`,
+    there is no other folder, but locks are those that other processes take.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        report: Report,
+        *,
+        default: str = DEFAULT_DATA_DIR,
+        looks_only: bool = False,
+        alone: bool = False,
+    ) -> None:
+        self._report = report
+        self._looks_only = looks_only
+        self._alone = alone
+        self._locked: set[str] = set()
+        self.home = Store(folder, report, looks_only=looks_only, guard=self)
+        self.default = self.home if _is_same(folder, default) else self._store(default)
+        self._others: dict[str, Store] = {}
+
+    def _store(self, folder: str) -> Store:
+        return Store(folder, self._report, looks_only=self._looks_only, guard=self)
+
+    @property
+    def parts(self) -> tuple[Store, ...]:
+        """The stores of all folders that can be read now, each once.
+
+        A folder that is not there any more, or that this user may not read, is left out.
+        """
+        if self._alone:
+            return (self.home,)
+        here = self.home is not self.default and os.path.isdir(self.home.folder)
+        parts = [self.home, self.default] if here else [self.default]
+        for path in self.indexed().values():
+            usable = os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK)
+            if usable and not any(_is_same(path, part.folder) for part in parts):
+                parts.append(self._others.setdefault(path, self._store(path)))
+        return tuple(parts)
+
+    def indexed(self) -> dict[str, FilePath]:
+        """The other folders that the index names, by the files that name them."""
+        index = Path(self.default.folder, _INDEX)
+        found = {}
+        with suppress(OSError):
+            for name in sorted(os.listdir(index)):
+                with suppress(OSError, ValueError, InvalidName):
+                    with open(index / name, "rb") as file:
+                        text = file.read(_MAX_PATH_BYTES + 1).decode(errors="surrogateescape")
+                    found[str(index / name)] = parse_file_path(text.removesuffix("\n"))
+        return found
+
+    # ---- reading
+
+    def find(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`; raises as `Store.find` does."""
+        return next(self._each(lambda part: part.find(key)), None)
+
+    def read(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`, leaving everything as it is; raises as `Store.read` does."""
+        return next(self._each(lambda part: part.read(key)), None)
+
+    def _each(self, find: Callable[[Store], T | None]) -> Iterator[T]:
+        found = (find(part) for part in self.parts)
+        return (each for each in found if each is not None)
+
+    def _all(self, listed: Callable[[Store], Iterable[T]]) -> tuple[T, ...]:
+        """What each folder lists; one that cannot be read hinders nobody if it is only indexed."""
+        found: list[T] = []
+        for part in self.parts:
+            try:
+                found += listed(part)
+            except StateFailure:
+                if part in (self.home, self.default):
+                    raise
+        return tuple(found)
+
+    def all(self) -> tuple[Attachment, ...]:
+        """All records that can be read; any other one is reported and left out."""
+        return self._all(lambda part: part.all())
+
+    def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
+        """The records of one bus device; raises as `find` does."""
+        return tuple(record for part in self.parts for record in part.of(bus_device))
+
+    def unfinished(self) -> tuple[DeviceKey, ...]:
+        """The keys of the records whose work has not ended, without reading any."""
+        return tuple(dict.fromkeys(self._all(lambda part: part.unfinished())))
+
+    def multipath(self) -> tuple[Attachment, ...]:
+        """The records that hold a route with several hops; one that cannot be read is left out."""
+        return self._all(lambda part: part.multipath())
+
+    def was_damaged(self, key: DeviceKey) -> bool:
+        """Whether a record of `key` was found damaged, by this call or by an earlier one."""
+        return any(part.was_damaged(key) for part in self.parts)
+
+    def set_aside(self) -> tuple[tuple[DeviceKey, str], ...]:
+        """The devices of which earlier calls found a record damaged, and the paths of the files."""
+        return self._all(lambda part: part.set_aside())
+
+    # ---- writing
+
+    def save(self, record: Attachment) -> None:
+        """Write the record where it was read, or where new ones belong; raises StateFailure.
+
+        Raises: DeviceBusy if the index is locked for long.
+        """
+        part = self._part(record.folder)
+        if part is self.default:
+            part.save(record)
+        else:
+            with self.default.lock(_INDEX, _LOCK_WAIT_S):
+                self._note(part)
+                part.save(record)
+        if record.phase is Phase.ATTACHED:
+            self._drop_stale_markers(record.key, part)
+
+    def forget(self, key: DeviceKey, folder: str | None = None) -> None:
+        """Remove the record that was read in `folder`; None is all folders.  Raises StateFailure.
+
+        An entry of the index that is in vain then goes too, if it can.
+        """
+        for part in self.parts if folder is None else (self._part(folder),):
+            part.forget(key)
+            if part is not self.default:
+                with suppress(OSError, AmdcniError), self.default.lock(_INDEX, 0):
+                    self._drop(part)
+
+    def _part(self, folder: str | None) -> Store:
+        if folder is None:
+            return self.home
+        found = (part for part in self.parts if part.folder == folder)
+        return next(found, None) or self._store(folder)
+
+    def _note(self, part: Store) -> None:
+        """Have the folder in the index, durably; the index is locked."""
+        if any(_is_same(path, part.folder) for path in self.indexed().values()):
+            return
+        from hashlib import sha256
+
+        octets = os.fsencode(part.folder)
+        name = f"{_INDEX}/{sha256(octets).hexdigest()[:32]}"
+        self.default.make_folder(_INDEX)
+        self.default.replace(name, octets + b"\n", modified_ns=time.time_ns())
+
+    def _drop(self, part: Store) -> None:
+        """Take a folder without records out of the index, which is locked."""
+        if part.unfinished() or part.device_keys():
+            return
+        for entry, path in self.indexed().items():
+            if _is_same(path, part.folder):
+                os.unlink(entry)
+
+    def _drop_stale_markers(self, key: DeviceKey, keeper: Store) -> None:
+        """Let no folder but the record's own say that there is work to do for it."""
+        for part in self.parts:
+            if part is not keeper and key in part.unfinished() and key not in part.device_keys():
+                part.forget(key)
+
+    def require_writable(self) -> None:
+        """Raise StateFailure unless a record could be written now, and the index."""
+        self.home.require_writable()
+        if self.default is not self.home:
+            self.default.require_writable()
+
+    # ---- locking
+
+    @contextmanager
+    def lock(self, device: str, wait_s: float) -> Iterator[None]:
+        """Exclude every other process from `device`; raises DeviceBusy, StateFailure.
+
+        The lock of the default folder excludes calls with another `dataDir`; that of the folder
+        itself, if there is one, earlier versions.  One of them suffices where the other cannot be
+        had: no ADD works there, and a DEL has to.
+        """
+        with ExitStack() as held:
+            failure = self._try_lock(self.default, device, wait_s, held)
+            if self.home is not self.default and (failure or os.path.isdir(self.home.folder)):
+                other = self._try_lock(self.home, device, wait_s, held)
+                failure = other and failure
+            if failure is not None:
+                raise failure
+            self._locked.add(device)
+            held.callback(self._locked.discard, device)
+            yield
+
+    def _try_lock(
+        self, part: Store, device: str, wait_s: float, held: ExitStack
+    ) -> StateFailure | None:
+        try:
+            held.enter_context(part.lock(device, wait_s))
+        except StateFailure as failure:
+            return failure
+        return None
+
+    def holds(self, device: str) -> bool:
+        """Whether this process has the lock."""
+        return device in self._locked
+
+    @property
+    def held_locks(self) -> tuple[int, ...]:
+        """The descriptors of the locks that are held, for plugins that are called to inherit."""
+        folders = (self.home,) if self.home is self.default else (self.default, self.home)
+        return tuple(fd for part in folders for fd in part.held_locks)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether both are one folder, be it under two names."""
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
