@@ -176,6 +176,15 @@ class Stores:
         self.default.make_folder(_INDEX)
         self.default.replace(name, octets + b"\n", modified_ns=time.time_ns())
 
+    def _note_what_earlier_versions_wrote(self) -> None:
+        """Have the folder in the index if there are records of versions that knew none."""
+        if self.home is self.default or self._looks_only:
+            return
+        with suppress(AmdcniError):
+            if self.home.device_keys():
+                with self.default.lock(_INDEX, 0):
+                    self._note(self.home)
+
     def _drop(self, part: Store) -> None:
         """Take a folder without records out of the index, which is locked."""
         if part.unfinished() or part.device_keys():
@@ -215,6 +224,7 @@ class Stores:
                 raise failure
             self._locked.add(device)
             held.callback(self._locked.discard, device)
+            self._note_what_earlier_versions_wrote()
             yield
 
     def _try_lock(

@@ -155,6 +155,18 @@ def test_an_earlier_version_at_work_in_the_folder_is_excluded_too(default: Path)
         earlier.lock(A.lock_name, wait_s=0).__enter__()
 
 
+def test_a_folder_with_records_of_an_earlier_version_is_in_the_index_after_the_first_call(
+    default: Path,
+) -> None:
+    (default.parent / "f" / "locks").mkdir(parents=True)
+    Store(str(default.parent / "f"), Reports()).save(record_of(A))
+    looking = Stores(str(default.parent / "f"), Reports(), default=str(default), looks_only=True)
+    for call, found in ((looking, []), (stores(default, "f"), [A])):
+        with call.lock(B.lock_name, wait_s=0):
+            pass
+        assert keys(default) == found
+
+
 def test_a_lock_is_had_where_one_of_the_folders_cannot_be_made(default: Path) -> None:
     default.write_text("in the way")
     (default.parent / "f").mkdir()
