@@ -137,6 +137,10 @@ class Machine:
         finally:
             self._running = None
 
+    def _disks_in_use(self) -> list[tuple[str, Disk]]:
+        others = [(name, disk) for name, disk in self.other_disks.items() if disk != Disk()]
+        return [("", self.disk), *others]
+
     def picture(self) -> object:
         """Everything that lasts, to be compared: netdevs, records, markers, leases, locks."""
         spaces = {self.kernel.host, *self.kernel.paths.values()}
@@ -147,8 +151,8 @@ class Machine:
         ]
         return (
             sorted(netdevs, key=lambda netdev: netdev[:2]),
-            [dict(disk.files) for disk in (self.disk, *self.other_disks.values())],
-            [set(disk.markers) for disk in (self.disk, *self.other_disks.values())],
+            {name: dict(disk.files) for name, disk in self._disks_in_use()},
+            {name: set(disk.markers) for name, disk in self._disks_in_use()},
             dict(self.plugins.leases),
             set(self.locks),
         )

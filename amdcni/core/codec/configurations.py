@@ -1,6 +1,5 @@
 """Network configurations: what a runtime's stdin asks for, and what a called plugin gets."""
 
-from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -185,16 +184,24 @@ def parse_call(invocation: requests.Invocation, stdin: bytes) -> requests.Reques
 def _broken_del(
     invocation: requests.Invocation, stdin: bytes, fault: AmdcniError
 ) -> requests.DelRequest:
-    raw: dict[str, Any] = {}
-    with suppress(UndecodableInput):
+    try:
         raw = decode_object(stdin, _WHAT)
-    usable = {"name": UNNAMED}
-    for key, value in given_keys(raw, _NetworkKeys).items():
-        with suppress(InvalidConfiguration, UnsupportedVersion):
-            structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, _WHAT)
-            usable[key] = value
+    except UndecodableInput:
+        raw = {}
+    given = given_keys(raw, _NetworkKeys)
+    usable = {key: value for key, value in given.items() if _is_usable(key, value)}
+    usable = {"name": UNNAMED, **usable}
     network = attrs.evolve(network_of(usable), raw=raw, log=_log(raw, strict=False))
     return attrs.evolve(_del_request(invocation, network), fault=fault)
+
+
+def _is_usable(key: str, value: Any) -> bool:
+    """Whether one key of `_NetworkKeys` has a value that it can have."""
+    try:
+        structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, _WHAT)
+    except (InvalidConfiguration, UnsupportedVersion):
+        return False
+    return True
 
 
 UNNAMED: Final = NetworkName("unnamed")
