@@ -38,6 +38,7 @@ from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import Outcome, Plan, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
 from amdcni.healing import (
+    bring_home_at_once,
     find_condition,
     give_back,
     give_back_locked,
@@ -267,19 +268,20 @@ def gc(request: GcRequest, node: Node) -> None:
     Whatever the list says, what can be healed is healed.
     """
     if request.valid is None:
-        healing.heal(node)
+        healing.heal(node, healing.ROUTINE)
         return
-    failures = Failures()
-    for record in node.records():
-        if record.network == request.network.name and record.id not in request.valid:
-            with failures:
-                give_back_locked(record, node, wait_s=LOCK_WAIT_S)
+    failures, network = Failures(), request.network.name
+    stale = [r for r in node.records() if r.network == network and r.id not in request.valid]
+    # No netdev waits for the plugins of another.
+    for record in bring_home_at_once(stale, node):
+        with failures:
+            give_back_locked(record, node, wait_s=LOCK_WAIT_S)
     if request.ipam is not None:
         with failures:
             _call_if_known(
                 PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node
             )
-    healing.heal(node)
+    healing.heal(node, healing.ROUTINE, besides=[record.key for record in stale])
     failures.raise_first()
 
 
@@ -307,7 +309,7 @@ def status(request: StatusRequest, node: Node) -> None:
     A runtime asks from time to time; what can be healed is healed then.
     """
     node.require_ready()
-    healing.heal(node)
+    healing.heal(node, healing.ROUTINE)
     for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 

@@ -15,6 +15,7 @@ from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
+from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 from amdcni.effects import netns, sysfs
@@ -100,6 +101,9 @@ class LinuxNode:
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self.store.lock(device, wait_s)
 
+    def is_locked(self, device: str) -> bool:
+        return self.store.is_locked(device)
+
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         return self.store.of(bus_device)
 
@@ -115,6 +119,12 @@ class LinuxNode:
     def unfinished(self) -> tuple[DeviceKey, ...]:
         return self.store.unfinished()
 
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        return self.store.attempts(key)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        self.store.note(key, attempts)
+
     def was_damaged(self, key: DeviceKey) -> bool:
         return self.store.was_damaged(key)
 
@@ -129,8 +139,8 @@ class LinuxNode:
     def versions_of(self, name: PluginName) -> tuple[str, ...]:
         return self._plugins.versions_of(name)
 
-    def call(self, call: PluginCall) -> Json:
-        return self._plugins.call(call, self.store.held_locks)
+    def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
+        return self._plugins.call(call, self.store.held_locks, limit_s)
 
     def require_ready(self) -> None:
         here = effective_capabilities()

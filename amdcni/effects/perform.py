@@ -73,10 +73,12 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return in_pod.configure_in_pod(node, record, so_far)
         case CopyRoutes(record, captured):
             return in_pod.copy_routes(node, record, captured, so_far)
-        case ReleasePlugins(record, required):
-            _release(node, record, calls.release_call(record, _pod_of(node, record)), required)
-        case ReleaseIpam(record):
-            _release(node, record, calls.ipam_release_call(record, netns_alive=False), False)
+        case ReleasePlugins(record, required, limit_s):
+            due = calls.release_call(record, _pod_of(node, record))
+            _release(node, record, due, required, limit_s)
+        case ReleaseIpam(record, limit_s):
+            due = calls.ipam_release_call(record, netns_alive=False)
+            _release(node, record, due, limit_s is not None, limit_s)
         case BringHome(record, captured):
             homecoming.bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -103,17 +105,23 @@ def _pod_of(node: Machine, record: Attachment) -> Netns | None:
     return node.find_netns(record.netns.path)
 
 
-def _release(node: Machine, record: Attachment, call: PluginCall | None, required: bool) -> None:
+def _release(
+    node: Machine,
+    record: Attachment,
+    call: PluginCall | None,
+    required: bool,
+    limit_s: float | None,
+) -> None:
     """Tell the delegate; where it fails, the IPAM plugin: the netdev is fetched in any case."""
     if call is None:
         return
     try:
-        node.call(call)
+        node.call(call, limit_s=limit_s)
     except _PLUGIN_FAILURES as failure:
         ipam = calls.ipam_release_call(record, netns_alive=True)
         if call.plugin == calls.DELEGATE and record.captured is not None and call != ipam:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
-            _release(node, record, ipam, required)
+            _release(node, record, ipam, required, limit_s)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # An ADD that never ended was given nothing by a plugin that is not there.
             return

@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 
 from amdcni import commands, node
-from amdcni.core import codec
+from amdcni.core import codec, retry
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import (
     DamagedRecord,
@@ -57,6 +57,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans import Clock
 from amdcni.core.request import Request, parse_environment
+from amdcni.core.retry import Attempts
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
@@ -65,6 +66,7 @@ from amdcni.core.steps import (
     Step,
 )
 from amdcni.core.versions import SUPPORTED
+from amdcni.effects.delegate import TIME_LIMIT_S
 from amdcni.effects.perform import perform
 from tests.unit.fake_kernel import Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
@@ -85,6 +87,8 @@ class Disk:
     mappings_written: tuple[int, int] = (1, 0)
     """The boot in which it was last written, and the second of that."""
     markers: set[str] = attrs.field(factory=set)
+    attempts: dict[str, bytes] = attrs.field(factory=dict)
+    """What the markers contain."""
     full: bool = False
     read_only: bool = False
 
@@ -246,6 +250,9 @@ class FakeNode:
         finally:
             machine.locks.discard(device)
 
+    def is_locked(self, device: str) -> bool:
+        return device in self.alive().locks
+
     # ---- records
 
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
@@ -334,6 +341,7 @@ class FakeNode:
             self._kernel.moment(f"mark {name}")
             self._require_writable()
             disk.markers.add(name)
+            disk.attempts.pop(name, None)
         self._kernel.moment(f"write {name}")
         self._require_writable()
         if disk.full:
@@ -341,7 +349,7 @@ class FakeNode:
         disk.files[name] = codec.encode(codec.attachment_to_json(record)).encode()
         if record.phase is Phase.ATTACHED:
             self._kernel.moment(f"unmark {name}")
-            disk.markers.discard(name)
+            self._unmark(name)
 
     def forget(self, key: DeviceKey) -> None:
         disk, name = self.machine.disk, str(key)
@@ -353,7 +361,23 @@ class FakeNode:
         if name in disk.markers:
             self._kernel.moment(f"unmark {name}")
             self._require_writable()
-            disk.markers.discard(name)
+            self._unmark(name)
+
+    def _unmark(self, name: str) -> None:
+        self.machine.disk.markers.discard(name)
+        self.machine.disk.attempts.pop(name, None)
+
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        data = self.alive().disk.attempts.get(str(key))
+        return None if data is None else retry.parse_attempts(data)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        """As `effects.store`, which writes into a marker that is there."""
+        disk, name = self.alive().disk, str(key)
+        self._require_lock(key)
+        self._kernel.moment(f"note attempts {name}")
+        if name in disk.markers and not (disk.read_only or disk.full):
+            disk.attempts[name] = retry.to_bytes(attempts)
 
     def _require_writable(self) -> None:
         if self.machine.disk.read_only:
@@ -374,9 +398,10 @@ class FakeNode:
         self.find_plugin(name)
         return self.machine.plugins.versions.get(name, SUPPORTED)
 
-    def call(self, call: PluginCall) -> Json:
+    def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
         self.find_plugin(call.plugin)
         execution = Execution(
+            limit_s=TIME_LIMIT_S if limit_s is None else limit_s,
             plugin=call.plugin,
             verb=call.verb,
             config=json.loads(json.dumps(call.config)),

@@ -17,6 +17,7 @@ ROOT = Path(errors.__file__).parents[2]
 LAYERS = (
     "amdcni.core.errors",
     "amdcni.core.versions",
+    "amdcni.core.retry",
     "amdcni.core.names",
     "amdcni.core.host",
     "amdcni.core.routes",
