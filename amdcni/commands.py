@@ -3,13 +3,13 @@
 Each takes a request and a node, and gives what the runtime gets or raises an `AmdcniError`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import attrs
 
 from amdcni import execute, healing, takeover
-from amdcni.core import calls, plans
+from amdcni.core import calls, forecast, plans
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
@@ -22,7 +22,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netns, NetnsId
+from amdcni.core.host import Details, Netns, NetnsId
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,
@@ -39,6 +39,7 @@ from amdcni.core.steps import Outcome, Plan, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
 from amdcni.healing import (
     bring_home_at_once,
+    device_of,
     find_condition,
     give_back,
     give_back_locked,
@@ -187,10 +188,13 @@ def _snapshot(
 
 @attrs.frozen
 class Preview:
-    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`."""
+    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
+
+    `plan` is None if this very ADD has been done and all is as promised: its result is answered.
+    """
 
     stale: tuple[Attachment, ...]
-    plan: Plan
+    plan: Plan | None
 
 
 def preview(request: AddRequest, node: Node) -> Preview:
@@ -198,16 +202,60 @@ def preview(request: AddRequest, node: Node) -> Preview:
 
     A netns that is not there counts as an empty one.
 
-    Raises: what `add` raises before it changes anything.
+    Raises: what `add` raises before it changes anything, or if it can give back what is stale.
     """
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     key = _key_to_lock(request.device.selector, node)
-    records = _records_about(key, node)
-    stale = tuple(r for r in records if find_condition(r, node) not in _IN_USE)
-    live = tuple(record for record in records if record not in stale)
+    stale: list[Attachment] = []
+    live: list[Attachment] = []
+    for record in _records_about(key, node):
+        in_use = find_condition(record, node) in _IN_USE
+        if in_use and plans.is_repeated(record, request):
+            there = node.find_netns(record.netns.path)
+            if record.result is not None and checks.is_as_promised(record, there):
+                return Preview((), None)
+            in_use = device_of(record, node) is None and key.bus_device is not None
+        (live if in_use else stale).append(record)
+    lent = None if live else takeover.foresee(request, key.bus_device, node)
+    stale += [] if lent is None else [lent]
     pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
-    return Preview(stale, plans.plan_add(request, _snapshot(request, key, pod, live, node)))
+    snapshot = _snapshot(request, key, pod, tuple(live), node)
+    snapshot = _healed(request.device.selector, snapshot, stale, node)
+    return Preview(tuple(stale), plans.plan_add(request, snapshot))
+
+
+def _healed(
+    selector: DeviceSelector, snapshot: plans.Snapshot, stale: Collection[Attachment], node: Node
+) -> plans.Snapshot:
+    """The snapshot as it will be once what is `stale` has been given back."""
+    details: dict[int, Details] = {}
+    for record in stale:
+        if record.boot_id != snapshot.clock.boot_id or record.captured is None:
+            continue
+        pod, device = node.find_netns(record.netns.path), device_of(record, node)
+        found = forecast.find_netdev(record, snapshot.host, pod, device)
+        if found is None:
+            continue
+        others, elapsed_s = snapshot.host.netdevs, record.elapsed_s(snapshot.clock.now_s)
+        seen = node.details(found.netdev) if found.on_host else Details()
+        netdev = forecast.netdev_at_home(record.captured, found, others, elapsed_s)
+        details[netdev.ifindex] = forecast.details_at_home(
+            record.captured, netdev, seen, others, elapsed_s
+        )
+        snapshot = forecast.after(snapshot, record, found, netdev)
+    if not details:
+        return snapshot
+    chosen = resolve(selector, snapshot.candidates)
+    if chosen is None:
+        return snapshot
+    known = details.get(chosen.ifindex) or node.details(chosen)
+    multipath = node.multipath_records() if known.routes else ()
+    return attrs.evolve(
+        snapshot,
+        details=known,
+        multipath=tuple(each for each in multipath if each not in stale),
+    )
 
 
 # ---- DEL, GC -----------------------------------------------------------------------------------

@@ -314,6 +314,7 @@ def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Fi
     except DeviceBusy:
         return attrs.evolve(finding, busy=True)
     except AmdcniError as failure:
+        node.report("not-healed", device=str(key), reason=str(failure))
         return attrs.evolve(finding, failure=str(failure))
 
 

@@ -123,6 +123,12 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     )
 
 
+def record_in(plan: Plan) -> Attachment:
+    """The record that a plan of `plan_add` begins with."""
+    (record,) = [p.step.record for p in plan.steps if isinstance(p.step, SaveRecord)]
+    return record
+
+
 def _by_delegate(record: Attachment) -> tuple[Planned, ...]:
     """The mover `delegate`: it does all the work, and we look."""
     delegated = Planned(DelegateAdd(add_call(record)), undo=_give_back(record))

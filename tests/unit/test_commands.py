@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from amdcni import commands, healing
+from amdcni.core.attachment import Attachment
 from amdcni.core.codec import result_to_json
 from amdcni.core.errors import (
     AmdcniError,
@@ -38,6 +39,7 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.plans import record_in
 from amdcni.core.request import AddRequest
 from amdcni.core.retry import LONGEST_PAUSE_S
 from amdcni.core.spec import Result, Verb
@@ -1982,9 +1984,9 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
         assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
 
 
-def previewed(machine: Machine, device: str, netns: str) -> commands.Preview:
+def previewed(machine: Machine, device: str, netns: str, **keys: Any) -> commands.Preview:
     """What an ADD of a NIC to another pod would do."""
-    config = config_for(device)
+    config = config_for(device, **keys)
     request = request_for(machine, Verb.ADD, config, container="other", netns=netns)
     assert isinstance(request, AddRequest)
     node = FakeNode(machine)
@@ -1999,10 +2001,122 @@ def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Mac
     seen = previewed(machine, A, POD2)
     assert machine.picture() == before
     assert [str(record.key) for record in seen.stale] == [A]
-    first = seen.plan.steps[0].step
-    assert isinstance(first, SaveRecord)
-    assert first.record.id.container_id == "other"
+    assert seen.plan is not None
+    assert record_in(seen.plan).id.container_id == "other"
     assert previewed(machine, B, "/run/netns/not-there-yet").stale == ()
+
+
+@pytest.mark.parametrize("ipam", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
+@pytest.mark.parametrize("dead", [True, False], ids=["netns dead", "killed ADD"])
+@pytest.mark.parametrize("taken", [False, True], ids=["free", "name taken"])
+def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
+    machine: Machine, kernel: Kernel, ipam: dict[str, Any], dead: bool, taken: bool
+) -> None:
+    kernel.add_address(nic_of(machine), address("192.0.2.30/24", valid_s=500, preferred_s=400))
+    if dead:
+        add(machine, A, **ipam)
+        kernel.destroy_netns(pod_of(machine))
+    else:
+        with pytest.raises(Killed):
+            ask(machine, Verb.ADD, config_for(A, **ipam), kill_before="before Confirm")
+    if taken:
+        kernel.add_link("ens1", kind="dummy")
+    kernel.now_s += 100
+    kernel.moments.clear()
+    before = machine.picture()
+    seen = previewed(machine, A, POD2, **ipam)
+    assert machine.picture() == before
+    assert not [what for what in kernel.moments if what.startswith(("lock", "before"))]
+    assert seen.plan is not None
+    planned = record_in(seen.plan)
+    ask(machine, Verb.ADD, config_for(A, **ipam), container="other", netns=POD2)
+    (saved,) = [
+        step.record
+        for step in process(machine).performed
+        if isinstance(step, SaveRecord) and step.record.id == planned.id
+    ]
+    # Only the kernel knows by what number and with which addresses of its own it comes back.
+    assert planned.captured is not None
+    assert saved.captured is not None
+    kernels = {"ifindex": saved.captured.ifindex, "eui64": saved.captured.eui64}
+    assert attrs.asdict(planned.captured) | kernels == attrs.asdict(saved.captured)
+    assert planned.key == saved.key
+
+
+def nic_of(machine: Machine) -> Link:
+    return machine.kernel.functions[A].links[0]
+
+
+def test_a_preview_of_an_add_that_has_been_done_says_so(machine: Machine, kernel: Kernel) -> None:
+    add(machine, A)
+    request = request_for(machine, Verb.ADD, config_for(A))
+    assert isinstance(request, AddRequest)
+    assert commands.preview(request, FakeNode(machine)) == commands.Preview((), None)
+    kernel.set_up(nic_of(machine), False)
+    again = commands.preview(request, FakeNode(machine))
+    assert [str(record.key) for record in again.stale] == [A]
+    assert again.plan is not None
+    assert record_in(again.plan).host_ifname == "ens1"
+
+
+def test_a_preview_fails_where_giving_back_would(machine: Machine, kernel: Kernel) -> None:
+    add(machine, A)
+    kernel.move(nic_of(machine), pod_of(machine, 2), "stolen")
+    kernel.destroy_netns(pod_of(machine))
+    with pytest.raises(NetdevLost, match=A):
+        previewed(machine, A, POD2)
+
+
+def test_a_preview_restores_nothing_of_an_earlier_boot(machine: Machine, keeper: Keeper) -> None:
+    add(machine, A)
+    reboot(machine, keeper)
+    machine.kernel.make_netns(POD2)
+    seen = previewed(machine, A, POD2)
+    assert [str(record.key) for record in seen.stale] == [A]
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_addresses == ("203.0.113.77/24",)
+
+
+# ---- what has become of a device that was to be given back
+
+
+def given_back(machine: Machine, seen: Attachment) -> healing.Returned:
+    node = FakeNode(machine)
+    with machine.running(node):
+        return healing.give_back_locked(seen, node, wait_s=0)
+
+
+def test_giving_back_says_what_it_did(machine: Machine, keeper: Keeper) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    machine.kernel.unplug(A)
+    assert given_back(machine, seen) is healing.Returned.UNPLUGGED
+    assert set(machine.disk.files) == {A}
+
+
+def test_giving_back_leaves_alone_what_another_has_meanwhile(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    delete(machine, A)
+    assert given_back(machine, seen) is healing.Returned.ALREADY
+    add(machine, A, pod=2)
+    assert given_back(machine, seen) is healing.Returned.ANOTHERS
+    assert not keeper.is_whole()
+    (other,) = FakeNode(machine).records()
+    assert given_back(machine, other) is healing.Returned.BACK
+    assert keeper.is_whole()
+
+
+def test_giving_back_after_a_boot_says_that_nothing_was_restored(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    reboot(machine, keeper)
+    assert given_back(machine, seen) is healing.Returned.FORGOTTEN
+    assert machine.disk.files == {}
 
 
 def test_a_preview_refuses_what_the_add_would_refuse(machine: Machine) -> None:

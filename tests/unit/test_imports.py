@@ -56,6 +56,7 @@ LAYERS = (
     "amdcni.core.diagnosis",
     "amdcni.core.pod",
     "amdcni.core.plans",
+    "amdcni.core.forecast",
     "amdcni.core.takeover",
     "amdcni.node",
     "amdcni.effects",
