@@ -235,8 +235,6 @@ def _healed(
             continue
         pod, device = node.find_netns(record.netns.path), device_of(record, node)
         found = forecast.find_netdev(record, snapshot.host, pod, device)
-        if found is None:
-            continue
         others, elapsed_s = snapshot.host.netdevs, record.elapsed_s(snapshot.clock.now_s)
         seen = node.details(found.netdev) if found.on_host else Details()
         netdev = forecast.netdev_at_home(record.captured, found, others, elapsed_s)

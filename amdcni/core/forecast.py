@@ -28,15 +28,13 @@ class Found:
 
 def find_netdev(
     record: Attachment, host: Netns, pod: Netns | None, device: SysfsDevice | None
-) -> Found | None:
-    """The netdev of the record; None if it never had one.
+) -> Found:
+    """The netdev of a record that has one.
 
     `pod` is what is at the record's netns path now, `device` what sysfs says of the device.
 
     Raises: NetdevLost, as giving back does.
     """
-    if record.captured is None:
-        return None
     at_home = find_home(record, host.netdevs, device)
     if at_home is not None:
         return Found(at_home, on_host=True)

@@ -2043,6 +2043,35 @@ def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
     assert planned.key == saved.key
 
 
+def test_a_preview_finds_by_its_kernelpath_what_will_have_another_name(
+    machine: Machine, kernel: Kernel
+) -> None:
+    path = "/sys/devices/pci0000:00/0000:01:00.0/net/ens1"
+    machine.kernelpaths[path] = A
+    config = config_for(None, kernelpath=path)
+    ask(machine, Verb.ADD, config)
+    kernel.destroy_netns(pod_of(machine))
+    request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
+    assert isinstance(request, AddRequest)
+    seen = commands.preview(request, FakeNode(machine))
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_ifname == "ens1"
+    assert record_in(seen.plan).host_addresses
+
+
+def test_a_preview_brings_a_netdev_on_no_bus_home(machine: Machine, kernel: Kernel) -> None:
+    veth = kernel.add_link("uplink7", kind="veth")
+    kernel.configure(veth, (address("10.0.7.1/24"),))
+    config = config_for(None, device="uplink7")
+    with pytest.raises(Killed):
+        ask(machine, Verb.ADD, config, kill_before="before Confirm")
+    request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
+    assert isinstance(request, AddRequest)
+    seen = commands.preview(request, FakeNode(machine))
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_addresses == ("10.0.7.1/24",)
+
+
 def nic_of(machine: Machine) -> Link:
     return machine.kernel.functions[A].links[0]
 
