@@ -3,14 +3,14 @@
 Each takes a request and a node, and gives what the runtime gets or raises an `AmdcniError`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Final
 
 import attrs
 
 from amdcni import execute, healing, takeover
-from amdcni.core import calls, plans
+from amdcni.core import calls, forecast, plans
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
@@ -25,7 +25,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Netdev, Netns, NetnsId
+from amdcni.core.host import Details, Netdev, Netns, NetnsId
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,
@@ -41,10 +41,13 @@ from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import Outcome, Plan, PluginCall, SaveRecord
 from amdcni.core.versions import GC_AND_STATUS_SINCE
 from amdcni.healing import (
+    bring_home_at_once,
+    device_of,
     find_condition,
     give_back,
     give_back_locked,
     heal_unfinished,
+    is_destroyed,
     report_healed,
 )
 from amdcni.node import Node
@@ -171,10 +174,7 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     for record in _records_about(key, node):
         condition = find_condition(record, node)
         if condition in _IN_USE:
-            meant = fits_record(request.device.selector, record)
-            if condition is not Condition.HELD or not (
-                meant and plans.is_repeated(record, request)
-            ):
+            if condition is not Condition.HELD or not _is_meant_again(record, request):
                 continue
             netns, promised = record.netns, checks.promised_by(record)
             pod = find_settled(partial(node.find_pod, netns), record, promised, node)
@@ -187,6 +187,11 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
         if lent is not None:
             give_back(lent, node, ipam_required=False)
     return None
+
+
+def _is_meant_again(record: Attachment, request: AddRequest) -> bool:
+    """Whether `request` is the very ADD that `record` tells the success of, of the same device."""
+    return fits_record(request.device.selector, record) and plans.is_repeated(record, request)
 
 
 def _snapshot(
@@ -232,11 +237,12 @@ def _snapshot(
 class Preview:
     """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
 
+    `plan` is None if this very ADD has been done and all is as promised: its result is answered.
     `unsaved` tells in words what of the netdev no record can hold.
     """
 
     stale: tuple[Attachment, ...]
-    plan: Plan
+    plan: Plan | None
     unsaved: tuple[str, ...] = ()
 
 
@@ -245,19 +251,63 @@ def preview(request: AddRequest, node: Node) -> Preview:
 
     A netns that is not there counts as an empty one.
 
-    Raises: what `add` raises before it changes anything.
+    Raises: what `add` raises before it changes anything, or if it can give back what is stale.
     """
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     key = _key_to_lock(request, node)
-    records = _records_about(key, node)
-    stale = tuple(r for r in records if find_condition(r, node) not in _IN_USE)
-    live = tuple(record for record in records if record not in stale)
+    stale: list[Attachment] = []
+    live: list[Attachment] = []
+    for record in _records_about(key, node):
+        condition = find_condition(record, node)
+        in_use = condition in _IN_USE
+        if condition is Condition.HELD and _is_meant_again(record, request):
+            there = node.find_pod(record.netns)
+            if record.result is not None and checks.is_as_promised(record, there):
+                return Preview((), None)
+            in_use = False
+        (live if in_use else stale).append(record)
+    lent = None if live else takeover.foresee(request, key.bus_device, node)
+    stale += [] if lent is None else [lent]
     pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
-    snapshot = _snapshot(request, key, pod, live, node)
+    snapshot = _snapshot(request, key, pod, tuple(live), node)
     if snapshot is None:
         raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
-    return Preview(stale, plans.plan_add(request, snapshot), snapshot.details.unsaved)
+    snapshot = _healed(request.device.selector, snapshot, stale, node)
+    plan = plans.plan_add(request, snapshot)
+    return Preview(tuple(stale), plan, snapshot.details.unsaved)
+
+
+def _healed(
+    selector: DeviceSelector, snapshot: plans.Snapshot, stale: Collection[Attachment], node: Node
+) -> plans.Snapshot:
+    """The snapshot as it will be once what is `stale` has been given back."""
+    details: dict[int, Details] = {}
+    for record in stale:
+        outdated = record.boot_id != snapshot.clock.boot_id
+        if outdated or record.captured is None or is_destroyed(record, node):
+            continue
+        pod, device = node.find_pod(record.netns), device_of(record, node)
+        found = forecast.find_netdev(record, snapshot.host, pod, device)
+        others, elapsed_s = snapshot.host.netdevs, record.elapsed_s(snapshot.clock.now_s)
+        seen = node.details(found.netdev) if found.on_host else Details()
+        netdev = forecast.netdev_at_home(record.captured, found, others, elapsed_s)
+        details[netdev.ifindex] = forecast.details_at_home(
+            record.captured, netdev, seen, others, elapsed_s
+        )
+        snapshot = forecast.after(snapshot, record, found, netdev)
+    if not details:
+        return snapshot
+    chosen = resolve(selector, snapshot.candidates)
+    if chosen is None:
+        return snapshot
+    known = details.get(chosen.ifindex) or node.details(chosen)
+    multipath = node.multipath_records() if known.routes else ()
+    return attrs.evolve(
+        snapshot,
+        details=known,
+        multipath=tuple(each for each in multipath if each not in stale),
+    )
 
 
 # ---- DEL, GC -----------------------------------------------------------------------------------
@@ -332,19 +382,20 @@ def gc(request: GcRequest, node: Node) -> None:
     Whatever the list says, what can be healed is healed.
     """
     if request.valid is None:
-        healing.heal(node)
+        healing.heal(node, healing.ROUTINE)
         return
-    failures = Failures()
-    for record in node.records():
-        if record.network == request.network.name and record.id not in request.valid:
-            with failures:
-                give_back_locked(record, node, wait_s=LOCK_WAIT_S)
+    failures, network = Failures(), request.network.name
+    stale = [r for r in node.records() if r.network == network and r.id not in request.valid]
+    # No netdev waits for the plugins of another.
+    for record in bring_home_at_once(stale, node):
+        with failures:
+            give_back_locked(record, node, wait_s=LOCK_WAIT_S)
     if request.ipam is not None:
         with failures:
             _call_if_known(
                 PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node
             )
-    healing.heal(node)
+    healing.heal(node, healing.ROUTINE, besides=[record.key for record in stale])
     failures.raise_first()
 
 
@@ -373,7 +424,7 @@ def status(request: StatusRequest, node: Node) -> None:
     A runtime asks from time to time; what can be healed is healed then.
     """
     node.require_ready()
-    healing.heal(node)
+    healing.heal(node, healing.ROUTINE)
     for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 

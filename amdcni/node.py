@@ -22,6 +22,7 @@ from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
+from amdcni.core.retry import Attempts
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
@@ -79,6 +80,9 @@ class Node(Protocol):
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         """Excludes other calls from `device`; raises DeviceBusy when `wait_s` seconds are over."""
 
+    def is_locked(self, device: str) -> bool:
+        """Whether a call has the lock of `device` now; nothing is locked by looking."""
+
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         """The records of one bus device."""
 
@@ -94,6 +98,12 @@ class Node(Protocol):
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work was begun and not ended, at no cost for the others."""
 
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        """What was noted of attempts to end unfinished work; None if nothing usable was."""
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        """Note that for later calls, if it can be done; the device's lock has to be held."""
+
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
 
@@ -103,8 +113,11 @@ class Node(Protocol):
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         """Make true what `step` says; give `so_far` with what has been found out by it."""
 
-    def call(self, call: PluginCall) -> Json:
-        """Execute another CNI plugin and give its answer, an empty object for a silent verb."""
+    def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
+        """Execute another CNI plugin and give its answer, an empty object for a silent verb.
+
+        It may work `limit_s` seconds, or as long as any plugin.
+        """
 
     def find_plugin(self, name: PluginName) -> str:
         """The path of a plugin's executable; raises PluginNotFound."""

@@ -81,6 +81,21 @@ def begin(
     return record
 
 
+def foresee(request: AddRequest, bus_device: BusDevice | None, node: Node) -> Attachment | None:
+    """The record that `begin` would save for an ADD; nothing is changed.
+
+    Raises: DeviceHeld while a pod has the NIC.
+    """
+    mapping = find_mapping(bus_device, node)
+    device = None if mapping is None else node.find_device(mapping.device)
+    if mapping is None or device is None:
+        return None
+    found = _found(request, mapping, device, node)
+    if not isinstance(found, takeover.Lent):
+        return None
+    return takeover.record_of(request, mapping, found, device, node.clock())
+
+
 def _found(
     request: AddRequest | DelRequest, mapping: GoMapping, device: SysfsDevice, node: Node
 ) -> takeover.Lent | takeover.Settled | None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
@@ -29,8 +29,9 @@ from amdcni.core.kubernetes import (
     to_go_json,
 )
 from amdcni.core.kubernetes.installation import configurations_in
-from amdcni.core.kubernetes.review import LENDER, request_of
+from amdcni.core.kubernetes.review import LENDER, clash_of, clash_of_plans, request_of
 from amdcni.core.names import parse_container_id
+from amdcni.core.plans import record_in
 from amdcni.core.request import AddRequest, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.core.steps import Plan, PluginCall
@@ -48,14 +49,18 @@ _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 class Told:
     """One call of a plugin; `plan` is what it would do, `refused` why it would refuse.
 
-    `unsaved` is what of the NIC would not come back.
+    `request` is what it reads of its input.  `stale` is what it would give back first, and `done`
+    is whether it has been carried out already, and would only answer as before.  `unsaved` is what
+    of the NIC would not come back.
     """
 
     call: PluginCall
     environ: Mapping[str, str]
+    request: AddRequest | None = None
     plan: Plan | None = None
     stale: tuple[str, ...] = ()
     unsaved: tuple[str, ...] = ()
+    done: bool = False
     refused: str | None = None
 
     @property
@@ -115,11 +120,14 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     pod = pod if pod.uid else attrs.evolve(pod, uid=_PLACEHOLDERS[2])
     sandbox = Sandbox(parse_container_id(options.container_id), options.netns)
     dirs = tuple(options.cni_path.split(":"))
-    networks = []
+    networks: list[Attached] = []
+    earlier: list[Told] = []
     for delegate in delegates:
-        calls = [Told(call, call.variables(dirs)) for call in calls_to_add(delegate, pod, sandbox)]
-        told = [_followed(each, plan=options.plan) for each in calls]
-        networks.append(Attached(delegate, tuple(told)))
+        first = len(earlier)
+        for call in calls_to_add(delegate, pod, sandbox):
+            told = Told(call, call.variables(dirs))
+            earlier.append(_followed(told, earlier, plan=options.plan))
+        networks.append(Attached(delegate, tuple(earlier[first:])))
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
 
 
@@ -195,24 +203,39 @@ def _decoded(data: bytes, path: str) -> Json:
         raise InvalidManifest(fault.message) from None
 
 
-def _followed(told: Told, *, plan: bool) -> Told:
-    """The call with why it would be refused, and with its `plan` on this node if that is wanted."""
+def _followed(told: Told, earlier: Sequence[Told], *, plan: bool) -> Told:
+    """The call with why it would be refused, and with its `plan` on this node if that is wanted.
+
+    `earlier` are the calls before it, which are supposed to succeed.
+    """
     if told.call.plugin != LENDER:
         return told
     try:
         request = request_of(told.environ, told.call.config)
-        return _planned(told, request) if plan else told
+        told = attrs.evolve(told, request=request)
+        clash = clash_of(request, [each.request for each in earlier if each.request is not None])
+        if clash is not None:
+            return attrs.evolve(told, refused=clash)
+        return _planned(told, request, earlier) if plan else told
     except AmdcniError as failure:
         return attrs.evolve(told, refused=failure.message)
 
 
-def _planned(told: Told, request: AddRequest) -> Told:
+def _planned(told: Told, request: AddRequest, earlier: Sequence[Told]) -> Told:
     """The call with what it would do on this node, where nothing is changed."""
     from amdcni.cli.node import on_this_node_silently
     from amdcni.commands import preview
 
     with on_this_node_silently(request.network.data_dir, plugin_dirs_of(told.environ)) as node:
         seen = preview(request, node)
+    if seen.plan is None:
+        return attrs.evolve(told, done=True)
+    before = [
+        (each.request, record_in(each.plan)) for each in earlier if each.request and each.plan
+    ]
+    clash = clash_of_plans(record_in(seen.plan), before)
+    if clash is not None:
+        return attrs.evolve(told, refused=clash)
     stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
     return attrs.evolve(told, plan=seen.plan, stale=stale, unsaved=seen.unsaved)
 
@@ -257,6 +280,7 @@ def _call_as_json(told: Told) -> dict[str, Any]:
             for each in steps
         ],
         "not_saved": list(told.unsaved),
+        "done": told.done,
         "refused": told.refused,
     }
 
@@ -343,10 +367,12 @@ def _indented(text: str) -> str:
 def _plan_lines(told: Told) -> Iterator[str]:
     if told.refused is not None:
         yield f"It would be refused: {told.refused}"
+    if told.done:
+        yield "On this node it has been done already: it would give the same result again."
     if told.plan is not None:
         yield "On this node it would"
         for what in told.stale:
-            yield f"  - give back {what}, which no call will do any more"
+            yield f"  - first give back {what}, which no call will do any more, and then"
         for number, planned in enumerate(told.plan.steps, start=1):
             yield f"  {number}. {step_in_words(planned.step)}"
             for undo in planned.undo:

@@ -2,21 +2,24 @@
 
 import argparse
 import sys
-from typing import IO, Final
+from typing import IO, Any, Final, assert_never
+
+import attrs
 
 from amdcni.cli.attachments import Known, names_device, read_all
 from amdcni.cli.node import on_this_node
 from amdcni.cli.printing import print_json, print_line
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
-from amdcni.core.errors import UnknownAttachment
-from amdcni.healing import give_back_locked
+from amdcni.core.errors import AmdcniError, UnknownAttachment
+from amdcni.effects.node import LinuxNode
+from amdcni.healing import Returned, give_back_locked
 
 _LOCK_WAIT_S: Final = 5.0
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Ask, and give the device back; 1 if that fails or is not wanted, 2 if nobody can be asked."""
+    """Ask, and give the device back; 1 if it was not given back, 2 if nobody can be asked."""
     with on_this_node(options.data_dir, "release", stderr) as node:
         records = [
             (known, known.record)
@@ -34,15 +37,79 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
             if not all(_is_agreed(known, record, stderr) for known, record in records):
                 stderr.write("amdcni: nothing was done\n")
                 return 1
-        for _, record in records:
-            give_back_locked(record, node, wait_s=_LOCK_WAIT_S)
+        released = [_release(record, node) for _, record in records]
     if options.json:
-        told = [{"device": str(record.key), "holder": str(record.id)} for _, record in records]
-        print_json(told, stdout)
+        print_json([as_json(each) for each in released], stdout)
     else:
-        for _, record in records:
-            print_line(f"{_named(record)} is the host's again.", stdout)
-    return 0
+        for each in released:
+            print_line(sentence_on(each), stdout)
+    return 0 if all(each.is_done for each in released) else 1
+
+
+@attrs.frozen
+class Released:
+    """A record, and what has become of its device; `failure` is why it was not given back."""
+
+    record: Attachment
+    returned: Returned | None = None
+    failure: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the attachment has the device no more."""
+        return self.returned in (Returned.BACK, Returned.FORGOTTEN, Returned.ALREADY)
+
+
+def _release(record: Attachment, node: LinuxNode) -> Released:
+    """Give one device back; a failure keeps no other from it."""
+    try:
+        return Released(record, give_back_locked(record, node, wait_s=_LOCK_WAIT_S))
+    except AmdcniError as failure:
+        return Released(record, failure=str(failure))
+
+
+def as_json(released: Released) -> dict[str, Any]:
+    """What became of a device, for programs."""
+    return {
+        "device": str(released.record.key),
+        "holder": str(released.record.id),
+        "released": released.is_done,
+        "result": released.returned and released.returned.value,
+        "failure": released.failure,
+    }
+
+
+def sentence_on(released: Released) -> str:
+    """What became of a device, for people."""
+    record, what = released.record, _named(released.record)
+    match released.returned:
+        case None:
+            return f"{what} was not given back, and its record stays: {released.failure}"
+        case Returned.BACK if record.captured is None:
+            return f"{what} is free again."
+        case Returned.BACK:
+            return f"{what} is the host's again."
+        case Returned.FORGOTTEN:
+            return (
+                f"{what}: the node was booted since, which gave the host its own configuration. "
+                "The record is forgotten, and nothing was restored."
+            )
+        case Returned.ALREADY:
+            return f"{what} was given back by another call meanwhile."
+        case Returned.ANOTHERS:
+            return f"{what} was given to another attachment meanwhile, which keeps it."
+        case Returned.DESTROYED:
+            return (
+                f"{what} was made by software, and destroyed with its pod, so nothing was given "
+                "back. The record is forgotten; make the netdev anew, as the node's boot does."
+            )
+        case Returned.UNPLUGGED:
+            return (
+                f"{what} is not in the machine, so nothing was given back. "
+                "Its record stays; plug it in again, or see amdcni doctor."
+            )
+        case _:
+            assert_never(released.returned)
 
 
 def _is_agreed(known: Known, record: Attachment, stderr: IO[str]) -> bool:

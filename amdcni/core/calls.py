@@ -103,6 +103,14 @@ def _previous(record: Attachment) -> dict[str, Any]:
     return {"prevResult": result_to_json(record.result, version)}
 
 
+def owes_plugins(record: Attachment) -> bool:
+    """Whether a plugin has to be told the end of the attachment even once the netdev is home.
+
+    The delegate does nothing then but call the IPAM plugin, unless there never was a netdev.
+    """
+    return record.ipam is not None or (record.captured is None and record.mover is Mover.DELEGATE)
+
+
 def check_call(request: CheckRequest, record: Attachment, pod: Netns) -> PluginCall | None:
     """The call that asks another plugin whether its part is as it was; None if none has one."""
     match record.mover:

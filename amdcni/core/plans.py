@@ -6,12 +6,12 @@ that gives a device back, be it DEL, GC, healing, or the undo of an ADD that fai
 """
 
 from collections.abc import Collection
-from typing import assert_never
+from typing import Final, assert_never
 
 import attrs
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.calls import add_call, config_for_plugins, ipam_call
+from amdcni.core.calls import add_call, config_for_plugins, ipam_call, owes_plugins
 from amdcni.core.capture import Captured, capture, relabelled
 from amdcni.core.errors import (
     DeviceHeld,
@@ -126,6 +126,12 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
             Planned(ConfirmRecord(record)),
         )
     )
+
+
+def record_in(plan: Plan) -> Attachment:
+    """The record that a plan of `plan_add` begins with."""
+    (record,) = [p.step.record for p in plan.steps if isinstance(p.step, SaveRecord)]
+    return record
 
 
 def _by_delegate(record: Attachment, netdev: Netdev | None) -> tuple[Planned, ...]:
@@ -310,6 +316,7 @@ def plan_release(
     *,
     ipam_required: bool = True,
     destroyed: bool = False,
+    limit_s: float | None = None,
 ) -> Release:
     """Give the device of `record` back, from the record and the bus device alone.
 
@@ -318,22 +325,50 @@ def plan_release(
 
     A record of an earlier boot restores nothing: the node's own boot configuration is right.  Of a
     netdev that was `destroyed` nothing is left to restore.  The record of a device that is not
-    plugged in, `device` being what sysfs says of it, stays.
+    plugged in, `device` being what sysfs says of it, stays.  A plugin may work `limit_s` seconds;
+    None is as long as any.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
     forget = ForgetRecord(record.key, taken_over=record.taken_over, folder=record.folder)
     if record.boot_id != boot_id:
-        return Release(None, (ReleaseIpam(record),), forget)
+        return Release(None, (ReleaseIpam(record, limit_s),), forget)
     if not is_plugged(record, device):
-        return Release(mark, (ReleasePlugins(record),), None)
+        return Release(mark, (ReleasePlugins(record, limit_s=limit_s),), None)
     if destroyed:
-        return Release(mark, (ReleasePlugins(record, ipam_required),), forget)
-    return Release(mark, _give_back(record, ipam_required), forget)
+        return Release(mark, (ReleasePlugins(record, ipam_required, limit_s),), forget)
+    return Release(mark, _give_back(record, ipam_required, limit_s), forget)
 
 
-def _give_back(record: Attachment, ipam_required: bool = True) -> tuple[Step, ...]:
+def plan_homecoming(
+    record: Attachment, boot_id: str, device: SysfsDevice | None, *, destroyed: bool = False
+) -> Release:
+    """As much of `plan_release` as needs no plugin: a plugin that hangs keeps no netdev away.
+
+    The record stays if a plugin is still to be told (`plan_farewell`).
+    """
+    whole = plan_release(record, boot_id, device, destroyed=destroyed)
+    work = tuple(step for step in whole.work if not isinstance(step, _FAREWELLS))
+    return Release(whole.mark, work, None if owes_plugins(record) else whole.forget)
+
+
+def plan_farewell(
+    record: Attachment, boot_id: str, device: SysfsDevice | None, limit_s: float | None
+) -> Release:
+    """The rest of `plan_release` once all of `plan_homecoming` has succeeded."""
+    whole = plan_release(record, boot_id, device, limit_s=limit_s)
+    work = tuple(step for step in whole.work if isinstance(step, _FAREWELLS))
+    return Release(None, work, whole.forget)
+
+
+_FAREWELLS: Final = (ReleasePlugins, ReleaseIpam)
+"""The steps that execute plugins."""
+
+
+def _give_back(
+    record: Attachment, ipam_required: bool = True, limit_s: float | None = None
+) -> tuple[Step, ...]:
     home = () if record.captured is None else _homecoming(record, record.captured)
-    return (ReleasePlugins(record, ipam_required), *home)
+    return (ReleasePlugins(record, ipam_required, limit_s), *home)
 
 
 def _homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:

@@ -143,11 +143,13 @@ class KeepOtherHops:
 class ReleasePlugins:
     """The delegate with its IPAM plugin, or that alone, has been told that the attachment ends.
 
-    Where that is not `required`, a refusal is reported and keeps nothing waiting.
+    Where that is not `required`, a refusal is reported and keeps nothing waiting.  `limit_s` is how
+    long a plugin may work; None is as long as any.
     """
 
     record: Attachment
     required: bool = True
+    limit_s: float | None = None
 
 
 @attrs.frozen
@@ -155,10 +157,12 @@ class ReleaseIpam:
     """The configuration's IPAM plugin, if it has one, has been asked to take its addresses back.
 
     That is all that can be done for an attachment of an earlier boot; a refusal is reported and
-    keeps nothing waiting.
+    keeps nothing waiting.  But a plugin that may work for no longer than `limit_s` has had no fair
+    chance, and so its refusal is a failure.
     """
 
     record: Attachment
+    limit_s: float | None = None
 
 
 @attrs.frozen

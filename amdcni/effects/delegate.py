@@ -74,15 +74,17 @@ class Plugins:
             raise PluginBroken(f"the CNI plugin {name!r}: {fault.message}") from None
 
     def call(
-        self, call: PluginCall, inherited: tuple[int, ...], time_limit_s: float = TIME_LIMIT_S
+        self, call: PluginCall, inherited: tuple[int, ...], limit_s: float | None = None
     ) -> Json:
         """Execute the plugin and give what it answered; an empty object if that was nothing.
 
         A plugin that does not speak the configuration's cniVersion is asked which it does, and
         called again with the newest that both know.  The answer is in the version that it says.
+        Each of these may take `limit_s` seconds, or `TIME_LIMIT_S`.
 
         Raises: PluginNotFound, PluginFailed with its error object, PluginBroken.
         """
+        time_limit_s = TIME_LIMIT_S if limit_s is None else limit_s
         try:
             return self.execute(call, inherited, time_limit_s)
         except PluginFailed as failure:

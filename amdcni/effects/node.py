@@ -16,6 +16,7 @@ from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
+from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 from amdcni.effects import netns, sysfs
@@ -138,6 +139,9 @@ class LinuxNode:
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self.store.lock(device, wait_s)
 
+    def is_locked(self, device: str) -> bool:
+        return self.store.is_locked(device)
+
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         return self.store.of(bus_device)
 
@@ -153,6 +157,12 @@ class LinuxNode:
     def unfinished(self) -> tuple[DeviceKey, ...]:
         return self.store.unfinished()
 
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        return self.store.attempts(key)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        self.store.note(key, attempts)
+
     def was_damaged(self, key: DeviceKey) -> bool:
         return self.store.was_damaged(key)
 
@@ -167,8 +177,8 @@ class LinuxNode:
     def versions_of(self, name: PluginName) -> tuple[str, ...]:
         return self._plugins.versions_of(name)
 
-    def call(self, call: PluginCall) -> Json:
-        return self._plugins.call(call, self.store.held_locks)
+    def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
+        return self._plugins.call(call, self.store.held_locks, limit_s)
 
     def require_ready(self) -> None:
         here = effective_capabilities()

@@ -74,10 +74,11 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             return in_pod.configure_in_pod(node, record, so_far)
         case CopyRoutes(record, captured):
             return in_pod.copy_routes(node, record, captured, so_far)
-        case ReleasePlugins(record, required):
-            _release_plugins(node, record, required)
-        case ReleaseIpam(record):
-            _release(node, record, calls.ipam_release_call(record, netns_alive=False), False)
+        case ReleasePlugins(record, required, limit_s):
+            _release_plugins(node, record, required, limit_s)
+        case ReleaseIpam(record, limit_s):
+            due = calls.ipam_release_call(record, netns_alive=False)
+            _release(node, record, due, limit_s is not None, limit_s)
         case BringHome(record, captured):
             homecoming.bring_home(node, record, captured)
         case RestoreConfiguration(record, captured):
@@ -100,7 +101,9 @@ def _inspect_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
 
 
-def _release_plugins(node: Machine, record: Attachment, required: bool) -> None:
+def _release_plugins(
+    node: Machine, record: Attachment, required: bool, limit_s: float | None
+) -> None:
     """Tell the plugins; a netdev that the delegate takes out of the pod carries its mark then."""
     pod = node.find_pod(record.netns)
     call, netdev = calls.release_call(record, pod), find_in_pod(record, pod)
@@ -108,20 +111,26 @@ def _release_plugins(node: Machine, record: Attachment, required: bool) -> None:
         with node.enter(pod.path) as source:
             if source is not None and source.id.is_same(pod.id):
                 mark_in_pod(source, netdev, record)
-    _release(node, record, call, required)
+    _release(node, record, call, required, limit_s)
 
 
-def _release(node: Machine, record: Attachment, call: PluginCall | None, required: bool) -> None:
+def _release(
+    node: Machine,
+    record: Attachment,
+    call: PluginCall | None,
+    required: bool,
+    limit_s: float | None,
+) -> None:
     """Tell the delegate; where it fails, the IPAM plugin: the netdev is fetched in any case."""
     if call is None:
         return
     try:
-        node.call(call)
+        node.call(call, limit_s=limit_s)
     except _PLUGIN_FAILURES as failure:
         ipam = calls.ipam_release_call(record, netns_alive=True)
         if call.plugin == calls.DELEGATE and record.captured is not None and call != ipam:
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
-            _release(node, record, ipam, required)
+            _release(node, record, ipam, required, limit_s)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # An ADD that never ended was given nothing by a plugin that is not there.
             return

@@ -1,33 +1,34 @@
 """The state folder: one record a held device, each written durably, each lock between processes.
 
     <folder>/<device key>.json          the records, mode 0600
-    <folder>/unfinished/<device key>    an empty file for each record whose work has not ended
+    <folder>/unfinished/<device key>    a file for each record whose work has not ended
     <folder>/multipath/<device key>     and for each that holds a route with several hops
     <folder>/several/<device key>       and for each of a device that has several netdevs
     <folder>/locks/<device>             what calls lock; stays, and holds nothing
 
 A marker comes before its record and goes after it, so it may be there in vain and is never missing;
-who copies the folder has to copy all of it.
+who copies the folder has to copy all of it.  What a marker contains is a hint and no more: when
+calls that are not about the device try again (`amdcni.core.retry`).
 """
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 import attrs
 
-from amdcni.core import codec
+from amdcni.core import codec, retry
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
+from amdcni.core.retry import Attempts
+from amdcni.effects import locks
 
 _MARKERS: Final = ("unfinished", "multipath", "several")
-_LOCK_POLL_S: Final = 0.01
 _NOT_WRITABLE: Final = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
 )
@@ -147,6 +148,13 @@ class Store:
         """The keys of the records whose work has not ended, without reading any."""
         return _parsed_keys(_names(self._folder / "unfinished"))
 
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        """What calls about other devices have noted of unfinished work; None if nothing usable."""
+        try:
+            return retry.parse_attempts((self._folder / "unfinished" / str(key)).read_bytes())
+        except OSError:
+            return None
+
     def multipath(self) -> tuple[Attachment, ...]:
         """The records that hold a route with several hops; one that cannot be read is left out."""
         return self._readable(_parsed_keys(_names(self._folder / "multipath")))
@@ -193,6 +201,8 @@ class Store:
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
                 self._mark("unfinished", record.key)
+                # What was noted of earlier work does not hold for this.
+                os.truncate(self._folder / "unfinished" / str(record.key), 0)
             if record.key.bus_device is not None and record.key.ifname is not None:
                 self._mark("several", record.key)
             if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
@@ -220,6 +230,17 @@ class Store:
 
     def _unmark(self, kind: str, key: DeviceKey) -> None:
         (self._folder / kind / str(key)).unlink(missing_ok=True)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        """Note in the marker of unfinished work how attempts to end it went, if that can be done.
+
+        It lasts for this boot and is worth no sync; half of it counts as nothing.
+        """
+        marker = self._folder / "unfinished" / str(key)
+        with suppress(OSError):
+            fd = os.open(marker, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with os.fdopen(fd, "wb") as file:
+                file.write(retry.to_bytes(attempts))
 
     def replace(self, name: str, data: bytes, *, modified_ns: int) -> None:
         """Write another file, whose lock is held, as durably as a record; raises StateFailure.
@@ -281,17 +302,32 @@ class Store:
         """Exclude every other process from `device`; raises DeviceBusy, StateFailure."""
         with _io(f"lock {device} in {str(self._folder)!r}"):
             fd = self._open_lock(device)
+        shared = self._is_locked_as_another(fd, device)
         try:
-            _acquire(fd, device, wait_s)
+            if not shared:
+                locks.acquire(fd, device, wait_s)
             self._held_locks[device] = fd
             try:
                 yield
             finally:
                 del self._held_locks[device]
-                # Also for a daemon that a plugin may have left behind with our descriptor.
-                fcntl.flock(fd, fcntl.LOCK_UN)
+                if not shared:
+                    locks.release(fd)
         finally:
             os.close(fd)
+
+    def is_locked(self, device: str) -> bool:
+        """Whether a process has the lock of `device` now; nothing is locked, made or waited for."""
+        held = locks.is_held(self._folder / "locks" / device)
+        return bool(locks.is_held(self._folder) if held is None else held)
+
+    def _is_locked_as_another(self, fd: int, device: str) -> bool:
+        """Whether this process has the very file locked for another name: the folder itself.
+
+        It stands for every lock that cannot be made; to wait for it would be to wait for ourselves.
+        """
+        others = [held for name, held in self._held_locks.items() if name != device]
+        return any(os.path.sameopenfile(fd, held) for held in others)
 
     def _open_lock(self, device: str) -> int:
         """The lock's file, or the folder where nothing can be created: no ADD works there."""
@@ -306,19 +342,6 @@ class Store:
             if not existing.is_dir() and existing != path:
                 raise
             return os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _acquire(fd: int, device: str, wait_s: float) -> None:
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise DeviceBusy(
-                    f"another call has been working on {device} for {wait_s:g} s; try again"
-                ) from None
-            time.sleep(_LOCK_POLL_S)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import AmdcniError, InvalidName, StateFailure
 from amdcni.core.names import BusDevice, DeviceKey, FilePath, parse_file_path
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.core.retry import Attempts
 from amdcni.effects.store import Report, Store
 
 T = TypeVar("T")
@@ -123,6 +124,10 @@ class Stores:
         """The records that hold a route with several hops; one that cannot be read is left out."""
         return self._all(lambda part: part.multipath())
 
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        """What calls about other devices have noted of unfinished work; None if nothing usable."""
+        return next(self._each(lambda part: part.attempts(key)), None)
+
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged, by this call or by an earlier one."""
         return any(part.was_damaged(key) for part in self.parts)
@@ -158,6 +163,14 @@ class Stores:
             if part is not self.default:
                 with suppress(OSError, AmdcniError), self.default.lock(_INDEX, 0):
                     self._drop(part)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        """Note in the markers of unfinished work how attempts to end it went, if that can be done.
+
+        A folder that has no such marker gets none.
+        """
+        for part in self.parts:
+            part.note(key, attempts)
 
     def _part(self, folder: str | None) -> Store:
         if folder is None:
@@ -226,6 +239,10 @@ class Stores:
             held.callback(self._locked.discard, device)
             self._note_what_earlier_versions_wrote()
             yield
+
+    def is_locked(self, device: str) -> bool:
+        """Whether a process has the lock of `device` now; nothing is locked, made or waited for."""
+        return any(part.is_locked(device) for part in {self.default, self.home})
 
     def _try_lock(
         self, part: Store, device: str, wait_s: float, held: ExitStack

@@ -15,6 +15,7 @@ from tests.netns.runtime import (
     addresses,
     damage,
     ifnames,
+    plugin_folder,
     record_of,
     records,
     remains,
@@ -75,6 +76,37 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     set_aside = f"the record of {BDF} was damaged, and set aside as {STATE}/{BDF}.json.damaged-"
     for command in ("heal", "attachments"):
         assert set_aside in node.run([str(AMDCNI), command]).stdout.decode()
+
+
+STUCK = """case $CNI_COMMAND in
+  DEL) echo >>{folder}/told; [ -e {folder}/well ] || sleep 1000 ;;
+  *) echo '{{"cniVersion":"1.0.0","ips":[{{"address":"10.9.9.9/24"}}]}}' ;;
+esac"""
+
+
+def test_a_lease_that_hangs_hinders_no_call_about_another_nic(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    other = node.add_nic(OTHER, "eth2", ["10.0.1.0/31"], peer_addresses=["10.0.1.1/31"])
+    path = [plugin_folder(tmp_path / "bin", stuck=STUCK.format(folder=tmp_path))]
+    before = dump(node)
+    leasing = runtime.having(ipam={"type": "stuck"}, cniVersion="1.0.0")
+    killed = leasing.start_to_die(("before", 5), "ADD", netns=pod, path=path).wait()
+    assert not killed.succeeded
+    assert ifnames(node) != {"eth1", "eth2"}
+    second = runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
+    pod2 = node.add_pod("pod2")
+    for _ in range(2):
+        second.added(pod2, container_id="container-2", path=path)
+        assert second.delete(pod2, container_id="container-2", path=path).succeeded
+        assert differences(before, dump(node)) == []
+    assert not (tmp_path / "told").exists()
+    assert set(records(node)) == {f"{BDF}.json"}
+    (tmp_path / "well").touch()
+    done = node.run([str(AMDCNI), "heal", "--json"], env={"CNI_PATH": str(path[0])})
+    assert (done.returncode, json.loads(done.stdout)[0]["healed"]) == (0, True)
+    assert (tmp_path / "told").read_text() == "\n"
+    assert damage(before, node) == []
 
 
 def test_two_nics_that_were_both_called_net1_are_both_the_hosts_again(

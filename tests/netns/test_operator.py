@@ -17,6 +17,7 @@ from tests.netns.runtime import (
     damage,
     expect_silence,
     ifnames,
+    record_of,
 )
 
 AMDCNI = str(Path(sysconfig.get_path("scripts")) / "amdcni")
@@ -26,6 +27,12 @@ def ask(node: Node, *words: str) -> tuple[int, Any]:
     """Return the exit status and what a subcommand tells as JSON."""
     done = node.run([AMDCNI, *words, "--json"])
     assert done.stderr == b"", done
+    return done.returncode, json.loads(done.stdout)
+
+
+def ask_loudly(node: Node, *words: str) -> tuple[int, Any]:
+    """Return the same of one that has something to report."""
+    done = node.run([AMDCNI, *words, "--json"])
     return done.returncode, json.loads(done.stdout)
 
 
@@ -149,12 +156,33 @@ def test_a_nic_is_released_from_a_living_pod_and_its_del_finds_nothing_to_do(
     runtime.added(pod)
     assert ask(node, "release", "eth1", "--yes") == (
         0,
-        [{"device": BDF, "holder": "container-1/net1"}],
+        [
+            {
+                "device": BDF,
+                "holder": "container-1/net1",
+                "released": True,
+                "result": "back",
+                "failure": None,
+            }
+        ],
     )
     assert damage(before, node) == []
     assert ifnames(pod) == set()
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
+
+
+@by_delegate
+def test_release_says_of_an_unplugged_nic_that_it_is_not_given_back(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    node.unplug(nic)
+    status, (told,) = ask_loudly(node, "release", BDF, "--yes")
+    assert (status, told["released"], told["result"]) == (1, False, "unplugged")
+    said = read(node, "release", BDF, "--yes")
+    assert "is not in the machine, so nothing was given back" in said
+    assert record_of(node).exists()
 
 
 @by_delegate

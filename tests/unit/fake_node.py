@@ -17,7 +17,7 @@ from typing import Any, Final
 import attrs
 
 from amdcni import commands, node
-from amdcni.core import codec
+from amdcni.core import codec, retry
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.errors import (
     DamagedRecord,
@@ -60,6 +60,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans import Clock
 from amdcni.core.request import DEFAULT_DATA_DIR, Request, parse_environment
+from amdcni.core.retry import Attempts
 from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
@@ -68,6 +69,7 @@ from amdcni.core.steps import (
     Step,
 )
 from amdcni.core.versions import SUPPORTED
+from amdcni.effects.delegate import TIME_LIMIT_S
 from amdcni.effects.perform import perform
 from tests.unit.fake_kernel import AlreadySo, Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
@@ -90,6 +92,8 @@ class Disk:
     markers: set[str] = attrs.field(factory=set)
     folders: set[str] = attrs.field(factory=set)
     """The index: the other state folders that hold records."""
+    attempts: dict[str, bytes] = attrs.field(factory=dict)
+    """What the markers contain."""
     full: bool = False
     read_only: bool = False
 
@@ -286,6 +290,9 @@ class FakeNode:
         finally:
             machine.locks.discard(device)
 
+    def is_locked(self, device: str) -> bool:
+        return device in self.alive().locks
+
     # ---- records
 
     def _disk(self, folder: str) -> Disk:
@@ -403,6 +410,7 @@ class FakeNode:
             self._kernel.moment(f"mark {name}")
             self._require_writable(disk)
             disk.markers.add(name)
+            disk.attempts.pop(name, None)
         self._kernel.moment(f"write {name}")
         self._require_writable(disk)
         if disk.full:
@@ -410,7 +418,7 @@ class FakeNode:
         disk.files[name] = codec.encode(codec.attachment_to_json(record)).encode()
         if record.phase is Phase.ATTACHED:
             self._kernel.moment(f"unmark {name}")
-            disk.markers.discard(name)
+            self._unmark(name, disk)
 
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         self._require_lock(key)
@@ -428,7 +436,28 @@ class FakeNode:
         if name in disk.markers:
             self._kernel.moment(f"unmark {name}")
             self._require_writable(disk)
-            disk.markers.discard(name)
+            self._unmark(name, disk)
+
+    def _unmark(self, name: str, disk: Disk) -> None:
+        disk.markers.discard(name)
+        disk.attempts.pop(name, None)
+
+    def _marking(self, key: DeviceKey) -> Disk | None:
+        """The disk that has the marker of unfinished work on the device."""
+        return next((d for d in self._disks().values() if str(key) in d.markers), None)
+
+    def attempts(self, key: DeviceKey) -> Attempts | None:
+        disk = self._marking(key)
+        data = None if disk is None else disk.attempts.get(str(key))
+        return None if data is None else retry.parse_attempts(data)
+
+    def note(self, key: DeviceKey, attempts: Attempts) -> None:
+        """As `effects.store`, which writes into a marker that is there."""
+        self._require_lock(key)
+        self._kernel.moment(f"note attempts {key}")
+        disk = self._marking(key)
+        if disk is not None and not (disk.read_only or disk.full):
+            disk.attempts[str(key)] = retry.to_bytes(attempts)
 
     def _require_writable(self, disk: Disk) -> None:
         if disk.read_only:
@@ -449,9 +478,10 @@ class FakeNode:
         self.find_plugin(name)
         return self.machine.plugins.versions.get(name, SUPPORTED)
 
-    def call(self, call: PluginCall) -> Json:
+    def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
         self.find_plugin(call.plugin)
         execution = Execution(
+            limit_s=TIME_LIMIT_S if limit_s is None else limit_s,
             plugin=call.plugin,
             verb=call.verb,
             config=json.loads(json.dumps(call.config)),

@@ -5,6 +5,7 @@ on failure.  A plugin can be in `Trouble` at any of its own moments.
 """
 
 import ipaddress
+import math
 from typing import Any, Final, Literal
 
 import attrs
@@ -37,19 +38,19 @@ class PluginLied(Exception):
 class Trouble:
     """What befalls a plugin at its own moment number `at`.
 
-    It `fails` with an error object, taking nothing back; it `dies`; or it `lies`: it ends there and
-    reports success.
+    It `fails` with an error object, taking nothing back; it `dies`; it `hangs` until whoever has
+    called it kills it, when its time is over; or it `lies`: it ends there and reports success.
     """
 
     plugin: str
     verb: Verb
     at: int = 0
-    how: Literal["fails", "dies", "lies"] = "fails"
+    how: Literal["fails", "dies", "hangs", "lies"] = "fails"
 
 
 @attrs.define(eq=False)
 class Execution:
-    """A plugin at work.  `temporary` are namespaces that end with it."""
+    """A plugin at work, for `limit_s` at most.  `temporary` are namespaces that end with it."""
 
     plugin: str
     verb: Verb
@@ -58,6 +59,7 @@ class Execution:
     ifname: str
     netns: str
     args: str = ""
+    limit_s: float = 90
     moments: int = 0
     temporary: list[Space] = attrs.field(factory=list)
 
@@ -92,6 +94,9 @@ class Plugins:
                     case "fails":
                         raise PluginError(f"trouble at {what}")
                     case "dies":
+                        raise PluginDied
+                    case "hangs":
+                        self.kernel.now_s += math.ceil(running.limit_s)
                         raise PluginDied
                     case "lies":
                         raise PluginLied

@@ -1,10 +1,11 @@
-"""What each verb does on a node, and what it leaves alone: design.md, sections 3 to 6.
+"""What each verb does on a node, and what it leaves alone.
 
 Every test runs on a machine with two NICs and two pods, whose configuration is watched at every
 moment: it is on the host, or a record on the disk tells it.
 """
 
 import ipaddress
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 
 from amdcni import commands, healing
+from amdcni.core.attachment import Attachment
 from amdcni.core.codec import parse_request, result_to_json
 from amdcni.core.errors import (
     AmdcniError,
@@ -39,7 +41,9 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address, AddressFlag, Hop, Route
 from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.plans import record_in
 from amdcni.core.request import AddRequest
+from amdcni.core.retry import LONGEST_PAUSE_S
 from amdcni.core.spec import Result, Verb
 from amdcni.core.steps import SaveRecord
 from amdcni.core.versions import CniVersion
@@ -812,6 +816,7 @@ def test_one_refused_address_keeps_none_of_the_others_away(
     assert interfaces_of(nic) == ["192.0.2.1/31", "fd00::2/127", "fd00::1/64"]
     assert machine.disk.records()[A]["phase"] == "detaching"
     kernel.host.refused.clear()
+    kernel.now_s += LONGEST_PAUSE_S
     add(machine, B, pod=2)
     assert {own.address.interface for own in nic.addresses if not own.by_kernel} == {
         address.interface for address, _, _ in keeper.original.addresses
@@ -1148,8 +1153,192 @@ def test_what_cannot_be_healed_is_reported_and_hinders_nobody(
     assert keeper.is_whole()
     assert B in machine.disk.files
     kernel.host.refused.clear()
+    kernel.now_s += LONGEST_PAUSE_S
     delete(machine)
     assert other.is_whole()
+
+
+def unleased(machine: Machine, trouble: Trouble) -> None:
+    """An ADD of B with an address that was killed, and whose IPAM plugin is in trouble now."""
+    with pytest.raises(Killed):
+        ask(
+            machine,
+            Verb.ADD,
+            config_for(B, ipam=HOST_LOCAL),
+            container="killed",
+            netns=POD2,
+            kill_before="before Confirm",
+        )
+    assert machine.plugins.leases
+    machine.plugins.troubles = [trouble]
+    machine.plugins.executed.clear()
+
+
+HANGS = Trouble("host-local", Verb.DEL, how="hangs")
+BESIDE = [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)]
+beside = pytest.mark.parametrize("call", BESIDE, ids=["ADD", "DEL", "DEL of nothing"])
+"""Calls that are not about B."""
+
+
+def strangers_executed(machine: Machine) -> list[str]:
+    """The plugins that were executed for the attachment that has B."""
+    return [each.plugin for each in machine.plugins.executed if each.container_id == "killed"]
+
+
+@beside
+def test_a_call_about_another_device_executes_no_plugin_and_brings_the_netdev_home(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    unleased(machine, HANGS)
+    begun_s = machine.kernel.now_s
+    for _ in range(3):
+        call(machine)
+        delete(machine)
+        assert other.is_whole()
+    assert strangers_executed(machine) == []
+    assert machine.kernel.now_s == begun_s
+    assert set(machine.disk.files) == {B}
+    assert machine.plugins.leases
+
+
+@beside
+def test_a_device_that_waits_for_its_plugin_alone_is_not_even_locked(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    unleased(machine, HANGS)
+    call(machine)
+    assert "plugin-due" in process(machine).events
+    machine.kernel.moments.clear()
+    call(machine)
+    assert f"lock {B}" not in machine.kernel.moments
+    assert process(machine).reads.count(DeviceKey.parse(B)) <= 1
+    assert process(machine).events == []
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
+def test_gc_and_status_do_not_wait_long_for_a_plugin_and_ask_it_ever_more_rarely(
+    machine: Machine, other: Keeper, verb: Verb
+) -> None:
+    unleased(machine, HANGS)
+    asked = []
+    for _ in range(300):
+        begun_s = machine.kernel.now_s
+        ask(machine, verb, config_for(), netns=None)
+        assert other.is_whole()
+        assert machine.kernel.now_s - begun_s <= 10
+        if machine.kernel.now_s > begun_s:
+            asked.append(begun_s)
+        machine.kernel.now_s += 10
+    pauses = [then - now for now, then in itertools.pairwise(asked)]
+    assert 3 < len(asked) < 12
+    assert pauses == sorted(pauses)
+    machine.plugins.troubles = []
+    machine.kernel.now_s += LONGEST_PAUSE_S
+    ask(machine, verb, config_for(), netns=None)
+    assert machine.disk.files == {}
+    assert machine.plugins.leases == {}
+
+
+def test_a_person_who_heals_waits_for_no_pause(machine: Machine, other: Keeper) -> None:
+    unleased(machine, HANGS)
+    ask(machine, Verb.STATUS, config_for(), netns=None)
+    machine.plugins.troubles = []
+    assert heal(machine) == {B: ("unfinished", True)}
+    assert (machine.disk.files, machine.plugins.leases) == ({}, {})
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS, None], ids=["GC", "STATUS", "heal"])
+def test_every_netdev_is_home_before_the_first_plugin_is_told(
+    machine: Machine, keeper: Keeper, other: Keeper, verb: Verb | None
+) -> None:
+    for pod, device in enumerate((A, B), 1):
+        add(machine, device, pod=pod, ipam=HOST_LOCAL)
+        machine.kernel.destroy_netns(pod_of(machine, pod))
+    seen: list[bool] = []
+
+    def look(what: str) -> None:
+        if what == "host-local DEL begins":
+            seen.append(keeper.is_whole() and other.is_whole())
+
+    machine.kernel.interrupts.append(look)
+    if verb is None:
+        heal(machine)
+    else:
+        ask(machine, verb, config_for(**{"cni.dev/valid-attachments": []}), netns=None)
+    assert seen == [True, True]
+    assert machine.disk.files == {}
+
+
+@pytest.mark.parametrize("again", [add, delete], ids=["ADD", "DEL"])
+def test_what_was_brought_home_beside_is_ended_by_its_own_calls(
+    machine: Machine, other: Keeper, again: Callable[..., object]
+) -> None:
+    unleased(machine, Trouble("host-local", Verb.DEL, at=99))
+    add(machine)
+    assert (strangers_executed(machine), set(machine.disk.files)) == ([], {A, B})
+    ask(machine, Verb.DEL, config_for(B), container="killed", netns=None)
+    assert strangers_executed(machine) == ["host-local"]
+    assert set(machine.disk.files) == {A}
+    assert machine.plugins.leases == {}
+    again(machine, B, pod=2)
+
+
+def test_the_next_add_of_a_device_takes_it_though_its_lease_is_stuck(
+    machine: Machine, other: Keeper
+) -> None:
+    unleased(machine, HANGS)
+    add(machine)
+    delete(machine)
+    add(machine, B, pod=2)
+    assert machine.disk.records()[B]["phase"] == "attached"
+    assert machine.disk.attempts == {}
+
+
+def test_an_add_or_del_brings_home_only_as_much_as_there_is_time_for(machine: Machine) -> None:
+    devices = [f"0000:{number:02x}:00.0" for number in range(16, 24)]
+    keepers = {}
+    for number, device in enumerate(devices, 16):
+        (link,) = machine.kernel.plug(device, f"ens{number}").links
+        machine.kernel.configure(link, (address(f"203.0.113.{number}/31"),))
+        keepers[device] = Keeper(machine, link)
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+        add(machine, device, pod=number)
+    for device, record in machine.disk.files.items():
+        machine.disk.markers.add(device)
+        machine.disk.files[device] = record.replace(b'"attached"', b'"detaching"')
+
+    def take_a_second(what: str) -> None:
+        if what.startswith("before BringHome"):
+            machine.kernel.now_s += 1
+
+    machine.kernel.interrupts.append(take_a_second)
+    begun_s = machine.kernel.now_s
+    delete(machine, None, pod=3, netns=None)
+    assert 0 < machine.kernel.now_s - begun_s <= 3
+    assert 0 < sum(keeper.is_whole() for keeper in keepers.values()) < len(keepers)
+    while not all(keeper.is_whole() for keeper in keepers.values()):
+        left = len(machine.disk.files)
+        delete(machine, None, pod=3, netns=None)
+        assert len(machine.disk.files) < left
+
+
+def test_the_stuck_attachment_of_a_gc_keeps_no_other_away(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    for pod, device in enumerate((A, B), 1):
+        add(machine, device, pod=pod, ipam=HOST_LOCAL)
+    machine.plugins.troubles = [HANGS]
+
+    def both_are_home(what: str) -> None:
+        if what == "host-local DEL begins":
+            assert keeper.is_whole()
+            assert other.is_whole()
+
+    machine.kernel.interrupts.append(both_are_home)
+    with pytest.raises(PluginBroken):
+        ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}), netns=None)
+    told = [each.container_id for each in machine.plugins.executed if each.verb is Verb.DEL]
+    assert sorted(told) == ["pod1", "pod2"]
 
 
 def test_the_next_add_of_a_device_that_cannot_be_healed_says_why(
@@ -1783,6 +1972,15 @@ def test_a_preview_tells_what_would_not_come_back(machine: Machine) -> None:
 # ---- healing of everything
 
 
+def test_looking_takes_no_lock(machine: Machine) -> None:
+    add(machine)
+    add(machine, B, pod=2)
+    machine.kernel.destroy_netns(pod_of(machine))
+    machine.kernel.moments.clear()
+    heal(machine, dry_run=True)
+    assert not [what for what in machine.kernel.moments if what.startswith("lock")]
+
+
 def heal(machine: Machine, *, dry_run: bool = False) -> dict[str, tuple[str, bool]]:
     """What was found of each device, and whether it was healed."""
     node = FakeNode(machine)
@@ -1854,9 +2052,9 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
         assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
 
 
-def previewed(machine: Machine, device: str, netns: str) -> commands.Preview:
+def previewed(machine: Machine, device: str, netns: str, **keys: Any) -> commands.Preview:
     """What an ADD of a NIC to another pod would do."""
-    config = config_for(device)
+    config = config_for(device, **keys)
     request = request_for(machine, Verb.ADD, config, container="other", netns=netns)
     assert isinstance(request, AddRequest)
     node = FakeNode(machine)
@@ -1871,10 +2069,151 @@ def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Mac
     seen = previewed(machine, A, POD2)
     assert machine.picture() == before
     assert [str(record.key) for record in seen.stale] == [A]
-    first = seen.plan.steps[0].step
-    assert isinstance(first, SaveRecord)
-    assert first.record.id.container_id == "other"
+    assert seen.plan is not None
+    assert record_in(seen.plan).id.container_id == "other"
     assert previewed(machine, B, "/run/netns/not-there-yet").stale == ()
+
+
+@pytest.mark.parametrize("ipam", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
+@pytest.mark.parametrize("dead", [True, False], ids=["netns dead", "killed ADD"])
+@pytest.mark.parametrize("taken", [False, True], ids=["free", "name taken"])
+def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
+    machine: Machine, kernel: Kernel, ipam: dict[str, Any], dead: bool, taken: bool
+) -> None:
+    kernel.add_address(nic_of(machine), address("192.0.2.30/24", valid_s=500, preferred_s=400))
+    if dead:
+        add(machine, A, **ipam)
+        kernel.destroy_netns(pod_of(machine))
+    else:
+        with pytest.raises(Killed):
+            ask(machine, Verb.ADD, config_for(A, **ipam), kill_before="before Confirm")
+    if taken:
+        kernel.add_link("ens1", kind="dummy")
+    kernel.now_s += 100
+    kernel.moments.clear()
+    before = machine.picture()
+    seen = previewed(machine, A, POD2, **ipam)
+    assert machine.picture() == before
+    assert not [what for what in kernel.moments if what.startswith(("lock", "before"))]
+    assert seen.plan is not None
+    planned = record_in(seen.plan)
+    ask(machine, Verb.ADD, config_for(A, **ipam), container="other", netns=POD2)
+    (saved,) = [
+        step.record
+        for step in process(machine).performed
+        if isinstance(step, SaveRecord) and step.record.id == planned.id
+    ]
+    # Only the kernel knows by what number and with which addresses of its own it comes back.
+    assert planned.captured is not None
+    assert saved.captured is not None
+    kernels = {"ifindex": saved.captured.ifindex, "eui64": saved.captured.eui64}
+    assert attrs.asdict(planned.captured) | kernels == attrs.asdict(saved.captured)
+    assert planned.key == saved.key
+
+
+def test_a_preview_finds_by_its_kernelpath_what_will_have_another_name(
+    machine: Machine, kernel: Kernel
+) -> None:
+    path = "/sys/devices/pci0000:00/0000:01:00.0/net/ens1"
+    machine.kernelpaths[path] = A
+    config = config_for(None, kernelpath=path)
+    ask(machine, Verb.ADD, config)
+    kernel.destroy_netns(pod_of(machine))
+    request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
+    assert isinstance(request, AddRequest)
+    seen = commands.preview(request, FakeNode(machine))
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_ifname == "ens1"
+    assert record_in(seen.plan).host_addresses
+
+
+def test_a_preview_brings_a_netdev_on_no_bus_home(machine: Machine, kernel: Kernel) -> None:
+    veth = kernel.add_link("uplink7", kind="veth")
+    kernel.configure(veth, (address("10.0.7.1/24"),))
+    config = config_for(None, device="uplink7")
+    with pytest.raises(Killed):
+        ask(machine, Verb.ADD, config, kill_before="before Confirm")
+    request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
+    assert isinstance(request, AddRequest)
+    seen = commands.preview(request, FakeNode(machine))
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_addresses == ("10.0.7.1/24",)
+
+
+def nic_of(machine: Machine) -> Link:
+    return machine.kernel.functions[A].links[0]
+
+
+def test_a_preview_of_an_add_that_has_been_done_says_so(machine: Machine, kernel: Kernel) -> None:
+    add(machine, A)
+    request = request_for(machine, Verb.ADD, config_for(A))
+    assert isinstance(request, AddRequest)
+    assert commands.preview(request, FakeNode(machine)) == commands.Preview((), None)
+    kernel.set_up(nic_of(machine), False)
+    again = commands.preview(request, FakeNode(machine))
+    assert [str(record.key) for record in again.stale] == [A]
+    assert again.plan is not None
+    assert record_in(again.plan).host_ifname == "ens1"
+
+
+def test_a_preview_fails_where_giving_back_would(machine: Machine, kernel: Kernel) -> None:
+    add(machine, A)
+    kernel.move(nic_of(machine), pod_of(machine, 2), "stolen")
+    kernel.destroy_netns(pod_of(machine))
+    with pytest.raises(NetdevLost, match=A):
+        previewed(machine, A, POD2)
+
+
+def test_a_preview_restores_nothing_of_an_earlier_boot(machine: Machine, keeper: Keeper) -> None:
+    add(machine, A)
+    reboot(machine, keeper)
+    machine.kernel.make_netns(POD2)
+    seen = previewed(machine, A, POD2)
+    assert [str(record.key) for record in seen.stale] == [A]
+    assert seen.plan is not None
+    assert record_in(seen.plan).host_addresses == ("203.0.113.77/24",)
+
+
+# ---- what has become of a device that was to be given back
+
+
+def given_back(machine: Machine, seen: Attachment) -> healing.Returned:
+    node = FakeNode(machine)
+    with machine.running(node):
+        return healing.give_back_locked(seen, node, wait_s=0)
+
+
+def test_giving_back_says_what_it_did(machine: Machine, keeper: Keeper) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    machine.kernel.unplug(A)
+    assert given_back(machine, seen) is healing.Returned.UNPLUGGED
+    assert set(machine.disk.files) == {A}
+
+
+def test_giving_back_leaves_alone_what_another_has_meanwhile(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    delete(machine, A)
+    assert given_back(machine, seen) is healing.Returned.ALREADY
+    add(machine, A, pod=2)
+    assert given_back(machine, seen) is healing.Returned.ANOTHERS
+    assert not keeper.is_whole()
+    (other,) = FakeNode(machine).records()
+    assert given_back(machine, other) is healing.Returned.BACK
+    assert keeper.is_whole()
+
+
+def test_giving_back_after_a_boot_says_that_nothing_was_restored(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, A)
+    (seen,) = FakeNode(machine).records()
+    reboot(machine, keeper)
+    assert given_back(machine, seen) is healing.Returned.FORGOTTEN
+    assert machine.disk.files == {}
 
 
 def test_a_preview_refuses_what_the_add_would_refuse(machine: Machine) -> None:

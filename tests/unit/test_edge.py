@@ -1,6 +1,6 @@
 """At the edge: each failure has its code, each broken stream its end, and nobody sees a traceback.
 
-The codes are those of CNI SPEC 1.1 §5 and of design.md, written down here once more.
+The codes are those of CNI SPEC 1.1 §5 and of our own, written down here once more.
 """
 
 import io

@@ -48,6 +48,74 @@ def refused(*words: str) -> str:
     return err
 
 
+def objects(tmp_path: Path, networks: str, **configs: dict[str, Any]) -> str:
+    """The path of a file with a pod that selects `networks`, and definitions of these names."""
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "p", "annotations": {"k8s.v1.cni.cncf.io/networks": networks}},
+    }
+    definitions = [
+        {
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": name},
+            "spec": {"config": json.dumps({"cniVersion": "1.0.0", "name": name, **config})},
+        }
+        for name, config in configs.items()
+    ]
+    file = tmp_path / "objects.json"
+    file.write_text(json.dumps({"kind": "List", "items": [pod, *definitions]}))
+    return str(file)
+
+
+def lending(**keys: Any) -> dict[str, Any]:
+    return {"type": "amd-host-device", **keys}
+
+
+# ---- what cannot work
+
+
+@pytest.mark.parametrize("name", ["eth0", "lo"])
+def test_a_name_that_the_pod_has_already_is_refused(tmp_path: Path, name: str) -> None:
+    file = objects(tmp_path, f"a@{name}", a=lending(device="ens5"))
+    assert f"gives the name '{name}' to NetworkAttachmentDefinition default/a" in refused(file)
+
+
+def test_a_name_that_is_asked_for_and_counted_too_is_refused(tmp_path: Path) -> None:
+    file = objects(tmp_path, "a,b@net1", a=lending(device="ens5"), b=lending(device="ens6"))
+    assert "the name 'net1' to two interfaces" in refused(file)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clash"),
+    [
+        ({"device": "ens5"}, {"device": "ens5"}, True),
+        ({"device": "ens5"}, {"device": "ens6"}, False),
+        ({"deviceID": A}, {"pciBusID": A.upper()}, True),
+        ({"deviceID": A}, {"deviceID": B}, False),
+        ({"hwaddr": "02:00:00:00:00:0a"}, {"hwaddr": "02-00-00-00-00-0A"}, True),
+        ({"kernelpath": "/sys/devices/x"}, {"kernelpath": "/sys/devices/x"}, True),
+        ({"deviceID": A}, {"deviceID": A, "device": "ens5"}, True),
+        ({"deviceID": A, "device": "ens5"}, {"deviceID": A, "device": "ens6"}, False),
+        ({"deviceID": A}, {"device": "ens5"}, False),
+    ],
+)
+def test_one_device_for_two_interfaces_of_a_pod_is_refused_and_two_are_not(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], clash: bool
+) -> None:
+    file = objects(tmp_path, "a@net7,b@net8", a=lending(**first), b=lending(**second))
+    status, out, _ = explain(file)
+    assert status == clash
+    assert ("is attached as 'net7' first" in out) == clash
+
+
+def test_two_netdevs_of_one_list_are_refused_for_they_get_one_name(tmp_path: Path) -> None:
+    plugins = [lending(device="ens5"), {"type": "tuning"}, lending(device="ens6")]
+    status, out, _ = explain(objects(tmp_path, "a", a={"plugins": plugins}))
+    assert status == 1
+    assert out.count("It would be refused") == 1
+    assert "gives the pod a netdev as 'net1' first" in out
+
+
 # ---- what is explained
 
 

@@ -17,6 +17,7 @@ ROOT = Path(errors.__file__).parents[2]
 LAYERS = (
     "amdcni.core.errors",
     "amdcni.core.versions",
+    "amdcni.core.retry",
     "amdcni.core.names",
     "amdcni.core.host",
     "amdcni.core.routes",
@@ -58,6 +59,7 @@ LAYERS = (
     "amdcni.core.diagnosis",
     "amdcni.core.pod",
     "amdcni.core.plans",
+    "amdcni.core.forecast",
     "amdcni.core.takeover",
     "amdcni.node",
     "amdcni.effects",

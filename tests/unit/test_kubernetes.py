@@ -232,8 +232,16 @@ def test_a_resource_that_is_no_name_is_told_with_its_definition() -> None:
         parse_definition(definition_manifest("{}", **{RESOURCE_NAME: [NIC]}))
     assert told.value.message == (
         f"NetworkAttachmentDefinition default/fabric: annotation {RESOURCE_NAME} is ['{NIC}'], "
-        "not a string"
+        "not a string; in YAML, a value with a comma or of digits alone has to be quoted"
     )
+
+
+@given(st.none() | st.integers() | st.booleans() | st.lists(st.text(), max_size=1))
+def test_an_annotation_that_is_no_text_is_refused_as_kubernetes_refuses_it(value: object) -> None:
+    manifest = pod_manifest("fabric")
+    manifest["metadata"]["annotations"]["fabric@net8"] = value
+    with pytest.raises(InvalidManifest, match=r"annotation fabric@net8 is .*, not a string"):
+        parse_pod(manifest)
 
 
 def test_a_configuration_that_is_no_text_is_told() -> None:

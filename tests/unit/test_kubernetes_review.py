@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.errors import InvalidManifest
 from amdcni.core.kubernetes import NetworkAttachmentDefinition, ObjectName, parse_definition
 from amdcni.core.kubernetes.installation import (
@@ -17,9 +18,9 @@ from amdcni.core.kubernetes.installation import (
     configurations_in,
     networks_dir_of,
 )
-from amdcni.core.kubernetes.review import LENDER, Review, review
+from amdcni.core.kubernetes.review import LENDER, Review, clash_of_plans, review
 from amdcni.core.names import PluginName
-from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.core.request import DEFAULT_DATA_DIR, AddRequest
 from amdcni.testing import strategies as some
 
 RESOURCE = "amd.com/nic"
@@ -37,6 +38,21 @@ def needing(*plugins: str) -> Review:
     """The review of a definition without a fault."""
     names = tuple(map(PluginName, plugins))
     return Review(lends=True, plugins=names, data_dirs=(DEFAULT_DATA_DIR,))
+
+
+# ---- what clashes in one pod
+
+
+@given(some.add_requests, some.attachments, some.attachments)
+def test_plans_clash_if_they_are_about_one_netdev(
+    request: AddRequest, one: Attachment, other: Attachment
+) -> None:
+    alike = one.key == other.key and one.host_ifname == other.host_ifname
+    assert (clash_of_plans(one, [(request, other)]) is not None) == alike
+    assert clash_of_plans(one, []) is None
+    said = clash_of_plans(one, [(request, other), (request, one)])
+    assert said is not None
+    assert f"as {str(request.attachment.ifname)!r} first" in said
 
 
 # ---- reviews

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import SearchStrategy
 
+from amdcni import healing
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -42,7 +43,16 @@ from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
 from amdcni.testing.strategies import edited_configurations
 from tests.unit.fake_kernel import Configuration, Link, Refused, Space
-from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for, furnish
+from tests.unit.fake_node import (
+    HOST_LOCAL,
+    FakeNode,
+    Keeper,
+    Killed,
+    Machine,
+    ask,
+    config_for,
+    furnish,
+)
 from tests.unit.fake_plugins import Trouble
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
@@ -117,6 +127,11 @@ def standing(
         machine.kernel.make_netns(f"/run/netns/pod{number}")
     config = config_of(device)
     return machine, keeper, {**config, "ipam": ipam} if ipam else config
+
+
+def nic_of(key: str) -> str:
+    """The NIC of a record: its device, if it is on a bus, whichever of its netdevs is meant."""
+    return key.partition("@")[0] or key
 
 
 def stays_as_it_was(twin: Keeper) -> None:
@@ -203,6 +218,10 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
             assert is_in_pod(machine, keeper, 1, ipam), where
             continue
         then(machine, config)
+        if then is delete_something_else:
+            # That executes no plugin of this device.
+            assert phase == "attached" or keeper.is_whole(), where
+            ask(machine, Verb.STATUS, config_for(), netns=None)
         if then is add_again:
             assert is_in_pod(machine, keeper, 1, ipam), where
         elif then is add_elsewhere:
@@ -350,7 +369,7 @@ troubles: SearchStrategy[Trouble | None] = st.none() | st.builds(
     st.sampled_from(["host-device", "host-device", "static", "host-local"]),
     st.sampled_from([Verb.ADD, Verb.DEL]),
     st.integers(0, 12),
-    st.sampled_from(["fails", "dies"]),
+    st.sampled_from(["fails", "dies", "hangs"]),
 )
 
 
@@ -380,6 +399,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.held: dict[Id, str] = {}
         self.begun: dict[Id, str] = {}
         self.paths: dict[str, str] = {}
+        self.stuck: list[Trouble] = []
         self.abandoned: set[Id] = set()
         """Whose leases an ADD could not release for the NIC's former holder: it does not wait."""
 
@@ -419,7 +439,7 @@ class Lifecycle(RuleBasedStateMachine):
         """(device, phase) of every record on the disk."""
         return {
             (record["id"]["containerID"], record["id"]["ifname"]): (
-                key.partition("@")[0] or key,
+                nic_of(key),
                 record["phase"],
             )
             for key, record in self.machine.disk.records().items()
@@ -563,7 +583,9 @@ class Lifecycle(RuleBasedStateMachine):
         """Serve one call; how it failed, if it did.  Any other exception is a fault of ours."""
         container, ifname, netns = who
         machine = self.machine
-        machine.plugins.troubles = [] if trouble is None else [trouble]
+        machine.plugins.troubles = [*self.stuck, *([] if trouble is None else [trouble])]
+        before = self.records_by_id()
+        machine.plugins.executed.clear()
         try:
             ask(
                 machine,
@@ -579,12 +601,94 @@ class Lifecycle(RuleBasedStateMachine):
             return failure
         finally:
             machine.plugins.troubles = []
+            if verb in (Verb.ADD, Verb.DEL):
+                self.no_plugin_was_executed_for_another_device(verb, config, who[:2], before)
         note(f"{verb} {who}: done")
-        if verb in (Verb.ADD, Verb.DEL) and self.in_order and trouble is None:
-            phases = {phase for _, phase in self.records_by_id().values()}
-            assert phases <= {"attached"}, "a call that succeeds leaves nothing unfinished"
-            assert machine.disk.markers == set()
+        if verb in (Verb.ADD, Verb.DEL) and self.in_order and trouble in (None, *self.stuck):
+            self.only_plugins_and_pauses_are_waited_for(who[:2])
         return None
+
+    def earlier(self) -> set[Id]:
+        """Whose records are of an earlier boot: their leases are given up if the plugin fails."""
+        boot_id = f"boot-{self.machine.kernel.boot}"
+        return {
+            (record["id"]["containerID"], record["id"]["ifname"])
+            for record in self.machine.disk.records().values()
+            if record["boot_id"] != boot_id
+        }
+
+    def no_plugin_was_executed_for_another_device(
+        self,
+        verb: Verb,
+        config: dict[str, object] | bytes,
+        who: Id,
+        before: dict[Id, tuple[str, str]],
+    ) -> None:
+        """An ADD may tell the plugins of those who had the very device before."""
+        mine = {who}
+        if verb is Verb.ADD and isinstance(config, dict):
+            about = config.get("deviceID", f"@{config.get('device')}")
+            mine |= {id for id, (device, _) in before.items() if device == about}
+        executed = {(each.container_id, each.ifname) for each in self.machine.plugins.executed}
+        assert executed <= mine
+
+    def only_plugins_and_pauses_are_waited_for(self, who: Id) -> None:
+        """A call that succeeds leaves its own device settled, and no netdev away without cause."""
+        disk, clock = self.machine.disk, self.machine.kernel
+        for key, record in disk.records().items():
+            device, id = nic_of(key), (record["id"]["containerID"], record["id"]["ifname"])
+            if record["phase"] != "attached":
+                assert id != who
+                noted = disk.attempts[key].decode().split()
+                if noted[3] == "home" and record["boot_id"] == f"boot-{clock.boot}":
+                    assert self.keepers[device].is_whole()
+                    assert "ipam" in record
+                elif noted[3] != "home":
+                    assert clock.now_s < int(noted[2])
+        records = disk.records().items()
+        assert disk.markers == {key for key, each in records if each["phase"] != "attached"}
+
+    @rule(seconds=st.sampled_from([5, 60, 4000]))
+    def time_goes_by(self, seconds: int) -> None:
+        self.machine.kernel.now_s += seconds
+
+    @rule()
+    def the_ipam_plugin_hangs(self) -> None:
+        self.stuck = [Trouble("host-local", Verb.DEL, how="hangs")]
+
+    @precondition(lambda self: self.stuck)
+    @rule()
+    def the_ipam_plugin_works_again(self) -> None:
+        self.stuck = []
+
+    @rule()
+    def the_runtime_asks_for_the_status(self) -> None:
+        begun_s = self.machine.kernel.now_s
+        before = self.records_by_id()
+        self.call(Verb.STATUS, config_for(), ("pod0", "net1", None), None, None)
+        assert self.machine.kernel.now_s - begun_s < 30
+        self.look_for_what_was_healed(before)
+
+    @rule()
+    def a_person_heals(self) -> None:
+        before, node = self.records_by_id(), FakeNode(self.machine)
+        self.machine.plugins.troubles = list(self.stuck)
+        self.abandoned |= self.earlier() if self.stuck else set()
+        with self.machine.running(node):
+            healing.heal(node)
+        self.machine.plugins.troubles = []
+        if self.in_order and not self.stuck:
+            assert {phase for _, phase in self.records_by_id().values()} <= {"attached"}
+            assert self.machine.disk.markers == set()
+        self.look_for_what_was_healed(before)
+
+    def look_for_what_was_healed(self, before: dict[Id, tuple[str, str]]) -> None:
+        after = self.records_by_id()
+        for who, (device, _) in before.items():
+            if who not in after:
+                self.is_gone(who, device)
+            else:
+                self.is_interrupted(who, device)
 
     @precondition(lambda self: self.spaces)
     @rule(
@@ -634,6 +738,7 @@ class Lifecycle(RuleBasedStateMachine):
     ) -> None:
         path = self.paths[container]
         who = (container, ifname)
+        trouble = trouble or next(iter(self.stuck), None)
         if {**self.held, **self.begun}.get(who, device) != device:
             return  # A runtime does not use a name twice without a DEL.
         if self.spaces.get(container) is not self.machine.kernel.paths.get(path):
@@ -753,6 +858,8 @@ class Lifecycle(RuleBasedStateMachine):
         container, ifname = who
         path = self.paths[container]
         about = self.records_by_id().get(who)
+        trouble = trouble or next(iter(self.stuck), None)
+        self.abandoned |= self.earlier() if trouble else set()
         config = config_of(device) if edited is None else edited
         netns = path if with_netns else None
         failure = self.call(Verb.DEL, config, (container, ifname, netns), kill_at, trouble)
@@ -826,6 +933,7 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(keep=st.sets(st.integers(0, 5)), kill_at=kills, trouble=troubles)
     def collect_garbage(self, keep: set[int], kill_at: int | None, trouble: Trouble | None) -> None:
         before = self.records_by_id()
+        self.abandoned |= self.earlier() if trouble or self.stuck else set()
         living = {who for who, (device, _) in before.items() if self.holder_of(device) == who}
         kept = {who for n, who in enumerate(sorted(before)) if n in keep}
         valid = [{"containerID": container, "ifname": ifname} for container, ifname in sorted(kept)]

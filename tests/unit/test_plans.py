@@ -40,6 +40,8 @@ from amdcni.core.plans import (
     free_name,
     is_repeated,
     plan_add,
+    plan_farewell,
+    plan_homecoming,
     plan_release,
     refuse_protected,
     salvage,
@@ -657,7 +659,7 @@ def test_a_release_is_marked_as_begun_if_it_was_not_unfinished_before(
 def test_a_record_of_an_earlier_boot_restores_nothing_and_is_forgotten(
     record: Attachment, boot_id: str, plugged: bool
 ) -> None:
-    """design.md §4: "Records of an earlier boot restore nothing"."""
+    """The node's own boot configuration is right."""
     assume(boot_id != record.boot_id)
     release = plan_release(record, boot_id, device_of(record) if plugged else None)
     assert release.work == (ReleaseIpam(record),)
@@ -667,7 +669,7 @@ def test_a_record_of_an_earlier_boot_restores_nothing_and_is_forgotten(
 
 @given(some.attachments)
 def test_a_record_whose_device_is_unplugged_is_kept(record: Attachment) -> None:
-    """design.md §6: "A record whose device is unplugged is kept and shown"."""
+    """The NIC may be plugged in again."""
     assume(record.key.bus_device is not None)
     release = plan_release(record, record.boot_id, None)
     assert release.work == (ReleasePlugins(record),)
@@ -685,6 +687,39 @@ def test_a_release_that_was_interrupted_is_planned_as_before(
     assert [type(step) for step in again.work] == [type(step) for step in first.work]
     assert again.forget == first.forget
     assert again.mark is None
+
+
+PLUGIN_STEPS = (ReleasePlugins, ReleaseIpam)
+
+
+@given(some.attachments, some.boot_ids | st.none(), st.booleans(), st.none() | st.just(5.0))
+def test_the_homecoming_and_the_farewell_are_the_whole_release(
+    record: Attachment, boot_id: str | None, plugged: bool, limit_s: float | None
+) -> None:
+    boot_id = boot_id or record.boot_id
+    device = device_of(record) if plugged else None
+    whole = plan_release(record, boot_id, device, limit_s=limit_s)
+    home = plan_homecoming(record, boot_id, device)
+    farewell = plan_farewell(record, boot_id, device, limit_s)
+    assert not [step for step in home.work if isinstance(step, PLUGIN_STEPS)]
+    assert [step for step in farewell.work if not isinstance(step, PLUGIN_STEPS)] == []
+    assert sorted(map(repr, (*home.work, *farewell.work))) == sorted(map(repr, whole.work))
+    assert (home.mark, farewell.mark, farewell.forget) == (whole.mark, None, whole.forget)
+    assert [step.limit_s for step in farewell.work if isinstance(step, PLUGIN_STEPS)] == [limit_s]
+
+
+@given(some.attachments, st.booleans())
+def test_a_homecoming_forgets_only_what_no_plugin_is_to_be_told_of(
+    record: Attachment, alive: bool
+) -> None:
+    device = device_of(record)
+    forget = plan_homecoming(record, record.boot_id, device).forget
+    # The netdev has come home: the pod's netns is there without it, or has gone.
+    pod = Netns(record.netns.path, record.netns.id) if alive else None
+    if release_call(record, pod) is not None:
+        assert forget is None
+    if record.ipam is None and record.captured is not None:
+        assert forget == plan_release(record, record.boot_id, device).forget
 
 
 # ---- who is told of the end --------------------------------------------------------------------

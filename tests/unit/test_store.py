@@ -25,6 +25,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceBusy, StateFailure, StateTooNew
 from amdcni.core.host import NetnsId
 from amdcni.core.names import ContainerId, DeviceKey, IfName, NetworkName, PciAddress
+from amdcni.core.retry import Attempts
 from amdcni.core.spec import AttachmentId
 from amdcni.effects.store import Store
 from amdcni.testing.strategies import attachments
@@ -567,7 +568,115 @@ def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert file.read_text() == "not a folder"
 
 
+# ---- what is noted in a marker
+
+
+noted = st.builds(
+    Attempts, st.uuids().map(str), st.integers(0, 99), st.integers(0, 10**9), st.booleans()
+)
+
+
+@settings(max_examples=20)
+@given(noted)
+def test_what_was_noted_of_unfinished_work_lasts_until_the_next_work_begins(
+    tmp_path_factory: pytest.TempPathFactory, seen: Attempts
+) -> None:
+    folder = str(tmp_path_factory.mktemp("state"))
+    store = Store(folder, Reports())
+    store.note(A, seen)
+    assert (store.attempts(A), store.unfinished()) == (None, ())
+    store.save(record_of(A, Phase.DETACHING))
+    assert store.attempts(A) is None
+    store.note(A, seen)
+    assert Store(folder, Reports()).attempts(A) == seen
+    store.save(record_of(A, Phase.ATTACHING))
+    assert store.attempts(A) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"boot 1 2 home", b"boot x 2 home\n"])
+def test_a_damaged_note_is_none(store: Store, folder: Path, damage: bytes) -> None:
+    store.save(record_of(A))
+    (folder / "unfinished" / str(A)).write_bytes(damage)
+    assert store.attempts(A) is None
+    assert store.unfinished() == (A,)
+
+
+def test_nothing_is_noted_where_nothing_can_be_written(store: Store, folder: Path) -> None:
+    store.save(record_of(A))
+    answer = in_mounts(
+        folder,
+        READ_ONLY,
+        """
+from amdcni.core.retry import Attempts
+store.note(A, Attempts("boot", 1, 2))
+print(json.dumps({"noted": store.attempts(A) is not None}))
+""",
+    )
+    assert answer == {"noted": False}
+
+
 # ---- locks
+
+
+def test_who_looks_sees_a_lock_and_takes_none(folder: Path) -> None:
+    holder, looker = (Store(str(folder), Reports()) for _ in range(2))
+    assert not looker.is_locked(str(A))
+    assert not folder.exists()
+    with holder.lock(str(A), 0):
+        assert looker.is_locked(str(A))
+        assert not looker.is_locked(str(B))
+    assert not looker.is_locked(str(A))
+    looking = True
+
+    def look() -> None:
+        while looking:
+            looker.is_locked(str(A))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(300):
+            with holder.lock(str(A), 0):
+                pass
+    finally:
+        looking = False
+        thread.join()
+
+
+def test_who_looks_sees_the_lock_of_another_process_and_of_its_plugin(folder: Path) -> None:
+    store = Store(str(folder), Reports())
+    with holder(folder, "child") as process:
+        assert store.is_locked(str(A))
+        (child,) = children_of(process.pid)
+        process.kill()
+        process.wait()
+        try:
+            assert store.is_locked(str(A))
+        finally:
+            os.kill(child, signal.SIGKILL)
+        wait_until(lambda: not store.is_locked(str(A)), "the lock is free")
+
+
+def test_on_a_read_only_folder_nobody_waits_for_himself(store: Store, folder: Path) -> None:
+    store.save(record_of(A))
+    answer = in_mounts(
+        folder,
+        READ_ONLY,
+        """
+other = Store(str(store._folder), reports)
+with store.lock(str(A), 0):
+    with store.lock("ip-interface-mappings.json", 0):
+        inside = attempt(lambda: other.lock(str(A), 0).__enter__())
+    after = attempt(lambda: other.lock(str(A), 0).__enter__())
+    seen = other.is_locked(str(A))
+print(json.dumps({"inside": inside, "after": after, "seen": seen,
+                  "end": attempt(lambda: other.lock(str(A), 0).__enter__()),
+                  "unseen": not store.held_locks}))
+""",
+    )
+    assert answer["inside"].startswith("DeviceBusy")
+    assert answer["after"].startswith("DeviceBusy")
+    assert (answer["seen"], answer["end"], answer["unseen"]) == (True, None, True)
 
 
 def test_a_lock_excludes_others_from_its_device_and_from_no_other(folder: Path) -> None:

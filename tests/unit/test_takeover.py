@@ -13,11 +13,23 @@ from typing import Any, Literal
 import attrs
 import pytest
 
+from amdcni import commands
 from amdcni.core.errors import DeviceHeld, DeviceNotFound, RestoreIncomplete, StateFailure
 from amdcni.core.host import Address
+from amdcni.core.plans import record_in
+from amdcni.core.request import AddRequest
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel, Link, Space
-from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_node import (
+    HOST_LOCAL,
+    FakeNode,
+    Keeper,
+    Killed,
+    Machine,
+    ask,
+    config_for,
+    request_for,
+)
 from tests.unit.fake_plugins import Execution, Trouble
 
 A, B = "0000:01:00.0", "0000:02:00.0"
@@ -422,6 +434,46 @@ def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keep
     assert machine.plugins.leases == {("pod2", "net1"): "10.9.0.2/24"}
     delete(machine, pod=2, ipam=HOST_LOCAL)
     assert keeper.is_whole()
+
+
+def previewed(machine: Machine, pod: int) -> commands.Preview:
+    """What an ADD would do now; nothing is changed by that."""
+    request = request_for(
+        machine, Verb.ADD, config_for(A), container=f"pod{pod}", netns=f"/run/netns/pod{pod}"
+    )
+    assert isinstance(request, AddRequest)
+    before = machine.picture(), machine.disk.mappings
+    try:
+        return commands.preview(request, FakeNode(machine))
+    finally:
+        assert (machine.picture(), machine.disk.mappings) == before
+
+
+@pytest.mark.parametrize("pod", [1, 2])
+def test_a_preview_knows_what_the_go_plugin_has_lent(
+    machine: Machine, keeper: Keeper, pod: int
+) -> None:
+    lend(machine, A, 1)
+    with pytest.raises(DeviceHeld, match="earlier plugin"):
+        previewed(machine, pod)
+
+
+def test_a_preview_plans_from_what_the_go_plugins_file_tells(
+    machine: Machine, keeper: Keeper
+) -> None:
+    lend(machine)
+    machine.kernel.destroy_netns(pod_of(machine))
+    seen = previewed(machine, 2)
+    assert [record.taken_over for record in seen.stale] == [True]
+    assert seen.plan is not None
+    add(machine, pod=2)
+    (saved,) = FakeNode(machine).records()
+    planned = record_in(seen.plan)
+    assert planned.host_addresses == saved.host_addresses != ()
+    assert planned.host_ifname == saved.host_ifname
+    assert planned.captured is not None
+    assert planned.captured.up
+    delete(machine, pod=2)
 
 
 @pytest.mark.parametrize("pod", [1, 2])

@@ -25,6 +25,13 @@ DEVICE_INFO_DIR: Final = "/var/run/k8s.cni.cncf.io/devinfo/cni"
 """Where plugins with the capability CNIDeviceInfoFile leave what they know of a device."""
 
 
+TAKEN: Final[Mapping[str, str]] = {
+    "lo": "the loopback netdev of every pod",
+    "eth0": "the cluster network, which is attached first,",
+}
+"""The names that interfaces of a pod have before Multus attaches its networks, and whose."""
+
+
 @attrs.frozen
 class Delegate:
     """One network that Multus attaches to a pod, as one interface, by the plugins of `network`.
@@ -87,7 +94,8 @@ def delegates_of(
     plugin find out.
 
     Raises: InvalidManifest for a definition that is missing or given twice, too few devices, a
-    device or an interface name that is there twice, and a configuration that is none.
+    device or an interface name that is there twice or before all networks, and a configuration
+    that is none.
     """
     _refuse_twice(allocation, pod)
     left = {resource: iter(devices) for resource, devices in allocation.items()}
@@ -95,6 +103,10 @@ def delegates_of(
     for selection, definition in zip(pod.networks, selected(pod, definitions), strict=True):
         device = _next_device(pod, definition, allocation, left)
         ifname = selection.ifname or IfName(f"net{len(found) + 1}")
+        if ifname in TAKEN:
+            raise InvalidManifest(
+                f"{pod} gives the name {ifname!r} to {definition}, but {TAKEN[ifname]} has it"
+            )
         if ifname in [delegate.ifname for delegate in found]:
             raise InvalidManifest(f"{pod} gives the name {ifname!r} to two interfaces")
         network, version = _network_of(definition, device, selection.cni_args)

@@ -105,7 +105,7 @@ def parse_pod(manifest: Json) -> Pod:
     """
     metadata, id = _identify(manifest, "Pod")
     what = f"pod {id}"
-    annotation = _annotation(metadata, NETWORKS, what)
+    annotation = metadata.annotations.get(NETWORKS, "")
     networks: tuple[NetworkSelection, ...] = ()
     if annotation:
         networks = parse_selections(annotation, id.namespace, f"{what}: annotation {NETWORKS}")
@@ -125,7 +125,7 @@ def parse_definition(
     """
     metadata, id = _identify(manifest, "NetworkAttachmentDefinition")
     what = f"NetworkAttachmentDefinition {id}"
-    resource = _annotation(metadata, RESOURCE_NAME, what) or None
+    resource = metadata.annotations.get(RESOURCE_NAME) or None
     text = _part(manifest, "spec", _DefinitionSpec, what).config
     if text:
         config = _decode(text, f"{what}: spec.config")
@@ -155,20 +155,20 @@ def _identify(manifest: Json, kind: str) -> tuple[_Metadata, ObjectName]:
     if manifest.get("kind") != kind:
         raise InvalidManifest(f"the manifest is of kind {manifest.get('kind')!r}, not {kind}")
     metadata = _part(manifest, "metadata", _Metadata, f"the manifest of a {kind}")
-    return metadata, ObjectName(metadata.namespace, metadata.name)
+    id = ObjectName(metadata.namespace, metadata.name)
+    for name, value in metadata.annotations.items():
+        if not isinstance(value, str):
+            raise InvalidManifest(
+                f"{'pod' if kind == 'Pod' else kind} {id}: annotation {name} is {value!r}, "
+                "not a string; in YAML, a value with a comma or of digits alone has to be quoted"
+            )
+    return metadata, id
 
 
 def _part(manifest: Json, key: str, cls: type[T], what: str) -> T:
     part = manifest.get(key)
     raw = given_keys(part, cls) if isinstance(part, dict) else part
     return structure({} if raw is None else raw, cls, InvalidManifest, what, f"$.{key}")
-
-
-def _annotation(metadata: _Metadata, key: str, what: str) -> str:
-    value = metadata.annotations.get(key, "")
-    if not isinstance(value, str):
-        raise InvalidManifest(f"{what}: annotation {key} is {value!r}, not a string")
-    return value
 
 
 def _decode(text: str, what: str) -> dict[str, Any]:

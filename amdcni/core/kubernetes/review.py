@@ -1,10 +1,11 @@
 """What an ADD would make of a NetworkAttachmentDefinition, before any pod asks for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 import attrs
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.calls import plugins_for
 from amdcni.core.codec import encode, parse_request
 from amdcni.core.errors import AmdcniError
@@ -17,7 +18,7 @@ from amdcni.core.kubernetes.objects import (
 )
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
-from amdcni.core.request import AddRequest, parse_environment
+from amdcni.core.request import AddRequest, DeviceSelector, parse_environment
 from amdcni.core.spec import Json
 from amdcni.core.steps import PluginCall
 
@@ -103,3 +104,49 @@ def _calls_of(definition: NetworkAttachmentDefinition) -> tuple[PluginCall, ...]
 def request_of(environ: Mapping[str, str], config: Json) -> AddRequest:
     """What amd-host-device reads of an ADD; raises what it refuses, an AmdcniError."""
     return cast(AddRequest, parse_request(parse_environment(environ), encode(config).encode()))
+
+
+def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
+    """Why an ADD must fail behind `earlier` ones of the same pod, as far as requests tell.
+
+    Two that agree in every key by which both name the device mean one netdev, or the first is
+    refused because several fit.
+    """
+    own = request.device.selector
+    for other in earlier:
+        theirs = other.device.selector
+        pairs = [
+            (mine, its)
+            for mine, its in zip(attrs.astuple(own), attrs.astuple(theirs), strict=True)
+            if None not in (mine, its)
+        ]
+        if pairs and all(mine == its for mine, its in pairs):
+            return _taken_by(other, str(own))
+        if other.attachment == request.attachment and _is_netdev(own) and _is_netdev(theirs):
+            return (
+                f"another plugin of the same list gives the pod a netdev as "
+                f"{request.attachment.ifname!r} first; lend each NIC by a network of its own"
+            )
+    return None
+
+
+def clash_of_plans(
+    record: Attachment, earlier: Iterable[tuple[AddRequest, Attachment]]
+) -> str | None:
+    """Why an ADD that would save `record` must fail behind those that would save the others."""
+    for request, other in earlier:
+        if (record.key, record.host_ifname) == (other.key, other.host_ifname):
+            return _taken_by(request, record.host_ifname or str(record.key))
+    return None
+
+
+def _taken_by(other: AddRequest, what: str) -> str:
+    return (
+        f"{what} is attached as {other.attachment.ifname!r} first; "
+        "one device cannot be two interfaces of a pod"
+    )
+
+
+def _is_netdev(selector: DeviceSelector) -> bool:
+    """Whether what is selected surely is a netdev, and no device of a userspace driver."""
+    return (selector.ifname, selector.hwaddr, selector.kernelpath) != (None, None, None)

@@ -1,0 +1,111 @@
+"""What an ADD will find once what earlier calls left of its device has been given back.
+
+`amdcni explain --plan` changes nothing, so what giving back would make is derived from the records.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured, aged, aged_routes
+from amdcni.core.errors import NetdevLost
+from amdcni.core.host import Details, Netdev, Netns, SysfsDevice, names_of
+from amdcni.core.identity import find_home, find_in_pod
+from amdcni.core.names import IfName
+from amdcni.core.plans import Snapshot, free_name
+from amdcni.core.routes import due_on_host
+
+
+@attrs.frozen
+class Found:
+    """The netdev of a record as it is now, and whether it is on the host already."""
+
+    netdev: Netdev
+    on_host: bool
+
+
+def find_netdev(
+    record: Attachment, host: Netns, pod: Netns | None, device: SysfsDevice | None
+) -> Found:
+    """The netdev of a record that has one.
+
+    `pod` is what is found of the pod's netns now, `device` what sysfs says of the device.
+
+    Raises: NetdevLost, as giving back does.
+    """
+    inside = find_in_pod(record, pod)
+    at_home = find_home(record, host.netdevs, device, pod)
+    if at_home is not None:
+        return Found(at_home, on_host=True)
+    if inside is None:
+        raise NetdevLost(
+            f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
+            "it is held elsewhere, or gone; its record is kept"
+        )
+    return Found(inside, on_host=False)
+
+
+def netdev_at_home(
+    captured: Captured, found: Found, host: Iterable[Netdev], elapsed_s: int
+) -> Netdev:
+    """The netdev once it has been given back; what is not known stays as it is found."""
+    host = tuple(host)
+    others = [n for n in host if not (found.on_host and n.ifindex == found.netdev.ifindex)]
+    taken = {other.ifindex for other in others}
+    free = (captured.ifindex, max(taken, default=0) + 1)
+    known = {name: getattr(captured, name) for name in _KEPT}
+    return attrs.evolve(
+        found.netdev,
+        ifindex=found.netdev.ifindex if found.on_host else next(n for n in free if n not in taken),
+        ifname=free_name(captured.ifname, names_of(others)),
+        up=captured.up,
+        alias=captured.alias,
+        addresses=aged(captured.addresses, elapsed_s),
+        **{name: value for name, value in known.items() if value is not None},
+    )
+
+
+_KEPT: Final = ("mac", "altnames", "mtu", "txqlen", "group", "flags", "token")
+
+
+def details_at_home(
+    captured: Captured, netdev: Netdev, details: Details, host: Iterable[Netdev], elapsed_s: int
+) -> Details:
+    """The details of `netdev` once it has been given back, `details` being those of now."""
+    others = [other for other in host if other.ifindex != netdev.ifindex]
+    routes = aged_routes(captured.routes, elapsed_s)
+    return attrs.evolve(
+        details,
+        routes=due_on_host(routes, captured.ifname, netdev, others),
+        neighbours=captured.neighbours,
+        sysctls={**details.sysctls, **captured.sysctls},
+        qdisc=captured.qdisc or details.qdisc,
+    )
+
+
+def after(snapshot: Snapshot, record: Attachment, found: Found, netdev: Netdev) -> Snapshot:
+    """The snapshot once the netdev that was `found` is on the host as `netdev`."""
+    was = found.netdev
+    staying = [n for n in snapshot.host.netdevs if not (found.on_host and n.ifindex == was.ifindex)]
+    candidates, pod = snapshot.candidates, snapshot.pod
+    device, below = candidates.device, candidates.at_kernelpath
+    if device is not None and device.bus_device == record.key.bus_device:
+        device = attrs.evolve(device, ifnames=_renamed(device.ifnames, was, netdev))
+    if below is not None and was.ifname in below:
+        below = _renamed(below, was, netdev)
+    if not found.on_host and record.netns.is_alive_in(pod):
+        pod = attrs.evolve(pod, netdevs=tuple(n for n in pod.netdevs if n.ifindex != was.ifindex))
+    netdevs = (*staying, netdev)
+    return attrs.evolve(
+        snapshot,
+        host=attrs.evolve(snapshot.host, netdevs=netdevs),
+        pod=pod,
+        candidates=attrs.evolve(candidates, netdevs=netdevs, device=device, at_kernelpath=below),
+    )
+
+
+def _renamed(ifnames: Iterable[IfName], was: Netdev, now: Netdev) -> tuple[IfName, ...]:
+    others = [name for name in ifnames if name not in (was.ifname, now.ifname)]
+    return (*others, now.ifname)

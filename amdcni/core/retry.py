@@ -1,0 +1,76 @@
+"""When unfinished work is tried again by calls that are not about it: ever more rarely.
+
+A call about the device itself, and a person, always try.
+"""
+
+from typing import Final
+
+import attrs
+
+FIRST_PAUSE_S: Final = 10
+"""How long work is left alone after its first failure; each further one doubles that."""
+
+LONGEST_PAUSE_S: Final = 3600
+
+_MOST_DOUBLINGS: Final = 16
+
+
+@attrs.frozen
+class Attempts:
+    """What was found out about unfinished work in the boot `boot_id`, by all calls since it began.
+
+    There were `failures` of it, and before `next_s` (CLOCK_BOOTTIME, whole seconds) no call that is
+    not about it tries again.  `home` is whether nothing is left but the calls of plugins.
+    """
+
+    boot_id: str
+    failures: int = 0
+    next_s: int = 0
+    home: bool = False
+
+
+def after_failure(seen: Attempts | None, boot_id: str, now_s: int, *, home: bool) -> Attempts:
+    """What is to be noted after one more failure."""
+    failures = 1 + (seen.failures if seen is not None and seen.boot_id == boot_id else 0)
+    pause_s = min(FIRST_PAUSE_S * 2 ** min(failures - 1, _MOST_DOUBLINGS), LONGEST_PAUSE_S)
+    return Attempts(boot_id, failures, now_s + pause_s, home)
+
+
+def after_homecoming(seen: Attempts | None, boot_id: str, now_s: int) -> Attempts:
+    """What is to be noted once nothing is left but the calls of plugins, which may be tried now."""
+    failures = seen.failures if seen is not None and seen.boot_id == boot_id else 0
+    return Attempts(boot_id, failures, now_s, home=True)
+
+
+def is_due(seen: Attempts | None, boot_id: str, now_s: int) -> bool:
+    """Whether work may be tried now by calls that are not about it.
+
+    What is of another boot, or cannot be, holds nobody back.
+    """
+    if seen is None or seen.boot_id != boot_id:
+        return True
+    return not now_s < seen.next_s <= now_s + LONGEST_PAUSE_S
+
+
+def is_home(seen: Attempts | None, boot_id: str) -> bool:
+    """Whether nothing is left of the work but the calls of plugins."""
+    return seen is not None and seen.boot_id == boot_id and seen.home
+
+
+# ---- as bytes
+
+
+def to_bytes(attempts: Attempts) -> bytes:
+    """One line: the boot, the failures, the time, and `home` or `away`."""
+    place = "home" if attempts.home else "away"
+    return f"{attempts.boot_id} {attempts.failures} {attempts.next_s} {place}\n".encode()
+
+
+def parse_attempts(data: bytes) -> Attempts | None:
+    """What `to_bytes` has written; None for anything else."""
+    try:
+        boot_id, failures, next_s, place = data.decode("ascii").removesuffix("\n").split(" ")
+        attempts = Attempts(boot_id, int(failures), int(next_s), place == "home")
+    except ValueError:
+        return None
+    return attempts if to_bytes(attempts) == data else None

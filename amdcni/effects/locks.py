@@ -1,0 +1,69 @@
+"""Locks between processes, which a process that only looks can ask about without taking them.
+
+A lock belongs to an open file and lasts as long as any process has that open (flock).  Its holder
+also sets a lock of open file descriptions on the same file.  That one excludes nobody, but the
+kernel tells whether it is set (F_OFD_GETLK), whatever PID namespace the holder is in; of a flock it
+tells that only in /proc/locks, and not to a container.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from amdcni.core.errors import DeviceBusy
+
+_POLL_S: Final = 0.01
+_FLOCK: Final = "hhqqi"
+"""struct flock with 64-bit offsets: type, whence, start, length, PID."""
+
+
+def acquire(fd: int, device: str, wait_s: float) -> None:
+    """Lock the open file `fd` for `device`; raises DeviceBusy when `wait_s` seconds are over."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise DeviceBusy(
+                    f"another call has been working on {device} for {wait_s:g} s; try again"
+                ) from None
+            time.sleep(_POLL_S)
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_RDLCK))
+
+
+def release(fd: int) -> None:
+    """Unlock the file, also for a daemon that a plugin may have left behind with our descriptor."""
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_UNLCK))
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process has the file locked now; None if there is no such file.
+
+    Nothing is locked, made or waited for.  Where the kernel cannot be asked, it is not held.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    found: int = struct.unpack(_FLOCK, answer)[0]
+    return found != fcntl.F_UNLCK
+
+
+def _whole_file(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)

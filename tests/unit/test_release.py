@@ -1,0 +1,37 @@
+"""`amdcni release` says only what is true."""
+
+import pytest
+from hypothesis import given
+
+from amdcni.cli.release import Released, as_json, sentence_on
+from amdcni.core.attachment import Attachment
+from amdcni.healing import Returned
+from amdcni.testing import strategies as some
+
+ends = pytest.mark.parametrize("returned", [None, *Returned])
+
+
+def released(record: Attachment, returned: Returned | None) -> Released:
+    return Released(record, returned, "the disk is full" if returned is None else None)
+
+
+@ends
+@given(record=some.attachments)
+def test_only_what_was_restored_is_called_the_hosts_again(
+    returned: Returned | None, record: Attachment
+) -> None:
+    said = sentence_on(released(record, returned))
+    restored = returned is Returned.BACK and record.captured is not None
+    assert ("is the host's again" in said) == restored
+    assert str(record.key) in said
+    assert ("record stays" in said) == (returned in (None, Returned.UNPLUGGED))
+
+
+@ends
+@given(record=some.attachments)
+def test_a_device_is_released_once_its_attachment_has_it_no_more(
+    returned: Returned | None, record: Attachment
+) -> None:
+    told = as_json(released(record, returned))
+    assert told["released"] == (returned not in (None, Returned.UNPLUGGED, Returned.ANOTHERS))
+    assert (told["result"] is None) == (told["failure"] is not None)
