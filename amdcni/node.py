@@ -171,7 +171,7 @@ class Namespace(Protocol):
         """Take an alternative name away from the netdev, if it has it still."""
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
-        """Give the netdev an alternative name."""
+        """Give the netdev an alternative name; another netdev may not have it."""
 
     def move(self, netdev: Netdev, to: Self, ifname: IfName, **attributes: object) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.

@@ -360,8 +360,10 @@ class Kernel:
 
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
-        if altname in link.space.names:
+        if altname in link.altnames:
             raise AlreadySo("File exists")
+        if altname in link.space.names:
+            raise Refused("File exists")
         link.altnames.add(altname)
         link.given_altnames.add(altname)
 
