@@ -214,7 +214,7 @@ class Netlink:
 
     def _root_qdisc(self, netdev: Netdev) -> Qdisc | None:
         try:
-            told = self._kernel.answers(qdiscs.query(netdev.ifindex))
+            told = self._kernel.answers(qdiscs.query_root(netdev.ifindex))
         except RequestRefused as failure:
             if failure.code == errno.ENOENT:
                 return None

@@ -1,5 +1,6 @@
 """Root qdiscs: RTM_GETQDISC, RTM_NEWQDISC."""
 
+from functools import cache
 from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_ECHO, NLM_F_REPLACE, nlmsg
@@ -28,12 +29,20 @@ class QdiscMessage(nlmsg):  # type: ignore[misc]
     nla_map = ((1, "TCA_KIND", "asciiz"), (2, "TCA_OPTIONS", "cdata"))
 
 
-def query(ifindex: int) -> Request:
+@cache
+def query() -> Request:
+    """For all qdiscs of all links: the kernel does not select.
+
+    It may miss some if netdevs come and go meanwhile.
+    """
+    return request(RTM_GETQDISC, QdiscMessage(), {})
+
+
+def query_root(ifindex: int) -> Request:
     """For the root qdisc of one link.
 
-    The kernel does not select in a dump, and may miss some if netdevs come and go meanwhile.
-    Asked for one qdisc, it tells of it only with NLM_F_ECHO, and nothing of a built-in one
-    (net/sched/sch_api.c, tc_get_qdisc).
+    The kernel tells of it only with NLM_F_ECHO, some also to those who listen for changes, and
+    nothing of a built-in one (net/sched/sch_api.c, tc_get_qdisc).
     """
     fields = {"index": ifindex, "parent": _TC_H_ROOT}
     return request(RTM_GETQDISC, QdiscMessage(), fields, flags=NLM_F_ECHO)

@@ -78,8 +78,10 @@ def _qdiscs(reply: Reply, ifindex: int) -> Found:
 
     Those without a handle are the kernel's own.
     """
+    if _TRAFFIC.fixed(reply.body)["index"] != ifindex:
+        return
     fields, told = _TRAFFIC.read(reply.body)
-    if fields["index"] != ifindex or not fields["handle"]:
+    if not fields["handle"]:
         return
     kind = text_of(told.get("TCA_KIND")) or ""
     if fields["parent"] == _TC_H_INGRESS:
