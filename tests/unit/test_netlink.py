@@ -47,6 +47,9 @@ class Host(Kernel):
     addresses: list[Look] = field(factory=list)
     dumps: int = 0
 
+    def getsockopt(self, *_: int) -> bytes:
+        return bytes(8)
+
     def send(self, data: bytes) -> int:
         _, kind, flags, sequence, _ = HEADER.unpack_from(data)
         body = data[HEADER.size :]
@@ -99,7 +102,7 @@ ifindexes = st.sets(st.integers(1, 40), min_size=1)
 
 def read(host: Host) -> dict[int, list[str]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rtnetlink, "_opened", lambda: host)
+        patch.setattr(rtnetlink, "_opened", lambda _: host)
         patch.setattr(time, "sleep", lambda _: None)
         fd = os.open(netns.OWN_NETNS, os.O_RDONLY)
         with Netlink(fd) as netlink:

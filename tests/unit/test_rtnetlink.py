@@ -115,7 +115,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel([])
-    monkeypatch.setattr(rtnetlink, "_opened", lambda: kernel)
+    monkeypatch.setattr(rtnetlink, "_opened", lambda _: kernel)
     return kernel
 
 
