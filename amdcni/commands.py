@@ -180,6 +180,7 @@ def _snapshot(
     return attrs.evolve(
         snapshot,
         details=details,
+        load=node.load(host.netdevs, (netdev,)),
         multipath=node.multipath_records() if details.routes else (),
     )
 

@@ -1,5 +1,6 @@
 """What the commands and the steps need of a node: the boundary to everything that is not pure."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -7,6 +8,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.host import (
     Address,
     Details,
+    Load,
     Neighbour,
     Netdev,
     Netns,
@@ -37,6 +39,12 @@ class Node(Protocol):
 
     def details(self, netdev: Netdev) -> Details:
         """What a change of its network namespace loses of a netdev of the host."""
+
+    def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
+        """What the host's `netdevs` carry that none of them tells; some is told of `chosen` alone.
+
+        What cannot be read is not told.
+        """
 
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""

@@ -5,8 +5,17 @@ import os
 from collections.abc import Callable, Iterable
 
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, Details, Neighbour, Netdev, Qdisc, Route
-from amdcni.core.names import IfName
+from amdcni.core.host import (
+    Address,
+    Details,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Route,
+    WayOut,
+)
+from amdcni.core.names import IfName, MacAddress
 from amdcni.core.routes import RouteChange, describe
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
 from amdcni.effects.messages.common import FAMILIES
@@ -82,7 +91,7 @@ class Netlink:
             sysctls=sysctls,
             sysctl_defaults=defaults,
             qdisc=self._root_qdisc(netdev),
-            default_routes=tuple(ifindex for each in told for ifindex in each.default_hops),
+            ways_out=tuple(way for each in told for way in each.ways_out),
             unsaved=tuple(
                 f"{what} of {describe(route)}" for route, each in through for what in each.unsaved
             ),
@@ -104,10 +113,30 @@ class Netlink:
         found = (routes.route_of(each, ifnames) for each in told)
         return tuple(route for route in found if route is not None)
 
-    def default_routes(self) -> tuple[int, ...]:
-        """The ifindexes that the default routes of the main table lead to, one for each."""
-        told = self._told_routes(routes.is_default)
-        return tuple(ifindex for each in told for ifindex in each.default_hops)
+    def ways_out(self) -> tuple[WayOut, ...]:
+        """The hops of the routes of the main table to wide prefixes."""
+        told = self._told_routes(routes.is_wide)
+        return tuple(way for each in told for way in each.ways_out)
+
+    def find_way_to(self, ip: IpAddress) -> int | None:
+        """The ifindex of the netdev through which packets to `ip` leave; None if none does."""
+        try:
+            told = routes.told_by(self._kernel.get(routes.lookup(ip)))
+        except RequestRefused:
+            return None
+        return next(iter(told.ifindexes), None)
+
+    def receives_for(self, netdev: Netdev) -> tuple[MacAddress, ...]:
+        """The hardware addresses, not of groups, that the netdev receives for somebody above it.
+
+        A macvlan gives its own to the netdev below, in whatever network namespace the macvlan is.
+        """
+        try:
+            told = self._kernel.dump(neighbours.hardware_query(netdev.ifindex))
+        except RequestRefused:
+            return ()
+        found = (neighbours.received_for(reply, netdev.ifindex) for reply in told)
+        return tuple(mac for mac in found if mac is not None)
 
     def _told_routes(self, wanted: Callable[[Reply], bool]) -> list[ToldRoute]:
         """Those of both families; the kernel finds no multipath route by one of its netdevs."""

@@ -10,7 +10,7 @@ nothing is undone, and its locks are free.
 
 import ipaddress
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from amdcni.core.host import (
     Details,
     Hop,
     LinkFlag,
+    Load,
     Neighbour,
     Netdev,
     Netns,
@@ -208,6 +209,11 @@ class FakeNode:
         kernel = self.alive().kernel
         link = next(link for link in kernel.host.links if link.ifindex == netdev.ifindex)
         return kernel.details(link)
+
+    def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
+        load, numbers = self.alive().kernel.load(), {netdev.ifindex for netdev in chosen}
+        told = {n: macs for n, macs in load.receives_for.items() if n in numbers}
+        return attrs.evolve(load, receives_for=told)
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         kernel = self.alive().kernel

@@ -36,6 +36,7 @@ LAYERS = (
     "amdcni.core.ipam",
     "amdcni.core.resolve",
     "amdcni.core.condition",
+    "amdcni.core.protection",
     "amdcni.core.nics",
     "amdcni.core.steps",
     "amdcni.core.words",

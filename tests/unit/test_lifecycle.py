@@ -23,6 +23,7 @@ from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
     DeviceHeld,
+    DeviceProtected,
     IfnameTaken,
     InvalidEnvironment,
     PluginFailed,
@@ -32,7 +33,7 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address
 from amdcni.core.spec import Verb
-from tests.unit.fake_kernel import Link, Space
+from tests.unit.fake_kernel import RIDERS, Link, Space
 from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for, furnish
 from tests.unit.fake_plugins import Trouble
 
@@ -314,6 +315,18 @@ class Lifecycle(RuleBasedStateMachine):
             keeper.names |= names
             self.machine.kernel.watchers.append(keeper.watch)
 
+    @rule(device=st.sampled_from(NICS), kind=st.sampled_from(RIDERS))
+    def something_comes_to_rest_on_a_nic(self, device: str, kind: str) -> None:
+        kernel, keeper = self.machine.kernel, self.keepers[device]
+        enslaved = keeper.link.master is not None and kind in ("bond", "vrf")
+        if keeper.is_whole() and device not in self.machine.disk.files and not enslaved:
+            kernel.ride(kind, keeper.link)
+
+    @precondition(lambda self: self.machine.kernel.riders)
+    @rule(pick=picks)
+    def it_is_removed(self, pick: int) -> None:
+        self.machine.kernel.alight(one_of(self.machine.kernel.riders, pick))
+
     @precondition(lambda self: self.machine.disk.files)
     @rule()
     def the_node_reboots(self) -> None:
@@ -468,6 +481,8 @@ class Lifecycle(RuleBasedStateMachine):
                 assert taken
             case DeviceHeld():
                 assert held
+            case DeviceProtected():
+                assert any(str(failure).startswith(f"{link.name} ") for link in self.ridden())
             case PluginFailed():
                 exhausted = len(leases) == len(self.machine.plugins.pool)
                 assert exhausted or set(leases) & self.abandoned
@@ -610,6 +625,13 @@ class Lifecycle(RuleBasedStateMachine):
         for stranger in self.strangers:
             assert stranger.addresses == []
             assert (stranger.alias, stranger.up) == ("", False)
+
+    def ridden(self) -> list[Link]:
+        return [rider.on for rider in self.machine.kernel.riders]
+
+    @invariant()
+    def nothing_that_rests_on_a_nic_is_lost(self) -> None:
+        assert [rider.kind for rider in self.machine.kernel.riders if rider.lost] == []
 
     @invariant()
     def every_record_is_of_an_attachment_that_was_begun_and_not_ended(self) -> None:

@@ -12,7 +12,7 @@ from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from amdcni.core.host import Hop, IpNetwork, Route
+from amdcni.core.host import WIDEST_PREFIXES, Hop, IpAddress, IpNetwork, Route, WayOut
 from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
 from amdcni.effects.messages.common import (
@@ -32,6 +32,7 @@ _DST_LEN_OFFSET: Final = 1  # in struct rtmsg
 _MAIN_TABLE: Final = 254
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
+_DEAD: Final = 1 | 16  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _CLOCK_TICKS_HZ: Final = 100  # USER_HZ, in which rta_expires counts
 _RTNEXTHOP: Final = struct.Struct("=HBBi")
 _CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
@@ -48,6 +49,12 @@ _UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop obje
 def query(family: int) -> Request:
     """For all routes of a family, AF_INET or AF_INET6."""
     return request(RTM_GETROUTE, rtmsg(), {"family": family})
+
+
+def lookup(ip: IpAddress) -> Request:
+    """For the one route that packets to `ip` take."""
+    fields = {"family": FAMILIES[ip.version], "dst_len": ip.max_prefixlen}
+    return request(RTM_GETROUTE, rtmsg(), fields, [("RTA_DST", str(ip))])
 
 
 @attrs.frozen
@@ -84,10 +91,16 @@ class ToldRoute:
         return tuple(leg.ifindex for leg in self.legs)
 
     @property
-    def default_hops(self) -> tuple[int, ...]:
-        """Where it leads if it is a default route of the main table."""
-        default = (self.dst_len, self.table, self.kind) == (0, _MAIN_TABLE, _RTN_UNICAST)
-        return self.ifindexes if default else ()
+    def ways_out(self) -> tuple[WayOut, ...]:
+        """Its hops, if it is a route of the main table to a wide prefix."""
+        wide = self.dst_len <= WIDEST_PREFIXES
+        if not wide or (self.table, self.kind) != (_MAIN_TABLE, _RTN_UNICAST):
+            return ()
+        version = _VERSIONS[self.family]
+        destination = _network(self.attributes.get("RTA_DST"), self.dst_len, version)
+        return tuple(
+            WayOut(destination, leg.ifindex, dead=bool(leg.flags & _DEAD)) for leg in self.legs
+        )
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -130,18 +143,18 @@ def _legs_in(data: bytes) -> Iterator[Leg]:
         offset += (length + 3) & ~3
 
 
-def is_default(reply: Reply) -> bool:
-    """Whether an RTM_NEWROUTE is of a default route, of any table."""
-    return reply.body[_DST_LEN_OFFSET] == 0
+def is_wide(reply: Reply) -> bool:
+    """Whether an RTM_NEWROUTE is of a route to a wide prefix, of any table."""
+    return reply.body[_DST_LEN_OFFSET] <= WIDEST_PREFIXES
 
 
 def matters_to(ifindex: int) -> Callable[[Reply], bool]:
-    """Whether an RTM_NEWROUTE may be of a route through that netdev, or of a default route.
+    """Whether an RTM_NEWROUTE may be of a route through that netdev, or to a wide prefix.
 
     It looks for the number anywhere: that is quicker than to read, where there are many routes.
     """
     number = struct.pack("=i", ifindex)
-    return lambda reply: reply.body[_DST_LEN_OFFSET] == 0 or number in reply.body
+    return lambda reply: is_wide(reply) or number in reply.body
 
 
 def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:

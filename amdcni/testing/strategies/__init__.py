@@ -110,6 +110,7 @@ from amdcni.testing.strategies.node import (
     ifindexes,
     netdevs,
     netns_ids,
+    surroundings,
     sysfs_devices,
     whole_captures,
 )
@@ -262,6 +263,7 @@ __all__ = [
     "selectors",
     "snapshots",
     "status_requests",
+    "surroundings",
     "sysctls",
     "sysfs_devices",
     "uids",
