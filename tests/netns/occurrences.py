@@ -52,7 +52,15 @@ class Disk:
     full: bool
 
 
-Occurrence = Killed | AtOnce | PodEnds | Disk
+@frozen
+class Rests:
+    """Something comes to rest on a NIC at home, in words for `ip link add`, or what does goes."""
+
+    nic: str
+    child: str
+
+
+Occurrence = Killed | AtOnce | PodEnds | Disk | Rests
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
@@ -62,6 +70,13 @@ def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
 
 
 nics = st.sampled_from(sorted(BDFS))
+children = st.sampled_from(
+    [
+        "link {nic} type macvlan",
+        "type vxlan id {id} dev {nic} dstport 4789",
+        "type vxlan id {id} local {ip} dstport 4789",
+    ]
+)
 pods = st.sampled_from(PODS)
 ifnames = st.sampled_from(["net1", "net2"])
 movers = st.sampled_from(["delegate", "native"])
@@ -120,4 +135,5 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (4, together),
     (1, st.builds(PodEnds, pods, st.booleans())),
     (1, st.builds(Disk, st.booleans())),
+    (1, st.builds(Rests, nics, children)),
 )
