@@ -229,6 +229,7 @@ def _snapshot(
     return attrs.evolve(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
+        load=node.load(host.netdevs, (netdev,)),
         multipath=node.multipath_records() if details.routes else (),
     )
 

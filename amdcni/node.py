@@ -9,6 +9,7 @@ from amdcni.core.host import (
     Address,
     Details,
     IpNetwork,
+    Load,
     Neighbour,
     Netdev,
     Netns,
@@ -42,6 +43,12 @@ class Node(Protocol):
 
     def details(self, netdev: Netdev) -> Details:
         """What a change of its network namespace loses of a netdev of the host."""
+
+    def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
+        """What the host's `netdevs` carry that none of them tells; some is told of `chosen` alone.
+
+        What cannot be read is not told.
+        """
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else the host has of the netdev that no record can hold.

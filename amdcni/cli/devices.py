@@ -14,6 +14,7 @@ from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
+from amdcni.core.protection import Surroundings
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
@@ -39,7 +40,10 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
 
 def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
     """The NICs of this node; raises KernelRefused."""
-    return nics_of(read_nics(), node.host().netdevs, node.own.default_routes(), records)
+    seen, netdevs = read_nics(), node.host().netdevs
+    names = {port.ifname for nic in seen for port in nic.ports}
+    load = node.load(netdevs, [netdev for netdev in netdevs if netdev.ifname in names])
+    return nics_of(seen, Surroundings(netdevs, node.own.ways_out(), load), records)
 
 
 def find_records(node: LinuxNode, data_dir: str) -> Records | None:
@@ -108,6 +112,7 @@ def _netdev_as_json(netdev: NicNetdev) -> dict[str, Any]:
         "mtu": netdev.netdev.mtu,
         "addresses": [str(address.interface) for address in netdev.netdev.addresses],
         "uplink": netdev.uplink,
+        "protected": None if netdev.protection is None else netdev.protection.why,
     }
 
 
@@ -195,6 +200,8 @@ def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
         yield f"MTU {each.netdev.mtu}"
         if each.uplink:
             yield "uplink"
+        elif each.protection is not None:
+            yield each.protection.why
         if each in (nic.lost or ()):
             yield "looks lost"
     for record in back:

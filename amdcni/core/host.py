@@ -90,17 +90,30 @@ class Address:
 
 
 @attrs.frozen
+class Below:
+    """What is below a netdev, as its own kind tells it (IFLA_INFO_DATA), in the same netns.
+
+    `links` are ifindexes: the netdev that a tunnel is bound to, or the members of a ring.  `local`
+    and `remote` are the ends of a tunnel, None where there is no such address.
+    """
+
+    links: tuple[int, ...] = ()
+    local: IpAddress | None = None
+    remote: IpAddress | None = None
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
     `link_type` is its ARPHRD_*, and `parent` the bus device's name (IFLA_PARENT_DEV_NAME, Linux
     5.14): a PCI address, or `virtioN`.  `port_name` and `port_id` are what a switch or a NIC with
     several ports calls the port (IFLA_PHYS_PORT_NAME, and in hexadecimal IFLA_PHYS_PORT_ID).
-    `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same netns, and
-    `master` that of the bond or bridge above.  `kind` is the rtnl_link type, such as `veth`, and
-    None for real hardware.  `carrier` is whether it is up and has a link (IFF_LOWER_UP).  `flags`
-    are the bits of `SETTABLE_LINK_FLAGS` that are set, `group` is a number of
-    /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
+    `lower` is the ifindex of the netdev below (IFLA_LINK) if that is in the same netns, `below`
+    what else is below, and `master` the ifindex of the bond, bridge or the like above.  `kind` is
+    the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
+    and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
+    `group` is a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
     """
 
     ifindex: int
@@ -123,6 +136,7 @@ class Netdev:
     port_id: str | None = None
     lower: int | None = None
     master: int | None = None
+    below: Below = Below()
     token: IpAddress | None = None
     addresses: tuple[Address, ...] = ()
 
@@ -217,13 +231,51 @@ class Qdisc:
 
 
 @attrs.frozen
+class WayOut:
+    """One hop of a route of the main table to so many addresses that the node may need it.
+
+    The prefix of `destination` has at most `WIDEST_PREFIXES` bits.  A hop that is `dead` cannot be
+    used now: its netdev is down or has no carrier.
+    """
+
+    destination: IpNetwork
+    ifindex: int
+    dead: bool = False
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.destination.version
+
+
+WIDEST_PREFIXES: Final = 3
+"""Default routes have 0 bits, the halves that VPNs set instead 1, and 2000::/3 is the Internet."""
+
+
+@attrs.frozen
+class Load:
+    """What netdevs of the host carry that no netdev tells by itself.
+
+    `pppoe` are the netdevs with PPPoE sessions, `rdma` the netdevs of RDMA devices made of software
+    by the names of these.  `tunnel_ways` are the ifindexes of the netdevs through which tunnels
+    that are bound to no netdev and no address reach their other end, by the ifindexes of the
+    tunnels.  `receives_for` are the hardware addresses that a netdev receives for besides or on top
+    of its own, by ifindex: each is there for somebody above it, be that in another netns.
+    """
+
+    pppoe: frozenset[IfName] = frozenset()
+    rdma: Mapping[str, IfName] = attrs.field(factory=dict)
+    tunnel_ways: Mapping[int, int] = attrs.field(factory=dict)
+    receives_for: Mapping[int, tuple[MacAddress, ...]] = attrs.field(factory=dict)
+
+
+@attrs.frozen
 class Details:
     """What is read of the one netdev that matters, and is too much to read of all.
 
     `sysctls` have keys such as `ipv4/conf/rp_filter`, and `sysctl_defaults` the values that a new
-    netdev of the same netns gets.  `default_routes` are the ifindexes that the default routes of
-    the netns lead to, in its main table, one for each.  `unsaved` tells in words what was found
-    that no record can hold.
+    netdev of the same netns gets.  `ways_out` are those of the netns, whatever netdev they lead
+    through.  `unsaved` tells in words what was found that no record can hold.
     """
 
     routes: tuple[Route, ...] = ()
@@ -231,7 +283,7 @@ class Details:
     sysctls: Values = attrs.field(factory=dict)
     sysctl_defaults: Values = attrs.field(factory=dict)
     qdisc: Qdisc | None = None
-    default_routes: tuple[int, ...] = ()
+    ways_out: tuple[WayOut, ...] = ()
     unsaved: tuple[str, ...] = ()
 
 

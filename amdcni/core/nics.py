@@ -12,6 +12,7 @@ from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.identity import find_home
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, BusDevice, DeviceKey, IfName, PciAddress
+from amdcni.core.protection import Protection, Surroundings, protections, uplinks_of
 
 AMD_VENDORS: Final[Mapping[str, str]] = {"0x1dd8": "AMD Pensando", "0x1022": "AMD"}
 """AMD's vendor IDs on the PCI bus, with what they are called."""
@@ -73,11 +74,15 @@ class Link(StrEnum):
 
 @attrs.frozen
 class NicNetdev:
-    """A netdev of a NIC on the host; `uplink` is whether the node is reached through it."""
+    """A netdev of a NIC on the host.
+
+    `uplink` is whether the node needs it as a way out, and `protection` why no ADD would lend it.
+    """
 
     netdev: Netdev
     port: Port
-    uplink: bool
+    uplink: bool = False
+    protection: Protection | None = None
 
     @property
     def link(self) -> Link:
@@ -173,26 +178,18 @@ class Nic:
 
 
 def nics_of(
-    seen: Iterable[BusNic],
-    netdevs: Iterable[Netdev],
-    default_routes: Iterable[int],
-    records: Records | None,
+    seen: Iterable[BusNic], around: Surroundings, records: Records | None
 ) -> tuple[Nic, ...]:
-    """The NICs that were seen, in the order of their addresses, auxiliary devices last.
-
-    `netdevs` are those of the host, `default_routes` the ifindexes that its default routes of the
-    main table lead to.
-    """
-    netdevs = tuple(netdevs)
-    by_name = {netdev.ifname: netdev for netdev in netdevs}
-    uplinks = uplinks_of(netdevs, default_routes)
+    """The NICs that were seen, in the order of their addresses, auxiliary devices last."""
+    by_name = {netdev.ifname: netdev for netdev in around.netdevs}
+    uplinks, protected = uplinks_of(around), protections(around)
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)
         return Nic(
             bus,
             tuple(
-                NicNetdev(netdev, port, uplink=netdev.ifindex in uplinks)
+                NicNetdev(netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex))
                 for netdev, port in found
                 if netdev is not None
             ),
@@ -204,24 +201,6 @@ def nics_of(
 
 def _order(nic: Nic) -> tuple[bool, BusDevice]:
     return isinstance(nic.bus_device, AuxiliaryDevice), nic.bus_device
-
-
-def uplinks_of(netdevs: Iterable[Netdev], default_routes: Iterable[int]) -> frozenset[int]:
-    """The ifindexes of the netdevs through which the node is reached.
-
-    A default route leads through them, or they are below one that it leads through: a member of
-    the bond or bridge, or the parent of the VLAN.
-    """
-    netdevs = tuple(netdevs)
-    found: set[int] = set()
-    added = set(default_routes)
-    while added:
-        found |= added
-        members = {netdev.ifindex for netdev in netdevs if netdev.master in added}
-        # What the kernel tells as the netdev below a veth is its other end.
-        parents = {n.lower for n in netdevs if n.ifindex in added and n.kind != "veth"}
-        added = {ifindex for ifindex in members | parents if ifindex is not None} - found
-    return frozenset(found)
 
 
 _NAME_OF_LOST: Final = re.compile(r"(net|dev)[0-9]+")

@@ -16,13 +16,13 @@ from amdcni.core.capture import Captured, capture, relabelled
 from amdcni.core.errors import (
     DeviceHeld,
     DeviceNotFound,
-    DeviceProtected,
     IfnameTaken,
     InvalidEnvironment,
     InvalidName,
 )
 from amdcni.core.host import (
     Details,
+    Load,
     Netdev,
     Netns,
     SysfsDevice,
@@ -38,6 +38,7 @@ from amdcni.core.names import (
     PciAddress,
     parse_ifname,
 )
+from amdcni.core.protection import Surroundings, refuse_protected
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
 from amdcni.core.resolve import Candidates, fits_record, key_of, resolve
 from amdcni.core.routes import with_shared
@@ -79,9 +80,9 @@ class Clock:
 class Snapshot:
     """What an ADD has to know of the node, read under the device's lock.
 
-    `details` are those of the selected netdev.  `records` are of the same device; what was stale
-    among them is healed already, so that all of them are live.  `multipath` are the records, of any
-    device, that hold a route with several hops.
+    `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
+    same device; what was stale among them is healed already, so that all of them are live.
+    `multipath` are the records, of any device, that hold a route with several hops.
     """
 
     clock: Clock
@@ -89,8 +90,14 @@ class Snapshot:
     pod: Netns
     candidates: Candidates
     details: Details = attrs.field(factory=Details)
+    load: Load = attrs.field(factory=Load)
     multipath: tuple[Attachment, ...] = ()
     records: tuple[Attachment, ...] = ()
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What decides whether the node can do without the selected netdev."""
+        return Surroundings(self.host.netdevs, self.details.ways_out, self.load)
 
 
 # ---- ADD ---------------------------------------------------------------------------------------
@@ -106,7 +113,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     refuse_bad_pod(request, snapshot.host, snapshot.pod)
     netdev = _chosen(request.device.selector, snapshot)
     if netdev is not None:
-        refuse_protected(netdev, snapshot.host.netdevs, snapshot.details.default_routes)
+        refuse_protected(netdev, snapshot.surroundings)
     record = record_of(request, snapshot, netdev)
     for other in snapshot.records:
         if other.key == record.key:
@@ -208,28 +215,6 @@ def _held(record: Attachment) -> DeviceHeld:
         f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
         "it is free once that attachment is deleted"
     )
-
-
-def refuse_protected(
-    netdev: Netdev, netdevs: tuple[Netdev, ...], default_routes: tuple[int, ...]
-) -> None:
-    """Raise if the node would lose more than this netdev by giving it away."""
-
-    def refuse(why: str, remedy: str) -> DeviceProtected:
-        return DeviceProtected(f"{netdev.ifname} {why}; {remedy}")
-
-    if netdev.loopback:
-        raise refuse("is the loopback netdev", "choose a NIC")
-    if set(default_routes) == {netdev.ifindex}:
-        raise refuse("carries the node's only default route", "the node would become unreachable")
-    if netdev.master is not None:
-        masters = [other.ifname for other in netdevs if other.ifindex == netdev.master]
-        raise refuse(
-            f"is a member of {', '.join(masters) or 'a bond or bridge'}", "take it out first"
-        )
-    children = [n.ifname for n in netdevs if n.lower == netdev.ifindex and n.kind != "veth"]
-    if children:
-        raise refuse(f"carries {', '.join(children)}", "they would be destroyed; remove them first")
 
 
 def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) -> Attachment:

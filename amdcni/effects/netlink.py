@@ -10,14 +10,16 @@ from amdcni.core.errors import KernelRefused
 from amdcni.core.host import (
     Address,
     Details,
+    IpAddress,
     IpNetwork,
     Neighbour,
     Netdev,
     Qdisc,
     Route,
     Values,
+    WayOut,
 )
-from amdcni.core.names import IfName
+from amdcni.core.names import IfName, MacAddress
 from amdcni.core.routes import RouteChange, describe
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
 from amdcni.effects.messages.common import FAMILIES
@@ -142,7 +144,7 @@ class Netlink:
 
     def details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev."""
-        return attrs.evolve(self.own_details(netdev), default_routes=self.default_routes())
+        return attrs.evolve(self.own_details(netdev), ways_out=self.ways_out())
 
     def own_details(self, netdev: Netdev) -> Details:
         """What is not read of every netdev, but for the default routes of others."""
@@ -188,10 +190,30 @@ class Netlink:
         found = (routes.route_of(each, ifnames) for each in told)
         return tuple(route for route in found if route is not None)
 
-    def default_routes(self) -> tuple[int, ...]:
-        """The ifindexes that the default routes of the main table lead to, one for each."""
-        told = self._told_routes(routes.is_default)
-        return tuple(ifindex for each in told for ifindex in each.default_hops)
+    def ways_out(self) -> tuple[WayOut, ...]:
+        """The hops of the routes of the main table to wide prefixes."""
+        told = self._told_routes(routes.is_wide)
+        return tuple(way for each in told for way in each.ways_out)
+
+    def find_way_to(self, ip: IpAddress) -> int | None:
+        """The ifindex of the netdev through which packets to `ip` leave; None if none does."""
+        try:
+            told = routes.told_by(self._kernel.get(routes.lookup(ip)))
+        except RequestRefused:
+            return None
+        return next(iter(told.ifindexes), None)
+
+    def receives_for(self, netdev: Netdev) -> tuple[MacAddress, ...]:
+        """The hardware addresses, not of groups, that the netdev receives for somebody above it.
+
+        A macvlan gives its own to the netdev below, in whatever network namespace the macvlan is.
+        """
+        try:
+            told = self._kernel.dump(neighbours.hardware_query(netdev.ifindex))
+        except RequestRefused:
+            return ()
+        found = (neighbours.received_for(reply, netdev.ifindex) for reply in told)
+        return tuple(mac for mac in found if mac is not None)
 
     def _told_routes(
         self, wanted: Callable[[Reply], bool], ifindex: int | None = None

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Details, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import Details, Load, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
@@ -20,6 +20,7 @@ from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 from amdcni.effects import netns, sysfs
+from amdcni.effects.load import read_load
 from amdcni.effects.mappings import Mappings
 from amdcni.effects.perform import perform
 from amdcni.effects.stores import Stores
@@ -123,6 +124,9 @@ class LinuxNode:
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         return self.own.unsaved(netdev, details, renumbered=renumbered)
+
+    def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
+        return read_load(netdevs, chosen, self.own)
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         return sysfs.find_device(bus_device)

@@ -160,6 +160,8 @@ class Account:
     history: Mapping[str, tuple[Who, ...]] = field(factory=dict)
     """Who has had each NIC, the last one first."""
     disk_full: bool = False
+    carrying: Mapping[str, str] = field(factory=dict)
+    """What rests on NICs at home, in words for `ip link add`."""
 
     def having(self, **states: State) -> "Account":
         """This account with other states of some NICs."""

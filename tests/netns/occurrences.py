@@ -66,7 +66,15 @@ class Port:
     appears: bool
 
 
-Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port
+@frozen
+class Rests:
+    """Something comes to rest on a NIC at home, in words for `ip link add`, or what does goes."""
+
+    nic: str
+    child: str
+
+
+Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
@@ -76,6 +84,13 @@ def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
 
 
 nics = st.sampled_from(sorted(BDFS))
+children = st.sampled_from(
+    [
+        "link {nic} type macvlan",
+        "type vxlan id {id} dev {nic} dstport 4789",
+        "type vxlan id {id} local {ip} dstport 4789",
+    ]
+)
 pods = st.sampled_from(PODS)
 ifnames = st.sampled_from(["net1", "net2"])
 movers = st.sampled_from(["delegate", "native"])
@@ -136,4 +151,5 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (1, st.builds(PodMeddles, pods)),
     (1, st.builds(Port, st.booleans())),
     (1, st.builds(Disk, st.booleans())),
+    (1, st.builds(Rests, nics, children)),
 )

@@ -31,7 +31,7 @@ from tests.netns.account import (
 )
 
 INVALID_ENVIRONMENT, UNKNOWN_CONTAINER, IO_FAILURE, TRY_AGAIN = 4, 3, 5, 11
-NOT_AVAILABLE, IFNAME_TAKEN, KERNEL_REFUSED, CHECK_FAILED = 50, 104, 105, 108
+NOT_AVAILABLE, PROTECTED, IFNAME_TAKEN, KERNEL_REFUSED, CHECK_FAILED = 50, 103, 104, 105, 108
 DELEGATE_FAILED = 999
 SOMETHING_NOT_HEALED = 1
 """The exit status of `amdcni heal`, which waits for no other call."""
@@ -105,6 +105,9 @@ def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
         return
     if Unmarked(who) in home.nics.values():
         yield End(IFNAME_TAKEN, home)
+    if call.nic in account.carrying:
+        yield End(PROTECTED, home)
+        return
     if account.disk_full:
         yield End(IO_FAILURE, home)
     # A record that was forgotten has left space.

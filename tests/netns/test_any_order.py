@@ -31,6 +31,7 @@ from amdcni.testing import (
     Nic,
     Outcome,
     Pod,
+    Section,
     dump,
     skip_reason,
     throwaway_node,
@@ -60,6 +61,7 @@ from tests.netns.occurrences import (
     PodEnds,
     PodMeddles,
     Port,
+    Rests,
     occurrences,
 )
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
@@ -140,6 +142,8 @@ class AnyOrder(RuleBasedStateMachine):
                 self.a_pod_meddles(pod)
             case Port(appears):
                 self.another_port(appears)
+            case Rests(nic, child):
+                self.something_rests(nic, child)
             case _:
                 assert_never(what)
 
@@ -283,6 +287,22 @@ class AnyOrder(RuleBasedStateMachine):
             happened["the disk is full"] += full
             self.account = evolve(self.account, disk_full=full)
 
+    def something_rests(self, nic: str, child: str) -> None:
+        """It goes if there is something; nobody makes anything on a NIC that is away."""
+        carrying = dict(self.account.carrying)
+        if nic in carrying:
+            with self.step(f"{nic} carries nothing any more"):
+                self.node.ip(f"link delete top-{nic}")
+                del carrying[nic]
+                self.account = evolve(self.account, carrying=carrying)
+        elif self.account.nics[nic] == Home():
+            ip = self.nics[nic].addresses[0].partition("/")[0]
+            carrying[nic] = child.format(nic=nic, id=nic[-1], ip=ip)
+            with self.step(f"{nic} carries {carrying[nic]}"):
+                happened["something rests on a NIC"] += 1
+                self.node.ip(f"link add top-{nic} {carrying[nic]}")
+                self.account = evolve(self.account, carrying=carrying)
+
     # ---- what has to agree
 
     @contextmanager
@@ -328,6 +348,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.pod_agrees(self.pods[pod])
         # Mostly the host is at rest already.
         now, pending = read(self.node)
+        for nic in self.account.carrying:
+            assert f"top-{nic}" in now.names(Section.NETDEV), f"what {nic} carried is gone"
         if pending or self.deviations(now):
             assert self.deviations(dump(self.node)) == []
 
@@ -367,6 +389,8 @@ class AnyOrder(RuleBasedStateMachine):
         with self.stack:
             if self.agreed:
                 self.the_disk(full=False)
+                for nic in list(self.account.carrying):
+                    self.something_rests(nic, "")
                 holders = sorted(self.account.holders(), key=str)
                 self.at_once([Delete(who, None, netns=False) for who in holders])
                 if self.untidy:

@@ -47,6 +47,7 @@ def test_a_nic_is_told_as_the_kernel_has_it(node: Node) -> None:
         "speed_mbps": 10000,
         "mtu": 9000,
         "uplink": True,
+        "protected": "carries the node's only default route of IPv4",
     }
     assert told[BDF] == {
         "device": BDF,

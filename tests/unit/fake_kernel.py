@@ -16,12 +16,15 @@ import attrs
 from amdcni.core.host import (
     Address,
     AddressFlag,
+    Below,
     Details,
     IpAddress,
+    Load,
     Neighbour,
     Netdev,
     Qdisc,
     Route,
+    WayOut,
 )
 from amdcni.core.names import IfName, MacAddress
 
@@ -102,6 +105,7 @@ class Link:
     master: int | None = None
     given_altnames: set[str] = attrs.field(factory=set)
     """Those that somebody gave since the boot, which gives its own anew."""
+    below: Below = attrs.field(factory=Below)
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
@@ -117,6 +121,26 @@ class Link:
         self.up, self.master, self.token, self.qdisc = False, None, None, None
         for lost in (self.addresses, self.neighbours, self.sysctls):
             lost.clear()
+
+
+RIDERS: Final = (
+    *("vlan", "macvlan", "ipvlan", "macsec", "vxlan", "geneve", "gre", "ipip", "xfrm", "hsr"),
+    *("ppp", "soft-RoCE", "bond", "vrf", "macvlan in another netns"),
+)
+"""What can rest on a netdev of the host."""
+
+
+@attrs.define(eq=False)
+class Rider:
+    """What rests on a netdev: another netdev, but for an RDMA device.
+
+    It is `lost` when the netdev below leaves its namespace.
+    """
+
+    kind: str
+    on: Link
+    link: Link | None
+    lost: bool = False
 
 
 @attrs.define(eq=False)
@@ -197,7 +221,8 @@ class Kernel:
     host: Space = attrs.field(init=False)
     paths: dict[str, Space] = attrs.field(factory=dict)
     functions: dict[str, Function] = attrs.field(factory=dict)
-    default_routes: tuple[int, ...] = ()
+    ways_out: tuple[WayOut, ...] = ()
+    riders: list[Rider] = attrs.field(factory=list)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
     now_s: int = 1000
@@ -261,6 +286,53 @@ class Kernel:
         link.space.links.remove(link)
         link.space.lose_routes(link.ifindex)
 
+    def ride(self, kind: str, on: Link) -> Rider:
+        """Somebody makes one of `RIDERS` upon a netdev, which has an address if it needs one."""
+        link = None
+        if kind != "soft-RoCE":
+            space = Space(0) if kind == "macvlan in another netns" else self.host
+            link = self.add_link(f"{kind.partition(' ')[0]}{self._ifindex}", kind, space)
+            own = on.addresses[0].address.interface.ip if on.addresses else None
+            match kind:
+                case "vlan" | "macvlan" | "ipvlan" | "macsec":
+                    link.lower = on.ifindex
+                case "vxlan" | "xfrm" | "hsr":
+                    link.below = Below(links=(on.ifindex,))
+                case "gre" | "ipip":
+                    assert own is not None
+                    link.below = Below(local=own)
+                case "geneve":
+                    link.below = Below(remote=ipaddress.ip_address("192.0.2.0"))
+                case "bond" | "vrf":
+                    assert on.master is None
+                    on.master = link.ifindex
+        self.riders.append(Rider(kind, on, link))
+        return self.riders[-1]
+
+    def alight(self, rider: Rider) -> None:
+        """Somebody removes what rests on a netdev."""
+        self.riders.remove(rider)
+        if rider.link is not None:
+            self.remove_link(rider.link)
+            if rider.on.master == rider.link.ifindex:
+                rider.on.master = None
+
+    def load(self) -> Load:
+        """What riders do not tell of themselves."""
+        alive = [rider for rider in self.riders if not rider.lost]
+
+        def by_kind(kind: str) -> list[Rider]:
+            return [rider for rider in alive if rider.kind == kind]
+
+        others = [(r.on.ifindex, r.link) for r in by_kind("macvlan in another netns")]
+        tunnels = [(r.link, r.on.ifindex) for r in by_kind("geneve")]
+        return Load(
+            pppoe=frozenset(IfName(rider.on.name) for rider in by_kind("ppp")),
+            rdma={f"rxe{n}": IfName(r.on.name) for n, r in enumerate(by_kind("soft-RoCE"))},
+            tunnel_ways={link.ifindex: lower for link, lower in tunnels if link is not None},
+            receives_for={n: (MacAddress(link.mac),) for n, link in others if link is not None},
+        )
+
     def _put_into(self, link: Link, space: Space) -> None:
         link.space = space
         space.links.append(link)
@@ -297,7 +369,8 @@ class Kernel:
         """
         self.spaces.clear()
         self.host = self._new_space(1)
-        self.default_routes = ()
+        self.ways_out = ()
+        self.riders.clear()
         self.boot += 1
         self.now_s = 100
         self._ifindex = 1
@@ -486,6 +559,8 @@ class Kernel:
             arriving = name
         link.space.links.remove(link)
         link.space.lose_routes(link.ifindex)
+        for rider in self.riders:
+            rider.lost |= rider.on is link
         if any(other.ifindex == link.ifindex for other in to.links):
             self._ifindex += 1
             link.ifindex = self._ifindex
@@ -546,7 +621,7 @@ class Kernel:
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
-            default_routes=self.default_routes,
+            ways_out=self.ways_out,
         )
 
     def _netdev(self, link: Link) -> Netdev:
@@ -568,6 +643,7 @@ class Kernel:
             parent=link.parent,
             lower=link.lower,
             master=link.master,
+            below=link.below,
             token=link.token,
             addresses=tuple(own.seen(self.now_s) for own in self._addresses(link)),
         )

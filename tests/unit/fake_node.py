@@ -37,6 +37,7 @@ from amdcni.core.host import (
     Hop,
     IpNetwork,
     LinkFlag,
+    Load,
     Neighbour,
     Netdev,
     Netns,
@@ -248,6 +249,11 @@ class FakeNode:
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         kernel = self.alive().kernel
         return (*kernel.unsaved, *(kernel.unsaved_if_renumbered if renumbered else ()))
+
+    def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
+        load, numbers = self.alive().kernel.load(), {netdev.ifindex for netdev in chosen}
+        told = {n: macs for n, macs in load.receives_for.items() if n in numbers}
+        return attrs.evolve(load, receives_for=told)
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         kernel = self.alive().kernel
@@ -549,7 +555,7 @@ class FakeNamespace:
 
     def own_details(self, netdev: Netdev) -> Details:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        return attrs.evolve(self._kernel.details(link), default_routes=())
+        return attrs.evolve(self._kernel.details(link), ways_out=())
 
     def sysctls(self, netdev: Netdev) -> Values:
         return self.own_details(netdev).sysctls

@@ -39,7 +39,7 @@ from amdcni.core.errors import (
     UndecodableInput,
     UnknownAttachment,
 )
-from amdcni.core.host import Address, AddressFlag, Hop, Route
+from amdcni.core.host import Address, AddressFlag, Hop, Route, WayOut
 from amdcni.core.names import DeviceKey, IfName
 from amdcni.core.plans import record_in
 from amdcni.core.request import AddRequest
@@ -416,8 +416,23 @@ def second_netdev(machine: Machine) -> None:
     machine.kernel.functions[A].links.append(link)
 
 
+def default_route(ifindex: int, destination: str = "0.0.0.0/0") -> WayOut:
+    return WayOut(ipaddress.ip_network(destination), ifindex)
+
+
 def only_default_route(machine: Machine) -> None:
-    machine.kernel.default_routes = (machine.kernel.functions[A].links[0].ifindex,)
+    machine.kernel.ways_out = (default_route(machine.kernel.functions[A].links[0].ifindex),)
+
+
+def only_ipv6_default_route(machine: Machine) -> None:
+    ours, theirs = (machine.kernel.functions[bdf].links[0].ifindex for bdf in (A, B))
+    machine.kernel.ways_out = (default_route(theirs), default_route(ours, "::/0"))
+
+
+def only_default_route_by_a_tunnel(machine: Machine) -> None:
+    tunnel = machine.kernel.ride("vxlan", machine.kernel.functions[A].links[0]).link
+    assert tunnel is not None
+    machine.kernel.ways_out = (default_route(tunnel.ifindex),)
 
 
 def in_a_bond(machine: Machine) -> None:
@@ -457,7 +472,9 @@ def read_only_disk(machine: Machine) -> None:
         (unplugged, DeviceNotFound, A),
         (no_netdev, DeviceNotFound, "no netdev"),
         (second_netdev, DeviceAmbiguous, "ens1, ens1np1"),
-        (only_default_route, DeviceProtected, "only default route"),
+        (only_default_route, DeviceProtected, "only default route of IPv4"),
+        (only_ipv6_default_route, DeviceProtected, "only default route of IPv6"),
+        (only_default_route_by_a_tunnel, DeviceProtected, "only default route of IPv4"),
         (in_a_bond, DeviceProtected, "bond0"),
         (with_a_vlan, DeviceProtected, "ens1.7"),
         (held_by_pod2, DeviceHeld, "pod2"),
@@ -500,7 +517,7 @@ def test_a_second_default_route_elsewhere_lets_the_netdev_go(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
     ours, theirs = (machine.kernel.functions[bdf].links[0].ifindex for bdf in (A, B))
-    machine.kernel.default_routes = (ours, theirs)
+    machine.kernel.ways_out = (default_route(ours), default_route(theirs))
     add(machine)
     assert nic.space is pod_of(machine)
 

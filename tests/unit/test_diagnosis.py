@@ -20,6 +20,7 @@ from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic, Port, nics_of
 from amdcni.core.nics import Records as KnownRecords
+from amdcni.core.protection import Surroundings
 from amdcni.core.versions import SUPPORTED
 from amdcni.testing import strategies as some
 
@@ -271,7 +272,7 @@ LOST = Netdev(7, IfName("net1"))
 
 def nic_of(netdev: Netdev, records: KnownRecords | None) -> tuple[Nic, ...]:
     device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), "ionic", (netdev.ifname,))
-    return nics_of([BusNic(device, ports=(Port(netdev.ifname),))], [netdev], (), records)
+    return nics_of([BusNic(device, ports=(Port(netdev.ifname),))], Surroundings((netdev,)), records)
 
 
 def test_a_nic_that_looks_lost_is_told_with_where_to_look() -> None:

@@ -40,6 +40,7 @@ LAYERS = (
     "amdcni.core.resolve",
     "amdcni.core.identity",
     "amdcni.core.condition",
+    "amdcni.core.protection",
     "amdcni.core.nics",
     "amdcni.core.steps",
     "amdcni.core.words",

@@ -29,6 +29,7 @@ from amdcni.core.errors import (
     CheckFailed,
     DeviceHeld,
     DeviceNotFound,
+    DeviceProtected,
     IfnameTaken,
     InvalidConfiguration,
     InvalidEnvironment,
@@ -42,7 +43,7 @@ from amdcni.core.errors import (
 from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
 from amdcni.testing.strategies import edited_configurations
-from tests.unit.fake_kernel import Configuration, Link, Refused, Space
+from tests.unit.fake_kernel import RIDERS, Configuration, Link, Refused, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
     FakeNode,
@@ -553,6 +554,18 @@ class Lifecycle(RuleBasedStateMachine):
             keeper.names |= names
             self.machine.kernel.watchers.append(keeper.watch)
 
+    @rule(device=st.sampled_from(NICS), kind=st.sampled_from(RIDERS))
+    def something_comes_to_rest_on_a_nic(self, device: str, kind: str) -> None:
+        kernel, keeper = self.machine.kernel, self.keepers[device]
+        enslaved = keeper.link.master is not None and kind in ("bond", "vrf")
+        if keeper.is_whole() and device not in self.machine.disk.files and not enslaved:
+            kernel.ride(kind, keeper.link)
+
+    @precondition(lambda self: self.machine.kernel.riders)
+    @rule(pick=picks)
+    def it_is_removed(self, pick: int) -> None:
+        self.machine.kernel.alight(one_of(self.machine.kernel.riders, pick))
+
     @precondition(lambda self: self.machine.disk.files)
     @rule()
     def the_node_reboots(self) -> None:
@@ -801,6 +814,8 @@ class Lifecycle(RuleBasedStateMachine):
                 pass
             case DeviceHeld():
                 assert held
+            case DeviceProtected():
+                assert any(str(failure).startswith(f"{link.name} ") for link in self.ridden())
             case PluginFailed():
                 exhausted = len(leases) == len(self.machine.plugins.pool)
                 assert exhausted or set(leases) & self.abandoned
@@ -967,6 +982,13 @@ class Lifecycle(RuleBasedStateMachine):
             given = [str(a.address.interface) for a in sibling.addresses if not a.by_kernel]
             assert (sibling.name, given) == (f"port{device[6]}", [SIBLINGS])
         assert self.twin.is_whole()
+
+    def ridden(self) -> list[Link]:
+        return [rider.on for rider in self.machine.kernel.riders]
+
+    @invariant()
+    def nothing_that_rests_on_a_nic_is_lost(self) -> None:
+        assert [rider.kind for rider in self.machine.kernel.riders if rider.lost] == []
 
     @invariant()
     def every_record_is_of_an_attachment_that_was_begun_and_not_ended(self) -> None:

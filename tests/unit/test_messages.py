@@ -18,12 +18,14 @@ from amdcni.core.host import (
     SETTABLE_FLAGS,
     SETTABLE_LINK_FLAGS,
     Address,
+    Below,
     Hop,
     LinkFlag,
     Neighbour,
     Netdev,
     Qdisc,
     Route,
+    WayOut,
 )
 from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
@@ -33,6 +35,7 @@ from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("eth1"))
 IFF_UP = 1
+GRE_KINDS = ("gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan")
 
 
 def told_by(request: Request) -> Reply:
@@ -104,6 +107,70 @@ def test_all_alternative_names_are_read() -> None:
     properties = {"attrs": [("IFLA_ALT_IFNAME", name.encode()) for name in names]}
     reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"eth1", IFLA_PROP_LIST=properties)
     assert links.netdev_of(reply, ()).altnames == names
+
+
+def info_data(kind: str, *attributes: tuple[int, bytes], **more: Any) -> Reply:
+    """A link of that kind with these attributes of the kind's own."""
+    data = b"".join(
+        struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+        for number, value in attributes
+    )
+    told = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", data)]}
+    return message_of(links.LinkMessage(), IFLA_IFNAME=b"t0\0", IFLA_LINKINFO=told, **more)
+
+
+LINK, V4, V6 = struct.pack("=I", 7), bytes([10, 0, 0, 1]), bytes([0xFD, *bytes(14), 1])
+IP4, IP6 = ipaddress.ip_address(V4), ipaddress.ip_address(V6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "below"),
+    [
+        ("vxlan", [(3, LINK), (4, V4)], Below((7,), IP4)),
+        ("vxlan", [(17, V6), (16, V6)], Below((), IP6, IP6)),
+        ("vxlan", [(2, V4)], Below((), None, IP4)),
+        ("geneve", [(2, V4)], Below((), None, IP4)),
+        ("geneve", [(7, V6)], Below((), None, IP6)),
+        *((kind, [(1, LINK), (6, V4), (7, V4)], Below((7,), IP4, IP4)) for kind in GRE_KINDS),
+        ("ip6gre", [(1, LINK), (6, V6), (7, V6)], Below((7,), IP6, IP6)),
+        ("gre", [(1, bytes(4)), (6, bytes(4)), (7, bytes(4))], Below()),
+        *((kind, [(1, LINK), (2, V4), (3, V4)], Below((7,), IP4, IP4)) for kind in ("ipip", "sit")),
+        ("ip6tnl", [(2, V6)], Below((), IP6)),
+        ("vti", [(1, LINK), (4, V4), (5, V4)], Below((7,), IP4, IP4)),
+        ("vti6", [(4, V6), (5, V6)], Below((), IP6, IP6)),
+        ("xfrm", [(1, LINK)], Below((7,))),
+        ("amt", [(4, LINK), (5, V4), (6, V4)], Below((7,), IP4, IP4)),
+        ("hsr", [(1, LINK), (2, struct.pack("=I", 8))], Below((7, 8))),
+        ("vlan", [(1, struct.pack("=H", 7))], Below()),
+        ("bridge", [(1, LINK), (2, V4)], Below()),
+    ],
+)
+def test_a_tunnel_tells_what_is_below_it(
+    kind: str, attributes: list[tuple[int, bytes]], below: Below
+) -> None:
+    assert links.netdev_of(info_data(kind, *attributes), ()).below == below
+    elsewhere = info_data(kind, *attributes, IFLA_LINK_NETNSID=3)
+    assert links.netdev_of(elsewhere, ()).below == Below()
+
+
+@pytest.mark.parametrize(
+    ("mac", "state", "flags", "ifindex", "told"),
+    [
+        ("02:00:00:00:00:01", 0x80, 2, 7, True),
+        ("03:00:00:00:00:01", 0x80, 2, 7, False),
+        ("33:33:00:00:00:01", 0x80, 2, 7, False),
+        ("02:00:00:00:00:01", 0x02, 2, 7, False),
+        ("02:00:00:00:00:01", 0x80, 4, 7, False),
+        ("02:00:00:00:00:01", 0x80, 2, 8, False),
+    ],
+)
+def test_a_netdev_receives_for_whoever_gave_it_an_address_of_one_station(
+    mac: str, state: int, flags: int, ifindex: int, told: bool
+) -> None:
+    message = neighbours.NeighbourMessage()
+    message["ifindex"], message["state"], message["flags"] = ifindex, state, flags
+    reply = message_of(message, NDA_LLADDR=bytes.fromhex(mac.replace(":", "")))
+    assert neighbours.received_for(reply, 7) == (mac if told else None)
 
 
 def test_what_a_netdev_does_not_tell_of_a_link_is_passed_over() -> None:
@@ -211,6 +278,7 @@ def test_no_route_through_a_netdev_or_to_a_network_is_passed_over(drawn: Route) 
     reply = told_by(routes.put(RouteChange(route)))
     for hop in route.hops:
         assert routes.leads_through(hop.ifindex)(reply)
+    assert routes.is_wide(reply) == (route.destination.prefixlen <= 3)
     assert routes.leads_to([route.destination])(reply)
 
 
@@ -221,21 +289,42 @@ def test_a_route_to_another_network_is_passed_over(drawn: Route, other: Route) -
     assert not routes.leads_to([])(reply)
 
 
-@pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0"])
+@pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3"])
 @pytest.mark.parametrize("ifindexes", [(3,), (3, 9)])
-def test_a_default_route_of_the_main_table_tells_where_it_leads(
+def test_a_wide_route_of_the_main_table_is_a_way_out_by_each_hop(
     destination: str, ifindexes: tuple[int, ...]
 ) -> None:
+    wide = ipaddress.ip_network(destination)
     hops = tuple(Hop(IfName(f"eth{number}"), number) for number in ifindexes)
-    default = Route(ipaddress.ip_network(destination), hops)
-    assert routes.told_by(told_by(routes.put(RouteChange(default)))).default_hops == ifindexes
+    default = Route(wide, hops)
+    ways = routes.told_by(told_by(routes.put(RouteChange(default)))).ways_out
+    assert ways == tuple(WayOut(wide, number) for number in ifindexes)
     for other in (
         attrs.evolve(default, table=1000),
         attrs.evolve(default, table=253),
         attrs.evolve(default, kind=2),
-        attrs.evolve(default, destination=ipaddress.ip_network("10.0.0.0/8")),
+        attrs.evolve(default, kind=7),
+        attrs.evolve(default, destination=ipaddress.ip_network("16.0.0.0/4")),
+        attrs.evolve(default, destination=ipaddress.ip_network("2000::/4")),
     ):
-        assert routes.told_by(told_by(routes.put(RouteChange(other)))).default_hops == ()
+        assert routes.told_by(told_by(routes.put(RouteChange(other)))).ways_out == ()
+
+
+_RTM_FLAGS_OFFSET = 8
+
+
+@pytest.mark.parametrize(("flags", "dead"), [(0, False), (4, False), (1, True), (16, True)])
+def test_a_way_out_without_carrier_is_dead(flags: int, dead: bool) -> None:
+    default = Route(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("eth1"), 3),))
+    reply = having(told_by(routes.put(RouteChange(default))), _RTM_FLAGS_OFFSET, flags, 4)
+    assert [way.dead for way in routes.told_by(reply).ways_out] == [dead]
+
+
+@pytest.mark.parametrize("ip", ["192.0.2.1", "2001:db8::1"])
+def test_the_way_to_an_address_is_asked_for_by_the_whole_address(ip: str) -> None:
+    asked = decoded(routes.lookup(ipaddress.ip_address(ip)), rtmsg)
+    assert asked.get_attr("RTA_DST") == ip
+    assert asked["dst_len"] == ipaddress.ip_address(ip).max_prefixlen
 
 
 @pytest.mark.parametrize(("number", "what"), [(30, "a nexthop object"), (22, "an encapsulation")])

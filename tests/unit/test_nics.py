@@ -1,15 +1,15 @@
 """What a NIC of the node is, through which ones the node is reached, and which look lost."""
 
+import ipaddress
 from functools import partial
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Hardware, Netdev, Netns, SysfsDevice
+from amdcni.core.host import Hardware, Netdev, Netns, SysfsDevice, WayOut
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, DeviceKey, IfName, PciAddress
 from amdcni.core.nics import (
@@ -23,8 +23,8 @@ from amdcni.core.nics import (
     looks_lost,
     nics_of,
     together,
-    uplinks_of,
 )
+from amdcni.core.protection import Surroundings, protections
 from amdcni.testing import strategies as some
 
 LOST = Netdev(7, IfName("net1"))
@@ -76,59 +76,11 @@ def test_a_link_is_down_by_will_alone_and_up_only_if_nothing_speaks_against_it(
     operstate: str | None, up: bool
 ) -> None:
     netdev = attrs.evolve(LOST, up=up)
-    link = NicNetdev(netdev, Port(netdev.ifname, operstate), uplink=False).link
+    link = NicNetdev(netdev, Port(netdev.ifname, operstate)).link
     assert (link is Link.DOWN) == (not up)
     if up:
         assert (link is Link.UP) == (operstate in (None, "unknown", "up"))
         assert (link is Link.DORMANT) == (operstate == "dormant")
-
-
-# ---- uplinks
-
-
-@st.composite
-def hosts_with_default_routes(draw: DrawFn) -> tuple[Netns, list[int]]:
-    host = draw(some.hosts)
-    chosen = [netdev.ifindex for netdev in host.netdevs[1:] if draw(st.booleans())]
-    return host, chosen
-
-
-def above(netdev: Netdev, netdevs: tuple[Netdev, ...]) -> list[Netdev]:
-    """The netdevs that would not work without this one."""
-    return [
-        other
-        for other in netdevs
-        if netdev.master == other.ifindex
-        or (other.lower == netdev.ifindex and other.kind != "veth")
-    ]
-
-
-def carries(netdev: Netdev, netdevs: tuple[Netdev, ...], default_routes: list[int]) -> bool:
-    """Whether a default route leads through the netdev or one above it; they form no circle."""
-    return netdev.ifindex in default_routes or any(
-        carries(other, netdevs, default_routes) for other in above(netdev, netdevs)
-    )
-
-
-@given(hosts_with_default_routes())
-def test_an_uplink_is_what_carries_a_default_route(drawn: tuple[Netns, list[int]]) -> None:
-    host, default_routes = drawn
-    uplinks = uplinks_of(host.netdevs, default_routes)
-    for netdev in host.netdevs:
-        assert (netdev.ifindex in uplinks) == carries(netdev, host.netdevs, default_routes)
-
-
-def test_the_members_of_a_bond_below_a_vlan_are_uplinks() -> None:
-    vlan = Netdev(5, IfName("bond0.7"), kind="vlan", lower=4)
-    bond = Netdev(4, IfName("bond0"), kind="bond")
-    members = (Netdev(2, IfName("eth1"), master=4), Netdev(3, IfName("eth2"), master=4))
-    other = Netdev(6, IfName("eth3"))
-    assert uplinks_of((*members, bond, vlan, other), [5]) == {2, 3, 4, 5}
-
-
-def test_the_other_end_of_a_veth_is_no_uplink() -> None:
-    ends = (Netdev(2, IfName("veth1"), kind="veth", lower=3), Netdev(3, IfName("eth1")))
-    assert uplinks_of(ends, [2]) == {2}
 
 
 # ---- who holds it
@@ -139,7 +91,7 @@ def test_every_nic_that_was_seen_is_told_once_with_its_netdevs_of_the_host(
     seen: list[BusNic], host: Netns, known: bool
 ) -> None:
     on_host = {netdev.ifname for netdev in host.netdevs}
-    nics = nics_of(seen, host.netdevs, (), Records() if known else None)
+    nics = nics_of(seen, Surroundings(host.netdevs), Records() if known else None)
     assert {nic.bus_device for nic in nics} == {bus.device.bus_device for bus in seen}
     assert len(nics) == len(seen)
     for nic in nics:
@@ -153,15 +105,19 @@ def test_a_netdev_is_told_with_its_port_and_whether_the_node_is_reached_through_
 ) -> None:
     port = Port(netdev.ifname, "up", 100_000)
     bus = attrs.evolve(bus, ports=(Port(IfName("elsewhere")), port))
-    (nic,) = nics_of([bus], [netdev], [netdev.ifindex] if uplink else [], None)
-    assert nic.netdevs == (NicNetdev(netdev, port, uplink),)
+    ways = (WayOut(ipaddress.ip_network("::/0"), netdev.ifindex),) if uplink else ()
+    around = Surroundings((netdev,), ways)
+    (nic,) = nics_of([bus], around, None)
+    protection = protections(around).get(netdev.ifindex)
+    assert nic.netdevs == (NicNetdev(netdev, port, uplink, protection),)
+    assert (protection is not None) == uplink
 
 
 @given(unlike_nics)
 def test_pci_functions_come_in_the_order_of_their_addresses_and_before_the_others(
     seen: list[BusNic],
 ) -> None:
-    told = [nic.bus_device for nic in nics_of(seen, (), (), None)]
+    told = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None)]
     functions = [device for device in told if isinstance(device, PciAddress)]
     assert told[: len(functions)] == functions
     assert functions == sorted(functions)
@@ -175,7 +131,7 @@ def test_a_nic_has_the_records_of_its_device_and_no_others(
     mine = [attrs.evolve(record, key=own) for record in records[:1]]
     stranger = DeviceKey(None, IfName("eth9"))
     known = Records((*mine, *records[1:]), {own: fault, stranger: "another"})
-    (nic,) = nics_of([bus], (), (), known)
+    (nic,) = nics_of([bus], Surroundings(()), known)
     assert nic.records is not None
     assert list(nic.records.read) == [
         record for record in known.read if record.key.bus_device == own.bus_device
@@ -206,10 +162,10 @@ def test_what_the_go_plugin_has_lent_of_a_nic_is_told_with_it(bus: BusNic) -> No
     assert isinstance(device, PciAddress)
     stranger = attrs.evolve(device, function=7 - device.function)
     lent = tuple(map(LENT_BY_GO, (stranger, device)))
-    (nic,) = nics_of([bus], (), (), Records(lent_by_go=lent))
+    (nic,) = nics_of([bus], Surroundings(()), Records(lent_by_go=lent))
     assert nic.lent_by_go == lent[1]
     for records in (Records(lent_by_go=lent[:1]), None):
-        (nic,) = nics_of([bus], (), (), records)
+        (nic,) = nics_of([bus], Surroundings(()), records)
         assert nic.lent_by_go is None
 
 
@@ -218,7 +174,7 @@ def test_what_a_record_says_comes_back_as_long_as_its_netdev_is_not_on_the_host(
     bus: BusNic, record: Attachment
 ) -> None:
     held = attrs.evolve(record, key=DeviceKey(bus.device.bus_device))
-    (nic,) = nics_of([bus], (), (), Records((held,)))
+    (nic,) = nics_of([bus], Surroundings(()), Records((held,)))
     assert nic.away == (held,)
 
 
@@ -233,13 +189,13 @@ def test_what_is_home_again_does_not_come_back(lending: some.Lending) -> None:
         captured=attrs.evolve(captured, ifindex=lending.netdev.ifindex),
     )
     bus = seen_with(SysfsDevice(bus_device, "ionic", (lending.netdev.ifname,)))
-    (nic,) = nics_of([bus], (lending.netdev,), (), Records((record,)))
+    (nic,) = nics_of([bus], Surroundings((lending.netdev,)), Records((record,)))
     assert nic.away == ()
 
 
 @given(bus_nics)
 def test_without_records_nothing_is_known_to_be_away_or_lost(bus: BusNic) -> None:
-    (nic,) = nics_of([bus], (), (), None)
+    (nic,) = nics_of([bus], Surroundings(()), None)
     assert (nic.records, nic.away, nic.lost) == (None, (), None)
 
 
@@ -281,5 +237,5 @@ def test_a_netdev_is_lost_only_if_no_record_of_its_device_tells_of_it(
             lent_by_go=(LENT_BY_GO(bus_device),) if isinstance(bus_device, PciAddress) else ()
         ),
     }[told]
-    (nic,) = nics_of([bus], (LOST,), (), records)
+    (nic,) = nics_of([bus], Surroundings((LOST,)), records)
     assert nic.lost == (nic.netdevs if records.knows_none else ())

@@ -23,7 +23,18 @@ from amdcni.core.errors import (
     IfnameTaken,
     InvalidEnvironment,
 )
-from amdcni.core.host import Address, Details, Hop, Netdev, Netns, NetnsId, Route, SysfsDevice
+from amdcni.core.host import (
+    Address,
+    Details,
+    Hop,
+    Load,
+    Netdev,
+    Netns,
+    NetnsId,
+    Route,
+    SysfsDevice,
+    WayOut,
+)
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import (
     DeviceKey,
@@ -43,7 +54,6 @@ from amdcni.core.plans import (
     plan_farewell,
     plan_homecoming,
     plan_release,
-    refuse_protected,
     salvage,
 )
 from amdcni.core.request import AddRequest, CheckRequest, DelRequest, DeviceSelector, Mover
@@ -464,64 +474,19 @@ def test_an_ifname_that_the_pod_has_already_is_refused(
     assert repr(handover.request.netns) in message
 
 
-@given(some.handovers, st.integers(1, 3))
-def test_the_nodes_only_default_route_is_not_given_away(handover: Handover, legs: int) -> None:
+@given(some.handovers, st.booleans())
+def test_what_the_node_needs_is_not_given_away(handover: Handover, carries_another: bool) -> None:
+    """What that is, `test_protection` says."""
     assert handover.netdev is not None
-    routes = (handover.netdev.ifindex,) * legs
-    message = refusal_of(
-        DeviceProtected, on_host(handover, lambda n: n, details=Details(default_routes=routes))
-    )
-    assert handover.netdev.ifname in message
-    assert "default route" in message
-
-
-@given(some.handovers, st.integers(1, 2**31))
-def test_one_of_several_default_routes_may_be_given_away(handover: Handover, other: int) -> None:
-    assert handover.netdev is not None
-    assume(other != handover.netdev.ifindex)
-    for routes in ((other,), (handover.netdev.ifindex, other), (other, handover.netdev.ifindex)):
-        plan_of(on_host(handover, lambda n: n, details=Details(default_routes=routes)))
-
-
-@given(some.handovers, some.netdevs, st.booleans())
-def test_a_member_of_a_bond_or_bridge_is_not_given_away(
-    handover: Handover, master: Netdev, seen: bool
-) -> None:
-    master = attrs.evolve(master, ifindex=2**31)
-    more = [master] if seen and master.ifname not in str(handover.snapshot.host) else []
-    enslaved = on_host(handover, lambda n: attrs.evolve(n, master=2**31), *more)
-    message = refusal_of(DeviceProtected, enslaved)
-    assert (master.ifname if more else "a bond or bridge") in message
-
-
-@given(some.handovers, some.netdevs, st.sampled_from(["vlan", "macvlan", "ipvlan", None]))
-def test_a_netdev_with_others_on_top_is_not_given_away(
-    handover: Handover, child: Netdev, kind: str | None
-) -> None:
-    """They would be destroyed when it leaves the netns (net/8021q/vlan.c, vlan_device_event)."""
-    assert handover.netdev is not None
-    assume(child.ifname not in str(handover.snapshot.host))
-    child = attrs.evolve(child, ifindex=2**31, kind=kind, mac=None, lower=handover.netdev.ifindex)
-    message = refusal_of(DeviceProtected, on_host(handover, lambda n: n, child))
-    assert child.ifname in message
-
-
-@given(some.handovers, some.netdevs)
-def test_the_other_end_of_a_veth_is_nobody_on_top(handover: Handover, peer: Netdev) -> None:
-    """IFLA_LINK of a veth is the ifindex of its peer."""
-    assert handover.netdev is not None
-    taken = [name for n in handover.snapshot.host.netdevs for name in (n.ifname, *n.altnames)]
-    assume(peer.ifname not in taken)
-    peer = attrs.evolve(
-        peer, ifindex=2**31, kind="veth", mac=None, altnames=(), lower=handover.netdev.ifindex
-    )
-    plan_of(on_host(handover, lambda n: n, peer))
-
-
-@given(some.hosts)
-def test_the_loopback_netdev_is_not_given_away(host: Netns) -> None:
-    with pytest.raises(DeviceProtected, match="lo is the loopback"):
-        refuse_protected(host.netdevs[0], host.netdevs, ())
+    ways = (WayOut(ipaddress.ip_network("::/0"), handover.netdev.ifindex),)
+    load = Load(rdma={"rxe0": handover.netdev.ifname})
+    handover = on_host(handover, lambda n: n, details=Details(ways_out=ways))
+    if carries_another:
+        snapshot = attrs.evolve(handover.snapshot, details=Details(), load=load)
+        handover = attrs.evolve(handover, snapshot=snapshot)
+    message = refusal_of(DeviceProtected, handover)
+    assert "carries" in message
+    assert ("rxe0" in message) == carries_another
 
 
 @given(any_handovers)

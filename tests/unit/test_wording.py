@@ -16,8 +16,10 @@ from amdcni.core.errors import AmdcniError
 from amdcni.core.host import (
     Address,
     AddressFlag,
+    Below,
     Details,
     Hop,
+    Load,
     Neighbour,
     Netdev,
     Netns,
@@ -25,6 +27,7 @@ from amdcni.core.host import (
     Qdisc,
     Route,
     SysfsDevice,
+    WayOut,
 )
 from amdcni.core.names import (
     AuxiliaryDevice,
@@ -43,7 +46,8 @@ from amdcni.core.names import (
     parse_network_name,
     parse_plugin_name,
 )
-from amdcni.core.plans import Clock, Snapshot, refuse_bad_pod, refuse_held, refuse_protected
+from amdcni.core.plans import Clock, Snapshot, refuse_bad_pod, refuse_held
+from amdcni.core.protection import Surroundings, refuse_protected
 from amdcni.core.request import AddRequest, DeviceSelector, parse_environment, selector_of
 from amdcni.core.resolve import Candidates, resolve
 from amdcni.core.spec import AttachmentId, Ip
@@ -93,6 +97,12 @@ def choose(selector: DeviceSelector, device: SysfsDevice | None, *netdevs: Netde
 def snapshot_with(*records: Attachment) -> Snapshot:
     return Snapshot(Clock(1, "boot-1", "now"), HOST, POD, Candidates((), None), records=records)
 
+
+LOOPBACK = Netdev(1, IfName("ens1"), loopback=True)
+MEMBER = attrs.evolve(NIC, master=8)
+HERE = ipaddress.ip_address("10.0.0.0")
+HOLDER = attrs.evolve(NIC, addresses=(Address(ipaddress.ip_interface("10.0.0.0/31")),))
+DEFAULT = ipaddress.ip_network("::/0")
 
 REFUSALS: dict[str, Callable[[], object]] = {
     "'-' is not a container ID: [a-zA-Z0-9][a-zA-Z0-9_.-]*": lambda: parse_container_id("-"),
@@ -191,21 +201,35 @@ REFUSALS: dict[str, Callable[[], object]] = {
         refuse_held(DeviceSelector(A), snapshot_with(RECORD))
     ),
     "ens1 is the loopback netdev; choose a NIC": lambda: refuse_protected(
-        attrs.evolve(NIC, loopback=True), (), ()
+        LOOPBACK, Surroundings((LOOPBACK,))
     ),
-    "ens1 carries the node's only default route; the node would become unreachable": lambda: (
-        refuse_protected(NIC, (), (7, 7))
+    "ens1 carries the node's only default route of IPv6; the node would become unreachable": (
+        lambda: refuse_protected(NIC, Surroundings((NIC,), (WayOut(DEFAULT, 7),)))
     ),
     "ens1 is a member of bond0; take it out first": lambda: refuse_protected(
-        attrs.evolve(NIC, master=8), (Netdev(8, IfName("bond0")), NIC), ()
+        MEMBER, Surroundings((Netdev(8, IfName("bond0")), MEMBER))
     ),
     "ens1 is a member of a bond or bridge; take it out first": lambda: refuse_protected(
-        attrs.evolve(NIC, master=8), (NIC,), ()
+        MEMBER, Surroundings((MEMBER,))
     ),
-    "ens1 carries vlan7, vlan8; they would be destroyed; remove them first": lambda: (
+    "ens1 carries vlan7, gre8 (from 10.0.0.0), geneve9 (to 10.0.0.1), a PPPoE session, "
+    "the RDMA device rxe0; they would be destroyed or cut off; remove them first": lambda: (
         refuse_protected(
-            NIC, tuple(Netdev(n, IfName(f"vlan{n}"), kind="vlan", lower=7) for n in (7, 8)), ()
+            HOLDER,
+            Surroundings(
+                (
+                    HOLDER,
+                    Netdev(17, IfName("vlan7"), kind="vlan", lower=7),
+                    Netdev(18, IfName("gre8"), below=Below(local=HERE)),
+                    Netdev(19, IfName("geneve9"), below=Below(remote=HERE + 1)),
+                ),
+                load=Load(frozenset({NIC.ifname}), {"rxe0": NIC.ifname}, {19: 7}),
+            ),
         )
+    ),
+    "ens1 carries what receives at 02:00:00:00:00:77 through it; "
+    "they would be destroyed or cut off; remove them first": lambda: refuse_protected(
+        NIC, Surroundings((NIC,), load=Load(receives_for={7: (MacAddress("02:00:00:00:00:77"),)}))
     ),
 }
 

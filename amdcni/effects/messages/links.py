@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final
 
+from attrs import frozen
 from pyroute2.netlink import NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, nla, nlmsg
 from pyroute2.netlink.rtnl import (
     RTM_DELLINKPROP,
@@ -13,7 +14,7 @@ from pyroute2.netlink.rtnl import (
     RTM_SETLINK,
 )
 
-from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, IpAddress, Netdev
+from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, Below, IpAddress, Netdev
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName
 from amdcni.effects.messages.common import (
     Layout,
@@ -72,7 +73,7 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         """What kind of link it is."""
 
         prefix = "IFLA_INFO_"
-        nla_map = ((1, "IFLA_INFO_KIND", "asciiz"),)
+        nla_map = ((1, "IFLA_INFO_KIND", "asciiz"), (2, "IFLA_INFO_DATA", "cdata"))
 
     class families(nla):  # type: ignore[misc]
         """What belongs to an address family."""
@@ -164,6 +165,7 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     """The netdev that an RTM_NEWLINK tells of."""
     fields, told = _LAYOUT.read(link.body)
     info = told_in(told.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
+    kind = text_of(info.get("IFLA_INFO_KIND"))
     here = "IFLA_LINK_NETNSID" not in told
     port_id = told.get("IFLA_PHYS_PORT_ID")
     return Netdev(
@@ -178,7 +180,7 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         up=bool(fields["flags"] & _IFF_UP),
         carrier=bool(fields["flags"] & _IFF_LOWER_UP),
         loopback=bool(fields["flags"] & _IFF_LOOPBACK),
-        kind=text_of(info.get("IFLA_INFO_KIND")),
+        kind=kind,
         alias=text_of(told.get("IFLA_IFALIAS")),
         altnames=_altnames_in(told.get("IFLA_PROP_LIST", b"")),
         link_type=fields["ifi_type"],
@@ -187,9 +189,55 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         port_id=None if port_id is None else port_id.hex(),
         lower=number_of(told.get("IFLA_LINK")) or None if here else None,
         master=number_of(told.get("IFLA_MASTER")),
+        below=_below_in(info.get("IFLA_INFO_DATA", b""), kind) if here else _NOTHING_BELOW,
         token=_token_in(told.get("IFLA_AF_SPEC", b"")),
         addresses=addresses,
     )
+
+
+_NOTHING_BELOW: Final = Below()
+
+
+@frozen
+class _Numbers:
+    """The numbers of the attributes of IFLA_INFO_DATA that tell what is below a kind of netdev."""
+
+    links: tuple[int, ...]
+    local: tuple[int, ...] = ()
+    remote: tuple[int, ...] = ()
+
+
+_GRE: Final = _Numbers((1,), (6,), (7,))  # IFLA_GRE_LINK, _LOCAL, _REMOTE
+_IPTUN: Final = _Numbers((1,), (2,), (3,))  # IFLA_IPTUN_*
+_VTI: Final = _Numbers((1,), (4,), (5,))  # IFLA_VTI_*
+_GRE_KINDS: Final = ("gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan")
+_NUMBERS: Final[Mapping[str, _Numbers]] = {
+    "vxlan": _Numbers((3,), (4, 17), (2, 16)),  # IFLA_VXLAN_LINK, _LOCAL, _LOCAL6, _GROUP, _GROUP6
+    "geneve": _Numbers((), (), (2, 7)),  # IFLA_GENEVE_REMOTE, _REMOTE6
+    **dict.fromkeys(_GRE_KINDS, _GRE),
+    **dict.fromkeys(("ipip", "sit", "ip6tnl"), _IPTUN),
+    **dict.fromkeys(("vti", "vti6"), _VTI),
+    "xfrm": _Numbers((1,)),  # IFLA_XFRM_LINK
+    "amt": _Numbers((4,), (5,), (6,)),  # IFLA_AMT_LINK, _LOCAL_IP, _REMOTE_IP
+    "hsr": _Numbers((1, 2, 8)),  # IFLA_HSR_SLAVE1, _SLAVE2, _INTERLINK
+}
+
+
+def _below_in(data: bytes, kind: str | None) -> Below:
+    """What the kind's own attributes tell; an address of zeros, or no ifindex, is none."""
+    numbers = _NUMBERS.get(kind or "")
+    if numbers is None:
+        return _NOTHING_BELOW
+    told = {number: value for number, value in attributes_in(data, 0) if any(value)}
+    return Below(
+        links=tuple(number_of(told[each]) or 0 for each in numbers.links if each in told),
+        local=_first_ip(told, numbers.local),
+        remote=_first_ip(told, numbers.remote),
+    )
+
+
+def _first_ip(told: Mapping[int, bytes], numbers: tuple[int, ...]) -> IpAddress | None:
+    return next((ip_of(told[number]) for number in numbers if number in told), None)
 
 
 def ifindex_of(link: Reply) -> int:

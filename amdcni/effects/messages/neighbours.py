@@ -1,4 +1,4 @@
-"""Permanent neighbours: RTM_GETNEIGH, RTM_NEWNEIGH."""
+"""Permanent neighbours, and the hardware addresses of links: RTM_GETNEIGH, RTM_NEWNEIGH."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
 
 from amdcni.core.host import Neighbour, Netdev
+from amdcni.core.names import MacAddress
 from amdcni.effects.messages.common import (
     FAMILIES,
     Layout,
@@ -18,6 +19,9 @@ from amdcni.effects.messages.common import (
 from amdcni.effects.rtnetlink import Reply, Request
 
 _NUD_PERMANENT: Final = 0x80
+_NTF_SELF: Final = 0x02
+_AF_BRIDGE: Final = 7
+_GROUP_BIT: Final = 0x01  # of the first octet (IEEE 802)
 
 
 class NeighbourMessage(nlmsg):  # type: ignore[misc]
@@ -60,6 +64,22 @@ def neighbour_of(reply: Reply) -> Neighbour | None:
         flags=fields["flags"],
         protocol=number_of(told.get("NDA_PROTOCOL")) or None,
     )
+
+
+def hardware_query(ifindex: int) -> Request:
+    """For the hardware addresses of one link that are not the link's own."""
+    fields = {"family": _AF_BRIDGE}
+    return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
+
+
+def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
+    """The address of one station that the link receives for; None for a group, or elsewhere."""
+    fields, told = _LAYOUT.read(reply.body)
+    octets = told.get("NDA_LLADDR")
+    if not octets or octets[0] & _GROUP_BIT or fields["ifindex"] != ifindex:
+        return None
+    lasting = fields["state"] & _NUD_PERMANENT and fields["flags"] & _NTF_SELF
+    return mac_of(octets) if lasting else None
 
 
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:

@@ -12,7 +12,7 @@ from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from amdcni.core.host import Hop, IpNetwork, Route
+from amdcni.core.host import WIDEST_PREFIXES, Hop, IpAddress, IpNetwork, Route, WayOut
 from amdcni.core.names import IfName
 from amdcni.core.routes import RouteChange
 from amdcni.effects.messages.common import (
@@ -34,6 +34,7 @@ _ANYWHERE: Final = {FAMILIES[4]: bytes(4), FAMILIES[6]: bytes(16)}
 _MAIN_TABLE: Final = 254
 _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
+_DEAD: Final = 1 | 16  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _CLOCK_TICKS_HZ: Final = 100  # USER_HZ, in which rta_expires counts
 _RTNEXTHOP: Final = struct.Struct("=HBBi")
 _CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
@@ -53,6 +54,12 @@ def query(family: int, ifindex: int | None = None) -> Request:
     The kernel looks at every hop of a route, and may tell of more than was asked for.
     """
     return request(RTM_GETROUTE, rtmsg(), {"family": family}, [("RTA_OIF", ifindex)])
+
+
+def lookup(ip: IpAddress) -> Request:
+    """For the one route that packets to `ip` take."""
+    fields = {"family": FAMILIES[ip.version], "dst_len": ip.max_prefixlen}
+    return request(RTM_GETROUTE, rtmsg(), fields, [("RTA_DST", str(ip))])
 
 
 @attrs.frozen
@@ -89,10 +96,16 @@ class ToldRoute:
         return tuple(leg.ifindex for leg in self.legs)
 
     @property
-    def default_hops(self) -> tuple[int, ...]:
-        """Where it leads if it is a default route of the main table."""
-        default = (self.dst_len, self.table, self.kind) == (0, _MAIN_TABLE, _RTN_UNICAST)
-        return self.ifindexes if default else ()
+    def ways_out(self) -> tuple[WayOut, ...]:
+        """Its hops, if it is a route of the main table to a wide prefix."""
+        wide = self.dst_len <= WIDEST_PREFIXES
+        if not wide or (self.table, self.kind) != (_MAIN_TABLE, _RTN_UNICAST):
+            return ()
+        version = _VERSIONS[self.family]
+        destination = _network(self.attributes.get("RTA_DST"), self.dst_len, version)
+        return tuple(
+            WayOut(destination, leg.ifindex, dead=bool(leg.flags & _DEAD)) for leg in self.legs
+        )
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -135,9 +148,9 @@ def _legs_in(data: bytes) -> Iterator[Leg]:
         offset += (length + 3) & ~3
 
 
-def is_default(reply: Reply) -> bool:
-    """Whether an RTM_NEWROUTE is of a default route, of any table."""
-    return reply.body[_DST_LEN_OFFSET] == 0
+def is_wide(reply: Reply) -> bool:
+    """Whether an RTM_NEWROUTE is of a route to a wide prefix, of any table."""
+    return reply.body[_DST_LEN_OFFSET] <= WIDEST_PREFIXES
 
 
 def leads_through(ifindex: int) -> Callable[[Reply], bool]:

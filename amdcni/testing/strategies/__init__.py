@@ -127,6 +127,7 @@ from amdcni.testing.strategies.node import (
     ifindexes,
     netdevs,
     netns_ids,
+    surroundings,
     sysfs_devices,
     whole_captures,
 )
@@ -292,6 +293,7 @@ __all__ = [
     "snapshots",
     "software_crowds",
     "status_requests",
+    "surroundings",
     "sysctls",
     "sysfs_devices",
     "uids",

@@ -7,7 +7,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from amdcni.core.host import USERSPACE_DRIVERS, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import USERSPACE_DRIVERS, Below, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import NetdevName, NetworkName
 from amdcni.core.plans import Snapshot
 from amdcni.core.request import AddRequest, Device, DeviceSelector, Mover, Network
@@ -49,7 +49,8 @@ def _selectors_of(
 def _set_free(netdevs: Iterable[Netdev], chosen: Netdev) -> tuple[Netdev, ...]:
     """The netdevs without what ties `chosen` to any other."""
     return tuple(
-        chosen if n.ifindex == chosen.ifindex else attrs.evolve(n, lower=None) for n in netdevs
+        chosen if n.ifindex == chosen.ifindex else attrs.evolve(n, lower=None, below=Below())
+        for n in netdevs
     )
 
 
@@ -97,7 +98,7 @@ def _handovers(
         netdev = host.netdevs[1 + draw(_small) % (len(host.netdevs) - 1)]
         bus_device, virtio = draw(_maybe_bus_devices), draw(_booleans)
         parent = None if bus_device is None else "virtio7" if virtio else str(bus_device)
-        netdev = attrs.evolve(netdev, master=None, lower=None, parent=parent)
+        netdev = attrs.evolve(netdev, master=None, lower=None, below=Below(), parent=parent)
         host = attrs.evolve(host, netdevs=_set_free(host.netdevs, netdev))
         if bus_device is not None:
             others = [n.ifname for n in host.netdevs if n != netdev and not n.loopback]

@@ -9,8 +9,19 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from amdcni.core.capture import Captured
-from amdcni.core.host import USERSPACE_DRIVERS, Address, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import (
+    USERSPACE_DRIVERS,
+    Address,
+    Below,
+    Load,
+    Netdev,
+    Netns,
+    NetnsId,
+    SysfsDevice,
+    WayOut,
+)
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import kernel_routes, neighbours, qdiscs, sysctls
@@ -33,7 +44,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     flags=st.sampled_from([0, 0x100, 0x1080]),
     up=st.booleans(),
     carrier=st.booleans(),
-    kind=st.none() | st.sampled_from(["veth", "dummy", "vlan"]),
+    kind=st.none() | st.sampled_from(["veth", "dummy", "vlan", "vxlan", "ppp", "openvswitch"]),
     alias=st.none() | words,
     altnames=st.lists(words | altnames, max_size=1).map(tuple),
     parent=st.none() | bus_devices.map(str),
@@ -56,12 +67,27 @@ def _loopback(protocols_reported: bool) -> Netdev:
     )
 
 
-_relations = st.sampled_from([(0, 0), (0, 0), (1, 0), (0, 1)])
+_relations = st.sampled_from([None, None, "lower", "master", "bound", "addressed"])
 _host_paths = st.sampled_from(["/proc/self/ns/net", "/run/netns/pod1"])
 
 
 def _have_no_loopback(netdevs: Iterable[Netdev]) -> bool:
     return all(netdev.ifname != "lo" for netdev in netdevs)
+
+
+def _related(netdev: Netdev, relation: str | None, other: Netdev) -> Netdev:
+    """The netdev with `other` above or below it; by an address only if `other` has one."""
+    match relation:
+        case "lower":
+            return attrs.evolve(netdev, lower=other.ifindex)
+        case "master":
+            return attrs.evolve(netdev, master=other.ifindex)
+        case "bound":
+            return attrs.evolve(netdev, below=Below(links=(other.ifindex,)))
+        case "addressed" if other.addresses:
+            return attrs.evolve(netdev, below=Below(local=other.addresses[0].interface.ip))
+        case _:
+            return netdev
 
 
 @st.composite
@@ -74,11 +100,9 @@ def _hosts(draw: DrawFn, unlike_netdevs: SearchStrategy[list[Netdev]]) -> Netns:
         names.update(altnames)
         distinct.append(attrs.evolve(netdev, altnames=altnames))
     for position, netdev in enumerate(distinct[1:], 1):
-        lower, master = draw(_relations)
-        other = distinct[draw(st.integers(0, position - 1))].ifindex
-        distinct[position] = attrs.evolve(
-            netdev, lower=other if lower else None, master=other if master else None
-        )
+        relation = draw(_relations)
+        other = distinct[draw(st.integers(0, position - 1))]
+        distinct[position] = _related(netdev, relation, other)
     return Netns(draw(_host_paths), draw(netns_ids), (_loopback(draw(st.booleans())), *distinct))
 
 
@@ -91,6 +115,32 @@ def hosts_with(fewest: int, most: int) -> SearchStrategy[Netns]:
 
 hosts: SearchStrategy[Netns] = hosts_with(0, 3)
 """Network namespaces whose netdevs have ifindexes and names of their own and hang together."""
+
+_wide_prefixes = st.sampled_from(
+    ["0.0.0.0/0", "0.0.0.0/0", "::/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "2000::/3"]
+).map(ipaddress.ip_network)
+
+
+@st.composite
+def _surroundings(draw: DrawFn, drawn_hosts: SearchStrategy[Netns]) -> Surroundings:
+    netdevs = draw(drawn_hosts).netdevs
+    others = netdevs[1:]
+    if not others:
+        return Surroundings(netdevs)
+    any_ifindex = st.sampled_from([netdev.ifindex for netdev in others])
+    any_ifname = st.sampled_from([netdev.ifname for netdev in others])
+    load = Load(
+        pppoe=draw(st.frozensets(any_ifname, max_size=1)),
+        rdma=draw(st.dictionaries(words, any_ifname, max_size=1)),
+        tunnel_ways=draw(st.dictionaries(any_ifindex, any_ifindex, max_size=1)),
+        receives_for=draw(st.dictionaries(any_ifindex, macs.map(lambda mac: (mac,)), max_size=1)),
+    )
+    ways = st.builds(WayOut, _wide_prefixes, any_ifindex, st.booleans())
+    return Surroundings(netdevs, tuple(draw(st.lists(ways, max_size=4))), load)
+
+
+surroundings: SearchStrategy[Surroundings] = _surroundings(hosts_with(0, 5))
+"""Hosts whose netdevs rest on each other in all ways, with ways out of the node."""
 
 sysfs_devices: SearchStrategy[SysfsDevice] = st.builds(
     SysfsDevice,

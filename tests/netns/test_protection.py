@@ -1,0 +1,99 @@
+"""A NIC that carries something stays on the host, and what it carries stays whole."""
+
+import json
+import sysconfig
+from pathlib import Path
+
+from amdcni.testing import Nic, Node, Pod, dump
+from tests.netns.runtime import Runtime, damage, natively
+
+AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
+PROTECTED = 103
+
+CHILDREN = {
+    "link add top link eth1 type macvlan": "carries top",
+    "link add top link eth1 type macvtap": "carries top",
+    "link add top type vxlan id 1 dev eth1 dstport 4789": "carries top",
+    "link add top type vxlan id 1 local 10.0.0.0 dstport 4789": "carries top (from 10.0.0.0)",
+    "link add top type vxlan id 1 local fd00::8 dstport 4789": "carries top (from fd00::8)",
+    "link add top type vxlan id 1 remote 10.0.0.1 dstport 4789": "carries top (to 10.0.0.1)",
+    "link add top type bridge": "is a member of top",
+}
+
+
+def protection_of(node: Node) -> object:
+    """What `amdcni devices` tells of the NIC's netdev."""
+    first, *_ = json.loads(node.run([str(AMDCNI), "devices", "--json"]).stdout)
+    (netdev,) = first["netdevs"]
+    assert netdev["uplink"] == ("default route" in (netdev["protected"] or ""))
+    return netdev["protected"]
+
+
+@natively
+def test_a_nic_that_carries_something_is_refused_and_nothing_of_it_is_lost(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    for adding, words in CHILDREN.items():
+        node.ip(adding)
+        if "member" in words:
+            node.ip("link set eth1 master top")
+        runtime.add(pod).expect_error(PROTECTED, f"eth1 {words};")
+        if "member" in words:
+            assert protection_of(node) == words
+        node.ip("link delete top")
+    assert damage(before, node) == []
+    node.ip("link add top type vxlan id 1 remote 192.0.2.1 dstport 4789")
+    assert protection_of(node) is None
+    runtime.added(pod)
+
+
+@natively
+def test_a_nic_that_receives_for_a_macvlan_in_another_netns_is_refused(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    """The address would be gone from the NIC, and no packet come to the macvlan any more."""
+    other = node.add_pod("pod2")
+    node.ip("link add top address 02:00:00:00:00:77 link eth1 type macvlan mode bridge")
+    node.ip("link set top netns pod2")
+    other.ip("link set top up")
+    runtime.add(pod).expect_error(PROTECTED, "eth1", "02:00:00:00:00:77")
+    other.ip("link delete top")
+    runtime.added(pod)
+
+
+WAYS = (
+    (["route add default dev eth1", "route add ::/0 dev eth2"], "IPv4"),
+    (["route add default dev eth2", "route add ::/0 dev eth1"], "IPv6"),
+    (["route add default dev top", "route add ::/0 dev eth2"], "IPv4"),
+    (["route add 0.0.0.0/1 dev eth1", "route add 128.0.0.0/1 dev eth2"], "IPv4"),
+    (["route add default dev eth1", "route add unreachable default metric 9"], "IPv4"),
+)
+"""The routes that are set, and the family for which `eth1` is the only way out."""
+
+NO_NEED = (
+    ["route add default dev eth1", "route add default dev eth2 metric 9"],
+    ["route add default nexthop dev eth1 nexthop dev eth2"],
+    ["route add default dev eth1 table 100"],
+)
+"""With these routes, the node does without `eth1`."""
+
+
+@natively
+def test_each_family_keeps_a_way_out(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
+    node.add_nic("0000:c2:00.0", "eth2", ["10.0.2.0/31", "fd02::8/64"])
+    for routes, family in WAYS:
+        if "default dev top" in routes[0]:
+            node.ip("link add top type vxlan id 1 dev eth1 dstport 4789")
+            node.ip("link set top up")
+        node.ip_batch(routes)
+        words = f"carries the node's only default route of {family}"
+        runtime.add(pod).expect_error(PROTECTED, words)
+        node.ip_batch([route.replace("add", "delete") for route in routes])
+    node.ip("link delete top")
+    for routes in NO_NEED:
+        node.ip_batch(routes)
+        assert protection_of(node) is None
+        node.ip_batch([route.replace("add", "delete") for route in routes])
+    node.ip_batch(NO_NEED[0])
+    runtime.added(pod)
