@@ -297,7 +297,8 @@ class AnyOrder(RuleBasedStateMachine):
                 self.account = evolve(self.account, carrying=carrying)
         elif self.account.nics[nic] == Home():
             ip = self.nics[nic].addresses[0].partition("/")[0]
-            carrying[nic] = child.format(nic=nic, id=nic[-1], ip=ip)
+            number = sorted(BDFS).index(nic) + 1
+            carrying[nic] = child.format(nic=nic, id=number, ip=ip)
             with self.step(f"{nic} carries {carrying[nic]}"):
                 happened["something rests on a NIC"] += 1
                 self.node.ip(f"link add top-{nic} {carrying[nic]}")
