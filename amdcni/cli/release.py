@@ -57,7 +57,7 @@ class Released:
     @property
     def is_done(self) -> bool:
         """Whether the attachment has the device no more."""
-        return self.returned in (Returned.BACK, Returned.FORGOTTEN, Returned.ALREADY)
+        return self.returned not in (None, Returned.UNPLUGGED, Returned.ANOTHERS)
 
 
 def _release(record: Attachment, node: LinuxNode) -> Released:

@@ -61,6 +61,7 @@ def netdev_at_home(
         ifindex=found.netdev.ifindex if found.on_host else next(n for n in free if n not in taken),
         ifname=free_name(captured.ifname, names_of(others)),
         up=captured.up,
+        carrier=captured.carrier,
         alias=captured.alias,
         addresses=aged(captured.addresses, elapsed_s),
         **{name: value for name, value in known.items() if value is not None},
