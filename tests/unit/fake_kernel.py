@@ -487,6 +487,8 @@ class Kernel:
         if replace:
             space.routes = [r for r in space.routes if r not in alike]
         elif route.family == 6 and alike:
+            if set(route.hops) <= set(alike[0].hops):
+                raise AlreadySo("File exists")
             space.routes.remove(alike[0])
             route = attrs.evolve(route, hops=(*alike[0].hops, *route.hops))
         elif route in alike:
