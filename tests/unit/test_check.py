@@ -207,7 +207,9 @@ def test_a_netdev_that_is_gone_is_the_one_problem(lending: Lending) -> None:
 
 @given(some.lendings, st.booleans())
 def test_another_netns_is_the_one_problem(lending: Lending, gone: bool) -> None:
-    other = attrs.evolve(lending.pod.id, inode=lending.pod.id.inode + 1)
+    own = lending.pod.id
+    cookie = None if own.cookie is None else own.cookie + 1
+    other = attrs.evolve(own, inode=own.inode + 1, cookie=cookie)
     pod = None if gone else attrs.evolve(lending.pod, id=other)
     (line,) = problems(check_of(lending), lending.record, pod)
     assert repr(lending.record.netns.path) in line
