@@ -218,6 +218,9 @@ class Machine(Node, Protocol):
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""
 
+    def remove(self, key: DeviceKey, folder: str | None = None) -> None:
+        """Remove the record durably, but not what tells of unfinished work; raises StateFailure."""
+
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         """Remove the record in `folder`, or in all state folders, durably; raises StateFailure."""
 

@@ -154,17 +154,13 @@ def _hardware_anywhere(captured: Captured, fitting: Iterable[Netdev]) -> Netdev 
 
 
 def _unmoved(record: Attachment, captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
-    """The netdev on the host that an interrupted call has not touched, or has made whole already.
+    """The netdev on the host that an interrupted ADD has not touched.
 
-    An ADD marks it before it is moved, and a DEL takes the mark away when all else is as it was:
-    before that it is known by its number, and after it by that and its name.
+    An ADD marks it before it is moved, and the mark goes after the record.
     """
-    if record.phase is Phase.ATTACHED:
+    if record.phase is not Phase.ATTACHING:
         return None
-    numbered = [netdev for netdev in fitting if netdev.ifindex == captured.ifindex]
-    if record.phase is Phase.DETACHING:
-        numbered = [netdev for netdev in numbered if netdev.ifname == captured.ifname]
-    return _only(numbered)
+    return _only([netdev for netdev in fitting if netdev.ifindex == captured.ifindex])
 
 
 def _only(found: list[Netdev]) -> Netdev | None:

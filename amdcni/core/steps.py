@@ -62,6 +62,8 @@ class ConfirmRecord:
 class ForgetRecord:
     """There is no record of the device.  Never performed while a failure is on the table.
 
+    Nor does any netdev of the host carry its mark.
+
     A record that was `taken_over` takes the device's entry in the Go plugin's file with it.  Only
     the one in `folder` is meant if there are several state folders; None is all of them.
     """
@@ -183,7 +185,7 @@ class RestoreConfiguration:
 
 @attrs.frozen
 class VerifyHome:
-    """What the kernel shows of the netdev on the host agrees with the record; its mark is gone."""
+    """What the kernel shows of the netdev on the host agrees with the record."""
 
     record: Attachment
     captured: Captured

@@ -32,7 +32,7 @@ from amdcni.core.routes import (
     on_netdevs,
     without_netdevs,
 )
-from amdcni.effects.marks import mark_in_pod, unmark
+from amdcni.effects.marks import mark_in_pod
 from amdcni.node import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
@@ -176,7 +176,7 @@ def restore(node: Machine, record: Attachment, captured: Captured) -> None:
         refused = _put_back(node, record, captured)
         if not refused.messages:
             return
-    _, lacking = _compared(node, record, captured)
+    lacking = _lacking(node, record, captured)
     if lacking:
         raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
 
@@ -296,25 +296,21 @@ class Refusals:
 
 
 def verify(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole.
-
-    The mark that the netdev has carried goes when nothing else is left to do.
-    """
-    netdev, lacking = _compared(node, record, captured)
+    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole."""
+    lacking = _lacking(node, record, captured)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
-    unmark(node.own, netdev)
 
 
-def _compared(node: Machine, record: Attachment, captured: Captured) -> tuple[Netdev, list[str]]:
-    """The netdev, and what the host lacks of all that was captured, one readable line each."""
+def _lacking(node: Machine, record: Attachment, captured: Captured) -> list[str]:
+    """What the host lacks of all that was captured, one readable line each."""
     netdev, others = _require_home(node, record)
     due = _still_due(node, captured, record)
     awaited = _awaited(node, record, captured)
     details = node.own.own_details(netdev)
-    return netdev, capture.differences(due, netdev, details, others, awaited)
+    return capture.differences(due, netdev, details, others, awaited)
 
 
 def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import DeviceProtected, KernelRefused
 from amdcni.core.host import Netdev
-from amdcni.core.names import is_mark
+from amdcni.core.names import DeviceKey, is_mark, mark_of
 from amdcni.node import Namespace
 
 
@@ -48,11 +48,22 @@ def mark_in_pod(pod: Namespace, netdev: Netdev, record: Attachment) -> None:
             if is_mark(altname) and altname != record.mark:
                 pod.drop_altname(netdev, altname)
         if record.mark not in netdev.altnames:
-            pod.add_altname(netdev, record.mark)
+            try:
+                pod.add_altname(netdev, record.mark)
+            except KernelRefused:
+                # A pod may have filled the list, for which the kernel has a limit.
+                pod.drop_altname(netdev, _least_needed(netdev, record))
+                pod.add_altname(netdev, record.mark)
 
 
-def unmark(host: Namespace, netdev: Netdev) -> None:
-    """Take the mark away from the netdev, which is whole again; raises KernelRefused."""
-    for altname in netdev.altnames:
-        if is_mark(altname):
-            host.drop_altname(netdev, altname)
+def _least_needed(netdev: Netdev, record: Attachment) -> str:
+    """An alternative name that the pod gave, if there is one; what was captured comes back."""
+    captured = () if record.captured is None else record.captured.altnames or ()
+    return next((name for name in netdev.altnames if name not in captured), record.mark)
+
+
+def unmark(host: Namespace, key: DeviceKey) -> None:
+    """Let no netdev of the host carry the mark of a record that is gone; raises KernelRefused."""
+    netdev = host.find_netdev(mark_of(key))
+    if netdev is not None:
+        host.drop_altname(netdev, mark_of(key))

@@ -204,6 +204,9 @@ class LinuxNode:
     def save(self, record: Attachment) -> None:
         self.store.save(record)
 
+    def remove(self, key: DeviceKey, folder: str | None = None) -> None:
+        self.store.remove(key, folder)
+
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         self.store.forget(key, folder)
 

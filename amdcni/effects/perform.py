@@ -38,7 +38,7 @@ from amdcni.core.steps import (
     VerifyHome,
 )
 from amdcni.effects import homecoming, in_pod
-from amdcni.effects.marks import mark_in_pod, mark_on_host
+from amdcni.effects.marks import mark_in_pod, mark_on_host, unmark
 from amdcni.node import Machine
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
@@ -56,6 +56,9 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         case ForgetRecord(key, taken_over, folder):
             if taken_over and isinstance(key.bus_device, PciAddress):
                 node.forget_mapping(key.bus_device)
+            node.remove(key, folder)
+            # Whoever is killed here is followed by a call that finds unfinished work of no record.
+            unmark(node.own, key)
             node.forget(key, folder)
         case DelegateAdd(call, record, netdev):
             if netdev is not None:

@@ -211,13 +211,18 @@ class Store:
             if record.phase is Phase.ATTACHED:
                 self._unmark("unfinished", record.key)
 
-    def forget(self, key: DeviceKey) -> None:
-        """Remove the record; raises StateFailure."""
+    def remove(self, key: DeviceKey) -> None:
+        """Remove the record, but not what tells that there is work to do; raises StateFailure."""
         with _io(f"remove the record of {key} from {str(self._folder)!r}"):
             _temporary(self._path(key)).unlink(missing_ok=True)
-            self._path(key).unlink(missing_ok=True)
-            if self._folder.is_dir():
+            if self._path(key).exists():
+                self._path(key).unlink(missing_ok=True)
                 _sync_folder(self._folder)
+
+    def forget(self, key: DeviceKey) -> None:
+        """Remove the record and all that belongs to it; raises StateFailure."""
+        self.remove(key)
+        with _io(f"remove the markers of {key} from {str(self._folder)!r}"):
             # The mark of unfinished work goes last: it is what brings a later call here again.
             for kind in reversed(_MARKERS):
                 self._unmark(kind, key)

@@ -153,6 +153,14 @@ class Stores:
         if record.phase is Phase.ATTACHED:
             self._drop_stale_markers(record.key, part)
 
+    def remove(self, key: DeviceKey, folder: str | None = None) -> None:
+        """Remove the record alone that was read in `folder`; None is all folders.
+
+        Raises: StateFailure.
+        """
+        for part in self.parts if folder is None else (self._part(folder),):
+            part.remove(key)
+
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         """Remove the record that was read in `folder`; None is all folders.  Raises StateFailure.
 

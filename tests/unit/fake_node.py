@@ -426,6 +426,12 @@ class FakeNode:
             self._kernel.moment(f"unmark {name}")
             self._unmark(name, disk)
 
+    def remove(self, key: DeviceKey, folder: str | None = None) -> None:
+        self._require_lock(key)
+        for each, disk in self._disks().items():
+            if folder in (None, each):
+                self._remove(str(key), disk)
+
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         self._require_lock(key)
         for each, disk in self._disks().items():
@@ -434,11 +440,14 @@ class FakeNode:
                 if not (disk.files or disk.markers):
                     self.machine.disk.folders.discard(each)
 
-    def _forget(self, name: str, disk: Disk) -> None:
+    def _remove(self, name: str, disk: Disk) -> None:
         if name in disk.files:
             self._kernel.moment(f"remove {name}")
             self._require_writable(disk)
             del disk.files[name]
+
+    def _forget(self, name: str, disk: Disk) -> None:
+        self._remove(name, disk)
         if name in disk.markers:
             self._kernel.moment(f"unmark {name}")
             self._require_writable(disk)
