@@ -22,7 +22,7 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 
 .PHONY: test
 test: system lint docs ## lint, documentation, unit, kernel and hardware tests
-	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=loadfile \
+	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=worksteal \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
 	  --junit-xml=$(RESULTS)/unit.xml
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm

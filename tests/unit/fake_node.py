@@ -684,14 +684,17 @@ class Keeper:
         return self.original.at(self.machine.kernel.now_s)
 
     def is_whole(self) -> bool:
-        """Whether the NIC is on the host as it was; under a free name if its own was taken."""
+        """Whether the NIC is on the host as it was; under a free name if its own was taken.
+
+        The mark of a record that is yet to go is no part of what it was.
+        """
         host, link = self.machine.kernel.host, self.link
         if link.space is not host:
             return False
         taken = self.original.ifname in host.names - link.names
         if taken and link.name == f"{self.original.ifname}_1":
             self.names.add(link.name)
-        seen = self.machine.kernel.configuration_of(link)
+        seen = _unmarked(self.machine.kernel.configuration_of(link))
         due = attrs.evolve(self.due(), ifname=seen.ifname)
         if not self.order_matters:
             seen, due = _in_any_order(seen), _in_any_order(due)
@@ -740,6 +743,13 @@ def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
 
 def _count(captured: dict[str, Any], what: str) -> int:
     return len(captured.get(what, []))
+
+
+def _unmarked(configuration: Configuration) -> Configuration:
+    *link, altnames = configuration.link
+    assert isinstance(altnames, tuple)
+    left = tuple(name for name in altnames if not name.startswith("amdcni-"))
+    return attrs.evolve(configuration, link=(*link, left))
 
 
 def _in_any_order(configuration: Configuration) -> Configuration:

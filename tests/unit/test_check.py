@@ -15,6 +15,7 @@ from amdcni.core.check import (
     is_settling,
     lacking,
     problems,
+    problems_of,
     promised_by,
 )
 from amdcni.core.host import Address, AddressFlag, IpInterface, Netdev, Netns
@@ -50,6 +51,7 @@ def with_netdev(lending: Lending, change: Callable[[Netdev], Netdev | None]) -> 
 @given(some.lendings)
 def test_an_attachment_that_is_whole_has_no_problems(lending: Lending) -> None:
     assert problems(check_of(lending), lending.record, lending.pod) == []
+    assert problems_of(lending.record, lending.pod) == []
     assert is_as_promised(lending.record, lending.pod)
 
 

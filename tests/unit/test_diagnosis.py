@@ -542,3 +542,10 @@ def test_findings_word_by_word(judge: Callable[[], Finding], words: str) -> None
     finding = judge()
     remedy = "" if finding.remedy is None else f" → {finding.remedy}"
     assert f"{finding.verdict} {finding.subject}: {finding.says}{remedy}" == words
+
+
+def test_a_state_folder_that_has_gone_is_named_with_the_entry_that_tells_of_it() -> None:
+    finding = diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1")
+    assert sound(finding, FAILED)
+    assert "/srv/cni" in finding.says
+    assert "/var/lib/cni/folders/1" in str(finding.remedy)

@@ -176,8 +176,16 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-@pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["static", "host-local"])
+@pytest.mark.parametrize(
+    ("device", "mover", "ipam"),
+    [
+        pytest.param(A, "delegate", None, id="delegate-static"),
+        pytest.param(A, "delegate", HOST_LOCAL, id="delegate-host-local"),
+        pytest.param(A, "native", None, id="native-static"),
+        pytest.param(A, "native", HOST_LOCAL, id="native-host-local"),
+        pytest.param(V, "native", None, id="software"),
+    ],
+)
 @pytest.mark.parametrize(
     "then",
     [
@@ -190,7 +198,6 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
-@pytest.mark.parametrize("device", [A, V], ids=["hardware", "software"])
 def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
     device: str,
     verb: Verb,

@@ -35,6 +35,7 @@ from amdcni.core.host import (
     SysfsDevice,
     WayOut,
 )
+from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import (
     DeviceKey,
@@ -516,6 +517,36 @@ def test_a_device_that_a_live_attachment_holds_is_refused_and_its_holder_named(
     assert record.since in message
 
 
+@given(some.handovers, some.lendings, some.macs)
+def test_a_netdev_that_is_away_is_held_even_if_another_of_its_device_is_there(
+    handover: Handover, lending: Lending, mac: MacAddress
+) -> None:
+    device, netdev = handover.snapshot.candidates.device, handover.netdev
+    captured = lending.record.captured
+    assert netdev is not None
+    assert captured is not None
+    assume(device is not None and device.driver == "ionic" and mac != netdev.mac)
+    selector = DeviceSelector(None if device is None else device.bus_device, hwaddr=mac)
+    device_asked = attrs.evolve(handover.request.device, selector=selector)
+    held = attrs.evolve(
+        lending.record,
+        key=DeviceKey(selector.bus_device),
+        captured=attrs.evolve(captured, mac=mac),
+    )
+    request = attrs.evolve(handover.request, device=device_asked)
+    for record, failure in ((held, DeviceHeld), (lending.record, DeviceNotFound)):
+        candidates = handover.snapshot.candidates
+        others = tuple(n for n in candidates.netdevs if n.mac != mac)
+        snapshot = attrs.evolve(
+            handover.snapshot,
+            candidates=attrs.evolve(candidates, netdevs=others),
+            records=(record,),
+        )
+        changed = attrs.evolve(handover, request=request, snapshot=snapshot)
+        assume(record is held or record.key.bus_device != selector.bus_device)
+        assert refusal_of(failure, changed)
+
+
 @given(some.handovers, some.attachments_of(with_netdev=True))
 def test_another_netdev_of_a_device_that_is_held_may_be_given(
     handover: Handover, record: Attachment
@@ -702,9 +733,21 @@ def ipam_told(record: Attachment, netns: str) -> PluginCall | None:
 def test_the_delegate_is_told_while_our_netdev_is_in_the_pod_under_its_ifname(
     lending: Lending,
 ) -> None:
+    """But for what the kernel would destroy if the delegate were killed on its way."""
     record = attrs.evolve(lending.record, mover=Mover.DELEGATE)
-    expected = told(record, "host-device", record.netns.path)
-    assert release_call(record, lending.pod) == expected
+    if dies_with_its_netns(record):
+        assert release_call(record, lending.pod) == ipam_told(record, record.netns.path)
+    else:
+        expected = told(record, "host-device", record.netns.path)
+        assert release_call(record, lending.pod) == expected
+
+
+@given(some.native_handovers)
+def test_what_is_made_by_software_is_never_given_to_the_delegate(handover: Handover) -> None:
+    device = attrs.evolve(handover.request.device, mover=Mover.DELEGATE)
+    handover = attrs.evolve(handover, request=attrs.evolve(handover.request, device=device))
+    record = record_in(plan_of(handover))
+    assert (record.mover is Mover.NATIVE) == dies_with_its_netns(record)
 
 
 @given(some.lendings)
@@ -737,7 +780,7 @@ def test_without_its_netns_only_the_ipam_plugin_is_told(record: Attachment, foun
     """CNI SPEC 1.1 §2, DEL: CNI_NETNS may be empty, and plugins "should generally complete a DEL
     action without error even if some resources are missing".
     """
-    assume(found.id != record.netns.id)
+    assume(not found.id.is_same(record.netns.id))
     for pod in (None, found, attrs.evolve(found, path=record.netns.path)):
         assert release_call(record, pod) == ipam_told(record, "")
 

@@ -10,10 +10,11 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import DeviceAmbiguous, DeviceNotFound
 from amdcni.core.host import Netdev, Netns, SysfsDevice
-from amdcni.core.names import BusDevice, DeviceKey, FilePath, IfName
+from amdcni.core.names import BusDevice, DeviceKey, FilePath, IfName, PciAddress
 from amdcni.core.request import DeviceSelector
 from amdcni.core.resolve import (
     Candidates,
+    fits_record,
     key_of,
     resolve,
 )
@@ -171,3 +172,31 @@ def test_netdevs_of_one_device_have_different_keys_in_whatever_order_they_come_a
         assert key not in {record.key for record in held.values()}
         captured = Captured(netdev.ifname, netdev.ifindex)
         held[netdev.ifname] = attrs.evolve(record, key=key, captured=captured)
+
+
+# ---- from a selector to a record ---------------------------------------------------------------
+
+HOME = "/sys/devices/pci0000:00/0000:00:01.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        (f"{HOME}/0000:01:00.0", True),
+        (f"{HOME}/0000:01:00.0/", True),
+        (f"{HOME}/0000:01:00.0/virtio3", True),
+        (f"{HOME}/0000:02:00.0", False),
+        (f"{HOME}/0000:01:00.0/../0000:02:00.0", False),
+        (f"{HOME}/0000:02:00.0/../0000:01:00.0", False),
+        ("/", False),
+    ],
+)
+@given(record=some.attachments)
+def test_a_path_of_sysfs_means_the_record_of_the_device_that_it_leads_to(
+    record: Attachment, path: str, fits: bool
+) -> None:
+    record = attrs.evolve(record, key=DeviceKey(PciAddress(0, 1, 0, 0)), config={})
+    selector = DeviceSelector(kernelpath=FilePath(path))
+    assert fits_record(selector, record) == fits
+    given = attrs.evolve(record, config={"kernelpath": path})
+    assert fits_record(selector, given)

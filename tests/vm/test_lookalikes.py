@@ -21,7 +21,7 @@ MADE: Final = {
     "wireguard": "link add wireguard{n} type wireguard",
     "vcan": "link add vcan{n} type vcan",
     "tun": "tuntap add dev tun{n} mode tun",
-    "gre": "link add gre{n} type gre remote 192.0.2.{n} local 192.0.2.99",
+    "vxlan": "link add vxlan{n} type vxlan id {n} dstport 4789 remote 192.0.2.{n}",
 }
 """How a netdev of each kind is made; VLANs have one parent and one address, tunnels have none."""
 IMMOVABLE: Final = {

@@ -99,6 +99,9 @@ def _handovers(
         bus_device, virtio = draw(_maybe_bus_devices), draw(_booleans)
         parent = None if bus_device is None else "virtio7" if virtio else str(bus_device)
         netdev = attrs.evolve(netdev, master=None, lower=None, below=Below(), parent=parent)
+        if bus_device is None and mover is Mover.DELEGATE:
+            # What is made by software is not for the delegate.
+            netdev = attrs.evolve(netdev, kind=None)
         host = attrs.evolve(host, netdevs=_set_free(host.netdevs, netdev))
         if bus_device is not None:
             others = [n.ifname for n in host.netdevs if n != netdev and not n.loopback]
