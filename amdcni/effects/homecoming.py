@@ -94,7 +94,11 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
     netdev = find_in_pod(record, pod)
     if pod is None or netdev is None:
         return
-    taken = names_of(host.netdevs)
+    for other in host.netdevs:
+        if record.mark in other.altnames:
+            # It cannot be ours, and would keep ours from being known.
+            node.own.drop_altname(other, record.mark)
+    taken = names_of(host.netdevs) - {record.mark}
     wanted = plans.free_name(captured.ifname, taken)
     with node.enter(pod.path) as source:
         if source is None or not source.id.is_same(pod.id):

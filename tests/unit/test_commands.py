@@ -1070,6 +1070,18 @@ def test_an_earlier_boots_lease_that_cannot_be_released_keeps_nothing_waiting(
     assert "ipam-not-released" in process(machine).events
 
 
+def test_a_stranger_on_the_host_that_carries_our_mark_is_not_taken_for_ours(
+    machine: Machine, keeper: Keeper, nic: Link
+) -> None:
+    add(machine)
+    stranger = machine.kernel.add_link("stranger", kind=nic.kind)
+    stranger.parent, stranger.function = nic.parent, nic.function
+    machine.kernel.add_altname(stranger, f"amdcni-{A}")
+    delete(machine)
+    assert keeper.is_whole()
+    assert (stranger.name, stranger.addresses, stranger.altnames) == ("stranger", [], set())
+
+
 def test_after_a_reboot_a_device_is_free_for_the_next_container(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
