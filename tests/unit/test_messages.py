@@ -162,6 +162,7 @@ def test_a_tunnel_tells_what_is_below_it(
         ("02:00:00:00:00:01", 0x02, 2, 7, False),
         ("02:00:00:00:00:01", 0x80, 4, 7, False),
         ("02:00:00:00:00:01", 0x80, 2, 8, False),
+        ("00:00:00:00:00:00", 0x80, 2, 7, False),
     ],
 )
 def test_a_netdev_receives_for_whoever_gave_it_an_address_of_one_station(
@@ -171,6 +172,9 @@ def test_a_netdev_receives_for_whoever_gave_it_an_address_of_one_station(
     message["ifindex"], message["state"], message["flags"] = ifindex, state, flags
     reply = message_of(message, NDA_LLADDR=bytes.fromhex(mac.replace(":", "")))
     assert neighbours.received_for(reply, 7) == (mac if told else None)
+    octets = bytes.fromhex(mac.replace(":", ""))
+    sent = message_of(message, NDA_LLADDR=octets, NDA_DST="192.0.2.1")
+    assert neighbours.received_for(sent, 7) is None
 
 
 def test_what_a_netdev_does_not_tell_of_a_link_is_passed_over() -> None:

@@ -177,7 +177,7 @@ class Guest:
     def records(self) -> dict[str, Any]:
         """Return the records by file name, and what else is in the state folder besides locks."""
         return {
-            path.name: json.loads(path.read_bytes() or b"null")
+            path.name: None if path.parent.name == "unfinished" else json.loads(path.read_bytes())
             for path in sorted(STATE.rglob("*"))
             if path.is_file() and path.parent.name != "locks"
         }

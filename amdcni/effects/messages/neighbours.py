@@ -73,10 +73,15 @@ def hardware_query(ifindex: int) -> Request:
 
 
 def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
-    """The address of one station that the link receives for; None for a group, or elsewhere."""
+    """The address of one station that the link receives for; None for a group, or elsewhere.
+
+    What has an IP address with it, or no hardware address, is where a VXLAN sends.
+    """
     fields, told = _LAYOUT.read(reply.body)
-    octets = told.get("NDA_LLADDR")
-    if not octets or octets[0] & _GROUP_BIT or fields["ifindex"] != ifindex:
+    octets = told.get("NDA_LLADDR", b"")
+    if not any(octets) or octets[0] & _GROUP_BIT or fields["ifindex"] != ifindex:
+        return None
+    if "NDA_DST" in told:
         return None
     lasting = fields["state"] & _NUD_PERMANENT and fields["flags"] & _NTF_SELF
     return mac_of(octets) if lasting else None
