@@ -225,6 +225,8 @@ def test_the_record_of_an_unplugged_nic_stays_until_it_is_back(
         assert "unplugged" in outcome.stderr
         assert set(records(node)) == {f"{BDF}.json"}
     node.add_nic(BDF, "eth1", mac=nic.mac, up=False)
+    # A veth has no permanent hardware address by which a NIC is known again; so somebody says it.
+    node.ip(f"link property add dev eth1 altname amdcni-{BDF}")
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []
 
