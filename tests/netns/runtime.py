@@ -3,13 +3,25 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import pytest
 from attrs import evolve, field, frozen
 
-from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
+from amdcni.testing import (
+    Call,
+    CallOptions,
+    Dump,
+    Namespace,
+    Node,
+    Outcome,
+    Pod,
+    Section,
+    differences,
+    dump,
+)
 from amdcni.testing.cni import environment_of
 
 BDF = "0000:c1:00.0"
@@ -91,11 +103,17 @@ class Runtime:
 def damage(before: Dump, node: Node) -> list[str]:
     """Return what is not as it was on the host, and what is left of state and leases."""
     left = [f"{path} is left" for path in remains(node)]
-    found = differences(before, dump(node))
-    # The mark of a netdev goes after its record, and may have been there before.
-    marks = [line for line in found if "altnames" in line and "amdcni-" in line]
-    expected = [line for line in marks if records(node) or "is absent" in line]
-    return [*(line for line in found if line not in expected), *left]
+    return [*beyond_marks(before, dump(node)), *left]
+
+
+def beyond_marks(before: Dump, now: Dump, sections: Sequence[Section] | None = None) -> list[str]:
+    """Return what differs besides the mark of a netdev, which stays as long as its record."""
+    lines = (
+        differences(before, now)
+        if sections is None
+        else differences(before, now, sections=sections)
+    )
+    return [line for line in lines if "altnames" not in line or "amdcni-" not in line]
 
 
 def remains(node: Node) -> list[str]:
