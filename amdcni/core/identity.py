@@ -70,6 +70,19 @@ def find_home(
     return _hardware(record, captured, fitting, visible) or _unmoved(record, captured, fitting)
 
 
+def needs_mark(
+    record: Attachment,
+    netdev: Netdev,
+    others: Iterable[Netdev],
+    device: SysfsDevice | None,
+    pod: Netns | None,
+) -> bool:
+    """Whether only its mark tells that a netdev on the host is that of `record`."""
+    altnames = tuple(name for name in netdev.altnames if name != record.mark)
+    unmarked = attrs.evolve(netdev, altnames=altnames)
+    return find_home(record, (*others, unmarked), device, pod) != unmarked
+
+
 def find_anywhere(record: Attachment, netns: Netns) -> Netdev | None:
     """The netdev of `record` if it is in a netns that its ADD and DEL know nothing of."""
     if record.captured is None:
@@ -154,13 +167,17 @@ def _hardware_anywhere(captured: Captured, fitting: Iterable[Netdev]) -> Netdev 
 
 
 def _unmoved(record: Attachment, captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
-    """The netdev on the host that an interrupted ADD has not touched.
+    """The netdev on the host that an interrupted call has not touched, or has made whole.
 
-    An ADD marks it before it is moved, and the mark goes after the record.
+    An ADD marks it before it is moved, and the mark goes when all is as it was: before that it is
+    known by its number, and after it by that and its name.
     """
-    if record.phase is not Phase.ATTACHING:
+    if record.phase is Phase.ATTACHED:
         return None
-    return _only([netdev for netdev in fitting if netdev.ifindex == captured.ifindex])
+    numbered = [netdev for netdev in fitting if netdev.ifindex == captured.ifindex]
+    if record.phase is Phase.DETACHING:
+        numbered = [netdev for netdev in numbered if netdev.ifname == captured.ifname]
+    return _only(numbered)
 
 
 def _only(found: list[Netdev]) -> Netdev | None:

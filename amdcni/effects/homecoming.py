@@ -18,10 +18,11 @@ from amdcni.core.host import (
     Netdev,
     Netns,
     Route,
+    SysfsDevice,
     Values,
     names_of,
 )
-from amdcni.core.identity import find_home, find_in_pod
+from amdcni.core.identity import find_home, find_in_pod, needs_mark
 from amdcni.core.names import IfName
 from amdcni.core.routes import (
     SeenRoutes,
@@ -306,6 +307,19 @@ def verify(node: Machine, record: Attachment, captured: Captured) -> None:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
+    _drop_mark(node, record)
+
+
+def _drop_mark(node: Machine, record: Attachment) -> None:
+    """Take the mark away, unless the record on disk would not know the netdev without it.
+
+    The record may stay for a while, because a plugin refuses or the disk does.
+    """
+    netdev, others = _require_home(node, record)
+    stored = node.find_record(record.key) or record
+    device, pod = _device_of(node, record), node.find_pod(record.netns)
+    if not needs_mark(stored, netdev, others, device, pod):
+        node.own.drop_altname(netdev, record.mark)
 
 
 def _lacking(node: Machine, record: Attachment, captured: Captured) -> list[str]:
@@ -341,6 +355,10 @@ def _require(netdev: Netdev | None, record: Attachment) -> Netdev:
 
 
 def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:
-    bus_device = record.key.bus_device
-    device = None if bus_device is None else node.find_device(bus_device)
+    device = _device_of(node, record)
     return find_home(record, host.netdevs, device, node.find_pod(record.netns))
+
+
+def _device_of(node: Machine, record: Attachment) -> SysfsDevice | None:
+    bus_device = record.key.bus_device
+    return None if bus_device is None else node.find_device(bus_device)

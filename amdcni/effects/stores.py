@@ -149,7 +149,12 @@ class Stores:
         else:
             with self.default.lock(_INDEX, _LOCK_WAIT_S):
                 self._note(part)
-                part.save(record)
+                try:
+                    part.save(record)
+                except StateFailure:
+                    with suppress(OSError, AmdcniError):
+                        self._drop(part)
+                    raise
         if record.phase is Phase.ATTACHED:
             self._drop_stale_markers(record.key, part)
 

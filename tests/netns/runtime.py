@@ -3,25 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import pytest
 from attrs import evolve, field, frozen
 
-from amdcni.testing import (
-    Call,
-    CallOptions,
-    Dump,
-    Namespace,
-    Node,
-    Outcome,
-    Pod,
-    Section,
-    differences,
-    dump,
-)
+from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
 from amdcni.testing.cni import environment_of
 
 BDF = "0000:c1:00.0"
@@ -103,17 +91,7 @@ class Runtime:
 def damage(before: Dump, node: Node) -> list[str]:
     """Return what is not as it was on the host, and what is left of state and leases."""
     left = [f"{path} is left" for path in remains(node)]
-    return [*beyond_marks(before, dump(node)), *left]
-
-
-def beyond_marks(before: Dump, now: Dump, sections: Sequence[Section] | None = None) -> list[str]:
-    """Return what differs besides the mark of a netdev, which stays as long as its record."""
-    lines = (
-        differences(before, now)
-        if sections is None
-        else differences(before, now, sections=sections)
-    )
-    return [line for line in lines if "altnames" not in line or "amdcni-" not in line]
+    return [*differences(before, dump(node)), *left]
 
 
 def remains(node: Node) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, Section, dump
+from amdcni.testing import Nic, Node, Pod, Section, differences, dump
 from amdcni.testing.cni import environment_of
 from tests.netns.runtime import (
     BDF,
@@ -15,7 +15,6 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
-    beyond_marks,
     by_delegate,
     damage,
     hide_plugins,
@@ -184,7 +183,7 @@ def test_a_lease_that_cannot_be_given_back_now_keeps_the_record_and_costs_no_add
     leasing = runtime.having(ipam=RANGE_OF_ONE)
     leasing.added(pod)
     assert not leasing.delete(pod, path=[path]).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
     assert leasing.delete(pod).succeeded
     assert damage(before, node) == []
@@ -231,7 +230,7 @@ def test_an_address_that_is_in_the_way_of_one_costs_no_other(
     assert ours.delete(pod).succeeded
     assert remains(node) == []
     assert sorted(addresses(node, "eth1")) == sorted(words)
-    assert beyond_marks(before, dump(node), sections=[Section.NETDEV, Section.ADDRESS]) == []
+    assert differences(before, dump(node), sections=[Section.NETDEV, Section.ADDRESS]) == []
 
 
 HANGING_CALL = """

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, dump
+from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
     STATE,
     Runtime,
     addresses,
-    beyond_marks,
     damage,
     ifnames,
     plugin_folder,
@@ -68,7 +67,7 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     status, (finding,) = heal(node, "--dry-run")
     assert (status, finding["device"], finding["found"]) == (1, BDF, None)
     assert "not JSON" in finding["failure"]
-    assert beyond_marks(before[0], dump(node)) == []
+    assert differences(before[0], dump(node)) == []
     assert remains(node) == before[1]
     status, (finding,) = heal(node)
     assert (status, finding["device"]) == (1, BDF)
@@ -100,7 +99,7 @@ def test_a_lease_that_hangs_hinders_no_call_about_another_nic(
     for _ in range(2):
         second.added(pod2, container_id="container-2", path=path)
         assert second.delete(pod2, container_id="container-2", path=path).succeeded
-        assert beyond_marks(before, dump(node)) == []
+        assert differences(before, dump(node)) == []
     assert not (tmp_path / "told").exists()
     assert set(records(node)) == {f"{BDF}.json"}
     (tmp_path / "well").touch()
@@ -146,7 +145,7 @@ def test_what_a_living_pod_has_is_left_alone(
     status, (finding,) = heal(node)
     assert (status, finding["found"], finding["healed"]) == (0, "held", False)
     assert damage(before, node) == [f"amd-host-device/{BDF}.json is left"]
-    assert beyond_marks(in_pod, dump(pod)) == []
+    assert differences(in_pod, dump(pod)) == []
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
 
 

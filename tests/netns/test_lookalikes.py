@@ -137,8 +137,11 @@ def test_a_pod_whose_path_is_hidden_keeps_its_nic(
     """Another mount namespace may have another /run/netns: its path proves nothing from here."""
     runtime.added(pod)
     node.add_nic(BDF, "port1", ["10.5.0.1/24"])
-    holder = node.start(["nsenter", f"--net={pod.netns}", "sleep", "infinity"])
+    inside = ["sh", "-c", "echo inside; exec sleep infinity"]
+    holder = node.start(["nsenter", f"--net={pod.netns}", *inside])
     try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"inside\n"
         node.output_of(["umount", "--lazy", pod.netns])
         assert found(node) == ["held"]
         node.output_of([AMDCNI, "heal"])

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, Section, dump, skip_reason, throwaway_node
+from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
 from amdcni.testing.cni import environment_of
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
     Runtime,
     addresses,
-    beyond_marks,
     by_delegate,
     damage,
     expect_silence,
@@ -344,7 +343,7 @@ def test_an_ipam_plugin_that_fails_in_the_end_keeps_the_record_and_costs_no_addr
     ours = runtime.having(ipam=ipam, cniVersion="1.0.0")
     ours.added(pod, path=[folder])
     assert not ours.delete(pod, path=[folder]).succeeded
-    assert beyond_marks(before, dump(node), sections=list(Section)) == []
+    assert differences(before, dump(node), sections=list(Section)) == []
     (folder / "own.ok").touch()
     assert ours.delete(pod, path=[folder]).succeeded
     assert damage(before, node) == []

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, dump
+from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
     STATE,
     Runtime,
     addresses,
-    beyond_marks,
     by_delegate,
     damage,
     expect_silence,
@@ -64,7 +63,7 @@ def test_a_damaged_record_of_a_nic_in_the_pod_does_not_keep_its_addresses_from_c
     assert outcome.succeeded, outcome
     assert "record-damaged" in outcome.stderr
     assert "salvaged" in outcome.stderr
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert len(aside(node)) == 1
     assert records(node) == {}
 
@@ -81,7 +80,7 @@ def test_a_damaged_record_of_a_nic_on_the_host_blocks_no_add(
     runtime.added(pod)
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
     assert runtime.delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
 
 
 def test_a_damaged_record_blocks_no_other_device(
@@ -109,7 +108,7 @@ def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
     runtime.call(command, netns=other).expect_error(5, "format 2", BDF)
     assert record_of(node).read_bytes() == newer
     assert [
-        beyond_marks(was, dump(where)) for was, where in zip(before, (node, pod), strict=True)
+        differences(was, dump(where)) for was, where in zip(before, (node, pod), strict=True)
     ] == [
         [],
         [],
@@ -133,7 +132,7 @@ def test_go_mappings_and_other_peoples_files_in_the_folder_disturb_nobody(
         (folder / name).write_bytes(data)
     runtime.added(pod)
     expect_silence(runtime.delete(pod))
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 
@@ -167,7 +166,7 @@ def test_a_del_with_a_read_only_folder_makes_the_host_whole_and_says_that_the_re
     runtime.added(pod)
     read_only(node)
     runtime.delete(pod).expect_error(5, "Read-only", BDF)
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     writable(node)
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []
@@ -183,7 +182,7 @@ def test_without_state_a_del_succeeds_even_where_nothing_can_be_written(
     assert runtime.having("deviceID", "pciBusID").delete(pod).succeeded
     assert runtime.call("VERSION").answer["cniVersion"] == "1.1.0"
     runtime.add(pod).expect_error(5, STATE, "Read-only")
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
 
 
 def full(node: Node) -> Path:
@@ -202,7 +201,7 @@ def test_on_a_full_disk_an_add_is_refused_and_the_next_with_space_works(
     node.cover("/var/lib/cni", size_bytes=64 * 1024)
     filler = full(node)
     runtime.add(pod).expect_error(5, "No space left")
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
     runtime.call("STATUS", netns=None, ifname=None, container_id=None).expect_error(50, STATE)
     filler.unlink()
@@ -220,7 +219,7 @@ def test_a_del_on_a_full_disk_makes_the_host_whole(
     runtime.added(pod)
     full(node).touch()
     assert runtime.delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert records(node) == {}
 
 
@@ -237,7 +236,7 @@ def test_the_disk_that_fills_up_while_the_delegate_works_costs_no_address(
     script.chmod(0o755)
     path = [tmp_path, Path("/usr/lib/cni")]
     runtime.having(cniVersion="1.0.0").add(pod, path=path).expect_error(5, "No space left")
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert records(node) == {}
 
 
@@ -312,7 +311,7 @@ def test_without_a_place_for_the_index_an_add_is_refused_and_changes_nothing(
     before = dump(node)
     state_folder(node).write_text("in the way")
     runtime.having(dataDir="/run/elsewhere").add(pod).expect_error(5, STATE)
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
 
 
@@ -332,7 +331,7 @@ def test_a_file_in_the_place_of_the_state_folder_is_told_and_changes_nothing(
     state_folder(node).write_text("in the way")
     runtime.add(pod).expect_error(5, STATE)
     assert runtime.delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
 
 
@@ -346,7 +345,7 @@ def test_a_record_of_a_newer_format_blocks_no_other_device(
     second = runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
     second.added(pod)
     assert second.having("deviceID", "pciBusID").delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert records(node) == {f"{BDF}.json": {"format": 1000, "from": "the future"}}
 
 
@@ -381,7 +380,11 @@ def test_after_a_reboot_an_add_takes_the_addresses_of_this_boot(
 
 
 def reboot(node: Node) -> None:
-    """Let the kernel say another boot ID from now on."""
+    """Let the kernel say another boot ID from now on, and know no mark any more."""
+    for link in node.ip_json("link show"):
+        for altname in link.get("altnames", []):
+            if altname.startswith("amdcni-"):
+                node.ip(f"link property del dev {link['ifname']} altname {altname}")
     boot_id = node.root / "run/boot_id"
     boot_id.write_text("11111111-2222-3333-4444-555555555555\n")
     node.output_of(["mount", "--bind", "/run/boot_id", "/proc/sys/kernel/random/boot_id"])

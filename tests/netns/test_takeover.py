@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, dump
+from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -21,7 +21,6 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
-    beyond_marks,
     by_delegate,
     damage,
     expect_silence,
@@ -98,7 +97,7 @@ def test_a_del_brings_home_what_the_go_plugin_lent(
     assert outcome.succeeded, outcome
     assert outcome.stderr.count("event=") == 1
     assert "event=taken-over" in outcome.stderr
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
     expect_silence(runtime.delete(None))
 
@@ -145,7 +144,7 @@ def test_entries_that_mean_nothing_to_us_are_told_once_and_left(
     assert outcome.stderr.count("event=mappings-ignored") == 1
     assert "net7" in outcome.stderr
     assert "0000:c9:00.0.hostInterfaceName" in outcome.stderr
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert entries(node) == strange
     doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
     assert f"failed    records: {STATE}/{file_of(node).name}: " in doctor
@@ -161,7 +160,7 @@ def test_a_nic_whose_pod_is_gone_comes_home_by_its_pci_address_alone(
     assert "net1" in ifnames(node)
     assert runtime.delete(pod.netns if known else None).succeeded
     node.refresh()
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -179,7 +178,7 @@ def test_two_nics_that_fell_back_get_their_own_names(
         about = runtime.having(deviceID=bdf, pciBusID=bdf)
         assert about.delete(None, container_id=bdf.replace(":", "-")).succeeded
         node.refresh()
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -195,7 +194,7 @@ def test_an_add_heals_what_fell_back_and_lends_it_anew(
     assert entries(node) == OTHERS
     expect_silence(runtime.delete(other, container_id="other"))
     node.refresh()
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -207,12 +206,12 @@ def test_an_add_of_a_nic_that_a_pod_still_has_is_told_to_wait(
     other = node.add_pod("pod2")
     lent = dump(pod), file_of(node).read_bytes()
     runtime.add(other, container_id="other").expect_error(TRY_AGAIN, BDF, "earlier plugin")
-    assert beyond_marks(lent[0], dump(pod)) == []
+    assert differences(lent[0], dump(pod)) == []
     assert file_of(node).read_bytes() == lent[1]
     assert runtime.delete(pod).succeeded
     runtime.added(other, container_id="other")
     expect_silence(runtime.delete(other, container_id="other"))
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
 
 
 @pytest.mark.parametrize("netns", ["another", "gone", None])
@@ -224,8 +223,8 @@ def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
     lent = dump(node), dump(pod), file_of(node).read_bytes()
     where = {"another": other.netns, "gone": "/run/netns/gone", None: None}[netns]
     expect_silence(runtime.delete(where, container_id="old"))
-    assert beyond_marks(lent[0], dump(node)) == []
-    assert beyond_marks(lent[1], dump(pod)) == []
+    assert differences(lent[0], dump(node)) == []
+    assert differences(lent[1], dump(pod)) == []
     assert file_of(node).read_bytes() == lent[2]
 
 
@@ -248,7 +247,7 @@ def test_a_nic_that_the_boot_has_configured_keeps_that(
     assert outcome.succeeded, outcome
     assert "event=mapping-dropped" in outcome.stderr
     assert "10.0.0.0/31 fd00::8/64" in outcome.stderr
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -265,7 +264,7 @@ def test_a_nic_that_is_down_without_the_alias_is_restored_unless_the_file_is_old
         os.utime(file_of(node), (1_000_000_000, 1_000_000_000))
     bare = dump(node)
     assert runtime.delete(None).succeeded
-    assert beyond_marks(bare if old else before, dump(node)) == []
+    assert differences(bare if old else before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -292,7 +291,7 @@ def test_a_reboot_in_the_middle_of_a_takeover_ends_it(
     reboot(node)
     before = dump(node)
     assert runtime.delete(None).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -319,7 +318,7 @@ def test_no_system_call_of_a_takeover_is_a_bad_moment_to_die(
             assert addresses(other) == ADDRESSES
             expect_silence(runtime.delete(other, container_id="other"))
         node.refresh()
-        assert beyond_marks(before, dump(node)) == [], f"killed before change {number}"
+        assert differences(before, dump(node)) == [], f"killed before change {number}"
         assert is_untold(node), f"killed before change {number}"
     assert number > 10
 
@@ -336,7 +335,7 @@ def test_a_takeover_killed_between_steps_is_healed_by_a_call_about_another_devic
     if number == 1:
         assert ifnames(pod) == {"net1"}
         assert runtime.delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -380,7 +379,7 @@ def test_whatever_is_in_the_place_of_the_file_stops_nobody(
     assert outcome.succeeded, outcome
     assert outcome.stderr.count("event=mappings-ignored") == 1
     expect_silence(runtime.delete(pod))
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     now = os.lstat(file_of(node))
     assert (now.st_ino, now.st_mode, now.st_size) == (was.st_ino, was.st_mode, was.st_size)
 
@@ -394,7 +393,7 @@ def test_a_file_that_cannot_be_written_anew_keeps_record_and_entry(
     blocker = file_of(node).with_name(f".{file_of(node).name}.tmp")
     blocker.mkdir()
     runtime.delete(pod).expect_error(5, file_of(node).name)
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert BDF in entries(node)
     assert f"{BDF}.json" in records(node)
     blocker.rmdir()
@@ -415,7 +414,7 @@ def test_with_a_read_only_folder_nothing_is_taken_over_and_nothing_is_lost(
     assert ifnames(pod) == {"net1"}
     writable(node)
     assert runtime.delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -436,7 +435,7 @@ def test_many_dels_at_once_take_out_each_its_own_entry(
     ]
     outcomes = [call.wait() for call in calls]
     assert [outcome for outcome in outcomes if not outcome.succeeded] == []
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert is_untold(node)
 
 
@@ -448,5 +447,5 @@ def test_the_file_is_looked_for_where_the_state_is(
     moved = node.root / "run/elsewhere"
     shutil.move(state_folder(node), moved)
     assert runtime.having(dataDir="/run/elsewhere").delete(pod).succeeded
-    assert beyond_marks(before, dump(node)) == []
+    assert differences(before, dump(node)) == []
     assert json.loads((moved / file_of(node).name).read_bytes()) == OTHERS

@@ -16,6 +16,7 @@ from amdcni.core.identity import (
     find_home,
     find_in_pod,
     is_plugged,
+    needs_mark,
 )
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, is_mark, mark_of, parse_mac
 from amdcni.testing import strategies as some
@@ -175,7 +176,7 @@ def test_another_port_of_the_device_is_a_stranger(crowd: Crowd, what: str) -> No
 
 
 @given(some.crowds, st.sampled_from(Phase), st.booleans())
-def test_what_an_interrupted_add_had_not_marked_yet_is_known_by_its_number(
+def test_what_an_interrupted_call_had_not_marked_yet_or_made_whole_already_is_known_by_its_number(
     crowd: Crowd, phase: Phase, renamed: bool
 ) -> None:
     record = attrs.evolve(crowd.record, phase=phase, pod_ifindex=None)
@@ -183,7 +184,10 @@ def test_what_an_interrupted_add_had_not_marked_yet_is_known_by_its_number(
     ours = attrs.evolve(crowd.ours(crowd.captured.ifindex), ifname=ifname, permanent_mac=None)
     strangers = [n for n in crowd.strangers if n.ifname != ifname]
     found = find_home(record, (*strangers, ours), None, None)
-    assert found == (ours if phase is Phase.ATTACHING else None)
+    known = phase is Phase.ATTACHING or (phase is Phase.DETACHING and not renamed)
+    assert found == (ours if known else None)
+    marked = attrs.evolve(ours, altnames=(record.mark,))
+    assert needs_mark(record, marked, strangers, None, None) == (not known)
 
 
 @given(some.attachments_of(with_netdev=False), some.hosts, some.sysfs_devices)
