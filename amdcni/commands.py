@@ -124,18 +124,24 @@ def _key_to_lock(request: AddRequest, node: Node) -> DeviceKey:
     selector = request.device.selector
     if selector.bus_device is not None:
         return DeviceKey(selector.bus_device)
-    away = [record for record in node.records() if fits_record(selector, record)]
-    for record in away:
+    for record in _records_fitting(selector, node):
         if record.id == request.attachment:
             return record.key
     try:
         netdev = resolve(selector, _candidates(selector, None, node.host(), node))
     except DeviceNotFound:
-        in_use = [record for record in away if find_condition(record, node) in _IN_USE]
-        for record in (*(each for each in away if each not in in_use), *in_use):
-            return record.key
-        raise
+        # Read anew: a netdev that has gone since the first reading has left its record before.
+        away = _records_fitting(selector, node)
+        if not away:
+            raise
+        own = [record for record in away if record.id == request.attachment]
+        free = [record for record in away if find_condition(record, node) not in _IN_USE]
+        return (*own, *free, *away)[0].key
     return DeviceKey(None) if netdev is None else _key_of_netdev(netdev, node)
+
+
+def _records_fitting(selector: DeviceSelector, node: Node) -> list[Attachment]:
+    return [record for record in node.records() if fits_record(selector, record)]
 
 
 def _key_of_netdev(netdev: Netdev, node: Node) -> DeviceKey:
@@ -218,11 +224,10 @@ def _snapshot(
         netdev = resolve(request.device.selector, candidates)
     except AmdcniError:
         netdev = None  # The plan knows better why there is none.
+    if _means_another(request, key, netdev, node):
+        return None
     if netdev is None:
         return snapshot
-    by_name = request.device.selector.bus_device is None
-    if by_name and _key_of_netdev(netdev, node).lock_name != key.lock_name:
-        return None
     details = node.details(netdev)
     renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
     lost = node.unsaved(netdev, details, renumbered=renumbered)
@@ -232,6 +237,21 @@ def _snapshot(
         load=node.load(host.netdevs, (netdev,)),
         multipath=node.multipath_records() if details.routes else (),
     )
+
+
+def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, node: Node) -> bool:
+    """Whether another device is meant now than that of `key`.
+
+    `netdev` is what fits on the host now.  Where nothing does, a netdev may have left after it had
+    been found, and before its bus device was asked for.
+    """
+    if request.device.selector.bus_device is not None:
+        return False
+    try:
+        now = _key_to_lock(request, node) if netdev is None else _key_of_netdev(netdev, node)
+    except AmdcniError:
+        return False
+    return now.lock_name != key.lock_name
 
 
 @attrs.frozen

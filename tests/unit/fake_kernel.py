@@ -9,6 +9,7 @@ note what must never be in `violations`: an exception of theirs could be swallow
 
 import ipaddress
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -204,14 +205,12 @@ class Configuration:
 
     def at(self, now_s: int) -> "Configuration":
         """What is still to be seen at a later time, if nobody changes anything."""
-        return attrs.evolve(
-            self,
-            addresses=tuple(
-                (address, valid, 0 if preferred is not None and preferred <= now_s else preferred)
-                for address, valid, preferred in self.addresses
-                if valid is None or valid > now_s
-            ),
+        left = tuple(
+            (address, valid, 0 if preferred is not None and preferred <= now_s else preferred)
+            for address, valid, preferred in self.addresses
+            if valid is None or valid > now_s
         )
+        return self if left == self.addresses else attrs.evolve(self, addresses=left)
 
 
 @attrs.define(eq=False)
@@ -235,6 +234,7 @@ class Kernel:
     """Since Linux 5.14."""
     spaces: list[Space] = attrs.field(factory=list)
     """All that are alive, be they at a path or not."""
+    _known_routes: dict[tuple[int, int], tuple[str, Route, Route]] = attrs.field(factory=dict)
     _cookies: int = 0
     _ifindex: int = 1
 
@@ -406,7 +406,7 @@ class Kernel:
             alias=link.alias,
             link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
             addresses=addresses,
-            routes=tuple(sorted((_own_hops(r, link) for r in self.routes_through(link)), key=str)),
+            routes=self._own_routes(link),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             sysctls=tuple(sorted(link.sysctls.items())),
             token=link.token,
@@ -616,6 +616,22 @@ class Kernel:
             if link.ifindex in [hop.ifindex for hop in route.hops]
         ]
 
+    def _own_routes(self, link: Link) -> tuple[Route, ...]:
+        """The routes with nothing but their hops through the netdev, whatever it is called.
+
+        Every watcher wants them at every moment, and they are nearly always the same.
+        """
+        found = []
+        for route in link.space.routes:
+            known = self._known_routes.get((id(route), link.ifindex))
+            if known is None:
+                own = _with_own_hops(route, link)
+                # The route that is kept here keeps its `id` for itself.
+                known = self._known_routes[id(route), link.ifindex] = (str(own), own, route)
+            if known[1].hops:
+                found.append(known[:2])
+        return tuple(own for _, own in sorted(found, key=itemgetter(0)))
+
     def details(self, link: Link) -> Details:
         return Details(
             routes=tuple(self.routes_through(link)),
@@ -651,7 +667,7 @@ class Kernel:
         )
 
 
-def _own_hops(route: Route, link: Link) -> Route:
+def _with_own_hops(route: Route, link: Link) -> Route:
     hops = [hop for hop in route.hops if hop.ifindex == link.ifindex]
     return attrs.evolve(
         route, hops=tuple(attrs.evolve(hop, ifname=IfName("own"), ifindex=0) for hop in hops)

@@ -122,6 +122,8 @@ class Machine:
     locks: set[str] = attrs.field(factory=set)
     kernelpaths: dict[str, str] = attrs.field(factory=dict)
     unready: str | None = None
+    looks: list[Callable[[], None]] = attrs.field(factory=list)
+    """What happens before a process looks at anything, or does anything."""
     last: "FakeNode | None" = None
     _running: "FakeNode | None" = None
 
@@ -136,11 +138,12 @@ class Machine:
     @contextmanager
     def running(self, node: "FakeNode") -> Iterator[None]:
         """The moments that come are those of `node`."""
+        interrupted = self._running
         self.last = self._running = node
         try:
             yield
         finally:
-            self._running = None
+            self._running = interrupted
 
     def _disks_in_use(self) -> list[tuple[str, Disk]]:
         others = [(name, disk) for name, disk in self.other_disks.items() if disk != Disk()]
@@ -190,6 +193,8 @@ class FakeNode:
     def alive(self) -> Machine:
         if self.dead:
             raise Killed
+        for look in self.machine.looks:
+            look()
         return self.machine
 
     def spend_moment(self, what: str) -> None:
@@ -694,8 +699,9 @@ class Keeper:
         taken = self.original.ifname in host.names - link.names
         if taken and link.name == f"{self.original.ifname}_1":
             self.names.add(link.name)
-        seen = _unmarked(self.machine.kernel.configuration_of(link))
-        due = attrs.evolve(self.due(), ifname=seen.ifname)
+        seen, due = _unmarked(self.machine.kernel.configuration_of(link)), self.due()
+        if seen.ifname != due.ifname:
+            due = attrs.evolve(due, ifname=seen.ifname)
         if not self.order_matters:
             seen, due = _in_any_order(seen), _in_any_order(due)
         return seen == due and seen.ifname in self.names
@@ -749,7 +755,7 @@ def _unmarked(configuration: Configuration) -> Configuration:
     *link, altnames = configuration.link
     assert isinstance(altnames, tuple)
     left = tuple(name for name in altnames if not name.startswith("amdcni-"))
-    return attrs.evolve(configuration, link=(*link, left))
+    return configuration if left == altnames else attrs.evolve(configuration, link=(*link, left))
 
 
 def _in_any_order(configuration: Configuration) -> Configuration:

@@ -14,11 +14,12 @@ from amdcni.testing import strategies as some
 
 
 @given(some.netns_refs, some.hosts, st.booleans())
-def test_a_netns_is_alive_if_the_very_same_one_is_at_its_path(
+def test_a_netns_is_alive_where_the_very_same_one_is_found(
     ref: NetnsRef, found: Netns, same: bool
 ) -> None:
     there = attrs.evolve(found, id=ref.id) if same else found
-    assert ref.is_alive_in(there) == ((there.id.dev, there.id.inode) == (ref.id.dev, ref.id.inode))
+    assert ref.is_alive_in(there) == there.id.is_same(ref.id)
+    assert ref.is_alive_in(there) or not same
     assert not ref.is_alive_in(None)
 
 

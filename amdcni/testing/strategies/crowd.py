@@ -74,6 +74,7 @@ def _crowds(draw: DrawFn, on_a_bus: bool | None) -> Crowd:
     captured = record.captured
     assert captured is not None
     captured = attrs.evolve(captured, altnames=())
+    permanent = captured.permanent_mac
     strangers: list[Netdev] = []
     for number in range(draw(st.integers(1, 3))):
         ifname = captured.ifname if draw(st.integers(0, 2)) == 0 and not number else None
@@ -81,7 +82,7 @@ def _crowds(draw: DrawFn, on_a_bus: bool | None) -> Crowd:
         stranger = attrs.evolve(_like(captured, 0, ifname), permanent_mac=None)
         likeness = draw(_likenesses)
         if likeness == "but for the address":
-            address = draw(st.none() | macs)
+            address = draw(st.none() | macs.filter(lambda mac: mac != permanent))
             stranger = attrs.evolve(stranger, mac=address, permanent_mac=address)
         elif likeness == "in nothing":
             stranger = attrs.evolve(draw(netdevs), ifname=ifname)
