@@ -203,13 +203,15 @@ class Node(Namespace):
         Needed after a NIC was renamed on the node, or another netdev took the name of one.
         """
         ifnames = {link["ifname"]: link.get("link_index") for link in self.ip_json("link show")}
-        for nic in self.nics:
-            for ifname in self.sysfs.names(nic.net):
-                if ifnames.get(ifname, nic.peer_ifindex) != nic.peer_ifindex:
-                    self.sysfs.forget(nic.net, ifname)
+        # Several NICs may be netdevs of one function.
+        for net in {nic.net for nic in self.nics}:
+            own = {nic.peer_ifindex for nic in self.nics if nic.net == net}
+            for ifname in self.sysfs.names(net) & ifnames.keys():
+                if ifnames[ifname] not in own:
+                    self.sysfs.forget(net, ifname)
             for ifname, peer_ifindex in ifnames.items():
-                if peer_ifindex == nic.peer_ifindex:
-                    self.sysfs.learn(nic.net, ifname)
+                if peer_ifindex in own:
+                    self.sysfs.learn(net, ifname)
 
     def learn(self, nic: Nic, ifname: str) -> None:
         """Let sysfs show `nic` whenever it is on the node under the name `ifname`, too."""

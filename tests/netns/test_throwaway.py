@@ -83,6 +83,15 @@ def test_a_function_may_have_several_netdevs(node: Node, nic: Nic) -> None:
     assert shown_in_sysfs(node) == ["eth1", "eth2"]
 
 
+def test_each_netdev_of_a_function_is_shown_whatever_becomes_of_pods(node: Node, nic: Nic) -> None:
+    node.add_nic(BDF, "port1")
+    pod = node.add_pod("pod1")
+    for _ in range(2):
+        pod.delete()
+        assert shown_in_sysfs(node) == ["eth1", "port1"]
+        pod.create()
+
+
 def test_a_function_with_a_userspace_driver_has_no_net_folder(node: Node) -> None:
     node.add_function(BDF, driver="vfio-pci", numa_node=1)
     home = node.sysfs.function(BDF)
