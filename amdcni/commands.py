@@ -13,6 +13,7 @@ from amdcni import execute, healing, takeover
 from amdcni.core import calls, forecast, plans
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Details
 from amdcni.core.condition import Condition
 from amdcni.core.errors import (
     AmdcniError,
@@ -25,7 +26,7 @@ from amdcni.core.errors import (
     PluginNotFound,
     UnknownAttachment,
 )
-from amdcni.core.host import Details, Netdev, Netns, NetnsId
+from amdcni.core.host import Netdev, Netns, NetnsId
 from amdcni.core.names import BusDevice, DeviceKey, PluginName
 from amdcni.core.request import (
     AddRequest,

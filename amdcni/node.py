@@ -1,30 +1,27 @@
 """What the commands and the steps need of a node: the boundary to everything that is not pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
+from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.attachment import Attachment, NetnsRef
+from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import (
     Address,
-    Details,
     IpNetwork,
     Load,
-    Neighbour,
     Netdev,
     Netns,
     NetnsId,
-    Qdisc,
     Route,
     SysfsDevice,
-    Values,
 )
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans import Clock
 from amdcni.core.retry import Attempts
-from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json
 from amdcni.core.steps import Outcome, PluginCall, Step
 
@@ -159,11 +156,14 @@ class Namespace(Protocol):
     def find_by_index(self, ifindex: int) -> Netdev | None:
         """The netdev of that number with its addresses, at no cost for the others; None if none."""
 
-    def own_details(self, netdev: Netdev) -> Details:
-        """What a change of its namespace loses of the netdev; default routes are not looked for."""
+    def details(
+        self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
+    ) -> Details:
+        """What is not read of every netdev, to be captured or, if it is `kept`, to be compared.
 
-    def sysctls(self, netdev: Netdev) -> Values:
-        """The sysctls of the netdev, as in `Details`."""
+        `early` is enough to tell what is due before the last stage.  Default routes of others are
+        not looked for.
+        """
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
         """The routes to just these networks, of every table."""
@@ -192,17 +192,11 @@ class Namespace(Protocol):
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
 
-    def put_route(self, change: RouteChange) -> None:
+    def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
 
-    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
-        """Set the permanent neighbour."""
-
-    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
-        """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
-
-    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
-        """Make it the root qdisc of the netdev."""
+    def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
+        """Make the changes, of which none stops another; what was refused, in words."""
 
 
 class Machine(Node, Protocol):

@@ -8,12 +8,11 @@ import attrs
 
 from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_in
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
+from amdcni.core import capture
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured
 from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import Condition
 from amdcni.core.errors import UnknownAttachment
-from amdcni.core.host import Address, Qdisc, Route
 from amdcni.core.identity import Place
 from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey
@@ -213,7 +212,7 @@ def _lines(known: Known) -> Iterator[str]:
         yield "  given back   nothing: it has no netdev"
     else:
         yield f"  given back   as {record.captured.ifname}, with"
-        yield from (f"    {line}" for line in _captured_lines(record.captured))
+        yield from (f"    {line}" for line in capture.lines(record.captured))
 
 
 _WHAT_NEXT: Final = {
@@ -226,36 +225,3 @@ _WHAT_NEXT: Final = {
     Condition.DESTROYED: "`amdcni heal` forgets it: make the netdev anew, as the node's boot does",
     Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` gives everything back",
 }
-
-
-def _captured_lines(captured: Captured) -> Iterator[str]:
-    """What was captured, by kinds, in the words of `ip` where it has some."""
-    plain = ("up", "mtu", "mac", "alias", "altnames", "txqlen", "group", "token", "qdisc")
-    for name in plain:
-        value = getattr(captured, name)
-        if value not in (None, (), ""):
-            yield f"{name} {_plain(value)}"
-    yield from (f"address {_address(address)}" for address in captured.addresses)
-    yield from (f"route {_route(route)}" for route in captured.routes)
-    yield from (f"neighbour {each.address} {each.mac or ''}" for each in captured.neighbours)
-    yield from (f"sysctl {name} = {value}" for name, value in captured.sysctls.items())
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    return value.kind if isinstance(value, Qdisc) else str(value)
-
-
-def _address(address: Address) -> str:
-    peer = "" if address.peer is None else f" peer {address.peer}"
-    label = "" if address.label is None else f" label {address.label}"
-    lifetime = "" if address.valid_s is None else f" valid for {address.valid_s} s from then"
-    return f"{address.interface}{peer}{label}{lifetime}"
-
-
-def _route(route: Route) -> str:
-    hops = [f"via {hop.via}" if hop.via else f"dev {hop.ifname}" for hop in route.hops]
-    return f"{route.destination} {', '.join(hops)} table {route.table}"

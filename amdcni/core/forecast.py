@@ -8,14 +8,14 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.aspects import addresses, routes
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured, aged, aged_routes
+from amdcni.core.capture import Captured, Details
 from amdcni.core.errors import NetdevLost
-from amdcni.core.host import Details, Netdev, Netns, SysfsDevice, names_of
+from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod
 from amdcni.core.names import IfName
 from amdcni.core.plans import Snapshot, free_name
-from amdcni.core.routes import due_on_host
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ def netdev_at_home(
         up=captured.up,
         carrier=captured.carrier,
         alias=captured.alias,
-        addresses=aged(captured.addresses, elapsed_s),
+        addresses=addresses.aged(captured.addresses, elapsed_s),
         **{name: value for name, value in known.items() if value is not None},
     )
 
@@ -76,13 +76,12 @@ def details_at_home(
 ) -> Details:
     """The details of `netdev` once it has been given back, `details` being those of now."""
     others = [other for other in host if other.ifindex != netdev.ifindex]
-    routes = aged_routes(captured.routes, elapsed_s)
+    kept = {field.name: getattr(captured, field.name, None) for field in attrs.fields(Details)}
+    aged = routes.aged(captured.routes, elapsed_s)
+    kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
+    kept["sysctls"] = {**details.sysctls, **captured.sysctls}
     return attrs.evolve(
-        details,
-        routes=due_on_host(routes, captured.ifname, netdev, others),
-        neighbours=captured.neighbours,
-        sysctls={**details.sysctls, **captured.sysctls},
-        qdisc=captured.qdisc or details.qdisc,
+        details, **{name: value for name, value in kept.items() if value is not None}
     )
 
 

@@ -270,24 +270,6 @@ class Load:
 
 
 @attrs.frozen
-class Details:
-    """What is read of the one netdev that matters, and is too much to read of all.
-
-    `sysctls` have keys such as `ipv4/conf/rp_filter`, and `sysctl_defaults` the values that a new
-    netdev of the same netns gets.  `ways_out` are those of the netns, whatever netdev they lead
-    through.  `unsaved` tells in words what was found that no record can hold.
-    """
-
-    routes: tuple[Route, ...] = ()
-    neighbours: tuple[Neighbour, ...] = ()
-    sysctls: Values = attrs.field(factory=dict)
-    sysctl_defaults: Values = attrs.field(factory=dict)
-    qdisc: Qdisc | None = None
-    ways_out: tuple[WayOut, ...] = ()
-    unsaved: tuple[str, ...] = ()
-
-
-@attrs.frozen
 class NetnsId:
     """A network namespace, identified by what it is and not by a path, which may be reused.
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, Final
 
-from amdcni.core.capture import in_setting_order
+from amdcni.core.aspects.addresses import in_setting_order
 from amdcni.core.host import Address, IpAddress, IpInterface
 from amdcni.core.names import PluginName
 

@@ -10,9 +10,11 @@ from typing import Final, assert_never
 
 import attrs
 
+from amdcni.core.aspects.addresses import relabelled
+from amdcni.core.aspects.routes import with_shared
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import add_call, config_for_plugins, ipam_call, owes_plugins
-from amdcni.core.capture import Captured, capture, relabelled
+from amdcni.core.capture import Captured, Details, capture
 from amdcni.core.errors import (
     DeviceHeld,
     DeviceNotFound,
@@ -21,7 +23,6 @@ from amdcni.core.errors import (
     InvalidName,
 )
 from amdcni.core.host import (
-    Details,
     Load,
     Netdev,
     Netns,
@@ -41,7 +42,6 @@ from amdcni.core.names import (
 from amdcni.core.protection import Surroundings, refuse_protected
 from amdcni.core.request import AddRequest, DelRequest, DeviceSelector, Mover
 from amdcni.core.resolve import Candidates, fits_record, key_of, resolve
-from amdcni.core.routes import with_shared
 from amdcni.core.spec import Interface, Json, Result, Verb
 from amdcni.core.steps import (
     BringHome,

@@ -7,13 +7,14 @@ from typing import Final
 import attrs
 
 from amdcni.core import host
+from amdcni.core.aspects.addresses import aged, in_setting_order, relabelled
+from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured, aged, in_setting_order, relabelled
+from amdcni.core.capture import Captured
 from amdcni.core.codec import dns_of
 from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.ipam import gateway_of, given_addresses, is_given
-from amdcni.core.routes import due_on_host
 from amdcni.core.spec import Interface, Ip, Result, Route
 
 _MAIN_TABLE: Final = 254

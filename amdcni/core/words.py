@@ -1,9 +1,8 @@
 """Plans in words, for the person who wants to know what a call is going to do."""
 
-from collections.abc import Iterator
 from typing import assert_never
 
-from amdcni.core.capture import Captured
+from amdcni.core.capture import Captured, summary
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -56,7 +55,7 @@ def step_in_words(step: Step) -> str:
         case BringHome(_, captured):
             return f"bring the NIC back to the host as {captured.ifname}"
         case RestoreConfiguration(_, captured):
-            return f"give {captured.ifname} back {', '.join(_counted(captured))}"
+            return f"give {captured.ifname} back {', '.join(summary(captured))}"
         case VerifyHome(_, captured):
             return f"compare {captured.ifname} with the record"
         case _:
@@ -70,20 +69,7 @@ def _executed(call: PluginCall) -> str:
 def _held(captured: Captured | None) -> str:
     if captured is None:
         return "a device without a netdev"
-    return f"{captured.ifname} with {', '.join(_counted(captured))}"
-
-
-def _counted(captured: Captured) -> Iterator[str]:
-    """What was captured, by its kinds; addresses are named, since they are what is missed."""
-    yield from (str(address.interface) for address in captured.addresses)
-    for name, things in (
-        ("route", captured.routes),
-        ("neighbour", captured.neighbours),
-        ("sysctl", captured.sysctls),
-    ):
-        if things:
-            yield _number(len(things), name)
-    yield "its state"
+    return f"{captured.ifname} with {', '.join(summary(captured))}"
 
 
 def _number(count: int, name: str) -> str:

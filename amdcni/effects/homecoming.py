@@ -1,38 +1,25 @@
 """A netdev comes home: out of the pod, under its name, with everything that was captured."""
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Final
 
-import attrs
-
-from amdcni.core import capture, plans
-from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured
-from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
-from amdcni.core.host import (
-    AddressFlag,
-    IpAddress,
-    LinkFlag,
-    Netdev,
-    Netns,
-    Route,
-    SysfsDevice,
-    Values,
-    names_of,
-)
-from amdcni.core.identity import find_home, find_in_pod, needs_mark
-from amdcni.core.names import IfName
-from amdcni.core.routes import (
+from amdcni.core import plans
+from amdcni.core.aspects.change import Around, Stage
+from amdcni.core.aspects.routes import (
     SeenRoutes,
-    due_on_host,
+    changes_for,
     ifindexes_of,
-    is_lacking,
-    missing,
     on_netdevs,
     without_netdevs,
 )
+from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured, due
+from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
+from amdcni.core.host import AddressFlag, Netdev, Netns, Route, SysfsDevice, names_of
+from amdcni.core.identity import find_home, find_in_pod, needs_mark
+from amdcni.core.names import IfName
 from amdcni.effects.marks import mark_in_pod
 from amdcni.node import Machine, Namespace
 
@@ -118,13 +105,19 @@ def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> No
     if not kept:
         return
     there = ifindexes_of(node.host().netdevs)
-    due = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
-    awaited, refused = _awaited(node, record, captured), Refusals()
-    _set_routes(node.own, due, _seen_of(node.own, due), awaited, refused)
-    if refused.messages:
-        seen = _seen_of(node.own, due)
-        if any(is_lacking(route, seen, awaited) for route in due):
-            raise KernelRefused("; ".join(refused.messages))
+    on_host = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
+    awaited, refused = _awaited(node, record, captured), []
+    for change in changes_for(on_host, _seen(node, on_host), awaited):
+        try:
+            node.own.put_route(change)
+        except KernelRefused as failure:
+            refused.append(failure.message)
+    if refused and changes_for(on_host, _seen(node, on_host), awaited):
+        raise KernelRefused("; ".join(refused))
+
+
+def _seen(node: Machine, routes: Iterable[Route]) -> SeenRoutes:
+    return SeenRoutes(node.own.routes_to({route.destination for route in routes}))
 
 
 def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset[str]:
@@ -136,41 +129,6 @@ def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset
     return frozenset(name for name in names if name is not None)
 
 
-def _set_routes(
-    host: Namespace,
-    due: Iterable[Route],
-    seen: SeenRoutes,
-    awaited: frozenset[str],
-    refused: "Refusals",
-) -> None:
-    """Set each route that is not `seen`, or as much of it as does not need `awaited` netdevs.
-
-    One of these may be on the host and not able to take its hop yet.
-    """
-    for route in due:
-        least, failures = without_netdevs(route, awaited), Refusals()
-        for part in (route,) if least == route else (route, least):
-            change = None if part is None else missing(part, seen)
-            if change is None:
-                break
-            if failures.unless(host.put_route, change):
-                seen.add(change.route)
-                break
-        else:
-            refused.messages.append(failures.messages[0])
-
-
-def _seen_of(host: Namespace, due: Iterable[Route], known: Iterable[Route] = ()) -> SeenRoutes:
-    """What is to be seen of the routes `due`; `known` are all through one netdev, if it is its own.
-
-    A route with several hops has to keep what others have set of it; of one with one hop it is
-    enough to know whether it is there.
-    """
-    asked = {route.destination for route in due if not known or len(route.hops) > 1}
-    besides = [route for route in known if route.destination not in asked]
-    return SeenRoutes((*besides, *host.routes_to(asked)))
-
-
 def restore(node: Machine, record: Attachment, captured: Captured) -> None:
     """Put everything back in the order in which the kernel takes it; a refusal stops no other.
 
@@ -179,93 +137,28 @@ def restore(node: Machine, record: Attachment, captured: Captured) -> None:
     """
     for _ in range(_ROUNDS):
         refused = _put_back(node, record, captured)
-        if not refused.messages:
+        if not refused:
             return
-    lacking = _lacking(node, record, captured)
-    if lacking:
-        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused.messages))
+    if _lacking(node, record, captured):
+        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
 
 
-def _put_back(node: Machine, record: Attachment, captured: Captured) -> "Refusals":
+def _put_back(node: Machine, record: Attachment, captured: Captured) -> list[str]:
     """Set all that is lacking now; what the kernel refused.
 
     No duplicate is looked for of addresses that this NIC just held, if the sysctl can be set: the
     kernel takes no route from an address that it examines.
     """
-    host, refused = node.own, Refusals()
+    host = node.own
     netdev, others = _require_home(node, record)
-    captured = _still_due(node, captured, record)
-    if captured.token is not None:
-        netdev = _put_token(host, netdev, captured.token)
-    add, drop = capture.altname_changes(captured, netdev, others)
-    for altname in drop:
-        refused.unless(host.drop_altname, netdev, altname)
-    for altname in add:
-        refused.unless(host.add_altname, netdev, altname)
-    for name, value in capture.link_changes(captured, netdev).items():
-        refused.unless(host.change, netdev, **{name: value})
-    with suppress(KernelRefused):
-        if capture.ACCEPT_DAD in captured.sysctls:
-            host.put_sysctl(netdev, capture.ACCEPT_DAD, "0")
-    early = capture.sysctls_in_order(captured, late=False)
-    _put_sysctls(host, netdev, host.sysctls(netdev), early, refused)
-    if netdev.up != captured.up:
-        refused.unless(host.change, netdev, up=captured.up)
-    there = {address.identity: address for address in netdev.addresses}
-    for address in capture.in_setting_order(captured.addresses):
-        present = there.get(address.identity)
-        if present is None or capture.deviations(address, present):
-            refused.unless(host.put_address, netdev, address)
+    around = _around(node, record, captured, others)
+    early = due(captured, netdev, host.details(netdev, captured, early=True), around)
+    if ACCEPT_DAD in captured.sysctls:
+        host.apply(netdev, [SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN)])
+    refused = host.apply(netdev, [each for each in early if each.stage < Stage.LAST])
     netdev = _settled(host, record, captured, netdev.ifindex)
-    _put_what_needs_addresses(node, record, captured, (netdev, *others), refused)
-    return refused
-
-
-def _put_what_needs_addresses(
-    node: Machine,
-    record: Attachment,
-    captured: Captured,
-    netdevs: tuple[Netdev, ...],
-    refused: "Refusals",
-) -> None:
-    """`netdevs` are those of the host, ours the first."""
-    host, (netdev, *others) = node.own, netdevs
-    details = host.own_details(netdev)
-    if captured.token is not None and netdev.token != captured.token:
-        refused.unless(host.change, netdev, token=captured.token)
-    known = set(details.neighbours)
-    for neighbour in captured.neighbours:
-        if neighbour not in known:
-            refused.unless(host.put_neighbour, netdev, neighbour)
-    due = due_on_host(captured.routes, captured.ifname, netdev, others)
-    seen = _seen_of(host, due, details.routes)
-    _set_routes(host, due, seen, _awaited(node, record, captured), refused)
-    if captured.qdisc is not None and details.qdisc != captured.qdisc:
-        refused.unless(host.put_qdisc, netdev, captured.qdisc)
-    late = capture.sysctls_in_order(captured, late=True)
-    _put_sysctls(host, netdev, details.sysctls, late, refused)
-
-
-def _put_token(host: Namespace, netdev: Netdev, token: IpAddress) -> Netdev:
-    """Give the netdev the token before it gets sysctls and flags that may forbid that."""
-    with suppress(KernelRefused):
-        if netdev.flags & LinkFlag.NOARP:
-            host.change(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
-            netdev = attrs.evolve(netdev, flags=netdev.flags & ~LinkFlag.NOARP)
-        host.change(netdev, token=token)
-    return netdev
-
-
-def _put_sysctls(
-    host: Namespace,
-    netdev: Netdev,
-    seen: Values,
-    due: list[tuple[str, int | str]],
-    refused: "Refusals",
-) -> None:
-    for name, value in due:
-        if seen.get(name) != value:
-            refused.unless(host.put_sysctl, netdev, name, value)
+    late = due(captured, netdev, host.details(netdev, captured), around)
+    return refused + host.apply(netdev, late)
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
@@ -282,22 +175,6 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
             break
         time.sleep(_SETTLE_POLL_S)
     return netdev
-
-
-@attrs.define
-class Refusals:
-    """What the kernel did not do, while everything is tried."""
-
-    messages: list[str] = attrs.field(factory=list)
-
-    def unless(self, act: Callable[..., None], *arguments: object, **named: object) -> bool:
-        """Do it; note if the kernel refuses; whether it is done."""
-        try:
-            act(*arguments, **named)
-        except KernelRefused as failure:
-            self.messages.append(failure.message)
-            return False
-        return True
 
 
 def verify(node: Machine, record: Attachment, captured: Captured) -> None:
@@ -325,19 +202,19 @@ def _drop_mark(node: Machine, record: Attachment) -> None:
 def _lacking(node: Machine, record: Attachment, captured: Captured) -> list[str]:
     """What the host lacks of all that was captured, one readable line each."""
     netdev, others = _require_home(node, record)
-    due = _still_due(node, captured, record)
-    awaited = _awaited(node, record, captured)
-    details = node.own.own_details(netdev)
-    return capture.differences(due, netdev, details, others, awaited)
+    details = node.own.details(netdev, captured)
+    changes = due(captured, netdev, details, _around(node, record, captured, others))
+    return [f"{netdev.ifname}: {change.describe()}" for change in changes]
 
 
-def _still_due(node: Machine, captured: Captured, record: Attachment) -> Captured:
-    """What was captured, as it has to be now: lifetimes have gone on."""
-    elapsed_s = record.elapsed_s(node.clock().now_s)
-    return attrs.evolve(
-        captured,
-        addresses=capture.aged(captured.addresses, elapsed_s),
-        routes=capture.aged_routes(captured.routes, elapsed_s),
+def _around(
+    node: Machine, record: Attachment, captured: Captured, others: tuple[Netdev, ...]
+) -> Around:
+    return Around(
+        was=captured.ifname,
+        others=others,
+        awaited=_awaited(node, record, captured),
+        elapsed_s=record.elapsed_s(node.clock().now_s),
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import attrs
 
 from amdcni.core import pod
+from amdcni.core.aspects.routes import RouteChange, SeenRoutes, SetRoute, changes_for
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused, NetdevLost
 from amdcni.core.host import AddressFlag, Netdev
-from amdcni.core.routes import RouteChange, SeenRoutes, missing
 from amdcni.core.spec import Result
 from amdcni.core.steps import MoveIntoPod, Outcome
 from amdcni.effects.marks import mark_on_host
@@ -52,7 +52,7 @@ def configure_in_pod(node: Machine, record: Attachment, so_far: Outcome) -> Outc
         if record.ipam is not None:
             _await_addresses(target, record)
         for route in pod.routes_for(promise, netdev):
-            target.put_route(RouteChange(route))
+            target.put_route(SetRoute(RouteChange(route)))
     result = pod.described(record, promise, netdev)
     return attrs.evolve(so_far, result=result, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)
 
@@ -63,10 +63,8 @@ def copy_routes(node: Machine, record: Attachment, captured: Captured, so_far: O
         netdev = _require_in_pod(target, record)
         copied = pod.copied_routes(captured, netdev)
         there = SeenRoutes(target.routes_to({route.destination for route in copied}))
-        for route in copied:
-            change = missing(route, there)
-            if change is not None:
-                target.put_route(change)
+        for change in changes_for(copied, there):
+            target.put_route(change)
     return attrs.evolve(so_far, result=pod.with_routes(so_far.result or Result(), copied))
 
 

@@ -2,31 +2,17 @@
 
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
-import attrs
-
+from amdcni.core.aspects.routes import SetRoute
+from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import (
-    Address,
-    Details,
-    IpAddress,
-    IpNetwork,
-    Neighbour,
-    Netdev,
-    Qdisc,
-    Route,
-    Values,
-    WayOut,
-)
+from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, WayOut
 from amdcni.core.names import IfName, MacAddress
-from amdcni.core.routes import RouteChange, describe
-from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
-from amdcni.effects.messages.common import FAMILIES
-from amdcni.effects.messages.routes import ToldRoute
+from amdcni.effects import aspects
+from amdcni.effects.messages import addresses, links, neighbours, routes
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
-from amdcni.effects.sysctl import allow_ipv6, read_sysctls, write_sysctl
 from amdcni.effects.unsaved import read_unsaved
 
 
@@ -142,58 +128,25 @@ class Netlink:
                 return []
             raise
 
-    def details(self, netdev: Netdev) -> Details:
-        """What is not read of every netdev."""
-        return attrs.evolve(self.own_details(netdev), ways_out=self.ways_out())
-
-    def own_details(self, netdev: Netdev) -> Details:
-        """What is not read of every netdev, but for the default routes of others."""
-        through = self._routes_through(netdev)
-        permanent = self._kernel.dump(neighbours.query(netdev.ifindex))
-        sysctls, defaults = self._sysctls(netdev)
-        return Details(
-            routes=tuple(route for route, _ in through),
-            neighbours=tuple(filter(None, map(neighbours.neighbour_of, permanent))),
-            sysctls=sysctls,
-            sysctl_defaults=defaults,
-            qdisc=self._root_qdisc(netdev),
-            unsaved=tuple(
-                f"{what} of {describe(route)}" for route, each in through for what in each.unsaved
-            ),
-        )
+    def details(
+        self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
+    ) -> Details:
+        """What is not read of every netdev; see `read_details`."""
+        with entered(self._netns_fd):
+            return aspects.read_details(self._kernel, netdev, kept, early=early)
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else of the netdev no record can hold; see `read_unsaved`."""
         with entered(self._netns_fd):
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
-    def sysctls(self, netdev: Netdev) -> Values:
-        """The sysctls of the netdev, as in `Details`."""
-        return self._sysctls(netdev)[0]
-
-    def _sysctls(self, netdev: Netdev) -> tuple[Values, Values]:
-        with entered(self._netns_fd):
-            return read_sysctls(netdev.ifname)
-
-    def _routes_through(self, netdev: Netdev) -> list[tuple[Route, ToldRoute]]:
-        """The routes that lead through the netdev, among others, with what was told of them."""
-        told = self._told_routes(routes.leads_through(netdev.ifindex), netdev.ifindex)
-        through = [each for each in told if netdev.ifindex in each.ifindexes]
-        ifnames = self._ifnames_in(through, {netdev.ifindex: netdev.ifname})
-        found = ((routes.route_of(each, ifnames), each) for each in through)
-        return [(route, each) for route, each in found if route is not None]
-
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
         """The routes to just these networks, of every table."""
-        told = self._told_routes(routes.leads_to(destinations)) if destinations else []
-        ifnames = self._ifnames_in(told, {})
-        found = (routes.route_of(each, ifnames) for each in told)
-        return tuple(route for route in found if route is not None)
+        return aspects.routes.routes_to(self._kernel, destinations)
 
     def ways_out(self) -> tuple[WayOut, ...]:
         """The hops of the routes of the main table to wide prefixes."""
-        told = self._told_routes(routes.is_wide)
-        return tuple(way for each in told for way in each.ways_out)
+        return aspects.routes.ways_out(self._kernel)
 
     def find_way_to(self, ip: IpAddress) -> int | None:
         """The ifindex of the netdev through which packets to `ip` leave; None if none does."""
@@ -215,62 +168,35 @@ class Netlink:
         found = (neighbours.received_for(reply, netdev.ifindex) for reply in told)
         return tuple(mac for mac in found if mac is not None)
 
-    def _told_routes(
-        self, wanted: Callable[[Reply], bool], ifindex: int | None = None
-    ) -> list[ToldRoute]:
-        """Those of both families."""
-        return [
-            routes.told_by(reply)
-            for family in FAMILIES.values()
-            for reply in self._kernel.dump(routes.query(family, ifindex), wanted)
-        ]
+    # ---- changing
 
-    def _ifnames_in(self, told: Iterable[ToldRoute], known: dict[int, IfName]) -> dict[int, IfName]:
-        """The names of all netdevs that the routes lead through, besides the `known`."""
-        ifnames = dict(known)
-        for ifindex in {ifindex for each in told for ifindex in each.ifindexes} - known.keys():
-            link = self._find_link(links.query_by_index(ifindex))
-            if link is not None:
-                ifnames[ifindex] = links.ifname_of(link)
-        return ifnames
-
-    def _root_qdisc(self, netdev: Netdev) -> Qdisc | None:
-        try:
-            told = self._kernel.answers(qdiscs.query_root(netdev.ifindex))
-        except RequestRefused as failure:
-            if failure.code == errno.ENOENT:
-                return None
-            raise
-        return next(filter(None, map(qdiscs.root_qdisc_of, told)), None)
-
-    # ---- links
+    def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
+        """Make the changes, of which none stops another; what the kernel refused."""
+        refused = []
+        with entered(self._netns_fd):
+            for change in changes:
+                try:
+                    aspects.apply(self._kernel, netdev, change)
+                except KernelRefused as failure:
+                    refused.append(failure.message)
+        return refused
 
     def change(self, netdev: Netdev, **attributes: object) -> None:
         """Give the netdev these values of attributes of `Netdev`, in one request."""
-        told = ", ".join(f"{name} {value!r}" for name, value in attributes.items())
-        self._ask(f"give {netdev.ifname} the {told}", links.change(netdev, attributes))
+        aspects.link.change_link(self._kernel, netdev, attributes)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down on older kernels."""
         request = links.change(netdev, {"ifname": ifname})
-        self._ask(f"rename {netdev.ifname} to {ifname}", request)
-
-    # To have a thing twice is refused with EEXIST, and to lose it twice with ENOENT.
+        self._kernel.do(f"rename {netdev.ifname} to {ifname}", request)
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
         """Take an alternative name away from the netdev, if it has it still."""
-        what = f"take the alternative name {altname} from {netdev.ifname}"
-        self._ask(what, links.drop_altname(netdev, altname), in_vain=errno.ENOENT)
+        aspects.altnames.drop(self._kernel, netdev, altname)
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
         """Give the netdev an alternative name, if it has not got it; another netdev may have it."""
-        what = f"give {netdev.ifname} the alternative name {altname}"
-        try:
-            self._ask(what, links.add_altname(netdev, altname))
-        except KernelRefused:
-            now = self.find_by_index(netdev.ifindex)
-            if now is None or altname not in now.altnames:
-                raise
+        aspects.altnames.add(self._kernel, netdev, altname)
 
     def move(self, netdev: Netdev, to: "Netlink", ifname: IfName, **attributes: object) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
@@ -282,47 +208,20 @@ class Netlink:
         what = f"move {netdev.ifname} to another network namespace as {ifname}"
         what += "".join(f", {name} {value!r}" for name, value in attributes.items())
         asked = {"ifname": ifname, **attributes}
-        self._ask(what, links.change(netdev, asked, to._netns_fd))
-
-    # ---- addresses, and what needs them
+        self._kernel.do(what, links.change(netdev, asked, to._netns_fd))
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or give the one that is there these attributes."""
-        what = f"give {address.interface} to {netdev.ifname}"
-        self._ask(what, addresses.put(netdev, address), in_vain=errno.EEXIST)
+        aspects.addresses.put(self._kernel, netdev, address)
 
-    def put_route(self, change: RouteChange) -> None:
+    def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
-        what = f"set {describe(change.route)}"
-        self._ask(what, routes.put(change), in_vain=errno.EEXIST)
-
-    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
-        """Set the permanent neighbour."""
-        what = f"set the neighbour {neighbour.address} of {netdev.ifname}"
-        self._ask(what, neighbours.put(netdev, neighbour), in_vain=errno.EEXIST)
-
-    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
-        """Make it the root qdisc of the netdev."""
-        what = f"set the qdisc {qdisc.kind} of {netdev.ifname}"
-        self._ask(what, qdiscs.put(netdev, qdisc), in_vain=errno.EEXIST)
-
-    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
-        """Set a sysctl of the netdev, such as `ipv4/conf/rp_filter`."""
-        with entered(self._netns_fd):
-            write_sysctl(netdev.ifname, name, value)
+        aspects.routes.put(self._kernel, change)
 
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
         with entered(self._netns_fd):
-            allow_ipv6(ifname)
-
-    def _ask(self, what: str, request: Request, in_vain: int | None = None) -> None:
-        """Have it done; the error number `in_vain` says that it is so already."""
-        try:
-            self._kernel.ask(request)
-        except RequestRefused as failure:
-            if failure.code != in_vain:
-                raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
+            aspects.sysctls.allow_ipv6(ifname)
 
 
 def _netdev_of(link: Reply, told: Iterable[Reply]) -> Netdev:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from amdcni.core.attachment import Attachment, NetnsRef
+from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Details, Load, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName

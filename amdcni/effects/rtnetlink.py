@@ -146,6 +146,17 @@ class Rtnetlink:
             if reply.kind == NLMSG_ERROR:
                 return
 
+    def do(self, what: str, request: Request, in_vain: int | None = None) -> None:
+        """Have `what` done; the error number `in_vain` says that it is so already.
+
+        Raises: KernelRefused.
+        """
+        try:
+            self.ask(request)
+        except RequestRefused as failure:
+            if failure.code != in_vain:
+                raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
+
     def get(self, request: Request) -> Reply:
         """The one message that answers.
 

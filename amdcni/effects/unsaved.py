@@ -4,8 +4,9 @@ import errno
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Details, Netdev
+from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Unsaved, in_words
 from amdcni.effects.messages import mptcp
 from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups

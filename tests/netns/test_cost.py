@@ -62,6 +62,10 @@ def test_a_thousand_other_records_cost_neither_add_nor_del_a_file_or_a_listing(
         assert any(path.endswith(f"{BDF}.json") for path in paths)
 
 
+KERNELS_OWN = 12
+"""Addresses and routes of IPv6 that the kernel makes when it gets to it: on time, or after us."""
+
+
 def asked_by(runtime: Runtime, pod: Pod) -> tuple[Asked, Asked]:
     """Let the pod have the NIC, and give it back; what ADD and DEL asked."""
     notes = runtime.node.root / "run" / "counted"
@@ -109,7 +113,11 @@ def test_routes_of_the_nic_cost_requests_in_proportion_and_all_else_none(
     crowded = asked_by(runtime, pod)
     for verb in (0, 1):
         assert three[verb].requests - two[verb].requests == two[verb].requests - one[verb].requests
-        assert three[verb].messages - two[verb].messages == two[verb].messages - one[verb].messages
+        first, second = (
+            two[verb].messages - one[verb].messages,
+            three[verb].messages - two[verb].messages,
+        )
+        assert abs(second - first) <= KERNELS_OWN
         assert crowded[verb].requests == three[verb].requests
         dumped = crowded[verb].messages - three[verb].messages
         assert dumped < 12 * (others + 3 * links)

@@ -14,11 +14,11 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.capture import Details
 from amdcni.core.host import (
     Address,
     AddressFlag,
     Below,
-    Details,
     IpAddress,
     Load,
     Neighbour,

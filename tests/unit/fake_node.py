@@ -10,15 +10,24 @@ nothing is undone, and its locks are free.
 
 import ipaddress
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import attrs
 
 from amdcni import commands, node
 from amdcni.core import codec, retry
+from amdcni.core.aspects.addresses import SetAddress
+from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.routes import SetRoute
+from amdcni.core.aspects.sysctls import SetSysctl
+from amdcni.core.aspects.token import SetToken
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
+from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import (
     DamagedRecord,
     DeviceBusy,
@@ -33,7 +42,6 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import (
     Address,
-    Details,
     Hop,
     IpNetwork,
     LinkFlag,
@@ -45,7 +53,6 @@ from amdcni.core.host import (
     Qdisc,
     Route,
     SysfsDevice,
-    Values,
     netdev_named,
 )
 from amdcni.core.identity import Place, find_anywhere
@@ -62,7 +69,6 @@ from amdcni.core.names import (
 from amdcni.core.plans import Clock
 from amdcni.core.request import DEFAULT_DATA_DIR, Request, parse_environment
 from amdcni.core.retry import Attempts
-from amdcni.core.routes import RouteChange
 from amdcni.core.spec import Json, Result, Verb
 from amdcni.core.steps import (
     Outcome,
@@ -567,12 +573,17 @@ class FakeNamespace:
     def find_by_index(self, ifindex: int) -> Netdev | None:
         return next((n for n in self.netdevs() if n.ifindex == ifindex), None)
 
-    def own_details(self, netdev: Netdev) -> Details:
+    def details(
+        self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
+    ) -> Details:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        return attrs.evolve(self._kernel.details(link), ways_out=())
-
-    def sysctls(self, netdev: Netdev) -> Values:
-        return self.own_details(netdev).sysctls
+        whole = attrs.evolve(self._kernel.details(link), ways_out=())
+        if early:
+            return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
+        shared = () if kept is None else [route for route in kept.routes if len(route.hops) > 1]
+        others = self.routes_to({route.destination for route in shared})
+        left = [route for route in others if route not in whole.routes]
+        return attrs.evolve(whole, routes=(*whole.routes, *left))
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
         found = self._kernel.routes(self._space)
@@ -613,18 +624,48 @@ class FakeNamespace:
     def allow_ipv6(self, ifname: str) -> None:
         self._kernel.allow_ipv6(self._space, ifname)
 
-    def put_route(self, change: RouteChange) -> None:
-        with _refusing():
-            self._kernel.add_route(self._space, change.route, replace=change.replace)
+    def put_route(self, change: SetRoute) -> None:
+        parts = [part for part in (change.whole, change.least) if part is not None]
+        for number, part in enumerate(parts, start=1):
+            try:
+                with _refusing():
+                    self._kernel.add_route(self._space, part.route, replace=part.replace)
+                break
+            except KernelRefused:
+                if number == len(parts):
+                    raise
 
-    def put_neighbour(self, netdev: Netdev, neighbour: Neighbour) -> None:
-        self._ask(self._kernel.add_neighbour, netdev, neighbour)
+    def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
+        refused = []
+        for change in changes:
+            try:
+                self._apply(netdev, change)
+            except KernelRefused as failure:
+                refused.append(failure.message)
+        return refused
 
-    def put_sysctl(self, netdev: Netdev, name: str, value: int | str) -> None:
-        self._ask(self._kernel.set_sysctl, netdev, name, value)
-
-    def put_qdisc(self, netdev: Netdev, qdisc: Qdisc) -> None:
-        self._ask(self._kernel.set_qdisc, netdev, qdisc)
+    def _apply(self, netdev: Netdev, change: Change) -> None:
+        match change:
+            case SetToken(wanted):
+                self.change(netdev, token=wanted)
+            case SetAltname(altname, present=True):
+                self.add_altname(netdev, altname)
+            case SetAltname(altname):
+                self.drop_altname(netdev, altname)
+            case SetLink(name, value):
+                self.change(netdev, **{name: value})
+            case SetAddress(address):
+                self.put_address(netdev, address)
+            case SetNeighbour(neighbour):
+                self._ask(self._kernel.add_neighbour, netdev, neighbour)
+            case SetRoute():
+                self.put_route(change)
+            case SetQdisc(qdisc):
+                self._ask(self._kernel.set_qdisc, netdev, qdisc)
+            case SetSysctl(name, value):
+                self._ask(self._kernel.set_sysctl, netdev, name, value)
+            case _:
+                assert_never(change)
 
     @property
     def _kernel(self) -> Kernel:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from amdcni.core.aspects import altnames
+from amdcni.core.aspects.change import Around
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import altname_changes, capture
-from amdcni.core.host import Details, Hardware, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.capture import Details, capture
+from amdcni.core.host import Hardware, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import (
     dies_with_its_netns,
     find_anywhere,
@@ -291,4 +293,4 @@ def test_a_mark_is_neither_captured_nor_taken_away_before_its_time(
     marked = attrs.evolve(netdev, altnames=(*netdev.altnames, record.mark))
     captured = capture(marked, Details(), protocols_reported=True)
     assert captured.altnames == netdev.altnames
-    assert altname_changes(captured, marked, ()) == ([], [])
+    assert altnames.due(captured, marked, None, Around(marked.ifname)) == []

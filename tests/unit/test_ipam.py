@@ -8,7 +8,7 @@ import attrs
 import pytest
 from hypothesis import given
 
-from amdcni.core.capture import in_setting_order
+from amdcni.core.aspects.addresses import in_setting_order
 from amdcni.core.host import Address, IpAddress, IpInterface
 from amdcni.core.ipam import gateway_of, static_ipam
 from amdcni.testing import strategies as some

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.capture import Captured, capture
-from amdcni.core.host import Address, AddressFlag, Details, Hop, Netdev, Route
+from amdcni.core.capture import Captured, Details, capture
+from amdcni.core.host import Address, AddressFlag, Hop, Netdev, Route
 from amdcni.core.kernel_made import eui64_link_local, is_kernels, remakes_route
 from amdcni.core.names import IfName, MacAddress
 from amdcni.testing import strategies as some

@@ -14,6 +14,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from amdcni.core.aspects.routes import RouteChange
 from amdcni.core.host import (
     SETTABLE_FLAGS,
     SETTABLE_LINK_FLAGS,
@@ -28,7 +29,6 @@ from amdcni.core.host import (
     WayOut,
 )
 from amdcni.core.names import IfName
-from amdcni.core.routes import RouteChange
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
 from amdcni.testing import strategies as some

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import check_call, ipam_call, plugins_for, release_call
-from amdcni.core.capture import Captured
+from amdcni.core.capture import Captured, Details
 from amdcni.core.check import config_for_delegate
 from amdcni.core.codec import decode_object, encode, parse_request
 from amdcni.core.errors import (
@@ -25,7 +25,6 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import (
     Address,
-    Details,
     Hop,
     Load,
     Netdev,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from amdcni.core.aspects.addresses import aged, relabelled
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured, aged, relabelled
+from amdcni.core.capture import Captured
 from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, Hop, IpNetwork, Netdev
 from amdcni.core.host import Route as HostRoute

@@ -7,10 +7,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.capture import aged_routes
-from amdcni.core.host import Hop, Netdev, Route
-from amdcni.core.names import IfName
-from amdcni.core.routes import (
+from amdcni.core.aspects.routes import (
+    aged,
     describe,
     due_on_host,
     ifindexes_of,
@@ -20,6 +18,8 @@ from amdcni.core.routes import (
     with_shared,
     without_netdevs,
 )
+from amdcni.core.host import Hop, Netdev, Route
+from amdcni.core.names import IfName
 from amdcni.testing import strategies as some
 
 ENS1, ENS2, ENS3 = IfName("ens1"), IfName("ens2"), IfName("ens3")
@@ -160,7 +160,7 @@ def test_hops_get_the_numbers_of_their_netdevs() -> None:
 def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
     routes: list[Route], elapsed_s: int
 ) -> None:
-    kept = aged_routes(routes, elapsed_s)
+    kept = aged(routes, elapsed_s)
     alive = [r for r in routes if r.expires_s is None or r.expires_s > elapsed_s]
     assert len(kept) == len(alive)
     for before, now in zip(alive, kept, strict=True):
@@ -170,8 +170,8 @@ def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
 
 def test_a_route_is_gone_in_the_second_in_which_it_expires() -> None:
     route = to("fd00::/64", expires_s=9)
-    assert aged_routes([route], 8) == (attrs.evolve(route, expires_s=1),)
-    assert aged_routes([route], 9) == ()
+    assert aged([route], 8) == (attrs.evolve(route, expires_s=1),)
+    assert aged([route], 9) == ()
 
 
 def test_a_route_is_described_as_people_write_it() -> None:

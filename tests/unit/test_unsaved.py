@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Details, LinkFlag, Netdev
+from amdcni.core.host import LinkFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.unsaved import Kind, Unsaved, in_words
 from amdcni.effects.messages import mptcp

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
+from amdcni.core.aspects.change import Around
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.capture import Captured, differences
+from amdcni.core.capture import Captured, Details, due
 from amdcni.core.check import differences as differences_in_pod
 from amdcni.core.codec import parse_request
 from amdcni.core.errors import AmdcniError
@@ -17,7 +18,6 @@ from amdcni.core.host import (
     Address,
     AddressFlag,
     Below,
-    Details,
     Hop,
     Load,
     Neighbour,
@@ -262,21 +262,20 @@ def test_what_a_netdev_lacks_on_the_host_is_told_one_by_one() -> None:
         NIC, mtu=1500, altnames=(IfName("other"),), addresses=(Address(interface, scope=253),)
     )
     details = Details(sysctls={"ipv4/conf/rp_filter": "1"})
-    assert differences(wanted, seen, details, ()) == [
-        "ens1 is down and was up",
-        "ens1 has the mtu 1500 and had 9000",
-        "ens1 lacks the alternative name rail1",
-        "ens1 has the alternative name other besides",
-        "ens1 lacks fd00::1/64",
-        "ens1: 10.0.0.0/31 has label None and had ens1",
-        "ens1: 10.0.0.0/31 has scope 253 and had 0",
-        "ens1: 10.0.0.0/31 has flags 0 and had 512",
-        "ens1: 10.0.0.0/31 has valid_s None and had 90",
-        "ens1 lacks the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 in table 254",
-        "ens1 lacks the neighbour 10.0.0.1",
-        "ens1 has ipv4/conf/rp_filter = 1 and had 2",
-        "ens1 has the token None and had ::7",
-        "ens1 lacks the qdisc fq",
+    around = Around(IfName("ens1"))
+    assert [change.describe() for change in due(wanted, seen, details, around)] == [
+        "token is none, was ::7",
+        "altname other is extra",
+        "altname rail1 is missing",
+        "mtu is 1500, was 9000",
+        "ipv4/conf/rp_filter is 1, was 2",
+        "is down, was up",
+        "10.0.0.0/31 has label None (was ens1), scope 253 (was 0), flags 0 (was 512), "
+        "valid_s None (was 90)",
+        "fd00::1/64 is missing",
+        "neighbour 10.0.0.1 is missing",
+        "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 in table 254 is missing",
+        "qdisc fq is missing",
     ]
 
 

@@ -123,7 +123,7 @@ RECORD = Attachment(
     captured=NIC,
 )
 CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
-HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 2 routes, 1 neighbour, 1 sysctl, its state"
+HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its state"
 
 
 @pytest.mark.parametrize(

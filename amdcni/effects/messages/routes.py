@@ -12,9 +12,9 @@ from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from amdcni.core.aspects.routes import RouteChange
 from amdcni.core.host import WIDEST_PREFIXES, Hop, IpAddress, IpNetwork, Route, WayOut
 from amdcni.core.names import IfName
-from amdcni.core.routes import RouteChange
 from amdcni.effects.messages.common import (
     FAMILIES,
     Layout,

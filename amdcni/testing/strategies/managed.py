@@ -11,7 +11,8 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from amdcni.core.host import Address, AddressFlag, Details, Hop, IpAddress, Netdev
+from amdcni.core.capture import Details
+from amdcni.core.host import Address, AddressFlag, Hop, IpAddress, Netdev
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import IfName, MacAddress
 

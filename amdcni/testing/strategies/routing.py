@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.core.host import Details, Hop, IpInterface, Neighbour, Qdisc
+from amdcni.core.capture import Details
+from amdcni.core.host import Hop, IpInterface, Neighbour, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import ifnames, macs

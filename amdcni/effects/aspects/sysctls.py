@@ -1,10 +1,14 @@
-"""The sysctls of a netdev, in the network namespace that this thread is in."""
+"""The sysctls of a netdev: files, in the network namespace that this thread is in."""
 
 import os
 from pathlib import Path
 from typing import Final
 
+from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
+from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
+from amdcni.core.host import Netdev
+from amdcni.effects.rtnetlink import Rtnetlink
 
 _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
 _NET: Final = "/proc/sys/net"
@@ -18,17 +22,14 @@ _DEFAULTS: Final = "default"
 _VALUE_BYTES: Final = 4096
 
 
-def read_sysctls(ifname: str) -> tuple[dict[str, int | str], dict[str, int | str]]:
-    """The sysctls of the netdev, as `ipv4/conf/rp_filter`, and those that a new one would get.
-
-    What cannot be read has no value.
-    """
+def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctls:
+    """All of them, and those that a new netdev would get; what cannot be read has no value."""
     own: dict[str, int | str] = {}
     usual: dict[str, int | str] = {}
     for tree in _TREES:
-        names = _read_all(tree, ifname, None, own)
+        names = _read_all(tree, netdev.ifname, None, own)
         _read_all(tree, _DEFAULTS, names, usual)
-    return own, usual
+    return SeenSysctls(sysctls=own, sysctl_defaults=usual)
 
 
 def _read_all(
@@ -51,7 +52,12 @@ def _read_all(
         os.close(folder)
 
 
-def write_sysctl(ifname: str, name: str, value: int | str) -> None:
+def apply(kernel: Rtnetlink, netdev: Netdev, change: SetSysctl) -> None:
+    """Set it."""
+    _write(netdev.ifname, change.name, change.value)
+
+
+def _write(ifname: str, name: str, value: int | str) -> None:
     """Set a sysctl of the netdev; raises KernelRefused."""
     tree, _, leaf = name.rpartition("/")
     try:
@@ -65,7 +71,7 @@ def write_sysctl(ifname: str, name: str, value: int | str) -> None:
 def allow_ipv6(ifname: str) -> None:
     """Let the netdev have IPv6 addresses; writes only where a sysctl forbids it."""
     if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
-        write_sysctl(ifname, "ipv6/conf/disable_ipv6", 0)
+        _write(ifname, "ipv6/conf/disable_ipv6", 0)
 
 
 def _read(path: str, folder: int | None = None) -> str | None:

@@ -1,12 +1,100 @@
-"""What has to be set for the captured routes of a netdev to be there again."""
+"""The routes through the netdev, without those that the kernel makes again by itself."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
 
+from amdcni.core.aspects.change import Around, Stage, remaining
+from amdcni.core.aspects.sysctls import SeenSysctls
 from amdcni.core.host import Hop, Netdev, Route
+from amdcni.core.kernel_made import remade_addresses, remakes_route
 from amdcni.core.names import IfName
+
+NOUN: Final = "route"
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class Routes:
+    """The routes with a hop through the netdev."""
+
+    routes: tuple[Route, ...] = ()
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class Seen(SeenSysctls, Routes):
+    """What tells which routes the kernel makes again."""
+
+
+@attrs.frozen
+class SetRoute:
+    """A route that is missing, or lacks hops.
+
+    `least` is what is set where the kernel refuses the `whole`: without hops through netdevs that
+    are yet to return, which may be on the host and not able to take their hop.
+    """
+
+    whole: "RouteChange"
+    least: "RouteChange | None" = None
+    stage = Stage.LAST
+
+    def describe(self) -> str:
+        """The difference."""
+        return f"{describe(self.whole.route)} is missing"
+
+
+def keep(netdev: Netdev, seen: Seen, *, protocols_reported: bool) -> Routes:
+    """All that the kernel does not make again."""
+    sysctls = seen.sysctls
+    remade = remade_addresses(netdev, sysctls, protocols_reported=protocols_reported)
+    return Routes(
+        routes=tuple(
+            route for route in seen.routes if not remakes_route(route, netdev, sysctls, remade)
+        )
+    )
+
+
+def due(kept: Routes, netdev: Netdev, seen: Routes, around: Around) -> list[SetRoute]:
+    """Those of which more is missing than hops through netdevs that are yet to return."""
+    routes = aged(kept.routes, around.elapsed_s)
+    there = SeenRoutes(seen.routes)
+    return changes_for(
+        due_on_host(routes, around.was, netdev, around.others), there, around.awaited
+    )
+
+
+def changes_for(
+    routes: Iterable[Route], seen: "SeenRoutes", awaited: Collection[str] = ()
+) -> list[SetRoute]:
+    """What has to be set for `routes` to be there, but for hops through `awaited` netdevs.
+
+    Each is planned as if those before it had been set, which `seen` then has too.
+    """
+    changes = []
+    for route in routes:
+        if is_lacking(route, seen, awaited):
+            whole, least = missing(route, seen), without_netdevs(route, awaited)
+            assert whole is not None
+            left = None if least in (None, route) else missing(least, seen)
+            changes.append(SetRoute(whole, left))
+            seen.add(whole.route)
+    return changes
+
+
+def lines(kept: Routes) -> Iterator[str]:
+    """One each."""
+    for route in kept.routes:
+        hops = [f"via {hop.via}" if hop.via else f"dev {hop.ifname}" for hop in route.hops]
+        yield f"route {route.destination} {', '.join(hops)} table {route.table}"
+
+
+def aged(routes: Iterable[Route], elapsed_s: int) -> tuple[Route, ...]:
+    """The routes as they are to be set `elapsed_s` seconds after they were read."""
+    return tuple(
+        attrs.evolve(route, expires_s=remaining(route.expires_s, elapsed_s))
+        for route in routes
+        if route.expires_s is None or route.expires_s > elapsed_s
+    )
 
 
 def due_on_host(

@@ -1,0 +1,51 @@
+"""What all aspects share: when a change is made, and what decides besides the netdev itself."""
+
+from collections.abc import Collection
+from enum import IntEnum
+
+import attrs
+
+from amdcni.core.host import Netdev
+from amdcni.core.names import IfName
+
+
+class Stage(IntEnum):
+    """When the kernel takes a change, in this order.
+
+    DOWN: before the netdev goes up, which makes addresses and routes of its own.
+    UP: when it goes up, or down.
+    ADDRESSES: once it is up; IPv6 addresses do not outlive going down.
+    LAST: once the addresses can be used.
+    """
+
+    DOWN = 1
+    UP = 2
+    ADDRESSES = 3
+    LAST = 4
+
+
+@attrs.frozen
+class Around:
+    """What is due depends on this, besides what was kept and what is seen of the netdev.
+
+    `was` is the name that the netdev had when it was captured, `elapsed_s` the seconds since then.
+    `others` are the other netdevs of the host.  `awaited` are the names of netdevs that share a
+    route with ours and are yet to return: whoever returns last sets the whole route.
+    """
+
+    was: IfName
+    others: tuple[Netdev, ...] = ()
+    awaited: Collection[str] = ()
+    elapsed_s: int = 0
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class Unsaved:
+    """In words, what was found that no record can hold."""
+
+    unsaved: tuple[str, ...] = ()
+
+
+def remaining(lifetime_s: int | None, elapsed_s: int) -> int | None:
+    """What is left of a lifetime, in seconds; None is for ever."""
+    return None if lifetime_s is None else max(0, lifetime_s - elapsed_s)

@@ -1,0 +1,98 @@
+"""The sysctls of the netdev (/proc/sys/net/*/conf, */neigh) that differ from a new netdev's."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from amdcni.core.aspects.change import Around, Stage
+from amdcni.core.host import Netdev, Values
+from amdcni.core.kernel_made import is_eui64, is_kernels
+
+NOUN: Final = "sysctl"
+
+ACCEPT_DAD: Final = "ipv6/conf/accept_dad"
+IPV6_MTU: Final = "ipv6/conf/mtu"
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class Sysctls:
+    """Sysctls by names such as `ipv4/conf/rp_filter`.
+
+    `eui64` is whether the kernel had made a link-local address of the hardware address.
+    """
+
+    sysctls: Values = attrs.field(factory=dict)
+    eui64: bool = False
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class SeenSysctls:
+    """All sysctls, and the values that a new netdev of the same netns gets."""
+
+    sysctls: Values = attrs.field(factory=dict)
+    sysctl_defaults: Values = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class SetSysctl:
+    """A sysctl that `is_now` another value; None if it cannot be read."""
+
+    name: str
+    value: int | str
+    is_now: int | str | None
+    stage: Stage
+
+    def describe(self) -> str:
+        """The difference."""
+        now = "not known" if self.is_now is None else self.is_now
+        return f"{self.name} is {now}, was {self.value}"
+
+
+def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysctls:
+    """Those that a new netdev would not have.
+
+    The IPv6 MTU follows that of the netdev unless it was set.  Restoring sets accept_dad for a
+    while, so that one is always kept.
+    """
+    usual: Mapping[str, int | str] = {**seen.sysctl_defaults, IPV6_MTU: str(netdev.mtu)}
+    return Sysctls(
+        sysctls={
+            name: value
+            for name, value in seen.sysctls.items()
+            if usual.get(name) != value or name == ACCEPT_DAD
+        },
+        eui64=any(
+            is_eui64(address, netdev.mac)
+            and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
+            for address in netdev.addresses
+        ),
+    )
+
+
+def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> list[SetSysctl]:
+    """Those that are not as they were.
+
+    Last come the MTU, which is set anew when the netdev goes up; accept_dad, so that addresses are
+    set before duplicates are looked for; and how addresses are generated, if there was one of
+    another kind before.
+    """
+    last = {IPV6_MTU, ACCEPT_DAD, *(_GENERATION if kept.eui64 else ())}
+    changes = []
+    for name in sorted(kept.sysctls, key=lambda name: name not in _FIRST):
+        had, has = kept.sysctls[name], seen.sysctls.get(name)
+        if has != had:
+            stage = Stage.LAST if name in last else Stage.DOWN
+            changes.append(SetSysctl(name, had, has, stage))
+    return changes
+
+
+_FIRST: Final = ("ipv6/conf/disable_ipv6", "ipv6/conf/stable_secret")
+"""The secret sets the address generation mode too."""
+
+_GENERATION: Final = ("ipv6/conf/stable_secret", "ipv6/conf/addr_gen_mode")
+
+
+def lines(kept: Sysctls) -> Iterator[str]:
+    """One each."""
+    yield from (f"sysctl {name} = {value}" for name, value in kept.sysctls.items())

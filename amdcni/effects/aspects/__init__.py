@@ -1,0 +1,72 @@
+"""The aspects of `amdcni.core.aspects`, read from the kernel and set: modules of the same names.
+
+`read` asks for what a link message does not tell, and `apply` makes a change.  Both are executed in
+the network namespace of the socket.
+"""
+
+from typing import Any, Final, assert_never
+
+import attrs
+
+from amdcni.core.aspects.addresses import SetAddress
+from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.routes import SetRoute
+from amdcni.core.aspects.sysctls import SetSysctl
+from amdcni.core.aspects.token import SetToken
+from amdcni.core.capture import Captured, Change, Details
+from amdcni.core.host import Netdev
+from amdcni.effects.aspects import (
+    addresses,
+    altnames,
+    link,
+    neighbours,
+    qdisc,
+    routes,
+    sysctls,
+    token,
+)
+from amdcni.effects.rtnetlink import Rtnetlink
+
+_EARLY: Final = (sysctls,)
+_READ: Final = (*_EARLY, neighbours, routes, qdisc)
+
+
+def read_details(
+    kernel: Rtnetlink, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
+) -> Details:
+    """What is not read of every netdev, to be captured or, if it is `kept`, to be compared.
+
+    `early` is enough to tell what is due before the last stage.
+    """
+    told: dict[str, Any] = {}
+    unsaved: list[str] = []
+    for aspect in _EARLY if early else _READ:
+        told |= attrs.asdict(aspect.read(kernel, netdev, kept), recurse=False)
+        unsaved += told.pop("unsaved", ())
+    return Details(**told, unsaved=tuple(unsaved))
+
+
+def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
+    """Make the change; raises KernelRefused."""
+    match change:
+        case SetToken():
+            token.apply(kernel, netdev, change)
+        case SetAltname():
+            altnames.apply(kernel, netdev, change)
+        case SetLink():
+            link.apply(kernel, netdev, change)
+        case SetAddress():
+            addresses.apply(kernel, netdev, change)
+        case SetNeighbour():
+            neighbours.apply(kernel, netdev, change)
+        case SetRoute():
+            routes.apply(kernel, netdev, change)
+        case SetQdisc():
+            qdisc.apply(kernel, netdev, change)
+        case SetSysctl():
+            sysctls.apply(kernel, netdev, change)
+        case _:
+            assert_never(change)

@@ -1,0 +1,19 @@
+"""The IP addresses of the netdev."""
+
+import errno
+
+from amdcni.core.aspects.addresses import SetAddress
+from amdcni.core.host import Address, Netdev
+from amdcni.effects.messages import addresses
+from amdcni.effects.rtnetlink import Rtnetlink
+
+
+def apply(kernel: Rtnetlink, netdev: Netdev, change: SetAddress) -> None:
+    """Set it."""
+    put(kernel, netdev, change.address)
+
+
+def put(kernel: Rtnetlink, netdev: Netdev, address: Address) -> None:
+    """Add the address, or give the one that is there these attributes."""
+    what = f"give {address.interface} to {netdev.ifname}"
+    kernel.do(what, addresses.put(netdev, address), in_vain=errno.EEXIST)

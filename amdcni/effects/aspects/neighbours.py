@@ -1,0 +1,22 @@
+"""The permanent neighbours of the netdev."""
+
+import errno
+
+from amdcni.core.aspects.neighbours import Neighbours, SetNeighbour
+from amdcni.core.capture import Captured
+from amdcni.core.host import Netdev
+from amdcni.effects.messages import neighbours
+from amdcni.effects.rtnetlink import Rtnetlink
+
+
+def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> Neighbours:
+    """All of them."""
+    told = kernel.dump(neighbours.query(netdev.ifindex))
+    return Neighbours(neighbours=tuple(filter(None, map(neighbours.neighbour_of, told))))
+
+
+def apply(kernel: Rtnetlink, netdev: Netdev, change: SetNeighbour) -> None:
+    """Set it."""
+    neighbour = change.neighbour
+    what = f"set the neighbour {neighbour.address} of {netdev.ifname}"
+    kernel.do(what, neighbours.put(netdev, neighbour), in_vain=errno.EEXIST)
