@@ -10,6 +10,7 @@ from amdcni.core.aspects import (
     altnames,
     link,
     neighbours,
+    proxy_neighbours,
     qdisc,
     routes,
     sysctls,
@@ -43,6 +44,7 @@ class Captured(
     sysctls.Sysctls,
     qdisc.RootQdisc,
     routes.Routes,
+    proxy_neighbours.ProxyNeighbours,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
@@ -58,6 +60,7 @@ class Details(
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
+    proxy_neighbours.ProxyNeighbours,
     neighbours.Neighbours,
     Unsaved,
 ):
@@ -75,6 +78,7 @@ Change = (
     | link.SetLink
     | addresses.SetAddress
     | neighbours.SetNeighbour
+    | proxy_neighbours.SetProxyNeighbour
     | routes.SetRoute
     | qdisc.SetQdisc
     | sysctls.SetSysctl
@@ -111,6 +115,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     link,
     addresses,
     neighbours,
+    proxy_neighbours,
     routes,
     qdisc,
     sysctls,

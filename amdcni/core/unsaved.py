@@ -16,7 +16,6 @@ class Kind(Enum):
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
     NEXTHOP = ("nexthop object", "nexthop objects")
     NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
-    PROXY_NEIGHBOUR = ("proxy neighbour", "proxy neighbours")
     MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
     LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
     NOARP_NEIGHBOUR = ("neighbour of the state noarp", "neighbours of the state noarp")

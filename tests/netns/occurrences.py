@@ -149,7 +149,7 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (4, together),
     (1, st.builds(PodEnds, pods, st.booleans())),
     (1, st.builds(PodMeddles, pods)),
-    (1, st.builds(Port, st.booleans())),
+    (2, st.builds(Port, weighted((3, st.just(True)), (1, st.just(False))))),
     (1, st.builds(Disk, st.booleans())),
     (1, st.builds(Rests, nics, children)),
 )

@@ -13,8 +13,6 @@ LOST = {
     "nexthop add id 11 group 10": "the nexthop group 11",
     "route add 10.9.0.0/24 nhid 10": "a nexthop object of the route to 10.9.0.0/24",
     "route add 10.8.0.0/24 encap ip id 7 dst 10.0.0.5 dev eth1": "an encapsulation of the route",
-    "neighbour add proxy 10.0.0.77 dev eth1": "the proxy neighbours 10.0.0.77, fd00::77",
-    "-6 neighbour add proxy fd00::77 dev eth1": "the proxy neighbours 10.0.0.77, fd00::77",
     "neighbour add 10.0.0.55 dev eth1 managed": "the managed neighbour 10.0.0.55",
     "neighbour add 10.0.0.56 lladdr 02:00:00:00:00:56 dev eth1 nud stale extern_learn": (
         "the externally learnt neighbour 10.0.0.56"
@@ -34,7 +32,6 @@ BOUND = ("addrlabel", "mptcp")
 ON_ANOTHER = (
     "nexthop add id 20 dev other",
     "nexthop add id 21 group 20",
-    "neighbour add proxy 10.0.0.78 dev other",
     "neighbour add 10.0.0.58 dev other managed",
     "maddress add 01:00:5e:00:00:98 dev other",
     "-6 addrlabel add prefix fd09::/64 dev other label 98",

@@ -109,6 +109,7 @@ class Link:
     below: Below = attrs.field(factory=Below)
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
+    proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
@@ -120,7 +121,7 @@ class Link:
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
         self.up, self.master, self.token, self.qdisc = False, None, None, None
-        for lost in (self.addresses, self.neighbours, self.sysctls):
+        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
             lost.clear()
 
 
@@ -199,6 +200,7 @@ class Configuration:
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
     neighbours: tuple[Neighbour, ...] = ()
+    proxy_neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
@@ -408,6 +410,7 @@ class Kernel:
             addresses=addresses,
             routes=self._own_routes(link),
             neighbours=tuple(sorted(link.neighbours, key=str)),
+            proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
             sysctls=tuple(sorted(link.sysctls.items())),
             token=link.token,
             qdisc=link.qdisc,
@@ -499,6 +502,11 @@ class Kernel:
         self.moment(f"give {link.name} the neighbour {neighbour.address}")
         link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
         link.neighbours.append(neighbour)
+
+    def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
+        self.moment(f"let {link.name} answer for {neighbour.address}")
+        others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
+        link.proxy_neighbours = [*others, neighbour]
 
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
@@ -636,6 +644,7 @@ class Kernel:
         return Details(
             routes=tuple(self.routes_through(link)),
             neighbours=tuple(link.neighbours),
+            proxy_neighbours=tuple(link.proxy_neighbours),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,

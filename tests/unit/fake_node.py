@@ -22,6 +22,7 @@ from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
@@ -658,6 +659,8 @@ class FakeNamespace:
                 self.put_address(netdev, address)
             case SetNeighbour(neighbour):
                 self._ask(self._kernel.add_neighbour, netdev, neighbour)
+            case SetProxyNeighbour(neighbour):
+                self._ask(self._kernel.add_proxy_neighbour, netdev, neighbour)
             case SetRoute():
                 self.put_route(change)
             case SetQdisc(qdisc):
@@ -773,6 +776,7 @@ class Keeper:
             and {str(address.interface) for address, _, _ in self.due().addresses} <= set(told)
             and _count(captured, "routes") == len(self.original.routes)
             and _count(captured, "neighbours") == len(self.original.neighbours)
+            and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
             and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
@@ -808,6 +812,7 @@ def furnish(machine: Machine, link: Link) -> None:
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
     link.token = ipaddress.ip_address("::5")

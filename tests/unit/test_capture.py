@@ -36,7 +36,8 @@ def test_a_capture_says_of_a_netdev_what_the_netdev_says(
             assert getattr(kept, field.name) == getattr(netdev, field.name)
     assert set(kept.addresses) <= set(netdev.addresses)
     assert all(route in details.routes for route in kept.routes)
-    assert (kept.neighbours, kept.qdisc) == (details.neighbours, details.qdisc)
+    for name in ("neighbours", "proxy_neighbours", "qdisc"):
+        assert getattr(kept, name) == getattr(details, name)
 
 
 @given(some.netdevs, some.sysctls, some.sysctls)
@@ -304,6 +305,7 @@ def details_of(captured: Captured) -> Details:
     return Details(
         routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
         neighbours=captured.neighbours,
+        proxy_neighbours=captured.proxy_neighbours,
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
     )
@@ -492,7 +494,7 @@ def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Cap
     assert len(found) == len(changes)
 
 
-@pytest.mark.parametrize("what", ["routes", "neighbours", "sysctls", "qdisc"])
+@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
 @given(captured=some.whole_captures)
 def test_what_is_lacking_of_the_details_is_told(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})

@@ -1994,7 +1994,7 @@ def test_what_knows_a_nic_by_its_number_is_lost_if_the_pod_has_that_number(
 
 
 def test_a_preview_tells_what_would_not_come_back(machine: Machine) -> None:
-    machine.kernel.unsaved = ("the proxy neighbour 10.0.0.77",)
+    machine.kernel.unsaved = ("the managed neighbour 10.0.0.77",)
     assert previewed(machine, A, POD2).unsaved == machine.kernel.unsaved
 
 

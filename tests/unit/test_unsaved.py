@@ -45,9 +45,9 @@ def test_each_kind_is_one_line_that_counts_what_it_does_not_name(found: list[Uns
 
 
 def test_one_thing_and_several_read_as_people_write_them() -> None:
-    one, other = (Unsaved(Kind.PROXY_NEIGHBOUR, f"10.0.0.{n}") for n in (7, 8))
-    assert in_words([one]) == ("the proxy neighbour 10.0.0.7",)
-    assert in_words([one, other, one]) == ("the proxy neighbours 10.0.0.7, 10.0.0.8",)
+    one, other = (Unsaved(Kind.MANAGED_NEIGHBOUR, f"10.0.0.{n}") for n in (7, 8))
+    assert in_words([one]) == ("the managed neighbour 10.0.0.7",)
+    assert in_words([one, other, one]) == ("the managed neighbours 10.0.0.7, 10.0.0.8",)
 
 
 # ---- answers -----------------------------------------------------------------------------------
@@ -122,9 +122,6 @@ ANSWERS: list[tuple[str, Reply, str | None]] = [
     ("traffic classes", traffic("htb", 0x20010, ROOT), "the traffic class 2:10 of htb"),
     ("traffic classes", traffic("mq", 0x10001, ROOT), None),
     ("filters", traffic("flower", 1, 0x20000), "the filter at the root flower"),
-    ("proxy neighbours", neighbour("10.0.0.7", 0, flags=8), "the proxy neighbour 10.0.0.7"),
-    ("proxy neighbours", neighbour("10.0.0.7", 0, flags=8, ifindex=OTHER), None),
-    ("proxy neighbours", neighbour("10.0.0.7", 0x80), None),
     ("neighbours", neighbour("10.0.0.7", 2, _15=1), "the managed neighbour 10.0.0.7"),
     ("neighbours", neighbour("10.0.0.7", 2, _15=1, ifindex=OTHER), None),
     ("neighbours", neighbour("10.0.0.7", 2, _15=2), None),
@@ -271,5 +268,5 @@ def test_what_cannot_be_read_is_no_reason_to_be_silent(failure: KernelRefused) -
 
 def test_the_questions_are_few_whatever_is_there() -> None:
     nothing, plain = read(list)
-    assert (nothing, plain) == ((), 7)
-    assert read(list, **{"mpls/conf/input": "1"}) == ((), 8)
+    assert (nothing, plain) == ((), 6)
+    assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)

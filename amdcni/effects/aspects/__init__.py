@@ -12,6 +12,7 @@ from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
@@ -23,6 +24,7 @@ from amdcni.effects.aspects import (
     altnames,
     link,
     neighbours,
+    proxy_neighbours,
     qdisc,
     routes,
     sysctls,
@@ -31,7 +33,7 @@ from amdcni.effects.aspects import (
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-_READ: Final = (*_EARLY, neighbours, routes, qdisc)
+_READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
 
 
 def read_details(
@@ -62,6 +64,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             addresses.apply(kernel, netdev, change)
         case SetNeighbour():
             neighbours.apply(kernel, netdev, change)
+        case SetProxyNeighbour():
+            proxy_neighbours.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
         case SetQdisc():

@@ -1,4 +1,4 @@
-"""Permanent neighbours, and the hardware addresses of links: RTM_GETNEIGH, RTM_NEWNEIGH."""
+"""Neighbours, permanent and proxies, and hardware addresses of links: RTM_*NEIGH."""
 
 from typing import Final
 
@@ -20,6 +20,7 @@ from amdcni.effects.rtnetlink import Reply, Request
 
 _NUD_PERMANENT: Final = 0x80
 _NTF_SELF: Final = 0x02
+_NTF_PROXY: Final = 0x08
 _AF_BRIDGE: Final = 7
 _GROUP_BIT: Final = 0x01  # of the first octet (IEEE 802)
 
@@ -44,9 +45,10 @@ class NeighbourMessage(nlmsg):  # type: ignore[misc]
     )
 
 
-def query(ifindex: int) -> Request:
-    """For the neighbours of one link."""
-    return request(RTM_GETNEIGH, NeighbourMessage(), {}, [("NDA_IFINDEX", ifindex)])
+def query(ifindex: int, *, proxies: bool = False) -> Request:
+    """For the neighbours of one link, or its proxy neighbours, with some of other links."""
+    fields = {"flags": _NTF_PROXY} if proxies else {}
+    return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
 
 
 _LAYOUT: Final = Layout(NeighbourMessage)
@@ -61,6 +63,19 @@ def neighbour_of(reply: Reply) -> Neighbour | None:
     return Neighbour(
         address=address,
         mac=mac_of(told.get("NDA_LLADDR")),
+        flags=fields["flags"],
+        protocol=number_of(told.get("NDA_PROTOCOL")) or None,
+    )
+
+
+def proxy_of(reply: Reply, ifindex: int) -> Neighbour | None:
+    """The proxy neighbour that an RTM_NEWNEIGH tells of; None if it is of another link."""
+    fields, told = _LAYOUT.read(reply.body)
+    address = ip_of(told.get("NDA_DST"))
+    if address is None or not fields["flags"] & _NTF_PROXY or fields["ifindex"] != ifindex:
+        return None
+    return Neighbour(
+        address=address,
         flags=fields["flags"],
         protocol=number_of(told.get("NDA_PROTOCOL")) or None,
     )
@@ -89,15 +104,30 @@ def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
 
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:
     """To set the permanent neighbour of a netdev."""
+    mac = None if neighbour.mac is None else octets_of(neighbour.mac)
+    return _put(netdev, neighbour, {"state": _NUD_PERMANENT}, [("NDA_LLADDR", mac)])
+
+
+def put_proxy(netdev: Netdev, neighbour: Neighbour) -> Request:
+    """To set the proxy neighbour of a netdev."""
+    return _put(netdev, neighbour, {}, [])
+
+
+def _put(
+    netdev: Netdev,
+    neighbour: Neighbour,
+    fields: dict[str, int],
+    attributes: list[tuple[str, object]],
+) -> Request:
     fields = {
         "ifindex": netdev.ifindex,
         "family": FAMILIES[neighbour.address.version],
-        "state": _NUD_PERMANENT,
         "flags": neighbour.flags,
+        **fields,
     }
     attributes = [
         ("NDA_DST", str(neighbour.address)),
-        ("NDA_LLADDR", None if neighbour.mac is None else octets_of(neighbour.mac)),
+        *attributes,
         ("NDA_PROTOCOL", neighbour.protocol),
     ]
     return request(

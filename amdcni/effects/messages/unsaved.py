@@ -114,7 +114,6 @@ def _handle(number: int) -> str:
 
 _AF_BRIDGE: Final = 7
 _NTF_SELF: Final = 0x02
-_NTF_PROXY: Final = 0x08
 _NTF_EXT_LEARNED: Final = 0x10
 _NTF_EXT_MANAGED: Final = 0x01
 _NUD_NOARP: Final = 0x40
@@ -126,19 +125,11 @@ _WITH_OWN_TABLE: Final = frozenset({"vxlan", "geneve", "bridge"})
 
 def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
     own = [("NDA_IFINDEX", netdev.ifindex)]
-    proxies = request(RTM_GETNEIGH, NeighbourMessage(), {"flags": _NTF_PROXY}, own)
-    yield Question("proxy neighbours", proxies, lambda reply: _proxies(reply, netdev))
     others = neighbours.query(netdev.ifindex)
     yield Question("neighbours", others, lambda reply: _neighbours(reply, netdev))
     if netdev.kind not in _WITH_OWN_TABLE:
         entries = request(RTM_GETNEIGH, NeighbourMessage(), {"family": _AF_BRIDGE}, own)
         yield Question("hardware addresses", entries, lambda reply: _unicast(reply, netdev))
-
-
-def _proxies(reply: Reply, netdev: Netdev) -> Found:
-    fields, told = _NEIGHBOUR.read(reply.body)
-    if fields["ifindex"] == netdev.ifindex and fields["flags"] & _NTF_PROXY:
-        yield Unsaved(Kind.PROXY_NEIGHBOUR, str(ip_of(told.get("NDA_DST"))))
 
 
 def _neighbours(reply: Reply, netdev: Netdev) -> Found:

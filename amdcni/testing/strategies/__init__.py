@@ -163,6 +163,7 @@ from amdcni.testing.strategies.routing import (
     hops,
     kernel_routes,
     neighbours,
+    proxy_neighbours,
     qdiscs,
     sysctls,
 )
@@ -277,6 +278,7 @@ __all__ = [
     "plugin_names",
     "plugin_objects",
     "pod_flows",
+    "proxy_neighbours",
     "qdiscs",
     "requests",
     "resources",

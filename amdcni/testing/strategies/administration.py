@@ -32,8 +32,10 @@ ROUTE_COMMANDS: Final = (
 NEIGHBOUR_COMMANDS: Final = (
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
+    "neighbour add proxy 10.0.0.77 dev eth1 protocol 186",
+    "-6 neighbour add proxy fd00::77 dev eth1",
 )
-"""Permanent neighbours on `eth1`."""
+"""Permanent and proxy neighbours on `eth1`."""
 
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,

@@ -24,7 +24,13 @@ from amdcni.core.names import IfName, MacAddress
 from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
-from amdcni.testing.strategies.routing import kernel_routes, neighbours, qdiscs, sysctls
+from amdcni.testing.strategies.routing import (
+    kernel_routes,
+    neighbours,
+    proxy_neighbours,
+    qdiscs,
+    sysctls,
+)
 from amdcni.testing.strategies.values import words
 
 ifindexes: SearchStrategy[int] = st.integers(2, 2**31 - 1)
@@ -192,6 +198,7 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     flags=st.none() | st.sampled_from([0, 0x100, 0x1080]),
     routes=st.lists(kernel_routes, max_size=1).map(tuple),
     neighbours=st.lists(neighbours, max_size=1).map(tuple),
+    proxy_neighbours=st.lists(proxy_neighbours, max_size=1).map(tuple),
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,

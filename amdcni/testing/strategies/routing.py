@@ -67,6 +67,14 @@ neighbours: SearchStrategy[Neighbour] = st.builds(
 )
 """Permanent neighbours."""
 
+proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
+    Neighbour,
+    address=ip_addresses,
+    flags=st.sampled_from([0x08, 0x88]),
+    protocol=st.none() | st.integers(1, 255),
+)
+"""Proxy neighbours, some of them routers."""
+
 qdiscs: SearchStrategy[Qdisc] = st.builds(
     Qdisc,
     st.sampled_from(["pfifo", "tbf", "fq_codel"]),
@@ -79,6 +87,9 @@ details: SearchStrategy[Details] = st.builds(
     Details,
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
     neighbours=st.lists(neighbours, max_size=2, unique_by=lambda n: n.address).map(tuple),
+    proxy_neighbours=st.lists(proxy_neighbours, max_size=2, unique_by=lambda n: n.address).map(
+        tuple
+    ),
     sysctls=sysctls,
     sysctl_defaults=sysctls,
     qdisc=st.none() | qdiscs,
