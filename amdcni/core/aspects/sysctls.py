@@ -1,4 +1,4 @@
-"""The sysctls of the netdev (/proc/sys/net/*/conf, */neigh) that differ from a new netdev's."""
+"""The sysctls of the netdev, below /proc/sys/net, that differ from those of a new netdev."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
