@@ -21,12 +21,19 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 	@$(BIN)/python -m examples.integration_flow
 
 .PHONY: test
-test: system lint docs ## lint, documentation, unit, kernel and hardware tests
+test: lint test-unit test-netns ## lint, unit and kernel tests, and the examples of the documentation
+	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml
+
+.PHONY: test-all
+test-all: lint docs test-unit ## everything that must hold: with the documentation and the hardware tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
+	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
+
+.PHONY: test-unit
+test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
 	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=worksteal \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
 	  --junit-xml=$(RESULTS)/unit.xml
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
-	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
 .PHONY: test-netns
 test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces

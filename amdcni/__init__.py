@@ -1,5 +1,5 @@
 """Lend NICs to Kubernetes pods and give everything back.
 
 `amdcni.core` is the pure part: CNI types of every version, requests, decisions and plans.
-`amdcni.effects` does the I/O, `amdcni.commands` are the verbs, `amdcni.testing` is the test kit.
+`amdcni.effects` does the I/O, `amdcni.verbs` are the verbs, `amdcni.testing` is the test kit.
 """

@@ -3,7 +3,7 @@
     runtime = Runtime(Plugins(("/opt/cni/bin",), os.environ).execute, Cache("/var/lib/cni"))
     result = runtime.add(network, Wanted(AttachmentId(container_id, ifname), netns))
 
-Everything is done as libcni does it; `amdcni.core.runtime` says what that is.
+Everything is done as libcni does it; `amdcni.core.libcni` says what that is.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import attrs
 
-from amdcni.core import runtime
+from amdcni.core import libcni
 from amdcni.core.cache import cache_to_json, file_name, parse_cache
 from amdcni.core.codec import encode
 from amdcni.core.errors import (
@@ -24,8 +24,8 @@ from amdcni.core.errors import (
     UndecodableInput,
     UnknownAttachment,
 )
+from amdcni.core.libcni import Cached, Conversation, Wanted, conduct
 from amdcni.core.names import NetworkName
-from amdcni.core.runtime import Cached, Conversation, Wanted, conduct
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result
 from amdcni.core.steps import PluginCall
 
@@ -97,7 +97,7 @@ class Runtime:
     """Carries out the verbs; `transcript` has every call of a plugin in its order.
 
     `execute` executes one call and gives the answer, or raises an AmdcniError; that of
-    `amdcni.effects.delegate.Plugins` does so on this node, with a time limit.
+    `amdcni.effects.plugins.Plugins` does so on this node, with a time limit.
     """
 
     def __init__(self, execute: Callable[[PluginCall], Json], cache: Cache) -> None:
@@ -110,7 +110,7 @@ class Runtime:
 
         After a failure a runtime calls `delete`, whatever was attached.
         """
-        result = self._conduct(runtime.add(network, attachment))
+        result = self._conduct(libcni.add(network, attachment))
         self._cache.save(Cached(network, attachment, result))
         return result
 
@@ -121,7 +121,7 @@ class Runtime:
         except UndecodableInput:
             cached = None
         result = None if cached is None else cached.result
-        self._conduct(runtime.delete(network, attachment, result))
+        self._conduct(libcni.delete(network, attachment, result))
         self._cache.forget(network.name, attachment.id)
 
     def check(self, network: PluginList, attachment: Wanted) -> None:
@@ -129,7 +129,7 @@ class Runtime:
         cached = self._cache.find(network.name, attachment.id)
         if cached is None:
             raise UnknownAttachment(f"{attachment.id} is not attached to {network.name!r}")
-        self._conduct(runtime.check(network, attachment, cached.result))
+        self._conduct(libcni.check(network, attachment, cached.result))
 
     def gc(self, network: PluginList, valid: Collection[AttachmentId] | None) -> None:
         """Detach and forget what is not `valid`, and let the plugins do the same.
@@ -137,16 +137,16 @@ class Runtime:
         A failure keeps nothing else from it; the first is raised in the end.
         """
         failures = Failures()
-        for cached in runtime.stale(network, valid, self._cache.all()):
+        for cached in libcni.stale(network, valid, self._cache.all()):
             with failures:
                 self.delete(network, cached.attachment)
         with failures:
-            self._conduct(runtime.gc(network, valid))
+            self._conduct(libcni.gc(network, valid))
         failures.raise_first()
 
     def status(self, network: PluginList) -> None:
         """Ask the plugins whether they could carry out an ADD."""
-        self._conduct(runtime.status(network))
+        self._conduct(libcni.status(network))
 
     def _conduct(self, conversation: Conversation[T]) -> T:
         return conduct(conversation, self._execute)

@@ -55,7 +55,7 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
 
 
 def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
-    from amdcni import commands
+    from amdcni import verbs
     from amdcni.core import codec
     from amdcni.core.request import DelRequest, LogLevel
     from amdcni.effects.node import LinuxNode
@@ -72,7 +72,7 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
     environ, dirs = invocation.environ, invocation.plugin_dirs
     try:
         with LinuxNode(network.data_dir, dirs, environ, report) as node:
-            result = commands.serve(request, node)
+            result = verbs.serve(request, node)
     except Exception as failure:
         if not (isinstance(request, DelRequest) and failure is request.fault):
             log(LogLevel.ERROR, "failed", error=type(failure).__name__, reason=str(failure))

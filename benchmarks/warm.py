@@ -16,7 +16,7 @@ from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
 
-from amdcni import commands
+from amdcni import verbs
 from amdcni.core import codec
 from amdcni.core.request import parse_environment
 from amdcni.effects.netlink import Netlink
@@ -34,7 +34,7 @@ def call(command: str, asked: Mapping[str, Any]) -> None:
     request = codec.parse_request(invocation, stdin)
     data_dir = request.network.data_dir
     with LinuxNode(data_dir, invocation.plugin_dirs, invocation.environ, silent) as node:
-        commands.serve(request, node)
+        verbs.serve(request, node)
 
 
 def silent(event: str, **facts: object) -> None:

@@ -18,7 +18,7 @@ from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.effects.node import LinuxNode
-from amdcni.healing import look_at
+from amdcni.verbs.healing import look_at
 
 
 @attrs.frozen

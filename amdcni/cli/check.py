@@ -11,7 +11,7 @@ from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print
 from amdcni.core.check import problems_of, promised_by
 from amdcni.core.condition import Condition
 from amdcni.effects.node import LinuxNode
-from amdcni.settling import find_settled
+from amdcni.verbs.settling import find_settled
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from amdcni.core.protection import Surroundings
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
-from amdcni.healing import look_at
+from amdcni.verbs.healing import look_at
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:

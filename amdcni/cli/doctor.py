@@ -9,7 +9,6 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni import healing
 from amdcni.cli.devices import find_records, see
 from amdcni.cli.manifests import read_manifests
 from amdcni.cli.node import on_this_node_silently
@@ -29,6 +28,7 @@ from amdcni.core.spec import Json
 from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.stores import Stores
+from amdcni.verbs import healing
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:

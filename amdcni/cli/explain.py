@@ -224,7 +224,7 @@ def _followed(told: Told, earlier: Sequence[Told], *, plan: bool) -> Told:
 def _planned(told: Told, request: AddRequest, earlier: Sequence[Told]) -> Told:
     """The call with what it would do on this node, where nothing is changed."""
     from amdcni.cli.node import on_this_node_silently
-    from amdcni.commands import preview
+    from amdcni.verbs.preview import preview
 
     with on_this_node_silently(request.network.data_dir, plugin_dirs_of(told.environ)) as node:
         seen = preview(request, node)

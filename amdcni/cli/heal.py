@@ -3,12 +3,12 @@
 import argparse
 from typing import IO, Any, Final
 
-from amdcni import healing
 from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
 from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.names import DeviceKey
-from amdcni.healing import Finding
+from amdcni.verbs import healing
+from amdcni.verbs.healing import Finding
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:

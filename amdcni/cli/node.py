@@ -6,7 +6,6 @@ from typing import IO
 
 import attrs
 
-from amdcni import takeover
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
@@ -15,6 +14,7 @@ from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, LogSettings, plugin_
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.stores import Stores
 from amdcni.log import make_log
+from amdcni.verbs import taking_over
 
 
 def on_this_node(
@@ -72,7 +72,7 @@ def read_records(node: LinuxNode) -> Records:
     Raises: StateFailure if the folder cannot be read, KernelRefused.
     """
     records = read_store(node.store)
-    return attrs.evolve(records, lent_by_go=takeover.still_out(records.read, node))
+    return attrs.evolve(records, lent_by_go=taking_over.still_out(records.read, node))
 
 
 def read_store(store: Stores) -> Records:

@@ -13,7 +13,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, UnknownAttachment
 from amdcni.effects.node import LinuxNode
-from amdcni.healing import Returned, give_back_locked
+from amdcni.verbs.giving_back import Returned, give_back_locked
 
 _LOCK_WAIT_S: Final = 5.0
 

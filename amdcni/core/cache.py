@@ -20,8 +20,8 @@ from amdcni.core.codec import (
     structure,
 )
 from amdcni.core.errors import AmdcniError, UndecodableInput
+from amdcni.core.libcni import Cached, Wanted, version_of
 from amdcni.core.names import ContainerId, IfName, NetworkName
-from amdcni.core.runtime import Cached, Wanted, version_of
 from amdcni.core.spec import AttachmentId, Json
 
 _KIND: Final = "cniCacheV1"

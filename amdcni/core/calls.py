@@ -90,6 +90,11 @@ def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
     return ipam_release_call(record, netns_alive=alive)
 
 
+def has_plugins(record: Attachment) -> bool:
+    """Whether any other plugin has a part in the attachment."""
+    return record.mover is Mover.DELEGATE or record.ipam is not None
+
+
 def ipam_release_call(record: Attachment, *, netns_alive: bool) -> PluginCall | None:
     """The DEL of the configuration's own IPAM plugin; None if it has none."""
     return ipam_call(record, Verb.DEL, netns_alive=netns_alive, **_previous(record))

@@ -240,9 +240,18 @@ class Release:
 
 
 @attrs.frozen
+class Home:
+    """A netdev that is back on the host, as it was seen there, and the other netdevs."""
+
+    netdev: Netdev
+    others: tuple[Netdev, ...] = ()
+
+
+@attrs.frozen
 class Outcome:
     """What the steps of a plan have found out so far."""
 
     result: Result | None = None
     pod_ifindex: int | None = None
     pod_mtu: int | None = None
+    home: Home | None = None

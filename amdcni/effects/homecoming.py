@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
+
 from amdcni.core import plans
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.routes import (
@@ -19,9 +21,9 @@ from amdcni.core.capture import Captured, due
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, Route, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, needs_mark
-from amdcni.core.names import IfName
+from amdcni.core.steps import Home
 from amdcni.effects.marks import mark_in_pod
-from amdcni.node import Machine, Namespace
+from amdcni.ports import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 300
@@ -29,59 +31,77 @@ _NAMING_ATTEMPTS: Final = 5
 _ROUNDS: Final = 2
 
 
-def bring_home(node: Machine, record: Attachment, captured: Captured) -> None:
+def bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     """Make the netdev be on the host, under its own name or, if a stranger has that, a free one.
 
     Raises: NetdevLost, KernelRefused.
     """
-    host = node.host()
-    netdev = _at_home(node, record, host)
-    if netdev is None:
-        _fetch(node, record, captured, host)
-        host = node.host()
-        netdev = _at_home(node, record, host)
+    sight = _look(node, record)
+    netdev = sight.netdev or _fetch(node, record, captured, sight)
     if netdev is None:
         raise NetdevLost(
             f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
             "it is held elsewhere, or gone; its record is kept"
         )
-    name = _give_name(node, record, captured, netdev, host)
-    if name != captured.ifname:
-        node.report("name-taken", device=str(record.key), was=captured.ifname, now=name)
+    home = _give_name(node, record, captured, Home(netdev, sight.others(netdev)))
+    if home.netdev.ifname != captured.ifname:
+        now = home.netdev.ifname
+        node.report("name-taken", device=str(record.key), was=captured.ifname, now=now)
+    return home
 
 
-def _give_name(
-    node: Machine, record: Attachment, captured: Captured, netdev: Netdev, host: Netns
-) -> IfName:
-    """Give the netdev its own name or, if a stranger has that, a free one; the name.
+@attrs.frozen
+class _Sight:
+    """What is seen of a netdev that is to be, or is, on the host; `netdev` is None if it is not."""
+
+    host: Netns
+    pod: Netns | None
+    device: SysfsDevice | None
+    netdev: Netdev | None
+
+    def others(self, netdev: Netdev) -> tuple[Netdev, ...]:
+        return tuple(each for each in self.host.netdevs if each.ifindex != netdev.ifindex)
+
+
+def _look(node: Machine, record: Attachment) -> _Sight:
+    host, pod, device = node.host(), node.find_pod(record.netns), _device_of(node, record)
+    return _Sight(host, pod, device, find_home(record, host.netdevs, device, pod))
+
+
+def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
+    """Give the netdev its own name or, if a stranger has that, a free one.
 
     Somebody may take a name that was free, so that a refusal leads to another look.
     """
     for attempts_left in reversed(range(_NAMING_ATTEMPTS)):
-        others = [other for other in host.netdevs if other.ifindex != netdev.ifindex]
-        wanted = plans.free_name(captured.ifname, names_of(others))
+        netdev = home.netdev
+        wanted = plans.free_name(captured.ifname, names_of(home.others))
         if netdev.ifname == wanted:
-            break
+            return home
         try:
             if wanted in netdev.altnames:
                 node.own.drop_altname(netdev, wanted)
             node.own.change(netdev, up=False)
             node.own.rename(netdev, wanted)
-            break
         except KernelRefused:
             if not attempts_left:
                 raise
-        host = node.host()
-        netdev = _require(node.own.find_by_index(netdev.ifindex), record)
-    return wanted
+        netdevs = node.own.netdevs()
+        renamed = next((each for each in netdevs if each.ifindex == netdev.ifindex), None)
+        others = tuple(each for each in netdevs if each.ifindex != netdev.ifindex)
+        home = Home(_require(renamed, record), others)
+    return home
 
 
-def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -> None:
-    """Move the netdev out of its pod, if it is there, past all names that are in its way."""
-    pod = node.find_pod(record.netns)
+def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight) -> Netdev | None:
+    """Move the netdev out of its pod, if it is there, past all names that are in its way.
+
+    Returns the netdev as it is on the host then; None if it is not there.
+    """
+    host, pod = sight.host, sight.pod
     netdev = find_in_pod(record, pod)
     if pod is None or netdev is None:
-        return
+        return None
     for other in host.netdevs:
         if record.mark in other.altnames:
             # It cannot be ours, and would keep ours from being known.
@@ -90,12 +110,16 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, host: Netns) -
     wanted = plans.free_name(captured.ifname, taken)
     with node.enter(pod.path) as source:
         if source is None or not source.id.is_same(pod.id):
-            return
+            return _look(node, record).netdev
         mark_in_pod(source, netdev, record)
         for altname in (taken | {wanted}).intersection(netdev.altnames):
             source.drop_altname(netdev, altname)
         source.change(netdev, up=False)
         source.move(netdev, node.own, wanted)
+    moved = node.own.find_netdev(record.mark)
+    if moved is not None and find_home(record, [moved], sight.device, None) == moved:
+        return moved
+    return _look(node, record).netdev
 
 
 def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> None:
@@ -129,29 +153,30 @@ def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset
     return frozenset(name for name in names if name is not None)
 
 
-def restore(node: Machine, record: Attachment, captured: Captured) -> None:
+def restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
     """Put everything back in the order in which the kernel takes it; a refusal stops no other.
 
-    What is there already is left alone.  Others may be at work on the same netdev, so that a
-    refusal leads to another look, and counts only if something is lacking after that.
+    `home` is what has just been seen of the netdev.  What is there already is left alone.  Others
+    may be at work on the same netdev, so that a refusal leads to another look, and counts only if
+    something is lacking after that.
     """
     for _ in range(_ROUNDS):
-        refused = _put_back(node, record, captured)
+        refused = _put_back(node, record, captured, home or _require_home(node, record))
         if not refused:
             return
-    if _lacking(node, record, captured):
+        home = None
+    if _lacking(node, record, captured, _require_home(node, record)):
         raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
 
 
-def _put_back(node: Machine, record: Attachment, captured: Captured) -> list[str]:
+def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
     """Set all that is lacking now; what the kernel refused.
 
     No duplicate is looked for of addresses that this NIC just held, if the sysctl can be set: the
     kernel takes no route from an address that it examines.
     """
-    host = node.own
-    netdev, others = _require_home(node, record)
-    around = _around(node, record, captured, others)
+    host, netdev = node.own, home.netdev
+    around = _around(node, record, captured, home.others)
     early = due(captured, netdev, host.details(netdev, captured, early=True), around)
     if ACCEPT_DAD in captured.sysctls:
         host.apply(netdev, [SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN)])
@@ -177,33 +202,42 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
     return netdev
 
 
-def verify(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole."""
-    lacking = _lacking(node, record, captured)
+def verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
+    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole.
+
+    Everything is read anew.  If its homecoming was seen, it is not in its pod any more.
+    """
+    if home is None:
+        sight = _look(node, record)
+        seen, pod = _home_in(sight, record), sight.pod
+    else:
+        netdevs = node.own.netdevs()
+        netdev = next((each for each in netdevs if each.ifindex == home.netdev.ifindex), None)
+        others = tuple(each for each in netdevs if each is not netdev)
+        seen, pod = Home(_require(netdev, record), others), None
+    lacking = _lacking(node, record, captured, seen)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
         )
-    _drop_mark(node, record)
+    _drop_mark(node, record, seen, pod)
 
 
-def _drop_mark(node: Machine, record: Attachment) -> None:
+def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
     """Take the mark away, unless the record on disk would not know the netdev without it.
 
     The record may stay for a while, because a plugin refuses or the disk does.
     """
-    netdev, others = _require_home(node, record)
     stored = node.find_record(record.key) or record
-    device, pod = _device_of(node, record), node.find_pod(record.netns)
-    if not needs_mark(stored, netdev, others, device, pod):
-        node.own.drop_altname(netdev, record.mark)
+    if not needs_mark(stored, home.netdev, home.others, _device_of(node, record), pod):
+        node.own.drop_altname(home.netdev, record.mark)
 
 
-def _lacking(node: Machine, record: Attachment, captured: Captured) -> list[str]:
+def _lacking(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
     """What the host lacks of all that was captured, one readable line each."""
-    netdev, others = _require_home(node, record)
+    netdev = home.netdev
     details = node.own.details(netdev, captured)
-    changes = due(captured, netdev, details, _around(node, record, captured, others))
+    changes = due(captured, netdev, details, _around(node, record, captured, home.others))
     return [f"{netdev.ifname}: {change.describe()}" for change in changes]
 
 
@@ -218,22 +252,19 @@ def _around(
     )
 
 
-def _require_home(node: Machine, record: Attachment) -> tuple[Netdev, tuple[Netdev, ...]]:
-    """The netdev on the host, and the others there."""
-    host = node.host()
-    netdev = _require(_at_home(node, record, host), record)
-    return netdev, tuple(other for other in host.netdevs if other.ifindex != netdev.ifindex)
+def _require_home(node: Machine, record: Attachment) -> Home:
+    return _home_in(_look(node, record), record)
+
+
+def _home_in(sight: _Sight, record: Attachment) -> Home:
+    netdev = _require(sight.netdev, record)
+    return Home(netdev, sight.others(netdev))
 
 
 def _require(netdev: Netdev | None, record: Attachment) -> Netdev:
     if netdev is None:
         raise NetdevLost(f"the netdev of {record.key} is not on the host")
     return netdev
-
-
-def _at_home(node: Machine, record: Attachment, host: Netns) -> Netdev | None:
-    device = _device_of(node, record)
-    return find_home(record, host.netdevs, device, node.find_pod(record.netns))
 
 
 def _device_of(node: Machine, record: Attachment) -> SysfsDevice | None:

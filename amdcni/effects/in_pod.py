@@ -16,7 +16,7 @@ from amdcni.core.host import AddressFlag, Netdev
 from amdcni.core.spec import Result
 from amdcni.core.steps import MoveIntoPod, Outcome
 from amdcni.effects.marks import mark_on_host
-from amdcni.node import Machine, Namespace
+from amdcni.ports import Machine, Namespace
 
 _DAD_LIMIT_S: Final = 10.0
 _DAD_POLL_S: Final = 0.05

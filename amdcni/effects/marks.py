@@ -6,7 +6,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.errors import DeviceProtected, KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.names import DeviceKey, is_mark, mark_of
-from amdcni.node import Namespace
+from amdcni.ports import Namespace
 
 
 def mark_on_host(host: Namespace, netdev: Netdev, record: Attachment) -> None:

@@ -27,8 +27,8 @@ from amdcni.effects.perform import perform
 from amdcni.effects.stores import Stores
 
 if TYPE_CHECKING:
-    from amdcni.effects.delegate import Plugins
     from amdcni.effects.netlink import Netlink
+    from amdcni.effects.plugins import Plugins
 
 _NEEDED: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
@@ -249,7 +249,7 @@ class LinuxNode:
     @property
     def _plugins(self) -> "Plugins":
         if self._own_plugins is None:
-            from amdcni.effects.delegate import Plugins
+            from amdcni.effects.plugins import Plugins
 
             self._own_plugins = Plugins(self._plugin_dirs, self._environ)
         return self._own_plugins

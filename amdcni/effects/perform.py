@@ -39,7 +39,7 @@ from amdcni.core.steps import (
 )
 from amdcni.effects import homecoming, in_pod
 from amdcni.effects.marks import mark_in_pod, mark_on_host, unmark
-from amdcni.node import Machine
+from amdcni.ports import Machine
 
 _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
 
@@ -83,11 +83,12 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
             due = calls.ipam_release_call(record, netns_alive=False)
             _release(node, record, due, limit_s is not None, limit_s)
         case BringHome(record, captured):
-            homecoming.bring_home(node, record, captured)
+            home = homecoming.bring_home(node, record, captured)
+            return attrs.evolve(so_far, home=home)
         case RestoreConfiguration(record, captured):
-            homecoming.restore(node, record, captured)
+            homecoming.restore(node, record, captured, so_far.home)
         case VerifyHome(record, captured):
-            homecoming.verify(node, record, captured)
+            homecoming.verify(node, record, captured, so_far.home)
         case _:
             assert_never(step)
     return so_far
@@ -108,6 +109,8 @@ def _release_plugins(
     node: Machine, record: Attachment, required: bool, limit_s: float | None
 ) -> None:
     """Tell the plugins; a netdev that the delegate takes out of the pod carries its mark then."""
+    if not calls.has_plugins(record):
+        return
     pod = node.find_pod(record.netns)
     call, netdev = calls.release_call(record, pod), find_in_pod(record, pod)
     if pod is not None and netdev is not None:

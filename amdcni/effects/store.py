@@ -68,6 +68,7 @@ class Store:
         self._looks_only = looks_only
         self._held_locks: dict[str, int] = {}
         self._found_damaged: set[DeviceKey] = set()
+        self._last_decoded: dict[DeviceKey, tuple[bytes, Attachment]] = {}
 
     @property
     def held_locks(self) -> tuple[int, ...]:
@@ -110,7 +111,7 @@ class Store:
         """
         path = self._path(key)
         try:
-            record = codec.parse_attachment(path.read_bytes())
+            record = self._decoded(path.read_bytes(), key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -120,6 +121,13 @@ class Store:
         if record.key != key:
             raise DamagedRecord(f"{str(path)!r} is the record of {record.key}")
         return attrs.evolve(record, folder=self.folder)
+
+    def _decoded(self, data: bytes, key: DeviceKey) -> Attachment:
+        """The record in `data`, which is decoded once, however often a call looks at the file."""
+        known = self._last_decoded.get(key)
+        if known is None or known[0] != data:
+            known = self._last_decoded[key] = (data, codec.parse_attachment(data))
+        return known[1]
 
     def all(self) -> tuple[Attachment, ...]:
         """All records that can be read; any other one is reported and left out."""
@@ -196,7 +204,8 @@ class Store:
 
     def save(self, record: Attachment) -> None:
         """Write the record so that it survives a crash at any instant; raises StateFailure."""
-        data = codec.encode(codec.attachment_to_json(record)).encode() + b"\n"
+        written = codec.attachment_to_json(record)
+        data = codec.encode(written).encode() + b"\n"
         with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
@@ -208,6 +217,8 @@ class Store:
             if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
                 self._mark("multipath", record.key)
             self._write(self._path(record.key), data)
+            kept = attrs.evolve(record, read_from=written, folder=None)
+            self._last_decoded[record.key] = (data, kept)
             if record.phase is Phase.ATTACHED:
                 self._unmark("unfinished", record.key)
 

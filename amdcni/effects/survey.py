@@ -9,7 +9,7 @@ from amdcni.core.diagnosis import Folder, Plugin
 from amdcni.core.errors import AmdcniError, PluginNotFound, UndecodableInput
 from amdcni.core.kubernetes.installation import EXTENSIONS, ConfDir, ConfFile
 from amdcni.core.names import PluginName
-from amdcni.effects.delegate import Plugins
+from amdcni.effects.plugins import Plugins
 
 _TIME_LIMIT_S: Final = 10.0
 

@@ -11,7 +11,7 @@ from amdcni.core.codec import encode
 from amdcni.core.errors import PluginBroken
 from amdcni.core.spec import Json
 from amdcni.core.steps import PluginCall
-from amdcni.effects.delegate import answer_of, find_plugin
+from amdcni.effects.plugins import answer_of, find_plugin
 from amdcni.testing.namespaces import (
     PATIENCE_S,
     PLAIN_ENVIRONMENT,

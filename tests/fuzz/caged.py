@@ -153,7 +153,7 @@ def _can_write_in(folder: str) -> bool:
 def _is_found(path: str) -> bool:
     from amdcni.core.errors import PluginNotFound
     from amdcni.core.names import PluginName
-    from amdcni.effects.delegate import find_plugin
+    from amdcni.effects.plugins import find_plugin
 
     folder, name = os.path.split(path)
     with suppress(PluginNotFound):

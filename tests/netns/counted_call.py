@@ -1,7 +1,8 @@
 """Serves one CNI call like the executable, and counts what it asks of the kernel; a script.
 
 Usage: `counted_call.py FILE`, with the environment and stdin of a call.  FILE gets a JSON object:
-how many requests went out by netlink, and how many messages came back.
+how many requests went out by netlink, how many messages came back, how often all netdevs of a
+network namespace were asked for, and how often a record was decoded.
 """
 
 import json
@@ -12,17 +13,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from amdcni.core import codec
 from amdcni_shim.__main__ import main
 
 HEADER = struct.Struct("=IHHII")
-counts = {"requests": 0, "messages": 0}
+RTM_GETLINK, NLM_F_DUMP = 18, 0x300
+counts = {"requests": 0, "messages": 0, "netdevs": 0, "records": 0}
+parse_attachment = codec.parse_attachment
 
 
 class CountingSocket(socket.socket):
     """A socket that counts the messages of netlink that pass it."""
 
     def send(self, data: Any, flags: int = 0) -> int:
-        counts["requests"] += self.family == socket.AF_NETLINK
+        if self.family == socket.AF_NETLINK:
+            counts["requests"] += 1
+            _, kind, asked, _, _ = HEADER.unpack_from(data)
+            counts["netdevs"] += kind == RTM_GETLINK and asked & NLM_F_DUMP == NLM_F_DUMP
         return super().send(data, flags)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
@@ -34,7 +41,14 @@ class CountingSocket(socket.socket):
         return length, sender
 
 
+def counted_parse(data: bytes) -> Any:
+    """Decode a record, and count that."""
+    counts["records"] += 1
+    return parse_attachment(data)
+
+
 if __name__ == "__main__":
+    codec.parse_attachment = counted_parse
     socket.socket = CountingSocket  # type: ignore[misc]
     status = main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr)
     Path(sys.argv[1]).write_text(json.dumps(counts))

@@ -19,10 +19,15 @@ OTHERS = 1000
 
 @frozen
 class Asked:
-    """What a call asked of the kernel by netlink, and what it was told."""
+    """What a call asked of the kernel by netlink, what it was told, and what it decoded.
+
+    `netdevs` is how often it asked for all netdevs of a network namespace.
+    """
 
     requests: int
     messages: int
+    netdevs: int
+    records: int
 
 
 def read_by(runtime: Runtime, command: str, pod: Pod) -> list[str]:
@@ -123,3 +128,18 @@ def test_routes_of_the_nic_cost_requests_in_proportion_and_all_else_none(
         assert dumped < 12 * (others + 3 * links)
     assert three[0].requests - two[0].requests == some // 4  # The hops that stay are set.
     assert three[1].requests - two[1].requests == some
+
+
+def test_netdevs_are_read_once_before_a_call_and_once_to_verify_and_a_record_is_decoded_once(
+    node: Node, runtime: Runtime, pod: Pod
+) -> None:
+    """The delegate moves the netdev itself, so that the pod has to be looked at before and after.
+
+    A DEL reads what is in the pod and on the host; and the host again, to verify.
+    """
+    node.add_nic(BDF, "eth1", ["10.1.0.0/31"])
+    asked_by(runtime, pod)
+    add, delete = asked_by(runtime, pod)
+    delegated = runtime.config["mover"] == "delegate"
+    assert (add.netdevs, delete.netdevs) == ((3, 4) if delegated else (2, 3))
+    assert (add.records, delete.records) == (0, 1)

@@ -235,7 +235,7 @@ def test_an_address_that_is_in_the_way_of_one_costs_no_other(
 
 HANGING_CALL = """
 import os, sys
-from amdcni.effects import delegate
+from amdcni.effects import plugins
 from amdcni_shim.__main__ import main
 delegate.TIME_LIMIT_S = 1.0
 sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))

@@ -8,8 +8,8 @@ import pytest
 
 from amdcni.core.codec import parse_plugin_list
 from amdcni.core.errors import PluginFailed
+from amdcni.core.libcni import Wanted
 from amdcni.core.names import ContainerId, IfName
-from amdcni.core.runtime import Wanted
 from amdcni.core.spec import AttachmentId, PluginList
 from amdcni.runtime import Cache
 from amdcni.runtime import Runtime as Cni

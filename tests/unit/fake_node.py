@@ -16,7 +16,7 @@ from typing import Any, Final, assert_never
 
 import attrs
 
-from amdcni import commands, node
+from amdcni import ports, verbs
 from amdcni.core import codec, retry
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
@@ -77,8 +77,8 @@ from amdcni.core.steps import (
     Step,
 )
 from amdcni.core.versions import SUPPORTED
-from amdcni.effects.delegate import TIME_LIMIT_S
 from amdcni.effects.perform import perform
+from amdcni.effects.plugins import TIME_LIMIT_S
 from tests.unit.fake_kernel import AlreadySo, Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
 
@@ -177,7 +177,7 @@ class Machine:
 
 
 class FakeNode:
-    """One call's process on a machine: an `amdcni.node.Machine`."""
+    """One call's process on a machine: an `amdcni.ports.Machine`."""
 
     def __init__(
         self,
@@ -691,7 +691,7 @@ def _refusing() -> Iterator[None]:
         raise KernelRefused(f"the kernel refused: {error}") from None
 
 
-_: type[node.Machine] = FakeNode
+_: type[ports.Machine] = FakeNode
 
 
 # ---- what a test needs -------------------------------------------------------------------------
@@ -869,7 +869,7 @@ def ask(
     data_dir = request.network.data_dir
     node = FakeNode(machine, data_dir=data_dir, kill_at=kill_at, kill_before=kill_before)
     with machine.running(node):
-        return commands.serve(request, node)
+        return verbs.serve(request, node)
 
 
 def request_for(

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from amdcni.core.cache import cache_to_json, file_name, parse_cache
 from amdcni.core.codec import encode
 from amdcni.core.errors import AmdcniError, UndecodableInput
+from amdcni.core.libcni import Cached
 from amdcni.core.names import ContainerId, IfName, NetworkName
-from amdcni.core.runtime import Cached
 from amdcni.core.spec import AttachmentId, Result
 from amdcni.testing import strategies as some
-from tests.unit.test_core_runtime import attachments, networks
+from tests.unit.test_libcni import attachments, networks
 
 ENTRY: dict[str, Any] = {
     "kind": "cniCacheV1",

@@ -14,7 +14,6 @@ import attrs
 import pytest
 from hypothesis import given
 
-from amdcni import commands, healing
 from amdcni.core.attachment import Attachment
 from amdcni.core.codec import parse_request, result_to_json
 from amdcni.core.errors import (
@@ -49,6 +48,9 @@ from amdcni.core.steps import SaveRecord
 from amdcni.core.versions import CniVersion
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import edited_configurations
+from amdcni.verbs.giving_back import Returned, give_back_locked
+from amdcni.verbs.healing import heal as heal_all
+from amdcni.verbs.preview import Preview, preview
 from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
@@ -2014,7 +2016,7 @@ def heal(machine: Machine, *, dry_run: bool = False) -> dict[str, tuple[str, boo
     """What was found of each device, and whether it was healed."""
     node = FakeNode(machine)
     with machine.running(node):
-        findings = healing.heal(node, dry_run=dry_run)
+        findings = heal_all(node, dry_run=dry_run)
     return {str(f.record.key): (f.condition.value, f.healed) for f in findings}
 
 
@@ -2077,18 +2079,18 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
     for dry_run in (True, False):
         node = FakeNode(machine)
         with machine.running(node):
-            (finding,) = healing.heal(node, dry_run=dry_run)
+            (finding,) = heal_all(node, dry_run=dry_run)
         assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
 
 
-def previewed(machine: Machine, device: str, netns: str, **keys: Any) -> commands.Preview:
+def previewed(machine: Machine, device: str, netns: str, **keys: Any) -> Preview:
     """What an ADD of a NIC to another pod would do."""
     config = config_for(device, **keys)
     request = request_for(machine, Verb.ADD, config, container="other", netns=netns)
     assert isinstance(request, AddRequest)
     node = FakeNode(machine)
     with machine.running(node):
-        return commands.preview(request, node)
+        return preview(request, node)
 
 
 def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Machine) -> None:
@@ -2150,7 +2152,7 @@ def test_a_preview_finds_by_its_kernelpath_what_will_have_another_name(
     kernel.destroy_netns(pod_of(machine))
     request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
     assert isinstance(request, AddRequest)
-    seen = commands.preview(request, FakeNode(machine))
+    seen = preview(request, FakeNode(machine))
     assert seen.plan is not None
     assert record_in(seen.plan).host_ifname == "ens1"
     assert record_in(seen.plan).host_addresses
@@ -2164,7 +2166,7 @@ def test_a_preview_brings_a_netdev_on_no_bus_home(machine: Machine, kernel: Kern
         ask(machine, Verb.ADD, config, kill_before="before Confirm")
     request = request_for(machine, Verb.ADD, config, container="other", netns=POD2)
     assert isinstance(request, AddRequest)
-    seen = commands.preview(request, FakeNode(machine))
+    seen = preview(request, FakeNode(machine))
     assert seen.plan is not None
     assert record_in(seen.plan).host_addresses == ("10.0.7.1/24",)
 
@@ -2177,9 +2179,9 @@ def test_a_preview_of_an_add_that_has_been_done_says_so(machine: Machine, kernel
     add(machine, A)
     request = request_for(machine, Verb.ADD, config_for(A))
     assert isinstance(request, AddRequest)
-    assert commands.preview(request, FakeNode(machine)) == commands.Preview((), None)
+    assert preview(request, FakeNode(machine)) == Preview((), None)
     kernel.set_up(nic_of(machine), False)
-    again = commands.preview(request, FakeNode(machine))
+    again = preview(request, FakeNode(machine))
     assert [str(record.key) for record in again.stale] == [A]
     assert again.plan is not None
     assert record_in(again.plan).host_ifname == "ens1"
@@ -2206,17 +2208,17 @@ def test_a_preview_restores_nothing_of_an_earlier_boot(machine: Machine, keeper:
 # ---- what has become of a device that was to be given back
 
 
-def given_back(machine: Machine, seen: Attachment) -> healing.Returned:
+def given_back(machine: Machine, seen: Attachment) -> Returned:
     node = FakeNode(machine)
     with machine.running(node):
-        return healing.give_back_locked(seen, node, wait_s=0)
+        return give_back_locked(seen, node, wait_s=0)
 
 
 def test_giving_back_says_what_it_did(machine: Machine, keeper: Keeper) -> None:
     add(machine, A)
     (seen,) = FakeNode(machine).records()
     machine.kernel.unplug(A)
-    assert given_back(machine, seen) is healing.Returned.UNPLUGGED
+    assert given_back(machine, seen) is Returned.UNPLUGGED
     assert set(machine.disk.files) == {A}
 
 
@@ -2226,12 +2228,12 @@ def test_giving_back_leaves_alone_what_another_has_meanwhile(
     add(machine, A)
     (seen,) = FakeNode(machine).records()
     delete(machine, A)
-    assert given_back(machine, seen) is healing.Returned.ALREADY
+    assert given_back(machine, seen) is Returned.ALREADY
     add(machine, A, pod=2)
-    assert given_back(machine, seen) is healing.Returned.ANOTHERS
+    assert given_back(machine, seen) is Returned.ANOTHERS
     assert not keeper.is_whole()
     (other,) = FakeNode(machine).records()
-    assert given_back(machine, other) is healing.Returned.BACK
+    assert given_back(machine, other) is Returned.BACK
     assert keeper.is_whole()
 
 
@@ -2241,7 +2243,7 @@ def test_giving_back_after_a_boot_says_that_nothing_was_restored(
     add(machine, A)
     (seen,) = FakeNode(machine).records()
     reboot(machine, keeper)
-    assert given_back(machine, seen) is healing.Returned.FORGOTTEN
+    assert given_back(machine, seen) is Returned.FORGOTTEN
     assert machine.disk.files == {}
 
 
@@ -2293,7 +2295,7 @@ def test_killed_at_any_moment_healing_is_taken_up_again(machine: Machine) -> Non
         node = FakeNode(machine, kill_at=moment)
         try:
             with machine.running(node):
-                healing.heal(node)
+                heal_all(node)
         except Killed:
             machine.locks.clear()
             heal(machine)
@@ -2420,7 +2422,7 @@ def test_killed_at_any_moment_a_call_with_a_folder_of_its_own_is_made_good_from_
             machine.kernel.destroy_netns(pod)
             node = FakeNode(machine)
             with machine.running(node):
-                healing.heal(node)
+                heal_all(node)
         assert keeper.is_whole()
         assert in_folders(machine) == {}
         assert machine.other_disks.get(F) is None or not machine.other_disks[F].markers

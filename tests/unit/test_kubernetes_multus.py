@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core import runtime
+from amdcni.core import libcni
 from amdcni.core.codec import decode_object, encode, parse_plugin_list, result_from_json
 from amdcni.core.errors import InvalidManifest
 from amdcni.core.kubernetes import (
@@ -33,8 +33,8 @@ from amdcni.core.kubernetes import (
     statuses_of,
     to_go_json,
 )
+from amdcni.core.libcni import Conversation, Wanted
 from amdcni.core.names import ContainerId, parse_ifname
-from amdcni.core.runtime import Conversation, Wanted
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, PluginList, Result
 from amdcni.core.steps import PluginCall
 from amdcni.testing import strategies as some
@@ -203,7 +203,7 @@ def calls_of(conversation: Conversation[Any]) -> Iterator[PluginCall]:
         calls.append(call)
         return {}
 
-    runtime.conduct(conversation, execute)
+    libcni.conduct(conversation, execute)
     yield from calls
 
 
@@ -322,18 +322,18 @@ def default_network_call(told: Recorded, network: PluginList) -> Conversation[An
     if listed is not None:
         valid = [AttachmentId(ContainerId(i["containerID"]), i["ifname"]) for i in listed]
     if env["CNI_COMMAND"] == "STATUS":
-        return runtime.status(network)
+        return libcni.status(network)
     if env["CNI_COMMAND"] == "GC":
-        return runtime.gc(network, valid)
+        return libcni.gc(network, valid)
     id = AttachmentId(told.sandbox.container_id, parse_ifname(env["CNI_IFNAME"]))
     wanted = Wanted(id, env["CNI_NETNS"], args)  # type: ignore[arg-type]
     match env["CNI_COMMAND"]:
         case "ADD":
-            return runtime.add(network, wanted)
+            return libcni.add(network, wanted)
         case "CHECK":
-            return runtime.check(network, wanted, told.result or Result())
+            return libcni.check(network, wanted, told.result or Result())
         case _:
-            return runtime.delete(network, wanted, told.result)
+            return libcni.delete(network, wanted, told.result)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import SearchStrategy
 
-from amdcni import healing
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -43,6 +42,7 @@ from amdcni.core.errors import (
 from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
 from amdcni.testing.strategies import edited_configurations
+from amdcni.verbs import healing
 from tests.unit.fake_kernel import RIDERS, Configuration, Link, Refused, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,

@@ -5,8 +5,8 @@ from hypothesis import given
 
 from amdcni.cli.release import Released, as_json, sentence_on
 from amdcni.core.attachment import Attachment
-from amdcni.healing import Returned
 from amdcni.testing import strategies as some
+from amdcni.verbs.giving_back import Returned
 
 ends = pytest.mark.parametrize("returned", [None, *Returned])
 

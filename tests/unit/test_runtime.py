@@ -17,10 +17,10 @@ from amdcni.core.errors import (
     UndecodableInput,
     UnknownAttachment,
 )
+from amdcni.core.libcni import Wanted
 from amdcni.core.names import ContainerId, IfName
-from amdcni.core.runtime import Wanted
 from amdcni.core.spec import AttachmentId, PluginList
-from amdcni.effects.delegate import Plugins
+from amdcni.effects.plugins import Plugins
 from amdcni.runtime import Cache, Runtime
 
 NET1 = Wanted(AttachmentId(ContainerId("c1"), IfName("net1")), "/run/netns/pod1")

@@ -99,10 +99,15 @@ def test_a_record_is_found_as_it_was_saved(store: Store, folder: Path) -> None:
 def test_any_record_survives_the_disk(
     tmp_path_factory: pytest.TempPathFactory, record: Attachment
 ) -> None:
-    store = Store(str(tmp_path_factory.mktemp("any")), Reports())
+    folder = str(tmp_path_factory.mktemp("any"))
+    store = Store(folder, Reports())
     store.save(attrs.evolve(record, phase=Phase.ATTACHING))
     store.save(record)
-    assert store.find(record.key) == record
+    kept, decoded = store.find(record.key), Store(folder, Reports()).find(record.key)
+    assert kept == decoded == record
+    assert kept is not None
+    assert decoded is not None
+    assert kept.read_from == decoded.read_from
     assert (record.key in store.unfinished()) == (record.phase is not Phase.ATTACHED)
     store.forget(record.key)
     assert store.all() == ()

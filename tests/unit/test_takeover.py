@@ -13,12 +13,12 @@ from typing import Any, Literal
 import attrs
 import pytest
 
-from amdcni import commands
 from amdcni.core.errors import DeviceHeld, DeviceNotFound, RestoreIncomplete, StateFailure
 from amdcni.core.host import Address
 from amdcni.core.plans import record_in
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Verb
+from amdcni.verbs.preview import Preview, preview
 from tests.unit.fake_kernel import Kernel, Link, Space
 from tests.unit.fake_node import (
     HOST_LOCAL,
@@ -436,7 +436,7 @@ def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keep
     assert keeper.is_whole()
 
 
-def previewed(machine: Machine, pod: int) -> commands.Preview:
+def previewed(machine: Machine, pod: int) -> Preview:
     """What an ADD would do now; nothing is changed by that."""
     request = request_for(
         machine, Verb.ADD, config_for(A), container=f"pod{pod}", netns=f"/run/netns/pod{pod}"
@@ -444,7 +444,7 @@ def previewed(machine: Machine, pod: int) -> commands.Preview:
     assert isinstance(request, AddRequest)
     before = machine.picture(), machine.disk.mappings
     try:
-        return commands.preview(request, FakeNode(machine))
+        return preview(request, FakeNode(machine))
     finally:
         assert (machine.picture(), machine.disk.mappings) == before
 

@@ -8,14 +8,14 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from amdcni.core import runtime
+from amdcni.core import libcni
 from amdcni.core.codec import given_keys, structure
 from amdcni.core.errors import InvalidManifest, UnsupportedVersion
 from amdcni.core.kubernetes.allocation import Allocation
 from amdcni.core.kubernetes.objects import NetworkAttachmentDefinition, Pod
 from amdcni.core.kubernetes.selections import NetworkSelection
+from amdcni.core.libcni import Conversation, Wanted
 from amdcni.core.names import ContainerId, IfName
-from amdcni.core.runtime import Conversation, Wanted
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result
 from amdcni.core.steps import PluginCall
 
@@ -204,9 +204,9 @@ def _with_added(
 
 
 def add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Conversation[Result]:
-    """Attach one network: the calls of its plugins, as `amdcni.core.runtime.add` makes them."""
+    """Attach one network: the calls of its plugins, as `amdcni.core.libcni.add` makes them."""
     wanted = wanted_of(delegate, pod, sandbox)
-    return _as_written(runtime.add(delegate.network, wanted), delegate.version)
+    return _as_written(libcni.add(delegate.network, wanted), delegate.version)
 
 
 def calls_to_add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> tuple[PluginCall, ...]:
@@ -217,7 +217,7 @@ def calls_to_add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> tuple[Plugin
         calls.append(call)
         return {"interfaces": [{"name": delegate.ifname, "sandbox": sandbox.netns}]}
 
-    runtime.conduct(add(delegate, pod, sandbox), execute)
+    libcni.conduct(add(delegate, pod, sandbox), execute)
     return tuple(calls)
 
 
@@ -230,7 +230,7 @@ def delete(
     are in runtimeConfig alone now, and not in CNI_ARGS.
     """
     wanted = attrs.evolve(wanted_of(delegate, pod, sandbox), args=_args(pod, sandbox))
-    return _as_written(runtime.delete(delegate.network, wanted, result), delegate.version)
+    return _as_written(libcni.delete(delegate.network, wanted, result), delegate.version)
 
 
 def wanted_of(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Wanted:

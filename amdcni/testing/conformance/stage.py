@@ -17,8 +17,8 @@ from attrs import evolve, field, frozen
 
 from amdcni.core.codec import result_to_json
 from amdcni.core.errors import AmdcniError
+from amdcni.core.libcni import Wanted, add, conduct, delete
 from amdcni.core.names import parse_container_id, parse_ifname, parse_network_name
-from amdcni.core.runtime import Wanted, add, conduct, delete
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.steps import PluginCall
 from amdcni.core.versions import (

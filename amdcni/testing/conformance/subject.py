@@ -13,7 +13,7 @@ from amdcni.core.errors import AmdcniError
 from amdcni.core.names import parse_plugin_name
 from amdcni.core.spec import Json
 from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
-from amdcni.effects.delegate import find_plugin
+from amdcni.effects.plugins import find_plugin
 from amdcni.testing.cni import DEFAULT_CNI_PATH
 from amdcni.testing.namespaces import StrPath
 

@@ -18,8 +18,7 @@ from amdcni.core.errors import (
     PluginFailed,
     UnsupportedVersion,
 )
-from amdcni.core.names import ContainerId, IfName, NetworkName
-from amdcni.core.runtime import (
+from amdcni.core.libcni import (
     Cached,
     Wanted,
     add,
@@ -31,6 +30,7 @@ from amdcni.core.runtime import (
     status,
     version_of,
 )
+from amdcni.core.names import ContainerId, IfName, NetworkName
 from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
 from amdcni.core.steps import PluginCall
 from amdcni.core.versions import SUPPORTED, CniVersion, at_least

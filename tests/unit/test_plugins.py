@@ -15,7 +15,7 @@ from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound
 from amdcni.core.names import ContainerId, IfName, PluginName
 from amdcni.core.spec import AttachmentId, Verb
 from amdcni.core.steps import PluginCall
-from amdcni.effects.delegate import Plugins, find_plugin
+from amdcni.effects.plugins import Plugins, find_plugin
 from tests.patience import is_alive, wait_until
 
 NAME = PluginName("host-device")

@@ -7,7 +7,7 @@ is not performed while a failure is on the table.
 from collections.abc import Iterable
 
 from amdcni.core.steps import ForgetRecord, Outcome, Plan, Release, Step
-from amdcni.node import Node
+from amdcni.ports import Node
 
 
 def run(plan: Plan, node: Node) -> Outcome:
@@ -47,11 +47,12 @@ def release(plan: Release, node: Node) -> None:
 def _perform_all(steps: Iterable[Step], node: Node) -> list[Exception]:
     """The failures of `steps`, all of which are tried, but for the forgetting after a failure."""
     failures: list[Exception] = []
+    outcome = Outcome()
     for step in steps:
         if failures and isinstance(step, ForgetRecord):
             continue
         try:
-            node.perform(step, Outcome())
+            outcome = node.perform(step, outcome)
         except Exception as failure:
             failures.append(failure)
     return failures

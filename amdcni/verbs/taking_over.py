@@ -14,7 +14,7 @@ from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, PciAddress
 from amdcni.core.request import AddRequest, DelRequest
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
-from amdcni.node import Node
+from amdcni.ports import Node
 
 
 def find_mapping(device: BusDevice | None, node: Node) -> GoMapping | None:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from amdcni import execute
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.errors import AmdcniError, KernelRefused, TryAgainLater
@@ -32,6 +31,7 @@ from amdcni.core.steps import (
     SaveRecord,
     Step,
 )
+from amdcni.verbs import executor
 from tests.unit.fake_node import FakeNode, Keeper, Killed, Machine, ask, config_for
 
 DEVICE = "0000:01:00.0"
@@ -105,7 +105,7 @@ def notes_of(failure: BaseException) -> list[str]:
 @given(plans)
 def test_a_plan_that_works_performs_its_steps_in_order_and_nothing_else(plan: Plan) -> None:
     node = ScriptedNode({})
-    outcome = execute.run(plan, node)
+    outcome = executor.run(plan, node)
     assert node.tried == [planned.step for planned in plan.steps]
     assert (outcome.pod_ifindex or 0) == len(plan.steps)
 
@@ -117,10 +117,10 @@ def test_a_failure_takes_back_the_last_first_with_the_failing_step_included(
     first = min(failures, default=len(plan.steps))
     node = ScriptedNode(failures)
     if first >= len(plan.steps):
-        execute.run(plan, node)
+        executor.run(plan, node)
         return
     with pytest.raises(type(failures[first])) as raised:
-        execute.run(plan, node)
+        executor.run(plan, node)
     assert raised.value is failures[first]
     expected: list[Step] = [planned.step for planned in plan.steps[: first + 1]]
     late: list[str] = []
@@ -140,7 +140,7 @@ def test_after_a_failed_undo_the_record_stays_and_the_undo_goes_on() -> None:
     undo = (ReleasePlugins(record), ForgetRecord(record.key), BringHome(record, CAPTURED))
     node = ScriptedNode({0: AmdcniError("the step"), 1: AmdcniError("the first undo")})
     with pytest.raises(AmdcniError, match="the step"):
-        execute.run(Plan((Planned(SaveRecord(record), undo),)), node)
+        executor.run(Plan((Planned(SaveRecord(record), undo),)), node)
     assert node.tried == [SaveRecord(record), undo[0], undo[2]]
 
 
@@ -150,7 +150,7 @@ def test_an_interruption_is_undone_like_a_failure(interruption: type[BaseExcepti
     plan = Plan((Planned(ForgetRecord(key), undo=(ForgetRecord(key),)),))
     node = ScriptedNode({0: interruption()})
     with pytest.raises(interruption):
-        execute.run(plan, node)
+        executor.run(plan, node)
     assert len(node.tried) == 2
 
 
@@ -173,11 +173,11 @@ def test_all_of_a_release_is_tried_and_the_first_failure_is_raised(
     if failed:
         first, *others = failed
         with pytest.raises(type(failures[first])) as raised:
-            execute.release(release, node)
+            executor.release(release, node)
         assert raised.value is failures[first]
         assert notes_of(raised.value) == [f"failure {n}" for n in others]
     else:
-        execute.release(release, node)
+        executor.release(release, node)
     assert node.tried == expected
     assert bool(node.events) == (release.mark is not None and 0 in failures)
 
@@ -188,7 +188,7 @@ def test_a_record_is_forgotten_only_after_all_the_work_that_it_describes(
 ) -> None:
     node = ScriptedNode(failures)
     with suppress(Exception):
-        execute.release(release, node)
+        executor.release(release, node)
     start = 0 if release.mark is None else 1
     worked = not any(n in failures for n in range(start, start + len(release.work)))
     forgot = any(isinstance(step, ForgetRecord) for step in node.tried)
@@ -199,7 +199,7 @@ def test_a_record_is_forgotten_only_after_all_the_work_that_it_describes(
 def test_a_mark_that_cannot_be_made_is_reported_and_stops_nothing(release: Release) -> None:
     marked = release.mark is not None
     node = ScriptedNode({0: AmdcniError("disk full")} if marked else {})
-    execute.release(release, node)
+    executor.release(release, node)
     assert node.reported == ([("release-not-marked", {"reason": "disk full"})] if marked else [])
 
 
@@ -254,7 +254,7 @@ def lines_after_which_a_signal_leaves_something_half_done() -> list[int]:
     lines = []
     for at in range(1000):
         machine, keeper = standing()
-        interrupter = Interrupter(execute.run, at)
+        interrupter = Interrupter(executor.run, at)
         try:
             with interrupter:
                 ask(machine, Verb.ADD, config_for(DEVICE))

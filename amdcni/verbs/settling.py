@@ -7,7 +7,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.check import is_settling
 from amdcni.core.host import Netns
 from amdcni.core.spec import Ip
-from amdcni.node import Node
+from amdcni.ports import Node
 
 _POLL_S: Final = 0.05
 _MOST_POLLS: Final = 100

@@ -1,163 +1,20 @@
-"""Giving devices back: because a call asks for it, or because nobody will any more."""
+"""Giving back what no call asks for any more."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from enum import StrEnum
 from typing import Final
 
 import attrs
 
-from amdcni import execute
-from amdcni.core import identity, plans, retry
+from amdcni.core import retry
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.condition import HEALABLE, Condition, condition_of
+from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.errors import AmdcniError, DeviceBusy
-from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import DeviceKey
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
-from amdcni.node import Node
-
-
-class Returned(StrEnum):
-    """What has become of a device that was to be given back.
-
-    BACK: it is the host's, as it was.
-    FORGOTTEN: its record was of an earlier boot, and is gone; the boot has configured the host.
-    DESTROYED: it was made by software, and destroyed with its pod; its record is gone.
-    UNPLUGGED: it is not in the machine; its record stays.
-    ALREADY: another call has given it back meanwhile.
-    ANOTHERS: another attachment has it meanwhile, and keeps it.
-    """
-
-    BACK = "back"
-    FORGOTTEN = "forgotten"
-    DESTROYED = "destroyed"
-    UNPLUGGED = "unplugged"
-    ALREADY = "already"
-    ANOTHERS = "another's"
-
-
-def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> Returned:
-    """Give back the device of `record`, whose lock is held, and forget the record."""
-    boot_id, destroyed = node.clock().boot_id, is_destroyed(record, node)
-    plan = plans.plan_release(
-        record,
-        boot_id,
-        device_of(record, node),
-        ipam_required=ipam_required,
-        destroyed=destroyed,
-    )
-    execute.release(plan, node)
-    if destroyed:
-        _report_destroyed(record, node)
-    if plan.forget is None:
-        node.report("unplugged", device=str(record.key), holder=str(record.id))
-        return Returned.UNPLUGGED
-    if destroyed:
-        return Returned.DESTROYED
-    return Returned.BACK if record.boot_id == boot_id else Returned.FORGOTTEN
-
-
-def is_destroyed(record: Attachment, node: Node) -> bool:
-    """Whether there is nothing to give back, because the kernel has destroyed it."""
-    if not dies_with_its_netns(record):
-        return False
-    return find_condition(record.detaching(), node) is Condition.DESTROYED
-
-
-def _report_destroyed(record: Attachment, node: Node) -> None:
-    node.report(
-        "destroyed",
-        device=str(record.key),
-        holder=str(record.id),
-        ifname=record.host_ifname,
-        addresses=" ".join(record.host_addresses),
-    )
-
-
-def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned:
-    """Give back the device of a record, unless another call has done so while we waited.
-
-    A failure is noted, so that calls about other devices leave it alone for a while.
-    """
-    with node.lock(seen.key.lock_name, wait_s=wait_s):
-        record = node.find_record(seen.key)
-        if record is not None and record.id != seen.id and seen.key.bus_device is not None:
-            # State folders of their own may each have a record of the device.
-            held = node.records_of(seen.key.bus_device)
-            record = next((each for each in held if each.id == seen.id), record)
-        if record is None:
-            return Returned.ALREADY
-        if record.id != seen.id:
-            return Returned.ANOTHERS
-        try:
-            return give_back(record, node)
-        except AmdcniError:
-            _note_failure(record.key, node, home=False)
-            raise
-
-
-def bring_home(record: Attachment, node: Node) -> bool:
-    """Do all of giving back that needs no plugin; whether nothing is left to do.
-
-    The lock of the device has to be held.
-    """
-    clock, destroyed = node.clock(), is_destroyed(record, node)
-    device = device_of(record, node)
-    plan = plans.plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
-    execute.release(plan, node)
-    if destroyed:
-        _report_destroyed(record, node)
-    if plan.forget is None:
-        seen = node.attempts(record.key)
-        node.note(record.key, retry.after_homecoming(seen, clock.boot_id, clock.now_s))
-    return plan.forget is not None
-
-
-def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
-    """Tell the plugins that the attachment ends, and forget the record: the netdev is home."""
-    boot_id = node.clock().boot_id
-    plan = plans.plan_farewell(record, boot_id, device_of(record, node), limit_s)
-    execute.release(plan, node)
-
-
-def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attachment, ...]:
-    """Bring home what can be now; what fails or is locked is left to those who come again.
-
-    Returns the records in the order in which to give them back: those that failed before are last.
-    """
-    records = tuple(records)
-    for seen in records:
-        with suppress(AmdcniError), node.lock(seen.key.lock_name, wait_s=0):
-            record = node.find_record(seen.key)
-            if record is not None and record.id == seen.id and is_plugged(record, node):
-                bring_home(record, node)
-    return tuple(sorted(records, key=lambda record: _failures_of(record.key, node)))
-
-
-def _failures_of(key: DeviceKey, node: Node) -> int:
-    seen = node.attempts(key)
-    return 0 if seen is None or seen.boot_id != node.clock().boot_id else seen.failures
-
-
-def _note_failure(key: DeviceKey, node: Node, *, home: bool) -> None:
-    clock, seen = node.clock(), node.attempts(key)
-    node.note(key, retry.after_failure(seen, clock.boot_id, clock.now_s, home=home))
-
-
-def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
-    """What sysfs says of the record's device now; None if it has none or is not plugged in."""
-    bus_device = record.key.bus_device
-    return None if bus_device is None else node.find_device(bus_device)
-
-
-def is_plugged(record: Attachment, node: Node) -> bool:
-    """Whether the device of `record` is in the machine, as far as it is on a bus at all."""
-    return identity.is_plugged(record, device_of(record, node))
-
-
-# ---- what calls about other devices do ---------------------------------------------------------
+from amdcni.ports import Node
+from amdcni.verbs.giving_back import bring_home, note_failure, report_healed, say_farewell
+from amdcni.verbs.looking import find_condition, is_plugged
 
 
 @attrs.frozen
@@ -218,17 +75,16 @@ def _take_up(keys: Iterable[DeviceKey], node: Node, effort: Effort) -> None:
             continue
         with suppress(DeviceBusy), node.lock(key.lock_name, wait_s=0):
             try:
-                _heal(key, node)
+                _heal(key, node.find_record(key), node)
             except AmdcniError as failure:
                 _report_failure(key, failure, node, home=False)
 
 
-def _heal(key: DeviceKey, node: Node) -> None:
+def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
     """Heal one device, whose lock is held; a mark without unfinished work is in vain.
 
     The record of an unplugged device waits for it, without a word at every call.
     """
-    record = node.find_record(key)
     if record is None:
         node.perform(ForgetRecord(key), Outcome())
     elif record.phase is Phase.ATTACHED:
@@ -244,19 +100,7 @@ def _heal(key: DeviceKey, node: Node) -> None:
 
 def _report_failure(key: DeviceKey, failure: AmdcniError, node: Node, *, home: bool) -> None:
     node.report("not-healed", device=str(key), reason=str(failure))
-    _note_failure(key, node, home=home)
-
-
-def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
-    """Tell the operator that the host has a device back as it was, by a boot or by us."""
-    facts = {"device": str(record.key), "holder": str(record.id)}
-    if condition is Condition.OUTDATED:
-        node.report("outdated", **facts)
-    elif condition is not Condition.DESTROYED:
-        node.report("healed", **facts, found=condition, phase=record.phase)
-
-
-# ---- everything --------------------------------------------------------------------------------
+    note_failure(key, node, home=home)
 
 
 @attrs.frozen
@@ -329,16 +173,6 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
         return ()
     host = node.host()
     return tuple(Finding(record, find_condition(record, node, host)) for record in known)
-
-
-def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
-    """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
-    pod, device = node.find_pod(record.netns), device_of(record, node)
-    seen = (record, node.clock().boot_id, host or node.host(), pod, device)
-    condition = condition_of(*seen)
-    if condition is Condition.MISSING and dies_with_its_netns(record):
-        return condition_of(*seen, is_elsewhere=node.find_elsewhere(record) is not None)
-    return condition
 
 
 _NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor tells what to do"

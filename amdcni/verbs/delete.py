@@ -1,0 +1,65 @@
+"""DEL: what an attachment holds is given back."""
+
+from amdcni.core import plans
+from amdcni.core.names import DeviceKey
+from amdcni.core.request import DelRequest
+from amdcni.core.steps import Outcome, SaveRecord
+from amdcni.ports import Node
+from amdcni.verbs import taking_over
+from amdcni.verbs.giving_back import give_back, give_back_locked
+from amdcni.verbs.healing import heal_unfinished
+from amdcni.verbs.looking import LOCK_WAIT_S, locked, records_about, records_held_by
+
+
+def delete(request: DelRequest, node: Node) -> None:
+    """Take back what this attachment holds, and only that; nothing to take back is a success.
+
+    A configuration that cannot be used keeps nothing from coming back, since a pod could not end
+    then; it is a failure only if the attachment holds nothing.
+    """
+    hint = None if request.selector is None else request.selector.bus_device
+    near = taking_over.find_device(request, node) if hint is None else hint
+    found = False
+    if near is not None and not node.records_of(near):
+        found = _take_over(request, DeviceKey(near), node)
+    if hint is not None and not node.records_of(hint):
+        found = _salvage(request, DeviceKey(hint), node) or found
+    for record in records_held_by(request.attachment, hint, node):
+        give_back_locked(record, node, wait_s=LOCK_WAIT_S)
+        found = True
+    if request.fault is not None:
+        if not found:
+            raise request.fault
+        node.report("configuration-ignored", reason=request.fault.message)
+    heal_unfinished(node)
+
+
+def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> bool:
+    """Give back what the Go plugin lent to the attachment; whether there was something."""
+    if taking_over.find_mapping(key.bus_device, node) is None:
+        return False
+    with locked(key, node):
+        if not records_about(key, node):
+            lent = taking_over.begin(request, key.bus_device, node)
+            if lent is not None:
+                give_back(lent, node)
+                return True
+    return False
+
+
+def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> bool:
+    """Give back a netdev of ours that is in the pod and has lost its record; whether one was."""
+    device = None if key.bus_device is None else node.find_device(key.bus_device)
+    pod = None if request.netns is None else node.find_netns(request.netns)
+    if device is None or pod is None or pod.id == node.host().id:
+        return False
+    damaged = node.was_damaged(key)
+    record = plans.salvage(request, device, pod, node.clock(), record_damaged=damaged)
+    if record is not None:
+        with locked(key, node):
+            if not records_about(key, node):
+                node.report("salvaged", device=str(key), holder=str(record.id))
+                node.perform(SaveRecord(record), Outcome())
+                give_back(record, node)
+                return True
+    return False

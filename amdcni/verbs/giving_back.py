@@ -1,0 +1,146 @@
+"""Giving a device back, whoever wants it."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import StrEnum
+
+from amdcni.core import plans, retry
+from amdcni.core.attachment import Attachment
+from amdcni.core.condition import Condition
+from amdcni.core.errors import AmdcniError
+from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.names import DeviceKey
+from amdcni.ports import Node
+from amdcni.verbs import executor
+from amdcni.verbs.looking import device_of, find_condition, is_plugged, locked
+
+
+class Returned(StrEnum):
+    """What has become of a device that was to be given back.
+
+    BACK: it is the host's, as it was.
+    FORGOTTEN: its record was of an earlier boot, and is gone; the boot has configured the host.
+    DESTROYED: it was made by software, and destroyed with its pod; its record is gone.
+    UNPLUGGED: it is not in the machine; its record stays.
+    ALREADY: another call has given it back meanwhile.
+    ANOTHERS: another attachment has it meanwhile, and keeps it.
+    """
+
+    BACK = "back"
+    FORGOTTEN = "forgotten"
+    DESTROYED = "destroyed"
+    UNPLUGGED = "unplugged"
+    ALREADY = "already"
+    ANOTHERS = "another's"
+
+
+def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> Returned:
+    """Give back the device of `record`, whose lock is held, and forget the record."""
+    boot_id, destroyed = node.clock().boot_id, is_destroyed(record, node)
+    plan = plans.plan_release(
+        record,
+        boot_id,
+        device_of(record, node),
+        ipam_required=ipam_required,
+        destroyed=destroyed,
+    )
+    executor.release(plan, node)
+    if destroyed:
+        _report_destroyed(record, node)
+    if plan.forget is None:
+        node.report("unplugged", device=str(record.key), holder=str(record.id))
+        return Returned.UNPLUGGED
+    if destroyed:
+        return Returned.DESTROYED
+    return Returned.BACK if record.boot_id == boot_id else Returned.FORGOTTEN
+
+
+def is_destroyed(record: Attachment, node: Node) -> bool:
+    """Whether there is nothing to give back, because the kernel has destroyed it."""
+    if not dies_with_its_netns(record):
+        return False
+    return find_condition(record.detaching(), node) is Condition.DESTROYED
+
+
+def _report_destroyed(record: Attachment, node: Node) -> None:
+    node.report(
+        "destroyed",
+        device=str(record.key),
+        holder=str(record.id),
+        ifname=record.host_ifname,
+        addresses=" ".join(record.host_addresses),
+    )
+
+
+def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned:
+    """Give back the device of a record, unless another call has done so while we waited.
+
+    A failure is noted, so that calls about other devices leave it alone for a while.
+    """
+    with locked(seen.key, node, wait_s=wait_s, by=seen.id) as record:
+        if record is None:
+            return Returned.ALREADY
+        if record.id != seen.id:
+            return Returned.ANOTHERS
+        try:
+            return give_back(record, node)
+        except AmdcniError:
+            note_failure(record.key, node, home=False)
+            raise
+
+
+def bring_home(record: Attachment, node: Node) -> bool:
+    """Do all of giving back that needs no plugin; whether nothing is left to do.
+
+    The lock of the device has to be held.
+    """
+    clock, destroyed = node.clock(), is_destroyed(record, node)
+    device = device_of(record, node)
+    plan = plans.plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
+    executor.release(plan, node)
+    if destroyed:
+        _report_destroyed(record, node)
+    if plan.forget is None:
+        seen = node.attempts(record.key)
+        node.note(record.key, retry.after_homecoming(seen, clock.boot_id, clock.now_s))
+    return plan.forget is not None
+
+
+def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
+    """Tell the plugins that the attachment ends, and forget the record: the netdev is home."""
+    boot_id = node.clock().boot_id
+    plan = plans.plan_farewell(record, boot_id, device_of(record, node), limit_s)
+    executor.release(plan, node)
+
+
+def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attachment, ...]:
+    """Bring home what can be now; what fails or is locked is left to those who come again.
+
+    Returns the records in the order in which to give them back: those that failed before are last.
+    """
+    records = tuple(records)
+    for seen in records:
+        with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
+            if record is not None and record.id == seen.id and is_plugged(record, node):
+                bring_home(record, node)
+    return tuple(sorted(records, key=lambda record: _failures_of(record.key, node)))
+
+
+def _failures_of(key: DeviceKey, node: Node) -> int:
+    seen = node.attempts(key)
+    return 0 if seen is None or seen.boot_id != node.clock().boot_id else seen.failures
+
+
+def note_failure(key: DeviceKey, node: Node, *, home: bool) -> None:
+    """Make the next attempt rarer; `home` is whether the netdev is home and only plugins refuse."""
+    clock, seen = node.clock(), node.attempts(key)
+    node.note(key, retry.after_failure(seen, clock.boot_id, clock.now_s, home=home))
+
+
+def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
+    """Tell the operator that the host has a device back as it was, by a boot or by us."""
+    facts = {"device": str(record.key), "holder": str(record.id)}
+    if condition is Condition.OUTDATED:
+        node.report("outdated", **facts)
+    elif condition is not Condition.DESTROYED:
+        node.report("healed", **facts, found=condition, phase=record.phase)

@@ -1,0 +1,187 @@
+"""What a verb looks at: before it locks a device, and again once it holds the lock."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+
+from amdcni.core import identity, plans
+from amdcni.core.attachment import Attachment
+from amdcni.core.condition import Condition, condition_of
+from amdcni.core.errors import AmdcniError, DeviceNotFound
+from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.names import BusDevice, DeviceKey
+from amdcni.core.request import AddRequest, DeviceSelector
+from amdcni.core.resolve import Candidates, fits_record, resolve
+from amdcni.core.spec import AttachmentId
+from amdcni.ports import Node
+
+LOCK_WAIT_S: Final = 60.0
+"""How long a call waits for another one that works on the same device."""
+
+
+@contextmanager
+def locked(
+    key: DeviceKey, node: Node, *, wait_s: float = LOCK_WAIT_S, by: AttachmentId | None = None
+) -> Iterator[Attachment | None]:
+    """Hold the lock of a device, and look again: its record as it is now, None if there is none.
+
+    State folders of their own may each have a record of the device; that of `by` is looked for.
+
+    Raises: DeviceBusy when another call holds the lock for longer than `wait_s` seconds.
+    """
+    with node.lock(key.lock_name, wait_s=wait_s):
+        record = node.find_record(key)
+        if record is not None and by not in (None, record.id) and key.bus_device is not None:
+            held = node.records_of(key.bus_device)
+            record = next((each for each in held if each.id == by), record)
+        yield record
+
+
+def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
+    """What sysfs says of the record's device now; None if it has none or is not plugged in."""
+    bus_device = record.key.bus_device
+    return None if bus_device is None else node.find_device(bus_device)
+
+
+def is_plugged(record: Attachment, node: Node) -> bool:
+    """Whether the device of `record` is in the machine, as far as it is on a bus at all."""
+    return identity.is_plugged(record, device_of(record, node))
+
+
+def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
+    """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
+    pod, device = node.find_pod(record.netns), device_of(record, node)
+    seen = (record, node.clock().boot_id, host or node.host(), pod, device)
+    condition = condition_of(*seen)
+    if condition is Condition.MISSING and dies_with_its_netns(record):
+        return condition_of(*seen, is_elsewhere=node.find_elsewhere(record) is not None)
+    return condition
+
+
+IN_USE: Final = (Condition.HELD, Condition.UNPLUGGED)
+"""The conditions in which a device is not taken from an attachment."""
+
+
+def records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
+    """The records of all netdevs of the bus device, or of the netdev on no bus."""
+    if key.bus_device is not None:
+        return node.records_of(key.bus_device)
+    record = node.find_record(key)
+    return () if record is None else (record,)
+
+
+def records_held_by(
+    attachment: AttachmentId, hint: BusDevice | None, node: Node
+) -> Iterable[Attachment]:
+    """The records of an attachment: looked for where `hint` says, and else among all."""
+    near = () if hint is None else node.records_of(hint)
+    held = [record for record in near if record.id == attachment]
+    return held or [record for record in node.records() if record.id == attachment]
+
+
+def key_of_request(request: AddRequest, node: Node) -> DeviceKey:
+    """The device that the request means.
+
+    The records of the attachment itself go first: its ADD may be a repeated one.  Then a netdev on
+    the host that fits is meant, and only where there is none, what the records tell to be away, at
+    first what is to be healed.
+    """
+    selector = request.device.selector
+    if selector.bus_device is not None:
+        return DeviceKey(selector.bus_device)
+    for record in _records_fitting(selector, node):
+        if record.id == request.attachment:
+            return record.key
+    try:
+        netdev = resolve(selector, _candidates(selector, None, node.host(), node))
+    except DeviceNotFound:
+        # Read anew: a netdev that has gone since the first reading has left its record before.
+        away = _records_fitting(selector, node)
+        if not away:
+            raise
+        own = [record for record in away if record.id == request.attachment]
+        free = [record for record in away if find_condition(record, node) not in IN_USE]
+        return (*own, *free, *away)[0].key
+    return DeviceKey(None) if netdev is None else _key_of_netdev(netdev, node)
+
+
+def _records_fitting(selector: DeviceSelector, node: Node) -> list[Attachment]:
+    return [record for record in node.records() if fits_record(selector, record)]
+
+
+def _key_of_netdev(netdev: Netdev, node: Node) -> DeviceKey:
+    """What is locked for a netdev on the host."""
+    bus_device = node.bus_device_of(netdev.ifname)
+    return DeviceKey(bus_device, None if bus_device else netdev.ifname)
+
+
+def _candidates(
+    selector: DeviceSelector, bus_device: BusDevice | None, host: Netns, node: Node
+) -> Candidates:
+    return Candidates(
+        netdevs=host.netdevs,
+        device=None if bus_device is None else node.find_device(bus_device),
+        at_kernelpath=None if selector.kernelpath is None else node.netdevs_at(selector.kernelpath),
+    )
+
+
+def look(
+    request: AddRequest,
+    key: DeviceKey,
+    pod: Netns,
+    records: tuple[Attachment, ...],
+    node: Node,
+) -> plans.Snapshot | None:
+    """Everything that the plan depends on, read under the lock of `key`.
+
+    None if another device is meant now than what is locked: names go from one netdev to another.
+    """
+    host = node.host()
+    candidates = _candidates(request.device.selector, key.bus_device, host, node)
+    snapshot = plans.Snapshot(
+        clock=node.clock(),
+        host=host,
+        pod=pod,
+        candidates=candidates,
+        records=records,
+    )
+    try:
+        netdev = resolve(request.device.selector, candidates)
+    except AmdcniError:
+        netdev = None  # The plan knows better why there is none.
+    if _means_another(request, key, netdev, node):
+        return None
+    if netdev is None:
+        return snapshot
+    details = node.details(netdev)
+    renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
+    lost = node.unsaved(netdev, details, renumbered=renumbered)
+    return attrs.evolve(
+        snapshot,
+        details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
+        load=node.load(host.netdevs, (netdev,)),
+        multipath=node.multipath_records() if details.routes else (),
+    )
+
+
+def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, node: Node) -> bool:
+    """Whether another device is meant now than that of `key`.
+
+    `netdev` is what fits on the host now.  Where nothing does, a netdev may have left after it had
+    been found, and before its bus device was asked for.
+    """
+    if request.device.selector.bus_device is not None:
+        return False
+    try:
+        now = key_of_request(request, node) if netdev is None else _key_of_netdev(netdev, node)
+    except AmdcniError:
+        return False
+    return now.lock_name != key.lock_name
+
+
+def is_meant_again(record: Attachment, request: AddRequest) -> bool:
+    """Whether `request` is the very ADD that `record` tells the success of, of the same device."""
+    return fits_record(request.device.selector, record) and plans.is_repeated(record, request)

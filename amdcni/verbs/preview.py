@@ -1,0 +1,105 @@
+"""What an ADD would do now, without doing it."""
+
+from collections.abc import Collection
+
+import attrs
+
+from amdcni.core import calls, forecast, plans
+from amdcni.core import check as checks
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Details
+from amdcni.core.condition import Condition
+from amdcni.core.errors import DeviceBusy
+from amdcni.core.host import Netns, NetnsId
+from amdcni.core.request import AddRequest, DeviceSelector
+from amdcni.core.resolve import resolve
+from amdcni.core.steps import Plan
+from amdcni.ports import Node
+from amdcni.verbs import taking_over
+from amdcni.verbs.giving_back import is_destroyed
+from amdcni.verbs.looking import (
+    IN_USE,
+    device_of,
+    find_condition,
+    is_meant_again,
+    key_of_request,
+    look,
+    records_about,
+)
+
+
+@attrs.frozen
+class Preview:
+    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
+
+    `plan` is None if this very ADD has been done and all is as promised: its result is answered.
+    `unsaved` tells in words what of the netdev no record can hold.
+    """
+
+    stale: tuple[Attachment, ...]
+    plan: Plan | None
+    unsaved: tuple[str, ...] = ()
+
+
+def preview(request: AddRequest, node: Node) -> Preview:
+    """What `add` would do now; nothing is changed, waited for, or needed of the pod yet.
+
+    A netns that is not there counts as an empty one.
+
+    Raises: what `add` raises before it changes anything, or if it can give back what is stale.
+    """
+    for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
+        node.find_plugin(plugin)
+    key = key_of_request(request, node)
+    stale: list[Attachment] = []
+    live: list[Attachment] = []
+    for record in records_about(key, node):
+        condition = find_condition(record, node)
+        in_use = condition in IN_USE
+        if condition is Condition.HELD and is_meant_again(record, request):
+            there = node.find_pod(record.netns)
+            if record.result is not None and checks.is_as_promised(record, there):
+                return Preview((), None)
+            in_use = False
+        (live if in_use else stale).append(record)
+    lent = None if live else taking_over.foresee(request, key.bus_device, node)
+    stale += [] if lent is None else [lent]
+    pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
+    snapshot = look(request, key, pod, tuple(live), node)
+    if snapshot is None:
+        raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
+    snapshot = _healed(request.device.selector, snapshot, stale, node)
+    plan = plans.plan_add(request, snapshot)
+    return Preview(tuple(stale), plan, snapshot.details.unsaved)
+
+
+def _healed(
+    selector: DeviceSelector, snapshot: plans.Snapshot, stale: Collection[Attachment], node: Node
+) -> plans.Snapshot:
+    """The snapshot as it will be once what is `stale` has been given back."""
+    details: dict[int, Details] = {}
+    for record in stale:
+        outdated = record.boot_id != snapshot.clock.boot_id
+        if outdated or record.captured is None or is_destroyed(record, node):
+            continue
+        pod, device = node.find_pod(record.netns), device_of(record, node)
+        found = forecast.find_netdev(record, snapshot.host, pod, device)
+        others, elapsed_s = snapshot.host.netdevs, record.elapsed_s(snapshot.clock.now_s)
+        seen = node.details(found.netdev) if found.on_host else Details()
+        netdev = forecast.netdev_at_home(record.captured, found, others, elapsed_s)
+        details[netdev.ifindex] = forecast.details_at_home(
+            record.captured, netdev, seen, others, elapsed_s
+        )
+        snapshot = forecast.after(snapshot, record, found, netdev)
+    if not details:
+        return snapshot
+    chosen = resolve(selector, snapshot.candidates)
+    if chosen is None:
+        return snapshot
+    known = details.get(chosen.ifindex) or node.details(chosen)
+    multipath = node.multipath_records() if known.routes else ()
+    return attrs.evolve(
+        snapshot,
+        details=known,
+        multipath=tuple(each for each in multipath if each not in stale),
+    )

@@ -1,0 +1,36 @@
+"""STATUS: whether an ADD could work now."""
+
+from amdcni.core import calls
+from amdcni.core.errors import NotAvailable, PluginNotFound
+from amdcni.core.names import PluginName
+from amdcni.core.request import StatusRequest
+from amdcni.core.spec import Verb
+from amdcni.core.steps import PluginCall
+from amdcni.core.versions import GC_AND_STATUS_SINCE
+from amdcni.ports import Node
+from amdcni.verbs import healing
+
+
+def status(request: StatusRequest, node: Node) -> None:
+    """Raise NotAvailable, or what a plugin below says, if an ADD could not work now.
+
+    A runtime asks from time to time; what can be healed is healed then.
+    """
+    node.require_ready()
+    healing.heal(node, healing.ROUTINE)
+    for plugin in calls.plugins_for(request.mover, request.ipam):
+        _require_plugin(plugin, request, node)
+
+
+def _require_plugin(plugin: PluginName, request: StatusRequest, node: Node) -> None:
+    try:
+        node.find_plugin(plugin)
+    except PluginNotFound as failure:
+        raise NotAvailable(failure.message) from None
+    call_if_known(PluginCall(plugin, Verb.STATUS, request.network.raw, None, "", ""), node)
+
+
+def call_if_known(call: PluginCall, node: Node) -> None:
+    """Pass GC or STATUS on to a plugin, unless it is from before CNI 1.1, which brought them."""
+    if GC_AND_STATUS_SINCE in node.versions_of(call.plugin):
+        node.call(call)
