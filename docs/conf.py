@@ -31,7 +31,7 @@ python_use_unqualified_type_names = True
 
 # A type variable is no name to look up, and Hypothesis has documentation of its own.
 nitpick_ignore = [
-    *(("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "runtime")),
+    *(("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "libcni")),
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
 

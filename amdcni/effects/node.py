@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
@@ -121,7 +123,7 @@ class LinuxNode:
         return fd is not None
 
     def details(self, netdev: Netdev) -> Details:
-        return self.own.details(netdev)
+        return attrs.evolve(self.own.details(netdev), ways_out=self.own.ways_out())
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         return self.own.unsaved(netdev, details, renumbered=renumbered)

@@ -237,7 +237,7 @@ HANGING_CALL = """
 import os, sys
 from amdcni.effects import plugins
 from amdcni_shim.__main__ import main
-delegate.TIME_LIMIT_S = 1.0
+plugins.TIME_LIMIT_S = 1.0
 sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 """
 """Serves a call like the executable, and gives the plugins that it calls one second."""
