@@ -1,4 +1,4 @@
-"""The last line of `make test` and of `make test-all`: how many tests passed, and why others did not run.
+"""The last line of `make test` and `make test-all`: how many tests passed, and why others did not.
 
 Usage: `python -m tests.summary RESULTS.xml...`, files that pytest's `--junit-xml` has written.
 """
