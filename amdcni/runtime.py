@@ -115,7 +115,7 @@ class Runtime:
         return result
 
     def delete(self, network: PluginList, attachment: Wanted) -> None:
-        """Detach, as often as asked, and forget it; a damaged cache is as good as none."""
+        """Detach, as often as asked, and forget it; a damaged cache is treated as absent."""
         try:
             cached = self._cache.find(network.name, attachment.id)
         except UndecodableInput:

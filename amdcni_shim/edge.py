@@ -52,7 +52,7 @@ def code_of(failure: BaseException) -> int:
 def error_object(failure: BaseException, version: str) -> dict[str, object]:
     """The JSON error object of CNI SPEC 1.1 §5, in `version`.
 
-    What went wrong besides (`add_note`) goes into `details`, and for a fault of this software the
+    What else went wrong (`add_note`) goes into `details`, and for a fault of this software the
     place of it.
     """
     notes = getattr(failure, "__notes__", [])

@@ -60,7 +60,7 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
 
 
 def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
-    """What is to be said besides the table, a sentence each."""
+    """What has to be said below the table, a sentence each."""
     if nics and all(nic.bus.amd is None for nic in nics):
         yield "None of these NICs is AMD's; amd-host-device lends them all the same."
     if records is None:

@@ -67,7 +67,7 @@ def set_aside_in(store: Stores) -> Iterator[tuple[DeviceKey, str]]:
 
 
 def read_records(node: LinuxNode) -> Records:
-    """All records, and what AMD's Go plugin has lent besides; nothing is changed.
+    """All records, and what AMD's Go plugin has lent; nothing is changed.
 
     Raises: StateFailure if the folder cannot be read, KernelRefused.
     """

@@ -23,7 +23,7 @@ FOUND: Final = {
 
 
 _FRAME: Final = 3
-"""What a column takes besides its text: a space at each side, and a line."""
+"""What a column needs beyond its text: a space on each side, and a line."""
 
 
 def print_json(value: Any, stdout: IO[str]) -> None:

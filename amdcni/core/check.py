@@ -65,7 +65,7 @@ def differences(
 ) -> list[str]:
     """What the device in the pod lacks of its name, its being up, and the promised addresses.
 
-    An address that nobody can use is as good as none, and unless `with_link` is False, so is a
+    An address that nobody can use counts as missing, and unless `with_link` is False, so is a
     netdev whose link is gone: it had one on the host.
     """
     if record.captured is None:

@@ -10,7 +10,7 @@ counts is where the NIC is now, and what is seen of it there:
 - On the host, bare and down, under that name or one of a pod, without the ifalias: the same, unless
   the Go plugin's file was last written before this boot.  What a boot leaves bare stays bare.
 - On the host under that name, or with that ifalias, and up or with an address: somebody has
-  configured it, the node's boot for instance.  That is right, and the entry is in vain.
+  configured it, the node's boot for instance.  That is right, and the entry is stale.
 - Anywhere else it may be another holder's.  It is left alone, and so is its entry.
 
 Bare is without any address but those that the kernel makes by itself.
@@ -58,7 +58,7 @@ class Lent:
 
 @attrs.frozen
 class Settled:
-    """The NIC of a mapping is on the host, configured by somebody: the mapping is in vain."""
+    """The NIC of a mapping is on the host, configured by somebody: the mapping is stale."""
 
     netdev: Netdev
 

@@ -1,6 +1,6 @@
 """The file in which AMD's Go plugin noted what it lent: read, and rid of entries that are used.
 
-It is not ours: whatever is wrong with it is reported, left as it is, and no reason to fail.
+It is not ours: whatever is wrong with it is reported and left as it is; the call still succeeds.
 """
 
 import os

@@ -53,7 +53,7 @@ class LinuxNode:
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
-        For one who `looks_only`, to read changes nothing, not even of a damaged record.  With
+        With `looks_only`, reading modifies nothing, not even a damaged record.  With
         `alone`, no other state folder is looked into, which else are those that the index knows.
         """
         self.report = report

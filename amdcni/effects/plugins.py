@@ -141,7 +141,7 @@ class Plugins:
 
 
 def _pass_on(err: bytes) -> None:
-    """Write to stderr; that nobody can hear is no reason to fail."""
+    """Write to stderr; the call still succeeds if nobody reads it."""
     with suppress(OSError):
         os.write(_STDERR, err)
 

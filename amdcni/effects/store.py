@@ -6,7 +6,7 @@
     <folder>/several/<device key>       and for each of a device that has several netdevs
     <folder>/locks/<device>             what calls lock; stays, and holds nothing
 
-A marker comes before its record and goes after it, so it may be there in vain and is never missing;
+A marker is written before its record and removed after it: it may be stale, and is never missing;
 who copies the folder has to copy all of it.  What a marker contains is a hint and no more: when
 calls that are not about the device try again (`amdcni.core.retry`).
 """
@@ -49,7 +49,7 @@ class Guard(Protocol):
 class Store:
     """The records of one state folder; `report` tells the operator of what is damaged.
 
-    One who `looks_only` leaves damaged records where they are.  Other locks than the store's own
+    With `looks_only`, damaged records stay where they are.  Other locks than the store's own
     count if there is a `guard`.
     """
 

@@ -4,7 +4,7 @@
 
 What a definition says as `dataDir` can be edited while a pod has a NIC.  So the default folder has
 an index of the others.  An entry comes before the first record and goes after the last one, both
-under the lock `folders`; so it may be there in vain and is never missing.
+under the lock `folders`; so it may be stale, and is never missing.
 """
 
 import os
@@ -169,7 +169,7 @@ class Stores:
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         """Remove the record that was read in `folder`; None is all folders.  Raises StateFailure.
 
-        An entry of the index that is in vain then goes too, if it can.
+        An index entry that is stale then goes too, if it can.
         """
         for part in self.parts if folder is None else (self._part(folder),):
             part.forget(key)

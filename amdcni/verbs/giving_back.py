@@ -1,4 +1,4 @@
-"""Giving a device back, whoever wants it."""
+"""Giving a device back, for every verb and command that does."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -81,7 +81,7 @@ def _take_up(keys: Iterable[DeviceKey], node: Node, effort: Effort) -> None:
 
 
 def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
-    """Heal one device, whose lock is held; a mark without unfinished work is in vain.
+    """Heal one device, whose lock is held; a marker without unfinished work is stale.
 
     The record of an unplugged device waits for it, without a word at every call.
     """
@@ -145,7 +145,7 @@ def heal(
             for each in findings
         )
     seen_to = {*besides, *(each.record.key for each in findings if _is_unwell(each))}
-    # What is left there are marks in vain.
+    # What is left there are stale markers.
     _take_up([key for key in node.unfinished() if key not in seen_to], node, effort)
     return findings
 

@@ -62,7 +62,7 @@ def begin(
 ) -> Attachment | None:
     """The record of a NIC that is due back, saved before anything changes; None if none is.
 
-    There must be no record of the device.  A mapping that is in vain is forgotten.
+    There must be no record of the device.  A stale mapping is forgotten.
 
     Raises: DeviceHeld for an ADD while a pod has the NIC; StateFailure.
     """

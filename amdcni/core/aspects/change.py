@@ -1,4 +1,4 @@
-"""What all aspects share: when a change is made, and what decides besides the netdev itself."""
+"""What all aspects share: when a change is made, and what it depends on."""
 
 from collections.abc import Collection
 from enum import IntEnum
@@ -26,7 +26,7 @@ class Stage(IntEnum):
 
 @attrs.frozen
 class Around:
-    """What is due depends on this, besides what was kept and what is seen of the netdev.
+    """What decides, together with what was kept and what is seen, what is due.
 
     `was` is the name that the netdev had when it was captured, `elapsed_s` the seconds since then.
     `others` are the other netdevs of the host.  `awaited` are the names of netdevs that share a

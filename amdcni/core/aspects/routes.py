@@ -140,7 +140,7 @@ def _by_way_of(route: Route, hops: list[Hop]) -> Route:
 
 @attrs.frozen
 class RouteChange:
-    """A route to be set: in place of the one with its identity, or besides what is there."""
+    """A route to set: in place of the one with its identity, or in addition to what is there."""
 
     route: Route
     replace: bool = False

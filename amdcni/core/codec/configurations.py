@@ -239,7 +239,7 @@ def _refuse_faulty(raw: Json) -> None:
 def network_of(raw: Json, *, strict: bool = True) -> requests.Network:
     """What every plugin needs of a configuration: name, cniVersion, state folder, log settings.
 
-    Unless `strict`, wrong log settings are as good as none.
+    Unless `strict`, wrong log settings are treated as absent.
 
     Raises: InvalidConfiguration, UnsupportedVersion.
     """
