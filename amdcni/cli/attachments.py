@@ -7,11 +7,11 @@ from typing import IO, Any, Final
 import attrs
 
 from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_in
-from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
+from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core import capture
 from amdcni.core.attachment import Attachment
 from amdcni.core.codec import attachment_to_json
-from amdcni.core.condition import Condition
+from amdcni.core.condition import IN_WORDS, Condition
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.identity import Place
 from amdcni.core.mapping import sentence_on
@@ -165,7 +165,7 @@ def _state(known: Known, record: Attachment) -> str:
         case Condition.MISSING if known.place is not None:
             return f"orphan: it is in {known.place.netns} as {known.place.ifname}"
         case condition:
-            return f"orphan: {FOUND[condition]}"
+            return f"orphan: {IN_WORDS[condition]}"
 
 
 # ---- one

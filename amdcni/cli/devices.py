@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 from amdcni.cli.node import on_this_node_silently, read_records
-from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_whole
+from amdcni.cli.printing import make_table, print_json, print_line, print_whole
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import IN_WORDS, Condition
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
@@ -239,7 +239,7 @@ def _holders(nic: Nic, found: Found) -> Iterator[str]:
         yield f"as {record.id.ifname}"
         yield record.network
         if found[record.key] is not Condition.HELD:
-            yield f"but {FOUND[found[record.key]]}"
+            yield f"but {IN_WORDS[found[record.key]]}"
     if nic.lent_by_go is not None:
         yield "by AMD's Go plugin"
     yield from nic.records.faults.values()

@@ -4,8 +4,8 @@ import argparse
 from typing import IO, Any, Final
 
 from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
-from amdcni.cli.printing import FOUND, make_table, print_json, print_line, print_rows
-from amdcni.core.condition import HEALABLE, Condition
+from amdcni.cli.printing import make_table, print_json, print_line, print_rows
+from amdcni.core.condition import HEALABLE, IN_WORDS, Condition
 from amdcni.core.names import DeviceKey
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
@@ -61,7 +61,7 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
             str(finding.record.key),
             finding.record.host_ifname or "(no netdev)",
             str(finding.record.id),
-            FOUND[finding.condition],
+            IN_WORDS[finding.condition],
             _done(finding, dry_run=dry_run),
         )
         for finding in findings

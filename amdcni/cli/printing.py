@@ -4,23 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from amdcni.core.condition import Condition
-
 if TYPE_CHECKING:
     from rich.table import Table
-
-FOUND: Final = {
-    Condition.HELD: "the pod has it",
-    Condition.UNFINISHED: "a call was interrupted",
-    Condition.RETURNED: "it is on the host, bare: its pod is gone",
-    Condition.ABANDONED: "its pod is gone",
-    Condition.OUTDATED: "the node was booted since",
-    Condition.MISSING: "it is neither on the host nor in its pod",
-    Condition.DESTROYED: "it was destroyed with its pod, as what is made by software is",
-    Condition.UNPLUGGED: "it is not in the machine",
-}
-"""What is found of an attachment, in words."""
-
 
 _FRAME: Final = 3
 """What a column needs beyond its text: a space on each side, and a line."""

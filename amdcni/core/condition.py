@@ -1,5 +1,6 @@
 """What has become of an attachment, by its record and by the node as it is now."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -31,6 +32,18 @@ class Condition(StrEnum):
     DESTROYED = "destroyed"
     UNPLUGGED = "unplugged"
 
+
+IN_WORDS: Final[Mapping[Condition, str]] = {
+    Condition.HELD: "the pod has it",
+    Condition.UNFINISHED: "a call was interrupted",
+    Condition.RETURNED: "it is on the host, bare: its pod is gone",
+    Condition.ABANDONED: "its pod is gone",
+    Condition.OUTDATED: "the node was booted since",
+    Condition.MISSING: "it is neither on the host nor in its pod",
+    Condition.DESTROYED: "it was made by software, and the kernel destroyed it with its pod",
+    Condition.UNPLUGGED: "it is not in the machine",
+}
+"""What is found of an attachment, in the words of every output."""
 
 HEALABLE: Final = frozenset(
     {

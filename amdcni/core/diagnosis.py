@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import IN_WORDS, Condition
 from amdcni.core.identity import Place
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
@@ -257,24 +257,19 @@ def judge_definition(where: str, review: Review) -> Iterator[Finding]:
 # ---- records
 
 
-_STALE: Final[Mapping[Condition, tuple[str, str]]] = {
-    Condition.UNFINISHED: ("a call was interrupted", "give it back: {heal}"),
-    Condition.RETURNED: ("its pod is gone, and it is on the host, bare", "give it back: {heal}"),
-    Condition.ABANDONED: ("its pod is gone", "forget the record: {heal}"),
-    Condition.OUTDATED: ("the node was booted since", "forget the record: {heal}"),
+_REMEDIES: Final[Mapping[Condition, str]] = {
+    Condition.UNFINISHED: "give it back: {heal}",
+    Condition.RETURNED: "give it back: {heal}",
+    Condition.ABANDONED: "forget the record: {heal}",
+    Condition.OUTDATED: "forget the record: {heal}",
     Condition.MISSING: (
-        "it is neither on the host nor in its pod",
         "it is in no network namespace that can be seen from here: was it unplugged, or replaced? "
-        "If it is gone for good, remove {file}",
+        "If it is gone for good, remove {file}"
     ),
     Condition.DESTROYED: (
-        "it was made by software, and the kernel has destroyed it together with its pod",
-        "make the netdev anew, as the node's boot does, and forget the record: {heal}",
+        "make the netdev anew, as the node's boot does, and forget the record: {heal}"
     ),
-    Condition.UNPLUGGED: (
-        "it is not in the machine",
-        "plug it in again, then {heal}; if it is gone for good, remove {file}",
-    ),
+    Condition.UNPLUGGED: "plug it in again, then {heal}; if it is gone for good, remove {file}",
 }
 
 
@@ -292,14 +287,14 @@ def judge_record(
     `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
     """
     whose = f"{record.key} of {record.id}"
+    found = f"{whose}: {IN_WORDS[condition]}"
     if condition is Condition.HELD:
-        return passed(Subject.RECORDS, f"{whose}: the pod has it")
+        return passed(Subject.RECORDS, found)
     if busy:
         return passed(Subject.RECORDS, f"{whose}: a call is at work on it")
-    says, remedy = _STALE[condition]
     if place is not None:
-        return failed(Subject.RECORDS, f"{whose}: {says}", place.way_home(heal))
-    return failed(Subject.RECORDS, f"{whose}: {says}", remedy.format(heal=heal, file=file))
+        return failed(Subject.RECORDS, found, place.way_home(heal))
+    return failed(Subject.RECORDS, found, _REMEDIES[condition].format(heal=heal, file=file))
 
 
 def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:
