@@ -15,7 +15,7 @@ from amdcni.core.spec import AttachmentId, Verb
 from amdcni.core.steps import Outcome, Plan, Planned, PluginCall, ReleasePlugins, SaveRecord, Step
 from amdcni.testing import strategies as some
 
-NO_STEPS = {"PluginCall", "Planned", "Plan", "Release", "Outcome"}
+NO_STEPS = {"Home", "PluginCall", "Planned", "Plan", "Release", "Outcome"}
 """What steps are made of, and what is made of steps."""
 
 
@@ -62,4 +62,4 @@ def test_a_call_has_all_six_variables_and_they_are_empty_where_they_mean_nothing
 
 
 def test_before_the_first_step_nothing_has_been_found_out() -> None:
-    assert attrs.astuple(Outcome()) == (None, None, None)
+    assert attrs.astuple(Outcome()) == (None, None, None, None)

@@ -1,6 +1,6 @@
 """Plans in words: each step tells what it does, and to what."""
 
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 import attrs
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.capture import Captured
-from amdcni.core.host import Address, Neighbour, Netdev, NetnsId, Route
+from amdcni.core.capture import Captured, lines
+from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -174,3 +174,48 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
 )
 def test_steps_word_by_word(step: Step, words: str) -> None:
     assert step_in_words(step) == words
+
+
+def test_what_is_kept_word_by_word() -> None:
+    router, mac = ip_address("10.0.0.1"), MacAddress("02:00:00:00:00:01")
+    hop = Hop(IfName("ens1"), 7)
+    kept = Captured(
+        IfName("ens1"),
+        7,
+        mac=mac,
+        up=True,
+        alias="to the fabric",
+        altnames=("rail0", "rail1"),
+        mtu=9000,
+        txqlen=1000,
+        group=0,
+        addresses=(
+            Address(ip_interface("10.0.0.0/31"), peer=router, label="ens1:fabric", valid_s=90),
+            Address(ip_interface("fd00::8/64")),
+        ),
+        routes=(Route(ip_network("10.9.0.0/24"), (attrs.evolve(hop, via=router), hop), table=100),),
+        neighbours=(Neighbour(router, mac), Neighbour(ip_address("fd00::9"))),
+        proxy_neighbours=(Neighbour(ip_address("10.0.0.9"), flags=8),),
+        sysctls={"ipv4/conf/rp_filter": "2"},
+        token=IPv6Address("::7"),
+        qdisc=Qdisc("fq", 1),
+    )
+    assert list(lines(kept)) == [
+        "token ::7",
+        "altnames rail0 rail1",
+        "up",
+        "mtu 9000",
+        "mac 02:00:00:00:00:01",
+        "alias to the fabric",
+        "txqlen 1000",
+        "group 0",
+        "address 10.0.0.0/31 peer 10.0.0.1 label ens1:fabric valid for 90 s from then",
+        "address fd00::8/64",
+        "neighbour 10.0.0.1 02:00:00:00:00:01",
+        "neighbour fd00::9",
+        "proxy neighbour 10.0.0.9",
+        "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
+        "qdisc fq",
+        "sysctl ipv4/conf/rp_filter = 2",
+    ]
+    assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]
