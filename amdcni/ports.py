@@ -1,4 +1,4 @@
-"""What the commands and the steps need of a node: the boundary to everything that is not pure."""
+"""What the verbs and the steps need of a node: the boundary to everything that is not pure."""
 
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager

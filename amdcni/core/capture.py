@@ -140,11 +140,17 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
 def due(kept: Captured, netdev: Netdev, details: Details, around: Around) -> list[Change]:
     """All that is not yet as it was, in the order in which the kernel takes it.
 
-    What is there beyond that is no fault: it is somebody else's work.  Nor is a name: a netdev that
-    came back under a free name has all else (`BringHome`).
+    Some of it may be optional: see `is_required`.  What is there beyond that is no fault: it is
+    somebody else's work.  Nor is a name: a netdev that came back under a free name has all else
+    (`BringHome`).
     """
     changes = [each for aspect in ASPECTS for each in aspect.due(kept, netdev, details, around)]
     return sorted(changes, key=lambda change: change.stage)
+
+
+def is_required(change: Change) -> bool:
+    """Whether the netdev is not whole without it."""
+    return not (isinstance(change, routes.SetRoute) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:

@@ -123,6 +123,11 @@ def is_software(kind: str | None, bus_device: BusDevice | None) -> bool:
 _REFUNDED: Final = frozenset({"can", "vcan", "wwan"})
 
 
+def may_be(record: Attachment, netdev: Netdev) -> bool:
+    """Whether nothing that never changes tells that the netdev is another than that of `record`."""
+    return record.captured is not None and _fits(record.captured, netdev)
+
+
 def _fits(captured: Captured, netdev: Netdev) -> bool:
     """Whether the netdev can be what was captured: what tells it never changes."""
     permanent = {captured.permanent_mac, netdev.permanent_mac} - {None}

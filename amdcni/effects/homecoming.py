@@ -1,7 +1,8 @@
 """A netdev comes home: out of the pod, under its name, with everything that was captured."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -17,10 +18,10 @@ from amdcni.core.aspects.routes import (
 )
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured, due
+from amdcni.core.capture import Captured, due, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, Route, SysfsDevice, names_of
-from amdcni.core.identity import find_home, find_in_pod, needs_mark
+from amdcni.core.identity import find_home, find_in_pod, may_be, needs_mark
 from amdcni.core.steps import Home
 from amdcni.effects.marks import mark_in_pod
 from amdcni.ports import Machine, Namespace
@@ -28,6 +29,7 @@ from amdcni.ports import Machine, Namespace
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 300
 _NAMING_ATTEMPTS: Final = 5
+_ROUTES_WAIT_S: Final = 10.0
 _ROUNDS: Final = 2
 
 
@@ -86,10 +88,7 @@ def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home
         except KernelRefused:
             if not attempts_left:
                 raise
-        netdevs = node.own.netdevs()
-        renamed = next((each for each in netdevs if each.ifindex == netdev.ifindex), None)
-        others = tuple(each for each in netdevs if each.ifindex != netdev.ifindex)
-        home = Home(_require(renamed, record), others)
+        home = _seen_at(node, record, netdev.ifindex)
     return home
 
 
@@ -101,7 +100,8 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
     host, pod = sight.host, sight.pod
     netdev = find_in_pod(record, pod)
     if pod is None or netdev is None:
-        return None
+        # The pod may have ended after the host had been looked at.
+        return _look(node, record).netdev
     for other in host.netdevs:
         if record.mark in other.altnames:
             # It cannot be ours, and would keep ours from being known.
@@ -126,17 +126,24 @@ def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> No
     """Set the multipath routes that are left, through the netdevs that stay."""
     left = [without_netdevs(route, [captured.ifname]) for route in captured.routes]
     kept = [route for route in left if route is not None]
-    if not kept:
-        return
-    there = ifindexes_of(node.host().netdevs)
+    if kept:
+        with _alone_with_shared_routes(node, captured):
+            _keep(node, record, captured, kept)
+
+
+def _keep(node: Machine, record: Attachment, captured: Captured, kept: Iterable[Route]) -> None:
+    netdevs = node.host().netdevs
+    there = ifindexes_of(netdevs)
     on_host = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
-    awaited, refused = _awaited(node, record, captured), []
+    awaited = _awaited(node, record, captured, netdevs)
+    refused = []
     for change in changes_for(on_host, _seen(node, on_host), awaited):
         try:
             node.own.put_route(change)
         except KernelRefused as failure:
             refused.append(failure.message)
-    if refused and changes_for(on_host, _seen(node, on_host), awaited):
+    still = changes_for(on_host, _seen(node, on_host), awaited) if refused else []
+    if any(map(is_required, still)):
         raise KernelRefused("; ".join(refused))
 
 
@@ -144,13 +151,29 @@ def _seen(node: Machine, routes: Iterable[Route]) -> SeenRoutes:
     return SeenRoutes(node.own.routes_to({route.destination for route in routes}))
 
 
-def _awaited(node: Machine, record: Attachment, captured: Captured) -> frozenset[str]:
-    """The netdevs that share a route with ours and are recorded as lent, or not yet whole again."""
-    if not any(len(route.hops) > 1 for route in captured.routes):
+def _awaited(
+    node: Machine, record: Attachment, captured: Captured, host: Iterable[Netdev]
+) -> frozenset[str]:
+    """The netdevs that share a route with ours and are recorded as lent, or not yet whole again.
+
+    Where a stranger on the host has the name of one, that name stands for the stranger.
+    """
+    if not _shares_routes(captured):
         return frozenset()
-    others = [other for other in node.multipath_records() if other.key != record.key]
-    names = [other.host_ifname for other in others if other.boot_id == record.boot_id]
-    return frozenset(name for name in names if name is not None)
+    by_name = {netdev.ifname: netdev for netdev in host}
+    names = set()
+    for other in node.multipath_records():
+        name = other.host_ifname
+        there = None if name is None else by_name.get(name)
+        if other.key == record.key or other.boot_id != record.boot_id or name is None:
+            continue
+        if there is None or may_be(other, there):
+            names.add(name)
+    return frozenset(names)
+
+
+def _shares_routes(captured: Captured) -> bool:
+    return any(len(route.hops) > 1 for route in captured.routes)
 
 
 def restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
@@ -176,14 +199,42 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
     kernel takes no route from an address that it examines.
     """
     host, netdev = node.own, home.netdev
-    around = _around(node, record, captured, home.others)
+    around = _around(node, record, captured, home)
     early = due(captured, netdev, host.details(netdev, captured, early=True), around)
+    early = [each for each in early if each.stage < Stage.LAST]
     if ACCEPT_DAD in captured.sysctls:
-        host.apply(netdev, [SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN)])
-    refused = host.apply(netdev, [each for each in early if each.stage < Stage.LAST])
-    netdev = _settled(host, record, captured, netdev.ifindex)
-    late = due(captured, netdev, host.details(netdev, captured), around)
-    return refused + host.apply(netdev, late)
+        # Behind the MTU: below 1280 bytes there are no sysctls of IPv6.
+        place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
+        early.insert(place, SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN))
+    host.apply(netdev, early)
+    home = attrs.evolve(home, netdev=_settled(host, record, captured, netdev.ifindex))
+    with _alone_with_shared_routes(node, captured):
+        if _shares_routes(captured):
+            # Another netdev may have returned meanwhile, and has not seen ours.
+            home = _seen_at(node, record, netdev.ifindex)
+        around = _around(node, record, captured, home)
+        late = due(captured, home.netdev, host.details(home.netdev, captured), around)
+        # What was refused before is due still.
+        refused = host.apply(home.netdev, filter(is_required, late))
+        host.apply(home.netdev, (each for each in late if not is_required(each)))
+    return refused
+
+
+@contextmanager
+def _alone_with_shared_routes(node: Machine, captured: Captured) -> Iterator[None]:
+    """Exclude other calls that set a route with several hops: each has to see what others set."""
+    if _shares_routes(captured):
+        with node.lock("routes", wait_s=_ROUTES_WAIT_S):
+            yield
+    else:
+        yield
+
+
+def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
+    """The netdev of that number on the host, and the others there, read now."""
+    netdevs = node.own.netdevs()
+    netdev = next((each for each in netdevs if each.ifindex == ifindex), None)
+    return Home(_require(netdev, record), tuple(each for each in netdevs if each is not netdev))
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
@@ -207,15 +258,13 @@ def verify(node: Machine, record: Attachment, captured: Captured, home: Home | N
 
     Everything is read anew.  If its homecoming was seen, it is not in its pod any more.
     """
-    if home is None:
-        sight = _look(node, record)
-        seen, pod = _home_in(sight, record), sight.pod
-    else:
-        netdevs = node.own.netdevs()
-        netdev = next((each for each in netdevs if each.ifindex == home.netdev.ifindex), None)
-        others = tuple(each for each in netdevs if each is not netdev)
-        seen, pod = Home(_require(netdev, record), others), None
-    lacking = _lacking(node, record, captured, seen)
+    with _alone_with_shared_routes(node, captured):
+        if home is None:
+            sight = _look(node, record)
+            seen, pod = _home_in(sight, record), sight.pod
+        else:
+            seen, pod = _seen_at(node, record, home.netdev.ifindex), None
+        lacking = _lacking(node, record, captured, seen)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
@@ -237,17 +286,15 @@ def _lacking(node: Machine, record: Attachment, captured: Captured, home: Home) 
     """What the host lacks of all that was captured, one readable line each."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
-    changes = due(captured, netdev, details, _around(node, record, captured, home.others))
-    return [f"{netdev.ifname}: {change.describe()}" for change in changes]
+    changes = due(captured, netdev, details, _around(node, record, captured, home))
+    return [f"{netdev.ifname}: {change.describe()}" for change in changes if is_required(change)]
 
 
-def _around(
-    node: Machine, record: Attachment, captured: Captured, others: tuple[Netdev, ...]
-) -> Around:
+def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -> Around:
     return Around(
         was=captured.ifname,
-        others=others,
-        awaited=_awaited(node, record, captured),
+        others=home.others,
+        awaited=_awaited(node, record, captured, (home.netdev, *home.others)),
         elapsed_s=record.elapsed_s(node.clock().now_s),
     )
 

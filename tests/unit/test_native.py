@@ -429,3 +429,20 @@ def test_a_device_of_a_userspace_driver_gets_the_addresses_of_its_ipam_plugin(
     machine.plugins.troubles.clear()
     ask(machine, Verb.DEL, config_for("0000:03:00.0"))
     assert machine.picture() == before
+
+
+def test_looking_for_duplicates_is_switched_off_behind_the_mtu_and_before_the_netdev_is_up() -> (
+    None
+):
+    """Below an MTU of 1280 bytes the netdev has no IPv6, and no sysctl that could be set."""
+    machine = Machine(mover="native")
+    (link,) = machine.kernel.plug(A, "ens1").links
+    machine.kernel.configure(link, (Address(ipaddress.ip_interface("fd00::1/64")),))
+    machine.kernel.make_netns("/run/netns/pod1")
+    ask(machine, Verb.ADD, config_for(A))
+    machine.kernel.set_attribute(link, "mtu", 1200)
+    machine.kernel.moments.clear()
+    ask(machine, Verb.DEL, config_for(A))
+    made = machine.kernel.moments
+    order = ["give ens1 the mtu 1500", "set ipv6/conf/accept_dad of ens1", "set ens1 up"]
+    assert sorted(order, key=made.index) == order

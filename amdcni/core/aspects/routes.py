@@ -31,11 +31,13 @@ class SetRoute:
     """A route that is missing, or lacks hops.
 
     `least` is what is set where the kernel refuses the `whole`: without hops through netdevs that
-    are yet to return, which may be on the host and not able to take their hop.
+    are yet to return, which may be on the host and not able to take their hop.  The change is
+    `optional` if nothing else than such hops is missing: whoever returns last sets them.
     """
 
     whole: "RouteChange"
     least: "RouteChange | None" = None
+    optional: bool = False
     stage = Stage.LAST
 
     def describe(self) -> str:
@@ -55,7 +57,7 @@ def keep(netdev: Netdev, seen: Seen, *, protocols_reported: bool) -> Routes:
 
 
 def due(kept: Routes, netdev: Netdev, seen: Routes, around: Around) -> list[SetRoute]:
-    """Those of which more is missing than hops through netdevs that are yet to return."""
+    """Those that are missing, or of which hops are."""
     routes = aged(kept.routes, around.elapsed_s)
     there = SeenRoutes(seen.routes)
     return changes_for(
@@ -66,17 +68,17 @@ def due(kept: Routes, netdev: Netdev, seen: Routes, around: Around) -> list[SetR
 def changes_for(
     routes: Iterable[Route], seen: "SeenRoutes", awaited: Collection[str] = ()
 ) -> list[SetRoute]:
-    """What has to be set for `routes` to be there, but for hops through `awaited` netdevs.
+    """What has to be set for `routes` to be there, hops through `awaited` netdevs being optional.
 
     Each is planned as if those before it had been set, which `seen` then has too.
     """
     changes = []
     for route in routes:
-        if is_lacking(route, seen, awaited):
-            whole, least = missing(route, seen), without_netdevs(route, awaited)
-            assert whole is not None
-            left = None if least in (None, route) else missing(least, seen)
-            changes.append(SetRoute(whole, left))
+        whole, least = missing(route, seen), without_netdevs(route, awaited)
+        if whole is not None:
+            left = None if least is None or least == route else missing(least, seen)
+            optional = not is_lacking(route, seen, awaited)
+            changes.append(SetRoute(whole, left, optional))
             seen.add(whole.route)
     return changes
 

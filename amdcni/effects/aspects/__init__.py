@@ -33,7 +33,7 @@ from amdcni.effects.aspects import (
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-_READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
+READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
 
 
 def read_details(
@@ -45,7 +45,7 @@ def read_details(
     """
     told: dict[str, Any] = {}
     unsaved: list[str] = []
-    for aspect in _EARLY if early else _READ:
+    for aspect in _EARLY if early else READ:
         told |= attrs.asdict(aspect.read(kernel, netdev, kept), recurse=False)
         unsaved += told.pop("unsaved", ())
     return Details(**told, unsaved=tuple(unsaved))

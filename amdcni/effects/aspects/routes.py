@@ -54,10 +54,13 @@ def put(kernel: Rtnetlink, change: SetRoute) -> None:
     """Set the whole route, or as much of it as the kernel takes before others are back."""
     try:
         _put(kernel, change.whole)
-    except KernelRefused:
+    except KernelRefused as failure:
         if change.least is None:
             raise
-        _put(kernel, change.least)
+        try:
+            _put(kernel, change.least)
+        except KernelRefused:
+            raise failure from None
 
 
 def _put(kernel: Rtnetlink, change: RouteChange) -> None:

@@ -1,0 +1,139 @@
+"""A route with hops through several NICs is whole again, whoever comes and goes meanwhile."""
+
+import ipaddress
+from collections.abc import Callable
+from functools import partial
+
+import attrs
+import pytest
+
+from amdcni.core.errors import AmdcniError
+from amdcni.core.host import Address, Hop, Route
+from amdcni.core.names import IfName
+from amdcni.core.spec import Verb
+from tests.unit.fake_kernel import Link
+from tests.unit.fake_node import Machine, ask, config_for
+
+A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
+SHARED = "10.9.0.0/24"
+
+movers = pytest.mark.parametrize("mover", ["delegate", "native"])
+
+
+def plugged(machine: Machine, device: str, ifname: str, number: int) -> Link:
+    (link,) = machine.kernel.plug(device, ifname).links
+    machine.kernel.configure(link, (Address(ipaddress.ip_interface(f"10.0.{number}.1/24")),))
+    return link
+
+
+def node_with_two(mover: str) -> Machine:
+    machine = Machine(mover=mover)
+    first, second = plugged(machine, A, "ens1", 1), plugged(machine, B, "ens2", 2)
+    for number in (1, 2):
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+    route(machine, SHARED, (first, 3), (second, 5))
+    return machine
+
+
+def route(machine: Machine, network: str, *hops: tuple[Link, int]) -> None:
+    made = tuple(Hop(IfName(link.name), link.ifindex, weight=weight) for link, weight in hops)
+    kernel = machine.kernel
+    kernel.add_route(kernel.host, Route(ipaddress.ip_network(network), made))
+
+
+def hops_to(machine: Machine, network: str) -> list[list[tuple[str, int]]]:
+    routes = machine.kernel.routes(machine.kernel.host)
+    return [
+        [(hop.ifname, hop.weight) for hop in each.hops]
+        for each in routes
+        if str(each.destination) == network
+    ]
+
+
+def add(machine: Machine, device: str, pod: int) -> None:
+    netns = f"/run/netns/pod{pod}"
+    ask(machine, Verb.ADD, config_for(device), container=f"pod{pod}", netns=netns)
+
+
+def delete(machine: Machine, device: str, pod: int) -> None:
+    ask(machine, Verb.DEL, config_for(device), container=f"pod{pod}", netns=None)
+
+
+@attrs.define(eq=False)
+class Between:
+    """A call that is made before one look of another one, which works on another device."""
+
+    machine: Machine
+    deed: Callable[[], None]
+    at: int
+    came: bool = False
+
+    def look(self) -> None:
+        self.at -= 1
+        if self.at < 0 and not self.came and "routes" not in self.machine.locks:
+            self.came = True
+            self.deed()
+
+
+@movers
+def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
+    at, came = 0, True
+    while came:
+        machine = node_with_two(mover)
+        add(machine, A, 1)
+        add(machine, B, 2)
+        other = Between(machine, partial(delete, machine, B, 2), at)
+        machine.looks.append(other.look)
+        delete(machine, A, 1)
+        machine.looks.clear()
+        came, at = other.came, at + 1
+        if came:
+            assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]], f"at look {at}"
+            assert machine.disk.files == {}
+    assert at > 20
+
+
+@movers
+def test_a_nic_that_leaves_while_another_one_returns_leaves_the_route_to_that(mover: str) -> None:
+    at, came = 0, True
+    while came:
+        machine = node_with_two(mover)
+        add(machine, B, 2)
+        other = Between(machine, partial(add, machine, A, 1), at)
+        machine.looks.append(other.look)
+        delete(machine, B, 2)
+        machine.looks.clear()
+        came, at = other.came, at + 1
+        if came:
+            assert hops_to(machine, SHARED) == [[("ens2", 1)]], f"at look {at}"
+            delete(machine, A, 1)
+            assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]], f"at look {at}"
+    assert at > 20
+
+
+@movers
+def test_a_nic_whose_plugin_refuses_is_on_the_host_and_keeps_its_hop(mover: str) -> None:
+    machine = node_with_two(mover)
+    machine.plugins.pool = ("10.9.9.9/24",)
+    config = config_for(B, ipam={"type": "host-local", "subnet": "10.9.9.0/24"})
+    ask(machine, Verb.ADD, config, container="pod2", netns="/run/netns/pod2")
+    machine.plugins.installed.discard("host-local")
+    with pytest.raises(AmdcniError):
+        delete(machine, B, 2)
+    assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+    add(machine, A, 1)
+    assert hops_to(machine, SHARED) == [[("ens2", 1)]]
+
+
+@movers
+def test_a_stranger_with_the_name_of_a_lent_nic_gets_its_own_routes_back(mover: str) -> None:
+    machine = node_with_two(mover)
+    add(machine, A, 1)
+    stranger = plugged(machine, C, "ens1", 3)
+    second = machine.kernel.functions[B].links[0]
+    route(machine, "10.8.0.0/24", (stranger, 1), (second, 2))
+    route(machine, "10.7.0.0/24", (stranger, 1))
+    add(machine, C, 2)
+    delete(machine, C, 2)
+    assert hops_to(machine, "10.7.0.0/24") == [[("ens1", 1)]]
+    assert hops_to(machine, "10.8.0.0/24") == [[("ens1", 1), ("ens2", 2)]]
