@@ -14,6 +14,7 @@ from amdcni.core.aspects.routes import (
     changes_for,
     ifindexes_of,
     on_netdevs,
+    shared_destinations,
     without_netdevs,
 )
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
@@ -173,7 +174,7 @@ def _awaited(
 
 
 def _shares_routes(captured: Captured) -> bool:
-    return any(len(route.hops) > 1 for route in captured.routes)
+    return bool(shared_destinations(captured.routes))
 
 
 def restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:

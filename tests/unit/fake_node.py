@@ -24,7 +24,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
-from amdcni.core.aspects.routes import SetRoute
+from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
@@ -581,8 +581,7 @@ class FakeNamespace:
         whole = attrs.evolve(self._kernel.details(link), ways_out=())
         if early:
             return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
-        shared = () if kept is None else [route for route in kept.routes if len(route.hops) > 1]
-        others = self.routes_to({route.destination for route in shared})
+        others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
         left = [route for route in others if route not in whole.routes]
         return attrs.evolve(whole, routes=(*whole.routes, *left))
 

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.aspects.routes import (
+    SeenRoutes,
     aged,
+    changes_for,
     describe,
     due_on_host,
     ifindexes_of,
-    is_lacking,
     missing,
     on_netdevs,
     with_shared,
@@ -144,7 +145,9 @@ def test_hops_through_netdevs_that_are_awaited_are_not_lacking() -> None:
         ([whole], [], False),
         ([whole], [ENS2], False),
     ]:
-        assert is_lacking(whole, seen, awaited) is lacking
+        changes = changes_for([whole], SeenRoutes(seen), awaited)
+        assert any(not change.optional for change in changes) is lacking
+        assert bool(changes) is (seen != [whole])
 
 
 def test_hops_get_the_numbers_of_their_netdevs() -> None:

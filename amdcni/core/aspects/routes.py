@@ -7,7 +7,7 @@ import attrs
 
 from amdcni.core.aspects.change import Around, Stage, remaining
 from amdcni.core.aspects.sysctls import SeenSysctls
-from amdcni.core.host import Hop, Netdev, Route
+from amdcni.core.host import Hop, IpNetwork, Netdev, Route
 from amdcni.core.kernel_made import remade_addresses, remakes_route
 from amdcni.core.names import IfName
 
@@ -74,13 +74,21 @@ def changes_for(
     """
     changes = []
     for route in routes:
-        whole, least = missing(route, seen), without_netdevs(route, awaited)
+        whole = missing(route, seen)
         if whole is not None:
-            left = None if least is None or least == route else missing(least, seen)
-            optional = not is_lacking(route, seen, awaited)
-            changes.append(SetRoute(whole, left, optional))
+            least = without_netdevs(route, awaited)
+            if least == route:
+                changes.append(SetRoute(whole))
+            else:
+                left = None if least is None else missing(least, seen)
+                changes.append(SetRoute(whole, left, optional=left is None))
             seen.add(whole.route)
     return changes
+
+
+def shared_destinations(routes: Iterable[Route]) -> set[IpNetwork]:
+    """Where those of the routes lead that have several hops."""
+    return {route.destination for route in routes if len(route.hops) > 1}
 
 
 def lines(kept: Routes) -> Iterator[str]:
@@ -227,16 +235,6 @@ def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
     if len(hops) == len(route.hops):
         return route
     return _by_way_of(route, hops) if hops else None
-
-
-def is_lacking(route: Route, seen: Iterable[Route] | SeenRoutes, awaited: Collection[str]) -> bool:
-    """Whether more of `route` is missing than its hops through netdevs that are `awaited`.
-
-    These are yet to be given back.  Whoever does that knows the whole route and sets it.
-    """
-    seen = SeenRoutes.of(seen)
-    least = without_netdevs(route, awaited)
-    return all(due is not None and missing(due, seen) is not None for due in (route, least))
 
 
 def describe(route: Route) -> str:

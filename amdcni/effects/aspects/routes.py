@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterable
 import attrs
 
 from amdcni.core.aspects.change import Unsaved
-from amdcni.core.aspects.routes import RouteChange, Routes, SetRoute, describe
+from amdcni.core.aspects.routes import (
+    RouteChange,
+    Routes,
+    SetRoute,
+    describe,
+    shared_destinations,
+)
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import IpNetwork, Netdev, Route, WayOut
@@ -23,26 +29,25 @@ class ReadRoutes(Routes, Unsaved):
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadRoutes:
-    """All with a hop through the netdev, and what is left of those that had one."""
+    """All with a hop through the netdev, and what is left of those that had one.
+
+    Of a route with several hops all are read that lead to the same network: it may have lost the
+    hop through the netdev.
+    """
     wanted = routes.leads_through(netdev.ifindex)
     told = _told(kernel, wanted, netdev.ifindex)
     through = [each for each in told if netdev.ifindex in each.ifindexes]
     ifnames = _ifnames_in(kernel, through, {netdev.ifindex: netdev.ifname})
     named = [(routes.route_of(each, ifnames), each) for each in through]
     found = [(route, each) for route, each in named if route is not None]
+    asked = set() if kept is None else shared_destinations(kept.routes)
+    own = [route for route, _ in found if route.destination not in asked]
     return ReadRoutes(
-        routes=(*(route for route, _ in found), *_left_of(kernel, kept, [r for r, _ in found])),
+        routes=(*own, *routes_to(kernel, asked)),
         unsaved=tuple(
             f"{what} of {describe(route)}" for route, each in found for what in each.unsaved
         ),
     )
-
-
-def _left_of(kernel: Rtnetlink, kept: Captured | None, found: list[Route]) -> Iterable[Route]:
-    """The routes with several hops that have lost the one through the netdev."""
-    shared = () if kept is None else [route for route in kept.routes if len(route.hops) > 1]
-    others = routes_to(kernel, {route.destination for route in shared})
-    return [route for route in others if route not in found]
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetRoute) -> None:
