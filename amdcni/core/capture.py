@@ -165,5 +165,10 @@ def summary(kept: Captured) -> Iterator[str]:
     for aspect in ASPECTS:
         count = len(list(aspect.lines(kept)))
         if aspect.NOUN is not None and count:
-            yield f"{count} {aspect.NOUN}{'' if count == 1 else 's'}"
+            yield counted(count, aspect.NOUN)
     yield "its state"
+
+
+def counted(count: int, noun: str) -> str:
+    """So many things of a kind."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

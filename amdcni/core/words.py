@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from amdcni.core.capture import Captured, summary
+from amdcni.core.capture import Captured, counted, summary
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -44,7 +44,7 @@ def step_in_words(step: Step) -> str:
         case ConfigureInPod(record):
             return f"set the addresses and routes of {record.id.ifname} in the pod"
         case CopyRoutes(record, captured):
-            routes = _number(len(captured.routes), "route")
+            routes = counted(len(captured.routes), "route")
             return f"set {routes} of the host at {record.id.ifname}, too"
         case KeepOtherHops(_, captured):
             return f"keep multipath routes through {captured.ifname} alive by their other hops"
@@ -70,7 +70,3 @@ def _held(captured: Captured | None) -> str:
     if captured is None:
         return "a device without a netdev"
     return f"{captured.ifname} with {', '.join(summary(captured))}"
-
-
-def _number(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
