@@ -1,7 +1,7 @@
 """A route with hops through several NICs is whole again, whoever comes and goes meanwhile."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import attrs
@@ -75,40 +75,48 @@ class Between:
             self.deed()
 
 
+Call = Callable[[Machine], None]
+
+
+def between_any_looks(
+    mover: str, before: Sequence[Call], first: Call, second: Call
+) -> Iterator[Machine]:
+    """The node after `second` was made between two looks of `first`, for each such place."""
+    at = 0
+    while True:
+        machine = node_with_two(mover)
+        for call in before:
+            call(machine)
+        other = Between(machine, partial(second, machine), at)
+        machine.looks.append(other.look)
+        first(machine)
+        machine.looks.clear()
+        if not other.came:
+            break
+        yield machine
+        at += 1
+    assert at > 20
+
+
 @movers
 def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
-    at, came = 0, True
-    while came:
-        machine = node_with_two(mover)
-        add(machine, A, 1)
-        add(machine, B, 2)
-        other = Between(machine, partial(delete, machine, B, 2), at)
-        machine.looks.append(other.look)
-        delete(machine, A, 1)
-        machine.looks.clear()
-        came, at = other.came, at + 1
-        if came:
-            assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]], f"at look {at}"
-            assert machine.disk.files == {}
-    assert at > 20
+    lent = [lambda machine: add(machine, A, 1), lambda machine: add(machine, B, 2)]
+    for machine in between_any_looks(
+        mover, lent, lambda machine: delete(machine, A, 1), lambda machine: delete(machine, B, 2)
+    ):
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert machine.disk.files == {}
 
 
 @movers
 def test_a_nic_that_leaves_while_another_one_returns_leaves_the_route_to_that(mover: str) -> None:
-    at, came = 0, True
-    while came:
-        machine = node_with_two(mover)
-        add(machine, B, 2)
-        other = Between(machine, partial(add, machine, A, 1), at)
-        machine.looks.append(other.look)
-        delete(machine, B, 2)
-        machine.looks.clear()
-        came, at = other.came, at + 1
-        if came:
-            assert hops_to(machine, SHARED) == [[("ens2", 1)]], f"at look {at}"
-            delete(machine, A, 1)
-            assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]], f"at look {at}"
-    assert at > 20
+    lent = [lambda machine: add(machine, B, 2)]
+    for machine in between_any_looks(
+        mover, lent, lambda machine: delete(machine, B, 2), lambda machine: add(machine, A, 1)
+    ):
+        assert hops_to(machine, SHARED) == [[("ens2", 1)]]
+        delete(machine, A, 1)
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
 
 
 @movers
