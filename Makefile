@@ -29,9 +29,10 @@ test-all: lint docs test-unit ## everything that must hold: with the documentati
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
+# The examples of a page build on one another, and what comes first is never taken to another process.
 .PHONY: test-unit
 test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
-	$(BIN)/pytest tests/unit amdcni amdcni_shim docs README.md --numprocesses=auto --dist=worksteal \
+	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
 	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
 	  --junit-xml=$(RESULTS)/unit.xml
 
