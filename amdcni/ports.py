@@ -20,10 +20,10 @@ from amdcni.core.host import (
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.retry import Attempts
-from amdcni.core.spec import Json
-from amdcni.core.steps import Outcome, PluginCall, Step
+from amdcni.core.spec import Json, PluginCall
+from amdcni.core.steps import Outcome, Step
 
 
 class Node(Protocol):

@@ -26,8 +26,7 @@ from amdcni.core.errors import (
 )
 from amdcni.core.libcni import Cached, Conversation, Wanted, conduct
 from amdcni.core.names import NetworkName
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result
 
 T = TypeVar("T")
 

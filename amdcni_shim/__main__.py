@@ -56,12 +56,12 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
 
 def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
     from amdcni import verbs
-    from amdcni.core import codec
+    from amdcni.core import codec, formats
     from amdcni.core.request import DelRequest, LogLevel
     from amdcni.effects.node import LinuxNode
     from amdcni.log import make_log
 
-    request = codec.parse_call(invocation, data)
+    request = formats.parse_call(invocation, data)
     network = request.network
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
     log = make_log(network.log, stderr, verb=invocation.verb.value, network=network.name, **held_as)

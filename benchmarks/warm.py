@@ -17,7 +17,7 @@ from typing import Any
 from pyroute2.iproute.linux import IPRoute
 
 from amdcni import verbs
-from amdcni.core import codec
+from amdcni.core import formats
 from amdcni.core.request import parse_environment
 from amdcni.effects.netlink import Netlink
 from amdcni.effects.netns import OWN_NETNS
@@ -31,7 +31,7 @@ def call(command: str, asked: Mapping[str, Any]) -> None:
     """Serve a call as the executable does, once everything is loaded."""
     stdin = json.dumps(asked["config"]).encode()
     invocation = parse_environment({**asked["env"], "CNI_COMMAND": command})
-    request = codec.parse_request(invocation, stdin)
+    request = formats.parse_request(invocation, stdin)
     data_dir = request.network.data_dir
     with LinuxNode(data_dir, invocation.plugin_dirs, invocation.environ, silent) as node:
         verbs.serve(request, node)

@@ -15,7 +15,7 @@ from rich.text import Text
 from amdcni.core import kubernetes
 from amdcni.core.kubernetes import Delegate
 from amdcni.core.names import ContainerId
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import PluginCall
 from amdcni.testing import CallOptions, Node, Outcome, Pod, ThrowawayError
 from amdcni.testing.cni import DEFAULT_CNI_PATH, environment_of
 from examples import cluster

@@ -10,9 +10,9 @@ from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core import capture
 from amdcni.core.attachment import Attachment
-from amdcni.core.codec import attachment_to_json
 from amdcni.core.condition import IN_WORDS, Condition
 from amdcni.core.errors import UnknownAttachment
+from amdcni.core.formats import attachment_to_json
 from amdcni.core.identity import Place
 from amdcni.core.mapping import sentence_on
 from amdcni.core.names import DeviceKey

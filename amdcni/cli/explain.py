@@ -31,11 +31,10 @@ from amdcni.core.kubernetes import (
 from amdcni.core.kubernetes.installation import configurations_in
 from amdcni.core.kubernetes.review import LENDER, clash_of, clash_of_plans, request_of
 from amdcni.core.names import parse_container_id
-from amdcni.core.plans import record_in
+from amdcni.core.plans.attach import record_in
 from amdcni.core.request import AddRequest, plugin_dirs_of
-from amdcni.core.spec import Json
-from amdcni.core.steps import Plan, PluginCall
-from amdcni.core.words import step_in_words
+from amdcni.core.spec import Json, PluginCall
+from amdcni.core.steps import Plan
 from amdcni.effects.survey import read_conf_dir
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ def _call_as_json(told: Told) -> dict[str, Any]:
         "stdin": dict(told.call.config),
         "gives_back_first": list(told.stale),
         "plan": [
-            {"step": step_in_words(each.step), "undo": list(map(step_in_words, each.undo))}
+            {"step": each.step.describe(), "undo": [undo.describe() for undo in each.undo]}
             for each in steps
         ],
         "not_saved": list(told.unsaved),
@@ -374,8 +373,8 @@ def _plan_lines(told: Told) -> Iterator[str]:
         for what in told.stale:
             yield f"  - first give back {what}, which no call will do any more, and then"
         for number, planned in enumerate(told.plan.steps, start=1):
-            yield f"  {number}. {step_in_words(planned.step)}"
+            yield f"  {number}. {planned.step.describe()}"
             for undo in planned.undo:
-                yield f"     if it fails: {step_in_words(undo)}"
+                yield f"     if it fails: {undo.describe()}"
         for what in told.unsaved:
             yield f"It would not come back: {what}"

@@ -11,8 +11,7 @@ from amdcni.core.identity import dies_with_its_netns, find_in_pod
 from amdcni.core.ipam import STATIC, static_ipam
 from amdcni.core.names import PluginName
 from amdcni.core.request import AddRequest, CheckRequest, Mover
-from amdcni.core.spec import Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import PluginCall, Verb
 from amdcni.core.versions import CHECK_SINCE, INTERFACES_SINCE, OLDEST, at_least
 
 DELEGATE: Final = PluginName("host-device")

@@ -14,8 +14,8 @@ from amdcni.core.capture import Captured, Details
 from amdcni.core.errors import NetdevLost
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod
-from amdcni.core.names import IfName
-from amdcni.core.plans import Snapshot, free_name
+from amdcni.core.names import IfName, free_name
+from amdcni.core.plans.snapshot import Snapshot
 
 
 @attrs.frozen

@@ -21,8 +21,7 @@ from amdcni.core.errors import (
     UnsupportedVersion,
 )
 from amdcni.core.names import PluginName, parse_plugin_name
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result, Verb
 from amdcni.core.versions import (
     CHECK_SINCE,
     GC_AND_STATUS_SINCE,

@@ -5,6 +5,7 @@ holds the offending value and the grammar.  Callers at an edge turn it into thei
 """
 
 import re
+from collections.abc import Collection
 from typing import Final, NewType
 
 import attrs
@@ -254,3 +255,16 @@ def is_mark(altname: str) -> bool:
     except InvalidName:
         return False
     return True
+
+
+def free_name(wanted: IfName, taken: Collection[str]) -> IfName:
+    """`wanted` if nothing has that name yet, else the first free of `wanted_1`, `wanted_2` ...
+
+    The name is cut where it would be too long for the kernel, which counts bytes.
+    """
+    name, number = str(wanted), 0
+    while name in taken:
+        number += 1
+        stem = wanted.encode()[: IFNAME_MAX_BYTES - len(f"_{number}")]
+        name = f"{stem.decode(errors='ignore')}_{number}"
+    return parse_ifname(name)

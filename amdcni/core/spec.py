@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import attrs
 
 from amdcni.core.host import IpAddress, IpInterface
-from amdcni.core.names import ContainerId, IfName, MacAddress, NetworkName
+from amdcni.core.names import ContainerId, IfName, MacAddress, NetworkName, PluginName
 from amdcni.core.versions import OLDEST, CniVersion
 
 Json = Mapping[str, Any]
@@ -148,6 +148,39 @@ class PluginInfo:
 
     version: str
     supported: tuple[str, ...]
+
+
+@attrs.frozen
+class PluginCall:
+    """One execution of a CNI plugin: its executable, and what goes in by stdin and CNI_*.
+
+    Everything else of the environment is the caller's own.
+    """
+
+    plugin: PluginName
+    verb: Verb
+    config: Json
+    attachment: AttachmentId | None
+    netns: str
+    args: str
+
+    def variables(self, dirs: Iterable[str]) -> dict[str, str]:
+        """The variables of the call (CNI SPEC 1.1 §2), with `dirs` as CNI_PATH.
+
+        What the call is not about is there and empty, as runtimes have it.
+        """
+        return {
+            "CNI_COMMAND": self.verb.value,
+            "CNI_CONTAINERID": self.attachment.container_id if self.attachment else "",
+            "CNI_IFNAME": self.attachment.ifname if self.attachment else "",
+            "CNI_NETNS": self.netns,
+            "CNI_ARGS": self.args,
+            "CNI_PATH": ":".join(dirs),
+        }
+
+    def describe(self) -> str:
+        """The call in words."""
+        return f"execute {self.plugin} with {self.verb}"
 
 
 @attrs.frozen

@@ -38,7 +38,7 @@ from amdcni.core.host import (
 from amdcni.core.kernel_made import is_kernels
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey, IfName
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.request import AddRequest, DelRequest
 
 _POD_NAME: Final = re.compile(r"(net|dev)[0-9]+")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from amdcni.core import codec
+from amdcni.core import codec, formats
 from amdcni.core.errors import UndecodableInput
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import PciAddress
@@ -37,7 +37,7 @@ class Mappings:
             return ()
         data, modified_ns = contents
         try:
-            found, faults = codec.parse_mappings(data, _boottime_s(modified_ns))
+            found, faults = formats.parse_mappings(data, _boottime_s(modified_ns))
         except UndecodableInput as failure:
             self._tell(failure.message)
             return ()
@@ -65,7 +65,7 @@ class Mappings:
             return None
         data, modified_ns = contents
         try:
-            rest = codec.without_mapping(data, device)
+            rest = formats.without_mapping(data, device)
         except UndecodableInput as failure:
             self._tell(failure.message)
             return None

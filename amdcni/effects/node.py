@@ -18,14 +18,14 @@ from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.retry import Attempts
-from amdcni.core.spec import Json
-from amdcni.core.steps import Outcome, PluginCall, Step
+from amdcni.core.spec import Json, PluginCall
+from amdcni.core.steps import Outcome, Step
 from amdcni.effects import netns, sysfs
 from amdcni.effects.load import read_load
 from amdcni.effects.mappings import Mappings
-from amdcni.effects.perform import perform
+from amdcni.effects.steps import perform
 from amdcni.effects.stores import Stores
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from amdcni.core.errors import (
     UndecodableInput,
 )
 from amdcni.core.names import PluginName
-from amdcni.core.spec import Json, Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import Json, PluginCall, Verb
 from amdcni.core.versions import NEWEST, SUPPORTED
 
 TIME_LIMIT_S: Final = 90.0

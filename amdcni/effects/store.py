@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from amdcni.core import codec, retry
+from amdcni.core import codec, formats, retry
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
@@ -126,7 +126,7 @@ class Store:
         """The record in `data`, which is decoded once, however often a call looks at the file."""
         known = self._last_decoded.get(key)
         if known is None or known[0] != data:
-            known = self._last_decoded[key] = (data, codec.parse_attachment(data))
+            known = self._last_decoded[key] = (data, formats.parse_attachment(data))
         return known[1]
 
     def all(self) -> tuple[Attachment, ...]:
@@ -204,7 +204,7 @@ class Store:
 
     def save(self, record: Attachment) -> None:
         """Write the record so that it survives a crash at any instant; raises StateFailure."""
-        written = codec.attachment_to_json(record)
+        written = formats.attachment_to_json(record)
         data = codec.encode(written).encode() + b"\n"
         with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:

@@ -9,8 +9,7 @@ from attrs import frozen
 
 from amdcni.core.codec import encode
 from amdcni.core.errors import PluginBroken
-from amdcni.core.spec import Json
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import Json, PluginCall
 from amdcni.effects.plugins import answer_of, find_plugin
 from amdcni.testing.namespaces import (
     PATIENCE_S,

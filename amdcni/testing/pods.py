@@ -3,25 +3,45 @@
 import itertools
 import time
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
 from amdcni.testing.isolation import NODE_NETNS
 from amdcni.testing.namespaces import Namespace
-
-if TYPE_CHECKING:
-    from amdcni.testing.node import Node
+from amdcni.testing.nics import Nic
 
 _END_TIMEOUT_S = 60
 _PAUSE_S = 0.005
+
+
+class Host(Protocol):
+    """What a pod needs of its node."""
+
+    @property
+    def nics(self) -> list[Nic]:
+        """The NICs that the node was given."""
+
+    @property
+    def root(self) -> Path:
+        """The node's root folder as a test sees it."""
+
+    def ip(self, command: str) -> str:
+        """Run `ip` on the node."""
+
+    def ip_json(self, command: str) -> list[dict[str, Any]]:
+        """Run `ip -details -json` on the node and return what it printed."""
+
+    def refresh(self) -> None:
+        """Let the fake sysfs show the netdevs that are on the node now."""
 
 
 @frozen(kw_only=True, eq=False)
 class Pod(Namespace):
     """A pod's network namespace, made by `Node.add_pod`; `netns` is its path inside the node."""
 
-    node: "Node" = field(repr=False)
+    node: Host = field(repr=False)
     name: str
     netns: str
     duplicate_address_detection: bool

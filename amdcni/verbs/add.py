@@ -3,11 +3,12 @@
 from functools import partial
 from typing import Final
 
-from amdcni.core import calls, plans
+from amdcni.core import calls
 from amdcni.core import check as checks
 from amdcni.core.condition import Condition
 from amdcni.core.errors import DeviceBusy, InvalidEnvironment
 from amdcni.core.names import DeviceKey
+from amdcni.core.plans.attach import plan_add
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Result
 from amdcni.ports import Node
@@ -57,7 +58,7 @@ def _add_locked(request: AddRequest, key: DeviceKey, node: Node) -> Result | Non
     snapshot = look(request, key, pod, records_about(key, node), node)
     if snapshot is None:
         return None
-    plan = plans.plan_add(request, snapshot)
+    plan = plan_add(request, snapshot)
     for what in snapshot.details.unsaved:
         node.report("not-saved", device=str(key), what=what)
     return executor.run(plan, node).result or Result()

@@ -1,7 +1,7 @@
 """DEL: what an attachment holds is given back."""
 
-from amdcni.core import plans
 from amdcni.core.names import DeviceKey
+from amdcni.core.plans.salvage import salvage
 from amdcni.core.request import DelRequest
 from amdcni.core.steps import Outcome, SaveRecord
 from amdcni.ports import Node
@@ -54,7 +54,7 @@ def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> bool:
     if device is None or pod is None or pod.id == node.host().id:
         return False
     damaged = node.was_damaged(key)
-    record = plans.salvage(request, device, pod, node.clock(), record_damaged=damaged)
+    record = salvage(request, device, pod, node.clock(), record_damaged=damaged)
     if record is not None:
         with locked(key, node):
             if not records_about(key, node):

@@ -2,8 +2,7 @@
 
 from amdcni.core.errors import Failures
 from amdcni.core.request import GcRequest
-from amdcni.core.spec import Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import PluginCall, Verb
 from amdcni.ports import Node
 from amdcni.verbs import healing
 from amdcni.verbs.giving_back import bring_home_at_once, give_back_locked

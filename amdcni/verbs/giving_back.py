@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
 
-from amdcni.core import plans, retry
+from amdcni.core import retry
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import DeviceKey
+from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.ports import Node
 from amdcni.verbs import executor
 from amdcni.verbs.looking import device_of, find_condition, is_plugged, locked
@@ -37,7 +38,7 @@ class Returned(StrEnum):
 def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> Returned:
     """Give back the device of `record`, whose lock is held, and forget the record."""
     boot_id, destroyed = node.clock().boot_id, is_destroyed(record, node)
-    plan = plans.plan_release(
+    plan = plan_release(
         record,
         boot_id,
         device_of(record, node),
@@ -96,7 +97,7 @@ def bring_home(record: Attachment, node: Node) -> bool:
     """
     clock, destroyed = node.clock(), is_destroyed(record, node)
     device = device_of(record, node)
-    plan = plans.plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
+    plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
     executor.release(plan, node)
     if destroyed:
         _report_destroyed(record, node)
@@ -109,7 +110,7 @@ def bring_home(record: Attachment, node: Node) -> bool:
 def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
     """Tell the plugins that the attachment ends, and forget the record: the netdev is home."""
     boot_id = node.clock().boot_id
-    plan = plans.plan_farewell(record, boot_id, device_of(record, node), limit_s)
+    plan = plan_farewell(record, boot_id, device_of(record, node), limit_s)
     executor.release(plan, node)
 
 

@@ -6,13 +6,15 @@ from typing import Final
 
 import attrs
 
-from amdcni.core import identity, plans
+from amdcni.core import identity
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition, condition_of
 from amdcni.core.errors import AmdcniError, DeviceNotFound
 from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
+from amdcni.core.plans.recording import is_repeated
+from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.request import AddRequest, DeviceSelector
 from amdcni.core.resolve import Candidates, fits_record, resolve
 from amdcni.core.spec import AttachmentId
@@ -134,14 +136,14 @@ def look(
     pod: Netns,
     records: tuple[Attachment, ...],
     node: Node,
-) -> plans.Snapshot | None:
+) -> Snapshot | None:
     """Everything that the plan depends on, read under the lock of `key`.
 
     None if another device is meant now than what is locked: names go from one netdev to another.
     """
     host = node.host()
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
-    snapshot = plans.Snapshot(
+    snapshot = Snapshot(
         clock=node.clock(),
         host=host,
         pod=pod,
@@ -184,4 +186,4 @@ def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, n
 
 def is_meant_again(record: Attachment, request: AddRequest) -> bool:
     """Whether `request` is the very ADD that `record` tells the success of, of the same device."""
-    return fits_record(request.device.selector, record) and plans.is_repeated(record, request)
+    return fits_record(request.device.selector, record) and is_repeated(record, request)

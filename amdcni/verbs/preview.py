@@ -4,13 +4,15 @@ from collections.abc import Collection
 
 import attrs
 
-from amdcni.core import calls, forecast, plans
+from amdcni.core import calls, forecast
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Details
 from amdcni.core.condition import Condition
 from amdcni.core.errors import DeviceBusy
 from amdcni.core.host import Netns, NetnsId
+from amdcni.core.plans.attach import plan_add
+from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.request import AddRequest, DeviceSelector
 from amdcni.core.resolve import resolve
 from amdcni.core.steps import Plan
@@ -69,13 +71,13 @@ def preview(request: AddRequest, node: Node) -> Preview:
     if snapshot is None:
         raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
     snapshot = _healed(request.device.selector, snapshot, stale, node)
-    plan = plans.plan_add(request, snapshot)
+    plan = plan_add(request, snapshot)
     return Preview(tuple(stale), plan, snapshot.details.unsaved)
 
 
 def _healed(
-    selector: DeviceSelector, snapshot: plans.Snapshot, stale: Collection[Attachment], node: Node
-) -> plans.Snapshot:
+    selector: DeviceSelector, snapshot: Snapshot, stale: Collection[Attachment], node: Node
+) -> Snapshot:
     """The snapshot as it will be once what is `stale` has been given back."""
     details: dict[int, Details] = {}
     for record in stale:

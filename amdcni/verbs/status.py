@@ -4,8 +4,7 @@ from amdcni.core import calls
 from amdcni.core.errors import NotAvailable, PluginNotFound
 from amdcni.core.names import PluginName
 from amdcni.core.request import StatusRequest
-from amdcni.core.spec import Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import PluginCall, Verb
 from amdcni.core.versions import GC_AND_STATUS_SINCE
 from amdcni.ports import Node
 from amdcni.verbs import healing

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from amdcni.core import codec
+from amdcni.core import formats
 from amdcni_shim.__main__ import main
 
 HEADER = struct.Struct("=IHHII")
 RTM_GETLINK, NLM_F_DUMP = 18, 0x300
 counts = {"requests": 0, "messages": 0, "netdevs": 0, "records": 0}
-parse_attachment = codec.parse_attachment
+parse_attachment = formats.parse_attachment
 
 
 class CountingSocket(socket.socket):
@@ -48,7 +48,7 @@ def counted_parse(data: bytes) -> Any:
 
 
 if __name__ == "__main__":
-    codec.parse_attachment = counted_parse
+    formats.parse_attachment = counted_parse
     socket.socket = CountingSocket  # type: ignore[misc]
     status = main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr)
     Path(sys.argv[1]).write_text(json.dumps(counts))

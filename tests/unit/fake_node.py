@@ -1,7 +1,7 @@
 """A machine in memory, and `FakeNode`: one process of ours on it.
 
 The kernel is `fake_kernel`, the plugins are `fake_plugins`.  Steps are performed by the code that
-performs them on a real node, `amdcni.effects.perform`; what that asks of a node is made here.
+performs them on a real node, `amdcni.effects.steps`; what that asks of a node is made here.
 
 A process can be killed at any moment of its call (`ask(..., kill_at=3)`, or `kill_before` one that
 begins with some words): each later use of that node raises `Killed`, which nobody catches, so that
@@ -17,7 +17,7 @@ from typing import Any, Final, assert_never
 import attrs
 
 from amdcni import ports, verbs
-from amdcni.core import codec, retry
+from amdcni.core import codec, formats, retry
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
@@ -67,18 +67,14 @@ from amdcni.core.names import (
     PluginName,
     parse_bus_device,
 )
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.request import DEFAULT_DATA_DIR, Request, parse_environment
 from amdcni.core.retry import Attempts
-from amdcni.core.spec import Json, Result, Verb
-from amdcni.core.steps import (
-    Outcome,
-    PluginCall,
-    Step,
-)
+from amdcni.core.spec import Json, PluginCall, Result, Verb
+from amdcni.core.steps import Outcome, Step
 from amdcni.core.versions import SUPPORTED
-from amdcni.effects.perform import perform
 from amdcni.effects.plugins import TIME_LIMIT_S
+from amdcni.effects.steps import perform
 from tests.unit.fake_kernel import AlreadySo, Configuration, Kernel, Link, Refused, Space
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins
 
@@ -338,7 +334,7 @@ class FakeNode:
             return None
         self.reads.append(key)
         try:
-            record = codec.parse_attachment(data)
+            record = formats.parse_attachment(data)
             if record.key != key:
                 raise DamagedRecord(f"it is the record of {record.key}")
         except DamagedRecord as failure:
@@ -381,7 +377,7 @@ class FakeNode:
             return ()
         written_s = second if boot == self._kernel.boot else -1
         try:
-            found, faults = codec.parse_mappings(disk.mappings, written_s)
+            found, faults = formats.parse_mappings(disk.mappings, written_s)
         except UndecodableInput as failure:
             self.report("mappings-ignored", reason=failure.message)
             return ()
@@ -433,7 +429,7 @@ class FakeNode:
         self._require_writable(disk)
         if disk.full:
             raise StateFailure(f"cannot write the record of {name}: No space left on device")
-        disk.files[name] = codec.encode(codec.attachment_to_json(record)).encode()
+        disk.files[name] = codec.encode(formats.attachment_to_json(record)).encode()
         if record.phase is Phase.ATTACHED:
             self._kernel.moment(f"unmark {name}")
             self._unmark(name, disk)
@@ -894,4 +890,4 @@ def request_for(
         stdin = config
     else:
         stdin = json.dumps({"mover": machine.mover, **config}).encode()
-    return codec.parse_call(parse_environment(environ), stdin)
+    return formats.parse_call(parse_environment(environ), stdin)

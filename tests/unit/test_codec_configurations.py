@@ -10,12 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from amdcni.core.codec import (
-    device_of,
     encode,
     in_version,
-    network_of,
     parse_plugin_list,
-    parse_request,
     prev_result_of,
     valid_attachments_of,
 )
@@ -26,6 +23,7 @@ from amdcni.core.errors import (
     UnsupportedField,
     UnsupportedVersion,
 )
+from amdcni.core.formats import device_of, network_of, parse_request
 from amdcni.core.names import ContainerId, IfName
 from amdcni.core.request import (
     AddRequest,

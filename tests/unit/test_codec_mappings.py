@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.codec import parse_mappings, without_mapping
 from amdcni.core.errors import UndecodableInput
+from amdcni.core.formats import parse_mappings, without_mapping
 from amdcni.core.host import IpInterface
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import IfName, PciAddress

@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import FORMAT, Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured
-from amdcni.core.codec import (
-    MAX_INPUT_BYTES,
-    attachment_to_json,
-    decode_object,
-    encode,
-    parse_attachment,
-)
+from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
+from amdcni.core.formats import attachment_to_json, parse_attachment
 from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (

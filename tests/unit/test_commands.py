@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.codec import parse_request, result_to_json
+from amdcni.core.codec import result_to_json
 from amdcni.core.errors import (
     AmdcniError,
     CheckFailed,
@@ -38,9 +38,10 @@ from amdcni.core.errors import (
     UndecodableInput,
     UnknownAttachment,
 )
+from amdcni.core.formats import parse_request
 from amdcni.core.host import Address, AddressFlag, Hop, Route, WayOut
 from amdcni.core.names import DeviceKey, IfName
-from amdcni.core.plans import record_in
+from amdcni.core.plans.attach import record_in
 from amdcni.core.request import AddRequest
 from amdcni.core.retry import LONGEST_PAUSE_S
 from amdcni.core.spec import Result, Verb

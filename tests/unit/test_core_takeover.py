@@ -9,12 +9,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import NetnsRef, Phase
-from amdcni.core.codec import parse_request
 from amdcni.core.errors import DeviceHeld
+from amdcni.core.formats import parse_request
 from amdcni.core.host import Address, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.request import AddRequest, DelRequest, Mover, parse_environment
 from amdcni.core.takeover import (
     GONE,

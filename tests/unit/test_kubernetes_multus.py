@@ -35,8 +35,7 @@ from amdcni.core.kubernetes import (
 )
 from amdcni.core.libcni import Conversation, Wanted
 from amdcni.core.names import ContainerId, parse_ifname
-from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, PluginList, Result
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, PluginCall, PluginList, Result
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import PodFlow
 from tests.unit.test_kubernetes import NIC, RESOURCE_NAME, A, B, checkpoint_of, entry, pod_manifest

@@ -31,8 +31,7 @@ from amdcni.core.libcni import (
     version_of,
 )
 from amdcni.core.names import ContainerId, IfName, NetworkName
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result, Verb
 from amdcni.core.versions import SUPPORTED, CniVersion, at_least
 from amdcni.testing import strategies as some
 

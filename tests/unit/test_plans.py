@@ -14,7 +14,7 @@ from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import check_call, ipam_call, plugins_for, release_call
 from amdcni.core.capture import Captured, Details
 from amdcni.core.check import config_for_delegate
-from amdcni.core.codec import decode_object, encode, parse_request
+from amdcni.core.codec import decode_object, encode
 from amdcni.core.errors import (
     AmdcniError,
     DeviceHeld,
@@ -23,6 +23,7 @@ from amdcni.core.errors import (
     IfnameTaken,
     InvalidEnvironment,
 )
+from amdcni.core.formats import parse_request
 from amdcni.core.host import (
     Address,
     Hop,
@@ -43,21 +44,16 @@ from amdcni.core.names import (
     NetworkName,
     PciAddress,
     PluginName,
+    free_name,
     parse_ifname,
 )
-from amdcni.core.plans import (
-    Clock,
-    confirmed,
-    free_name,
-    is_repeated,
-    plan_add,
-    plan_farewell,
-    plan_homecoming,
-    plan_release,
-    salvage,
-)
+from amdcni.core.plans.attach import plan_add
+from amdcni.core.plans.recording import confirmed, is_repeated
+from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
+from amdcni.core.plans.salvage import salvage
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.request import AddRequest, CheckRequest, DelRequest, DeviceSelector, Mover
-from amdcni.core.spec import AttachmentId, Interface, Result, Verb
+from amdcni.core.spec import AttachmentId, Interface, PluginCall, Result, Verb
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -71,7 +67,6 @@ from amdcni.core.steps import (
     MoveIntoPod,
     Outcome,
     Plan,
-    PluginCall,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.errors import PluginBroken, PluginFailed, PluginNotFound
 from amdcni.core.names import ContainerId, IfName, PluginName
-from amdcni.core.spec import AttachmentId, Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.effects.plugins import Plugins, find_plugin
 from tests.patience import is_alive, wait_until
 

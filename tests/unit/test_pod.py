@@ -13,9 +13,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import PluginBroken
 from amdcni.core.host import Address, AddressFlag, Hop, IpNetwork, Netdev
 from amdcni.core.host import Route as HostRoute
-from amdcni.core.ipam import static_ipam
-from amdcni.core.names import IfName, PluginName
-from amdcni.core.pod import (
+from amdcni.core.in_pod import (
     addresses_for,
     copied_routes,
     described,
@@ -24,6 +22,8 @@ from amdcni.core.pod import (
     routes_for,
     with_routes,
 )
+from amdcni.core.ipam import static_ipam
+from amdcni.core.names import IfName, PluginName
 from amdcni.core.spec import Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from amdcni.core.codec import parse_request
 from amdcni.core.errors import InvalidConfiguration, InvalidEnvironment
+from amdcni.core.formats import parse_request
 from amdcni.core.names import (
     BusDevice,
     ContainerId,

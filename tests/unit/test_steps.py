@@ -1,6 +1,9 @@
 """Steps and plans are values."""
 
+import importlib
 import inspect
+import pkgutil
+from types import ModuleType
 from typing import get_args
 
 import attrs
@@ -11,22 +14,33 @@ from hypothesis import strategies as st
 from amdcni.core import steps
 from amdcni.core.attachment import Attachment
 from amdcni.core.names import PluginName
-from amdcni.core.spec import AttachmentId, Verb
-from amdcni.core.steps import Outcome, Plan, Planned, PluginCall, ReleasePlugins, SaveRecord, Step
+from amdcni.core.spec import AttachmentId, PluginCall, Verb
+from amdcni.core.steps import Outcome, Plan, Planned, ReleasePlugins, SaveRecord, Step
+from amdcni.effects import steps as performed
 from amdcni.testing import strategies as some
 
-NO_STEPS = {"Home", "PluginCall", "Planned", "Plan", "Release", "Outcome"}
-"""What steps are made of, and what is made of steps."""
+
+def modules_of(package: ModuleType) -> dict[str, ModuleType]:
+    names = [found.name for found in pkgutil.iter_modules(package.__path__)]
+    return {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
+
+
+def steps_in(module: ModuleType) -> set[type]:
+    """The classes that a module of steps defines."""
+    classes = inspect.getmembers(module, inspect.isclass)
+    return {cls for _, cls in classes if cls.__module__ == module.__name__}
 
 
 def test_every_class_that_says_what_shall_be_true_is_a_step() -> None:
-    """An executor that matches `Step` to its end performs all there are."""
-    here = {
-        name
-        for name, cls in inspect.getmembers(steps, inspect.isclass)
-        if cls.__module__ == steps.__name__
-    }
-    assert {cls.__name__ for cls in get_args(Step)} == here - NO_STEPS
+    modules = modules_of(steps)
+    del modules["execution"]
+    found = set().union(*map(steps_in, modules.values()))
+    assert found == set(get_args(Step))
+
+
+def test_the_performers_of_steps_are_named_as_the_steps_are() -> None:
+    assert {*modules_of(performed), "execution"} == {*modules_of(steps)}
+    assert all(hasattr(module, "perform") for module in modules_of(performed).values())
 
 
 @given(some.attachments)

@@ -10,8 +10,8 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.core.codec import parse_request
 from amdcni.core.errors import AmdcniError
+from amdcni.core.formats import parse_request
 from amdcni.core.request import Invocation, parse_environment
 from amdcni.core.spec import Verb
 from amdcni.testing import strategies as some

@@ -15,7 +15,7 @@ import pytest
 
 from amdcni.core.errors import DeviceHeld, DeviceNotFound, RestoreIncomplete, StateFailure
 from amdcni.core.host import Address
-from amdcni.core.plans import record_in
+from amdcni.core.plans.attach import record_in
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Verb
 from amdcni.verbs.preview import Preview, preview

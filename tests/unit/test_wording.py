@@ -12,8 +12,8 @@ from amdcni.core.aspects.change import Around
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, Details, due
 from amdcni.core.check import differences as differences_in_pod
-from amdcni.core.codec import parse_request
 from amdcni.core.errors import AmdcniError
+from amdcni.core.formats import parse_request
 from amdcni.core.host import (
     Address,
     AddressFlag,
@@ -46,7 +46,8 @@ from amdcni.core.names import (
     parse_network_name,
     parse_plugin_name,
 )
-from amdcni.core.plans import Clock, Snapshot, refuse_bad_pod, refuse_held
+from amdcni.core.plans.refusals import refuse_bad_pod, refuse_held
+from amdcni.core.plans.snapshot import Clock, Snapshot
 from amdcni.core.protection import Surroundings, refuse_protected
 from amdcni.core.request import AddRequest, DeviceSelector, parse_environment, selector_of
 from amdcni.core.resolve import Candidates, resolve

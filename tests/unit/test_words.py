@@ -19,8 +19,9 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
-from amdcni.core.plans import plan_add, plan_release
-from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.plans.attach import plan_add
+from amdcni.core.plans.release import plan_release
+from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -32,7 +33,6 @@ from amdcni.core.steps import (
     IpamAdd,
     KeepOtherHops,
     MoveIntoPod,
-    PluginCall,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
@@ -40,7 +40,6 @@ from amdcni.core.steps import (
     Step,
     VerifyHome,
 )
-from amdcni.core.words import step_in_words
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
 
@@ -59,7 +58,7 @@ def test_every_step_of_an_add_and_of_its_undo_is_told_on_one_line(handover: Hand
     steps: list[Step] = []
     for planned in plan.steps:
         steps += [planned.step, *planned.undo]
-    told = [step_in_words(step) for step in steps]
+    told = [step.describe() for step in steps]
     assert all(words and words.isprintable() and not words.endswith(".") for words in told)
     # Different steps are told differently, so that a person can follow.
     assert len(set(told)) == len(set(map(repr, steps)))
@@ -71,7 +70,7 @@ def test_what_is_written_first_tells_which_addresses_will_be_given_back(handover
     assert isinstance(save, SaveRecord)
     captured = save.record.captured
     for address in () if captured is None else captured.addresses:
-        assert str(address.interface) in step_in_words(save)
+        assert str(address.interface) in save.describe()
 
 
 @given(some.attachments, some.captures, st.lists(some.neighbours, max_size=2))
@@ -79,14 +78,14 @@ def test_of_what_has_no_short_name_the_number_is_told(
     record: Attachment, captured: Captured, neighbours: list[Neighbour]
 ) -> None:
     captured = attrs.evolve(captured, neighbours=tuple(neighbours))
-    restored = step_in_words(RestoreConfiguration(record, captured))
+    restored = RestoreConfiguration(record, captured).describe()
     for name, things in (
         ("route", captured.routes),
         ("neighbour", captured.neighbours),
         ("sysctl", captured.sysctls),
     ):
         assert (f" {len(things)} {name}" in restored) == bool(things)
-    copied = step_in_words(CopyRoutes(record, captured))
+    copied = CopyRoutes(record, captured).describe()
     assert f" {len(captured.routes)} route" in copied
 
 
@@ -96,7 +95,7 @@ def test_every_step_of_a_release_is_told(lending: Lending) -> None:
     for boot_id in (record.boot_id, "another"):
         plan = plan_release(record, boot_id, None)
         for step in plan.work:
-            assert step_in_words(step)
+            assert step.describe()
 
 
 NIC = Captured(
@@ -143,14 +142,14 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             DelegateAdd(CALL, RECORD, None),
             "execute host-device with ADD, which moves the NIC into the pod and configures it",
         ),
-        (InspectPod(RECORD), "look whether net1 is in /run/netns/pod1, and is this NIC"),
+        (InspectPod(RECORD), "check that net1 is in /run/netns/pod1 and is this NIC"),
         (
             MoveIntoPod(RECORD, Netdev(7, IfName("ens1"))),
-            "move ens1 into /run/netns/pod1 as net1, and up",
+            "move ens1 into /run/netns/pod1 as net1 and set it up",
         ),
         (IpamAdd(RECORD, CALL), "execute host-device with ADD, which gives addresses"),
         (ConfigureInPod(RECORD), "set the addresses and routes of net1 in the pod"),
-        (CopyRoutes(RECORD, NIC), "set 2 routes of the host at net1, too"),
+        (CopyRoutes(RECORD, NIC), "set 2 routes of the host on net1, too"),
         (
             KeepOtherHops(RECORD, NIC),
             "keep multipath routes through ens1 alive by their other hops",
@@ -173,7 +172,7 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
     ],
 )
 def test_steps_word_by_word(step: Step, words: str) -> None:
-    assert step_in_words(step) == words
+    assert step.describe() == words
 
 
 def test_what_is_kept_word_by_word() -> None:

@@ -1,24 +1,18 @@
-"""JSON to values and back: the one cattrs converter, and the only place that knows JSON spellings.
+"""CNI's JSON to values and back: the one cattrs converter, results, errors, configuration lists.
 
 Everything that is wrong with an input is reported at once, each fault with its path as the user
-wrote it, such as `$.runtimeConfig.deviceID`.
+wrote it, such as `$.runtimeConfig.deviceID`.  What only this plugin reads and writes is in
+`amdcni.core.formats`.
 """
 
-from amdcni.core.codec.configurations import (
-    device_of,
+from amdcni.core.codec.converter import given_keys, spell, structure
+from amdcni.core.codec.networks import (
     in_version,
-    network_of,
-    parse_call,
     parse_plugin_list,
-    parse_request,
     plugin_list_to_json,
     prev_result_of,
     valid_attachments_of,
 )
-from amdcni.core.codec.converter import given_keys, spell, structure
-from amdcni.core.codec.mappings import parse_mappings, without_mapping
-from amdcni.core.codec.pods import dns_of
-from amdcni.core.codec.records import attachment_to_json, parse_attachment
 from amdcni.core.codec.results import (
     error_to_json,
     parse_error,
@@ -30,23 +24,15 @@ from amdcni.core.codec.text import MAX_INPUT_BYTES, decode_list, decode_object, 
 
 __all__ = [
     "MAX_INPUT_BYTES",
-    "attachment_to_json",
     "decode_list",
     "decode_object",
-    "device_of",
-    "dns_of",
     "encode",
     "error_to_json",
     "given_keys",
     "in_version",
-    "network_of",
-    "parse_attachment",
-    "parse_call",
     "parse_error",
-    "parse_mappings",
     "parse_plugin_info",
     "parse_plugin_list",
-    "parse_request",
     "plugin_list_to_json",
     "prev_result_of",
     "result_from_json",
@@ -54,5 +40,4 @@ __all__ = [
     "spell",
     "structure",
     "valid_attachments_of",
-    "without_mapping",
 ]

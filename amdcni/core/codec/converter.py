@@ -12,7 +12,6 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from amdcni.core.attachment import Phase
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, UnsupportedVersion
 from amdcni.core.host import IpAddress, IpInterface, IpNetwork, Values
@@ -39,7 +38,6 @@ from amdcni.core.names import (
     parse_network_name,
     parse_plugin_name,
 )
-from amdcni.core.request import LogLevel, Mover
 from amdcni.core.spec import AttachmentId, Json
 from amdcni.core.versions import CniVersion, parse_version
 
@@ -89,8 +87,6 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
     ipaddress.IPv4Address: ipaddress.IPv4Address,
 }
 """Types whose JSON form is a string, each with its parser."""
-
-_CHOICES: Final = (LogLevel, Mover, Phase)
 
 _MOST_FAULTS: Final = 20
 """How many faulty members of one list are told of; nobody reads about more."""
@@ -158,8 +154,6 @@ def _make_converter() -> cattrs.Converter:
         converter.register_structure_hook_func(_is(kind | None), _optional(_from_text(parse)))
     for kind in _WRITTEN_BY_STR:
         converter.register_unstructure_hook(kind, str)
-    for choice in _CHOICES:
-        converter.register_structure_hook(choice, _from_text(_one_of(choice)))
     converter.register_structure_hook_func(_is_tuple, _tuple_of(converter))
     return converter
 
@@ -220,6 +214,12 @@ def _is(kind: Any) -> Callable[[Any], bool]:
 
 
 _CONVERTER: Final = _make_converter()
+
+
+def choose(*choices: type[StrEnum]) -> None:
+    """Say that JSON has one of the values of each of `choices` as a string."""
+    for choice in choices:
+        _CONVERTER.register_structure_hook(choice, _from_text(_one_of(choice)))
 
 
 def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str, at: str = "$") -> T:

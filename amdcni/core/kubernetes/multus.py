@@ -16,8 +16,7 @@ from amdcni.core.kubernetes.objects import NetworkAttachmentDefinition, Pod
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.libcni import Conversation, Wanted
 from amdcni.core.names import ContainerId, IfName
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result
 
 T = TypeVar("T")
 

@@ -7,8 +7,9 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.calls import plugins_for
-from amdcni.core.codec import encode, parse_request
+from amdcni.core.codec import encode
 from amdcni.core.errors import AmdcniError
+from amdcni.core.formats import parse_request
 from amdcni.core.kubernetes.multus import Sandbox, calls_to_add, delegates_of
 from amdcni.core.kubernetes.objects import (
     RESOURCE_NAME,
@@ -19,8 +20,7 @@ from amdcni.core.kubernetes.objects import (
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
 from amdcni.core.request import AddRequest, DeviceSelector, parse_environment
-from amdcni.core.spec import Json
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import Json, PluginCall
 
 LENDER: Final = PluginName("amd-host-device")
 

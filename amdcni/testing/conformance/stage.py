@@ -19,8 +19,7 @@ from amdcni.core.codec import result_to_json
 from amdcni.core.errors import AmdcniError
 from amdcni.core.libcni import Wanted, add, conduct, delete
 from amdcni.core.names import parse_container_id, parse_ifname, parse_network_name
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
-from amdcni.core.steps import PluginCall
+from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result, Verb
 from amdcni.core.versions import (
     CHECK_SINCE,
     GC_AND_STATUS_SINCE,

@@ -9,7 +9,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from amdcni.core.host import USERSPACE_DRIVERS, Below, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import NetdevName, NetworkName
-from amdcni.core.plans import Snapshot
+from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.request import AddRequest, Device, DeviceSelector, Mover, Network
 from amdcni.core.resolve import Candidates
 from amdcni.core.spec import Verb

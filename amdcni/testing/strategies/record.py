@@ -8,7 +8,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.names import DeviceKey, PciAddress
-from amdcni.core.plans import Clock
+from amdcni.core.plans.snapshot import Clock
 from amdcni.core.spec import Result
 from amdcni.testing.strategies.configuration import movers
 from amdcni.testing.strategies.environment import cni_args

@@ -1,4 +1,4 @@
-"""Requests of every verb, as `amdcni.core.codec.parse_request` makes them."""
+"""Requests of every verb, as `amdcni.core.formats.parse_request` makes them."""
 
 import attrs
 from hypothesis import strategies as st

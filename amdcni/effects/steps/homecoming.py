@@ -1,40 +1,45 @@
-"""A netdev comes home: out of the pod, under its name, with everything that was captured."""
+"""Brings a netdev home: out of the pod, under its name, with everything that was captured."""
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
-from amdcni.core import plans
 from amdcni.core.aspects.change import Around, Stage
-from amdcni.core.aspects.routes import (
-    SeenRoutes,
-    changes_for,
-    ifindexes_of,
-    on_netdevs,
-    shared_destinations,
-    without_netdevs,
-)
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, due, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
-from amdcni.core.host import AddressFlag, Netdev, Netns, Route, SysfsDevice, names_of
-from amdcni.core.identity import find_home, find_in_pod, may_be, needs_mark
-from amdcni.core.steps import Home
+from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
+from amdcni.core.identity import find_home, find_in_pod, needs_mark
+from amdcni.core.names import free_name
+from amdcni.core.steps.execution import Home, Outcome
+from amdcni.core.steps.homecoming import BringHome, HomecomingStep, RestoreConfiguration, VerifyHome
 from amdcni.effects.marks import mark_in_pod
+from amdcni.effects.shared_routes import alone_with_shared_routes, awaited, shares_routes
 from amdcni.ports import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 300
 _NAMING_ATTEMPTS: Final = 5
-_ROUTES_WAIT_S: Final = 10.0
 _ROUNDS: Final = 2
 
 
-def bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
+def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
+    """Make true what `step` says; `so_far` with what has been found out by it."""
+    match step:
+        case BringHome(record, captured):
+            return attrs.evolve(so_far, home=_bring_home(node, record, captured))
+        case RestoreConfiguration(record, captured):
+            _restore(node, record, captured, so_far.home)
+        case VerifyHome(record, captured):
+            _verify(node, record, captured, so_far.home)
+        case _:
+            assert_never(step)
+    return so_far
+
+
+def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     """Make the netdev be on the host, under its own name or, if a stranger has that, a free one.
 
     Raises: NetdevLost, KernelRefused.
@@ -78,7 +83,7 @@ def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home
     """
     for attempts_left in reversed(range(_NAMING_ATTEMPTS)):
         netdev = home.netdev
-        wanted = plans.free_name(captured.ifname, names_of(home.others))
+        wanted = free_name(captured.ifname, names_of(home.others))
         if netdev.ifname == wanted:
             return home
         try:
@@ -108,7 +113,7 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
             # It cannot be ours, and would keep ours from being known.
             node.own.drop_altname(other, record.mark)
     taken = names_of(host.netdevs) - {record.mark}
-    wanted = plans.free_name(captured.ifname, taken)
+    wanted = free_name(captured.ifname, taken)
     with node.enter(pod.path) as source:
         if source is None or not source.id.is_same(pod.id):
             return _look(node, record).netdev
@@ -123,61 +128,7 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
     return _look(node, record).netdev
 
 
-def keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Set the multipath routes that are left, through the netdevs that stay."""
-    left = [without_netdevs(route, [captured.ifname]) for route in captured.routes]
-    kept = [route for route in left if route is not None]
-    if kept:
-        with _alone_with_shared_routes(node, captured):
-            _keep(node, record, captured, kept)
-
-
-def _keep(node: Machine, record: Attachment, captured: Captured, kept: Iterable[Route]) -> None:
-    netdevs = node.host().netdevs
-    there = ifindexes_of(netdevs)
-    on_host = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
-    awaited = _awaited(node, record, captured, netdevs)
-    refused = []
-    for change in changes_for(on_host, _seen(node, on_host), awaited):
-        try:
-            node.own.put_route(change)
-        except KernelRefused as failure:
-            refused.append(failure.message)
-    still = changes_for(on_host, _seen(node, on_host), awaited) if refused else []
-    if any(map(is_required, still)):
-        raise KernelRefused("; ".join(refused))
-
-
-def _seen(node: Machine, routes: Iterable[Route]) -> SeenRoutes:
-    return SeenRoutes(node.own.routes_to({route.destination for route in routes}))
-
-
-def _awaited(
-    node: Machine, record: Attachment, captured: Captured, host: Iterable[Netdev]
-) -> frozenset[str]:
-    """The netdevs that share a route with ours and are recorded as lent, or not yet whole again.
-
-    Where a stranger on the host has the name of one, that name stands for the stranger.
-    """
-    if not _shares_routes(captured):
-        return frozenset()
-    by_name = {netdev.ifname: netdev for netdev in host}
-    names = set()
-    for other in node.multipath_records():
-        name = other.host_ifname
-        there = None if name is None else by_name.get(name)
-        if other.key == record.key or other.boot_id != record.boot_id or name is None:
-            continue
-        if there is None or may_be(other, there):
-            names.add(name)
-    return frozenset(names)
-
-
-def _shares_routes(captured: Captured) -> bool:
-    return bool(shared_destinations(captured.routes))
-
-
-def restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
+def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
     """Put everything back in the order in which the kernel takes it; a refusal stops no other.
 
     `home` is what has just been seen of the netdev.  What is there already is left alone.  Others
@@ -209,8 +160,8 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
         early.insert(place, SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN))
     host.apply(netdev, early)
     home = attrs.evolve(home, netdev=_settled(host, record, captured, netdev.ifindex))
-    with _alone_with_shared_routes(node, captured):
-        if _shares_routes(captured):
+    with alone_with_shared_routes(node, captured):
+        if shares_routes(captured):
             # Another netdev may have returned meanwhile, and has not seen ours.
             home = _seen_at(node, record, netdev.ifindex)
         around = _around(node, record, captured, home)
@@ -219,16 +170,6 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
         refused = host.apply(home.netdev, filter(is_required, late))
         host.apply(home.netdev, (each for each in late if not is_required(each)))
     return refused
-
-
-@contextmanager
-def _alone_with_shared_routes(node: Machine, captured: Captured) -> Iterator[None]:
-    """Exclude other calls that set a route with several hops: each has to see what others set."""
-    if _shares_routes(captured):
-        with node.lock("routes", wait_s=_ROUTES_WAIT_S):
-            yield
-    else:
-        yield
 
 
 def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
@@ -254,12 +195,12 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
     return netdev
 
 
-def verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
+def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
     """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole.
 
     Everything is read anew.  If its homecoming was seen, it is not in its pod any more.
     """
-    with _alone_with_shared_routes(node, captured):
+    with alone_with_shared_routes(node, captured):
         if home is None:
             sight = _look(node, record)
             seen, pod = _home_in(sight, record), sight.pod
@@ -295,7 +236,7 @@ def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -
     return Around(
         was=captured.ifname,
         others=home.others,
-        awaited=_awaited(node, record, captured, (home.netdev, *home.others)),
+        awaited=awaited(node, record, captured, (home.netdev, *home.others)),
         elapsed_s=record.elapsed_s(node.clock().now_s),
     )
 

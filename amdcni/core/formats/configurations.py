@@ -6,17 +6,16 @@ import attrs
 
 from amdcni.core import request as requests
 from amdcni.core.codec.converter import (
+    choose,
     faults_of,
     given_keys,
     keys_of,
     spell,
     structure,
-    unstructure,
     wrong,
 )
-from amdcni.core.codec.pods import pod_faults, pod_keys_of
-from amdcni.core.codec.results import result_from_json, result_to_json
-from amdcni.core.codec.text import decode_object, shown
+from amdcni.core.codec.networks import prev_result_of, valid_attachments_of
+from amdcni.core.codec.text import decode_object
 from amdcni.core.errors import (
     AmdcniError,
     InvalidConfiguration,
@@ -24,6 +23,7 @@ from amdcni.core.errors import (
     UnsupportedField,
     UnsupportedVersion,
 )
+from amdcni.core.formats.pods import pod_faults, pod_keys_of
 from amdcni.core.names import (
     BusDevice,
     FilePath,
@@ -32,7 +32,7 @@ from amdcni.core.names import (
     NetdevName,
     NetworkName,
 )
-from amdcni.core.spec import AttachmentId, Json, PluginList, Result, Verb
+from amdcni.core.spec import Json, Verb
 from amdcni.core.versions import (
     CHECK_SINCE,
     GC_AND_STATUS_SINCE,
@@ -83,11 +83,7 @@ class _LogKeys:
     log_file: FilePath | None = None
 
 
-@attrs.frozen
-class _ValidAttachments:
-    attachments: tuple[AttachmentId, ...]
-
-
+choose(requests.LogLevel, requests.Mover)
 spell(_RuntimeConfig, device_id="deviceID")
 spell(
     _DeviceKeys,
@@ -98,15 +94,6 @@ spell(
 )
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
-spell(_ValidAttachments, attachments="cni.dev/valid-attachments")
-spell(
-    PluginList,
-    version="cniVersion",
-    versions="cniVersions",
-    disable_check="disableCheck",
-    disable_gc="disableGC",
-    load_only_inlined_plugins="loadOnlyInlinedPlugins",
-)
 
 _WHAT: Final = "the network configuration"
 
@@ -346,51 +333,3 @@ def _respelled(raw: Json) -> list[str]:
             if meant != key:
                 faults.append(f"{at}.{key}: write this key as {meant!r}")
     return faults
-
-
-def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
-    """The attachments that GC must keep; None if the list is absent, which releases nothing.
-
-    Raises: InvalidConfiguration if it is malformed: a guess could release a living pod's NIC.
-    """
-    given = given_keys(raw, _ValidAttachments)
-    if not given:
-        return None
-    parsed = structure(given, _ValidAttachments, InvalidConfiguration, _WHAT)
-    return frozenset(parsed.attachments)
-
-
-def parse_plugin_list(data: bytes) -> PluginList:
-    """A network configuration list, as in a `.conflist` file; raises as `parse_request` does."""
-    raw = decode_object(data, "the network configuration list")
-    return structure(raw, PluginList, InvalidConfiguration, "the network configuration list")
-
-
-def plugin_list_to_json(network: PluginList) -> dict[str, Any]:
-    """A network configuration list as it is written; the inverse of `parse_plugin_list`."""
-    return unstructure(network)
-
-
-def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
-    """The prevResult of a configuration; `version` is meant where it does not say its own.
-
-    Raises: InvalidConfiguration.
-    """
-    previous = raw.get("prevResult")
-    if previous is None:
-        return None
-    if not isinstance(previous, dict):
-        raise InvalidConfiguration(f"$.prevResult is {shown(previous)}, not an object")
-    own = {"cniVersion": version, **previous}
-    return result_from_json(own, InvalidConfiguration, _WHAT, "$.prevResult")
-
-
-def in_version(config: Json, version: CniVersion) -> dict[str, Any]:
-    """`config` for a plugin that speaks `version`, its prevResult converted with it.
-
-    Raises: InvalidConfiguration.
-    """
-    said = config.get("cniVersion") or OLDEST
-    previous = prev_result_of(config, said)
-    converted = {} if previous is None else {"prevResult": result_to_json(previous, version)}
-    return {**config, "cniVersion": version, **converted}

@@ -4,10 +4,11 @@ from typing import Any, Final
 
 import attrs
 
-from amdcni.core.attachment import FORMAT, Attachment
-from amdcni.core.codec.converter import spell, structure, unstructure
+from amdcni.core.attachment import FORMAT, Attachment, Phase
+from amdcni.core.codec.converter import choose, spell, structure, unstructure
 from amdcni.core.codec.text import MAX_DEPTH, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
+from amdcni.core.request import Mover
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`.
@@ -20,7 +21,7 @@ _WHAT: Final = "the record"
 MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
 """The configuration is one level below the record."""
 
-
+choose(Phase, Mover)
 spell(Attachment, read_from=None, folder=None)
 
 

@@ -11,8 +11,8 @@ from amdcni.core.aspects.addresses import aged, in_setting_order, relabelled
 from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
-from amdcni.core.codec import dns_of
 from amdcni.core.errors import PluginBroken
+from amdcni.core.formats import dns_of
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.ipam import gateway_of, given_addresses, is_given
 from amdcni.core.spec import Interface, Ip, Result, Route

@@ -1,0 +1,18 @@
+"""The JSON of this plugin alone: its configuration, its records, and the Go plugin's mapping."""
+
+from amdcni.core.formats.configurations import device_of, network_of, parse_call, parse_request
+from amdcni.core.formats.mappings import parse_mappings, without_mapping
+from amdcni.core.formats.pods import dns_of
+from amdcni.core.formats.records import attachment_to_json, parse_attachment
+
+__all__ = [
+    "attachment_to_json",
+    "device_of",
+    "dns_of",
+    "network_of",
+    "parse_attachment",
+    "parse_call",
+    "parse_mappings",
+    "parse_request",
+    "without_mapping",
+]

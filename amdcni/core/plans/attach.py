@@ -1,0 +1,122 @@
+"""The plan of an ADD."""
+
+from typing import assert_never
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.calls import add_call, ipam_call
+from amdcni.core.errors import (
+    DeviceNotFound,
+)
+from amdcni.core.host import (
+    Netdev,
+    Netns,
+    names_of,
+)
+from amdcni.core.plans.recording import record_of
+from amdcni.core.plans.refusals import held_by, refuse_bad_pod, refuse_held
+from amdcni.core.plans.release import give_back, homecoming
+from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.protection import refuse_protected
+from amdcni.core.request import AddRequest, DeviceSelector, Mover
+from amdcni.core.resolve import fits_record, resolve
+from amdcni.core.spec import Verb
+from amdcni.core.steps import (
+    ConfigureInPod,
+    ConfirmRecord,
+    CopyRoutes,
+    DelegateAdd,
+    ForgetRecord,
+    InspectPod,
+    IpamAdd,
+    KeepOtherHops,
+    MoveIntoPod,
+    Plan,
+    Planned,
+    ReleasePlugins,
+    SaveRecord,
+)
+
+
+def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
+    """The whole of ADD: hand the selected device to the attachment.
+
+    Raises: whatever forbids it, before anything has changed: InvalidEnvironment, IfnameTaken,
+    DeviceHeld, DeviceNotFound, DeviceAmbiguous, DeviceProtected.
+    """
+    refuse_held(request.device.selector, snapshot)
+    refuse_bad_pod(request, snapshot.host, snapshot.pod)
+    netdev = _chosen(request.device.selector, snapshot)
+    if netdev is not None:
+        refuse_protected(netdev, snapshot.surroundings)
+    record = record_of(request, snapshot, netdev)
+    for other in snapshot.records:
+        if other.key == record.key:
+            raise held_by(other)
+    match record.mover:
+        case Mover.DELEGATE:
+            handing_over = _by_delegate(record, netdev)
+        case Mover.NATIVE:
+            handing_over = _by_ourselves(record, netdev, snapshot.pod, request.device.mtu)
+        case _:
+            assert_never(record.mover)
+    return Plan(
+        (
+            Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
+            *handing_over,
+            *_routes_after(record, copied=request.device.copy_routes),
+            Planned(ConfirmRecord(record)),
+        )
+    )
+
+
+def record_in(plan: Plan) -> Attachment:
+    """The record that a plan of `plan_add` begins with."""
+    (record,) = [p.step.record for p in plan.steps if isinstance(p.step, SaveRecord)]
+    return record
+
+
+def _by_delegate(record: Attachment, netdev: Netdev | None) -> tuple[Planned, ...]:
+    """The mover `delegate`: it does all the work, and we look."""
+    delegated = Planned(DelegateAdd(add_call(record), record, netdev), undo=give_back(record))
+    if record.captured is None:
+        return (delegated,)
+    return (delegated, Planned(InspectPod(record)))
+
+
+def _by_ourselves(
+    record: Attachment, netdev: Netdev | None, pod: Netns, mtu: int | None
+) -> tuple[Planned, ...]:
+    """The mover `native`: the IPAM plugin, if there is one, finds the netdev in the pod and up."""
+    call = ipam_call(record, Verb.ADD, netns_alive=True)
+    lease = () if call is None else (Planned(IpamAdd(record, call), (ReleasePlugins(record),)),)
+    captured = record.captured
+    if netdev is None or captured is None:
+        return lease
+    taken = names_of(pod.netdevs) | {record.id.ifname}
+    in_the_way = tuple(name for name in netdev.altnames if name in taken)
+    move = MoveIntoPod(record, netdev, in_the_way, mtu)
+    return (
+        Planned(move, undo=homecoming(record, captured)),
+        *lease,
+        Planned(ConfigureInPod(record)),
+    )
+
+
+def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
+    """What is due to the netdev's routes once it is in the pod."""
+    captured = record.captured
+    if captured is None:
+        return ()
+    kept = Planned(KeepOtherHops(record, captured))
+    return (kept, Planned(CopyRoutes(record, captured))) if copied else (kept,)
+
+
+def _chosen(selector: DeviceSelector, snapshot: Snapshot) -> Netdev | None:
+    """The netdev that is meant; one that is away is held by whoever the records tell of."""
+    try:
+        return resolve(selector, snapshot.candidates)
+    except DeviceNotFound:
+        for record in snapshot.records:
+            if fits_record(selector, record):
+                raise held_by(record) from None
+        raise

@@ -1,0 +1,108 @@
+"""The record of an ADD: as it begins, and as it has succeeded."""
+
+import attrs
+
+from amdcni.core.aspects.routes import with_shared
+from amdcni.core.attachment import Attachment, NetnsRef, Phase
+from amdcni.core.calls import config_for_plugins
+from amdcni.core.capture import Captured, capture
+from amdcni.core.host import (
+    Netdev,
+    reports_protocols,
+)
+from amdcni.core.identity import is_software
+from amdcni.core.names import (
+    DeviceKey,
+    PciAddress,
+)
+from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.request import AddRequest, Mover
+from amdcni.core.resolve import key_of
+from amdcni.core.spec import Interface, Result
+from amdcni.core.steps import (
+    Outcome,
+)
+
+
+def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) -> Attachment:
+    """The record of an ADD that is about to begin; `netdev` None is a userspace driver's device."""
+    captured = None
+    if netdev is not None:
+        protocols_reported = reports_protocols(snapshot.host.netdevs)
+        captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
+        captured = _with_whole_routes(captured, snapshot)
+    device = snapshot.candidates.device
+    key = key_of(device, netdev, snapshot.records)
+    mover = _mover_for(request, netdev, key)
+    return Attachment(
+        network=request.network.name,
+        id=request.attachment,
+        netns=NetnsRef(request.netns, snapshot.pod.id),
+        key=key,
+        phase=Phase.ATTACHING,
+        boot_id=snapshot.clock.boot_id,
+        read_at_s=snapshot.clock.now_s,
+        since=snapshot.clock.wall,
+        config=config_for_plugins(request, mover, captured),
+        args=request.invocation.environ.get("CNI_ARGS", ""),
+        captured=captured,
+        ipam=request.device.ipam,
+        mover=mover,
+        pod_mac=request.device.mac,
+        hardware=None if device is None else device.hardware,
+    )
+
+
+def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mover:
+    """Who moves the netdev: what is made by software is not trusted to the delegate.
+
+    That takes it through a netns of its own (host-device 1.9), with which the kernel destroys such
+    a netdev if the delegate is killed.
+    """
+    software = netdev is not None and is_software(netdev.kind, key.bus_device)
+    return Mover.NATIVE if software else request.device.mover
+
+
+def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
+    """`captured` with the hops that its multipath routes have lost to records of this boot."""
+    routes = captured.routes
+    for record in snapshot.multipath:
+        if record.boot_id == snapshot.clock.boot_id and record.captured is not None:
+            routes = with_shared(
+                routes,
+                captured.ifname,
+                record.captured.routes,
+                in_transit=record.phase is Phase.ATTACHING,
+            )
+    return attrs.evolve(captured, routes=routes)
+
+
+def confirmed(record: Attachment, outcome: Outcome) -> Attachment:
+    """The record of an ADD that has succeeded, with the result that it answers.
+
+    That is what the mover gave, with the MTU and the PCI address of our netdev.
+    """
+    result = outcome.result or Result()
+    interfaces = tuple(
+        _described(interface, record, outcome.pod_mtu)
+        if interface.name == record.id.ifname and interface.sandbox
+        else interface
+        for interface in result.interfaces
+    )
+    return record.attached(attrs.evolve(result, interfaces=interfaces), outcome.pod_ifindex)
+
+
+def _described(interface: Interface, record: Attachment, mtu: int | None) -> Interface:
+    bus_device = record.key.bus_device
+    pci_id = str(bus_device) if isinstance(bus_device, PciAddress) else interface.pci_id
+    return attrs.evolve(interface, mtu=mtu or interface.mtu, pci_id=pci_id)
+
+
+def is_repeated(record: Attachment, request: AddRequest) -> bool:
+    """Whether `request` is the very ADD that `record` tells the success of."""
+    return (
+        record.phase is Phase.ATTACHED
+        and record.id == request.attachment
+        and record.network == request.network.name
+        and record.netns.path == request.netns
+    )

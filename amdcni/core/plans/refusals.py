@@ -1,0 +1,44 @@
+"""Why an ADD is refused before anything has changed, the uplinks apart (`core.protection`)."""
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.errors import (
+    DeviceHeld,
+    IfnameTaken,
+    InvalidEnvironment,
+)
+from amdcni.core.host import (
+    Netns,
+    netdev_named,
+)
+from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.request import AddRequest, DeviceSelector
+
+
+def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
+    """Raise if the pod's netns cannot take a netdev called CNI_IFNAME."""
+    if pod.id == host.id:
+        raise InvalidEnvironment(
+            f"CNI_NETNS {request.netns!r} is the host's own network namespace; "
+            "a NIC is not moved to where it is"
+        )
+    if netdev_named(pod.netdevs, request.attachment.ifname) is not None:
+        raise IfnameTaken(
+            f"CNI_IFNAME {request.attachment.ifname!r} already exists in {request.netns!r}"
+        )
+
+
+def refuse_held(selector: DeviceSelector, snapshot: Snapshot) -> None:
+    """Raise if a live attachment has the selected device; the snapshot's records are all live."""
+    device = snapshot.candidates.device
+    for record in snapshot.records:
+        if device is None or not device.ifnames or record.host_ifname == selector.ifname:
+            raise held_by(record)
+
+
+def held_by(record: Attachment) -> DeviceHeld:
+    """The error that says who holds the device."""
+    return DeviceHeld(
+        f"{record.key} is held by container {record.id.container_id} as "
+        f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
+        "it is free once that attachment is deleted"
+    )

@@ -1,0 +1,45 @@
+"""What an ADD knows of the node: the facts from which it is planned."""
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Details
+from amdcni.core.host import (
+    Load,
+    Netns,
+)
+from amdcni.core.protection import Surroundings
+from amdcni.core.resolve import Candidates
+
+
+@attrs.frozen
+class Clock:
+    """Now: CLOCK_BOOTTIME in whole seconds, the boot it belongs to, and for people ISO 8601."""
+
+    now_s: int
+    boot_id: str
+    wall: str
+
+
+@attrs.frozen
+class Snapshot:
+    """What an ADD has to know of the node, read under the device's lock.
+
+    `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
+    same device; what was stale among them is healed already, so that all of them are live.
+    `multipath` are the records, of any device, that hold a route with several hops.
+    """
+
+    clock: Clock
+    host: Netns
+    pod: Netns
+    candidates: Candidates
+    details: Details = attrs.field(factory=Details)
+    load: Load = attrs.field(factory=Load)
+    multipath: tuple[Attachment, ...] = ()
+    records: tuple[Attachment, ...] = ()
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What decides whether the node can do without the selected netdev."""
+        return Surroundings(self.host.netdevs, self.details.ways_out, self.load)

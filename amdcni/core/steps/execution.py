@@ -1,0 +1,61 @@
+"""What steps make up, and what performing them finds out."""
+
+import attrs
+
+from amdcni.core.host import Netdev
+from amdcni.core.spec import Result
+from amdcni.core.steps.after_move import AfterMoveStep
+from amdcni.core.steps.delegate import DelegateStep
+from amdcni.core.steps.farewell import FarewellStep
+from amdcni.core.steps.homecoming import HomecomingStep
+from amdcni.core.steps.native import NativeStep
+from amdcni.core.steps.records import ForgetRecord, RecordStep, SaveRecord
+
+Step = RecordStep | DelegateStep | NativeStep | AfterMoveStep | FarewellStep | HomecomingStep
+
+
+@attrs.frozen
+class Planned:
+    """A step, and the steps that take it back, in their order; noted before the step acts."""
+
+    step: Step
+    undo: tuple[Step, ...] = ()
+
+
+@attrs.frozen
+class Plan:
+    """Steps that all succeed or are all taken back."""
+
+    steps: tuple[Planned, ...]
+
+
+@attrs.frozen
+class Release:
+    """Steps that are all tried, whatever fails among them, and then the record is forgotten.
+
+    `mark` shows later calls that this work has begun.  If it cannot be written, the work is done
+    all the same: the record that is there suffices to start again.  `forget` is performed only if
+    all of `work` succeeded; it is None where the record has to stay all the same.
+    """
+
+    mark: SaveRecord | None
+    work: tuple[Step, ...]
+    forget: ForgetRecord | None
+
+
+@attrs.frozen
+class Home:
+    """A netdev that is back on the host, as it was seen there, and the other netdevs."""
+
+    netdev: Netdev
+    others: tuple[Netdev, ...] = ()
+
+
+@attrs.frozen
+class Outcome:
+    """What the steps of a plan have found out so far."""
+
+    result: Result | None = None
+    pod_ifindex: int | None = None
+    pod_mtu: int | None = None
+    home: Home | None = None

@@ -1,0 +1,42 @@
+"""Steps that tell other plugins that the attachment ends."""
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+
+
+@attrs.frozen
+class ReleasePlugins:
+    """The delegate with its IPAM plugin, or that alone, has been told that the attachment ends.
+
+    If not `required`, a refusal is reported and the record does not wait for it.  `limit_s` is how
+    many seconds a plugin may work; None is as long as any.
+    """
+
+    record: Attachment
+    required: bool = True
+    limit_s: float | None = None
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"tell the plugins that {self.record.id} ends"
+
+
+@attrs.frozen
+class ReleaseIpam:
+    """The configuration's IPAM plugin, if it has one, has been asked to take its addresses back.
+
+    That is all that can be done for an attachment of an earlier boot.  A refusal is reported, and
+    the record does not wait for it.  But a plugin that may work for no more than `limit_s` seconds
+    had no fair chance, so then its refusal is a failure.
+    """
+
+    record: Attachment
+    limit_s: float | None = None
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"let the IPAM plugin take back the addresses of {self.record.id}"
+
+
+FarewellStep = ReleasePlugins | ReleaseIpam

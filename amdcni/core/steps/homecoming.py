@@ -1,0 +1,45 @@
+"""Steps that bring a netdev back to the host as it was."""
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Captured, summary
+
+
+@attrs.frozen
+class BringHome:
+    """The netdev is on the host, under its own name or, if a stranger has that, a free one."""
+
+    record: Attachment
+    captured: Captured
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"bring the NIC back to the host as {self.captured.ifname}"
+
+
+@attrs.frozen
+class RestoreConfiguration:
+    """The netdev on the host has everything back that was captured and is still to be had."""
+
+    record: Attachment
+    captured: Captured
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"give {self.captured.ifname} back {', '.join(summary(self.captured))}"
+
+
+@attrs.frozen
+class VerifyHome:
+    """What the kernel shows of the netdev on the host agrees with the record."""
+
+    record: Attachment
+    captured: Captured
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"compare {self.captured.ifname} with the record"
+
+
+HomecomingStep = BringHome | RestoreConfiguration | VerifyHome

@@ -1,0 +1,55 @@
+"""Steps of the mover `native`: netlink does it, and an IPAM plugin if there is one."""
+
+import attrs
+
+from amdcni.core.attachment import Attachment
+from amdcni.core.host import Netdev
+from amdcni.core.spec import PluginCall
+
+
+@attrs.frozen
+class MoveIntoPod:
+    """The netdev is in the pod under the attachment's ifname, up, with the mark of its record.
+
+    `in_the_way` are its altnames that something in the pod has.  `mtu` is the one that it gets
+    there; None keeps its own.
+    """
+
+    record: Attachment
+    netdev: Netdev
+    in_the_way: tuple[str, ...] = ()
+    mtu: int | None = None
+
+    def describe(self) -> str:
+        """The step in words."""
+        record = self.record
+        return (
+            f"move {self.netdev.ifname} into {record.netns.path} as {record.id.ifname} "
+            "and set it up"
+        )
+
+
+@attrs.frozen
+class IpamAdd:
+    """The configuration's own IPAM plugin has given addresses; gives the result that they make."""
+
+    record: Attachment
+    call: PluginCall
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"{self.call.describe()}, which gives addresses"
+
+
+@attrs.frozen
+class ConfigureInPod:
+    """The netdev in the pod has the addresses and routes of the result so far, else the host's."""
+
+    record: Attachment
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"set the addresses and routes of {self.record.id.ifname} in the pod"
+
+
+NativeStep = MoveIntoPod | IpamAdd | ConfigureInPod

@@ -1,0 +1,38 @@
+"""Writes and removes the record."""
+
+from typing import assert_never
+
+import attrs
+
+from amdcni.core.names import PciAddress
+from amdcni.core.plans.recording import confirmed
+from amdcni.core.steps.execution import Outcome
+from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, RecordStep, SaveRecord
+from amdcni.effects.marks import unmark
+from amdcni.ports import Machine
+
+
+def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
+    """Make true what `step` says; `so_far` with what has been found out by it."""
+    match step:
+        case SaveRecord(record):
+            node.save(record)
+        case ConfirmRecord(record):
+            attached = confirmed(record, so_far)
+            node.save(attached)
+            return attrs.evolve(so_far, result=attached.result)
+        case ForgetRecord():
+            _forget(node, step)
+        case _:
+            assert_never(step)
+    return so_far
+
+
+def _forget(node: Machine, step: ForgetRecord) -> None:
+    key = step.key
+    if step.taken_over and isinstance(key.bus_device, PciAddress):
+        node.forget_mapping(key.bus_device)
+    node.remove(key, step.folder)
+    # Whoever is killed here is followed by a call that finds unfinished work of no record.
+    unmark(node.own, key)
+    node.forget(key, step.folder)
