@@ -223,11 +223,19 @@ class Store:
                 self._unmark("unfinished", record.key)
 
     def remove(self, key: DeviceKey) -> None:
-        """Remove the record, but not what tells that there is work to do; raises StateFailure."""
+        """Remove the record, and leave a marker that there is work to do; raises StateFailure.
+
+        A full disk may have refused the marker, and then the record itself becomes it.
+        """
+        path, marker = self._path(key), self._folder / "unfinished" / str(key)
         with _io(f"remove the record of {key} from {str(self._folder)!r}"):
-            _temporary(self._path(key)).unlink(missing_ok=True)
-            if self._path(key).exists():
-                self._path(key).unlink(missing_ok=True)
+            _temporary(path).unlink(missing_ok=True)
+            if path.exists():
+                if not marker.exists():
+                    with suppress(OSError):
+                        os.rename(path, marker)
+                        _sync_folder(marker.parent)
+                path.unlink(missing_ok=True)
                 _sync_folder(self._folder)
 
     def forget(self, key: DeviceKey) -> None:

@@ -1,5 +1,6 @@
 """The state folder empty, damaged, foreign, newer, read-only or full: no address is lost."""
 
+import itertools
 import json
 import sysconfig
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.runtime import (
     BDF,
+    DEBIAN,
     STATE,
     Runtime,
     addresses,
@@ -221,6 +223,33 @@ def test_a_del_on_a_full_disk_makes_the_host_whole(
     assert runtime.delete(pod).succeeded
     assert differences(before, dump(node)) == []
     assert records(node) == {}
+
+
+def test_on_a_full_disk_no_moment_of_a_del_is_a_bad_one_to_die(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    """Where there is no room for a marker, the record's own file becomes one."""
+    node.ip(f"link add link {nic.ifname} name mac1 type macvlan mode bridge")
+    node.ip("address add 192.0.2.1/24 dev mac1")
+    node.ip("link set mac1 up")
+    by_name = runtime.having("deviceID", "pciBusID", device="mac1", mover="native")
+    node.cover("/var/lib/cni", size_bytes=64 * 1024)
+    before = dump(node)
+    for number in itertools.count(1):
+        by_name.added(pod)
+        filler = full(node)
+        moment = ("change", number)
+        outcome = by_name.start_to_die(moment, "DEL", netns=pod, path=[DEBIAN]).wait()
+        # Whatever call comes next, on the full disk or with space again.
+        stranger = by_name.having(device="absent")
+        assert stranger.delete(None, container_id="stranger").succeeded
+        if records(node):
+            assert by_name.delete(pod).succeeded
+        filler.unlink()
+        assert damage(before, node) == [], f"killed before change {number}"
+        if outcome.succeeded:
+            break
+    assert number > 5
 
 
 def test_the_disk_that_fills_up_while_the_delegate_works_costs_no_address(

@@ -5,6 +5,7 @@ All have one hardware address, and so has a bystander.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from amdcni.testing import Dump, Nic, Node, Section, differences
@@ -86,6 +87,22 @@ def without(whole: Dump, away: set[str]) -> Dump:
             for subject, attributes in whole.subjects.items()
             if not subject.name.startswith(shared)
             and away.isdisjoint(words(subject.name, *attributes.values()))
+        }
+    )
+
+
+def without_marks(whole: Dump, begun: Iterable[str]) -> Dump:
+    """A dump without the marks of devices whose release was begun and killed: they go with it."""
+    marks = {f"amdcni-{device}" for device in begun}
+    return Dump(
+        {
+            subject: {
+                name: tuple(each for each in value if each not in marks)
+                if name == "altnames" and isinstance(value, tuple)
+                else value
+                for name, value in attributes.items()
+            }
+            for subject, attributes in whole.subjects.items()
         }
     )
 
