@@ -22,6 +22,7 @@ from tests.netns.runtime import (
     ifnames,
     record_of,
     records,
+    remains,
     state_folder,
 )
 
@@ -225,8 +226,25 @@ def test_a_del_on_a_full_disk_makes_the_host_whole(
     assert records(node) == {}
 
 
+def out_of_space(node: Node) -> list[Path]:
+    """Leave no room for data on the disk of the state folder; return the files to delete."""
+    return [full(node)]
+
+
+def out_of_inodes(node: Node) -> list[Path]:
+    """Leave no room for another file there, not even an empty one."""
+    files = (node.root / "var/lib/cni" / f"filler-{number}" for number in itertools.count())
+    made = []
+    with suppress(OSError):
+        for file in files:
+            file.touch()
+            made.append(file)
+    return made
+
+
+@pytest.mark.parametrize("fill", [out_of_space, out_of_inodes])
 def test_on_a_full_disk_no_moment_of_a_del_is_a_bad_one_to_die(
-    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, fill: Callable[[Node], list[Path]]
 ) -> None:
     """Where there is no room for a marker, the record's own file becomes one."""
     node.ip(f"link add link {nic.ifname} name mac1 type macvlan mode bridge")
@@ -234,19 +252,22 @@ def test_on_a_full_disk_no_moment_of_a_del_is_a_bad_one_to_die(
     node.ip("link set mac1 up")
     by_name = runtime.having("deviceID", "pciBusID", device="mac1", mover="native")
     node.cover("/var/lib/cni", size_bytes=64 * 1024)
+    node.output_of(["mount", "-o", "remount,nr_inodes=40", "/var/lib/cni"])
     before = dump(node)
     for number in itertools.count(1):
         by_name.added(pod)
-        filler = full(node)
+        fillers = fill(node)
         moment = ("change", number)
         outcome = by_name.start_to_die(moment, "DEL", netns=pod, path=[DEBIAN]).wait()
-        # Whatever call comes next, on the full disk or with space again.
+        # The next call is about another device, or about this one if there is still a record.
         stranger = by_name.having(device="absent")
         assert stranger.delete(None, container_id="stranger").succeeded
         if records(node):
             assert by_name.delete(pod).succeeded
-        filler.unlink()
-        assert damage(before, node) == [], f"killed before change {number}"
+        assert differences(before, dump(node)) == [], f"killed before change {number}"
+        for file in fillers:
+            file.unlink()
+        assert remains(node) == []
         if outcome.succeeded:
             break
     assert number > 5
