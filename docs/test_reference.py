@@ -11,8 +11,9 @@ import pytest
 from amdcni.core import errors
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
-from amdcni.core.codec import configurations, pods
+from amdcni.core.codec import networks
 from amdcni.core.codec.converter import keys_of
+from amdcni.core.formats import configurations, pods
 from amdcni.core.host import Address
 from amdcni.testing import strategies
 from amdcni_shim import edge
@@ -64,7 +65,7 @@ def test_every_key_of_a_record_is_described(cls: type) -> None:
 def test_every_key_that_is_read_of_a_configuration_is_described() -> None:
     own = {
         cls
-        for module in (configurations, pods)
+        for module in (configurations, networks, pods)
         for cls in vars(module).values()
         if attrs.has(cls) and cls.__module__ == module.__name__
     }
