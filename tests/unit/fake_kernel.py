@@ -15,37 +15,22 @@ from typing import Final
 import attrs
 
 from amdcni.core.capture import Details
-from amdcni.core.host import (
-    Address,
-    AddressFlag,
-    Below,
-    IpAddress,
-    Load,
-    Neighbour,
-    Netdev,
-    Qdisc,
-    Route,
-    WayOut,
-)
+from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
 from amdcni.core.names import IfName, MacAddress
+from tests.unit.fake_netdevs import (
+    SYSCTL_DEFAULTS,
+    Assigned,
+    Configuration,
+    Function,
+    Link,
+    Rider,
+    Space,
+)
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path at which the host's own network namespace is found."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
-_KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
-
-
-SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
-    "ipv4/conf/rp_filter": "0",
-    "ipv4/conf/arp_announce": "0",
-    "ipv6/conf/accept_dad": "1",
-    "ipv6/conf/accept_ra": "1",
-    "ipv6/conf/addr_gen_mode": "0",
-    "ipv6/conf/disable_ipv6": "0",
-    "ipv6/neigh/ucast_solicit": "3",
-}
-"""What a new netdev gets."""
 
 
 class Refused(Exception):
@@ -54,165 +39,6 @@ class Refused(Exception):
 
 class AlreadySo(Refused):
     """That number says that what was to be added is there, or what was to go is not (EEXIST)."""
-
-
-@attrs.define
-class Assigned:
-    """An address on a netdev, its lifetimes as the time of their end."""
-
-    address: Address
-    valid_until_s: int | None
-    preferred_until_s: int | None
-    by_kernel: bool = False
-
-    def seen(self, now_s: int) -> Address:
-        flags = self.address.flags
-        if self.valid_until_s is None:
-            flags |= AddressFlag.PERMANENT
-        if self.preferred_until_s is not None and self.preferred_until_s <= now_s:
-            flags |= AddressFlag.DEPRECATED
-        return attrs.evolve(
-            self.address,
-            flags=int(flags),
-            valid_s=None if self.valid_until_s is None else self.valid_until_s - now_s,
-            preferred_s=(
-                None if self.preferred_until_s is None else max(0, self.preferred_until_s - now_s)
-            ),
-        )
-
-
-@attrs.define(eq=False)
-class Link:
-    """A netdev.  `function` is the bus device that it hangs on in sysfs."""
-
-    ifindex: int
-    name: str
-    mac: str
-    space: "Space"
-    function: str | None = None
-    parent: str | None = None
-    permanent_mac: str | None = None
-    kind: str | None = None
-    mtu: int = 1500
-    txqlen: int = 1000
-    group: int = 0
-    flags: int = 0
-    up: bool = False
-    plugged_in: bool = True
-    loopback: bool = False
-    alias: str = ""
-    altnames: set[str] = attrs.field(factory=set)
-    lower: int | None = None
-    master: int | None = None
-    given_altnames: set[str] = attrs.field(factory=set)
-    """Those that somebody gave since the boot, which gives its own anew."""
-    below: Below = attrs.field(factory=Below)
-    addresses: list[Assigned] = attrs.field(factory=list)
-    neighbours: list[Neighbour] = attrs.field(factory=list)
-    proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
-    sysctls: dict[str, int | str] = attrs.field(factory=dict)
-    token: IpAddress | None = None
-    qdisc: Qdisc | None = None
-
-    @property
-    def names(self) -> set[str]:
-        return {self.name, *self.altnames}
-
-    def lose_configuration(self) -> None:
-        """What no netdev keeps when it changes its namespace."""
-        self.up, self.master, self.token, self.qdisc = False, None, None, None
-        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
-            lost.clear()
-
-
-RIDERS: Final = (
-    *("vlan", "macvlan", "ipvlan", "macsec", "vxlan", "geneve", "gre", "ipip", "xfrm", "hsr"),
-    *("ppp", "soft-RoCE", "bond", "vrf", "macvlan in another netns"),
-)
-"""What can rest on a netdev of the host."""
-
-
-@attrs.define(eq=False)
-class Rider:
-    """What rests on a netdev: another netdev, but for an RDMA device.
-
-    It is `lost` when the netdev below leaves its namespace.
-    """
-
-    kind: str
-    on: Link
-    link: Link | None
-    lost: bool = False
-
-
-@attrs.define(eq=False)
-class Space:
-    """A network namespace.  The inode of a dead one is given out again, and its cookie never."""
-
-    inode: int
-    cookie: int | None = None
-    links: list[Link] = attrs.field(factory=list)
-    routes: list[Route] = attrs.field(factory=list)
-    refused: set[str] = attrs.field(factory=set)
-    """Addresses that the kernel does not take here, whatever its reason."""
-    without_ipv6: set[str] = attrs.field(factory=set)
-    """Names of netdevs whose sysctl `disable_ipv6` is set."""
-
-    @property
-    def names(self) -> set[str]:
-        return {name for link in self.links for name in link.names}
-
-    def find(self, name: str) -> Link | None:
-        return next((link for link in self.links if name in link.names), None)
-
-    def lose_routes(self, ifindex: int) -> None:
-        """The netdev has gone, or down: IPv4 routes go whole, of IPv6 ones the hop."""
-        left = []
-        for route in self.routes:
-            hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
-            if hops == route.hops:
-                left.append(route)
-            elif hops and route.family == 6:
-                left.append(attrs.evolve(route, hops=hops))
-        self.routes = left
-
-
-@attrs.define(eq=False)
-class Function:
-    """A device on a bus, with the netdevs of its driver wherever they are."""
-
-    address: str
-    driver: str | None
-    links: list[Link] = attrs.field(factory=list)
-
-
-@attrs.frozen
-class Configuration:
-    """What a node's administrator has configured on a netdev, in words that compare."""
-
-    ifname: str
-    up: bool
-    alias: str
-    link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
-    addresses: tuple[tuple[Address, int | None, int | None], ...]
-    """Each with the time of the end of its lifetimes; a preferred one that is over ended at 0."""
-    routes: tuple[Route, ...] = ()
-    """With their hops through this netdev, whatever its name."""
-    neighbours: tuple[Neighbour, ...] = ()
-    proxy_neighbours: tuple[Neighbour, ...] = ()
-    sysctls: tuple[tuple[str, int | str], ...] = ()
-    token: IpAddress | None = None
-    qdisc: Qdisc | None = None
-
-    def at(self, now_s: int) -> "Configuration":
-        """What is still to be seen at a later time, if nobody changes anything."""
-        left = tuple(
-            (address, valid, 0 if preferred is not None and preferred <= now_s else preferred)
-            for address, valid, preferred in self.addresses
-            if valid is None or valid > now_s
-        )
-        return self if left == self.addresses else attrs.evolve(self, addresses=left)
 
 
 @attrs.define(eq=False)
@@ -424,8 +250,7 @@ class Kernel:
             link.addresses = [own for own in link.addresses if own.address.family == 4]
             link.space.lose_routes(link.ifindex)
         if up and not link.up:
-            made = self._link_local_of(link)
-            self._insert(link, Assigned(made, None, None, by_kernel=True))
+            link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -467,11 +292,11 @@ class Kernel:
             raise Refused(f"{address.interface}: Cannot assign requested address")
         plain = attrs.evolve(address, flags=address.settable_flags, valid_s=None, preferred_s=None)
         new = Assigned(plain, self._until(address.valid_s), self._until(address.preferred_s))
-        for position, own in enumerate(self._addresses(link)):
+        for position, own in enumerate(link.alive_addresses(self.now_s)):
             if own.address.identity == address.identity:
                 link.addresses[position] = new
                 return
-        self._insert(link, new)
+        link.insert(new)
 
     def allow_ipv6(self, space: Space, name: str) -> None:
         self.moment(f"allow IPv6 on {name}")
@@ -521,34 +346,6 @@ class Kernel:
 
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
-
-    def _addresses(self, link: Link) -> list[Assigned]:
-        alive = [
-            own
-            for own in link.addresses
-            if own.valid_until_s is None or own.valid_until_s > self.now_s
-        ]
-        link.addresses = alive
-        return alive
-
-    def _insert(self, link: Link, new: Assigned) -> None:
-        """IPv4 addresses in the order of coming; of IPv6 the latest first, link-local ones last."""
-        interface, position = new.address.interface, len(link.addresses)
-        for index, own in enumerate(link.addresses):
-            other = own.address.interface
-            if other.version == 6 and (
-                interface.version == 4 or other.is_link_local or not interface.is_link_local
-            ):
-                position = index
-                break
-        link.addresses.insert(position, new)
-
-    def _link_local_of(self, link: Link) -> Address:
-        octets = [int(octet, 16) for octet in link.mac.split(":")]
-        eui = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
-        interface_id = int.from_bytes(bytes(eui), "big")
-        address = ipaddress.IPv6Interface(((0xFE80 << 112) | interface_id, 64))
-        return Address(address, scope=253, proto=_KERNEL_LINK_LOCAL)
 
     def _rename(self, link: Link, name: str) -> None:
         if link.up:
@@ -603,7 +400,7 @@ class Kernel:
     # ---- what the kernel shows
 
     def netdevs(self, space: Space) -> tuple[Netdev, ...]:
-        return tuple(self._netdev(link) for link in space.links)
+        return tuple(link.seen(self.now_s) for link in space.links)
 
     def routes(self, space: Space) -> tuple[Route, ...]:
         """The routes with the names that netdevs have now."""
@@ -649,30 +446,6 @@ class Kernel:
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
             ways_out=self.ways_out,
-        )
-
-    def _netdev(self, link: Link) -> Netdev:
-        return Netdev(
-            ifindex=link.ifindex,
-            ifname=IfName(link.name),
-            mac=MacAddress(link.mac),
-            permanent_mac=None if link.permanent_mac is None else MacAddress(link.permanent_mac),
-            mtu=link.mtu,
-            txqlen=link.txqlen,
-            group=link.group,
-            flags=link.flags,
-            up=link.up,
-            carrier=link.up and link.plugged_in,
-            loopback=link.loopback,
-            kind=link.kind,
-            alias=link.alias or None,
-            altnames=tuple(sorted(link.altnames)),
-            parent=link.parent,
-            lower=link.lower,
-            master=link.master,
-            below=link.below,
-            token=link.token,
-            addresses=tuple(own.seen(self.now_s) for own in self._addresses(link)),
         )
 
 

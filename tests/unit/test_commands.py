@@ -52,19 +52,13 @@ from amdcni.testing.strategies import edited_configurations
 from amdcni.verbs.giving_back import Returned, give_back_locked
 from amdcni.verbs.healing import heal as heal_all
 from amdcni.verbs.preview import Preview, preview
-from tests.unit.fake_kernel import HOST_NETNS, Kernel, Link, Space
-from tests.unit.fake_node import (
-    HOST_LOCAL,
-    FakeNode,
-    Keeper,
-    Killed,
-    Machine,
-    ask,
-    config_for,
-    furnish,
-    request_for,
-)
+from tests.unit.fake_kernel import HOST_NETNS, Kernel
+from tests.unit.fake_machine import Machine, furnish
+from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for, request_for
+from tests.unit.keeper import Keeper
 
 A, B = "0000:01:00.0", "0000:02:00.0"
 POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"

@@ -32,7 +32,10 @@ from amdcni.core.steps import (
     Step,
 )
 from amdcni.verbs import executor
-from tests.unit.fake_node import FakeNode, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_node import FakeNode, Killed
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.keeper import Keeper
 
 DEVICE = "0000:01:00.0"
 

@@ -43,18 +43,13 @@ from amdcni.core.host import Address, Route
 from amdcni.core.spec import Verb
 from amdcni.testing.strategies import edited_configurations
 from amdcni.verbs import healing
-from tests.unit.fake_kernel import RIDERS, Configuration, Link, Refused, Space
-from tests.unit.fake_node import (
-    HOST_LOCAL,
-    FakeNode,
-    Keeper,
-    Killed,
-    Machine,
-    ask,
-    config_for,
-    furnish,
-)
+from tests.unit.fake_kernel import Refused
+from tests.unit.fake_machine import Machine, furnish
+from tests.unit.fake_netdevs import RIDERS, Configuration, Link, Space
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
+from tests.unit.keeper import Keeper
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
 V, TWIN = "@vlan7", "@vlan8"

@@ -17,9 +17,12 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address, AddressFlag
 from amdcni.core.spec import Dns, Result, Verb
-from tests.unit.fake_kernel import Link, Space
-from tests.unit.fake_node import HOST_LOCAL, Keeper, Killed, Machine, ask, config_for
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
+from tests.unit.keeper import Keeper
 
 A = "0000:01:00.0"
 POD = "/run/netns/pod1"

@@ -11,8 +11,9 @@ from amdcni.core.errors import AmdcniError
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import IfName
 from amdcni.core.spec import Verb
-from tests.unit.fake_kernel import Link
-from tests.unit.fake_node import Machine, ask, config_for
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link
+from tests.unit.fake_runtime import ask, config_for
 
 A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
 SHARED = "10.9.0.0/24"

@@ -19,18 +19,13 @@ from amdcni.core.plans.attach import record_in
 from amdcni.core.request import AddRequest
 from amdcni.core.spec import Verb
 from amdcni.verbs.preview import Preview, preview
-from tests.unit.fake_kernel import Kernel, Link, Space
-from tests.unit.fake_node import (
-    HOST_LOCAL,
-    FakeNode,
-    Keeper,
-    Killed,
-    Machine,
-    ask,
-    config_for,
-    request_for,
-)
+from tests.unit.fake_kernel import Kernel
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Execution, Trouble
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for, request_for
+from tests.unit.keeper import Keeper
 
 A, B = "0000:01:00.0", "0000:02:00.0"
 POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"

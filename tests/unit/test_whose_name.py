@@ -9,8 +9,10 @@ import pytest
 from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceHeld, DeviceNotFound
 from amdcni.core.host import Address
 from amdcni.core.spec import Result, Verb
-from tests.unit.fake_kernel import Link
-from tests.unit.fake_node import Keeper, Machine, ask, config_for
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.keeper import Keeper
 
 A, B = "0000:01:00.0", "0000:02:00.0"
 LONG = "enp1s0f0np0-of-the-fabric-in-rack-7"

@@ -1,0 +1,132 @@
+"""A machine in memory: its kernel, its plugins, and the state folder on its disk.
+
+The kernel is `fake_kernel`, the plugins are `fake_plugins`; `fake_node` is a process of ours.
+"""
+
+import ipaddress
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
+from amdcni.core.names import IfName, MacAddress
+from tests.unit.fake_kernel import Kernel
+from tests.unit.fake_netdevs import Link
+from tests.unit.fake_plugins import Plugins
+
+if TYPE_CHECKING:
+    from tests.unit.fake_node import FakeNode
+
+
+@attrs.define
+class Disk:
+    """A state folder: record files and markers by device key."""
+
+    files: dict[str, bytes] = attrs.field(factory=dict)
+    aside: list[tuple[str, bytes]] = attrs.field(factory=list)
+    mappings: bytes | None = None
+    """The Go plugin's file."""
+    mappings_written: tuple[int, int] = (1, 0)
+    """The boot in which it was last written, and the second of that."""
+    markers: set[str] = attrs.field(factory=set)
+    folders: set[str] = attrs.field(factory=set)
+    """The index: the other state folders that hold records."""
+    attempts: dict[str, bytes] = attrs.field(factory=dict)
+    """What the markers contain."""
+    full: bool = False
+    read_only: bool = False
+
+    def records(self) -> dict[str, Any]:
+        """Every record, read without the code under test."""
+        return {key: json.loads(data) for key, data in self.files.items()}
+
+
+@attrs.define(eq=False)
+class Machine:
+    """One node with its kernel, its plugins and its state folder; `last` served the last call.
+
+    `locks` may hold the name of a device on which another process is at work.  `mover` is that of
+    all configurations that name none.
+    """
+
+    mover: str = "delegate"
+
+    kernel: Kernel = attrs.field(factory=Kernel)
+    plugins: Plugins = attrs.field(init=False)
+    disk: Disk = attrs.field(factory=Disk)
+    """The default state folder."""
+    other_disks: dict[str, Disk] = attrs.field(factory=dict)
+    """Other state folders, as `dataDir` names them."""
+    locks: set[str] = attrs.field(factory=set)
+    kernelpaths: dict[str, str] = attrs.field(factory=dict)
+    unready: str | None = None
+    looks: list[Callable[[], None]] = attrs.field(factory=list)
+    """What happens before a process looks at anything, or does anything."""
+    last: "FakeNode | None" = None
+    _running: "FakeNode | None" = None
+
+    def __attrs_post_init__(self) -> None:
+        self.plugins = Plugins(self.kernel)
+        self.kernel.interrupts.append(self._spend)
+
+    def _spend(self, what: str) -> None:
+        if self._running is not None:
+            self._running.spend_moment(what)
+
+    @contextmanager
+    def running(self, node: "FakeNode") -> Iterator[None]:
+        """The moments that come are those of `node`."""
+        interrupted = self._running
+        self.last = self._running = node
+        try:
+            yield
+        finally:
+            self._running = interrupted
+
+    def _disks_in_use(self) -> list[tuple[str, Disk]]:
+        others = [(name, disk) for name, disk in self.other_disks.items() if disk != Disk()]
+        return [("", self.disk), *others]
+
+    def picture(self) -> object:
+        """Everything that lasts, to be compared: netdevs, records, markers, leases, locks."""
+        spaces = {self.kernel.host, *self.kernel.paths.values()}
+        netdevs = [
+            (space.inode, link.ifindex, sorted(link.altnames), self.kernel.configuration_of(link))
+            for space in spaces
+            for link in space.links
+        ]
+        return (
+            sorted(netdevs, key=lambda netdev: netdev[:2]),
+            {name: dict(disk.files) for name, disk in self._disks_in_use()},
+            {name: set(disk.markers) for name, disk in self._disks_in_use()},
+            dict(self.plugins.leases),
+            set(self.locks),
+        )
+
+
+def furnish(machine: Machine, link: Link) -> None:
+    """Configure what a NIC of a fabric has besides its addresses; routes only while it is up."""
+    link.altnames.add(f"{link.name}-of-the-fabric")
+    link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
+    link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
+    link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
+    link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
+    link.token = ipaddress.ip_address("::5")
+    if link.up:
+        own = Hop(IfName(link.name), link.ifindex)
+        router = attrs.evolve(own, via=ipaddress.ip_address("192.0.2.0"))
+        number = link.ifindex
+        for destination, hop in ((f"10.{number}.1.0/24", router), (f"10.{number}.2.0/24", own)):
+            machine.kernel.add_route(
+                machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
+            )
+        # What a network manager sets in the kernel's place has the kernel's and a router's mark.
+        for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
+            managed = Route(
+                ipaddress.ip_network(destination), (own,), protocol=protocol, metric=1024
+            )
+            machine.kernel.add_route(machine.kernel.host, managed)

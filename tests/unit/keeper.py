@@ -1,0 +1,120 @@
+"""Who remembers how a NIC was configured on the host, and watches that this is never lost."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import attrs
+
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Configuration, Link
+
+
+@attrs.define(eq=False)
+class Keeper:
+    """Remembers how a NIC was configured on the host, and watches that this is never lost.
+
+    At each moment the NIC is on the host as it was, or a record on the disk tells how it was.
+    Records are read as plain JSON.
+    """
+
+    machine: Machine
+    link: Link
+    original: Configuration = attrs.field(init=False)
+    order_matters: bool = True
+    """False once an address was refused: the kernel lists it by when it was accepted."""
+    names: set[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.remember()
+        self.machine.kernel.watchers.append(self.watch)
+
+    def remember(self) -> None:
+        """How the NIC is configured now is how it has to come back from now on."""
+        self.original = self.machine.kernel.configuration_of(self.link)
+        self.names = {self.original.ifname}
+
+    @property
+    def is_plugged(self) -> bool:
+        """Whether the NIC is in the machine, or what is made by software exists."""
+        if self.link.function is None:
+            return self.link in self.link.space.links
+        return self.link.function in self.machine.kernel.functions
+
+    def due(self) -> Configuration:
+        """What has to be there: lifetimes go on, wherever the NIC is."""
+        return self.original.at(self.machine.kernel.now_s)
+
+    def is_whole(self) -> bool:
+        """Whether the NIC is on the host as it was; under a free name if its own was taken.
+
+        The mark of a record that is yet to go is no part of what it was.
+        """
+        host, link = self.machine.kernel.host, self.link
+        if link.space is not host:
+            return False
+        taken = self.original.ifname in host.names - link.names
+        if taken and link.name == f"{self.original.ifname}_1":
+            self.names.add(link.name)
+        seen, due = _unmarked(self.machine.kernel.configuration_of(link)), self.due()
+        if seen.ifname != due.ifname:
+            due = attrs.evolve(due, ifname=seen.ifname)
+        if not self.order_matters:
+            seen, due = _in_any_order(seen), _in_any_order(due)
+        return seen == due and seen.ifname in self.names
+
+    def is_recorded(self) -> bool:
+        """Whether a record tells of the NIC all that there was."""
+        return any(self._tells_all(record) for record in self.records())
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of the NIC in every folder that the index names, damaged ones left out."""
+        found = []
+        machine = self.machine
+        for disk in (machine.disk, *(machine.other_disks[name] for name in machine.disk.folders)):
+            for key, data in disk.files.items():
+                with suppress(ValueError):
+                    if _is_key_of(key, self.link, self.names):
+                        found.append(json.loads(data))
+        return found
+
+    def _tells_all(self, record: dict[str, Any]) -> bool:
+        captured = record.get("captured") or {}
+        told = [entry["interface"] for entry in captured.get("addresses", [])]
+        return (
+            record["boot_id"] == f"boot-{self.machine.kernel.boot}"
+            and captured.get("ifname") in self.names
+            and captured.get("up", False) == self.original.up
+            and (captured.get("alias") or "") == self.original.alias
+            and {str(address.interface) for address, _, _ in self.due().addresses} <= set(told)
+            and _count(captured, "routes") == len(self.original.routes)
+            and _count(captured, "neighbours") == len(self.original.neighbours)
+            and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
+            and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and ("qdisc" in captured) == (self.original.qdisc is not None)
+        )
+
+    def watch(self) -> None:
+        if self.is_plugged and not self.is_whole() and not self.is_recorded():
+            where = self.machine.kernel.moments[-1]
+            self.machine.kernel.violations.append(f"{self.original.ifname} is lost before: {where}")
+
+
+def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
+    bus_device, _, name = key.partition("@")
+    return bus_device == (link.function or "") and (bus_device != "" or name in names)
+
+
+def _count(captured: dict[str, Any], what: str) -> int:
+    return len(captured.get(what, []))
+
+
+def _unmarked(configuration: Configuration) -> Configuration:
+    *link, altnames = configuration.link
+    assert isinstance(altnames, tuple)
+    left = tuple(name for name in altnames if not name.startswith("amdcni-"))
+    return configuration if left == altnames else attrs.evolve(configuration, link=(*link, left))
+
+
+def _in_any_order(configuration: Configuration) -> Configuration:
+    return attrs.evolve(configuration, addresses=tuple(sorted(configuration.addresses, key=str)))
