@@ -25,6 +25,10 @@ SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
 """What a new netdev gets."""
 
 
+def address(text: str, **attributes: object) -> Address:
+    return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
 @attrs.define
 class Assigned:
     """An address on a netdev, its lifetimes as the time of their end."""

@@ -9,7 +9,7 @@ from amdcni.core.spec import Verb
 from amdcni.core.steps import InspectPod
 from tests.unit.fake_kernel import Kernel, Refused
 from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Link
+from tests.unit.fake_netdevs import Link, address
 from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins, Trouble
 from tests.unit.fake_runtime import ask, config_for
@@ -19,25 +19,18 @@ NIC = "0000:01:00.0"
 POD = "/run/netns/pod1"
 
 
-def address(text: str) -> Address:
-    return Address(ipaddress.ip_interface(text))
+@pytest.fixture
+def machine() -> Machine:
+    machine = Machine()
+    (link,) = machine.kernel.plug(NIC, "ens1").links
+    addresses = (address("192.0.2.1/31"), address("fd00::1/64"))
+    machine.kernel.configure(link, addresses, alias="to the fabric")
+    return machine
 
 
 @pytest.fixture
-def kernel() -> Kernel:
-    return Kernel()
-
-
-@pytest.fixture
-def nic(kernel: Kernel) -> Link:
-    (link,) = kernel.plug(NIC, "ens1").links
-    kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")), alias="to the fabric")
-    return link
-
-
-@pytest.fixture
-def plugins(kernel: Kernel) -> Plugins:
-    return Plugins(kernel)
+def plugins(machine: Machine) -> Plugins:
+    return machine.plugins
 
 
 def host_device(verb: Verb, **keys: object) -> Execution:

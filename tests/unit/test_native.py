@@ -23,9 +23,8 @@ from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
+from tests.unit.two_nics import POD1, A, add, delete
 
-A = "0000:01:00.0"
-POD = "/run/netns/pod1"
 MAC = "02:aa:bb:cc:dd:ee"
 
 
@@ -35,7 +34,7 @@ def machine() -> Iterator[Machine]:
     machine = Machine(mover="native")
     machine.plugins.installed = {"host-local"}
     machine.kernel.plug(A, "ens1")
-    machine.kernel.make_netns(POD)
+    machine.kernel.make_netns(POD1)
     yield machine
     assert machine.kernel.violations == []
 
@@ -60,23 +59,8 @@ def nic(machine: Machine) -> Link:
 
 
 @pytest.fixture
-def keeper(machine: Machine, nic: Link) -> Keeper:
-    return Keeper(machine, nic)
-
-
-@pytest.fixture
 def pod(machine: Machine) -> Space:
-    return machine.kernel.paths[POD]
-
-
-def add(machine: Machine, **keys: Any) -> Result:
-    result = ask(machine, Verb.ADD, config_for(A, **keys))
-    assert result is not None
-    return result
-
-
-def delete(machine: Machine, **keys: Any) -> None:
-    ask(machine, Verb.DEL, config_for(A, **keys))
+    return machine.kernel.paths[POD1]
 
 
 def given(link: Link) -> list[Address]:
@@ -177,7 +161,7 @@ def test_a_netdev_with_another_hardware_address_is_found_after_a_kill_at_any_mom
             (link,) = machine.kernel.plug(device, "ens1").links
         machine.kernel.configure(link, (Address(ipaddress.ip_interface("192.0.2.1/31")),))
         keeper = Keeper(machine, link)
-        machine.kernel.add_link("other", "veth", machine.kernel.make_netns(POD))
+        machine.kernel.add_link("other", "veth", machine.kernel.make_netns(POD1))
         keys: dict[str, Any] = {} if device else {"device": "ens1"}
         try:
             ask(machine, Verb.ADD, config_for(device, mac=MAC, mtu=1400, **keys), kill_at=at)
@@ -246,8 +230,8 @@ def test_an_ifname_that_is_taken_during_the_move_leaves_the_netdev_moved_and_is_
 def test_a_netns_that_dies_before_the_move_costs_nothing(machine: Machine, keeper: Keeper) -> None:
     def pod_dies(what: str) -> None:
         if what == "before MoveIntoPod":
-            machine.kernel.destroy_netns(machine.kernel.paths[POD])
-            machine.kernel.make_netns(POD).inode = 99
+            machine.kernel.destroy_netns(machine.kernel.paths[POD1])
+            machine.kernel.make_netns(POD1).inode = 99
 
     machine.kernel.interrupts.append(pod_dies)
     with pytest.raises(NetdevLost, match="has gone"):
@@ -368,7 +352,7 @@ def test_check_asks_the_ipam_plugin_with_the_result_of_the_add(
     previous = {"cniVersion": "1.1.0", "ips": [{"address": "10.9.0.2/24"}]}
     ask(machine, Verb.CHECK, config_for(A, ipam=HOST_LOCAL, prevResult=previous))
     last = machine.plugins.executed[-1]
-    assert (last.plugin, last.verb, last.netns) == ("host-local", Verb.CHECK, POD)
+    assert (last.plugin, last.verb, last.netns) == ("host-local", Verb.CHECK, POD1)
     assert last.config["prevResult"] == previous
     machine.plugins.leases.clear()
     with pytest.raises(PluginFailed, match="host-local"):

@@ -7,15 +7,16 @@ from functools import partial
 import attrs
 import pytest
 
-from amdcni.core.errors import AmdcniError
+from amdcni.core.errors import AmdcniError, KernelRefused, PluginFailed
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import IfName
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
 from tests.unit.fake_runtime import ask, config_for
+from tests.unit.two_nics import A, B, add, delete, pod_of
 
-A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:03:00.0"
+C = "0000:03:00.0"
 SHARED = "10.9.0.0/24"
 
 movers = pytest.mark.parametrize("mover", ["delegate", "native"])
@@ -51,21 +52,12 @@ def hops_to(machine: Machine, network: str) -> list[list[tuple[str, int]]]:
     ]
 
 
-def add(machine: Machine, device: str, pod: int) -> None:
-    netns = f"/run/netns/pod{pod}"
-    ask(machine, Verb.ADD, config_for(device), container=f"pod{pod}", netns=netns)
-
-
-def delete(machine: Machine, device: str, pod: int) -> None:
-    ask(machine, Verb.DEL, config_for(device), container=f"pod{pod}", netns=None)
-
-
 @attrs.define(eq=False)
 class Between:
     """A call that is made before one look of another one, which works on another device."""
 
     machine: Machine
-    deed: Callable[[], None]
+    deed: Callable[[], object]
     at: int
     came: bool = False
 
@@ -76,7 +68,7 @@ class Between:
             self.deed()
 
 
-Call = Callable[[Machine], None]
+Call = Callable[[Machine], object]
 
 
 def between_any_looks(
@@ -101,9 +93,12 @@ def between_any_looks(
 
 @movers
 def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
-    lent = [lambda machine: add(machine, A, 1), lambda machine: add(machine, B, 2)]
+    lent = [lambda machine: add(machine, A, pod=1), lambda machine: add(machine, B, pod=2)]
     for machine in between_any_looks(
-        mover, lent, lambda machine: delete(machine, A, 1), lambda machine: delete(machine, B, 2)
+        mover,
+        lent,
+        lambda machine: delete(machine, A, pod=1, netns=None),
+        lambda machine: delete(machine, B, pod=2, netns=None),
     ):
         assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
         assert machine.disk.files == {}
@@ -111,12 +106,15 @@ def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
 
 @movers
 def test_a_nic_that_leaves_while_another_one_returns_leaves_the_route_to_that(mover: str) -> None:
-    lent = [lambda machine: add(machine, B, 2)]
+    lent = [lambda machine: add(machine, B, pod=2)]
     for machine in between_any_looks(
-        mover, lent, lambda machine: delete(machine, B, 2), lambda machine: add(machine, A, 1)
+        mover,
+        lent,
+        lambda machine: delete(machine, B, pod=2, netns=None),
+        lambda machine: add(machine, A, pod=1),
     ):
         assert hops_to(machine, SHARED) == [[("ens2", 1)]]
-        delete(machine, A, 1)
+        delete(machine, A, pod=1, netns=None)
         assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
 
 
@@ -128,21 +126,86 @@ def test_a_nic_whose_plugin_refuses_is_on_the_host_and_keeps_its_hop(mover: str)
     ask(machine, Verb.ADD, config, container="pod2", netns="/run/netns/pod2")
     machine.plugins.installed.discard("host-local")
     with pytest.raises(AmdcniError):
-        delete(machine, B, 2)
+        delete(machine, B, pod=2, netns=None)
     assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
-    add(machine, A, 1)
+    add(machine, A, pod=1)
     assert hops_to(machine, SHARED) == [[("ens2", 1)]]
 
 
 @movers
 def test_a_stranger_with_the_name_of_a_lent_nic_gets_its_own_routes_back(mover: str) -> None:
     machine = node_with_two(mover)
-    add(machine, A, 1)
+    add(machine, A, pod=1)
     stranger = plugged(machine, C, "ens1", 3)
     second = machine.kernel.functions[B].links[0]
     route(machine, "10.8.0.0/24", (stranger, 1), (second, 2))
     route(machine, "10.7.0.0/24", (stranger, 1))
-    add(machine, C, 2)
-    delete(machine, C, 2)
+    add(machine, C, pod=2)
+    delete(machine, C, pod=2, netns=None)
     assert hops_to(machine, "10.7.0.0/24") == [[("ens1", 1)]]
     assert hops_to(machine, "10.8.0.0/24") == [[("ens1", 1), ("ens2", 2)]]
+
+
+# ---- on the node with two NICs
+
+
+def multipath(machine: Machine) -> Route:
+    """A route of the host through both NICs."""
+    hops = [
+        Hop(IfName(link.name), link.ifindex, weight=weight)
+        for link, weight in zip(nics(machine), (3, 5), strict=True)
+    ]
+    route = Route(ipaddress.ip_network("10.9.0.0/24"), tuple(hops))
+    machine.kernel.add_route(machine.kernel.host, route)
+    return route
+
+
+def nics(machine: Machine) -> list[Link]:
+    return [machine.kernel.functions[device].links[0] for device in (A, B)]
+
+
+def hops_on_host(machine: Machine) -> dict[str, int]:
+    """The hops of that route, with their weights."""
+    (route,) = [
+        route
+        for route in machine.kernel.routes(machine.kernel.host)
+        if str(route.destination) == "10.9.0.0/24"
+    ]
+    return {hop.ifname: hop.weight for hop in route.hops}
+
+
+def test_a_multipath_route_goes_on_through_the_other_nic(machine: Machine) -> None:
+    multipath(machine)
+    add(machine, A)
+    assert hops_on_host(machine) == {"ens2": 1}
+    delete(machine, A)
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+@pytest.mark.parametrize("first", [A, B])
+def test_a_multipath_route_is_whole_when_both_nics_are_back(machine: Machine, first: str) -> None:
+    multipath(machine)
+    pods = {A: 1, B: 2}
+    for device, pod in pods.items():
+        add(machine, device, pod=pod)
+    for device in (first, B if first == A else A):
+        delete(machine, device, pod=pods[device])
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+def test_a_multipath_route_is_whole_after_a_failed_add(machine: Machine) -> None:
+    multipath(machine)
+    pod_of(machine).refused.add("192.0.2.1/31")
+    with pytest.raises((PluginFailed, KernelRefused)):
+        add(machine, A)
+    assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
+
+
+def test_records_of_an_earlier_boot_make_no_route_whole(machine: Machine) -> None:
+    multipath(machine)
+    add(machine, A)
+    machine.kernel.boot += 1
+    add(machine, B, pod=2)
+    (route,) = machine.disk.records()[B]["captured"]["routes"]
+    assert [hop["ifname"] for hop in route["hops"]] == ["ens2"]
+    machine.kernel.violations.clear()

@@ -1,0 +1,126 @@
+"""Healing everything: what is returned, what is left, and what has to wait."""
+
+import pytest
+
+from amdcni.core.spec import Verb
+from amdcni.verbs.healing import heal as heal_all
+from tests.unit.fake_machine import Machine, furnish
+from tests.unit.fake_netdevs import address
+from tests.unit.fake_node import FakeNode, Killed
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.keeper import Keeper
+from tests.unit.two_nics import POD1, A, B, add, heal, pod_of, process
+
+
+def test_looking_takes_no_lock(machine: Machine) -> None:
+    add(machine)
+    add(machine, B, pod=2)
+    machine.kernel.destroy_netns(pod_of(machine))
+    machine.kernel.moments.clear()
+    heal(machine, dry_run=True)
+    assert not [what for what in machine.kernel.moments if what.startswith("lock")]
+
+
+def test_a_nic_whose_netns_has_died_is_healed_and_one_that_a_pod_has_is_left(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    machine.kernel.destroy_netns(pod_of(machine))
+    before = machine.picture()
+    assert heal(machine, dry_run=True) == {A: ("returned", False), B: ("held", False)}
+    assert machine.picture() == before
+    assert heal(machine) == {A: ("returned", True), B: ("held", False)}
+    assert keeper.is_whole()
+    assert not other.is_whole()
+    assert set(machine.disk.files) == {B}
+    assert heal(machine) == {B: ("held", False)}
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_two_nics_that_were_both_called_net1_are_both_healed(
+    machine: Machine, keeper: Keeper, other: Keeper, order: tuple[int, int]
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    for number in order:
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    assert heal(machine) == {A: ("returned", True), B: ("returned", True)}
+    assert keeper.is_whole()
+    assert other.is_whole()
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
+def test_gc_and_status_heal_what_no_del_will(machine: Machine, keeper: Keeper, verb: Verb) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    ask(machine, verb, config_for(), netns=None)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+
+
+def test_what_is_missing_or_unplugged_or_busy_stays_recorded(machine: Machine) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    machine.kernel.unplug(A)
+    space = pod_of(machine, 2)
+    del machine.kernel.paths["/run/netns/pod2"]
+    assert heal(machine) == {A: ("unplugged", False), B: ("missing", False)}
+    machine.kernel.destroy_netns(space)
+    machine.locks.add(B)
+    assert heal(machine) == {A: ("unplugged", False), B: ("returned", False)}
+    machine.locks.clear()
+    assert set(machine.disk.files) == {A, B}
+
+
+def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine: Machine) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    machine.locks.add(A)
+    for dry_run in (True, False):
+        node = FakeNode(machine)
+        with machine.running(node):
+            (finding,) = heal_all(node, dry_run=dry_run)
+        assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
+
+
+def test_healing_that_fails_is_told_and_hinders_no_other(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    for number in (1, 2):
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    machine.kernel.host.refused = {"192.0.2.9/24"}
+    assert heal(machine) == {A: ("returned", False), B: ("returned", True)}
+    assert "not-healed" in process(machine).events
+    assert other.is_whole()
+    machine.kernel.host.refused = set()
+    keeper.order_matters = False
+    assert heal(machine) == {A: ("unfinished", True)}
+    assert keeper.is_whole()
+
+
+def test_killed_at_any_moment_healing_is_taken_up_again(machine: Machine) -> None:
+    for moment in range(200):
+        machine = Machine()
+        (link,) = machine.kernel.plug(A, "ens1").links
+        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
+        furnish(machine, link)
+        keeper = Keeper(machine, link)
+        machine.kernel.make_netns(POD1)
+        add(machine, A)
+        machine.kernel.destroy_netns(pod_of(machine))
+        node = FakeNode(machine, kill_at=moment)
+        try:
+            with machine.running(node):
+                heal_all(node)
+        except Killed:
+            machine.locks.clear()
+            heal(machine)
+            assert keeper.is_whole()
+            assert machine.disk.files == {}
+            assert machine.kernel.violations == []
+        else:
+            assert moment > 20
+            break

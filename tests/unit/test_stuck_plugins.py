@@ -1,0 +1,201 @@
+"""An IPAM plugin that hangs or fails keeps no netdev away and no other call waiting."""
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from amdcni.core.errors import PluginBroken
+from amdcni.core.names import DeviceKey
+from amdcni.core.retry import LONGEST_PAUSE_S
+from amdcni.core.spec import Verb
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import address
+from tests.unit.fake_node import Killed
+from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
+from tests.unit.keeper import Keeper
+from tests.unit.two_nics import POD2, A, B, add, delete, heal, pod_of, process
+
+
+def unleased(machine: Machine, trouble: Trouble) -> None:
+    """An ADD of B with an address that was killed, and whose IPAM plugin is in trouble now."""
+    with pytest.raises(Killed):
+        ask(
+            machine,
+            Verb.ADD,
+            config_for(B, ipam=HOST_LOCAL),
+            container="killed",
+            netns=POD2,
+            kill_before="before Confirm",
+        )
+    assert machine.plugins.leases
+    machine.plugins.troubles = [trouble]
+    machine.plugins.executed.clear()
+
+
+HANGS = Trouble("host-local", Verb.DEL, how="hangs")
+BESIDE = [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)]
+beside = pytest.mark.parametrize("call", BESIDE, ids=["ADD", "DEL", "DEL of nothing"])
+"""Calls that are not about B."""
+
+
+def strangers_executed(machine: Machine) -> list[str]:
+    """The plugins that were executed for the attachment that has B."""
+    return [each.plugin for each in machine.plugins.executed if each.container_id == "killed"]
+
+
+@beside
+def test_a_call_about_another_device_executes_no_plugin_and_brings_the_netdev_home(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    unleased(machine, HANGS)
+    begun_s = machine.kernel.now_s
+    for _ in range(3):
+        call(machine)
+        delete(machine)
+        assert other.is_whole()
+    assert strangers_executed(machine) == []
+    assert machine.kernel.now_s == begun_s
+    assert set(machine.disk.files) == {B}
+    assert machine.plugins.leases
+
+
+@beside
+def test_a_device_that_waits_for_its_plugin_alone_is_not_even_locked(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    unleased(machine, HANGS)
+    call(machine)
+    assert "plugin-due" in process(machine).events
+    machine.kernel.moments.clear()
+    call(machine)
+    assert f"lock {B}" not in machine.kernel.moments
+    assert process(machine).reads.count(DeviceKey.parse(B)) <= 1
+    assert process(machine).events == []
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
+def test_gc_and_status_do_not_wait_long_for_a_plugin_and_ask_it_ever_more_rarely(
+    machine: Machine, other: Keeper, verb: Verb
+) -> None:
+    unleased(machine, HANGS)
+    asked = []
+    for _ in range(300):
+        begun_s = machine.kernel.now_s
+        ask(machine, verb, config_for(), netns=None)
+        assert other.is_whole()
+        assert machine.kernel.now_s - begun_s <= 10
+        if machine.kernel.now_s > begun_s:
+            asked.append(begun_s)
+        machine.kernel.now_s += 10
+    pauses = [then - now for now, then in itertools.pairwise(asked)]
+    assert 3 < len(asked) < 12
+    assert pauses == sorted(pauses)
+    machine.plugins.troubles = []
+    machine.kernel.now_s += LONGEST_PAUSE_S
+    ask(machine, verb, config_for(), netns=None)
+    assert machine.disk.files == {}
+    assert machine.plugins.leases == {}
+
+
+def test_a_person_who_heals_waits_for_no_pause(machine: Machine, other: Keeper) -> None:
+    unleased(machine, HANGS)
+    ask(machine, Verb.STATUS, config_for(), netns=None)
+    machine.plugins.troubles = []
+    assert heal(machine) == {B: ("unfinished", True)}
+    assert (machine.disk.files, machine.plugins.leases) == ({}, {})
+
+
+@pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS, None], ids=["GC", "STATUS", "heal"])
+def test_every_netdev_is_home_before_the_first_plugin_is_told(
+    machine: Machine, keeper: Keeper, other: Keeper, verb: Verb | None
+) -> None:
+    for pod, device in enumerate((A, B), 1):
+        add(machine, device, pod=pod, ipam=HOST_LOCAL)
+        machine.kernel.destroy_netns(pod_of(machine, pod))
+    seen: list[bool] = []
+
+    def look(what: str) -> None:
+        if what == "host-local DEL begins":
+            seen.append(keeper.is_whole() and other.is_whole())
+
+    machine.kernel.interrupts.append(look)
+    if verb is None:
+        heal(machine)
+    else:
+        ask(machine, verb, config_for(**{"cni.dev/valid-attachments": []}), netns=None)
+    assert seen == [True, True]
+    assert machine.disk.files == {}
+
+
+@pytest.mark.parametrize("again", [add, delete], ids=["ADD", "DEL"])
+def test_what_was_brought_home_beside_is_ended_by_its_own_calls(
+    machine: Machine, other: Keeper, again: Callable[..., object]
+) -> None:
+    unleased(machine, Trouble("host-local", Verb.DEL, at=99))
+    add(machine)
+    assert (strangers_executed(machine), set(machine.disk.files)) == ([], {A, B})
+    ask(machine, Verb.DEL, config_for(B), container="killed", netns=None)
+    assert strangers_executed(machine) == ["host-local"]
+    assert set(machine.disk.files) == {A}
+    assert machine.plugins.leases == {}
+    again(machine, B, pod=2)
+
+
+def test_the_next_add_of_a_device_takes_it_though_its_lease_is_stuck(
+    machine: Machine, other: Keeper
+) -> None:
+    unleased(machine, HANGS)
+    add(machine)
+    delete(machine)
+    add(machine, B, pod=2)
+    assert machine.disk.records()[B]["phase"] == "attached"
+    assert machine.disk.attempts == {}
+
+
+def test_an_add_or_del_brings_home_only_as_much_as_there_is_time_for(machine: Machine) -> None:
+    devices = [f"0000:{number:02x}:00.0" for number in range(16, 24)]
+    keepers = {}
+    for number, device in enumerate(devices, 16):
+        (link,) = machine.kernel.plug(device, f"ens{number}").links
+        machine.kernel.configure(link, (address(f"203.0.113.{number}/31"),))
+        keepers[device] = Keeper(machine, link)
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+        add(machine, device, pod=number)
+    for device, record in machine.disk.files.items():
+        machine.disk.markers.add(device)
+        machine.disk.files[device] = record.replace(b'"attached"', b'"detaching"')
+
+    def take_a_second(what: str) -> None:
+        if what.startswith("before BringHome"):
+            machine.kernel.now_s += 1
+
+    machine.kernel.interrupts.append(take_a_second)
+    begun_s = machine.kernel.now_s
+    delete(machine, None, pod=3, netns=None)
+    assert 0 < machine.kernel.now_s - begun_s <= 3
+    assert 0 < sum(keeper.is_whole() for keeper in keepers.values()) < len(keepers)
+    while not all(keeper.is_whole() for keeper in keepers.values()):
+        left = len(machine.disk.files)
+        delete(machine, None, pod=3, netns=None)
+        assert len(machine.disk.files) < left
+
+
+def test_the_stuck_attachment_of_a_gc_keeps_no_other_away(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    for pod, device in enumerate((A, B), 1):
+        add(machine, device, pod=pod, ipam=HOST_LOCAL)
+    machine.plugins.troubles = [HANGS]
+
+    def both_are_home(what: str) -> None:
+        if what == "host-local DEL begins":
+            assert keeper.is_whole()
+            assert other.is_whole()
+
+    machine.kernel.interrupts.append(both_are_home)
+    with pytest.raises(PluginBroken):
+        ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}), netns=None)
+    told = [each.container_id for each in machine.plugins.executed if each.verb is Verb.DEL]
+    assert sorted(told) == ["pod1", "pod2"]

@@ -1,0 +1,130 @@
+"""What a call left unfinished, or a pod without a DEL, is healed by the next calls."""
+
+from collections.abc import Callable
+
+import pytest
+
+from amdcni.core.errors import RestoreIncomplete
+from amdcni.core.retry import LONGEST_PAUSE_S
+from tests.unit.fake_kernel import Kernel
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link
+from tests.unit.keeper import Keeper
+from tests.unit.two_nics import A, B, add, delete, interfaces_of, leave_unfinished, pod_of, process
+
+
+def many_healthy(machine: Machine, count: int) -> None:
+    for number in range(16, 16 + count):
+        device = f"0000:{number:02x}:00.0"
+        machine.kernel.plug(device, f"ens{number}")
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+        add(machine, device, pod=number)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)],
+    ids=["ADD", "DEL", "DEL of nothing"],
+)
+def test_every_add_and_del_heals_whatever_was_left_unfinished(
+    machine: Machine, other: Keeper, call: Callable[[Machine], object]
+) -> None:
+    leave_unfinished(machine)
+    call(machine)
+    assert other.is_whole()
+    assert B not in machine.disk.files
+    assert machine.disk.markers == set()
+    assert "healed" in process(machine).events
+
+
+def test_healing_costs_nothing_for_healthy_records(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    reads = []
+    for count in (1, 30):
+        many_healthy(machine, count)
+        leave_unfinished(machine)
+        add(machine)
+        in_add = list(process(machine).reads)
+        leave_unfinished(machine)
+        delete(machine)
+        in_del = list(process(machine).reads)
+        reads.append((in_add, in_del))
+        for number in range(16, 16 + count):
+            delete(machine, f"0000:{number:02x}:00.0", pod=number)
+            machine.kernel.unplug(f"0000:{number:02x}:00.0")
+    assert reads[0] == reads[1]
+    assert {str(key) for in_add, in_del in reads for key in in_add + in_del} == {A, B}
+
+
+def test_what_another_process_is_at_work_on_is_left_to_it(
+    machine: Machine, keeper: Keeper, other: Keeper
+) -> None:
+    leave_unfinished(machine)
+    machine.locks.add(B)
+    add(machine)
+    assert B in machine.disk.files
+    assert not other.is_whole()
+    machine.locks.clear()
+    delete(machine)
+    assert other.is_whole()
+
+
+def test_what_cannot_be_healed_is_reported_and_hinders_nobody(
+    machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
+) -> None:
+    leave_unfinished(machine)
+    kernel.host.refused.add("198.51.100.1/31")
+    add(machine)
+    assert "not-healed" in process(machine).events
+    delete(machine)
+    assert keeper.is_whole()
+    assert B in machine.disk.files
+    kernel.host.refused.clear()
+    kernel.now_s += LONGEST_PAUSE_S
+    delete(machine)
+    assert other.is_whole()
+
+
+def test_the_next_add_of_a_device_that_cannot_be_healed_says_why(
+    machine: Machine, kernel: Kernel, keeper: Keeper, nic: Link
+) -> None:
+    keeper.order_matters = False
+    leave_unfinished(machine, A)
+    kernel.host.refused.add("fd00::1/64")
+    with pytest.raises(RestoreIncomplete, match="fd00::1/64"):
+        add(machine)
+    kernel.host.refused.clear()
+    add(machine)
+    assert "fd00::1/64" in interfaces_of(nic)
+
+
+@pytest.mark.parametrize("phase", [None, "attached"])
+def test_a_mark_of_unfinished_work_that_is_in_vain_is_taken_away(
+    machine: Machine, keeper: Keeper, phase: str | None
+) -> None:
+    if phase == "attached":
+        add(machine)
+    files = dict(machine.disk.files)
+    machine.disk.markers.add(A)
+    delete(machine, None, pod=3)
+    assert machine.disk.markers == set()
+    assert machine.disk.files == files
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["netdev back on the host", "netns dead"])
+def test_add_takes_a_device_from_an_attachment_that_is_no_more(
+    machine: Machine, kernel: Kernel, keeper: Keeper, nic: Link, dead: bool
+) -> None:
+    add(machine, pod=1)
+    if dead:
+        kernel.destroy_netns(pod_of(machine))
+    else:
+        kernel.move(nic, kernel.host, "net1")
+    add(machine, pod=2)
+    assert nic.space is pod_of(machine, 2)
+    assert machine.disk.records()[A]["id"]["containerID"] == "pod2"
+    delete(machine, pod=1)
+    assert nic.space is pod_of(machine, 2)
+    delete(machine, pod=2)
+    assert keeper.is_whole()
