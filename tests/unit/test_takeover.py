@@ -1,178 +1,49 @@
-"""Attachments that AMD's Go plugin made, on a machine that was then upgraded.
+"""Attachments that AMD's Go plugin made, on a machine that was then upgraded."""
 
-How it lends and what it notes is modelled here from its source (ROCm/network-operator,
-cni/plugins/amd-host-device), and the NICs are watched: at each moment all is on the host, or in a
-record, or still in the Go plugin's file.
-"""
+from collections.abc import Iterator
 
-import ipaddress
-import json
-from collections.abc import Callable, Iterator
-from typing import Any, Literal
-
-import attrs
 import pytest
 
 from amdcni.core.errors import DeviceHeld, DeviceNotFound, RestoreIncomplete, StateFailure
-from amdcni.core.host import Address
 from amdcni.core.plans.attach import record_in
-from amdcni.core.request import AddRequest
 from amdcni.core.spec import Verb
-from amdcni.verbs.preview import Preview, preview
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_netdevs import Link
 from tests.unit.fake_node import FakeNode, Killed
-from tests.unit.fake_plugins import Execution, Trouble
-from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for, request_for
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
+from tests.unit.go_plugin import (
+    OTHERS,
+    add,
+    delete,
+    events,
+    is_over,
+    lend,
+    mappings,
+    plain,
+    previewed,
+    rebooted,
+    standing,
+    watched,
+    write,
+)
 from tests.unit.keeper import Keeper
-
-A, B = "0000:01:00.0", "0000:02:00.0"
-POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"
-OTHERS: dict[str, Any] = {"0000:77:00.0": {"hostInterfaceName": "ens77", "later": [1.5, None]}}
-"""Entries that no test takes out."""
-
-
-def plain(text: str, name: str) -> Address:
-    """An address as the Go plugin sets it: with its label, and nothing else."""
-    interface = ipaddress.ip_interface(text)
-    return Address(interface, label=name if interface.version == 4 else None)
-
-
-@attrs.define(eq=False)
-class Watcher(Keeper):
-    """A keeper for whom the Go plugin's file is as good as a record."""
-
-    def is_recorded(self) -> bool:
-        return super().is_recorded() or self._is_mapped()
-
-    def _is_mapped(self) -> bool:
-        entry = mappings(self.machine).get(self.link.function or "", {})
-        interfaces = [str(address.interface) for address, _, _ in self.original.addresses]
-        return bool(entry) and (
-            entry["hostInterfaceName"] == self.original.ifname
-            and set(entry["hostInterfaceIPs"] or ()) == set(interfaces)
-            and (entry["state"] == "UP") == self.original.up
-        )
-
-
-def mappings(machine: Machine) -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads(machine.disk.mappings or b"{}")
-    return entries
-
-
-def write(machine: Machine, entries: object) -> None:
-    """The Go plugin writes its file."""
-    machine.disk.mappings = json.dumps(entries, indent=2).encode()
-    machine.disk.mappings_written = (machine.kernel.boot, machine.kernel.now_s)
-
-
-def lend(
-    machine: Machine,
-    device: str = A,
-    pod: int = 1,
-    *,
-    ifname: str = "net1",
-    ipam: object = None,
-    early: bool = False,
-) -> None:
-    """ADD of the Go plugin; the `early` ones called the NIC in the pod what it was on the host."""
-    (link,) = machine.kernel.functions[device].links
-    own = [str(o.address.interface) for o in link.addresses if not o.by_kernel]
-    entry = {
-        "hostInterfaceName": link.name,
-        "hostInterfaceIPs": own or None,
-        "state": "UP" if link.up else "DOWN",
-    }
-    static = {"type": "static", "addresses": [{"address": text} for text in own]}
-    watched, machine.kernel.watchers = machine.kernel.watchers, []
-    call = Execution(
-        plugin="host-device",
-        verb=Verb.ADD,
-        config=config_for(device, ipam=ipam or (static if own else {})),
-        container_id=f"pod{pod}",
-        ifname=link.name if early else ifname,
-        netns=f"/run/netns/pod{pod}",
-    )
-    machine.plugins.execute(call)
-    write(machine, {**mappings(machine), device: entry})
-    machine.kernel.watchers = watched
-    machine.plugins.executed.clear()
+from tests.unit.two_nics import POD1, POD2, A, B, pod_of
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
+    """A node with the Go plugin's file, whose other entries have to stay."""
     machine = standing()
     yield machine
     assert machine.kernel.violations == []
     assert {key: mappings(machine).get(key) for key in OTHERS} == OTHERS
 
 
-def standing() -> Machine:
-    """A node with two NICs, two pods, and a file of the Go plugin."""
-    machine = Machine()
-    first = machine.kernel.plug(A, "ens1").links[0]
-    second = machine.kernel.plug(B, "ens2").links[0]
-    given = ["192.0.2.1/31", "192.0.2.9/24", "fd00::1/64", "fd00::2/127"]
-    machine.kernel.configure(first, tuple(plain(text, "ens1") for text in given))
-    machine.kernel.configure(second, (plain("198.51.100.1/31", "ens2"),))
-    for path in (POD1, POD2):
-        machine.kernel.make_netns(path)
-    write(machine, OTHERS)
-    return machine
-
-
-@pytest.fixture
-def nic(machine: Machine) -> Link:
-    return machine.kernel.functions[A].links[0]
-
-
 @pytest.fixture
 def keeper(machine: Machine, nic: Link) -> Keeper:
+    """One for whom the Go plugin's file is as good as a record."""
     return watched(machine)
-
-
-def watched(machine: Machine, device: str = A) -> Keeper:
-    return Watcher(machine, machine.kernel.functions[device].links[0])
-
-
-def delete(
-    machine: Machine,
-    device: str | None = A,
-    *,
-    pod: int = 1,
-    netns: str | None = "its own",
-    **keys: Any,
-) -> list[str]:
-    """DEL of net1 of a pod; the events that it reports."""
-    path = f"/run/netns/pod{pod}" if netns == "its own" else netns
-    ask(machine, Verb.DEL, config_for(device, **keys), container=f"pod{pod}", netns=path)
-    return events(machine)
-
-
-def add(
-    machine: Machine, device: str = A, *, pod: int = 1, ifname: str = "net1", **keys: Any
-) -> None:
-    config, container, netns = config_for(device, **keys), f"pod{pod}", f"/run/netns/pod{pod}"
-    result = ask(machine, Verb.ADD, config, container=container, ifname=ifname, netns=netns)
-    assert result is not None
-
-
-def events(machine: Machine) -> list[str]:
-    assert machine.last is not None
-    return machine.last.events
-
-
-def pod_of(machine: Machine, number: int = 1) -> Space:
-    return machine.kernel.paths[f"/run/netns/pod{number}"]
-
-
-def is_over(machine: Machine, device: str = A) -> bool:
-    """Whether nothing tells of the attachment any more."""
-    return device not in mappings(machine) and (machine.disk.files, machine.disk.markers) == (
-        {},
-        set(),
-    )
 
 
 # ---- DEL
@@ -364,11 +235,6 @@ def test_an_address_that_the_host_refuses_keeps_the_record_and_the_entry(
     assert is_over(machine)
 
 
-@pytest.fixture
-def kernel(machine: Machine) -> Kernel:
-    return machine.kernel
-
-
 def test_what_another_call_did_while_a_del_waited_for_the_lock_is_seen(
     machine: Machine, keeper: Keeper, kernel: Kernel
 ) -> None:
@@ -431,19 +297,6 @@ def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keep
     assert keeper.is_whole()
 
 
-def previewed(machine: Machine, pod: int) -> Preview:
-    """What an ADD would do now; nothing is changed by that."""
-    request = request_for(
-        machine, Verb.ADD, config_for(A), container=f"pod{pod}", netns=f"/run/netns/pod{pod}"
-    )
-    assert isinstance(request, AddRequest)
-    before = machine.picture(), machine.disk.mappings
-    try:
-        return preview(request, FakeNode(machine))
-    finally:
-        assert (machine.picture(), machine.disk.mappings) == before
-
-
 @pytest.mark.parametrize("pod", [1, 2])
 def test_a_preview_knows_what_the_go_plugin_has_lent(
     machine: Machine, keeper: Keeper, pod: int
@@ -501,18 +354,6 @@ def test_an_add_that_cannot_heal_yet_leaves_all_for_the_next(
 
 
 # ---- boots
-
-
-def rebooted(machine: Machine, *given: str, name: str = "ens1", up: bool = True) -> Keeper:
-    """The NIC, after the node was booted and has configured it."""
-    machine.kernel.watchers.clear()
-    machine.kernel.reboot()
-    for path in (POD1, POD2):
-        machine.kernel.make_netns(path)
-    (link,) = machine.kernel.functions[A].links
-    link.name = name
-    machine.kernel.configure(link, tuple(plain(text, name) for text in given), up=up)
-    return watched(machine)
 
 
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
@@ -640,94 +481,3 @@ def test_the_other_netdev_of_the_device_is_left_alone(machine: Machine, kernel: 
     assert keeper.is_whole()
     assert kernel.configuration_of(second) == before
     assert device not in mappings(machine)
-
-
-# ---- every moment
-
-
-def delete_it(machine: Machine) -> None:
-    delete(machine)
-
-
-def delete_it_after_the_death_of_the_netns(machine: Machine) -> None:
-    if POD1 in machine.kernel.paths:
-        machine.kernel.destroy_netns(pod_of(machine))
-    delete(machine, netns=None)
-
-
-def delete_something_else(machine: Machine) -> None:
-    ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
-
-
-def add_elsewhere(machine: Machine) -> None:
-    add(machine, pod=2)
-
-
-def heal(machine: Machine) -> None:
-    """The call that comes sooner or later."""
-    delete(machine)
-    delete(machine, pod=2)
-
-
-@pytest.mark.parametrize(
-    "then",
-    [delete_it, delete_it_after_the_death_of_the_netns, delete_something_else, add_elsewhere],
-)
-@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host"])
-@pytest.mark.parametrize("verb", [Verb.DEL, Verb.ADD])
-def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
-    verb: Verb, fallen: bool, then: Callable[[Machine], None]
-) -> None:
-    killed, at, begun = True, 0, 0
-    while killed:
-        machine = standing()
-        keeper = watched(machine)
-        lend(machine)
-        if fallen:
-            machine.kernel.destroy_netns(pod_of(machine))
-        number = 1 if verb is Verb.DEL else 2
-        pod = {"container": f"pod{number}", "netns": f"/run/netns/pod{number}"}
-        try:
-            ask(machine, verb, config_for(A), kill_at=at, **pod)
-            killed = False
-        except Killed:
-            pass
-        except DeviceHeld:
-            assert (verb, fallen) == (Verb.ADD, False)
-            return
-        at += 1
-        where = f"killed before: {machine.kernel.moments[-1]}"
-        begun += bool(machine.disk.files)
-        outlived = keeper.is_whole() and A in mappings(machine) and not machine.disk.files
-        assert not outlived, where
-        phase = machine.disk.records().get(A, {}).get("phase")
-        try:
-            then(machine)
-        except DeviceHeld:
-            # It was killed before it had begun, and its pod still has the NIC.
-            assert (then, fallen, phase) == (add_elsewhere, False, None), where
-        if then is delete_something_else and phase in ("attaching", "detaching"):
-            assert keeper.is_whole(), where
-        heal(machine)
-        assert keeper.is_whole(), where
-        assert is_over(machine), where
-        assert mappings(machine) == OTHERS, where
-        assert machine.kernel.violations == [], where
-    assert at > 15
-    assert begun > 5
-
-
-@pytest.mark.parametrize("plugin", ["host-device"])
-@pytest.mark.parametrize("at", range(12))
-@pytest.mark.parametrize("how", ["fails", "dies"])
-def test_a_delegate_in_trouble_costs_nothing(
-    plugin: str, at: int, how: Literal["fails", "dies"]
-) -> None:
-    machine = standing()
-    keeper = watched(machine)
-    lend(machine)
-    machine.plugins.troubles.append(Trouble(plugin, Verb.DEL, at, how))
-    delete(machine)
-    assert keeper.is_whole()
-    assert is_over(machine)
-    assert machine.kernel.violations == []

@@ -1,0 +1,103 @@
+"""A takeover that is cut off, or whose delegate is in trouble, costs nothing."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+
+from amdcni.core.errors import DeviceHeld
+from amdcni.core.spec import Verb
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_node import Killed
+from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.go_plugin import OTHERS, add, delete, is_over, lend, mappings, standing, watched
+from tests.unit.two_nics import POD1, A, B, pod_of
+
+
+def delete_it(machine: Machine) -> None:
+    delete(machine)
+
+
+def delete_it_after_the_death_of_the_netns(machine: Machine) -> None:
+    if POD1 in machine.kernel.paths:
+        machine.kernel.destroy_netns(pod_of(machine))
+    delete(machine, netns=None)
+
+
+def delete_something_else(machine: Machine) -> None:
+    ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
+
+
+def add_elsewhere(machine: Machine) -> None:
+    add(machine, pod=2)
+
+
+def heal(machine: Machine) -> None:
+    """The call that comes sooner or later."""
+    delete(machine)
+    delete(machine, pod=2)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [delete_it, delete_it_after_the_death_of_the_netns, delete_something_else, add_elsewhere],
+)
+@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host"])
+@pytest.mark.parametrize("verb", [Verb.DEL, Verb.ADD])
+def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
+    verb: Verb, fallen: bool, then: Callable[[Machine], None]
+) -> None:
+    killed, at, begun = True, 0, 0
+    while killed:
+        machine = standing()
+        keeper = watched(machine)
+        lend(machine)
+        if fallen:
+            machine.kernel.destroy_netns(pod_of(machine))
+        number = 1 if verb is Verb.DEL else 2
+        pod = {"container": f"pod{number}", "netns": f"/run/netns/pod{number}"}
+        try:
+            ask(machine, verb, config_for(A), kill_at=at, **pod)
+            killed = False
+        except Killed:
+            pass
+        except DeviceHeld:
+            assert (verb, fallen) == (Verb.ADD, False)
+            return
+        at += 1
+        where = f"killed before: {machine.kernel.moments[-1]}"
+        begun += bool(machine.disk.files)
+        outlived = keeper.is_whole() and A in mappings(machine) and not machine.disk.files
+        assert not outlived, where
+        phase = machine.disk.records().get(A, {}).get("phase")
+        try:
+            then(machine)
+        except DeviceHeld:
+            # It was killed before it had begun, and its pod still has the NIC.
+            assert (then, fallen, phase) == (add_elsewhere, False, None), where
+        if then is delete_something_else and phase in ("attaching", "detaching"):
+            assert keeper.is_whole(), where
+        heal(machine)
+        assert keeper.is_whole(), where
+        assert is_over(machine), where
+        assert mappings(machine) == OTHERS, where
+        assert machine.kernel.violations == [], where
+    assert at > 15
+    assert begun > 5
+
+
+@pytest.mark.parametrize("plugin", ["host-device"])
+@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize("how", ["fails", "dies"])
+def test_a_delegate_in_trouble_costs_nothing(
+    plugin: str, at: int, how: Literal["fails", "dies"]
+) -> None:
+    machine = standing()
+    keeper = watched(machine)
+    lend(machine)
+    machine.plugins.troubles.append(Trouble(plugin, Verb.DEL, at, how))
+    delete(machine)
+    assert keeper.is_whole()
+    assert is_over(machine)
+    assert machine.kernel.violations == []
