@@ -4,7 +4,6 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import attrs
 import pytest
 
 from amdcni.core.errors import AmdcniError, KernelRefused, PluginFailed
@@ -14,6 +13,7 @@ from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
 from tests.unit.fake_runtime import ask, config_for
+from tests.unit.interloper import Interloper
 from tests.unit.two_nics import A, B, add, delete, pod_of
 
 C = "0000:03:00.0"
@@ -52,22 +52,6 @@ def hops_to(machine: Machine, network: str) -> list[list[tuple[str, int]]]:
     ]
 
 
-@attrs.define(eq=False)
-class Between:
-    """A call that is made before one look of another one, which works on another device."""
-
-    machine: Machine
-    deed: Callable[[], object]
-    at: int
-    came: bool = False
-
-    def look(self) -> None:
-        self.at -= 1
-        if self.at < 0 and not self.came and "routes" not in self.machine.locks:
-            self.came = True
-            self.deed()
-
-
 Call = Callable[[Machine], object]
 
 
@@ -80,13 +64,14 @@ def between_any_looks(
         machine = node_with_two(mover)
         for call in before:
             call(machine)
-        other = Between(machine, partial(second, machine), at)
+        other = Interloper(machine, partial(second, machine), at, lambda locks: "routes" in locks)
         machine.looks.append(other.look)
         first(machine)
         machine.looks.clear()
         if not other.came:
             break
-        yield machine
+        if other.said:
+            yield machine
         at += 1
     assert at > 20
 

@@ -1,0 +1,30 @@
+"""A call that is made while another one is at work."""
+
+from collections.abc import Callable
+
+import attrs
+
+from tests.unit.fake_machine import Machine
+
+
+@attrs.define(eq=False)
+class Interloper:
+    """A call that is made whole before look number `at` of another one.
+
+    It is not made if it would have to wait for one of the locks that are held then.
+    """
+
+    machine: Machine
+    deed: Callable[[], object]
+    at: int
+    would_wait: Callable[[set[str]], bool]
+    came: bool = False
+    said: list[object] = attrs.field(factory=list)
+    """What the call answered, if it was made."""
+
+    def look(self) -> None:
+        self.at -= 1
+        if self.at < 0 and not self.came:
+            self.came = True
+            if not self.would_wait(self.machine.locks):
+                self.said.append(self.deed())

@@ -1,0 +1,344 @@
+"""A node in the course of time: what happens to it, and an account of who holds what.
+
+The account keeps by itself what every NIC was like and who holds it.  Records are read as plain
+JSON.
+"""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.strategies import SearchStrategy
+
+from amdcni.core.spec import Verb
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import RIDERS, Link, Space, address
+from tests.unit.fake_plugins import Trouble
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.four_nics import BOOT, NICS, REFUSED, TWIN, A, B, C, V, booted, nic_of
+from tests.unit.keeper import Keeper
+
+PATHS = ("/run/netns/a", "/run/netns/b", "/run/netns/c")
+SIBLINGS = "198.18.0.1/24"
+"""The address of whatever other netdev of a device."""
+ATTACHED = ("attached",)
+
+Id = tuple[str, str]
+"""(container ID, ifname)"""
+
+picks: SearchStrategy[int] = st.integers(0, 5)
+
+K = TypeVar("K")
+
+
+def one_of(things: Iterable[K], pick: int) -> K:
+    """One of the things, by its place in line."""
+    listed = list(things)
+    return listed[pick % len(listed)]
+
+
+class Account(RuleBasedStateMachine):
+    """A node, an account of who holds what, and what always holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Machine()
+        self.machine.plugins.pool = tuple(f"10.9.0.{n}/24" for n in range(2, 8))
+        self.keepers = {
+            device: Keeper(self.machine, booted(self.machine, device)) for device in NICS
+        }
+        self.twin = Keeper(self.machine, booted(self.machine, TWIN))
+        self.siblings: dict[str, Link] = {}
+        self.spaces: dict[str, Space] = {}
+        self.strangers: list[Link] = []
+        self.held: dict[Id, str] = {}
+        self.begun: dict[Id, str] = {}
+        self.paths: dict[str, str] = {}
+        self.stuck: list[Trouble] = []
+        self.abandoned: set[Id] = set()
+        """Whose leases an ADD could not release for the NIC's former holder: it does not wait."""
+
+    def name_of(self, device: str) -> str | None:
+        """What tells the netdev from others of its device; None if that is not needed."""
+        if device not in self.siblings:
+            return None
+        link = self.keepers[device].link
+        return link.name if link.space is self.machine.kernel.host else BOOT[device][0]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nothing outside of the calls stands in their way."""
+        disk = self.machine.disk
+        return not (disk.full or disk.read_only or self.machine.kernel.host.refused)
+
+    def is_alive(self, container: str) -> bool:
+        return container in self.spaces
+
+    def holder_of(self, device: str) -> Id | None:
+        """The attachment whose living pod really has the NIC."""
+        space = self.keepers[device].link.space
+        for (container, ifname), held in self.held.items():
+            if held == device and self.spaces.get(container) is space:
+                return container, ifname
+        return None
+
+    def records_by_id(self) -> dict[Id, tuple[str, str]]:
+        """(device, phase) of every record on the disk."""
+        return {
+            (record["id"]["containerID"], record["id"]["ifname"]): (
+                nic_of(key),
+                record["phase"],
+            )
+            for key, record in self.machine.disk.records().items()
+        }
+
+    @property
+    def recorded(self) -> set[str]:
+        """The NICs of which there is a record."""
+        return {device for device, _ in self.records_by_id().values()}
+
+    def earlier(self) -> set[Id]:
+        """Whose records are of an earlier boot: their leases are given up if the plugin fails."""
+        boot_id = f"boot-{self.machine.kernel.boot}"
+        return {
+            (record["id"]["containerID"], record["id"]["ifname"])
+            for record in self.machine.disk.records().values()
+            if record["boot_id"] != boot_id
+        }
+
+    def is_interrupted(self, who: Id, device: str) -> None:
+        """A call about `who` did not end well: it has the device only if the record says so."""
+        self.begun[who] = device
+        if self.records_by_id().get(who) == (device, "attached"):
+            self.held[who] = device
+        else:
+            self.held.pop(who, None)
+
+    def is_gone(self, who: Id, device: str | None) -> None:
+        self.held.pop(who, None)
+        self.begun.pop(who, None)
+        assert who not in self.records_by_id()
+        if device is not None and device not in self.recorded:
+            keeper = self.keepers[device]
+            assert keeper.is_whole() or not keeper.is_plugged
+        if device is not None and who not in self.abandoned:
+            assert who not in self.machine.plugins.leases
+
+    # ---- what always holds
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        for keeper in self.keepers.values():
+            keeper.watch()
+        assert self.machine.kernel.violations == []
+
+    @invariant()
+    def nobody_elses_netdev_is_touched(self) -> None:
+        for stranger in self.strangers:
+            assert stranger.addresses == []
+            assert (stranger.alias, stranger.up) == ("", False)
+        for device, sibling in self.siblings.items():
+            given = [str(a.address.interface) for a in sibling.addresses if not a.by_kernel]
+            assert (sibling.name, given) == (f"port{device[6]}", [SIBLINGS])
+        assert self.twin.is_whole()
+
+    def ridden(self) -> list[Link]:
+        return [rider.on for rider in self.machine.kernel.riders]
+
+    @invariant()
+    def nothing_that_rests_on_a_nic_is_lost(self) -> None:
+        assert [rider.kind for rider in self.machine.kernel.riders if rider.lost] == []
+
+    @invariant()
+    def every_record_is_of_an_attachment_that_was_begun_and_not_ended(self) -> None:
+        for who, (device, _) in self.records_by_id().items():
+            assert self.held.get(who, self.begun.get(who)) == device
+
+    @invariant()
+    def no_lease_is_left_without_a_record(self) -> None:
+        assert set(self.machine.plugins.leases) <= {*self.held, *self.begun, *self.abandoned}
+
+    @invariant()
+    def a_netdev_stays_with_its_pod(self) -> None:
+        for (container, ifname), device in self.held.items():
+            record = self.records_by_id().get((container, ifname))
+            link, space = self.keepers[device].link, self.spaces.get(container)
+            untouched = (container, ifname) not in self.begun
+            if record == (device, "attached") and space is not None and untouched:
+                assert link.space is space or self.keepers[device].is_whole()
+
+    @invariant()
+    def no_lock_is_left(self) -> None:
+        assert self.machine.locks == set()
+
+    def teardown(self) -> None:
+        """All troubles end, all pods go, every attachment is deleted: the host is whole."""
+        machine = self.machine
+        machine.plugins.troubles = []
+        machine.kernel.host.refused = set()
+        machine.disk.full = machine.disk.read_only = False
+        for number, space in enumerate(self.spaces.values()):
+            if number % 2:
+                machine.kernel.destroy_netns(space)
+        for container, ifname in [*self.held, *self.begun]:
+            ask(machine, Verb.DEL, config_for(), container=container, ifname=ifname, netns=None)
+        for keeper in self.keepers.values():
+            assert keeper.is_whole() or not keeper.is_plugged
+        assert machine.disk.files == {}
+        assert machine.disk.markers == set()
+        assert set(machine.plugins.leases) <= self.abandoned
+        assert machine.kernel.violations == []
+
+
+class Events(Account):
+    """What happens to the node besides the calls."""
+
+    @initialize(tells_cookies=st.booleans())
+    def pods_start(self, tells_cookies: bool) -> None:
+        self.machine.kernel.tells_cookies = tells_cookies
+        for path in PATHS[:2]:
+            self.a_pod_starts(path)
+
+    @rule(path=st.sampled_from(PATHS))
+    def a_pod_starts(self, path: str) -> None:
+        if path not in self.machine.kernel.paths:
+            container = f"pod{len(self.paths) + 1}"
+            self.paths[container] = path
+            self.spaces[container] = self.machine.kernel.make_netns(path)
+
+    @precondition(lambda self: len(self.spaces) > 1)
+    @rule(pick=picks)
+    def a_netns_dies(self, pick: int) -> None:
+        self.machine.kernel.destroy_netns(self.spaces.pop(one_of(self.spaces, pick)))
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
+    def a_pod_renames_its_netdev(self, pick: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None and space is not None and "own0" not in space.names:
+            self.machine.kernel.set_up(link, False)
+            self.machine.kernel.rename(link, "own0")
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
+    def a_pod_changes_what_a_netdev_is_known_by(self, pick: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
+            link.mac = "02:00:00:00:99:01"
+            link.altnames.clear()
+
+    @rule(device=st.sampled_from([A, B]))
+    def another_netdev_of_the_device_appears(self, device: str) -> None:
+        if device not in self.siblings:
+            function = self.machine.kernel.functions[device]
+            (ours,) = function.links
+            link = self.machine.kernel.add_link(f"port{device[6]}")
+            link.function, link.parent, link.kind = device, ours.parent, ours.kind
+            link.mac = ours.mac
+            function.links.append(link)
+            self.machine.kernel.configure(link, (address(SIBLINGS),))
+            self.siblings[device] = link
+
+    @precondition(lambda self: self.siblings)
+    @rule(pick=picks)
+    def another_netdev_of_the_device_leaves(self, pick: int) -> None:
+        device = one_of(self.siblings, pick)
+        link = self.siblings.pop(device)
+        self.machine.kernel.functions[device].links.remove(link)
+        self.machine.kernel.remove_link(link)
+
+    @rule()
+    def the_vlan_is_made_anew(self) -> None:
+        keeper = self.keepers[V]
+        if not keeper.is_plugged:
+            keeper.link = booted(self.machine, V)
+            keeper.remember()
+
+    @rule(device=st.sampled_from([A, B, C]), alike=st.booleans())
+    def a_stranger_takes_the_name(self, device: str, alike: bool) -> None:
+        name, ours = BOOT[device][0], self.keepers[device].link
+        if name not in self.machine.kernel.host.names:
+            link = self.machine.kernel.add_link(name, kind=ours.kind if alike else "dummy")
+            link.mac = ours.mac
+            self.strangers.append(link)
+
+    @precondition(lambda self: self.strangers)
+    @rule()
+    def a_stranger_leaves(self) -> None:
+        self.machine.kernel.remove_link(self.strangers.pop())
+
+    @precondition(lambda self: self.in_order)
+    @rule(what=st.sampled_from(["address refused", "disk full", "disk read-only"]))
+    def something_goes_wrong(self, what: str) -> None:
+        self.machine.disk.full = what == "disk full"
+        self.machine.disk.read_only = what == "disk read-only"
+        if what == "address refused":
+            self.machine.kernel.host.refused = {REFUSED}
+            self.keepers[A].order_matters = False
+
+    @precondition(lambda self: not self.in_order)
+    @rule()
+    def all_is_well_again(self) -> None:
+        self.machine.kernel.host.refused = set()
+        self.machine.disk.full = self.machine.disk.read_only = False
+
+    @rule(device=st.sampled_from(NICS), number=st.integers(1, 200))
+    def an_administrator_adds_an_address(self, device: str, number: int) -> None:
+        keeper = self.keepers[device]
+        text = f"172.16.0.{number}/24"
+        there = {str(a.interface) for a, _, _ in keeper.original.addresses}
+        if keeper.is_whole() and device not in self.recorded and text not in there:
+            link = keeper.link
+            self.machine.kernel.watchers.remove(keeper.watch)
+            self.machine.kernel.add_address(link, address(text))
+            names = keeper.names
+            keeper.remember()
+            keeper.names |= names
+            self.machine.kernel.watchers.append(keeper.watch)
+
+    @rule(device=st.sampled_from(NICS), kind=st.sampled_from(RIDERS))
+    def something_comes_to_rest_on_a_nic(self, device: str, kind: str) -> None:
+        kernel, keeper = self.machine.kernel, self.keepers[device]
+        enslaved = keeper.link.master is not None and kind in ("bond", "vrf")
+        if keeper.is_whole() and device not in self.machine.disk.files and not enslaved:
+            kernel.ride(kind, keeper.link)
+
+    @precondition(lambda self: self.machine.kernel.riders)
+    @rule(pick=picks)
+    def it_is_removed(self, pick: int) -> None:
+        self.machine.kernel.alight(one_of(self.machine.kernel.riders, pick))
+
+    @precondition(lambda self: self.machine.disk.files)
+    @rule()
+    def the_node_reboots(self) -> None:
+        machine = self.machine
+        watchers, machine.kernel.watchers = machine.kernel.watchers, []
+        machine.kernel.reboot()
+        self.spaces.clear()
+        self.strangers.clear()
+        for device, link in self.siblings.items():
+            machine.kernel.functions[device].links.remove(link)
+            machine.kernel.remove_link(link)
+        self.siblings.clear()
+        for device, keeper in {**self.keepers, TWIN: self.twin}.items():
+            keeper.link = booted(machine, device)
+            keeper.remember()
+        machine.kernel.watchers = watchers
+
+    @rule(seconds=st.sampled_from([5, 60, 4000]))
+    def time_goes_by(self, seconds: int) -> None:
+        self.machine.kernel.now_s += seconds
+
+    @rule()
+    def the_ipam_plugin_hangs(self) -> None:
+        self.stuck = [Trouble("host-local", Verb.DEL, how="hangs")]
+
+    @precondition(lambda self: self.stuck)
+    @rule()
+    def the_ipam_plugin_works_again(self) -> None:
+        self.stuck = []

@@ -1,0 +1,103 @@
+"""A call that was killed at any moment is made good by the next one."""
+
+from collections.abc import Callable
+
+import pytest
+
+from amdcni.core.errors import DeviceHeld
+from amdcni.core.spec import Verb
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_node import Killed
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
+from tests.unit.four_nics import A, B, V, delete_it, delete_it_blindly, is_in_pod, standing
+
+
+def add_again(machine: Machine, config: dict[str, object]) -> None:
+    assert ask(machine, Verb.ADD, config) is not None
+
+
+def add_elsewhere(machine: Machine, config: dict[str, object]) -> None:
+    ask(machine, Verb.ADD, config, container="pod2", netns="/run/netns/pod2")
+
+
+def delete_after_the_death_of_the_netns(machine: Machine, config: dict[str, object]) -> None:
+    machine.kernel.destroy_netns(machine.kernel.paths["/run/netns/pod1"])
+    ask(machine, Verb.DEL, config)
+
+
+def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
+    ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
+
+
+@pytest.mark.parametrize(
+    ("device", "mover", "ipam"),
+    [
+        pytest.param(A, "delegate", None, id="delegate-static"),
+        pytest.param(A, "delegate", HOST_LOCAL, id="delegate-host-local"),
+        pytest.param(A, "native", None, id="native-static"),
+        pytest.param(A, "native", HOST_LOCAL, id="native-host-local"),
+        pytest.param(V, "native", None, id="software"),
+    ],
+)
+@pytest.mark.parametrize(
+    "then",
+    [
+        add_again,
+        add_elsewhere,
+        delete_it,
+        delete_it_blindly,
+        delete_after_the_death_of_the_netns,
+        delete_something_else,
+    ],
+)
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
+    device: str,
+    verb: Verb,
+    then: Callable[[Machine, dict[str, object]], None],
+    ipam: object,
+    mover: str,
+) -> None:
+    killed, at = True, 0
+    while killed:
+        machine, keeper, config = standing(mover, ipam, device)
+        before = machine.picture()
+        if verb is Verb.DEL:
+            ask(machine, Verb.ADD, config)
+        try:
+            ask(machine, verb, config, kill_at=at)
+            killed = False
+        except Killed:
+            pass
+        at += 1
+        where = f"killed before: {machine.kernel.moments[-1]}"
+        phase = machine.disk.records().get(device, {}).get("phase")
+        if phase == "attached" and then is add_elsewhere:
+            # The first ADD has succeeded, but for its answer: its pod keeps the NIC.
+            with pytest.raises(DeviceHeld):
+                then(machine, config)
+            assert is_in_pod(machine, keeper, 1, ipam), where
+            continue
+        then(machine, config)
+        if then is delete_something_else:
+            # That executes no plugin of this device.
+            assert phase == "attached" or keeper.is_whole(), where
+            ask(machine, Verb.STATUS, config_for(), netns=None)
+        if then is add_again:
+            assert is_in_pod(machine, keeper, 1, ipam), where
+        elif then is add_elsewhere:
+            assert is_in_pod(machine, keeper, 2, ipam), where
+        elif phase == "attached" and then is delete_something_else:
+            assert is_in_pod(machine, keeper, 1, ipam), where
+        else:
+            assert keeper.is_whole() or not keeper.is_plugged, where
+            assert machine.disk.files == {}, where
+            if then is not delete_after_the_death_of_the_netns:
+                assert machine.picture() == before, where
+        assert machine.disk.markers == set(), where
+        holders = (
+            {("pod2" if then is add_elsewhere else "pod1", "net1")} if machine.disk.files else set()
+        )
+        assert set(machine.plugins.leases) == (holders if ipam else set()), where
+        assert machine.kernel.violations == [], where
+    assert at > 20

@@ -1,0 +1,128 @@
+"""udev, a network manager or a routing daemon may be at work at any moment of a call."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+
+import attrs
+import pytest
+
+from amdcni.core.host import Route
+from amdcni.core.spec import Verb
+from tests.unit.fake_kernel import Refused
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Configuration, Link
+from tests.unit.fake_runtime import ask
+from tests.unit.four_nics import is_in_pod, standing
+
+
+@attrs.define(eq=False)
+class Others:
+    """udev, a network manager, a routing daemon: at one moment they set all they know of a NIC.
+
+    They set the very things that it has had on the host, where it is then; what is refused they
+    leave.  With `daemon_only` they set its routes, and nothing else.
+    """
+
+    machine: Machine
+    link: Link
+    at: int
+    daemon_only: bool = False
+    acted: bool = False
+    known: Configuration = attrs.field(init=False)
+    routes: list[Route] = attrs.field(init=False)
+    altnames: set[str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        kernel = self.machine.kernel
+        self.known = kernel.configuration_of(self.link)
+        self.routes, self.altnames = kernel.routes_through(self.link), set(self.link.altnames)
+
+    def act(self, _: str) -> None:
+        self.at -= 1
+        if self.at >= 0 or self.acted:
+            return
+        self.acted = True
+        for each in self.deeds():
+            with suppress(Refused):
+                each()
+
+    def deeds(self) -> Iterator[Callable[[], None]]:
+        kernel, link = self.machine.kernel, self.link
+        if link.space is kernel.host and not self.daemon_only:
+            yield partial(kernel.rename, link, self.known.ifname)
+            for altname in sorted(self.altnames):
+                yield partial(kernel.add_altname, link, altname)
+            yield partial(kernel.set_up, link, self.known.up)
+            for address, _, _ in self.known.addresses:
+                yield partial(kernel.add_address, link, address)
+            for neighbour in self.known.neighbours:
+                yield partial(kernel.add_neighbour, link, neighbour)
+            if self.known.qdisc is not None:
+                yield partial(kernel.set_qdisc, link, self.known.qdisc)
+        for route in self.routes:
+            hops = tuple(attrs.evolve(hop, ifindex=link.ifindex) for hop in route.hops)
+            yield partial(kernel.add_route, link.space, attrs.evolve(route, hops=hops))
+
+
+@pytest.mark.parametrize("daemon_only", [False, True], ids=["all", "daemon"])
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+@pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
+def test_others_may_set_the_same_at_any_moment_of_a_call(
+    verb: Verb, mover: str, daemon_only: bool
+) -> None:
+    acted, at = True, 0
+    while acted:
+        machine, keeper, config = standing(mover, None)
+        config["copyRoutes"], keeper.order_matters = True, False
+        others = Others(machine, keeper.link, at, daemon_only)
+        if verb is Verb.DEL:
+            ask(machine, Verb.ADD, config)
+        machine.kernel.interrupts.append(others.act)
+        ask(machine, verb, config)
+        machine.kernel.interrupts.remove(others.act)
+        acted, at = others.acted, at + 1
+        where = f"they set it before: {machine.kernel.moments[-1]}"
+        if verb is Verb.ADD:
+            assert is_in_pod(machine, keeper, 1, None), where
+            ask(machine, Verb.DEL, config)
+        assert keeper.is_whole(), where
+        assert (machine.disk.files, machine.disk.markers) == ({}, set()), where
+        assert machine.kernel.violations == [], where
+    assert at > 20
+
+
+@pytest.mark.parametrize("stranger", [False, True], ids=["up", "taken"])
+def test_a_name_may_be_taken_and_the_nic_set_up_at_any_moment_of_a_homecoming(
+    stranger: bool,
+) -> None:
+    """The pod has died, and the NIC is on the host under the name that it had there."""
+    acted, at = True, 0
+    while acted:
+        machine, keeper, config = standing("native", None)
+        keeper.order_matters = False
+        ask(machine, Verb.ADD, config)
+        kernel, link = machine.kernel, keeper.link
+        kernel.destroy_netns(kernel.paths["/run/netns/pod1"])
+        others = Others(machine, link, at)
+        name = keeper.original.ifname
+
+        def act(_: str, others: Others = others, name: str = name) -> None:
+            host = others.machine.kernel.host
+            others.at -= 1
+            if others.at < 0 and not others.acted:
+                others.acted = True
+                if not stranger:
+                    others.machine.kernel.set_up(others.link, True)
+                elif name not in host.names:
+                    others.machine.kernel.add_link(name, "dummy")
+
+        kernel.interrupts.append(act)
+        ask(machine, Verb.DEL, config)
+        kernel.interrupts.remove(act)
+        acted, at = others.acted, at + 1
+        where = f"at moment {at}"
+        assert keeper.is_whole(), where
+        assert (machine.disk.files, machine.disk.markers) == ({}, set()), where
+        assert kernel.violations == [], where
+    assert at > 20
