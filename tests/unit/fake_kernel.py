@@ -119,7 +119,8 @@ class Kernel:
         link = None
         if kind != "soft-RoCE":
             space = Space(0) if kind == "macvlan in another netns" else self.host
-            link = self.add_link(f"{kind.partition(' ')[0]}{self._ifindex}", kind, space)
+            # No NIC has a name like that.
+            link = self.add_link(f"{kind.partition(' ')[0]}-{self._ifindex}", kind, space)
             own = on.addresses[0].address.interface.ip if on.addresses else None
             match kind:
                 case "vlan" | "macvlan" | "ipvlan" | "macsec":
