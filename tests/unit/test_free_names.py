@@ -1,0 +1,47 @@
+"""The name that a netdev gets when its own is taken."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.names import IfName, free_name, parse_ifname
+from amdcni.testing import strategies as some
+
+ascii_names = st.text("abcz019_-.", min_size=1, max_size=15).filter(
+    lambda name: name not in (".", "..")
+)
+
+
+def first_taken(name: str, count: int) -> set[str]:
+    """The names that would be chosen first, one after the other."""
+    taken: set[str] = set()
+    for _ in range(count):
+        taken.add(free_name(IfName(name), taken))
+    return taken
+
+
+@given(ascii_names, st.integers(0, 120))
+def test_a_free_name_is_free_valid_and_like_the_wanted_one(name: str, count: int) -> None:
+    wanted, taken = IfName(name), first_taken(name, count)
+    chosen = free_name(wanted, taken)
+    assert len(taken) == count
+    assert chosen not in taken
+    assert parse_ifname(chosen) == chosen
+    assert chosen.rpartition("_")[0] == name[: len(chosen.rpartition("_")[0])] or chosen == name
+
+
+@given(some.ifnames, st.sets(some.ifnames, max_size=3))
+def test_the_wanted_name_is_chosen_if_it_is_free(wanted: IfName, taken: set[IfName]) -> None:
+    assert free_name(wanted, taken - {wanted}) == wanted
+
+
+@given(ascii_names.filter(lambda name: len(name) < 14))
+def test_the_first_other_name_is_the_wanted_one_with_a_1(name: str) -> None:
+    assert free_name(IfName(name), {name}) == f"{name}_1"
+    assert free_name(IfName(name), {name, f"{name}_1"}) == f"{name}_2"
+
+
+@pytest.mark.parametrize("name", ["é" * 7, "网卡网卡网"])
+def test_a_name_of_other_letters_has_a_free_name_too(name: str) -> None:
+    chosen = free_name(IfName(name), {name})
+    assert parse_ifname(chosen) == chosen != name
