@@ -1,18 +1,22 @@
-"""Fixtures of several modules: the node of `two_nics`, and who watches its NICs.
+"""Fixtures of several modules.
 
-A module that needs another node defines `machine` itself; the other fixtures follow it.
+`kernel`, `nic`, `keeper` and `other` are those of `machine`, the node of `two_nics` or the one that
+a module defines in its place.
 """
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from amdcni.effects.store import Store
 from tests import profiles
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import Link, address
 from tests.unit.keeper import Keeper
+from tests.unit.state_folder import Reports
 from tests.unit.two_nics import POD1, POD2, A, B
 
 profiles.load(profiles.UNIT)
@@ -59,3 +63,26 @@ def keeper(machine: Machine, nic: Link) -> Keeper:
 def other(machine: Machine) -> Keeper:
     """The keeper of the second NIC."""
     return Keeper(machine, machine.kernel.functions[B].links[0])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A state folder that is yet to be made."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def reports() -> Reports:
+    """What `store` has reported."""
+    return Reports()
+
+
+@pytest.fixture
+def store(folder: Path, reports: Reports) -> Store:
+    return Store(str(folder), reports)
+
+
+@pytest.fixture
+def sys(tmp_path: Path) -> Path:
+    """What stands for /sys."""
+    return tmp_path / "sys"

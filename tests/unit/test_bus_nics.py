@@ -16,11 +16,6 @@ NIC = PciAddress.parse(BDF)
 SUBFUNCTION = AuxiliaryDevice.parse("mlx5_core.sf.4")
 
 
-@pytest.fixture
-def sys(tmp_path: Path) -> Path:
-    return tmp_path / "sys"
-
-
 def link(path: Path, target: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.symlink_to(os.path.relpath(target, path.parent))

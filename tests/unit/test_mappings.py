@@ -17,22 +17,13 @@ from amdcni.core.names import PciAddress
 from amdcni.effects.mappings import FILE_NAME, Mappings
 from amdcni.effects.store import Store
 from amdcni.testing.strategies import json_values
+from tests.unit.state_folder import Reports
 
 A, B = PciAddress.parse("0000:01:00.0"), PciAddress.parse("0000:02:00.0")
 ENTRIES: dict[str, Any] = {
     "0000:01:00.0": {"hostInterfaceName": "ens1", "hostInterfaceIPs": ["10.0.0.1/31"]},
     "0000:02:00.0": {"hostInterfaceName": "ens2", "state": "DOWN", "more": [1.5, None]},
 }
-
-
-class Reports(list[tuple[str, dict[str, Any]]]):
-    def __call__(self, event: str, **facts: Any) -> None:
-        self.append((event, facts))
-
-
-@pytest.fixture
-def reports() -> Reports:
-    return Reports()
 
 
 @pytest.fixture

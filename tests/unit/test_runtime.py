@@ -37,7 +37,7 @@ echo >> stdin
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the plugins `first` and `second` are, and write down how they are called."""
     for name in ("first", "second"):
         (tmp_path / name).write_text(PLUGIN)
@@ -47,8 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def runtime(folder: Path) -> Runtime:
-    return Runtime(Plugins((str(folder),), os.environ).execute, Cache(str(folder / "cni")))
+def runtime(plugin_folder: Path) -> Runtime:
+    return Runtime(
+        Plugins((str(plugin_folder),), os.environ).execute, Cache(str(plugin_folder / "cni"))
+    )
 
 
 def network(version: str = "1.1.0", name: str = "fabric", **keys: object) -> PluginList:
@@ -57,41 +59,41 @@ def network(version: str = "1.1.0", name: str = "fabric", **keys: object) -> Plu
     return parse_plugin_list(json.dumps(source).encode())
 
 
-def calls(folder: Path) -> list[str]:
-    return (folder / "calls").read_text().splitlines()
+def calls(plugin_folder: Path) -> list[str]:
+    return (plugin_folder / "calls").read_text().splitlines()
 
 
-def told(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / "stdin").read_text().splitlines()]
+def told(plugin_folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (plugin_folder / "stdin").read_text().splitlines()]
 
 
-def cached_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "cni/results").iterdir())
+def cached_files(plugin_folder: Path) -> list[str]:
+    return sorted(path.name for path in (plugin_folder / "cni/results").iterdir())
 
 
-def test_a_whole_life_of_an_attachment(runtime: Runtime, folder: Path) -> None:
+def test_a_whole_life_of_an_attachment(runtime: Runtime, plugin_folder: Path) -> None:
     runtime.status(network())
     result = runtime.add(network(), NET1)
     assert [interface.name for interface in result.interfaces] == ["second"]
-    assert cached_files(folder) == ["fabric-c1-net1"]
+    assert cached_files(plugin_folder) == ["fabric-c1-net1"]
     runtime.check(network(), NET1)
     runtime.gc(network(), [NET1.id])
     runtime.delete(network(), NET1)
-    assert cached_files(folder) == []
+    assert cached_files(plugin_folder) == []
     verbs = ["STATUS", "ADD", "CHECK", "GC"]
     ids = {"STATUS": "/", "GC": "/"}
     forth = [f"{name} {v} {ids.get(v, 'c1/net1')}" for v in verbs for name in ("first", "second")]
-    assert calls(folder) == [*forth, "second DEL c1/net1", "first DEL c1/net1"]
-    previous = [each.get("prevResult") for each in told(folder)]
+    assert calls(plugin_folder) == [*forth, "second DEL c1/net1", "first DEL c1/net1"]
+    previous = [each.get("prevResult") for each in told(plugin_folder)]
     names = [p["interfaces"][0]["name"] if isinstance(p, dict) else None for p in previous]
     assert names == [None, None, None, "first", "second", "second", None, None, "second", "second"]
 
 
 def test_every_call_is_in_the_transcript_with_its_answer_or_failure(
-    runtime: Runtime, folder: Path
+    runtime: Runtime, plugin_folder: Path
 ) -> None:
     runtime.add(network(), NET1)
-    (folder / "fail-CHECK").touch()
+    (plugin_folder / "fail-CHECK").touch()
     with pytest.raises(PluginFailed):
         runtime.check(network(), NET1)
     seen = [(str(e.call.plugin), e.call.verb.value, e.failure is None) for e in runtime.transcript]
@@ -102,55 +104,57 @@ def test_every_call_is_in_the_transcript_with_its_answer_or_failure(
 
 
 def test_an_add_that_failed_is_not_remembered_and_can_be_deleted(
-    runtime: Runtime, folder: Path
+    runtime: Runtime, plugin_folder: Path
 ) -> None:
-    (folder / "fail-ADD").touch()
+    (plugin_folder / "fail-ADD").touch()
     with pytest.raises(PluginFailed):
         runtime.add(network(), NET1)
-    assert not (folder / "cni").exists()
+    assert not (plugin_folder / "cni").exists()
     runtime.delete(network(), NET1)
-    assert calls(folder)[-2:] == ["second DEL c1/net1", "first DEL c1/net1"]
+    assert calls(plugin_folder)[-2:] == ["second DEL c1/net1", "first DEL c1/net1"]
 
 
-def test_a_del_that_failed_is_remembered_and_repeated(runtime: Runtime, folder: Path) -> None:
+def test_a_del_that_failed_is_remembered_and_repeated(
+    runtime: Runtime, plugin_folder: Path
+) -> None:
     runtime.add(network(), NET1)
-    (folder / "fail-DEL").touch()
+    (plugin_folder / "fail-DEL").touch()
     with pytest.raises(PluginFailed):
         runtime.delete(network(), NET1)
-    assert cached_files(folder) == ["fabric-c1-net1"]
-    (folder / "fail-DEL").unlink()
+    assert cached_files(plugin_folder) == ["fabric-c1-net1"]
+    (plugin_folder / "fail-DEL").unlink()
     runtime.delete(network(), NET1)
     runtime.delete(network(), NET1)
-    assert cached_files(folder) == []
+    assert cached_files(plugin_folder) == []
 
 
 def test_gc_detaches_and_forgets_what_is_not_valid_of_this_network_alone(
-    runtime: Runtime, folder: Path
+    runtime: Runtime, plugin_folder: Path
 ) -> None:
     for wanted in (NET1, NET2):
         runtime.add(network(), wanted)
     runtime.add(network(name="another"), NET1)
     runtime.gc(network(), [NET2.id])
-    assert cached_files(folder) == ["another-c1-net1", "fabric-c1-net2"]
-    assert [line for line in calls(folder) if "DEL" in line] == [
+    assert cached_files(plugin_folder) == ["another-c1-net1", "fabric-c1-net2"]
+    assert [line for line in calls(plugin_folder) if "DEL" in line] == [
         "second DEL c1/net1",
         "first DEL c1/net1",
     ]
     runtime.gc(network(disableGC=True), [])
-    assert cached_files(folder) == ["another-c1-net1", "fabric-c1-net2"]
+    assert cached_files(plugin_folder) == ["another-c1-net1", "fabric-c1-net2"]
 
 
 def test_what_gc_could_not_detach_stays_known_and_the_plugins_are_told_all_the_same(
-    runtime: Runtime, folder: Path
+    runtime: Runtime, plugin_folder: Path
 ) -> None:
     for wanted in (NET1, NET2):
         runtime.add(network(), wanted)
-    (folder / "fail-DEL").touch()
+    (plugin_folder / "fail-DEL").touch()
     with pytest.raises(PluginFailed) as failure:
         runtime.gc(network(), [])
     assert failure.value.__notes__ == ["later"]
-    assert cached_files(folder) == ["fabric-c1-net1", "fabric-c1-net2"]
-    assert calls(folder)[-2:] == ["first GC /", "second GC /"]
+    assert cached_files(plugin_folder) == ["fabric-c1-net1", "fabric-c1-net2"]
+    assert calls(plugin_folder)[-2:] == ["first GC /", "second GC /"]
 
 
 def test_what_was_never_attached_cannot_be_checked(runtime: Runtime) -> None:
@@ -158,20 +162,20 @@ def test_what_was_never_attached_cannot_be_checked(runtime: Runtime) -> None:
         runtime.check(network(), NET1)
 
 
-def test_a_damaged_cache_keeps_nobody_from_a_del(runtime: Runtime, folder: Path) -> None:
+def test_a_damaged_cache_keeps_nobody_from_a_del(runtime: Runtime, plugin_folder: Path) -> None:
     runtime.add(network(), NET1)
-    (folder / "cni/results/fabric-c1-net1").write_text("{")
+    (plugin_folder / "cni/results/fabric-c1-net1").write_text("{")
     with pytest.raises(UndecodableInput):
         runtime.check(network(), NET1)
     runtime.gc(network(), [NET1.id])
     runtime.delete(network(), NET1)
-    assert cached_files(folder) == []
+    assert cached_files(plugin_folder) == []
 
 
 def test_where_nothing_can_be_remembered_that_is_a_failure_of_the_state(
-    runtime: Runtime, folder: Path
+    runtime: Runtime, plugin_folder: Path
 ) -> None:
-    (folder / "cni").write_text("no folder")
+    (plugin_folder / "cni").write_text("no folder")
     with pytest.raises(StateFailure, match="fabric-c1-net1"):
         runtime.add(network(), NET1)
 
@@ -185,11 +189,11 @@ def test_where_nothing_can_be_remembered_that_is_a_failure_of_the_state(
     ],
 )
 def test_a_plugin_that_is_none_ends_an_add(
-    runtime: Runtime, folder: Path, plugin: str, expected: type[AmdcniError]
+    runtime: Runtime, plugin_folder: Path, plugin: str, expected: type[AmdcniError]
 ) -> None:
     for name, does in (("mute", "exit 1"), ("wordy", "echo hello")):
-        (folder / name).write_text(f"#!/bin/sh\ncat > /dev/null\n{does}\n")
-        (folder / name).chmod(0o755)
+        (plugin_folder / name).write_text(f"#!/bin/sh\ncat > /dev/null\n{does}\n")
+        (plugin_folder / name).chmod(0o755)
     source = {"cniVersion": "1.1.0", "name": "fabric", "plugins": [{"type": plugin}]}
     with pytest.raises(expected, match=plugin):
         runtime.add(parse_plugin_list(json.dumps(source).encode()), NET1)

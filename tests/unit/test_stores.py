@@ -13,7 +13,7 @@ from amdcni.core.errors import DeviceBusy, StateFailure
 from amdcni.core.names import DeviceKey
 from amdcni.effects.store import Store
 from amdcni.effects.stores import Stores
-from tests.unit.test_store import A, B, Reports, record_of
+from tests.unit.state_folder import A, B, Reports, record_of
 
 
 @pytest.fixture
