@@ -1,6 +1,5 @@
 """Verdicts follow from facts, and whatever has not passed comes with a remedy."""
 
-from collections.abc import Callable, Iterable
 from ipaddress import ip_interface
 
 import attrs
@@ -12,20 +11,19 @@ from amdcni.core import diagnosis
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import HEALABLE, Condition
 from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
-from amdcni.core.host import Hardware, Netdev, SysfsDevice
+from amdcni.core.host import Hardware, SysfsDevice
 from amdcni.core.identity import Place
-from amdcni.core.kubernetes.installation import ConfDir, ConfFile
+from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName
-from amdcni.core.nics import BusNic, Nic, Port, nics_of
+from amdcni.core.nics import BusNic, Nic
 from amdcni.core.nics import Records as KnownRecords
-from amdcni.core.protection import Surroundings
 from amdcni.core.versions import SUPPORTED
 from amdcni.testing import strategies as some
+from tests.unit.node_facts import BRIDGE, BROKEN, DIRS, LOST, MULTUS, OURS, OWN, PATH, ROOTS, nic_of
 
 NEEDED = {"CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
-OWN = "/opt/amdcni/bin/amd-host-device"
 PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
 
 
@@ -81,9 +79,6 @@ def test_to_have_no_nic_of_amd_is_no_failure(vendors: list[str]) -> None:
     assert ("none" in finding.says) == (not ours)
 
 
-PATH = "/var/lib/cni/amd-host-device"
-
-
 @pytest.mark.parametrize(
     ("folder", "root", "verdict"),
     [
@@ -107,10 +102,16 @@ def test_a_state_folder_that_is_yet_to_be_made_is_told_as_such() -> None:
     assert "first ADD" not in diagnosis.judge_state(Folder(PATH, PATH), root=True).says
 
 
+def test_a_state_folder_that_has_gone_is_named_with_the_entry_that_tells_of_it() -> None:
+    finding = diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1")
+    assert sound(finding, FAILED)
+    assert "/srv/cni" in finding.says
+    assert "/var/lib/cni/folders/1" in str(finding.remedy)
+
+
 # ---- plugins
 
 STATIC = PluginName("static")
-DIRS = ("/opt/cni/bin", "/usr/lib/cni")
 
 
 @given(st.sampled_from([LENDER, STATIC]), st.lists(some.versions, unique=True))
@@ -157,12 +158,6 @@ def test_a_bin_dir_has_to_be_there(exists: bool, verdict: Verdict) -> None:
 
 
 # ---- Multus
-
-MULTUS = ConfFile("00-multus.conf", {"type": "multus"})
-BRIDGE = ConfFile("10-bridge.conflist", {"plugins": [{"type": "bridge"}, {"type": "portmap"}]})
-OURS = ConfFile("20-amd.conf", {"type": LENDER})
-BROKEN = ConfFile("05-broken.conf", fault="it is not JSON")
-ROOTS = ConfFile("00-multus.conf", fault="Permission denied", denied=True)
 
 
 @pytest.mark.parametrize(
@@ -267,14 +262,6 @@ def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
     assert "with no address; " in sentence_on(attrs.evolve(told, addresses=()))
 
 
-LOST = Netdev(7, IfName("net1"))
-
-
-def nic_of(netdev: Netdev, records: KnownRecords | None) -> tuple[Nic, ...]:
-    device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), "ionic", (netdev.ifname,))
-    return nics_of([BusNic(device, ports=(Port(netdev.ifname),))], Surroundings((netdev,)), records)
-
-
 def test_a_nic_that_looks_lost_is_told_with_where_to_look() -> None:
     (finding,) = diagnosis.judge_lost(nic_of(LOST, KnownRecords()))
     assert sound(finding, FAILED, "net1", "0000:c1:00.0", "udevadm")
@@ -284,268 +271,3 @@ def test_a_nic_that_looks_lost_is_told_with_where_to_look() -> None:
 def test_a_nic_of_which_it_is_not_known_is_not_told() -> None:
     assert list(diagnosis.judge_lost(nic_of(LOST, None))) == []
     assert list(diagnosis.judge_lost(nic_of(attrs.evolve(LOST, up=True), KnownRecords()))) == []
-
-
-# ---- word by word: an operator has nothing else to act on
-
-AS_ROOT = "run amdcni doctor as root"
-LINK = f"ln -s {OWN} /opt/cni/bin/amd-host-device"
-INSTALL = (
-    "install it from github.com/containernetworking/plugins, or the package "
-    'containernetworking-plugins ("mover": "native" needs neither host-device nor static)'
-)
-STATE = Folder(PATH, "/var/lib")
-CILIUM = ConfFile("05-cilium.conf", {"plugins": [{"type": "cilium-cni"}, {"type": "tuning"}]})
-
-
-def only(findings: Iterable[Finding]) -> Finding:
-    """The one finding that there has to be."""
-    (finding,) = findings
-    return finding
-
-
-def privileges(*here: str, root: bool) -> Finding:
-    """The finding on CAP_NET_ADMIN."""
-    return next(diagnosis.judge_privileges(here, root=root))
-
-
-def state(*, root: bool = True, **facts: object) -> Finding:
-    return diagnosis.judge_state(attrs.evolve(STATE, **facts), root=root)  # type: ignore[arg-type]
-
-
-def plugin(name: str, **facts: object) -> Finding:
-    found = attrs.evolve(Plugin(PluginName(name), DIRS), **facts)  # type: ignore[arg-type]
-    return diagnosis.judge_plugin(found, OWN)
-
-
-def multus(*files: ConfFile, fault: str | None = None, denied: bool = False) -> Finding:
-    return diagnosis.judge_multus(ConfDir("/etc/cni/net.d", files, fault, denied))
-
-
-def amd_nics(count: int) -> tuple[Nic, ...]:
-    return tuple(
-        Nic(BusNic(SysfsDevice(PciAddress(0, 0xC1, number, 0), hardware=Hardware("0x1dd8"))))
-        for number in range(count)
-    )
-
-
-@pytest.mark.parametrize(
-    ("judge", "words"),
-    [
-        (
-            lambda: privileges("CAP_NET_ADMIN", root=True),
-            "passed privileges: CAP_NET_ADMIN is there",
-        ),
-        (
-            lambda: privileges(root=True),
-            "failed privileges: root does not have CAP_NET_ADMIN here → give it to the container, "
-            "or run what calls plugins on the host itself",
-        ),
-        (
-            lambda: privileges(root=False),
-            f"not known privileges: CAP_NET_ADMIN is root's → {AS_ROOT}",
-        ),
-        (
-            lambda: diagnosis.judge_sysfs(has_netdevs=False, has_pci=False),
-            "failed sysfs: sysfs is not mounted on /sys → mount it: mount -t sysfs sysfs /sys",
-        ),
-        (
-            lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=False),
-            "not known sysfs: /sys shows no PCI bus → NICs of this machine can be lent by the keys "
-            "device, hwaddr and kernelpath alone",
-        ),
-        (
-            lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=True),
-            "passed sysfs: /sys shows the PCI bus",
-        ),
-        (
-            lambda: diagnosis.judge_nics(()),
-            "passed NICs: this node has no NIC on a bus, so there is none to lend",
-        ),
-        (
-            lambda: diagnosis.judge_nics(nic_of(LOST, None)),
-            "passed NICs: none of the NICs (1) is AMD's; any other can be lent just the same",
-        ),
-        (
-            lambda: diagnosis.judge_nics(amd_nics(2)),
-            "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0",
-        ),
-        (
-            lambda: diagnosis.judge_nics(amd_nics(8)),
-            "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0, 0000:c1:02.0, 0000:c1:03.0, "
-            "0000:c1:04.0, 0000:c1:05.0, 0000:c1:06.0, 0000:c1:07.0",
-        ),
-        (
-            lambda: diagnosis.judge_nics(amd_nics(9)),
-            "passed NICs: NICs of AMD: 0000:c1:00.0, 0000:c1:01.0, 0000:c1:02.0, 0000:c1:03.0, "
-            "0000:c1:04.0, 0000:c1:05.0, 0000:c1:06.0, 0000:c1:07.0 and 1 more",
-        ),
-        (
-            lambda: state(is_folder=False),
-            "failed state folder: /var/lib is no folder → move it away, or choose another folder "
-            "with the key dataDir",
-        ),
-        (
-            lambda: state(free_bytes=4 * 1024 * 1024 - 1),
-            "failed state folder: the file system of /var/lib is full → make space there: records "
-            "are small, but have to fit",
-        ),
-        (
-            lambda: state(free_files=63),
-            "failed state folder: the file system of /var/lib is full → make space there: records "
-            "are small, but have to fit",
-        ),
-        (
-            lambda: state(writable=False),
-            "failed state folder: /var/lib cannot be written → is it mounted read-only, or "
-            "immutable? The default folder has to be writable in any case, for its index of the "
-            "others",
-        ),
-        (
-            lambda: state(writable=False, root=False),
-            f"not known state folder: /var/lib/cni/amd-host-device is root's → {AS_ROOT}",
-        ),
-        (
-            lambda: state(free_bytes=4 * 1024 * 1024, free_files=64),
-            "passed state folder: /var/lib/cni/amd-host-device can be written; the first ADD makes "
-            "it",
-        ),
-        (
-            lambda: state(nearest=PATH),
-            "passed state folder: /var/lib/cni/amd-host-device can be written",
-        ),
-        (
-            lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=True),
-            "passed plugins: /opt/cni/bin is there",
-        ),
-        (
-            lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=False),
-            "failed plugins: /opt/cni/bin is no folder → make it, or say with --bin-dir what the "
-            "binDir of Multus is",
-        ),
-        (
-            lambda: plugin("static", hidden=DIRS),
-            "not known plugins: static may be in /opt/cni/bin, /usr/lib/cni, which is root's → "
-            f"{AS_ROOT}",
-        ),
-        (
-            lambda: plugin("static"),
-            f"failed plugins: static is not in /opt/cni/bin or /usr/lib/cni → {INSTALL}",
-        ),
-        (
-            lambda: plugin("amd-host-device"),
-            "failed plugins: amd-host-device is not in /opt/cni/bin or /usr/lib/cni → link to it: "
-            f"{LINK}",
-        ),
-        (
-            lambda: plugin("amd-host-device", dirs=()),
-            "failed plugins: amd-host-device is not in any folder → link to it: "
-            f"ln -s {OWN} the binDir/amd-host-device",
-        ),
-        (
-            lambda: plugin("static", path="/opt/cni/bin/static", fault="static said nothing"),
-            "failed plugins: static said nothing → see what it says: "
-            "CNI_COMMAND=VERSION /opt/cni/bin/static </dev/null",
-        ),
-        (
-            lambda: plugin("static", path="/opt/cni/bin/static"),
-            "failed plugins: /opt/cni/bin/static answers CNI no version, none of which is spoken "
-            f"here → {INSTALL}",
-        ),
-        (
-            lambda: plugin("static", path="/opt/cni/bin/static", versions=("9.0.0", "1.0.0")),
-            "passed plugins: /opt/cni/bin/static answers CNI 9.0.0, 1.0.0",
-        ),
-        (
-            lambda: plugin(
-                "amd-host-device", path="/opt/cni/bin/amd-host-device", versions=("1.0.0",)
-            ),
-            "failed plugins: /opt/cni/bin/amd-host-device answers CNI 1.0.0 → is it another plugin "
-            f"of this name? Put a link to {OWN} in its place",
-        ),
-        (
-            lambda: multus(),
-            "failed Multus: /etc/cni/net.d has no CNI configuration → install Multus, or say with "
-            "--cni-conf-dir where the runtime looks",
-        ),
-        (
-            lambda: multus(fault="/etc/cni/net.d: Permission denied", denied=True),
-            f"not known Multus: /etc/cni/net.d: Permission denied → {AS_ROOT}",
-        ),
-        (
-            lambda: multus(ConfFile("00.conf", fault="it is not JSON")),
-            "failed Multus: /etc/cni/net.d/00.conf, the first: it is not JSON → mend or remove it: "
-            "some runtimes stop at it",
-        ),
-        (
-            lambda: multus(ConfFile("00.conf", fault="Permission denied", denied=True)),
-            "not known Multus: /etc/cni/net.d/00.conf, the first: Permission denied → " + AS_ROOT,
-        ),
-        (
-            lambda: multus(MULTUS, CILIUM),
-            "passed Multus: /etc/cni/net.d/00-multus.conf is Multus, and the first that the "
-            "runtime finds",
-        ),
-        (
-            lambda: multus(ConfFile("05.conf", {"type": "amd-host-device"})),
-            "passed Multus: /etc/cni/net.d/05.conf, the first, executes amd-host-device without "
-            "Multus",
-        ),
-        (
-            lambda: multus(CILIUM, attrs.evolve(MULTUS, name="70-multus.conf")),
-            "failed Multus: /etc/cni/net.d/05-cilium.conf, the first that the runtime finds, is "
-            "not Multus but cilium-cni, tuning → give 70-multus.conf a name that comes before "
-            "05-cilium.conf",
-        ),
-        (
-            lambda: multus(CILIUM),
-            "failed Multus: /etc/cni/net.d/05-cilium.conf, the first that the runtime finds, is "
-            "not Multus but cilium-cni, tuning → install Multus: "
-            "github.com/k8snetworkplumbingwg/multus-cni",
-        ),
-        (
-            lambda: only(diagnosis.judge_definition("a.yaml", Review(lends=False))),
-            "passed networks: a.yaml has no plugin of type amd-host-device",
-        ),
-        (
-            lambda: only(diagnosis.judge_definition("a.yaml", Review(lends=True))),
-            "passed networks: a.yaml: ADD takes the configuration",
-        ),
-        (
-            lambda: next(
-                diagnosis.judge_definition("a.yaml", Review(lends=True, faults=("$.mtu is 0",)))
-            ),
-            "failed networks: a.yaml: $.mtu is 0 → correct it, and apply it again",
-        ),
-        (
-            lambda: only(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
-            "failed records: /x.json: it is not JSON → nothing that it tells there comes back by "
-            "itself: give the NICs their addresses by hand once their pods have ended, and take "
-            "the entries out",
-        ),
-        (
-            lambda: only(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
-            "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
-            "where the NIC is; let its pod end, compare the host with what is left in the file, "
-            "and then remove the file",
-        ),
-        (
-            lambda: only(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),
-            "failed NICs: net1 of 0000:c1:00.0 looks lost: down, bare, and in no record → find its "
-            "name with udevadm info /sys/class/net/net1 or journalctl -k -g 0000:c1:00.0, and its "
-            "addresses where this node's network is configured; then ip link set net1 name NAME, "
-            "and let that configure it",
-        ),
-    ],
-)
-def test_findings_word_by_word(judge: Callable[[], Finding], words: str) -> None:
-    finding = judge()
-    remedy = "" if finding.remedy is None else f" → {finding.remedy}"
-    assert f"{finding.verdict} {finding.subject}: {finding.says}{remedy}" == words
-
-
-def test_a_state_folder_that_has_gone_is_named_with_the_entry_that_tells_of_it() -> None:
-    finding = diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1")
-    assert sound(finding, FAILED)
-    assert "/srv/cni" in finding.says
-    assert "/var/lib/cni/folders/1" in str(finding.remedy)

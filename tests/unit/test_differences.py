@@ -1,0 +1,248 @@
+"""What still lacks of a netdev when it is compared with what was kept of it."""
+
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from amdcni.core.aspects import altnames, link
+from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
+from amdcni.core.aspects.change import Around
+from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.capture import Captured, Details, capture, due
+from amdcni.core.host import Address, AddressFlag, Netdev
+from amdcni.core.names import IfName, MacAddress
+from amdcni.testing import strategies as some
+
+
+def shown_as(captured: Captured) -> Netdev:
+    """A netdev that has everything of `captured` back."""
+    known = {
+        name: value
+        for name in ("mtu", "txqlen", "group", "flags", "altnames")
+        if (value := getattr(captured, name)) is not None
+    }
+    return Netdev(
+        captured.ifindex,
+        captured.ifname,
+        mac=captured.mac,
+        up=captured.up,
+        alias=captured.alias,
+        token=captured.token,
+        addresses=captured.addresses,
+        **known,
+    )
+
+
+def details_of(captured: Captured) -> Details:
+    """What is read of a netdev that has everything of `captured` back."""
+    return Details(
+        routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        neighbours=captured.neighbours,
+        proxy_neighbours=captured.proxy_neighbours,
+        sysctls=captured.sysctls,
+        qdisc=captured.qdisc,
+    )
+
+
+def lines(
+    captured: Captured, seen: Netdev | None = None, details: Details | None = None
+) -> list[str]:
+    """The differences of a netdev that has everything back but for what is given."""
+    return differing(
+        captured,
+        shown_as(captured) if seen is None else seen,
+        details_of(captured) if details is None else details,
+    )
+
+
+def differing(captured: Captured, seen: Netdev, details: Details, *others: Netdev) -> list[str]:
+    """The differences in words."""
+    changes = due(captured, seen, details, Around(captured.ifname, others))
+    return [change.describe() for change in changes]
+
+
+@given(some.netdevs, some.details, st.booleans())
+def test_a_netdev_does_not_differ_from_itself(
+    netdev: Netdev, details: Details, reported: bool
+) -> None:
+    captured = capture(netdev, details, protocols_reported=reported)
+    routes = due_on_host(captured.routes, captured.ifname, netdev, ())
+    assert differing(captured, netdev, attrs.evolve(details, routes=routes)) == []
+
+
+@given(some.whole_captures, some.ifnames, some.address_lists)
+def test_another_name_and_more_addresses_are_no_difference(
+    captured: Captured, ifname: IfName, more: tuple[Address, ...]
+) -> None:
+    own = {address.identity for address in captured.addresses}
+    others = tuple(address for address in more if address.identity not in own)
+    seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
+    routes = due_on_host(captured.routes, captured.ifname, seen, ())
+    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=routes)) == []
+
+
+@given(some.whole_captures)
+def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: Captured) -> None:
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), up=not captured.up))
+    was, now = ("up", "down") if captured.up else ("down", "up")
+    assert line == f"is {now}, was {was}"
+
+
+@given(some.whole_captures, st.none() | some.words)
+def test_another_alias_is_one_difference(captured: Captured, alias: str | None) -> None:
+    assume(alias != captured.alias)
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), alias=alias))
+    assert line == f"alias is {alias or 'none'}, was {captured.alias or 'none'}"
+
+
+captures_with_addresses = some.whole_captures.map(
+    lambda captured: attrs.evolve(captured, addresses=aged(captured.addresses, 0))
+).filter(lambda captured: captured.addresses)
+"""An address whose lifetime has run out is not missed."""
+
+
+@given(captures_with_addresses, st.data())
+def test_an_address_that_is_gone_is_one_difference(captured: Captured, data: st.DataObject) -> None:
+    gone = data.draw(st.sampled_from(captured.addresses))
+    left = tuple(address for address in captured.addresses if address != gone)
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), addresses=left))
+    assert line == f"{gone.interface} is missing"
+
+
+def _other_lifetime(wanted: int | None) -> SearchStrategy[int | None]:
+    """Lifetimes that differ by more than what reading may cost."""
+    if wanted is None:
+        return st.integers(0, 2**32 - 2)
+    longer = st.integers(wanted + LIFETIME_TOLERANCE_S + 1, 2**33)
+    return (
+        st.none()
+        | longer
+        | st.integers(0, max(0, wanted - LIFETIME_TOLERANCE_S - 1)).filter(
+            lambda other: abs(other - wanted) > LIFETIME_TOLERANCE_S
+        )
+    )
+
+
+CHANGES: dict[str, SearchStrategy[Any]] = {
+    "broadcast": st.none() | st.ip_addresses(v=4),
+    "label": st.none() | some.words,
+    "scope": st.integers(0, 255),
+    "metric": st.none() | st.integers(1, 9),
+    "proto": st.none() | st.integers(1, 255),
+    "flags": st.integers(0, 0xFFF),
+}
+"""Other values for every attribute that is neither a lifetime nor part of the identity."""
+
+LIFETIMES = ("valid_s", "preferred_s")
+
+
+def test_every_attribute_of_an_address_is_compared() -> None:
+    identity = {"interface", "peer"}
+    compared = {*CHANGES, *LIFETIMES}
+    assert {field.name for field in attrs.fields(Address)} == identity | compared
+
+
+@pytest.mark.parametrize("name", [*CHANGES, *LIFETIMES])
+@given(captured=captures_with_addresses, data=st.data())
+def test_one_other_attribute_of_an_address_is_one_difference_that_names_it(
+    name: str, captured: Captured, data: st.DataObject
+) -> None:
+    wanted = data.draw(st.sampled_from(captured.addresses))
+    other: Any
+    if name in LIFETIMES:
+        other = data.draw(_other_lifetime(getattr(wanted, name)))
+    else:
+        other = data.draw(CHANGES[name].filter(lambda value: value != getattr(wanted, name)))
+    seen = attrs.evolve(wanted, **{name: other})
+    if name == "flags":
+        assume(seen.settable_flags != wanted.settable_flags)
+    addresses = tuple(seen if address == wanted else address for address in captured.addresses)
+    (line,) = lines(captured, attrs.evolve(shown_as(captured), addresses=addresses))
+    assert line.startswith(f"{wanted.interface} has {name} ")
+    assert differences(wanted, seen) == [line.removeprefix(f"{wanted.interface} has ")]
+
+
+@given(some.addresses, st.sampled_from(list(AddressFlag)))
+def test_a_flag_of_the_kernels_own_is_no_deviation(wanted: Address, flag: AddressFlag) -> None:
+    """TENTATIVE goes, DEPRECATED comes, PERMANENT and SECONDARY follow from the rest."""
+    own = AddressFlag(0xFFF) ^ AddressFlag(0x02 | 0x10 | 0x100 | 0x200 | 0x400)
+    assert differences(wanted, attrs.evolve(wanted, flags=wanted.flags ^ (flag & own))) == []
+
+
+@given(some.addresses, st.integers(-LIFETIME_TOLERANCE_S, LIFETIME_TOLERANCE_S))
+def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s: int) -> None:
+    assume(wanted.valid_s is not None and wanted.preferred_s is not None)
+    assert wanted.valid_s is not None
+    assert wanted.preferred_s is not None
+    seen = attrs.evolve(
+        wanted,
+        valid_s=max(0, wanted.valid_s + off_s),
+        preferred_s=max(0, wanted.preferred_s + off_s),
+    )
+    assert differences(wanted, seen) == []
+
+
+@pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
+@given(captured=some.whole_captures)
+def test_another_value_of_the_netdev_is_one_difference_if_it_was_known(
+    name: str, captured: Captured
+) -> None:
+    seen = shown_as(captured)
+    other = attrs.evolve(seen, **{name: getattr(seen, name) + 1})
+    expected = 0 if getattr(captured, name) is None else 1
+    assert len(lines(captured, other)) == expected
+    changes = link.due(captured, other, None, Around(captured.ifname))
+    assert [(change.name, change.value) for change in changes] == (
+        [(name, getattr(captured, name))] if expected else []
+    )
+
+
+@given(some.whole_captures, some.ethernet_macs)
+def test_another_hardware_address_is_one_difference_if_it_can_be_set(
+    captured: Captured, mac: MacAddress
+) -> None:
+    assume(mac != captured.mac)
+    other = attrs.evolve(shown_as(captured), mac=mac)
+    settable = captured.mac is not None and len(captured.mac) == 17
+    assert len(lines(captured, other)) == settable
+
+
+def test_a_hardware_address_that_nobody_can_set_is_no_difference() -> None:
+    infiniband = MacAddress(":".join(["80"] * 20))
+    captured = Captured(IfName("ib0"), 2, mac=infiniband)
+    assert (
+        lines(captured, attrs.evolve(shown_as(captured), mac=MacAddress(f"00{infiniband[2:]}")))
+        == []
+    )
+
+
+@given(some.whole_captures)
+def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Captured) -> None:
+    names = captured.altnames or ()
+    bare = attrs.evolve(shown_as(captured), altnames=("theirs",))
+    taker = Netdev(99, IfName("taker"), altnames=names[:1])
+    changes = altnames.due(captured, bare, None, Around(captured.ifname, (taker,)))
+    added = {change.altname for change in changes if change.present}
+    dropped = [change.altname for change in changes if not change.present]
+    assert added == set(names[1:]) - {bare.ifname, "theirs"}
+    assert dropped == ([] if captured.altnames is None or "theirs" in names else ["theirs"])
+    found = differing(captured, bare, details_of(captured), taker)
+    assert len(found) == len(changes)
+
+
+@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
+@given(captured=some.whole_captures)
+def test_what_is_lacking_of_the_details_is_told(what: str, captured: Captured) -> None:
+    seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})
+    value = getattr(details_of(captured), what)
+    assert bool(lines(captured, details=seen)) == bool(value)
+
+
+@given(some.whole_captures)
+def test_a_token_that_is_lacking_is_told(captured: Captured) -> None:
+    bare = attrs.evolve(shown_as(captured), token=None)
+    assert bool(lines(captured, bare)) == (captured.token is not None)
