@@ -3,11 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod
+from amdcni.testing import Nic, Node, Pod, skip_reason
 from tests import profiles
 from tests.netns.runtime import Runtime
 
 profiles.load(profiles.KERNEL)
+
+
+@pytest.fixture(scope="session")
+def allowed() -> None:
+    """Skip where the machine allows no private network namespaces."""
+    if reason := skip_reason():
+        pytest.skip(reason)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.spec import Verb
-from amdcni.testing import Pod, dump, skip_reason, throwaway_node
+from amdcni.testing import Pod, dump, throwaway_node
 from amdcni.testing.strategies import NetnsSaid, RuntimeCall, runtime_calls
 from tests.netns.runtime import DEBIAN, TRY_AGAIN, Runtime, damage, ifnames
 from tests.netns.three_nics import BDFS, furnished
@@ -23,12 +23,7 @@ AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 NICS = tuple(BDFS)[:2]
 CONTAINERS = 3
 
-
-@pytest.fixture(autouse=True)
-def _allowed() -> None:
-    reason = skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
+pytestmark = pytest.mark.usefixtures("allowed")
 
 
 @define

@@ -10,18 +10,12 @@ from typing import Any
 
 import pytest
 
-from amdcni.testing.isolation import skip_reason
 from tests.netns.runtime import DEBIAN
 from tests.patience import PATIENCE_S, wait_until
 
 ONE = ("--only", "DEL can be repeated")
 
-
-@pytest.fixture(autouse=True)
-def _allowed() -> None:
-    reason = skip_reason()
-    if reason is not None:
-        pytest.skip(reason)
+pytestmark = pytest.mark.usefixtures("allowed")
 
 
 @pytest.fixture
