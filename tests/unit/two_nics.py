@@ -3,13 +3,14 @@
 The fixtures `machine`, `kernel`, `nic`, `keeper` and `other` are of this node.
 """
 
+import ipaddress
 from typing import Any
 
 import pytest
 
 from amdcni.core.spec import Result, Verb
 from amdcni.verbs.healing import heal as heal_all
-from tests.unit.fake_machine import Machine
+from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import Link, Space, address
 from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
@@ -21,6 +22,25 @@ POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"
 
 by_delegate = pytest.mark.parametrize("machine", ["delegate"], indirect=True)
 """Tests of what a call of the delegate does."""
+
+
+def booted(mover: str) -> Machine:
+    """The node, with all that a NIC of a fabric has on the first NIC."""
+    machine = Machine(mover=mover)
+    kernel = machine.kernel
+    first, second = kernel.plug(A, "ens1").links[0], kernel.plug(B, "ens2").links[0]
+    addresses = (
+        address("192.0.2.1/31", label="ens1:fabric", metric=50),
+        address("192.0.2.9/24", broadcast=ipaddress.IPv4Address("192.0.2.255")),
+        address("fd00::1/64"),
+        address("fd00::2/127"),
+    )
+    kernel.configure(first, addresses, alias="to the fabric")
+    kernel.configure(second, (address("198.51.100.1/31"),))
+    furnish(machine, first)
+    for path in (POD1, POD2):
+        kernel.make_netns(path)
+    return machine
 
 
 def add(machine: Machine, device: str | None = A, /, *, pod: int = 1, **keys: Any) -> Result:
