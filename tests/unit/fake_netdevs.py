@@ -1,6 +1,6 @@
 """What a kernel in memory has: netdevs with their addresses, namespaces, and devices on a bus.
 
-`Configuration` says in words that compare how an administrator has configured a netdev.
+`Configuration` says how an administrator has configured a netdev, in a form that can be compared.
 """
 
 import ipaddress

@@ -1,8 +1,8 @@
 """AMD's Go plugin on the machine in memory: how it lends a NIC, and what it notes of that.
 
-It is modelled from its source (ROCm/network-operator, cni/plugins/amd-host-device).  The machine
-was then upgraded, and its NICs are watched: at each moment all is on the host, or in a record, or
-still in the Go plugin's file.
+It is modelled on its source (ROCm/network-operator, cni/plugins/amd-host-device).  The machine is
+upgraded afterwards, and its NICs are watched: at each moment everything is on the host, in a
+record, or still in the Go plugin's file.
 """
 
 import ipaddress

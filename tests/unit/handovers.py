@@ -1,4 +1,4 @@
-"""ADDs of every kind, on the host and in the pod that a test wants, and what is in their plans."""
+"""ADDs of every kind, changed as a test needs them, and what their plans contain."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who remembers how a NIC was configured on the host, and watches that this is never lost."""
+"""A keeper remembers how a NIC was configured on the host, and watches that this is never lost."""
 
 import json
 from contextlib import suppress

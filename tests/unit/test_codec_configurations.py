@@ -1,4 +1,4 @@
-"""From what a runtime sends to a request, in every version."""
+"""How a request is read from what a runtime sends, in every version."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every fault of a configuration is reported with its path; DEL and GC forgive most of them."""
+"""Every fault of a configuration is reported with its path; DEL and GC overlook what they can."""
 
 import json
 from typing import Any

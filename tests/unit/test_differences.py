@@ -1,4 +1,4 @@
-"""What still lacks of a netdev when it is compared with what was kept of it."""
+"""What a netdev still lacks, compared with what was kept of it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The record that an ADD writes, and the answer that it keeps in it."""
+"""The record that an ADD writes, and the result that it keeps there."""
 
 import ipaddress
 

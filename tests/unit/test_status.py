@@ -1,4 +1,4 @@
-"""Whether a STATUS says that an ADD would work, and why not."""
+"""A STATUS says whether an ADD would work, and why not."""
 
 from collections.abc import Callable
 from typing import Any

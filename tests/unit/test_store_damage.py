@@ -1,4 +1,4 @@
-"""A damaged record in the state folder is set aside, reported, and in nobody's way."""
+"""A damaged record in the state folder is set aside and reported, and blocks nobody."""
 
 import json
 import os

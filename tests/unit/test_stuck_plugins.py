@@ -1,4 +1,4 @@
-"""An IPAM plugin that hangs or fails keeps no netdev away and no other call waiting."""
+"""An IPAM plugin that hangs keeps no netdev away and no other call waiting."""
 
 import itertools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a call left unfinished, or a pod without a DEL, is healed by the next calls."""
+"""The next calls heal what a call left unfinished, and what a pod left that died without a DEL."""
 
 from collections.abc import Callable
 
