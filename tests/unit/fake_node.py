@@ -1,6 +1,6 @@
 """`FakeNode`: one process of ours on the machine in memory.
 
-Steps are performed by the code that performs them on a real node, `amdcni.effects.perform`; what
+Steps are performed by the code that performs them on a real node, `amdcni.effects.steps`; what
 that asks of a node is made here.
 
 A process can be killed at any moment of its call: at number `kill_at`, or before one whose words
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 import attrs
-from amdcni.effects.perform import perform
+from amdcni.effects.steps import perform
 
 from amdcni import ports
 from amdcni.core import codec, formats, retry
@@ -302,6 +302,8 @@ class FakeNode:
         if record.phase is not Phase.ATTACHED:
             self._kernel.moment(f"mark {name}")
             self._require_writable(disk)
+            if disk.full and name not in disk.markers:
+                raise StateFailure(f"cannot mark work on {name}: No space left on device")
             disk.markers.add(name)
             disk.attempts.pop(name, None)
         self._kernel.moment(f"write {name}")
@@ -331,6 +333,8 @@ class FakeNode:
         if name in disk.files:
             self._kernel.moment(f"remove {name}")
             self._require_writable(disk)
+            # A full disk may have refused the marker: the record's own file becomes it.
+            disk.markers.add(name)
             del disk.files[name]
 
     def _forget(self, name: str, disk: Disk) -> None:
