@@ -29,13 +29,13 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 python_use_unqualified_type_names = True
 
-# A type variable is no name to look up, and Hypothesis has documentation of its own.
+# A type variable is not a name to look up, and Hypothesis has its own documentation.
 nitpick_ignore = [
     *(("py:class", f"amdcni.core.{module}.T") for module in ("codec.converter", "libcni")),
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
 
-# Names of other projects lead nowhere, since their inventories would need the network.
+# Names of other projects are not links, since their inventories would need the network.
 nitpick_ignore_regex = [
     (r"py:.*", rf"{name}(\..*)?")
     for name in (
@@ -65,10 +65,10 @@ def setup(app: Sphinx) -> None:
 def read_sections(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Understand sections such as `Raises:`.
+    """Parse sections such as `Raises:`.
 
-    The napoleon extension as a whole would take the text before a colon in the docstring of a
-    variable for its type.
+    The whole napoleon extension would take the text before a colon in a variable's docstring for
+    its type.
     """
     if what not in {"attribute", "data", "property"}:
         lines[:] = GoogleDocstring(lines, what=what).lines()

@@ -1,4 +1,4 @@
-"""The tables of the reference list exactly what the code has."""
+"""The tables in the reference list exactly what is in the code."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ SOURCES = [
 
 
 def rows(page: str) -> list[list[str]]:
-    """The cells of all tables of a page, without backquotes."""
+    """The cells of all tables on a page, without backquotes."""
     lines = (DOCS / page).read_text().splitlines()
     cells = [re.split(r" \| ?", line.strip("| ")) for line in lines if line.startswith("| ")]
     return [[cell.strip("` ") for cell in row] for row in cells]
@@ -38,13 +38,13 @@ def first_cells(page: str) -> set[str]:
     return {name for row in rows(page) for name in re.split("`?, `?", row[0])}
 
 
-def test_the_error_codes_are_those_of_the_code() -> None:
+def test_the_error_codes_match_the_code() -> None:
     listed = {(int(row[0]), row[1]) for row in rows("reference/errors.md") if row[0].isdigit()}
     known = {(code, cls.__name__) for cls, code in edge.CODES.items()}
     assert listed == known | {(edge.INTERNAL, "any other")}
 
 
-def test_the_classes_without_a_code_of_their_own_have_that_of_their_kind() -> None:
+def test_classes_without_their_own_code_are_listed_with_their_parent() -> None:
     listed = {(row[0], row[1]) for row in rows("reference/errors.md") if row[0][:1].isupper()}
     known = {
         (cls.__name__, cls.__base__.__name__)
@@ -62,7 +62,7 @@ def test_every_key_of_a_record_is_described(cls: type) -> None:
     assert set(keys_of(cls)) <= first_cells("reference/state.md")
 
 
-def test_every_key_that_is_read_of_a_configuration_is_described() -> None:
+def test_every_configuration_key_that_is_read_is_described() -> None:
     own = {
         cls
         for module in (configurations, networks, pods)
@@ -74,7 +74,7 @@ def test_every_key_that_is_read_of_a_configuration_is_described() -> None:
     assert read <= described | {part for key in described for part in key.split(".")}
 
 
-def test_the_events_are_those_of_the_code() -> None:
+def test_the_log_events_match_the_code() -> None:
     reported = {
         event
         for path in SOURCES
@@ -91,7 +91,7 @@ def test_every_strategy_is_documented() -> None:
 
 
 def template(node: ast.expr) -> str:
-    """A message as it is written down: what is known only at run time is an ellipsis."""
+    """A message as documented: an ellipsis stands for what is known only at run time."""
     match node:
         case ast.Constant(value):
             return str(value)
@@ -102,7 +102,7 @@ def template(node: ast.expr) -> str:
 
 
 def messages_in(path: Path) -> Iterator[str]:
-    """The messages with which errors are made in a module."""
+    """The messages of the errors that a module creates."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Call(ast.Name(name), [message, *_]) if hasattr(errors, name):
@@ -112,5 +112,5 @@ def messages_in(path: Path) -> Iterator[str]:
 def test_every_message_is_documented_with_its_remedy() -> None:
     documented = {row[0] for row in rows("reference/messages.md")}
     raised = {message for path in SOURCES for message in messages_in(path)}
-    told = {text for text in raised if re.search("[a-z]{3}", text)}
-    assert told - documented == set()
+    with_words = {text for text in raised if re.search("[a-z]{3}", text)}
+    assert with_words - documented == set()

@@ -1,4 +1,4 @@
-"""Follows each lesson to the letter: writes its files, types its commands, reads the answers."""
+"""Follows each lesson to the letter: writes its files, types its commands, compares the output."""
 
 import doctest
 import os
@@ -36,11 +36,11 @@ def test_a_lesson_does_what_it_says(lesson: str, tmp_path: Path) -> None:
     for (typed, answer), got in zip(said, answers, strict=True):
         assert doctest.OutputChecker().check_output(answer, got, flags), f"$ {typed}\n{got}"
     if reason is not None:
-        pytest.skip(f"all but the throwaway node: {reason}")
+        pytest.skip(f"only what needs a throwaway node was not tried: {reason}")
 
 
 def write_files(page: Path, folder: Path) -> list[tuple[str, str]]:
-    """Write the files of the lesson; its commands with their answers."""
+    """Write the lesson's files and return its commands with their output."""
     said: list[tuple[str, str]] = []
     for block in BLOCK.finditer(page.read_text()):
         if block["file"] is not None:
@@ -52,7 +52,7 @@ def write_files(page: Path, folder: Path) -> list[tuple[str, str]]:
 
 
 def type_in(folder: Path, commands: list[str]) -> list[str]:
-    """What comes out of each command, all typed into one shell."""
+    """Return the output of each command, all typed into one shell."""
     shell = subprocess.run(
         ["bash", "--norc"],
         input="".join(f"{command}\necho '{END.strip()}'\n" for command in commands),
