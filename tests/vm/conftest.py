@@ -1,6 +1,6 @@
-"""The tests here run in the machine; on this computer pytest shows what it reported.
+"""These tests run in the virtual machine; pytest on this computer shows what they reported there.
 
-Both read this file: `INSIDE` tells them apart.
+Both sides read this file: `INSIDE` says which one this is.
 """
 
 import os
@@ -16,7 +16,7 @@ INSIDE = OUT in os.environ
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "after_reboot: runs when the machine has booted again")
+    config.addinivalue_line("markers", "after_reboot: runs after the machine has rebooted")
     if INSIDE:
         config.pluginmanager.register(recording.Recorder(config))
 
@@ -40,6 +40,6 @@ def booted() -> Guest:
 @pytest.fixture
 def guest(booted: Guest, request: pytest.FixtureRequest) -> Iterator[Guest]:
     yield booted
-    # The last test's traces end with the machine, and the state folder is for the next boot.
+    # What the last test leaves ends with the machine, and the next boot needs the state folder.
     if request.node is not request.session.items[-1]:
         booted.reset()

@@ -1,4 +1,4 @@
-"""Inside the machine: its NICs and pods, and the plugin, called in this very process."""
+"""Inside the machine: its NICs and pods, and the plugin, called in this process."""
 
 import io
 import json
@@ -27,7 +27,7 @@ _RULES = ("from 10.0.16.0/31 lookup 100 priority 1000", f"oif {E1000E.ifname} lo
 
 @frozen(kw_only=True)
 class Pod(Namespace):
-    """A pod's network namespace, or one that has been."""
+    """A pod's network namespace, which may no longer exist."""
 
     name: str
 
@@ -37,7 +37,7 @@ class Pod(Namespace):
 
 
 def pod_named(name: str) -> Pod:
-    """Return a pod whether or not there is such a namespace now."""
+    """Return a pod, whether or not its namespace exists now."""
     return Pod(entry=("/usr/bin/nsenter", f"--net={_NETNS_FOLDER / name}", "--"), name=name)
 
 
@@ -47,7 +47,7 @@ def addresses_of(slot: Slot) -> list[str]:
 
 
 def peers_of(slot: Slot) -> list[str]:
-    """Return what answers at the other end of a NIC's wire."""
+    """Return the addresses that answer at the other end of a NIC's wire."""
     return [f"10.0.{slot.number}.1", f"fd00:{slot.number}::9"]
 
 
@@ -55,9 +55,9 @@ def peers_of(slot: Slot) -> list[str]:
 class Guest:
     """This machine; `host` is its own network namespace.
 
-    All NICs are up and have addresses, and `before` is the host's configuration then.  A test after
-    which `damage` finds nothing has left everything as it was; after others, `reset` makes it so.
-    `mover` is the one that configurations name.
+    All NICs are up and have addresses; `before` is the host's configuration in that state.  If
+    `damage` finds nothing, a test has left everything as it was; otherwise `reset` restores it.
+    `mover` is the mover that configurations name.
     """
 
     host: Namespace = field(factory=Namespace)
@@ -69,7 +69,7 @@ class Guest:
     # ---- making it ready
 
     def set_up(self) -> None:
-        """Put the other end of the wire into a namespace of its own, and configure all NICs."""
+        """Put the other end of the wire into its own namespace, and configure all NICs."""
         self.host.ip("link set lo up")
         self.host.ip_batch([f"rule add {rule}" for rule in _RULES])
         self._remove_strangers()
@@ -85,7 +85,7 @@ class Guest:
         self._configure(LENDABLE)
 
     def reset(self) -> None:
-        """Bring pods and NICs to what they were after `set_up`, whatever a test did."""
+        """Restore pods and NICs to their state after `set_up`, whatever a test did."""
         for name in sorted(os.listdir(_NETNS_FOLDER)):
             if name != _PEER_NETNS:
                 self.host.ip(f"netns delete {name}")
@@ -101,7 +101,7 @@ class Guest:
         self.mover = "delegate"
 
     def bind(self, slot: Slot, driver: str | None) -> None:
-        """Unbind a NIC from its driver and bind it, even to the same one, if there is one."""
+        """Unbind a NIC from its driver; bind it to `driver`, even to the same one, unless None."""
         self._touched.add(slot)
         device = _PCI / "devices" / slot.bdf
         if self.driver_of(slot) is not None:
@@ -111,7 +111,7 @@ class Guest:
             (_PCI / "drivers_probe").write_text(slot.bdf)
             assert self.driver_of(slot) == driver
             if driver == slot.driver:
-                self.await_home(slot)
+                self.await_return(slot)
 
     def _configure(self, slots: Collection[Slot]) -> None:
         for slot in slots:
@@ -132,7 +132,7 @@ class Guest:
     # ---- looking
 
     def ifnames_of(self, slot: Slot) -> list[str]:
-        """Return the names of a NIC's netdevs on the host, by what sysfs says."""
+        """Return the names of a NIC's netdevs on the host, according to sysfs."""
         device = _PCI / "devices" / slot.bdf
         folders = [device / "net", *device.glob("virtio*/net")]
         return [name for folder in folders if folder.exists() for name in os.listdir(folder)]
@@ -142,40 +142,40 @@ class Guest:
         driver = _PCI / "devices" / slot.bdf / "driver"
         return os.path.basename(os.readlink(driver)) if driver.exists() else None
 
-    def await_home(self, *slots: Slot) -> None:
-        """Wait until the netdevs of NICs are on the host, under whatever name."""
+    def await_return(self, *slots: Slot) -> None:
+        """Wait until the netdevs of NICs are on the host, under any name."""
         names = ", ".join(slot.bdf for slot in slots)
         wait_until(lambda: all(map(self.ifnames_of, slots)), f"{names} are on the host")
 
     def await_answers(self, pod: Pod, peers: Collection[str]) -> None:
-        """Wait until peers answer a pod, whose NIC may have no carrier for the first seconds."""
+        """Wait until the peers answer a pod, whose NIC may lack a carrier for the first seconds."""
         what = f"{', '.join(peers)} answer {pod.name}"
         wait_until(lambda: all(pod.ping(peer, timeout_s=1) for peer in peers), what)
 
     def dump(self) -> Dump:
-        """Return the host's configuration, once nothing changes by itself any more."""
+        """Return the host's configuration, once it no longer changes by itself."""
         self._await_rest()
         return dump(self.host, timeout_s=PATIENCE_S)
 
     def damage(self, before: Dump | None = None, *, left: Collection[str] = ()) -> list[str]:
-        """Return what is not as it was on the host, and what is left of state besides `left`."""
+        """Return what differs from before on the host, and what state is left besides `left`."""
         was = self.before if before is None else before
         self._await_rest()
-        # A second reading would only tell again that nothing has changed.
+        # If the first reading shows no difference, a second one would not either.
         lines = differences(was, read(self.host)[0]) and differences(was, self.dump())
         lines += [f"{name} is left" for name in self.records() if name not in left]
         self._is_as_before = before is None and not lines
         return lines
 
     def _await_rest(self) -> None:
-        """Wait until the hardware has carriers: asking for addresses is much faster than a dump."""
+        """Wait until all NICs have carriers; reading addresses is much faster than a dump."""
         wait_until(
             lambda: all(map(_is_at_rest, self.host.ip_json("address show up"))),
             "all NICs have carriers and addresses",
         )
 
     def records(self) -> dict[str, Any]:
-        """Return the records by file name, and what else is in the state folder besides locks."""
+        """Return the records by file name, and other files in the state folder except locks."""
         return {
             path.name: None if path.parent.name == "unfinished" else json.loads(path.read_bytes())
             for path in sorted(STATE.rglob("*"))
@@ -192,9 +192,9 @@ class Guest:
         return pod
 
     def kill(self, pod: Pod, *slots: Slot) -> None:
-        """End a pod's network namespace, and wait until the NICs in it are on the host."""
+        """Delete a pod's network namespace, and wait until the NICs in it are on the host."""
         self.host.ip(f"netns delete {pod.name}")
-        self.await_home(*slots)
+        self.await_return(*slots)
 
     # ---- calls
 
@@ -215,11 +215,11 @@ class Guest:
         return Outcome(status, stdout.getvalue().encode(), stderr.getvalue())
 
     def add(self, slot: Slot, pod: Pod, **options: Unpack[CallOptions]) -> Outcome:
-        """Return the outcome of ADD; the container ID is the pod's name if nothing else is said."""
+        """Return the outcome of ADD; the container ID defaults to the pod's name."""
         return self.call("ADD", slot, **_of_pod(pod, options))
 
     def added(self, slot: Slot, pod: Pod, **options: Unpack[CallOptions]) -> Any:
-        """Return the result of an ADD that has to succeed."""
+        """Return the result of an ADD that must succeed."""
         outcome = self.add(slot, pod, **options)
         assert outcome.succeeded, outcome
         return outcome.answer
@@ -229,18 +229,18 @@ class Guest:
         return self.call("DEL", slot, **_of_pod(pod, options))
 
     def start(self, command: str, slot: Slot, pod: Pod) -> Call:
-        """Start the installed executable, as a process of its own."""
+        """Start the installed executable, as its own process."""
         self._touched.add(slot)
         given = _of_pod(pod, {})
         return start_plugin(self.host, command, PLUGIN, self.configuration(slot), **given)
 
     def configuration(self, slot: Slot) -> dict[str, object]:
-        """Return what Multus makes of a NAD for a NIC."""
+        """Return the configuration that Multus derives from a NAD for a NIC."""
         plugin = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
         return {**plugin, "mover": self.mover, "deviceID": slot.bdf, "pciBusID": slot.bdf}
 
     def heal(self) -> list[dict[str, Any]]:
-        """Return what `amdcni heal` has found and done, in this process too."""
+        """Run `amdcni heal` in this process too, and return what it found and did."""
         from amdcni.cli import main
 
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -255,7 +255,7 @@ def _of_pod(pod: Pod, options: CallOptions) -> CallOptions:
 
 
 def _is_at_rest(link: dict[str, Any]) -> bool:
-    """Tell whether a netdev has its carrier, and the address that the kernel adds thereupon."""
+    """Return whether a netdev has its carrier, and the address that the kernel then adds."""
     if "parentdev" not in link:
         return True
     addresses = link["addr_info"]

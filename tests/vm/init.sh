@@ -1,6 +1,6 @@
 #!/bb/sh
-# The first process in the machine: makes its system of what is shared with it, runs the tests there
-# and switches the machine off. The kernel's command line says where the checkout is.
+# The first process in the machine: mounts what is shared with it, runs the tests and switches the
+# machine off. The file /shares says where the checkout and the interpreter are mounted.
 export PATH=/bb
 
 mount -t proc proc /proc

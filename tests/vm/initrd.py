@@ -1,4 +1,4 @@
-"""The initial file system of the machine: busybox, kernel modules and a script that goes on."""
+"""The initial file system of the machine: busybox, kernel modules and the script that goes on."""
 
 import lzma
 import re
@@ -34,11 +34,11 @@ _MODULES = (
     *("8021q", "macvlan", "ipvlan", "macsec", "tun", "bonding", "vrf", "wireguard", "vcan"),
     *("vxlan", "geneve"),
 )
-"""With which the machine reaches its shares, its NICs and what the tests make besides."""
+"""The modules for the machine's shares, its NICs and the other netdevs that the tests make."""
 
 
 def write_initrd(path: Path, unpacked: Unpacked, shares: Mapping[str, Path]) -> None:
-    """Write it, with the script that mounts `shares`, by tag, where they are on this computer."""
+    """Write it; its script mounts `shares`, by tag, at the paths they have on this computer."""
     tree = path.with_suffix(".tree")
     shutil.rmtree(tree, ignore_errors=True)
     for folder in _FOLDERS:
@@ -70,7 +70,7 @@ def _copy_etc(target: Path) -> None:
 
 
 def _copy_modules(target: Path, modules: Path) -> None:
-    """Copy the modules with what they depend on, and a list in the order in which they load."""
+    """Copy the modules with their dependencies, and a list of them in loading order."""
     files = {_module_name(path): path for path in modules.rglob("*.ko*")}
     order: list[str] = []
     for name in _in_loading_order(_MODULES, files):
@@ -83,7 +83,7 @@ def _in_loading_order(names: Iterable[str], files: Mapping[str, Path]) -> Iterat
     done: set[str] = set()
 
     def visit(name: str) -> Iterator[str]:
-        # What is not a file is a part of the kernel.
+        # A module without a file is built into the kernel.
         if name in done or name not in files:
             return
         done.add(name)

@@ -1,8 +1,8 @@
 """The machine: QEMU with real PCI NICs, in which this checkout's tests and plugin run.
 
-It shares /usr, the checkout and the interpreter with this computer, read-only, and has nothing to
-do with its network: its NICs are plugged into a hub of QEMU's own.  It ends with the process that
-has started it.
+It shares /usr, the checkout and the interpreter with this computer, read-only, but not its
+network: the machine's NICs are plugged into a hub inside QEMU.  It ends with the process that
+started it.
 """
 
 import json
@@ -31,7 +31,7 @@ _USR = Path("/usr")
 
 @frozen
 class Boot:
-    """A machine at work; `folder` has what it says, file by file."""
+    """A machine that was started; its output goes to files in `folder`."""
 
     process: "subprocess.Popen[bytes]"
     folder: Path
@@ -42,38 +42,38 @@ class Boot:
 
     def lines(self, name: str) -> list[Any]:
         """Return the JSON values of a file that `recording` writes."""
-        # The last line may still be on its way.
+        # The last line may be incomplete.
         whole = [line for line in self._text(name).splitlines(True) if line.endswith("\n")]
         return [json.loads(line) for line in whole]
 
     @property
     def signs_of_life(self) -> tuple[int, ...]:
-        """How much it has said, which changes as long as something goes on in it."""
-        paths = (self.folder / name for name in ("reports", *_SAID))
+        """The sizes of its output files, which change as long as something happens in it."""
+        paths = (self.folder / name for name in ("reports", *_OUTPUT))
         return tuple(path.stat().st_size if path.exists() else 0 for path in paths)
 
     @property
     def last_words(self) -> str:
-        """What the machine said in the end: what it was doing, the log of pytest, the console."""
-        return "\n".join(f"--- {name}\n{self._text(name)[-4000:].strip()}" for name in _SAID)
+        """The end of the machine's output: what it was doing, the log of pytest, the console."""
+        return "\n".join(f"--- {name}\n{self._text(name)[-4000:].strip()}" for name in _OUTPUT)
 
     def _text(self, name: str) -> str:
         path = self.folder / name
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def end(self) -> None:
-        """Switch it off if it still runs."""
+        """Switch it off if it is still running."""
         self.process.kill()
         self.process.wait()
 
 
-_SAID: Final = ("signs", "log", "console")
+_OUTPUT: Final = ("signs", "log", "console")
 
 
 def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) -> Boot:
     """Start a machine that runs `command` in the checkout.
 
-    There, `folder` is /out, and `state`, which outlives the machine, is /var/lib/cni.
+    In the machine, `folder` is /out; `state`, which outlives the machine, is /var/lib/cni.
     """
     state.mkdir(exist_ok=True)
     shares = dict(_shares())
@@ -82,14 +82,14 @@ def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) 
     initrd = folder / "initrd"
     write_initrd(initrd, unpacked, shares)
     argv = [
-        # Should this process be killed, nobody else ends the machine.
+        # If this process is killed, nothing else ends the machine.
         *("setpriv", "--pdeathsig=KILL", "--"),
         *unpacked.qemu,
-        # /dev/kvm may be there and still not run this kernel.
+        # Even where /dev/kvm exists, it may not run this kernel.
         *("-accel", "tcg", "-machine", "q35,i8042=off"),
-        # vfio-pci takes only what is behind an IOMMU.
+        # vfio-pci accepts only devices behind an IOMMU.
         *("-device", "intel-iommu"),
-        # A third faster than "max", whose newest features cost most to emulate.
+        # A third faster than "max", whose newest features are the costliest to emulate.
         *("-cpu", "Nehalem"),
         *("-m", str(_MEMORY_MIB), "-smp", str(_CPUS)),
         *("-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"),
@@ -112,7 +112,7 @@ def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) 
 
 
 def _shares() -> Iterator[tuple[str, Path]]:
-    """Yield tag and path of what is shared besides /usr, each below its own path in the machine."""
+    """Yield tag and path of each share besides /usr; its path in the machine is the same."""
     outside: list[Path] = []
     for path in (CHECKOUT, *_interpreter_folders()):
         if not any(path.is_relative_to(shared) for shared in (_USR, *outside)):

@@ -1,4 +1,4 @@
-"""The NICs that are plugged into the machine, the same for who builds it and who runs inside."""
+"""The NICs that are plugged into the machine, for the code that builds it and the code inside."""
 
 from attrs import frozen
 

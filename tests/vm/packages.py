@@ -1,4 +1,4 @@
-"""QEMU, a kernel and busybox from Debian's packages, unpacked into a folder and not installed."""
+"""QEMU, a kernel and busybox from Debian's packages, unpacked into a folder, not installed."""
 
 import lzma
 import os
@@ -18,7 +18,7 @@ _LIBRARIES = "lib/x86_64-linux-gnu"
 
 
 class NoMachine(Exception):
-    """This computer cannot have the machine, and why."""
+    """Why this computer cannot run the machine."""
 
 
 @frozen
@@ -29,7 +29,7 @@ class Unpacked:
 
     @property
     def qemu(self) -> tuple[str, ...]:
-        """The command for QEMU with the firmware that belongs to it."""
+        """The command for QEMU with its own firmware."""
         own = self.root / "usr/bin/qemu-system-x86_64"
         if not own.exists():
             return ("qemu-system-x86_64",)
@@ -38,7 +38,7 @@ class Unpacked:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What QEMU's process needs to find the libraries and modules that came with it."""
+        """The environment in which QEMU finds the libraries and modules that came with it."""
         folders = [self.root / "usr" / _LIBRARIES, self.root / _LIBRARIES]
         return {
             **os.environ,
@@ -56,7 +56,7 @@ class Unpacked:
 
     @property
     def modules(self) -> Path:
-        """The folder with the modules of the one kernel that is here."""
+        """The folder with the modules of the only kernel here."""
         (folder,) = self._find("lib/modules").iterdir()
         return folder
 
@@ -69,7 +69,7 @@ def unpacked(folder: Path) -> Unpacked:
     """Return the unpacked packages in `folder`, downloaded if they are not there yet.
 
     Raises:
-        NoMachine: they cannot be had here.
+        NoMachine: this computer cannot download or run them.
     """
     found = Unpacked(folder / "root")
     if not found.kernel.exists():
@@ -102,7 +102,7 @@ def _require_qemu(found: Unpacked) -> None:
 
 
 def _download(folder: Path) -> list[Path]:
-    """Download what is needed, after renewing apt's lists if what they offer has gone."""
+    """Download what is needed; if apt's lists are out of date, update them first."""
     try:
         _download_listed(folder)
     except NoMachine:
@@ -115,12 +115,12 @@ def _download(folder: Path) -> list[Path]:
 
 def _download_listed(folder: Path) -> None:
     names = ["busybox-static", _newest_kernel(), *_lacking(_QEMU)]
-    # Without its own user, which could not write here.
+    # Not as apt's own user, which could not write here.
     _run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *names], cwd=folder)
 
 
 def _newest_kernel() -> str:
-    """Return the package that the one of the newest kernel stands for."""
+    """Return the package that the metapackage of the newest kernel depends on."""
     depends = _run(["apt-cache", "depends", "--important", _KERNEL])
     match = re.search(r"Depends: (linux-image-\S+)", depends)
     if match is None:
@@ -129,21 +129,21 @@ def _newest_kernel() -> str:
 
 
 def _lacking(package: str) -> list[str]:
-    """Return what an installation of `package` would add to this computer."""
+    """Return the packages that installing `package` would add to this computer."""
     argv = ["apt-get", "--simulate", "-o", "Debug::NoLocking=1", "--no-install-recommends"]
     lines = _run([*argv, "install", package]).splitlines()
     return [line.split()[1] for line in lines if line.startswith("Inst ")]
 
 
 def _write_kernel(found: Unpacked) -> None:
-    """Write the kernel as QEMU starts it fastest: unpacked, if it is compressed as Debian does."""
+    """Write the kernel in the form that QEMU starts fastest: uncompressed, if Debian used xz."""
     (image,) = (found.root / "boot").glob("vmlinuz-*")
     data = image.read_bytes()
     start = data.find(_XZ)
     plain = data if start < 0 else lzma.LZMADecompressor().decompress(data[start:])
     part = found.kernel.with_suffix(".part")
     part.write_bytes(plain)
-    # It comes last and at once: where it is, everything is.
+    # It comes last and in one step: if it is there, everything is.
     part.rename(found.kernel)
 
 

@@ -1,7 +1,7 @@
-"""Inside the machine: writes down what the tests report and what they are doing, as it comes.
+"""Inside the machine: records what the tests report and what they are doing, as it happens.
 
-The folder that `OUT` names gets two files with one JSON value a line: `reports`, pytest's own, and
-`signs`, one for each test that begins and each program that is started.
+The folder that `OUT` names gets two files with one JSON value per line: `reports`, pytest's own,
+and `signs`, one for each test that begins and each program that is started.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 OUT: Final = "AMDCNI_VM_OUT"
-"""The variable with the path of the folder; only inside the machine it is set."""
+"""The variable with the path of the folder, which is set only inside the machine."""
 
 
 class Recorder:

@@ -1,6 +1,6 @@
-"""On this computer: boots the machine for the tests that were chosen, and shows their reports.
+"""On this computer: boots the machine for the chosen tests, and shows their reports.
 
-No time limits a test: a machine is lost only when it has ended, or stands still.
+A test has no time limit: a machine is given up only when it has ended or stands still.
 """
 
 import compileall
@@ -29,7 +29,7 @@ _PYTEST = ("-m", "pytest", "-vv", "-p", "no:cacheprovider", "--confcutdir=tests/
 
 
 class Chosen(Protocol):
-    """A test that was chosen: what of a pytest.Item matters here."""
+    """A test that was chosen: the part of a pytest.Item that matters here."""
 
     @property
     def nodeid(self) -> str: ...
@@ -39,7 +39,7 @@ class Chosen(Protocol):
 
 @frozen
 class Lost:
-    """Why a test has no report, and what the machine said in the end."""
+    """Why a test has no report, and the end of the machine's output."""
 
     why: str
     last_words: str
@@ -50,8 +50,8 @@ class Session:
     """Machines for `tests`, one after the other: before the reboot, and after it.
 
     `start` boots one that writes into its own folder, keeps its state in another, and runs tests.
-    Where it ends early or says nothing for PATIENCE_S by the clock, only the test that it was at is
-    lost: the others of its share run in another one.
+    If it ends early or is silent for PATIENCE_S by the clock, only the test that it was running is
+    lost: the other tests of its share run in another machine.
     """
 
     tests: Sequence[Chosen]
@@ -75,7 +75,7 @@ class Session:
             if not begun:
                 self._hopeless[share] = reports
             elif test.nodeid not in begun:
-                # It was lost at an earlier test.
+                # The machine was lost during an earlier test.
                 del self._boot_of[test.nodeid]
                 return self.reports_of(test)
         return reports
@@ -83,8 +83,8 @@ class Session:
     def _boot_for(self, test: Chosen) -> Boot:
         """Boot a machine for the tests from `test` on that belong to its share.
 
-        All that passes from one machine to the next is the state folder, to the one after the
-        reboot: for that the power goes.
+        Only the state folder passes from one machine to the next, and only to the one after the
+        reboot: a power failure leaves no more.
         """
         self.end()
         share, state = _share_of(test), self.folder / "state"
@@ -99,14 +99,14 @@ class Session:
         return self._boots[-1]
 
     def _await_reports(self, boot: Boot, test: Chosen) -> list[dict[str, Any]] | Lost:
-        """Wait for a test's reports for as long as something goes on in the machine."""
+        """Wait for a test's reports as long as something happens in the machine."""
         signs, since = None, self.clock()
         while True:
             now, running, seen = self.clock(), boot.running, boot.signs_of_life
             if seen != signs:
                 signs, since = seen, self.clock()
-                told = boot.lines("reports")
-                reports = [report for report in told if report["nodeid"] == test.nodeid]
+                every = boot.lines("reports")
+                reports = [report for report in every if report["nodeid"] == test.nodeid]
                 if any(report["when"] == "teardown" for report in reports):
                     return reports
             if not running:
@@ -117,7 +117,7 @@ class Session:
             time.sleep(_POLL_S)
 
     def end(self) -> None:
-        """Switch off what still runs."""
+        """Switch off the machines that are still running."""
         for each in self._boots:
             each.end()
 
@@ -127,7 +127,7 @@ _REFUSAL: Final = pytest.StashKey[str]()
 
 
 def show(item: pytest.Item) -> bool | None:
-    """Show a test's reports; None, after marking it to be skipped, if there can be no machine."""
+    """Show a test's reports; if there can be no machine, mark it to be skipped and return None."""
     stash = item.config.stash
     if _SESSION not in stash and _REFUSAL not in stash:
         try:
@@ -145,7 +145,7 @@ def show(item: pytest.Item) -> bool | None:
 
 
 def end(session: pytest.Session) -> None:
-    """Switch off what still runs, as after an interrupt."""
+    """Switch off the machines that are still running, as after an interrupt."""
     machine = session.config.stash.get(_SESSION, None)
     if machine is not None:
         machine.end()
@@ -156,12 +156,12 @@ def _begin(session: pytest.Session) -> Session:
         raise NoMachine("all tests share one; run them without --numprocesses")
     try:
         CACHE.mkdir(exist_ok=True)
-        # One at a time in a checkout: the file stays open as long as this process lives.
+        # One session at a time in a checkout: the file stays open as long as this process lives.
         fcntl.flock(os.open(CACHE / "lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
     except OSError as error:
         raise NoMachine(f"{error.strerror}: {error.filename}") from None
     packages = unpacked(CACHE)
-    # The machine cannot write into the checkout, and would compile anew for every process.
+    # The machine cannot write into the checkout, and every process would compile again.
     for package in ("amdcni", "amdcni_shim"):
         compileall.compile_dir(CHECKOUT / package, quiet=2)
     ours = [item for item in session.items if item.path.parent == Path(__file__).parent]
@@ -171,7 +171,7 @@ def _begin(session: pytest.Session) -> Session:
 
 
 def _boot(packages: Unpacked, folder: Path, state: Path, chosen: Sequence[Chosen]) -> Boot:
-    """Boot a machine that runs the chosen tests, and ends with the last of them."""
+    """Boot a machine that runs the chosen tests and ends after the last one."""
     (folder / "tests").write_text("\n".join(test.nodeid for test in chosen))
     variables = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", f"{OUT}=/out", "PYTHONDONTWRITEBYTECODE=1")
     return boot(packages, folder, state, ["env", *variables, sys.executable, *_PYTEST])
@@ -195,7 +195,7 @@ def _shown(item: pytest.Item, machine: Session) -> Iterator[pytest.TestReport]:
 
 def _report(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport:
     if isinstance(data["longrepr"], list):
-        # The place and reason of a skip, a tuple before it was JSON.
+        # The place and reason of a skip, which was a tuple before it became JSON.
         data = {**data, "longrepr": tuple(data["longrepr"])}
     report: pytest.TestReport
     report = config.hook.pytest_report_from_serializable(config=config, data=data)

@@ -1,11 +1,11 @@
-"""Calls as runtimes make them: again and again, late, and several at once."""
+"""Calls as runtimes make them: repeated, late, and several at once."""
 
 from tests.netns.runtime import addresses, expect_silence, ifnames
 from tests.vm.guest import Guest, addresses_of, pod_named
 from tests.vm.nics import E1000E, VIRTIO, VMXNET3
 
 
-def test_two_processes_at_once_lend_two_nics_and_two_give_both_back(guest: Guest) -> None:
+def test_two_processes_at_once_lend_two_nics_and_two_return_them(guest: Guest) -> None:
     pods = {slot: guest.pod(f"pod{slot.number}") for slot in (E1000E, VIRTIO)}
     adds = [guest.start("ADD", slot, pod) for slot, pod in pods.items()]
     for call, (slot, pod) in zip(adds, pods.items(), strict=True):
@@ -19,7 +19,7 @@ def test_two_processes_at_once_lend_two_nics_and_two_give_both_back(guest: Guest
     assert guest.damage() == []
 
 
-def test_del_is_safe_before_an_add_after_it_and_long_after_the_pod(guest: Guest) -> None:
+def test_del_succeeds_before_add_twice_after_it_and_when_the_pod_is_gone(guest: Guest) -> None:
     pod = guest.pod("pod1")
     expect_silence(guest.delete(VIRTIO, pod))
     guest.added(VIRTIO, pod)
@@ -31,7 +31,7 @@ def test_del_is_safe_before_an_add_after_it_and_long_after_the_pod(guest: Guest)
     assert guest.damage() == []
 
 
-def test_a_del_of_another_pod_takes_nothing_from_the_holder(guest: Guest) -> None:
+def test_a_del_for_another_attachment_leaves_the_nic_with_its_holder(guest: Guest) -> None:
     pod = guest.pod("pod1")
     guest.added(VIRTIO, pod)
     expect_silence(guest.delete(VIRTIO, pod_named("another")))
@@ -43,11 +43,11 @@ def test_a_del_of_another_pod_takes_nothing_from_the_holder(guest: Guest) -> Non
     assert guest.damage() == []
 
 
-def test_a_nic_that_was_renamed_in_the_pod_is_found_there(guest: Guest) -> None:
+def test_a_nic_renamed_in_the_pod_is_found_there(guest: Guest) -> None:
     pod = guest.pod("pod1")
     for slot, name in ((E1000E, "net1"), (VIRTIO, "net2")):
         guest.added(slot, pod, ifname=name)
-    # Each takes a name of the other, so that only the hardware tells them apart.
+    # The two swap names, so that only the hardware tells them apart.
     pod.ip_batch(
         [
             *("link set net1 down", "link set net2 down"),

@@ -1,4 +1,4 @@
-"""NICs that lose their driver, or have one that makes no netdev."""
+"""NICs that lose their driver, or whose driver makes no netdev."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.vm.guest import Guest
 from tests.vm.nics import E1000E
 
 
-def test_a_nic_without_its_driver_is_given_back_by_healing_after_it_has_one(
+def test_a_nic_that_lost_its_driver_is_healed_once_it_has_one_again(
     guest: Guest,
 ) -> None:
     pod = guest.pod("pod1")
@@ -19,7 +19,7 @@ def test_a_nic_without_its_driver_is_given_back_by_healing_after_it_has_one(
     kept = guest.records()[f"{E1000E.bdf}.json"]
     assert kept["captured"] == record["captured"]
     guest.bind(E1000E, E1000E.driver)
-    # Nobody need repeat the DEL; calls about other NICs leave it alone for some seconds.
+    # No DEL has to be repeated; calls about other NICs leave it alone for some seconds.
     (finding,) = guest.heal()
     assert finding["healed"]
     assert guest.damage() == []
@@ -35,7 +35,7 @@ def test_a_nic_without_a_netdev_is_refused_with_the_reason(guest: Guest) -> None
 
 
 @pytest.mark.parametrize("driver", ["uio_pci_generic", "vfio-pci"])
-def test_a_nic_of_a_userspace_driver_is_handed_over_and_stays_with_its_driver(
+def test_a_nic_with_a_userspace_driver_is_lent_and_keeps_its_driver(
     guest: Guest, driver: str
 ) -> None:
     guest.bind(E1000E, driver)

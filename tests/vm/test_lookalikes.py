@@ -1,4 +1,4 @@
-"""Netdevs of every kind that this kernel makes, in twos alike: each comes back as itself."""
+"""Pairs of lookalike netdevs of every kind that this kernel makes: none is taken for the other."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,23 +23,23 @@ MADE: Final = {
     "tun": "tuntap add dev tun{n} mode tun",
     "vxlan": "link add vxlan{n} type vxlan id {n} dstport 4789 remote 192.0.2.{n}",
 }
-"""How a netdev of each kind is made; VLANs have one parent and one address, tunnels have none."""
+"""The command that makes each kind; VLANs share parent and hardware address, tunnels have none."""
 IMMOVABLE: Final = {
     "bond": f"link add bond{{n}} address {MAC} type bond",
     "vrf": "link add vrf{n} type vrf table 20{n}",
 }
-"""Kinds that the kernel lets into no other network namespace."""
+"""Kinds that the kernel does not move to another network namespace."""
 NUMBERS: Final = (1, 2)
 
 
 def address_of(kind: str, number: int) -> str:
-    """The address of a netdev; CAN has none."""
+    """The address of a netdev; a CAN netdev gets none."""
     return f"10.{30 + sorted({**MADE, **IMMOVABLE}).index(kind)}.{number}.1/24"
 
 
 @contextmanager
 def made(guest: Guest, kinds: dict[str, str]) -> Iterator[Pod]:
-    """Two of each kind on the host, and a pod, which end at the end."""
+    """Make two netdevs of each kind on the host, and a pod; delete all of them in the end."""
     pod = guest.pod("pod1")
     try:
         _make(guest, kinds)
@@ -69,7 +69,7 @@ def call(guest: Guest, command: str, pod: Pod, device: str, ifname: str) -> Any:
 
 
 def meddle(pod: Pod) -> None:
-    """Take away what the netdevs may be known by, as far as their kinds let one do that."""
+    """Change what the netdevs may be recognized by, as far as their kinds permit."""
     for ifname in ifnames(pod):
         for words in (f"address 02:00:00:00:99:{ifname[-1]}1", f"down name own{ifname[-1]}"):
             try:
@@ -95,7 +95,7 @@ def meddle(pod: Pod) -> None:
     meddles=st.booleans(),
     data=st.data(),
 )
-def test_of_netdevs_alike_each_comes_back_as_itself_whatever_its_kind(
+def test_lookalikes_of_any_kind_return_and_are_not_mixed_up(
     guest: Guest, lent: list[tuple[str, int]], mover: str, meddles: bool, data: st.DataObject
 ) -> None:
     guest.mover = mover
@@ -114,7 +114,7 @@ def test_of_netdevs_alike_each_comes_back_as_itself_whatever_its_kind(
 
 
 @pytest.mark.parametrize("kind", sorted(IMMOVABLE))
-def test_what_the_kernel_does_not_move_is_refused_and_left_as_it_was(
+def test_a_netdev_that_the_kernel_does_not_move_is_refused_and_unchanged(
     guest: Guest, kind: str
 ) -> None:
     with made(guest, {kind: IMMOVABLE[kind]}) as pod:
@@ -123,7 +123,7 @@ def test_what_the_kernel_does_not_move_is_refused_and_left_as_it_was(
         assert guest.damage(before) == []
 
 
-def test_a_vlan_ends_with_its_pod_and_its_twin_is_left_alone(guest: Guest) -> None:
+def test_del_of_a_vlan_deleted_in_its_pod_succeeds_and_leaves_its_twin_alone(guest: Guest) -> None:
     with made(guest, {"vlan": MADE["vlan"]}) as pod:
         assert call(guest, "ADD", pod, "vlan1", "net1").succeeded
         pod.ip("link delete net1")

@@ -9,7 +9,7 @@ from tests.vm.nics import E1000E, VIRTIO, VMXNET3, Slot
 
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 @pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
-def test_a_nic_of_each_model_serves_its_pod_and_comes_back_whole(
+def test_a_nic_of_each_model_works_in_its_pod_and_is_restored(
     guest: Guest, slot: Slot, mover: str
 ) -> None:
     guest.mover = mover

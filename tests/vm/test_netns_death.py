@@ -1,7 +1,7 @@
-"""A pod whose network namespace ends before the DEL: the kernel sends the NIC home, bare.
+"""A pod whose network namespace ends before the DEL: the kernel returns the NIC bare.
 
-Only real hardware comes back so, down and under its name in the pod or a pattern name, and only to
-the initial network namespace.
+Only real hardware returns like this: down, under its name in the pod or a name such as `dev5`, and
+only to the initial network namespace.
 """
 
 import re
@@ -31,7 +31,7 @@ def is_bare(guest: Guest, ifname: str) -> bool:
 
 
 @pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
-def test_a_nic_that_outlives_its_pod_gets_all_back_by_the_del(guest: Guest, slot: Slot) -> None:
+def test_del_restores_a_nic_whose_pod_has_died(guest: Guest, slot: Slot) -> None:
     pod = guest.pod("pod1")
     guest.added(slot, pod)
     guest.kill(pod, slot)
@@ -42,7 +42,7 @@ def test_a_nic_that_outlives_its_pod_gets_all_back_by_the_del(guest: Guest, slot
 
 
 @pytest.mark.parametrize("mover", ["delegate", "native"])
-def test_healing_gives_back_two_nics_that_had_one_name_in_their_pods(
+def test_heal_restores_two_nics_that_had_the_same_name_in_their_pods(
     guest: Guest, mover: str
 ) -> None:
     guest.mover = mover
@@ -56,21 +56,25 @@ def test_healing_gives_back_two_nics_that_had_one_name_in_their_pods(
     assert guest.damage() == []
 
 
-def test_a_del_that_is_sooner_than_the_kernel_fails_for_now_or_gives_all_back(guest: Guest) -> None:
+def test_a_del_before_the_kernel_returns_the_nic_restores_it_or_says_try_again(
+    guest: Guest,
+) -> None:
     pod = guest.pod("pod1")
     guest.added(VIRTIO, pod)
-    # The kernel empties a dead namespace when it finds the time.
+    # The kernel empties a dead namespace some time later.
     guest.host.ip(f"netns delete {pod.name}")
     first = guest.delete(VIRTIO, pod)
     if not first.succeeded:
         first.expect_error(TRY_AGAIN, VIRTIO.bdf)
-        guest.await_home(VIRTIO)
+        guest.await_return(VIRTIO)
         assert guest.delete(VIRTIO, pod).succeeded
     assert guest.damage() == []
 
 
-@pytest.mark.parametrize("order", [BOTH, BOTH[::-1]], ids=["the first first", "the second first"])
-def test_two_nics_that_had_one_name_in_their_pods_are_not_taken_for_each_other(
+@pytest.mark.parametrize(
+    "order", [BOTH, BOTH[::-1]], ids=["the first one first", "the second one first"]
+)
+def test_two_nics_that_had_the_same_name_in_their_pods_are_not_mixed_up(
     guest: Guest, order: tuple[Slot, Slot]
 ) -> None:
     pods = {slot: guest.pod(f"pod{slot.number}") for slot in BOTH}
@@ -86,7 +90,7 @@ def test_two_nics_that_had_one_name_in_their_pods_are_not_taken_for_each_other(
     assert guest.damage() == []
 
 
-def test_a_nic_whose_name_was_taken_meanwhile_gets_another_and_the_stranger_stays(
+def test_a_nic_whose_name_was_taken_gets_another_and_the_stranger_stays(
     guest: Guest,
 ) -> None:
     pod = guest.pod("pod1")
@@ -110,7 +114,7 @@ def test_a_nic_whose_name_was_taken_meanwhile_gets_another_and_the_stranger_stay
     assert guest.records() == {}
 
 
-def test_a_pod_at_the_path_of_a_dead_one_is_not_touched_by_the_del_of_that(guest: Guest) -> None:
+def test_a_del_for_a_dead_pod_leaves_the_new_pod_at_its_path_alone(guest: Guest) -> None:
     old = guest.pod("pod1")
     guest.added(VIRTIO, old, container_id="old")
     guest.kill(old, VIRTIO)
@@ -123,7 +127,7 @@ def test_a_pod_at_the_path_of_a_dead_one_is_not_touched_by_the_del_of_that(guest
     assert guest.damage() == []
 
 
-def test_a_pod_that_is_tried_again_without_a_del_gets_the_nic_with_its_addresses(
+def test_a_pod_retried_without_a_del_gets_the_nic_with_its_addresses(
     guest: Guest,
 ) -> None:
     old = guest.pod("pod1")
@@ -138,7 +142,7 @@ def test_a_pod_that_is_tried_again_without_a_del_gets_the_nic_with_its_addresses
     assert guest.damage() == []
 
 
-def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(guest: Guest) -> None:
+def test_a_nic_renamed_in_a_dead_pod_is_recognized_by_its_pci_address(guest: Guest) -> None:
     pod = guest.pod("pod1")
     guest.added(VIRTIO, pod)
     pod.ip_batch(["link set net1 down", "link set net1 name eth0"])
@@ -148,7 +152,7 @@ def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(gues
     assert guest.damage() == []
 
 
-# An example takes some seconds, which is too long to look for a smaller one.
+# An example takes some seconds, which is too long for shrinking.
 @settings(
     max_examples=3,
     deadline=None,
@@ -167,13 +171,13 @@ def test_a_nic_that_was_renamed_in_the_dead_pod_is_known_by_its_pci_address(gues
 @given(
     host_configurations, st.sampled_from([E1000E, VIRTIO]), st.sampled_from(["delegate", "native"])
 )
-def test_any_host_is_the_same_before_and_after_the_pod_has_died(
+def test_any_host_is_the_same_before_and_after_the_pod_dies(
     guest: Guest, host: HostConfiguration, slot: Slot, mover: str
 ) -> None:
     guest.reset()
     guest.mover = mover
-    # Without a link-local address the guest is never at rest.  The kernel's own fq_codel keeps the
-    # quantum of the MTU with which it was made, and is made anew with that of now.
+    # Without a link-local address the guest is never at rest.  The kernel's own fq_codel keeps its
+    # quantum from the MTU at its creation, and gets that of the current MTU when it is made again.
     unfit = ("link set eth1 addrgenmode", "link set eth1 mtu")
     commands = tuple(c for c in host.commands if not c.startswith(unfit))
     networks = f"10.0.{slot.number}.", f"fd00:{slot.number}::"

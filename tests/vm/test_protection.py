@@ -1,4 +1,4 @@
-"""Kinds of netdevs that rest on a NIC and that not every kernel of a developer has."""
+"""Kinds of netdevs on top of a NIC that not every developer's kernel has."""
 
 from tests.vm.guest import Guest, addresses_of, peers_of
 from tests.vm.nics import E1000E

@@ -1,4 +1,4 @@
-"""The power goes while pods hold NICs, and the state folder is what stays."""
+"""The power fails while pods hold NICs, and only the state folder remains."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def require_records_of_earlier_boot(guest: Guest, *names: str) -> None:
     assert all(record["boot_id"] != now for record in records.values())
 
 
-def test_two_pods_hold_nics_when_the_power_goes(guest: Guest) -> None:
+def test_two_pods_hold_nics_when_the_power_fails(guest: Guest) -> None:
     for slot, name in HELD.items():
         guest.added(slot, guest.pod(name))
     assert {record["phase"] for record in guest.records().values()} == {"attached"}
@@ -27,7 +27,7 @@ def test_two_pods_hold_nics_when_the_power_goes(guest: Guest) -> None:
 
 
 @pytest.mark.after_reboot
-def test_a_nic_held_before_the_boot_is_lent_anew_and_the_old_del_takes_nothing(
+def test_a_nic_lent_before_the_reboot_is_lent_again_and_the_old_del_changes_nothing(
     guest: Guest,
 ) -> None:
     require_records_of_earlier_boot(guest, *RECORDS.values())
@@ -40,7 +40,7 @@ def test_a_nic_held_before_the_boot_is_lent_anew_and_the_old_del_takes_nothing(
 
 
 @pytest.mark.after_reboot
-def test_the_del_of_an_attachment_before_the_boot_leaves_the_configuration_of_this_one(
+def test_a_del_for_an_attachment_before_the_reboot_keeps_this_boots_configuration(
     guest: Guest,
 ) -> None:
     require_records_of_earlier_boot(guest, RECORDS[E1000E])
