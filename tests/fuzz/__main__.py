@@ -1,7 +1,7 @@
 """Fuzzes the edge of the executable: `python -m tests.fuzz MINUTES`, or `make fuzz-edge`.
 
-Coverage leads atheris from the seeds, and from what earlier runs kept in .fuzz/corpus, to new
-calls.  The first that breaks the law of `edge.py` ends the run; it is in .fuzz/found then, and
+Guided by coverage, atheris derives new calls from the seeds and from what earlier runs kept in
+.fuzz/corpus.  The first that breaks the law of `edge.py` ends the run and is kept in .fuzz/found;
 `python -m tests.fuzz FILE...` tries files again, without atheris.
 """
 
@@ -22,8 +22,8 @@ _KEPT: Final = CHECKOUT / ".fuzz"
 _KINDS: Final = ("corpus", "found")
 
 _FLAGS: Final = (
-    "-timeout=25",  # More than the plugin waits for anything that the cage has.
-    "-rss_limit_mb=1500",  # The law has a limit of its own; this one protects the machine.
+    "-timeout=25",  # Longer than the plugin waits for anything in the cage.
+    "-rss_limit_mb=1500",  # The law has its own limit; this one protects the machine.
     "-max_len=16384",
     "-print_final_stats=1",
     "-reload=0",
@@ -32,7 +32,7 @@ _FLAGS: Final = (
 
 
 def fuzz(minutes: float) -> int:
-    """Fuzz for some minutes; 1 if an input has broken the law."""
+    """Fuzz for some minutes; return 1 if an input has broken the law."""
     corpus = _KEPT / "corpus"
     earlier = [path.read_bytes() for path in sorted(corpus.glob("*"))]
     begin = [*map(inputs.encode, inputs.seeds()), *earlier]
@@ -42,7 +42,7 @@ def fuzz(minutes: float) -> int:
 
 
 def run(arguments: Sequence[str], tried: Iterable[bytes]) -> int:
-    """Serve calls on a node in a cage; what is found is kept; the exit status."""
+    """Serve calls on a node in a cage, keep what is found, and return the exit status."""
     command = cage.command_in_cage([sys.executable, "-m", "tests.fuzz.stage", *arguments])
     stage = subprocess.Popen(
         command,
@@ -55,8 +55,8 @@ def run(arguments: Sequence[str], tried: Iterable[bytes]) -> int:
         assert stage.stdin is not None
         assert stage.stdout is not None
         assert stage.stderr is not None
-        # A terminal is nothing for a cage.
-        errors = threading.Thread(target=_tell, args=(stage.stderr,))
+        # The cage must not have the terminal itself.
+        errors = threading.Thread(target=_show, args=(stage.stderr,))
         errors.start()
         with stage.stdin:
             stage.stdin.writelines(base64.b64encode(data) + b"\n" for data in tried)
@@ -66,7 +66,7 @@ def run(arguments: Sequence[str], tried: Iterable[bytes]) -> int:
     return stage.returncode
 
 
-def _tell(errors: IO[bytes]) -> None:
+def _show(errors: IO[bytes]) -> None:
     for line in errors:
         text = line.decode("utf-8", "backslashreplace").rstrip("\n")
         if not text.startswith("INFO: Instrumenting"):
@@ -74,7 +74,7 @@ def _tell(errors: IO[bytes]) -> None:
 
 
 def _keep(said: dict[str, str]) -> None:
-    """Write what the cage gives to a file whose name is of our making."""
+    """Write what comes out of the cage to a file whose name is ours to choose."""
     if said.get("kind") not in _KINDS:
         return
     data = base64.b64decode(said["data"])
@@ -87,7 +87,7 @@ def _keep(said: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fuzz for the minutes of the only argument, or try the files that the arguments name."""
+    """Fuzz for the given minutes if the only argument is a number; otherwise, try these files."""
     match arguments:
         case [minutes] if minutes.replace(".", "", 1).isdecimal():
             return fuzz(float(minutes))

@@ -1,17 +1,17 @@
 """A cage for a program that obeys hostile input: it can change, see and execute nothing outside.
 
 `python -m tests.fuzz.cage COMMAND...` runs a command in it, with this standard input and output.
-What contains it, from outside to inside:
+What contains it, from the outside in:
 
 - A user without rights: the machine's own files refuse it, and root in the cage is nobody outside.
-- Namespaces of its own for processes, mounts, the network, IPC and the host's name.  Its /proc
-  knows no process from outside, so no path leads to a network namespace that is not its own.
-- A root folder of its own, made of what Python and the tests need, read-only and without devices.
-  Only /tmp can be written, and what is mounted later in memory; /dev has what anybody may use.
-- No new privileges, by whatever is executed, no core dumps, and not any number of processes.
+- Its own namespaces for processes, mounts, the network, IPC and the host's name.  Its /proc shows
+  no process from outside, so no path leads to a network namespace that is not its own.
+- Its own root folder, made of what Python and the tests need, read-only and without devices.  Only
+  /tmp can be written, and what is mounted later in memory; /dev has the devices anybody may use.
+- No new privileges, whatever is executed, no core dumps, and a limited number of processes.
 
-`lock` is for a process that has loaded all that it needs: afterwards nothing can be executed but
-the CNI plugins in PLUGINS, and of the capabilities those are left that the plugin under test needs.
+`lock` is for a process that has loaded everything it needs: afterwards nothing can be executed but
+the CNI plugins in PLUGINS, and only the capabilities that the plugin under test needs are left.
 """
 
 import ctypes
@@ -29,12 +29,12 @@ from typing import Final
 from amdcni.testing.holder import HOME, Refused, mount, unshare
 
 PLUGINS: Final = "/opt/cni/bin"
-"""In the cage, the folder of the plugins that may be executed."""
+"""The folder in the cage with the plugins that may be executed."""
 
 _PLUGINS_FROM: Final = "/usr/lib/cni"
 _NAMES: Final = ("host-device", "static", "host-local")
 _LIBRARIES: Final = ("ld-linux", "libc.so", "libresolv.so", "libpthread.so")
-"""What Debian builds these plugins against."""
+"""The libraries that Debian links these plugins to."""
 
 _CHECKOUT: Final = str(Path(__file__).parents[2])
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc")
@@ -44,7 +44,7 @@ _MOST_PROCESSES: Final = 2000
 _LARGEST_FILE_BYTES: Final = 64 * 1024 * 1024
 
 _NEW_ROOT: Final = "/run/root"
-"""Where the root folder is made, below a /run of our own."""
+"""Where the root folder is made, below our own /run."""
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000
 _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x04000000, 0x08000000, 0x20000000
@@ -64,7 +64,7 @@ def _checked(status: int, what: str) -> None:
 
 
 def _set_attributes(path: str, add: int, take: int = 0, *, all_below: bool = False) -> None:
-    """Give a mount attributes, and with `all_below` every mount that is below it."""
+    """Give a mount attributes; with `all_below`, also every mount below it."""
     attributes = struct.pack("=QQQQ", add, take, 0, 0)
     flags = _AT_RECURSIVE if all_below else 0
     status = _libc.syscall(
@@ -81,12 +81,12 @@ def _die_with_parent() -> None:
 
 
 def command_in_cage(command: Sequence[str]) -> list[str]:
-    """The command, to be run in the checkout, that runs `command` in a cage."""
+    """Return the command that runs `command` in a cage; it has to be run in the checkout."""
     return [sys.executable, "-m", "tests.fuzz.cage", *command]
 
 
 def skip_reason() -> str | None:
-    """Why there is no cage here, or None if there is one; found out by trying."""
+    """Return why a cage is not possible here, or None if it is; found out by trying."""
     import subprocess
 
     done = subprocess.run(
@@ -96,7 +96,7 @@ def skip_reason() -> str | None:
 
 
 def main(command: Sequence[str]) -> int:
-    """Run the command in a new cage; its exit status."""
+    """Run the command in a new cage and return its exit status."""
     _die_with_parent()
     os.umask(0o022)
     if os.geteuid() == 0:
@@ -105,7 +105,7 @@ def main(command: Sequence[str]) -> int:
         _enter_user_namespace()
     first = os.fork()
     if first == 0:
-        # Process 1 of the namespace; when it ends, the kernel kills all others.
+        # Process 1 of the namespace: when it ends, the kernel kills all others.
         os._exit(_be_first(command))
     return os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
 
@@ -125,7 +125,7 @@ def _be_first(command: Sequence[str]) -> int:
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-            _die_with_parent()  # The kernel forgets it when the user changes.
+            _die_with_parent()  # The kernel forgets this when the user changes.
         _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
@@ -153,7 +153,7 @@ def _make_root() -> None:
         os.makedirs(f"{_NEW_ROOT}/{folder}", exist_ok=True)
     for device in _DEVICES:
         Path(f"{_NEW_ROOT}/dev/{device}").touch()
-    # The checkout may lie below /tmp, and is shown there.
+    # First, as the checkout may be below /tmp and then has to be shown there.
     _mount_in_memory("/tmp", "mode=1777,size=256m")
     for path in _outermost([*_SYSTEM, sys.base_prefix, sys.prefix, _CHECKOUT]):
         _show(path)
@@ -177,7 +177,7 @@ def _mount_in_memory(path: str, options: str) -> None:
 
 
 def _outermost(paths: Iterable[str]) -> list[str]:
-    """Those of `paths` that are not below another one, without links on the way to Python."""
+    """Return those of `paths` that are not below another one, with links to Python resolved."""
     real = {path if path in _SYSTEM else os.path.realpath(path) for path in paths}
     return sorted(p for p in real if not any(p.startswith(f"{other}/") for other in real))
 
@@ -205,9 +205,9 @@ def _enter_root() -> None:
 def lock() -> None:
     """Let this process and its children execute nothing but the plugins, with few capabilities.
 
-    It has to have been executed in a mount namespace of its own: by its /proc/self/exe Python could
-    be executed, were that in another one.  What Python is to load from shared objects it has to
-    have loaded.
+    The process must have been executed in its own mount namespace: if its executable were in
+    another one, Python could be executed by /proc/self/exe.  Python must already have loaded all
+    shared objects that it needs.
     """
     _die_with_parent()
     libraries = _libraries()
@@ -223,7 +223,7 @@ def lock() -> None:
 
 
 def _libraries() -> list[str]:
-    """The dynamic linker and the C library, as this process has them loaded."""
+    """Return the paths of the dynamic linker and C library that this process has loaded."""
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     folders = {os.path.dirname(path) for path in mapped if os.path.basename(path)[:7] == "libc.so"}
     near = [Path(folder, name) for folder in folders for name in os.listdir(folder)]
@@ -235,7 +235,7 @@ def _drop_capabilities(kept: Iterable[int]) -> None:
     kept = set(kept)
     for number in range(_LAST_CAP + 1):
         if number not in kept:
-            # Beyond the last one that this kernel knows it is EINVAL.
+            # EINVAL for numbers beyond the last one that this kernel knows.
             _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     sets = sum(1 << number for number in kept)
     data = struct.pack("=6I", sets, sets, 0, 0, 0, 0)

@@ -1,7 +1,7 @@
 """The process on the node in the cage that serves hostile calls; started by `stage.py`.
 
-    caged.py replay       tries the inputs that stdin has, a line of base64 each
-    caged.py probe        tells what the cage lets through
+    caged.py replay       tries the inputs on stdin, a line of base64 each
+    caged.py probe        reports what the cage lets through
     caged.py fuzz FLAG... lets atheris make inputs; the flags are libFuzzer's
 
 It loads everything, locks itself in and begins.  Only `fuzz` needs atheris.
@@ -25,13 +25,13 @@ from tests.fuzz import cage
 
 _PACKAGES: Final = ("amdcni", "amdcni_shim")
 _OF_OTHERS: Final = ("amdcni.testing", "amdcni.cli")
-"""What no call of the plugin loads."""
+"""Packages that no call of the plugin loads."""
 
 
 def load(instrumented: AbstractContextManager[Any]) -> None:
-    """Import all that a call can need, and the plugin itself in the context.
+    """Import everything that a call can need; import the plugin itself within the context.
 
-    Once this process is locked in, nothing more can be loaded from a shared object.
+    Once this process is locked in, no more shared objects can be loaded.
     """
     for path in Path(sysconfig.get_path("platstdlib"), "lib-dynload").glob("*.so"):
         with suppress(ImportError):
@@ -49,7 +49,7 @@ def _modules() -> Iterator[str]:
 
 
 def replay() -> int:
-    """Try the inputs of stdin, up to the first that breaks the law."""
+    """Try the inputs from stdin, up to the first that breaks the law."""
     from tests.fuzz import edge, inputs
 
     lines = sys.stdin.buffer.read().splitlines()
@@ -68,10 +68,10 @@ def replay() -> int:
 
 
 def fuzz(flags: Sequence[str]) -> None:
-    """Let atheris make inputs until one breaks the law or the time is over; does not return."""
+    """Let atheris make inputs until one breaks the law or time is up; does not return."""
     import atheris
 
-    os.dup2(2, 1)  # Atheris tells of exceptions on stdout, which is for what is found.
+    os.dup2(2, 1)  # Atheris prints exceptions to stdout, which is for what is found.
     _load_fuzzer()
     load(atheris.instrument_imports(include=list(_PACKAGES)))
     from tests.fuzz import edge, inputs
@@ -88,9 +88,9 @@ def fuzz(flags: Sequence[str]) -> None:
 
 
 def _load_fuzzer() -> None:
-    """Import what atheris imports in the moment in which it begins."""
+    """Import what atheris would otherwise import when it begins."""
     flags = sys.getdlopenflags()
-    # libFuzzer finds the symbol of the mutator only if that is there first, and for everybody.
+    # libFuzzer finds the mutator's symbol only if that is loaded first and visible to everybody.
     sys.setdlopenflags(flags | os.RTLD_GLOBAL)
     importlib.import_module("atheris.custom_mutator")
     sys.setdlopenflags(flags)
@@ -105,7 +105,7 @@ _MARK: Final = "amdcni-probe"
 def probe() -> int:
     """Print what can be written, executed and seen once this process is locked in, as JSON.
 
-    The plugins are looked for and started as the plugin under test does it.
+    Plugins are looked for and started in the same way as by the plugin under test.
     """
     load(nullcontext())
     cage.lock()

@@ -1,17 +1,17 @@
-"""The law of the edge, for one input: whatever comes in, what goes out, and what stays as it was.
+"""The law of the edge, for any input: what may come out, and what must stay as it was.
 
 `Edge.try_bytes` raises for an input that breaks it:
 
-- No exception leaves `main`, and no error object tells of a fault of our own.
+- No exception leaves `main`, and no error object reports a fault of our own.
 - The exit status is 0 or 1, and stdout is empty or one JSON object on one line: an error object
   with a known code, a version answer, or the result of an ADD.  Other verbs are silent.
-- The call takes no more than 64 MiB: so much may the peak of resident memory during the call be
-  above what was resident just before it, in a process that has served calls of every kind and so
+- The call takes no more than 64 MiB: the peak of resident memory during the call may exceed what
+  was resident just before it by that much, in a process that has served calls of every kind and so
   has loaded everything.  Plugins that are called are other processes, and not counted.
-- The host is as it was: the network, all files that could be written, descriptors, children.  An
-  ADD that succeeds may change it, and then the DEL of the same call gives all back.  An ADD that
-  says that its undo has failed, as where the IPAM plugin refuses to release, may leave a record,
-  and then another ADD of the device and its DEL give all back.
+- The host is as it was: the network, all files that can be written, descriptors, children.  An ADD
+  that succeeds may change it, and then the DEL of the same call restores it.  An ADD that says that
+  its undo has failed, for instance because the IPAM plugin refuses to release, may leave a record,
+  and then another ADD of the device and its DEL restore the host.
 """
 
 import io
@@ -33,7 +33,7 @@ _VERSIONS: Final = frozenset(inputs.VERSIONS)
 _CODES: Final = frozenset({*range(1, 9), 11, 50, 51, *range(100, 109)})
 """Those of CNI SPEC 1.1 §5 and of docs/reference/errors.md."""
 _INTERNAL: Final = 999
-"""A plugin of the CNI project may say so of itself; of ours it is a fault."""
+"""A plugin of the CNI project may return this code; from ours it is a fault."""
 _RESULT_KEYS: Final = frozenset({"cniVersion", "interfaces", "ips", "ip4", "ip6", "routes", "dns"})
 _VERSION_ANSWER: Final = {"cniVersion": "1.1.0", "supportedVersions": list(inputs.VERSIONS)}
 _DEVICE_KEYS: Final[tuple[str, ...]] = (
@@ -50,7 +50,7 @@ HOLDER: Final = evolve(
     inputs.called("ADD", mover="native"),
     environ={**inputs.ENVIRON, "CNI_CONTAINERID": "holder"},
 )
-"""What has the first NIC for an input that says `HELD`."""
+"""The ADD that lends the first NIC for an input that says `HELD`."""
 
 
 class Broken(Exception):
@@ -59,7 +59,7 @@ class Broken(Exception):
 
 @frozen
 class Answer:
-    """What a call gave."""
+    """The outcome of a call."""
 
     status: int
     out: str
@@ -68,10 +68,10 @@ class Answer:
 
 
 def serve(environ: Mapping[str, str], stdin: bytes) -> Answer:
-    """The answer to a call, made in this process."""
+    """Return the answer to a call that is made in this process."""
     out, err = io.StringIO(), io.StringIO()
     before = watch.forget_peak()
-    with redirect_stdout(out):  # Whatever prints speaks to the runtime.
+    with redirect_stdout(out):  # Whatever is printed goes to the runtime.
         status = main(environ, io.BytesIO(stdin), out, err)
     return Answer(status, out.getvalue(), err.getvalue(), watch.read_peak() - before)
 
@@ -124,7 +124,7 @@ def _object(out: str) -> dict[str, Any]:
 
 @frozen
 class Edge:
-    """The edge on a node that is as `baseline` says."""
+    """The edge on a node that was as in `baseline` before the first call."""
 
     baseline: watch.Baseline
 
@@ -149,7 +149,7 @@ class Edge:
         self.baseline.require(_log_file_of(call))
 
     def _take_up(self, call: Input) -> None:
-        """Let another ADD end what the undo of this one could not; the network is as it was."""
+        """Let another ADD finish the undo if this one left files; the network must be as it was."""
         try:
             self.baseline.require(_log_file_of(call))
         except watch.FilesChanged:
@@ -158,7 +158,7 @@ class Edge:
 
 
 def _plain(call: Input) -> Input:
-    """An ADD of the same device with the same state folder for another container."""
+    """Return an ADD of the same device, with the same state folder, for another container."""
     given = call.json or {}
     kept = {key: given[key] for key in (*_DEVICE_KEYS, "name", "dataDir") if key in given}
     config: dict[str, Any] = {"cniVersion": "1.1.0", "mover": "native", **kept}
@@ -166,7 +166,7 @@ def _plain(call: Input) -> Input:
 
 
 def _log_file_of(call: Input) -> str | None:
-    """The file, without links on the way to it, that the configuration wants log lines in."""
+    """Return the log file that the configuration names, with links resolved."""
     try:
         return str(os.path.realpath((call.json or {})["logFile"]))
     except (KeyError, TypeError, ValueError, OSError):
@@ -180,7 +180,7 @@ def _must_succeed(call: Input, verb: str) -> None:
 
 
 def made() -> Edge:
-    """The edge on this node, after calls that load all there is, and with some landmarks."""
+    """Return the edge on this node, with some landmarks, after calls that load everything."""
     os.mkfifo("/run/fifo")
     with open("/tmp/notes", "w") as notes:
         notes.write("somebody's\n")

@@ -1,12 +1,12 @@
-"""Calls of the plugin as bytes, which is all that a fuzzer knows, and as it changes them.
+"""Calls of the plugin as bytes, which is all that a fuzzer knows, and how it mutates them.
 
-The bytes are an environment block as the kernel has it (`NAME=value`, each ended by a zero), one
-more zero, and standard input.  Beside CNI_* variables the block may say
+The bytes are an environment block in the kernel's format (`NAME=value`, each ended by a zero), one
+more zero, and standard input.  Besides CNI_* variables the block may say
 
     HELD=1   before the call, the first NIC is lent to an attachment of the harness
-    TIMES=n  each second part of stdin, between two bytes 0x1E, comes n times
+    TIMES=n  every second part of stdin, between two bytes 0x1E, is repeated n times
 
-so that also a few bytes make the largest configuration.  Any bytes are a call.
+so that a few bytes can make the largest configuration.  Any bytes are a call.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 LARGEST_STDIN_BYTES: Final = 1024 * 1024 + 2
-"""One more than the plugin reads to find out that it is too much."""
+"""One byte more than the plugin reads to detect that stdin is too long."""
 
 _REPEATED: Final = b"\x1e"
 _RECORDED: Final = Path(__file__).parents[1] / "unit/data/runtime-inputs"
@@ -27,7 +27,7 @@ _RECORDED: Final = Path(__file__).parents[1] / "unit/data/runtime-inputs"
 
 @frozen
 class Input:
-    """A call: CNI_* variables, stdin as the fuzzer writes it, and what comes before."""
+    """A call: CNI_* variables, stdin as the fuzzer writes it, and what happens before."""
 
     environ: Mapping[str, str]
     stdin: bytes
@@ -45,7 +45,7 @@ class Input:
 
     @property
     def json(self) -> dict[str, Any] | None:
-        """The configuration, if it is an object."""
+        """The configuration if it is a JSON object, otherwise None."""
         try:
             value = json.loads(self.configuration)
         except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ class Input:
 
 
 def parse(data: bytes) -> Input:
-    """The call that any bytes are."""
+    """Return the call that these bytes stand for; any bytes are one."""
     block, _, stdin = data.partition(b"\0\0")
     entries = [entry.partition(b"=") for entry in block.split(b"\0") if entry]
     said = {os.fsdecode(name): os.fsdecode(value) for name, _, value in entries}
@@ -68,7 +68,7 @@ def parse(data: bytes) -> Input:
 
 
 def encode(call: Input) -> bytes:
-    """The bytes of a call; `parse` gives it back."""
+    """Return the bytes of a call, from which `parse` makes the same call."""
     said = [f"{name}={value}" for name, value in call.environ.items()]
     said += ["HELD=1"] if call.held else []
     said += [f"TIMES={call.times}"] if call.times != 1 else []
@@ -114,20 +114,20 @@ VALID: Final = [{"containerID": "pod1", "ifname": "net1"}]
 
 
 def called(verb: str = "ADD", held: bool = False, **config: Any) -> Input:
-    """A call with a valid configuration, of which `config` says what is special."""
+    """Return a call with a valid configuration, changed by `config`, where None removes a key."""
     members = {name: value for name, value in {**CONFIG, **config}.items() if value is not None}
     return Input({**ENVIRON, "CNI_COMMAND": verb}, json.dumps(members).encode(), held)
 
 
 def repeated(before: str, part: str, after: str, verb: str = "ADD", held: bool = False) -> Input:
-    """A call with a configuration that is as long as it may be, by one part that comes often."""
+    """Return a call whose configuration has the maximum length because one part is repeated."""
     stdin = _REPEATED.join(text.encode() for text in (before, part, after))
     room = LARGEST_STDIN_BYTES - 2 - len(before + after)
     return evolve(called(verb, held), stdin=stdin, times=room // len(part.encode()))
 
 
 def recorded() -> Iterator[Input]:
-    """What real runtimes have sent."""
+    """Yield the calls that real runtimes have sent."""
     for path in sorted(_RECORDED.glob("*.json")):
         for call in json.loads(path.read_bytes()):
             if isinstance(call, dict) and "stdin" in call:
@@ -135,7 +135,7 @@ def recorded() -> Iterator[Input]:
 
 
 def seeds() -> Iterator[Input]:
-    """The calls to begin with: each way through the plugin once."""
+    """Yield the calls to begin with, which take each way through the plugin once."""
     yield from recorded()
     yield Input({}, b"")
     yield Input({"CNI_COMMAND": "VERSION"}, b"")
@@ -165,7 +165,7 @@ def seeds() -> Iterator[Input]:
 
 
 def enormous() -> Iterator[Input]:
-    """The calls that take most memory and time for the size that they have."""
+    """Yield the calls that take the most memory and time for their size."""
     named = '{"cniVersion":"1.1.0","name":"fabric",'
     for part in ("[],", '{"":0},', '"\U0001f600",'):
         yield repeated(named + '"a":[', part, "0]}")
@@ -188,13 +188,13 @@ FOUND: Final = (
     called(deviceID=USERSPACE, ipam={**HOST_LOCAL, "ranges": "fe80::1%lo"}, cniVersion="0.2.0"),
     called(deviceID=USERSPACE, type={"a": "amd-host-device"}, ipam=HOST_LOCAL),
 )
-"""What the fuzzer has found, each to be tried for ever."""
+"""Inputs that the fuzzer has found, which are tried again in every run."""
 
 
 # ---- mutation ----------------------------------------------------------------------------------
 
 Mutate = Callable[[bytes, int], bytes]
-"""The fuzzer's own mutation of some bytes, up to a largest size."""
+"""The fuzzer's own mutation of bytes, up to a maximum size."""
 
 _PATHS: Final = (
     *("/tmp/state", "/var/lib/cni/amd-host-device", "/etc", "/proc/self", "/dev/null", "/dev/full"),
@@ -243,7 +243,7 @@ _LIKELY: Final[dict[str, tuple[Any, ...]]] = {
     "mtu": (0, 1, 68, 1280, 9000, 65535, 65536, 2**31 - 1, 2**31),
     "logLevel": ("debug", "info", "error", "loud"),
 }
-"""What members of these names may well be; any other value can come too."""
+"""Likely values of members with these names; other values are tried too."""
 
 _VARIABLES: Final = (*ENVIRON, "CNI_ARGS", "CNI_NETNS_OVERRIDE", "CNI_X")
 _ARGS: Final = (
@@ -253,7 +253,7 @@ _COMMANDS: Final = (*VERBS, "add", "", "ADD\n")
 
 
 def mutated(data: bytes, max_size: int, seed: int, mutate: Mutate) -> bytes:
-    """Another call that is like the one in `data`; `mutate` changes what has no structure."""
+    """Return a call similar to the one in `data`; `mutate` changes what has no structure."""
     random = Random(seed)
     call = parse(data)
     for _ in range(random.choice((1, 1, 2, 4))):
@@ -306,12 +306,12 @@ def _change_json(call: Input, random: Random, mutate: Mutate) -> Input:
         _change_place(*random.choice(places), random, mutate)
     try:
         return evolve(call, stdin=json.dumps(root).encode())
-    except RecursionError:  # What is read from so deep a text is not always written again.
+    except RecursionError:  # A text nested this deeply can be read but not always written.
         return call
 
 
 def _places(value: Any, depth: int = 20) -> Iterator[tuple[Any, Any]]:
-    """Each member of each object and list, as the one that holds it and its key or index."""
+    """Yield each member of each object and list, as its container and its key or index."""
     if depth == 0 or not isinstance(value, dict | list):
         return
     for key in list(value) if isinstance(value, dict) else range(len(value)):
@@ -340,6 +340,6 @@ def _change_place(holder: Any, key: Any, random: Random, mutate: Mutate) -> None
 
 
 def _put(holder: Any, key: Any, random: Random) -> None:
-    """Give a member of an object or a list a value that it could have, or any other."""
+    """Give a member of an object or a list a likely value, or any other."""
     likely = _LIKELY.get(key) if isinstance(holder, dict) else None
     holder[key] = random.choice(_POOL if likely is None or random.random() < 0.3 else likely)

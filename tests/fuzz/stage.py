@@ -1,9 +1,9 @@
-"""The node on which hostile calls are served; runs in the cage, one line of JSON for each find.
+"""The node on which hostile calls are served; runs in the cage, prints one JSON line for each find.
 
 Usage: `python -m tests.fuzz.stage replay|probe|fuzz FLAG...`, with the inputs on stdin, a line of
-base64 each.  On stdout come the lines of `caged.py`, and for `fuzz` a line for each input that is
-worth keeping besides (`corpus`) or has broken the law (`found`).  What the node has become in
-between is on stderr, and makes the exit status 1.
+base64 each.  On stdout come the lines of `caged.py`, and for `fuzz` also a line for each input that
+is worth keeping (`corpus`) or has broken the law (`found`).  If the host has changed in the end,
+stderr says how, and the exit status is 1.
 """
 
 import base64
@@ -35,7 +35,7 @@ def furnish(node: Node) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve the calls on a new node; the exit status."""
+    """Serve the calls on a new node and return the exit status."""
     inputs = sys.stdin.buffer.read()
     with throwaway_node() as node:
         furnish(node)

@@ -1,7 +1,7 @@
 """What a call must not change: the host's network, its files, and the process that serves it.
 
-This is the cheap look after every input, by rtnetlink and the file system; it calls nothing of the
-code that it judges.  What it cannot see, the dump of the whole node shows in the end.
+This is the cheap comparison after every input, by rtnetlink and the file system; it calls none of
+the code that it judges.  What it cannot see, the dump of the whole node shows in the end.
 """
 
 import ctypes
@@ -20,26 +20,26 @@ from typing import Any, Final
 from attrs import frozen
 
 TREES: Final = ("/run", "/tmp", "/var/lib/cni")
-"""All that can be written in the cage."""
+"""All folders that can be written in the cage."""
 
 OWN: Final = "/run/fuzz"
 """Where the fuzzer itself keeps what it finds."""
 
-_NOT_LOOKED_INTO: Final = (OWN, "/run/amdcni-node")  # The latter is read-only.
+_IGNORED: Final = (OWN, "/run/amdcni-node")  # The latter is read-only.
 _SETTLE_S: Final = 20.0
-"""Less than after what `make fuzz-edge` takes a call for endless."""
+"""Less than the time after which `make fuzz-edge` considers a call endless."""
 _LARGEST_KEPT_BYTES: Final = 4096
 
 File = tuple[str, bytes]
-"""The kind of a file, and what is in a small one or where a link leads."""
+"""The kind of a file, and the content of a small one or the target of a link."""
 
 
 class Changed(Exception):
-    """Something is not as it was."""
+    """Something has changed."""
 
 
 class FilesChanged(Changed):
-    """Files are not as they were; all else is."""
+    """Files have changed, and nothing else."""
 
 
 # ---- the network -------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ _OUTPUT: Final = 4
 
 
 def _dump(kind: int, header_size: int) -> Iterator[tuple[bytes, Mapping[int, bytes]]]:
-    """The messages of a dump: what comes before the attributes, and these."""
+    """Yield the messages of a dump: what comes before the attributes, and the attributes."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as asked:
         size = 16 + header_size
         asked.send(struct.pack("=IHHII", size, kind, _REQUEST_DUMP, 1, 0) + b"\0" * header_size)
@@ -81,7 +81,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def read_network() -> list[Any]:
-    """The netdevs of this process's network namespace, their addresses in order, and all routes."""
+    """Return this network namespace's netdevs, their addresses in order, and all its routes."""
     names, links = {}, []
     for header, attributes in _dump(_GET_LINK, 16):
         _, _, index, flags, _ = struct.unpack("=BxHiII", header)
@@ -96,9 +96,9 @@ def read_network() -> list[Any]:
     for header, attributes in _dump(_GET_ROUTE, 12):
         output = attributes.get(_OUTPUT, b"")
         through = names.get(struct.unpack("=I", output)[0]) if output else None
-        # Flags of state, such as `linkdown`, are the last four bytes.
+        # The last four bytes are flags of state, such as `linkdown`.
         routes.append(_kept(attributes, _ROUTE_ATTRIBUTES, header[:8], through))
-    # The order of netdevs is that of their numbers, which change on the way.
+    # Netdevs come in the order of their numbers, which change when they move.
     return [sorted(links, key=repr), sorted(addresses, key=_owner), sorted(routes, key=repr)]
 
 
@@ -107,7 +107,7 @@ def _kept(attributes: Mapping[int, bytes], kinds: tuple[int, ...], *others: obje
 
 
 def _owner(address: Any) -> Any:
-    """The family and the netdev: a stable sort keeps the order of its addresses."""
+    """Return family and netdev: a stable sort by these keeps the order of a netdev's addresses."""
     return address[0], address[3]
 
 
@@ -115,14 +115,14 @@ def _owner(address: Any) -> Any:
 
 
 def read_files() -> dict[str, File]:
-    """Everything in the trees that can be written."""
+    """Return all files in the trees that can be written."""
     return {path: _file(path) for tree in TREES for path in _below(tree, os.stat(tree).st_dev)}
 
 
 def _below(folder: str, device: int) -> Iterator[str]:
-    """What is in a folder, but not what is mounted below it: that is read-only."""
+    """Yield what is in a folder, but not what is mounted below it, which is read-only."""
     for entry in os.scandir(folder):
-        if entry.path not in _NOT_LOOKED_INTO:
+        if entry.path not in _IGNORED:
             yield entry.path
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
@@ -137,15 +137,15 @@ def _file(path: str) -> File:
         return str(stat.S_IFMT(mode)), b""
     try:
         return "file", Path(path).read_bytes()[:_LARGEST_KEPT_BYTES]
-    except OSError as error:  # A network namespace is a file that cannot be read.
+    except OSError as error:  # The file of a network namespace cannot be read.
         return "file", errno.errorcode[error.errno or 0].encode()
 
 
 def _remains(path: str, file: File, log_file: str | None) -> bool:
-    """Whether a new file is one that nobody cleans up.
+    """Return whether a new file is one that should have been cleaned up.
 
-    By design lock files and empty folders of state stay, and what host-local remembers; a log is
-    there because it was asked for.
+    By design, lock files, empty state folders and what host-local remembers stay; a log stays
+    because it was asked for.
     """
     folder, name = os.path.split(path)
     locks = os.path.basename(folder) == "locks"
@@ -159,7 +159,7 @@ def _remains(path: str, file: File, log_file: str | None) -> bool:
 
 @frozen
 class Baseline:
-    """How everything was before the first call."""
+    """The state of everything before the first call."""
 
     network: list[Any]
     files: Mapping[str, File]
@@ -168,13 +168,13 @@ class Baseline:
 
     @classmethod
     def taken(cls) -> "Baseline":
-        """How everything is now."""
+        """Return the state of everything now."""
         return cls(read_network(), read_files(), len(os.listdir("/proc/self/fd")), _netns())
 
     def require(self, log_file: str | None) -> None:
-        """Raise Changed unless all is as it was, but for what a log was asked to be written to.
+        """Raise Changed unless everything is as it was, except the log file that was asked for.
 
-        What may be new is removed, so that each call finds the same.
+        New files that are allowed are removed, so that each call finds the same state.
         """
         self._require_network()
         if _netns() != self.netns:
@@ -193,7 +193,7 @@ class Baseline:
                 was, new = list(chain(*self.network)), list(chain(*now))
                 gone = [entry for entry in was if entry not in new]
                 come = [entry for entry in new if entry not in was]
-                raise Changed(f"of the network {gone} is gone, and {come} is new")
+                raise Changed(f"the network has changed: {gone} is gone, {come} is new")
             time.sleep(0.01)
 
     @staticmethod
@@ -202,7 +202,7 @@ class Baseline:
             child = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
-        raise Changed(f"there is a child still: {child}")
+        raise Changed(f"a child process is left: {child}")
 
     def _require_files(self, log_file: str | None) -> None:
         now = read_files()
@@ -212,7 +212,7 @@ class Baseline:
         changed = [path for path in self.files if now.get(path) != self.files[path]]
         spoiled = [path for path in changed if path in now and path != log_file]
         if remains or gone or spoiled:
-            raise FilesChanged(f"{remains} are left, {gone} are gone, {spoiled} are changed")
+            raise FilesChanged(f"files left: {remains}, gone: {gone}, changed: {spoiled}")
         for path in new:
             shutil.rmtree(path) if os.path.isdir(path) else Path(path).unlink(missing_ok=True)
         for path in changed:
@@ -229,9 +229,10 @@ _LIBC: Final = ctypes.CDLL(None)
 
 
 def forget_peak() -> int:
-    """Begin to measure the peak of the resident memory; the bytes that are resident now.
+    """Begin to measure the peak of resident memory, and return the bytes that are resident now.
 
-    Free memory that the allocator has kept goes back first, or it would hide what a call takes.
+    First, memory that the allocator has kept is returned to the kernel; otherwise it would hide
+    what a call takes.
     """
     _LIBC.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -239,7 +240,7 @@ def forget_peak() -> int:
 
 
 def read_peak() -> int:
-    """The peak of the resident memory since `forget_peak`, in bytes."""
+    """Return the peak of resident memory since `forget_peak`, in bytes."""
     return _status("VmHWM")
 
 
