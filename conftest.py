@@ -28,5 +28,5 @@ CONFORMANCE = Path(__file__).parent / "amdcni/testing/conformance"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the conformance suite, which is about a plugin, unless one is named."""
+    """Leave out the conformance suite unless a plugin to judge is named."""
     return (collection_path == CONFORMANCE and config.getoption("cni_plugin") is None) or None

@@ -1,4 +1,4 @@
-"""Waiting for what is going to happen, however busy this computer is."""
+"""Waits for what is about to happen, however busy this computer is."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     """Wait until the condition is true.
 
     Raises:
-        AssertionError: it did not become true; `what` says in words what should have.
+        AssertionError: it did not become true; `what` says in words what was awaited.
     """
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
@@ -26,7 +26,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether the process exists and is no zombie."""
+    """Return whether the process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

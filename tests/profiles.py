@@ -1,6 +1,6 @@
-"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `deep` or, to look once, `quick`.
+"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `deep` or, for a brief look, `quick`.
 
-An example of the kernel tests plays a whole node, and so there are few of them.
+An example of the kernel tests plays a whole node, so there are few of them.
 """
 
 import os
@@ -22,14 +22,14 @@ UNIT: Final = {
     "default": settings(_BASE, max_examples=30),
     "deep": settings(_BASE, max_examples=2000),
     "quick": settings(_BASE, max_examples=20, phases=[Phase.generate]),
-    # What becomes of a mutant must not be a matter of luck.
+    # Whether a mutant is killed must not depend on chance.
     "mutants": settings(
         _BASE, max_examples=10, phases=[Phase.explicit, Phase.generate], derandomize=True
     ),
 }
 KERNEL: Final = {
     "default": settings(_BASE, max_examples=12, stateful_step_count=16, phases=_UNSHRUNK),
-    # Each round has a seed, which says all: so an earlier failure is not played first.
+    # The seed determines the whole round, so an earlier failure is not played first.
     "deep": settings(
         _BASE, max_examples=30, stateful_step_count=30, database=None, print_blob=True
     ),
@@ -38,7 +38,7 @@ KERNEL: Final = {
 
 
 def load(profiles: Mapping[str, settings]) -> None:
-    """Let the tests of one level try as hard as is chosen, unless they say it themselves."""
+    """Let the tests of one level try as hard as chosen, unless they have their own settings."""
     for name, profile in profiles.items():
         settings.register_profile(name, profile)
     settings.load_profile(CHOSEN)

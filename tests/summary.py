@@ -1,6 +1,6 @@
 """The last line of `make test` and `make test-all`: how many tests passed, and why others did not.
 
-Usage: `python -m tests.summary RESULTS.xml...`, files that pytest's `--junit-xml` has written.
+Usage: `python -m tests.summary RESULTS.xml...`, with files written by pytest's `--junit-xml`.
 """
 
 import sys
@@ -14,7 +14,7 @@ from attrs import frozen
 
 @frozen
 class Ended:
-    """How one test ended: `failed`, or skipped for a reason, or neither."""
+    """How one test ended: failed, skipped with the reason, or neither."""
 
     failed: bool
     skipped: str | None
@@ -31,14 +31,14 @@ def read_results(path: Path) -> list[Ended]:
 
 
 def summary_of(results: Iterable[Ended]) -> str:
-    """Return one line that counts the tests, and the skipped ones by their reasons."""
+    """Return one line that counts the tests, and the skipped ones by reason."""
     known = list(results)
     reasons = Counter(each.skipped for each in known if each.skipped is not None)
     failed = sum(each.failed for each in known)
     passed = len(known) - failed - reasons.total()
     line = f"{passed} passed, {failed} failed, {reasons.total()} skipped"
-    told = [f"{count} because {reason}" for reason, count in reasons.most_common()]
-    return f"{line}: {'; '.join(told)}" if told else line
+    counted = [f"{count} because {reason}" for reason, count in reasons.most_common()]
+    return f"{line}: {'; '.join(counted)}" if counted else line
 
 
 def main(paths: Sequence[str]) -> None:

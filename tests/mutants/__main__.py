@@ -1,8 +1,8 @@
-"""Changes the core in thousands of ways and counts what the tests notice: `make mutants`.
+"""Changes the core in thousands of ways and counts the changes that tests notice: `make mutants`.
 
 `python -m tests.mutants` tries every mutant, `python -m tests.mutants amdcni.core.capture` those of
-one module or package, or of several.  It ends with the survivors, a table, and status 1 if too many
-survive.
+one module or package, or of several.  It prints the survivors and a table, and ends with status 1
+if too many survive.
 """
 
 import os
@@ -20,26 +20,26 @@ from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import walk_mutatable_files
 
 _FOLDER: Final = Path("mutants")
-"""Where mutmut keeps the mutated copy and what has become of its mutants."""
+"""Where mutmut keeps the mutated copy and the fate of each mutant."""
 
 _WANTED_PERCENT: Final = 90
 _COLUMNS: Final = ("killed", "timeout", "survived", "no tests")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try the mutants of these modules, or of all; 1 if too few of them are killed."""
+    """Try the mutants of these modules, or of all; return 1 if too few are killed."""
     if any(argument.startswith("-") for argument in arguments):
         sys.exit("usage: python -m tests.mutants [MODULE]...")
     chosen = [f"{module}.*" for module in arguments]
-    # mutmut would keep what it knows of a mutant although the tests are others now.
+    # mutmut would keep earlier results although the tests may have changed.
     shutil.rmtree(_FOLDER, ignore_errors=True)
     command = [str(Path(sys.executable).with_name("mutmut")), "run", *chosen]
     surroundings = {**os.environ, "CI": "true", "HYPOTHESIS_PROFILE": "mutants"}
     subprocess.run(command, env=surroundings, check=True)
-    return _tell()
+    return _report()
 
 
-def _tell() -> int:
+def _report() -> int:
     counts: dict[str, Counter[str]] = {}
     for path in walk_mutatable_files():
         data = SourceFileMutationData(path=path)
@@ -61,7 +61,7 @@ def _tell() -> int:
     for name, count in {**counts, "all": total}.items():
         print(f"{name:44}{count.total():9}" + "".join(f"{count[column]:10}" for column in columns))
     percent = 100 * total["killed"] / total.total()
-    print(f"\n{percent:.1f} % are killed; {_WANTED_PERCENT} % is the least that is wanted.")
+    print(f"\n{percent:.1f} % are killed; at least {_WANTED_PERCENT} % are required.")
     return int(percent < _WANTED_PERCENT)
 
 

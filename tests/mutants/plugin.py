@@ -1,8 +1,8 @@
-"""Lets pytest see also the mutants of what is called while modules are imported.
+"""Lets tests also see the mutants of functions that are called while modules are imported.
 
-mutmut notes which test calls which function, and forks a worker for every mutant from a process
-that has imported all already.  What the codec's modules call at import belongs to every test then,
-and its mutants act only in a worker that imports anew.
+mutmut records which test calls which function, and forks a worker for every mutant from a process
+that has already imported everything.  So what the codec's modules call at import counts as called
+by every test, and its mutants take effect only in a worker that imports the modules again.
 """
 
 import importlib
@@ -21,7 +21,7 @@ _at_import: Final[set[str]] = set()
 
 
 def pytest_configure() -> None:
-    """In the run that notes, import the core; in a worker, forget it if its import is to differ."""
+    """In the recording run, import the core; in a worker, forget it if the import is mutated."""
     mutant = os.environ["MUTANT_UNDER_TEST"]
     if mutant == _STATS:
         for module in pkgutil.walk_packages(amdcni.core.__path__, "amdcni.core."):
@@ -36,6 +36,6 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
-    """In the run that notes, every test has called what was called at import."""
+    """In the recording run, count what was called at import as called by every test."""
     if os.environ["MUTANT_UNDER_TEST"] == _STATS:
         state()._stats.update(_at_import)
