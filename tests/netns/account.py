@@ -1,6 +1,6 @@
 """A pure model of a node with a CNI plugin: who calls what, and where every NIC is.
 
-An `Account` tells of each NIC where it is and what is on disk about it.
+An `Account` says where each NIC is and what is on disk about it.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 
 @frozen
 class Who:
-    """An attachment, by a container's ID and the ifname, and the pod whose container it is."""
+    """An attachment, that is, container ID and ifname, and the pod that the container is of."""
 
     container_id: str
     ifname: str
@@ -25,7 +25,7 @@ class Who:
 
 @frozen
 class Sandbox:
-    """The container of a pod, or one of those that were in the pod's place `earlier`."""
+    """The container of a pod, or one of those that the pod had `earlier`."""
 
     pod: str
     ifname: str
@@ -34,7 +34,7 @@ class Sandbox:
 
 @frozen
 class Holder:
-    """Whoever has the NIC, or one of those who had it `earlier`, the last one first."""
+    """The holder of the NIC, or one of those who had it `earlier`, the latest first."""
 
     nic: str
     earlier: int = 0
@@ -79,7 +79,7 @@ class Check:
 
 @frozen
 class Collect:
-    """GC that spares some, or that comes without a list."""
+    """GC that spares some attachments, or that has no list."""
 
     spared: frozenset[Someone] | None
 
@@ -112,33 +112,33 @@ Call = Add | Delete | Check | Collect | Heal | Status
 
 @frozen
 class Home:
-    """On the host, exactly as in the beginning; there is no record."""
+    """On the host, exactly as at the beginning; there is no record."""
 
 
 @frozen
 class Lent:
-    """In the pod under its ifname, up and with its addresses; the record says so."""
+    """In the pod under its ifname, up and with its addresses; the record says that it is lent."""
 
     who: Who
 
 
 @frozen
 class Bare:
-    """On the host, after the death of the netns that had it; the record says that it is lent."""
+    """On the host, since the netns that had it died; the record says that it is lent."""
 
     who: Who
 
 
 @frozen
 class Unfinished:
-    """Anywhere: a call was killed at work, and the record says so."""
+    """Anywhere: a call was killed while it worked on it, and the record says so."""
 
     who: Who
 
 
 @frozen
 class Unmarked:
-    """Anywhere: a call was killed at giving it back, and had found no space to write that down."""
+    """Anywhere: a call was killed while it returned it, and had had no space to record that."""
 
     who: Who
 
@@ -151,20 +151,20 @@ Record = tuple[str, str, bool]
 
 @frozen
 class Account:
-    """A node with the states of its NICs and with its pods, alive or dead, by their names."""
+    """A node: the states of its NICs and its pods, alive or dead, by their names."""
 
     nics: Mapping[str, State]
     alive: frozenset[str]
     containers: Mapping[str, int]
     """How many containers each pod has had so far."""
     history: Mapping[str, tuple[Who, ...]] = field(factory=dict)
-    """Who has had each NIC, the last one first."""
+    """Who has had each NIC, the latest first."""
     disk_full: bool = False
     carrying: Mapping[str, str] = field(factory=dict)
-    """What rests on NICs at home, in words for `ip link add`."""
+    """The netdev on top of each NIC that has one, as words for `ip link add`."""
 
     def having(self, **states: State) -> "Account":
-        """This account with other states of some NICs."""
+        """Return this account with other states for some NICs."""
         history = dict(self.history)
         for nic, state in states.items():
             if not isinstance(state, Home):
@@ -188,10 +188,10 @@ class Account:
                 assert_never(someone)
 
     def resolved(self, call: Call) -> Call:
-        """The call with everyone by name.
+        """Return the call with everyone by name.
 
-        Only a living container, or the last of its pod, asks for a NIC.  If nobody has the NIC
-        whose holder is meant, it is the holder of another one.
+        Only a living container, or the last of its pod, asks for a NIC.  If the call means the
+        holder of a NIC that nobody has, the holder of another NIC takes its place.
         """
         match call:
             case Delete(Holder(nic, 0), named) if nic not in self.records() and self.records():
@@ -211,7 +211,7 @@ class Account:
                 return call
 
     def records(self) -> dict[str, Record]:
-        """What is on disk, by NIC."""
+        """Return what is on disk, by NIC."""
         return {
             nic: (state.who.container_id, state.who.ifname, not isinstance(state, Unfinished))
             for nic, state in self.nics.items()
@@ -219,7 +219,7 @@ class Account:
         }
 
     def pod_dies(self, pod: str) -> "Account":
-        """Its NICs come home; what was unfinished stays so."""
+        """Return the account after a pod's death: its NICs are bare, unfinished ones stay so."""
         came = {
             nic: Bare(state.who)
             for nic, state in self.nics.items()
@@ -228,16 +228,16 @@ class Account:
         return evolve(self.having(**came), alive=self.alive - {pod})
 
     def pod_starts(self, pod: str) -> "Account":
-        """With a container that has never been before."""
+        """Return the account after the start of a pod, with a container that is new."""
         containers = {**self.containers, pod: self.containers[pod] + 1}
         return evolve(self, alive=self.alive | {pod}, containers=containers)
 
     def holders(self) -> set[Who]:
-        """Everyone of whom there is a record."""
+        """Return everyone who has a record."""
         return {state.who for state in self.nics.values() if not isinstance(state, Home)}
 
     def lent_to(self, holders: Collection[Who]) -> set[str]:
-        """The NICs whose records tell of these."""
+        """Return the NICs whose records name these holders."""
         return {
             nic
             for nic, state in self.nics.items()
@@ -245,9 +245,9 @@ class Account:
         }
 
     def released(self, nics: Collection[str]) -> "Account":
-        """With these NICs at home."""
+        """Return this account with these NICs on the host."""
         return self.having(**{nic: Home() for nic in nics})
 
     def healed(self, *kinds: type[State]) -> "Account":
-        """With everything at home that was in one of these states."""
+        """Return this account with every NIC on the host that was in one of these states."""
         return self.having(**{n: Home() for n, s in self.nics.items() if isinstance(s, kinds)})

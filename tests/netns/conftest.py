@@ -34,7 +34,7 @@ def pod(cni_pod: Pod) -> Pod:
 
 @pytest.fixture(scope="session")
 def plugin() -> Path:
-    """The executable under test, installed as everything that `make` sets up is."""
+    """The executable under test, as `make` has installed it."""
     return Path(sysconfig.get_path("scripts"), "amd-host-device")
 
 
@@ -45,5 +45,5 @@ def mover(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def runtime(node: Node, plugin: Path, mover: str) -> Runtime:
-    """One whose configuration names the mover; see `by_delegate` and `natively`."""
+    """A runtime whose configuration names the mover; see `by_delegate` and `natively`."""
     return Runtime(node, plugin).having(mover=mover)

@@ -1,8 +1,8 @@
-"""Serves one CNI call like the executable, and counts what it asks of the kernel; a script.
+"""Serves one CNI call like the executable, and counts its requests to the kernel; a script.
 
 Usage: `counted_call.py FILE`, with the environment and stdin of a call.  FILE gets a JSON object:
-how many requests went out by netlink, how many messages came back, how often all netdevs of a
-network namespace were asked for, and how often a record was decoded.
+how many netlink requests were sent, how many messages came back, how often all netdevs of a
+network namespace were requested, and how often a record was decoded.
 """
 
 import json
@@ -23,7 +23,7 @@ parse_attachment = formats.parse_attachment
 
 
 class CountingSocket(socket.socket):
-    """A socket that counts the messages of netlink that pass it."""
+    """A socket that counts the netlink messages that pass through it."""
 
     def send(self, data: Any, flags: int = 0) -> int:
         if self.family == socket.AF_NETLINK:
@@ -42,7 +42,7 @@ class CountingSocket(socket.socket):
 
 
 def counted_parse(data: bytes) -> Any:
-    """Decode a record, and count that."""
+    """Decode a record, and count it."""
     counts["records"] += 1
     return parse_attachment(data)
 

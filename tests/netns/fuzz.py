@@ -1,7 +1,7 @@
-"""Plays `test_any_order.py` with fresh random seeds until a time is over; `make fuzz` runs it.
+"""Plays `test_any_order.py` with new random seeds until time is up; `make fuzz` runs it.
 
-Usage: `python -m tests.netns.fuzz MINUTES [SEED]`.  With a seed, it plays the round of that seed
-and no other.
+Usage: `python -m tests.netns.fuzz MINUTES [SEED]`.  With a seed, it plays only the round of that
+seed.
 """
 
 import math
@@ -31,20 +31,20 @@ def main(minutes: float, seed: int | None) -> int:
         except Exception:
             traceback.print_exc()
             report()
-            print(f"\nThe same again: make fuzz SEED={number}")
+            print(f"\nTo play this round again: make fuzz SEED={number}")
             return 1
     report()
     return 0
 
 
 def seeds() -> Iterator[int]:
-    """Seeds that nobody has chosen."""
+    """Yield random seeds."""
     while True:
         yield secrets.randbits(32)
 
 
 def report() -> None:
-    """Print what was played, and how often each thing happened."""
+    """Print how much was played, and how often each thing happened."""
     examples, steps = happened.pop("example", 0), happened.pop("step", 0)
     print(f"{examples} examples, {steps} steps")
     for what, count in sorted(happened.items()):

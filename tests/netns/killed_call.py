@@ -1,7 +1,7 @@
 """Serves one CNI call like the executable, and kills itself on the way; a script.
 
-Usage: `killed_call.py before|after|change N`, with the environment and stdin of a call.  Killed is
-the process before or after its N-th step, or before the N-th system call of its steps that
+Usage: `killed_call.py before|after|change N`, with the environment and stdin of a call.  The
+process is killed before or after its N-th step, or before the N-th system call in its steps that
 changes something.  A call that ends earlier ends as usual.
 """
 
@@ -17,7 +17,7 @@ from amdcni.effects.rtnetlink import Request, Rtnetlink
 from amdcni_shim.__main__ import main
 
 CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
-"""C functions that write files and start plugins; `Rtnetlink.ask` is what changes the kernel."""
+"""C functions that write files and start plugins; `Rtnetlink.ask` changes the kernel."""
 
 
 def die() -> None:
@@ -25,7 +25,7 @@ def die() -> None:
 
 
 def kill(moment: str, number: int) -> None:
-    """Make every node of this process kill it at the moment of this number."""
+    """Make every node in this process kill it at the moment with this number."""
     perform, ask = LinuxNode.perform, Rtnetlink.ask
     steps = changes = 0
 

@@ -1,4 +1,4 @@
-"""Faults of the model plugins: a text that is in them, and what spoils it in its place."""
+"""Faults for the model plugins: a text that is in them, and a faulty one to replace it."""
 
 FAULTS: dict[str, list[tuple[str, ...]]] = {
     "version_answers_with_the_supported_versions": [
@@ -35,10 +35,10 @@ FAULTS: dict[str, list[tuple[str, ...]]] = {
         ('fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"', 'fullmatch(r"[a-zA-Z0-9_.-]*"')
     ],
     "a_container_id_that_is_none_is_error_4": [
-        ('fail(4, "CNI_CONTAINERID is none")', 'fail(100, "CNI_CONTAINERID is none")')
+        ('fail(4, "CNI_CONTAINERID is invalid")', 'fail(100, "CNI_CONTAINERID is invalid")')
     ],
     "an_interface_name_that_cannot_be_used_is_an_error": [
-        ('        fail(4, "CNI_IFNAME is none")', "        sys.exit(0)")
+        ('        fail(4, "CNI_IFNAME is invalid")', "        sys.exit(0)")
     ],
     "add_works_without_the_optional_variables": [
         ('"ADD": ["CNI_CONTAINERID", ', '"ADD": ["CNI_PATH", "CNI_CONTAINERID", ')
@@ -80,7 +80,7 @@ FAULTS: dict[str, list[tuple[str, ...]]] = {
         ('{} if version >= "1.0.0" else {"version": "4"}', "{}"),
         ('    version = config["cniVersion"]', '    version = "1.0.0"'),
         ('previous.get("dns", {})', "[]"),
-        # Without an answer to VERSION it is judged in the version of the configuration.
+        # Without an answer to VERSION, the version of the configuration applies.
         ('previous.get("dns", {})', "[]", '"supportedVersions": VERSIONS', '"supported": VERSIONS'),
         ('entry["address"], "interface": place', 'entry["address"], "interface": place + 1'),
         ('{"mtu": link["mtu"]}', '{"mtu": str(link["mtu"])}'),
@@ -329,7 +329,7 @@ FAULTS: dict[str, list[tuple[str, ...]]] = {
     ],
     "gc_executes_the_delegate": [('    delegate("GC", config)\n', "")],
 }
-"""Faults, by the clause that has to find them; one may be in several places."""
+"""Faults, by the clause that has to find them; a fault may be in several places."""
 
 FAULTS_OF_IPAM: dict[str, list[tuple[str, ...]]] = {
     "the_result_of_an_ipam_plugin_is_abbreviated": [

@@ -1,4 +1,4 @@
-"""An IPAM plugin that does what CNI SPEC 1.1 asks of one; see `model_plugin`."""
+"""An IPAM plugin that does what CNI SPEC 1.1 requires of one; see `model_plugin`."""
 
 import json
 import os

@@ -1,8 +1,8 @@
-"""A CNI plugin that does all that CNI SPEC 1.1 asks, for the tests of the conformance suite.
+"""A CNI plugin that does all that CNI SPEC 1.1 requires, for the tests of the conformance suite.
 
-It gives a container one end of a veth pair, and lets an IPAM plugin give the addresses, each of
-which has a rule on the host.  It is run as a script with `python -I -S`; the tests spoil a copy of
-this text in one place each.
+It gives a container one end of a veth pair, and lets an IPAM plugin choose the addresses, each of
+which gets a rule on the host.  It is run as a script with `python -I -S`; each test puts a fault
+into a copy of this text.
 """
 
 import json
@@ -50,7 +50,7 @@ def links(netns: str = "/proc/self/ns/net") -> dict[str, dict[str, Any]]:
 
 
 def delegate(verb: str, config: dict[str, Any], **variables: str) -> Any:
-    """What the IPAM plugin answers; None if there is none."""
+    """Return the IPAM plugin's answer, or None if there is no such plugin."""
     name = config.get("ipam", {}).get("type")
     if name is None:
         return None
@@ -171,9 +171,9 @@ def main() -> None:
         fail(4, f"missing: {', '.join(missing)}")
     container_id, ifname = environ.get("CNI_CONTAINERID", ""), environ.get("CNI_IFNAME", "")
     if container_id and not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", container_id):
-        fail(4, "CNI_CONTAINERID is none")
+        fail(4, "CNI_CONTAINERID is invalid")
     if ifname and (ifname in (".", "..") or not re.fullmatch(r"[^/:\s]{1,15}", ifname)):
-        fail(4, "CNI_IFNAME is none")
+        fail(4, "CNI_IFNAME is invalid")
     try:
         config = json.load(sys.stdin)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a plugin may do otherwise than the model: a text that is in it, and another in its place."""
+"""What a plugin may do differently from the model: a text that is in it, and a replacement."""
 
 _ATTACHMENTS_OF_LIBCNI = ("cni.dev/valid-attachments", "cni.dev/attachments")
 _TALKING = (
@@ -62,4 +62,4 @@ RIGHT: dict[str, list[tuple[str, ...]]] = {
         )
     },
 }
-"""What is right all the same, by the clause that must not mind."""
+"""Variants that are correct too, by the clause that must accept them."""

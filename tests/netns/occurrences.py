@@ -1,4 +1,4 @@
-"""What may happen on the node of `test_any_order.py`, as Hypothesis draws it."""
+"""What may happen on the node of `test_any_order.py`, as strategies of Hypothesis."""
 
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @frozen
 class Killed:
-    """A call that is killed before one of its changes, unless it makes fewer."""
+    """A call that is killed before the change with this number, if it makes that many."""
 
     call: Call
     before_change: int
@@ -32,14 +32,14 @@ class Killed:
 
 @frozen
 class AtOnce:
-    """Calls that are started one after the other, and none waits for another."""
+    """Calls that are started one after the other without waiting for each other."""
 
     calls: tuple[Call, ...]
 
 
 @frozen
 class PodEnds:
-    """A pod ends, with its netns; where it `restarts`, another one has its name."""
+    """A pod ends, with its netns; if it `restarts`, another pod gets its name."""
 
     pod: str
     restarts: bool
@@ -47,28 +47,28 @@ class PodEnds:
 
 @frozen
 class Disk:
-    """The disk with the state folder has no space, or has it again."""
+    """The disk with the state folder is full, or has space again."""
 
     full: bool
 
 
 @frozen
 class PodMeddles:
-    """A pod gives its NICs other hardware addresses and takes their alternative names away."""
+    """A pod changes the hardware addresses of its NICs and removes their altnames."""
 
     pod: str
 
 
 @frozen
 class Port:
-    """Another netdev of the device of one NIC appears, or leaves."""
+    """Another netdev of the device of one NIC appears, or disappears."""
 
     appears: bool
 
 
 @frozen
 class Rests:
-    """Something comes to rest on a NIC at home, in words for `ip link add`, or what does goes."""
+    """A netdev is put on top of a NIC on the host (`ip link add` words), or removed from there."""
 
     nic: str
     child: str
@@ -78,7 +78,7 @@ Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
-    """One of the strategies, each as often as its weight says; `one_of` counts equal ones once."""
+    """Return one of the strategies by weight; `one_of` would count equal ones only once."""
     places = [place for place, (weight, _) in enumerate(choices) for _ in range(weight)]
     return st.sampled_from(places).flatmap(lambda place: choices[place][1])
 
@@ -98,25 +98,25 @@ sandboxes = st.builds(Sandbox, pods, ifnames, earlier=st.integers(0, 2))
 
 
 def adds_of(nic: str) -> SearchStrategy[Call]:
-    """ADD of a NIC for whatever pod, and again by the one who has it."""
+    """Return ADDs of a NIC for any pod, and repeated ones by its holder."""
     first = st.builds(Add, st.just(nic), st.builds(Sandbox, pods, ifnames), movers)
     again = st.builds(Add, st.just(nic), st.just(Holder(nic)), movers)
     return weighted((2, first), (1, again))
 
 
 def deletes_of(nic: str) -> SearchStrategy[Call]:
-    """DEL by the one who has a NIC, and by those who had it before."""
+    """Return DELs by the holder of a NIC and by those who had it before."""
     holders = st.builds(Holder, st.just(nic), earlier=st.sampled_from([0, 0, 0, 0, 0, 1, 2]))
     return st.builds(Delete, holders, st.sampled_from([nic, None]), netns=st.booleans())
 
 
 def checks_of(nic: str) -> SearchStrategy[Call]:
-    """CHECK by the one who has a NIC."""
+    """Return CHECK by the holder of a NIC."""
     return st.just(Check(nic, Holder(nic)))
 
 
 def calls_about(nic: str) -> SearchStrategy[Call]:
-    """Calls that have to wait for each other."""
+    """Return calls that have to wait for each other."""
     return weighted((3, adds_of(nic)), (3, deletes_of(nic)), (1, checks_of(nic)))
 
 
@@ -139,8 +139,8 @@ killed = weighted((3, adds), (3, deletes), (1, collections))
 rivals = nics.flatmap(lambda nic: st.lists(calls_about(nic), min_size=2, max_size=3))
 crowds = st.lists(nics.flatmap(calls_about) | collections | heals, min_size=2, max_size=3)
 
-# One rule draws all of these: of many rules, Hypothesis leaves some out for a whole example, while
-# what is lost is lost between a kill, a rival and the next call.
+# One rule draws all of these: if there were many, Hypothesis would leave some out for a whole
+# example, while losses happen between a kill, a rival and the next call.
 alones = alone.map(lambda call: AtOnce((call,)))
 together = weighted((2, rivals), (1, crowds)).map(lambda calls: AtOnce(tuple(calls)))
 occurrences: SearchStrategy[Occurrence] = weighted(

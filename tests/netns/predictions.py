@@ -1,7 +1,7 @@
-"""What may have become of an account after calls of a CNI plugin, killed or not.
+"""The accounts that are possible after calls of a CNI plugin, killed or not.
 
-`ends` says how a call may end, and `remnants` what one that was killed may leave.  Neither the
-plugin nor the kernel is asked.
+`ends` says how a call may end, and `remnants` what a killed one may leave.  Neither asks the plugin
+or the kernel.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,27 +34,27 @@ INVALID_ENVIRONMENT, UNKNOWN_CONTAINER, IO_FAILURE, TRY_AGAIN = 4, 3, 5, 11
 NOT_AVAILABLE, PROTECTED, IFNAME_TAKEN, KERNEL_REFUSED, CHECK_FAILED = 50, 103, 104, 105, 108
 DELEGATE_FAILED = 999
 SOMETHING_NOT_HEALED = 1
-"""The exit status of `amdcni heal`, which waits for no other call."""
+"""The exit status of `amdcni heal`, which does not wait for other calls."""
 
 # ---- how a call may end
 
 
 @frozen
 class End:
-    """A code of an error, or None for success, and what has become of the NICs."""
+    """An error code, or None for success, and the account afterwards."""
 
     code: int | None
     account: Account
 
 
 def ends(account: Account, call: Call) -> Iterator[End]:
-    """Each way in which `call` may end if no other is at work."""
+    """Yield each way in which `call` may end if no other call is running."""
     match call:
         case Add():
             yield from _ends_of_add(account, call)
         case Delete(by, nic):
             own = account.lent_to({account.who(by)})
-            # Only a call that was killed makes it hold two; what is named goes alone then.
+            # It holds two only after a kill; then only the one that is named is released.
             released = own & {nic} or own
             yield End(None, account.released(released).healed(Unfinished))
         case Check(_, by):
@@ -78,7 +78,7 @@ def ends(account: Account, call: Call) -> Iterator[End]:
 def _ends_of_healing(account: Account) -> Iterator[End]:
     healed = account.healed(Unfinished, Bare)
     yield End(None, healed)
-    # Whether it is still in its pod is seen by the one who heals.
+    # Whether an unmarked one is healed depends on whether it is still in its pod.
     yield End(None, healed.healed(Unmarked))
 
 
@@ -110,22 +110,22 @@ def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
         return
     if account.disk_full:
         yield End(IO_FAILURE, home)
-    # A record that was forgotten has left space.
+    # A record that was removed has left space.
     if not account.disk_full or home.nics != account.nics:
         yield End(None, home.having(**{call.nic: Lent(who)}))
 
 
 def is_alive(who: Who, account: Account) -> bool:
-    """Whether the pod's netns is that of the container still."""
+    """Return whether the pod's netns is still that of the container."""
     return who.pod in account.alive and who == account.who(Sandbox(who.pod, who.ifname))
 
 
 def explanations(
     account: Account, calls: Sequence[Call], codes: Sequence[int | None]
 ) -> list[Account]:
-    """What may have become of `account` if these calls, all at once, ended with these codes.
+    """Return what `account` may be if these calls, made at once, ended with these codes.
 
-    Calls about a NIC exclude each other, so that it is as if they had come in some order.
+    Calls about a NIC exclude each other, so the outcome is that of some order.
     """
     found = []
     for order in permutations(zip(calls, codes, strict=True)):
@@ -142,10 +142,10 @@ def explanations(
 
 
 def may_differ(call: Call, end: End, code: int | None) -> bool:
-    """Whether a call in the midst of others may end with another code, and the same account.
+    """Return whether a call among others may end with another code, but the same account.
 
-    A CHECK may find anything, and `amdcni heal` waits for nobody.  An ifname that is free when an
-    ADD looks may be taken when it moves, which is the kernel's error then, or the delegate's.
+    A CHECK may find anything, and `amdcni heal` waits for no call.  An ifname that is free when an
+    ADD looks may be taken when it moves the NIC; then the error is the kernel's or the delegate's.
     """
     late = end.code == IFNAME_TAKEN and code in (KERNEL_REFUSED, DELEGATE_FAILED)
     busy = isinstance(call, Heal) and code == SOMETHING_NOT_HEALED
@@ -156,7 +156,7 @@ def may_differ(call: Call, end: End, code: int | None) -> bool:
 
 
 def remnants(account: Account, call: Call, nic: str, record: Record | None) -> State | None:
-    """The state of a NIC by its `record` after `call` was killed; None if that must not be."""
+    """Return a NIC's state by its `record` after `call` was killed; None if it is impossible."""
     before = account.nics[nic]
     possible = list(ends(account, call))
     after = [end.account.nics[nic] for end in possible]
@@ -175,7 +175,7 @@ def remnants(account: Account, call: Call, nic: str, record: Record | None) -> S
         and _names(before.who) == (container_id, ifname)
         and finished
     ):
-        # On a full disk, the release begins without a mark.
+        # On a full disk, the release begins without being recorded.
         unmarked = isinstance(before, Lent) and given_back and account.disk_full
         return Unmarked(before.who) if unmarked else before
     for state in states:
@@ -189,5 +189,5 @@ def _names(who: Who) -> tuple[str, str]:
 
 
 def matching(accounts: Iterable[Account], records: Mapping[str, Record]) -> Account | None:
-    """The account that says the same as the disk."""
+    """Return the account that agrees with the records on disk."""
     return next((account for account in accounts if account.records() == records), None)

@@ -12,7 +12,7 @@ ON_LINK_AND_AUTONOMOUS = 0xC0
 
 
 def advertisement(prefix: str) -> bytes:
-    """Return the ICMPv6 message; its checksum is the kernel's work (RFC 3542 §3.1)."""
+    """Return the ICMPv6 message; the kernel computes its checksum (RFC 3542 §3.1)."""
     router = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 0, 0, 0)
     information = struct.pack(
         "!BBBBIII", 3, 4, 64, ON_LINK_AND_AUTONOMOUS, LIFETIME_S, LIFETIME_S, 0

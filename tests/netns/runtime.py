@@ -1,4 +1,4 @@
-"""What a container runtime does, as far as these tests need one, and what must hold afterwards."""
+"""As much of a container runtime as these tests need, and what must hold after its calls."""
 
 import json
 import os
@@ -16,7 +16,7 @@ BDF = "0000:c1:00.0"
 STATE = "/var/lib/cni/amd-host-device"
 LEASES = "/var/lib/cni/networks"
 DEBIAN = Path("/usr/lib/cni")
-"""Where Debian has the plugins of the CNI project."""
+"""Where Debian installs the plugins of the CNI project."""
 KILLED_CALL = Path(__file__).with_name("killed_call.py")
 
 CONFIG = {
@@ -26,17 +26,17 @@ CONFIG = {
     "deviceID": BDF,
     "pciBusID": BDF,
 }
-"""What Multus makes of the NAD of AMD's integration document."""
+"""The configuration that Multus derives from the NAD in AMD's integration document."""
 TRY_AGAIN = 11
 
 by_delegate = pytest.mark.parametrize("mover", ["delegate"], indirect=True)
-"""Tests of what comes of the delegate, or of what no mover has a part in."""
+"""For tests of what the delegate does, or of what does not depend on the mover."""
 natively = pytest.mark.parametrize("mover", ["native"], indirect=True)
-"""Tests of what the mover `native` does that the delegate does not."""
+"""For tests of what only the mover `native` does."""
 
 
 Moment = tuple[str, int]
-"""`before` or `after` a step of this number, or before the `change` of this number."""
+"""`before` or `after` the step with this number, or before the `change` with this number."""
 
 
 @frozen
@@ -48,7 +48,7 @@ class Runtime:
     config: dict[str, Any] = field(factory=CONFIG.copy)
 
     def having(self, *without: str, **keys: object) -> "Runtime":
-        """Return one whose configuration has other keys."""
+        """Return a runtime whose configuration has other keys."""
         kept = {key: value for key, value in self.config.items() if key not in without}
         return evolve(self, config={**kept, **keys})
 
@@ -57,7 +57,7 @@ class Runtime:
         return self.node.start_cni(command, self.plugin, self.config, **options)
 
     def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> Call:
-        """Start a call that is killed at a moment, or ends before; see `killed_call.py`."""
+        """Start a call that is killed at a moment unless it ends before; see `killed_call.py`."""
         argv: list[str | Path] = [sys.executable, KILLED_CALL, at[0], str(at[1])]
         stdin = json.dumps(self.config).encode()
         return Call(self.node.start(argv, stdin=stdin, env=environment_of(command, options)))
@@ -72,7 +72,7 @@ class Runtime:
         return self.call("ADD", **options)
 
     def added(self, pod: Pod | str, **options: Unpack[CallOptions]) -> Any:
-        """Return the result of an ADD that has to succeed."""
+        """Return the result of an ADD that must succeed."""
         outcome = self.add(pod, **options)
         assert outcome.succeeded, outcome
         return outcome.answer
@@ -89,15 +89,15 @@ class Runtime:
 
 
 def damage(before: Dump, node: Node) -> list[str]:
-    """Return what is not as it was on the host, and what is left of state and leases."""
+    """Return what differs from before on the host, and what state and leases are left."""
     left = [f"{path} is left" for path in remains(node)]
     return [*differences(before, dump(node)), *left]
 
 
 def remains(node: Node) -> list[str]:
-    """Return the files below /var/lib/cni that tell of an attachment, or that nobody cleans up.
+    """Return the files below /var/lib/cni that belong to an attachment or were not cleaned up.
 
-    Lock files stay by design, and so does what host-local notes of its last lease.
+    Lock files stay by design, and so does what host-local keeps about its last lease.
     """
     root = node.root / "var/lib/cni"
     found = []
@@ -110,17 +110,17 @@ def remains(node: Node) -> list[str]:
 
 
 def state_folder(node: Node) -> Path:
-    """Return the default state folder as a test sees it."""
+    """Return the default state folder, as a test sees it."""
     return node.root / STATE.lstrip("/")
 
 
 def record_of(node: Node, device: str = BDF) -> Path:
-    """Return the path of a device's record as a test sees it."""
+    """Return the path of a device's record, as a test sees it."""
     return state_folder(node) / f"{device}.json"
 
 
 def records(node: Node) -> dict[str, Any]:
-    """Return the records by file name; all have to be JSON."""
+    """Return the records by file name; all must be JSON."""
     return {path.name: json.loads(path.read_bytes()) for path in state_folder(node).glob("*.json")}
 
 
@@ -140,12 +140,12 @@ def ifnames(where: Namespace) -> set[str]:
 
 
 def expect_silence(outcome: Outcome) -> None:
-    """Require that the outcome is a success without a word, also in the log."""
+    """Require that the outcome is a success without any output or log line."""
     assert (outcome.exit_status, outcome.stdout, outcome.stderr) == (0, b"", ""), outcome
 
 
 def plugin_folder(folder: Path, **scripts: str) -> Path:
-    """Make a folder with Debian's plugins, and shell scripts in the place of some of them.
+    """Make a folder with Debian's plugins; shell scripts are added or replace some of them.
 
     An underscore in the name of a script stands for a hyphen.
     """
@@ -161,7 +161,7 @@ def plugin_folder(folder: Path, **scripts: str) -> Path:
 
 
 def hide_plugins(node: Node) -> None:
-    """Let the node have no CNI plugins where one would look without CNI_PATH."""
+    """Hide the node's CNI plugins in the folders that are searched without CNI_PATH."""
     for folder in ("/opt/cni/bin", "/var/lib/cni/bin", "/usr/libexec/cni", "/usr/lib/cni"):
         if (node.root / folder.lstrip("/")).is_dir():
             node.cover(folder)

@@ -1,9 +1,9 @@
 """Calls, kills, dying pods and full disks in any order on the real kernel: nothing is lost.
 
 A state machine plays runtimes, an operator and accidents on a node with three NICs and three pods.
-After every step the kernel and the disk have to agree with an account (`account.py`) that goes by
-what `predictions.py` says.
-`make fuzz` plays for as long as one likes.
+After every step the kernel and the disk have to agree with an account (`account.py`) that follows
+`predictions.py`.
+`make fuzz` plays for as long as you like.
 """
 
 import math
@@ -84,14 +84,14 @@ AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 DISK_BYTES = 128 * 1024
 
 happened: Counter[str] = Counter()
-"""How often each thing happened, for `fuzz.py`."""
+"""How often each kind of event happened, for `fuzz.py`."""
 
 failures: list[str] = []
-"""What happened in each example that failed, in sentences."""
+"""What happened in each failed example, in sentences."""
 
 
 class TimeIsOver(BaseException):
-    """The end of playing; no `Exception`, which Hypothesis would take for a failure."""
+    """The time to play is over; not an `Exception`, which Hypothesis would count as a failure."""
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -104,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.agreed = False
         self.untidy = False
-        """Whether a call was killed, and none has come to its end since."""
+        """Whether a call was killed and none has ended successfully since."""
         self.story: list[str] = []
         self.results: dict[str, Any] = {}
         self.port: Nic | None = None
@@ -132,7 +132,7 @@ class AnyOrder(RuleBasedStateMachine):
             case Killed(call, before_change):
                 self.kill(call, before_change)
             case AtOnce(calls):
-                # One may free the space that another one needs.
+                # One call may free the space that another one needs.
                 if len(calls) == 1 or not self.account.disk_full:
                     self.at_once(calls)
             case PodEnds(pod, restarts):
@@ -160,12 +160,12 @@ class AnyOrder(RuleBasedStateMachine):
                 self.are_explained([call], [outcome])
 
     def is_explained_by_a_kill(self, call: Call) -> None:
-        self.tell(call, "killed")
+        self.note_end(call, "killed")
         self.untidy = True
         seen = self.records()
         states = {nic: remnants(self.account, call, nic, seen.get(nic)) for nic in BDFS}
         left = {nic: state for nic, state in states.items() if state is not None}
-        assert left.keys() == BDFS.keys(), f"{call} may not leave {seen} of {self.account}"
+        assert left.keys() == BDFS.keys(), f"{call} must not leave {seen}; before: {self.account}"
         self.account = self.account.having(**left)
 
     def at_once(self, calls: Sequence[Call]) -> None:
@@ -176,28 +176,28 @@ class AnyOrder(RuleBasedStateMachine):
             self.are_explained(calls, [process.wait() for process in started])
 
     def are_explained(self, calls: Sequence[Call], outcomes: Sequence[Outcome]) -> None:
-        """The account goes on with what explains these outcomes, and the disk."""
+        """Continue with an account that explains these outcomes and the records on disk."""
         codes = [code_of(call, outcome) for call, outcome in zip(calls, outcomes, strict=True)]
         for call, outcome, code in zip(calls, outcomes, codes, strict=True):
-            self.tell(call, "done" if code is None else f"error {code}", outcome)
+            self.note_end(call, "done" if code is None else f"error {code}", outcome)
             if isinstance(call, Add) and outcome.succeeded:
-                self.is_promised(call, outcome.answer)
+                self.lists_all_addresses(call, outcome.answer)
             if outcome.succeeded and not isinstance(call, Check):
                 self.untidy = False
         possible = explanations(self.account, calls, codes)
         assert possible, f"{self.account} does not explain this"
         account = matching(possible, self.records())
-        assert account is not None, f"{self.records()} is on disk, not that of one of {possible}"
+        assert account is not None, f"{self.records()} is on disk, which none of {possible} has"
         self.account = account
 
-    def tell(self, call: Call, end: str, outcome: Outcome | None = None) -> None:
+    def note_end(self, call: Call, end: str, outcome: Outcome | None = None) -> None:
         happened[f"{type(call).__name__}: {end}"] += 1
         answer = None if outcome is None else outcome.answer
         said = answer["msg"] if isinstance(answer, dict) and "msg" in answer else ""
         self.story.append(f"    {call}: {end} {said}".rstrip())
 
     def start(self, call: Call, before_change: int | None = None) -> Process:
-        """Start a call, which may be killed on the way if it is a runtime's."""
+        """Start a call; with `before_change`, one of a runtime is killed on the way."""
         account, runtime = self.account, self.runtime.having("deviceID", "pciBusID")
         nobody: Any = {"container_id": "", "ifname": "", "netns": "", "path": [DEBIAN]}
         match call:
@@ -248,14 +248,14 @@ class AnyOrder(RuleBasedStateMachine):
                 happened["a pod ends"] += 1
                 self.pods[pod].delete()
                 self.account = self.account.pod_dies(pod)
-                self.the_vlan_is_made_anew()
+                self.the_vlan_is_made_again()
             if restarts:
                 happened["a pod starts"] += 1
                 self.pods[pod].create()
                 self.account = self.account.pod_starts(pod)
 
-    def the_vlan_is_made_anew(self) -> None:
-        """As the node's boot has made it, if it was in the pod: the kernel has destroyed it."""
+    def the_vlan_is_made_again(self) -> None:
+        """Make the VLAN as at boot if it was in the pod, for then the kernel has destroyed it."""
         old = self.nics[VLAN]
         if all(old.peer_ifindex not in indexes_in(where) for where in (self.node, *self.living())):
             happened["the VLAN is destroyed"] += 1
@@ -272,7 +272,7 @@ class AnyOrder(RuleBasedStateMachine):
                     meddle(self.pods[pod], state.who.ifname)
 
     def another_port(self, appears: bool) -> None:
-        with self.step(f"{PORT} {'appears' if appears else 'leaves'}"):
+        with self.step(f"{PORT} {'appears' if appears else 'disappears'}"):
             if appears and self.port is None:
                 happened["another port appears"] += 1
                 self.port = self.node.add_nic(BDFS["eth1"], PORT, [PORTS], mac=MAC)
@@ -289,10 +289,10 @@ class AnyOrder(RuleBasedStateMachine):
             self.account = evolve(self.account, disk_full=full)
 
     def something_rests(self, nic: str, child: str) -> None:
-        """It goes if there is something; nobody makes anything on a NIC that is away."""
+        """Put a netdev on top of a NIC, or remove it; nobody puts one on a NIC that is away."""
         carrying = dict(self.account.carrying)
         if nic in carrying:
-            with self.step(f"{nic} carries nothing any more"):
+            with self.step(f"{nic} no longer carries anything"):
                 self.node.ip(f"link delete top-{nic}")
                 del carrying[nic]
                 self.account = evolve(self.account, carrying=carrying)
@@ -309,7 +309,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
-        """Let something happen, after which all has to agree; a failure tells the whole story."""
+        """Let something happen, then require that all agrees; a failure has the whole story."""
         happened["step"] += 1
         self.agreed = False
         self.story.append(what)
@@ -323,15 +323,15 @@ class AnyOrder(RuleBasedStateMachine):
             raise
         self.agreed = True
 
-    def is_promised(self, call: Add, result: Any) -> None:
-        """An ADD tells of all addresses of the NIC."""
+    def lists_all_addresses(self, call: Add, result: Any) -> None:
+        """Require that the result of an ADD lists all addresses of the NIC."""
         who = str(self.account.who(call.by))
-        told = sorted(ip["address"] for ip in result["ips"])
-        assert told == sorted(self.nics[call.nic].addresses), result
+        listed = sorted(ip["address"] for ip in result["ips"])
+        assert listed == sorted(self.nics[call.nic].addresses), result
         self.results[who] = result
 
     def records(self) -> dict[str, Record]:
-        """The records on disk by NIC, read as plain JSON."""
+        """Return the records on disk by NIC, read as plain JSON."""
         names = {f"{bdf}.json": nic for nic, bdf in BDFS.items()}
         names[f"{BDFS['eth1']}@eth1.json"] = "eth1"
         return {
@@ -348,7 +348,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.files_agree()
         for pod in sorted(self.account.alive):
             self.pod_agrees(self.pods[pod])
-        # Mostly the host is at rest already.
+        # Usually the host is already at rest.
         now, pending = read(self.node)
         for nic in self.account.carrying:
             assert f"top-{nic}" in now.names(Section.NETDEV), f"what {nic} carried is gone"
@@ -372,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
         return deviations(self.before, without_marks(now, begun), at_home)
 
     def pod_agrees(self, pod: Pod) -> None:
-        """What is lent is there as promised, and nothing else is there."""
+        """Require that the pod has what it was lent, complete, and nothing else."""
         links = {link["ifname"]: link for link in pod.ip_json("address show")}
         for nic, state in self.account.nics.items():
             match state:
@@ -388,7 +388,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert links.keys() == {"lo"}
 
     def teardown(self) -> None:
-        """Everybody deletes, and the host is what it was."""
+        """Every holder calls DEL, and the host is as it was."""
         with self.stack:
             if self.agreed:
                 self.the_disk(full=False)
@@ -398,21 +398,21 @@ class AnyOrder(RuleBasedStateMachine):
                 self.at_once([Delete(who, None, netns=False) for who in holders])
                 if self.untidy:
                     self.at_once([Heal()])
-                with self.step("it was all for nothing"):
+                with self.step("everything has been returned"):
                     assert self.account.records() == {}
                     self.another_port(appears=False)
                     assert damage(self.before, self.node) == []
 
 
 def fill(path: Path) -> None:
-    """Let a file take what space there is."""
+    """Let a file take all the space that is left."""
     with path.open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
 
 
 def device(runtime: Runtime, nic: str) -> Runtime:
-    """One whose configuration names the NIC, and the netdev where a device may have several."""
+    """Return a runtime whose configuration names the NIC, and the netdev if it may have several."""
     if nic == VLAN:
         return runtime.having(device=nic)
     named = {"device": nic} if nic == "eth1" else {}
@@ -420,7 +420,7 @@ def device(runtime: Runtime, nic: str) -> Runtime:
 
 
 def meddle(pod: Pod, ifname: str) -> None:
-    """Change all that a pod can change of what its netdev might be known by."""
+    """Change everything by which a netdev might be recognized and that a pod can change."""
     (link,) = pod.ip_json(f"link show dev {ifname}")
     pod.ip_batch(
         [
@@ -434,12 +434,12 @@ def meddle(pod: Pod, ifname: str) -> None:
 
 
 def indexes_in(where: Namespace) -> set[int | None]:
-    """The numbers of the netdevs at the other ends of those in a netns."""
+    """Return the numbers of the netdevs at the other ends of those in a netns."""
     return {link.get("link_index") for link in where.ip_json("link show")}
 
 
 def code_of(call: Call, outcome: Outcome) -> int | None:
-    """The code of an error, which is told as an error object, or None for success."""
+    """Return the code of an error, which must be an error object, or None for success."""
     if outcome.succeeded:
         return None
     assert outcome.exit_status == 1, outcome
@@ -451,12 +451,12 @@ def code_of(call: Call, outcome: Outcome) -> int | None:
 
 
 def play(plugin: Path, profile: settings, seed: int | None = None, until: float = math.inf) -> None:
-    """Play examples; a failure tells what happened in the first that failed and in the last.
+    """Play examples; a failure says what happened in the first that failed and in the last.
 
-    The last is the smallest, unless what happened depends on which of several calls was faster.
+    The last is the smallest, unless the outcome depends on which of several calls was faster.
 
     Raises:
-        TimeIsOver: an example was to begin after `until` on the clock of `time.monotonic`.
+        TimeIsOver: an example would have begun after `until`, by `time.monotonic`.
     """
     failures.clear()
     machine: Any = partial(AnyOrder, plugin, until)
@@ -466,14 +466,14 @@ def play(plugin: Path, profile: settings, seed: int | None = None, until: float 
         )
     except Exception as failure:
         if not failures and time.monotonic() > until:
-            # Hypothesis wonders why an example that it has begun draws nothing more.
+            # Hypothesis complains that an example that it has begun draws nothing more.
             raise TimeIsOver from None
         for which, story in zip(("first", "last"), failures[:1] + failures[1:][-1:], strict=False):
             failure.add_note(f"The {which} failure:\n{story}")
         raise
 
 
-def test_in_whatever_order_things_happen_the_host_gets_all_back(plugin: Path) -> None:
+def test_the_host_is_restored_in_whatever_order_things_happen(plugin: Path) -> None:
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Forty processes at once: no record is lost, no address, and a device has one holder."""
+"""Forty processes at once: no record or address is lost, and a device has one holder."""
 
 import random
 import time
@@ -12,7 +12,7 @@ from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, damage, records
 PROCESSES = 40
 
 
-def test_forty_containers_that_want_one_device_have_one_winner(
+def test_exactly_one_of_forty_containers_gets_a_device(
     runtime: Runtime, nic: Nic, node: Node
 ) -> None:
     before = dump(node)
@@ -35,7 +35,7 @@ def test_forty_containers_that_want_one_device_have_one_winner(
     assert damage(before, node) == []
 
 
-def test_forty_dels_of_one_attachment_give_everything_back_once(
+def test_forty_dels_of_one_attachment_all_succeed_and_restore_the_host(
     runtime: Runtime, nic: Nic, node: Node, pod: Pod
 ) -> None:
     before = dump(node)
@@ -48,7 +48,7 @@ def test_forty_dels_of_one_attachment_give_everything_back_once(
 
 @pytest.fixture
 def rails(node: Node) -> list[Nic]:
-    """Eight NICs, as a node for AI has them."""
+    """Eight NICs, as in a typical AI node."""
     return [
         node.add_nic(f"0000:c{number}:00.0", f"rail{number}", [f"10.0.{number}.0/31"])
         for number in range(8)
@@ -71,11 +71,11 @@ def test_forty_adds_and_dels_at_once_on_eight_nics_lose_nothing(
 
 
 def assert_succeeded(outcomes: list[Outcome]) -> None:
-    """Require that all have, and show those that have not."""
+    """Require that all succeeded, and show those that did not."""
     assert [outcome for outcome in outcomes if not outcome.succeeded] == []
 
 
-def test_adds_and_dels_of_forty_containers_in_any_order_end_with_the_host_whole(
+def test_forty_calls_of_twenty_containers_in_any_order_leave_the_host_restored(
     runtime: Runtime, rails: list[Nic], node: Node
 ) -> None:
     before = dump(node)
@@ -88,7 +88,7 @@ def test_adds_and_dels_of_forty_containers_in_any_order_end_with_the_host_whole(
         calls.append(of_rail.start("ADD", netns=pod, container_id=container_id))
         calls.append(of_rail.start("DEL", netns=pod, container_id=container_id))
     codes = Counter(call.wait().error_code for call in calls)
-    # A second ADD for a pod may come while the first holds the device, or finds its ifname there.
+    # A second ADD for a pod may find that the first still has the device, or its ifname.
     assert set(codes) <= {None, TRY_AGAIN, 104}
     for number in range(PROCESSES // 2):
         rail = rails[number % len(rails)]
@@ -117,7 +117,7 @@ def test_the_next_container_gets_the_device_that_a_del_is_about_to_free(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_calls_that_are_killed_at_any_time_while_others_work_lose_nothing(
+def test_calls_killed_at_any_time_while_others_run_lose_nothing(
     runtime: Runtime, rails: list[Nic], node: Node, seed: int
 ) -> None:
     before = dump(node)
@@ -128,7 +128,7 @@ def test_calls_that_are_killed_at_any_time_while_others_work_lose_nothing(
         calls = [rail.start(command, netns=pod) for rail, pod in zip(of_rail, pods, strict=True)]
         for call in chance.sample(calls, len(calls) // 2):
             time.sleep(chance.uniform(0, 0.6))
-            # A delegate that it started lives on in a session of its own.
+            # A delegate that it started lives on in its own session.
             call.process.kill()
         for call in calls:
             call.wait()

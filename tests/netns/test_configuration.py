@@ -1,4 +1,4 @@
-"""Everything else that a netdev loses in a pod, and what a pod may change, comes back too."""
+"""Everything else that a netdev loses in a pod, and what a pod may change, is restored too."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ OTHER = "0000:c2:00.0"
 
 @natively
 @pytest.mark.parametrize("command", IP_COMMANDS)
-def test_what_an_administrator_has_set_comes_back(
+def test_what_an_administrator_has_set_is_restored(
     runtime: Runtime, nic: Nic, pod: Pod, command: str
 ) -> None:
     node = runtime.node
@@ -66,7 +66,7 @@ def test_what_an_administrator_has_set_comes_back(
         "ipv6/neigh/eth1/retrans_time_ms=500",
     ],
 )
-def test_a_sysctl_of_the_netdev_comes_back(
+def test_a_sysctl_of_the_netdev_is_restored(
     runtime: Runtime, nic: Nic, pod: Pod, sysctl: str
 ) -> None:
     node = runtime.node
@@ -81,7 +81,7 @@ def test_a_sysctl_of_the_netdev_comes_back(
 
 
 @pytest.mark.parametrize("qdisc", ROOT_QDISCS)
-def test_a_root_qdisc_comes_back_with_its_options(
+def test_a_root_qdisc_is_restored_with_its_options(
     runtime: Runtime, nic: Nic, pod: Pod, qdisc: str
 ) -> None:
     node = runtime.node
@@ -108,7 +108,7 @@ def test_a_root_qdisc_comes_back_with_its_options(
         "address add 203.0.113.7/24 dev net1",
     ],
 )
-def test_what_a_pod_has_changed_does_not_stay(
+def test_what_a_pod_has_changed_is_undone(
     runtime: Runtime, nic: Nic, pod: Pod, command: str
 ) -> None:
     node = runtime.node
@@ -120,7 +120,7 @@ def test_what_a_pod_has_changed_does_not_stay(
     assert damage(before, node) == []
 
 
-def test_a_hardware_address_that_was_set_comes_back(runtime: Runtime, nic: Nic, pod: Pod) -> None:
+def test_a_hardware_address_that_was_set_is_restored(runtime: Runtime, nic: Nic, pod: Pod) -> None:
     node = runtime.node
     for command in ("down", "address 02:00:00:00:aa:bb", "up"):
         node.ip(f"link set eth1 {command}")
@@ -131,7 +131,7 @@ def test_a_hardware_address_that_was_set_comes_back(runtime: Runtime, nic: Nic, 
     assert damage(before, node) == []
 
 
-def test_everything_comes_back_after_a_failed_add(
+def test_everything_is_restored_after_a_failed_add(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     node = runtime.node
@@ -147,7 +147,7 @@ def test_everything_comes_back_after_a_failed_add(
     assert damage(before, node) == []
 
 
-def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
+def test_a_route_that_the_kernel_refuses_blocks_no_other_and_is_retried(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     node = runtime.node
@@ -165,7 +165,7 @@ def test_a_route_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
 
 
 @natively
-def test_a_route_by_a_nexthop_object_comes_back_without_it_and_the_log_says_so(
+def test_a_route_by_a_nexthop_object_is_restored_without_it_and_the_log_says_so(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
     node = runtime.node
@@ -180,7 +180,7 @@ def test_a_route_by_a_nexthop_object_comes_back_without_it_and_the_log_says_so(
     assert (route["gateway"], route["dev"], route.get("nhid")) == ("10.0.0.1", "eth1", None)
 
 
-def test_with_copy_routes_the_pod_has_the_routes_of_the_host_too(
+def test_with_copy_routes_the_pod_gets_the_hosts_routes_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     for number, command in enumerate(
@@ -219,7 +219,7 @@ MULTIPATH = [
 
 
 @pytest.mark.parametrize("command", MULTIPATH)
-def test_a_multipath_route_loses_one_leg_while_the_nic_is_away(
+def test_a_multipath_route_loses_one_hop_while_the_nic_is_away(
     runtime: Runtime, node: Node, pod: Pod, command: str
 ) -> None:
     two_nics(node)
@@ -236,7 +236,7 @@ def test_a_multipath_route_loses_one_leg_while_the_nic_is_away(
 
 @pytest.mark.parametrize("command", MULTIPATH)
 @pytest.mark.parametrize("first", [BDF, OTHER])
-def test_a_multipath_route_is_whole_again_when_both_nics_have_come_back(
+def test_a_multipath_route_is_whole_again_when_both_nics_are_back(
     runtime: Runtime, node: Node, command: str, first: str
 ) -> None:
     two_nics(node)
@@ -252,7 +252,7 @@ def test_a_multipath_route_is_whole_again_when_both_nics_have_come_back(
     assert damage(before, node) == []
 
 
-def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_once(
+def test_a_route_from_an_ipv6_address_without_duplicates_is_restored_at_once(
     plugin: Path,
 ) -> None:
     if reason := skip_reason():
@@ -267,7 +267,7 @@ def test_without_duplicates_in_sight_a_route_from_an_ipv6_address_comes_back_at_
         assert damage(before, node) == []
 
 
-# An example takes a second, which is too long to look for a smaller one.
+# An example takes a second, which is too long for shrinking.
 @settings(max_examples=16, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(host=host_configurations, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
 def test_any_host_is_the_same_before_and_after(

@@ -1,4 +1,4 @@
-"""The conformance suite: it finds what is wrong with a plugin, and nothing that is not."""
+"""The conformance suite finds what is wrong with a plugin, and only that."""
 
 import ast
 import contextlib
@@ -52,7 +52,7 @@ WITHOUT_IPAM = {"add_works_without_the_optional_variables"}
 
 
 def clauses() -> dict[str, Clause]:
-    """The tests of the suite by the name of their clause."""
+    """Return the tests of the suite by the name of their clause."""
     return {
         name.removeprefix("test_"): function
         for module in MODULES
@@ -65,7 +65,7 @@ Change = tuple[str, ...]
 
 
 def changed(model: ModuleType, change: Change = ()) -> str:
-    """The text of a model with other words in some places."""
+    """Return the text of a model with some parts replaced."""
     text = inspect.getsource(model)
     for right, wrong in zip(change[::2], change[1::2], strict=True):
         assert text.count(right) == 1, right
@@ -74,7 +74,7 @@ def changed(model: ModuleType, change: Change = ()) -> str:
 
 
 def try_clause(name: str, node: Node, folder: Path, text: str) -> None:
-    """Run the test of a clause on the plugin that is the script `text`."""
+    """Run the test of a clause on the plugin whose script is `text`."""
     config: dict[str, Any] = {"cniVersion": "1.1.0", "name": "net", "type": "model"}
     if name in FAULTS_OF_IPAM:
         config["ipam"] = {"type": IPAM}
@@ -84,7 +84,7 @@ def try_clause(name: str, node: Node, folder: Path, text: str) -> None:
 
 
 def pass_clause(name: str, node: Node, folder: Path, text: str) -> None:
-    """The same, where it has to pass: a clause that is not applicable has tried nothing."""
+    """Do the same and require a pass: a clause that is not applicable has tried nothing."""
     try:
         try_clause(name, node, folder, text)
     except Skipped as reason:
@@ -92,7 +92,7 @@ def pass_clause(name: str, node: Node, folder: Path, text: str) -> None:
 
 
 def try_with(name: str, node: Node, folder: Path, text: str, config: Mapping[str, Any]) -> None:
-    """The same with a configuration."""
+    """Do the same with a configuration."""
     versions = tuple(ast.literal_eval(re.findall(r"^VERSIONS = (.*)$", text, re.MULTILINE)[0]))
     listed = versions if '"supportedVersions": VERSIONS' in text else ()
     executable = folder / (IPAM if name in FAULTS_OF_IPAM else "model")
@@ -104,7 +104,7 @@ def try_with(name: str, node: Node, folder: Path, text: str, config: Mapping[str
 
 
 def run(clause: Clause, stage: Stage, recorder: Recorder, folder: Path) -> None:
-    """Give a test of the suite what it asks for, as pytest does."""
+    """Call a test of the suite with the fixtures that it asks for, as pytest does."""
     offered: dict[str, object] = {
         "stage": stage,
         "recorder": recorder,
@@ -130,14 +130,14 @@ def test_every_clause_has_a_fault_that_it_finds() -> None:
 
 
 @pytest.mark.parametrize("name", MODEL_OF)
-def test_a_plugin_that_does_what_it_has_to_passes(name: str, node: Node, tmp_path: Path) -> None:
+def test_a_correct_plugin_passes(name: str, node: Node, tmp_path: Path) -> None:
     pass_clause(name, node, tmp_path, changed(MODEL_OF[name]))
 
 
 @pytest.mark.parametrize(
     ("name", "change"), [(name, change) for name, changes in RIGHT.items() for change in changes]
 )
-def test_a_plugin_that_does_it_otherwise_passes(
+def test_a_plugin_that_is_correct_in_another_way_passes(
     name: str, change: Change, node: Node, tmp_path: Path
 ) -> None:
     pass_clause(name, node, tmp_path, changed(model_plugin, change))
@@ -156,7 +156,7 @@ OLD = ('VERSIONS = ["0.3.1", ', 'VERSIONS = ["0.2.0", "0.3.1", ')
 
 
 @pytest.mark.parametrize(("code", "fault"), [(100, False), (1, True)])
-def test_what_an_old_version_cannot_tell_may_be_refused_but_not_the_version(
+def test_a_result_that_a_version_cannot_express_may_be_refused_but_not_the_version(
     code: int, fault: bool, node: Node, tmp_path: Path
 ) -> None:
     refusing = (
@@ -176,9 +176,7 @@ def test_what_an_old_version_cannot_tell_may_be_refused_but_not_the_version(
         "different_containers_can_be_attached_and_detached_at_once",
     ],
 )
-def test_a_chained_plugin_is_called_behind_the_others(
-    name: str, node: Node, tmp_path: Path
-) -> None:
+def test_a_chained_plugin_is_called_after_the_others(name: str, node: Node, tmp_path: Path) -> None:
     common = {"cniVersion": "1.0.0", "name": "net"}
     ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
     subject = Subject(
@@ -191,7 +189,7 @@ def test_a_chained_plugin_is_called_behind_the_others(
     run(clauses()[name], stage, delegates.install(tmp_path / "ipam", ("1.0.0",)), tmp_path)
 
 
-def test_a_plugin_gets_of_its_configuration_what_a_runtime_leaves(node: Node) -> None:
+def test_a_plugin_gets_the_keys_that_a_runtime_passes_on(node: Node) -> None:
     config = {"type": "model", "key": 1, "capabilities": {"ips": True}, "prevResult": {}}
     forbidding = {"disableCheck": True, "disableGC": True}
     stage = build(node, Subject(Path("model"), {**config, **forbidding}), ("1.1.0",))
@@ -209,7 +207,7 @@ DEBIAN_12 = "1.1.1"
 
 
 def table_after(heading: str) -> list[list[str]]:
-    """The rows of the first table below a line of the page."""
+    """Return the rows of the table that begins with this line of the page."""
     rows = []
     for line in PAGE.read_text().partition(f"\n{heading}")[2].splitlines()[2:]:
         if not line.startswith("| "):
@@ -219,9 +217,7 @@ def table_after(heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_the_verdicts_are_those_of_the_documentation(
-    name: str, plugin: Path, tmp_path: Path
-) -> None:
+def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path: Path) -> None:
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
@@ -248,7 +244,7 @@ def test_the_verdicts_are_those_of_the_documentation(
 
 
 def debian_version() -> str:
-    """The upstream version of the installed plugins, as the package manager knows it."""
+    """Return the upstream version of the installed plugins, according to dpkg."""
     query = ["dpkg-query", "--show", "--showformat=${Version}", "containernetworking-plugins"]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     return done.stdout.partition("+")[0].partition("-")[0]

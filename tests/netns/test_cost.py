@@ -1,4 +1,4 @@
-"""What a call reads does not depend on what else there is on the node."""
+"""What a call reads does not depend on what else is on the node."""
 
 import json
 import sys
@@ -19,9 +19,9 @@ OTHERS = 1000
 
 @frozen
 class Asked:
-    """What a call asked of the kernel by netlink, what it was told, and what it decoded.
+    """How many netlink requests a call made, how many messages came back, and what it decoded.
 
-    `netdevs` is how often it asked for all netdevs of a network namespace.
+    `netdevs` is how often it requested all netdevs of a network namespace.
     """
 
     requests: int
@@ -31,7 +31,7 @@ class Asked:
 
 
 def read_by(runtime: Runtime, command: str, pod: Pod) -> list[str]:
-    """Let a call be made; what it read of the state folder, in its order."""
+    """Make a call; return what it read in the state folder, in order."""
     notes = runtime.node.root / "run" / "watched"
     done = runtime.node.run(
         [sys.executable, WATCHED_CALL, "/run/watched"],
@@ -44,7 +44,7 @@ def read_by(runtime: Runtime, command: str, pod: Pod) -> list[str]:
 
 @pytest.fixture
 def others(node: Node, runtime: Runtime, pod: Pod) -> None:
-    """Records of as many other devices, each held by a pod that lives."""
+    """Records of `OTHERS` other devices, each held by a living pod."""
     runtime.add(pod)
     text = record_of(node).read_text()
     expect_silence(runtime.delete(pod))
@@ -53,11 +53,11 @@ def others(node: Node, runtime: Runtime, pod: Pod) -> None:
         (state_folder(node) / f"{device}.json").write_text(text.replace(BDF, device))
 
 
-def test_a_thousand_other_records_cost_neither_add_nor_del_a_file_or_a_listing(
+def test_a_thousand_other_records_make_add_and_del_open_and_list_nothing_more(
     node: Node, runtime: Runtime, pod: Pod, request: pytest.FixtureRequest
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
-    read_by(runtime, "ADD", pod), read_by(runtime, "DEL", pod)  # They make the folders.
+    read_by(runtime, "ADD", pod), read_by(runtime, "DEL", pod)  # These make the folders.
     alone = [read_by(runtime, "ADD", pod), read_by(runtime, "DEL", pod)]
     request.getfixturevalue("others")
     assert len(list(state_folder(node).glob("0001:*.json"))) == OTHERS
@@ -68,11 +68,11 @@ def test_a_thousand_other_records_cost_neither_add_nor_del_a_file_or_a_listing(
 
 
 KERNELS_OWN = 12
-"""Addresses and routes of IPv6 that the kernel makes when it gets to it: on time, or after us."""
+"""IPv6 addresses and routes that the kernel makes at some moment, before or after the call."""
 
 
 def asked_by(runtime: Runtime, pod: Pod) -> tuple[Asked, Asked]:
-    """Let the pod have the NIC, and give it back; what ADD and DEL asked."""
+    """Lend the NIC to the pod and return it; return what ADD and DEL asked for."""
     notes = runtime.node.root / "run" / "counted"
     found = []
     for command in ("ADD", "DEL"):
@@ -87,7 +87,7 @@ def asked_by(runtime: Runtime, pod: Pod) -> tuple[Asked, Asked]:
 
 
 def routed(node: Node, ifname: str, router: str, network: str, numbers: range) -> None:
-    """Set a route for each of the numbers, one in four of them with a second hop."""
+    """Set a route for each number; every fourth one has a second hop."""
     lines = []
     for number in numbers:
         hops = f"via {router} dev {ifname}"
@@ -98,10 +98,10 @@ def routed(node: Node, ifname: str, router: str, network: str, numbers: range) -
 
 
 @natively
-def test_routes_of_the_nic_cost_requests_in_proportion_and_all_else_none(
+def test_requests_grow_with_the_nics_own_routes_and_with_nothing_else(
     node: Node, runtime: Runtime, pod: Pod
 ) -> None:
-    """Other routes and netdevs are told in dumps, whose number depends on nothing."""
+    """Other routes and netdevs come in dumps, whose number is fixed."""
     node.add_nic(BDF, "eth1", ["10.1.0.0/31"])
     node.add_nic("0000:c2:00.0", "eth2", ["10.2.0.0/31"])
     node.add_nic("0000:c3:00.0", "eth3", ["10.3.0.0/31"])
@@ -126,16 +126,16 @@ def test_routes_of_the_nic_cost_requests_in_proportion_and_all_else_none(
         assert crowded[verb].requests == three[verb].requests
         dumped = crowded[verb].messages - three[verb].messages
         assert dumped < 12 * (others + 3 * links)
-    assert three[0].requests - two[0].requests == some // 4  # The hops that stay are set.
+    assert three[0].requests - two[0].requests == some // 4  # The remaining hops are set.
     assert three[1].requests - two[1].requests == some
 
 
 def test_netdevs_are_read_once_before_a_call_and_once_to_verify_and_a_record_is_decoded_once(
     node: Node, runtime: Runtime, pod: Pod
 ) -> None:
-    """The delegate moves the netdev itself, so that the pod has to be looked at before and after.
+    """The delegate moves the netdev itself, so the pod has to be read before and after.
 
-    A DEL reads what is in the pod and on the host; and the host again, to verify.
+    A DEL reads what is in the pod and on the host, and the host once more, to verify.
     """
     node.add_nic(BDF, "eth1", ["10.1.0.0/31"])
     asked_by(runtime, pod)

@@ -1,4 +1,4 @@
-"""What pods do in their own netns, and others on the host at the same time, disturbs no call."""
+"""What pods do in their own netns, and others on the host meanwhile, disturbs no call."""
 
 import json
 import sysconfig
@@ -13,19 +13,19 @@ from tests.netns.test_heal import heal
 
 AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 NAMES = 250
-"""More alternative names than the kernel has room for in a part of a dump, of 124 bytes each."""
+"""More altnames, of 124 bytes each, than fit into one part of a kernel's dump."""
 
 CHURN = "while :; do ip link add churn type veth peer name nruhc; ip link delete churn; done"
 
 
-def name_all_over(pod: Pod, ifname: str) -> None:
+def add_altnames(pod: Pod, ifname: str) -> None:
     names = [f"n{number:03d}{number:0120d}" for number in range(NAMES)]
     pod.ip_batch([f"link property add dev {ifname} altname {name}" for name in names])
 
 
 @contextmanager
 def going_on(where: Namespace, script: str) -> Iterator[None]:
-    """A shell does it over and over, as fast as it can, until the block ends."""
+    """Let a shell run the script, a loop, as fast as it can until the block ends."""
     process = where.start(["sh", "-c", f"exec >/dev/null 2>&1; {script}"])
     try:
         yield
@@ -35,13 +35,13 @@ def going_on(where: Namespace, script: str) -> Iterator[None]:
 
 
 @natively
-def test_a_pod_that_dies_with_many_long_names_hides_no_nic_of_the_host(
+def test_a_nic_that_returns_with_many_long_altnames_hides_no_other(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
     before = dump(node)
     runtime.added(pod)
-    name_all_over(pod, "net1")
+    add_altnames(pod, "net1")
     pod.delete()
     second, another = node.add_pod("pod9"), runtime.having(deviceID=other.bdf, pciBusID=other.bdf)
     another.added(second)
@@ -56,12 +56,12 @@ def test_a_pod_that_dies_with_many_long_names_hides_no_nic_of_the_host(
 
 
 @natively
-def test_names_that_are_no_text_and_a_crowded_pod_keep_no_nic(
+def test_a_nic_returns_from_a_crowded_pod_with_names_that_are_not_text(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
     runtime.added(pod)
-    name_all_over(pod, "net1")
+    add_altnames(pod, "net1")
     odd = "ip link set net1 alias $(printf '\\377x'); ip link property add dev net1 altname"
     assert pod.run(["sh", "-c", f"{odd} $(printf 'y\\377')"]).returncode == 0
     pod.ip_batch([f"link add many{number} type bridge" for number in range(100)])
@@ -73,10 +73,10 @@ def test_names_that_are_no_text_and_a_crowded_pod_keep_no_nic(
     assert damage(before, node) == []
 
 
-def test_a_daemon_and_a_manager_set_the_same_while_a_nic_comes_and_goes(
+def test_a_nic_is_lent_and_restored_while_others_set_the_same_configuration(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
-    """They know the NIC by its name, and set what it had whenever it is there."""
+    """They find the NIC by its name, and set its former configuration whenever it is there."""
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
     routes = [f"route add 192.0.2.{n}/32 via 10.0.0.1 dev eth1 proto bird" for n in range(200)]
     known = [

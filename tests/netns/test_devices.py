@@ -1,4 +1,4 @@
-"""`amdcni devices` tells of every NIC of the node, to everybody."""
+"""`amdcni devices` lists every NIC of the node, for every user."""
 
 import json
 import sysconfig
@@ -15,7 +15,7 @@ MANY = 200
 
 
 def devices(node: Node, *, status: int = 0, privileged: bool = True) -> dict[str, dict[str, Any]]:
-    """What `amdcni devices --json` tells, by device."""
+    """Return what `amdcni devices --json` lists, by device."""
     done = node.run([str(AMDCNI), "devices", "--json"], privileged=privileged)
     assert (done.returncode, done.stderr) == (status, b""), done
     return {each["device"]: each for each in json.loads(done.stdout)}
@@ -33,7 +33,7 @@ def test_a_node_without_a_nic_says_so(node: Node) -> None:
     assert table(node).splitlines() == ["This node has no NIC on a bus, so there is none to lend."]
 
 
-def test_a_nic_is_told_as_the_kernel_has_it(node: Node) -> None:
+def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"], mtu=9000, numa_node=1)
     node.add_function(OTHER, vendor="0x15b3")
     node.ip("route add default via 10.0.0.1 dev eth1")
@@ -74,7 +74,7 @@ def test_a_nic_is_told_as_the_kernel_has_it(node: Node) -> None:
 
 
 @by_delegate
-def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
+def test_a_lent_nic_is_listed_with_its_holder_and_what_will_be_restored(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -107,7 +107,7 @@ def test_a_nic_in_a_pod_is_told_with_its_holder_and_what_comes_back(
     assert "only root may read the records" in table(node, privileged=False)
 
 
-def test_a_damaged_record_is_told_and_left_as_it_is(node: Node) -> None:
+def test_a_damaged_record_is_reported_and_left_as_it_is(node: Node) -> None:
     node.add_nic(BDF, "net1", up=False, vendor="0x15b3")
     told = devices(node)[BDF]
     assert (told["lost"], told["faults"]) == (["net1"], [])
@@ -119,7 +119,7 @@ def test_a_damaged_record_is_told_and_left_as_it_is(node: Node) -> None:
     assert record_of(node).read_text() == "{"
 
 
-def test_a_record_of_what_is_no_nic_on_a_bus_is_told_too(
+def test_a_record_of_a_device_that_is_not_listed_is_reported_too(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.ip("link add veth9 type veth peer name veth9-peer")
@@ -132,7 +132,7 @@ def test_a_record_of_what_is_no_nic_on_a_bus_is_told_too(
         assert told in done.stdout.decode()
 
 
-def test_two_hundred_nics_are_all_told(node: Node) -> None:
+def test_two_hundred_nics_are_all_listed(node: Node) -> None:
     node.add_pod("pod1")
     names = [f"eth{number}" for number in range(MANY)]
     addresses = [str(PciAddress(1, number >> 5, number & 31, 0)) for number in range(MANY)]

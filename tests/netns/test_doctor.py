@@ -1,4 +1,4 @@
-"""`amdcni doctor` tells what an ADD lacks on a node, and what to do."""
+"""`amdcni doctor` says what an ADD lacks on a node, and what to do."""
 
 import json
 import sysconfig
@@ -26,7 +26,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def setup(tmp_path: Path, plugin: Path) -> list[str]:
-    """The options for a node on which Multus and all plugins are as they should be."""
+    """The options for a node on which Multus and all plugins are set up correctly."""
     bin_dir = plugin_folder(tmp_path / "bin")
     (bin_dir / "amd-host-device").symlink_to(plugin)
     conf_dir = tmp_path / "net.d"
@@ -39,7 +39,7 @@ def setup(tmp_path: Path, plugin: Path) -> list[str]:
 def doctor(
     node: Node, *options: str, status: int = 0, privileged: bool = True
 ) -> list[dict[str, Any]]:
-    """What `amdcni doctor --json` finds."""
+    """Return what `amdcni doctor --json` finds."""
     done = node.run([str(AMDCNI), "doctor", "--json", *options], privileged=privileged)
     assert (done.returncode, done.stderr) == (status, b""), done
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -48,7 +48,7 @@ def doctor(
 
 
 def failures(node: Node, *options: str) -> list[tuple[str, str]]:
-    """What has failed: what it is about, and what is said with the remedy."""
+    """Return the subject of each failure, and what is said about it with the remedy."""
     return [
         (each["subject"], f"{each['says']} {each['remedy']}")
         for each in doctor(node, *options, status=1)
@@ -68,7 +68,7 @@ def test_a_node_that_has_everything_passes(node: Node, nic: Nic, setup: list[str
     assert "/bin/static answers CNI" in said
 
 
-def test_a_bare_node_is_told_all_that_it_lacks_in_lines_that_can_be_copied(
+def test_all_that_an_empty_node_lacks_is_listed_in_lines_that_can_be_copied(
     node: Node, tmp_path: Path
 ) -> None:
     empty = ["--bin-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path)]
@@ -81,12 +81,14 @@ def test_a_bare_node_is_told_all_that_it_lacks_in_lines_that_can_be_copied(
 
 
 @pytest.mark.parametrize("options", ["", "--json"])
-def test_whoever_has_read_enough_gets_no_traceback(node: Node, options: str) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_traceback(node: Node, options: str) -> None:
     piped = node.run(["sh", "-c", f"{AMDCNI} doctor {options} | true"])
     assert piped.stderr == b""
 
 
-def test_what_may_not_be_read_is_not_known(node: Node, setup: list[str], tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported_as_not_known(
+    node: Node, setup: list[str], tmp_path: Path
+) -> None:
     for folder in (tmp_path / "bin", tmp_path / "net.d", node.cover("/var/lib/cni")):
         folder.chmod(0)
     setup += ["--bin-dir", str(tmp_path / "bin")]
@@ -96,7 +98,7 @@ def test_what_may_not_be_read_is_not_known(node: Node, setup: list[str], tmp_pat
     assert ("NICs", "passed") in {(each["subject"], each["verdict"]) for each in found}
 
 
-def test_to_be_somebody_else_than_root_is_no_failure(node: Node) -> None:
+def test_not_being_root_is_not_a_failure(node: Node) -> None:
     if node.isolation.user_namespace or node.run([str(AMDCNI), "--help"], uid=NOBODY).returncode:
         pytest.skip("nobody but root can execute amdcni here")
     done = node.run([str(AMDCNI), "doctor", "--json"], uid=NOBODY)
@@ -107,7 +109,7 @@ def test_to_be_somebody_else_than_root_is_no_failure(node: Node) -> None:
 
 
 @by_delegate
-def test_what_waits_for_a_person_fails_and_nothing_is_changed(
+def test_what_needs_an_operator_fails_and_nothing_is_changed(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, setup: list[str]
 ) -> None:
     runtime.added(pod)
@@ -129,7 +131,7 @@ def test_what_waits_for_a_person_fails_and_nothing_is_changed(
     assert remains(node) == before[1]
 
 
-def test_the_state_folders_of_the_definitions_are_looked_at_too(
+def test_the_state_folders_of_the_definitions_are_examined_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, setup: list[str], tmp_path: Path
 ) -> None:
     folder = f"{state_folder(node)}-fabric"
@@ -149,7 +151,7 @@ def test_the_state_folders_of_the_definitions_are_looked_at_too(
     assert f"{folder} has held records" in told["state folder"]
 
 
-def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(
+def test_definitions_and_their_plugins_are_checked_and_faults_have_paths(
     node: Node, setup: list[str], tmp_path: Path
 ) -> None:
     good, bad, broken = (tmp_path / name for name in ("good.yaml", "bad.yaml", "broken.yaml"))
@@ -164,7 +166,7 @@ def test_definitions_are_judged_with_their_paths_and_the_plugins_that_they_need(
         assert words in said
 
 
-def test_what_multus_executes_has_to_be_where_multus_looks(
+def test_plugins_that_multus_executes_must_be_where_it_looks(
     node: Node, setup: list[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "list.yaml"
@@ -177,7 +179,7 @@ def test_what_multus_executes_has_to_be_where_multus_looks(
 
 
 def manifest(**config: Any) -> str:
-    """A definition as YAML, behind another object."""
+    """Return a definition as YAML, after another object."""
     kind = {} if "plugins" in config else {"type": "amd-host-device"}
     config = {"cniVersion": "1.0.0", **kind, **config}
     return f"""

@@ -1,4 +1,4 @@
-"""An ADD that fails after the move, in whatever way: the host is as it was, and a retry works."""
+"""An ADD that fails after the move, for any reason: the host is as it was, and a retry works."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ RANGE_OF_ONE = {
 def fails_and_then_works(
     runtime: Runtime, pod: Pod, code: int, *words: str, path: list[Path]
 ) -> None:
-    """Require an error that leaves nothing behind, and that a retry gets the host's addresses."""
+    """Require an error that leaves nothing behind, and a retry that gets the host's addresses."""
     before = dump(runtime.node)
     runtime.add(pod, path=path).expect_error(code, *words)
     assert damage(before, runtime.node) == []
@@ -44,7 +44,7 @@ def fails_and_then_works(
     assert damage(before, runtime.node) == []
 
 
-def test_an_ipam_plugin_that_is_not_there_is_missed_before_anything_moves(
+def test_a_missing_ipam_plugin_is_an_error_before_anything_moves(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
     broken = runtime.having(ipam={"type": "no-such-ipam"})
@@ -52,7 +52,7 @@ def test_an_ipam_plugin_that_is_not_there_is_missed_before_anything_moves(
 
 
 @by_delegate
-def test_an_ipam_plugin_that_vanishes_after_the_move_takes_nothing_with_it(
+def test_an_add_is_undone_if_the_ipam_plugin_vanishes_after_the_move(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     script = f'rm -f "{tmp_path}/bin/gone"; exec {DEBIAN}/host-device'
@@ -60,7 +60,7 @@ def test_an_ipam_plugin_that_vanishes_after_the_move_takes_nothing_with_it(
     fails_and_then_works(runtime.having(ipam={"type": "gone"}), pod, 999, "gone", path=[path])
 
 
-def test_an_exhausted_range_is_passed_on_and_the_lease_of_the_other_stays(
+def test_the_error_of_an_exhausted_range_is_passed_on_and_the_other_lease_stays(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
@@ -79,7 +79,7 @@ def test_an_exhausted_range_is_passed_on_and_the_lease_of_the_other_stays(
     assert damage(before, node) == []
 
 
-def test_an_ipam_plugin_that_fails_is_undone_with_its_own_error(
+def test_if_the_ipam_plugin_fails_add_is_undone_and_passes_its_error_on(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     answer = json.dumps({"cniVersion": "1.0.0", "code": 123, "msg": "no more today"})
@@ -101,7 +101,7 @@ def test_an_ipam_plugin_that_fails_is_undone_with_its_own_error(
     ],
     ids=["prints nonsense", "prints a list", "just exits", "is killed", "moves nothing"],
 )
-def test_a_delegate_that_gives_no_usable_answer_is_undone(
+def test_an_add_is_undone_if_the_delegate_gives_no_usable_answer(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path, script: str, words: list[str]
 ) -> None:
     path = plugin_folder(
@@ -112,7 +112,7 @@ def test_a_delegate_that_gives_no_usable_answer_is_undone(
 
 
 @by_delegate
-def test_without_the_delegate_nothing_moves_and_the_folders_are_named(
+def test_without_the_delegate_nothing_moves_and_the_error_names_the_folders(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -123,7 +123,7 @@ def test_without_the_delegate_nothing_moves_and_the_folders_are_named(
 
 
 @by_delegate
-def test_an_ifname_that_appears_while_the_delegate_works_is_undone_and_left_alone(
+def test_an_add_is_undone_and_a_netdev_that_took_its_ifname_left_alone(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(runtime.node)
@@ -138,7 +138,7 @@ def test_an_ifname_that_appears_while_the_delegate_works_is_undone_and_left_alon
 
 
 @by_delegate
-def test_a_lease_that_a_failed_add_has_taken_is_given_back(
+def test_a_lease_taken_by_a_failed_add_is_released(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     fails_late = f"{DEBIAN}/host-device; [ $CNI_COMMAND = ADD ] && exit 3"
@@ -150,7 +150,7 @@ def test_a_lease_that_a_failed_add_has_taken_is_given_back(
 
 
 @by_delegate
-def test_where_the_delegate_fails_to_undo_too_the_nic_and_the_lease_come_back_all_the_same(
+def test_nic_and_lease_are_returned_even_if_the_delegate_fails_to_undo(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     fails_always = f"[ $CNI_COMMAND = ADD ] && {DEBIAN}/host-device >/dev/null; exit 3"
@@ -160,7 +160,7 @@ def test_where_the_delegate_fails_to_undo_too_the_nic_and_the_lease_come_back_al
 
 
 @by_delegate
-def test_a_del_brings_the_nic_home_although_the_delegate_is_no_more(
+def test_a_del_returns_the_nic_even_if_the_delegate_is_gone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -172,7 +172,7 @@ def test_a_del_brings_the_nic_home_although_the_delegate_is_no_more(
     assert damage(before, node) == []
 
 
-def test_a_lease_that_cannot_be_given_back_now_keeps_the_record_and_costs_no_address(
+def test_a_del_that_cannot_release_a_lease_restores_the_host_and_can_be_repeated(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(node)
@@ -190,7 +190,7 @@ def test_a_lease_that_cannot_be_given_back_now_keeps_the_record_and_costs_no_add
 
 
 @pytest.mark.parametrize("by", ["DEL", "another ADD"])
-def test_an_address_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
+def test_an_address_that_the_kernel_refuses_blocks_no_other_and_is_retried(
     runtime: Runtime, node: Node, pod: Pod, by: str
 ) -> None:
     words = ["fd00::8/64", "fd00::9/64", "10.0.0.0/31", "10.0.0.5/24"]
@@ -213,7 +213,7 @@ def test_an_address_that_the_kernel_refuses_costs_no_other_and_is_not_forgotten(
 
 
 @by_delegate
-def test_an_address_that_is_in_the_way_of_one_costs_no_other(
+def test_an_address_that_conflicts_with_some_blocks_no_other(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:
     words = ["10.0.0.2/24", "10.0.0.3/24", "10.1.0.0/31", "fd00::8/64"]
@@ -240,11 +240,11 @@ from amdcni_shim.__main__ import main
 plugins.TIME_LIMIT_S = 1.0
 sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 """
-"""Serves a call like the executable, and gives the plugins that it calls one second."""
+"""Serves a call like the executable, but gives the plugins that it calls one second."""
 
 
 @by_delegate
-def test_a_delegate_that_hangs_after_the_move_is_killed_with_its_children_and_undone(
+def test_a_delegate_that_hangs_is_killed_with_its_children_and_the_move_undone(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(runtime.node)
@@ -271,7 +271,7 @@ def members(node: Node, group: str) -> str:
     return "\n".join(line for line in lines if "Z" not in line.split()[1])
 
 
-def test_a_retried_add_after_a_failed_one_restores_labels_and_metrics_too(
+def test_a_failed_add_restores_labels_and_metrics_too(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.4/24 scope link"])

@@ -1,6 +1,6 @@
-"""Calls as runtimes order, repeat, delay and lose them, on the real kernel: nothing is lost.
+"""Calls as runtimes reorder, repeat, delay and lose them, on the real kernel: nothing is lost.
 
-What is drawn is `runtime_calls`; `test_any_order.py` adds kills, full disks and calls at once.
+Drawn from `runtime_calls`; `test_any_order.py` adds kills, full disks and simultaneous calls.
 """
 
 import sysconfig
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.usefixtures("allowed")
 
 @define
 class Field:
-    """A node on which runtimes work, what they know, and who has to have which NIC."""
+    """A node on which runtimes work, what they know, and who must have which NIC."""
 
     runtime: Runtime
     pods: dict[int, Pod] = field(factory=dict)
     gone: set[int] = field(factory=set)
     results: dict[int, Any] = field(factory=dict)
     holders: dict[int, int] = field(factory=dict)
-    """The containers by the number of their device."""
+    """The container that holds each device, by the device's number."""
 
     def carry_out(self, call: RuntimeCall) -> None:
-        """Let a call happen, and require what has to come of it."""
+        """Make a call, and require the right outcome."""
         if call.container is None:
             self._for_no_container(call)
             return
@@ -50,7 +50,7 @@ class Field:
         if call.has_result and result is not None:
             runtime = runtime.having(prevResult=result)
         elif call.verb is Verb.CHECK:
-            return  # The ADD has failed, and so the runtime never asks.
+            return  # The ADD has failed, so the runtime never calls CHECK.
         stdin = runtime.config if call.edited is None else call.edited
         outcome = self.runtime.node.cni(call.verb.value, runtime.plugin, stdin, **said)
         match call.verb:
@@ -101,7 +101,7 @@ class Field:
     def _bdf(self, call: RuntimeCall) -> str:
         return BDFS[NICS[call.device]]
 
-    def are_where_they_have_to_be(self) -> None:
+    def are_where_they_should_be(self) -> None:
         """Require that each NIC is in the pod of its holder, and only there."""
         for number, pod in self.pods.items():
             if number not in self.gone:
@@ -113,7 +113,7 @@ class Field:
     st.sampled_from(["delegate", "native"]),
     runtime_calls(containers=CONTAINERS, devices=len(NICS)),
 )
-def test_whatever_runtimes_order_repeat_and_lose_the_host_has_all_in_the_end(
+def test_whatever_runtimes_reorder_repeat_and_lose_the_host_is_restored(
     plugin: Path, mover: str, calls: Sequence[RuntimeCall]
 ) -> None:
     with throwaway_node() as node:
@@ -122,8 +122,8 @@ def test_whatever_runtimes_order_repeat_and_lose_the_host_has_all_in_the_end(
         at_work = Field(Runtime(node, plugin).having(mover=mover))
         for call in calls:
             at_work.carry_out(call)
-            at_work.are_where_they_have_to_be()
-        # Of whom no DEL came, the pods end, and the node's operator comes.
+            at_work.are_where_they_should_be()
+        # Pods without a DEL end, and the operator heals the node.
         for number, pod in at_work.pods.items():
             if number not in at_work.gone:
                 pod.delete()

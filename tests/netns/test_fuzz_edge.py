@@ -1,6 +1,6 @@
-"""The cage of the fuzzer holds, and its seeds and finds obey the law of the edge, without atheris.
+"""The fuzzer's cage holds, and its seeds and finds obey the law of the edge, without atheris.
 
-`make fuzz-edge` looks for further inputs; see tests/fuzz.
+`make fuzz-edge` looks for more inputs; see tests/fuzz.
 """
 
 import base64
@@ -25,7 +25,7 @@ from tests.patience import PATIENCE_S
 def staged(
     mode: str, calls: Iterable[bytes] = (), checkout: Path = CHECKOUT
 ) -> "subprocess.CompletedProcess[bytes]":
-    """What the process in the cage has said."""
+    """Run the process in the cage and return what it printed."""
     command = cage.command_in_cage([sys.executable, "-m", "tests.fuzz.stage", mode])
     stdin = b"".join(base64.b64encode(call) + b"\n" for call in calls)
     return subprocess.run(command, input=stdin, cwd=checkout, capture_output=True, check=False)
@@ -40,7 +40,7 @@ def cages() -> None:
 
 @pytest.fixture(scope="module")
 def probed() -> Any:
-    """What is possible in the cage."""
+    """What can be done in the cage."""
     done = staged("probe")
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout.splitlines()[0])
@@ -53,7 +53,7 @@ def test_every_seed_and_every_find_obeys_the_law_of_the_edge() -> None:
     assert json.loads(done.stdout) == {"tried": len(calls)}
 
 
-def test_nothing_can_be_written_but_what_is_the_cages_own_and_in_memory(probed: Any) -> None:
+def test_only_the_cages_own_files_in_memory_can_be_written(probed: Any) -> None:
     shown = (str(CHECKOUT), sys.prefix, sys.base_prefix)
     assert [path for path in probed["writable"] if path.startswith(shown)] == []
     outside = [path for path in probed["writable"] if not path.startswith(("/run", "/tmp"))]
@@ -62,7 +62,7 @@ def test_nothing_can_be_written_but_what_is_the_cages_own_and_in_memory(probed: 
     assert set(probed["devices"]) == {"null", "zero", "full", "random", "urandom"}
 
 
-def test_there_is_a_cage_for_a_checkout_below_the_folder_that_is_another_one_in_it() -> None:
+def test_the_cage_works_for_a_checkout_below_tmp() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         checkout = Path(folder, "checkout")
         for package in ("amdcni", "amdcni_shim", "tests"):
@@ -81,7 +81,7 @@ def test_no_path_leads_to_a_network_namespace_of_the_machine(probed: Any) -> Non
     assert probed["sockets"] == []
 
 
-def test_nothing_can_be_executed_but_the_plugins_and_the_dynamic_linker(probed: Any) -> None:
+def test_only_the_plugins_and_the_dynamic_linker_can_be_executed(probed: Any) -> None:
     plugins = {f"{cage.PLUGINS}/{name}" for name in ("host-device", "static", "host-local")}
     assert plugins < set(probed["executables"])
     assert len(probed["executables"]) > 100
@@ -98,7 +98,7 @@ def test_root_in_the_cage_is_nobody_outside_and_has_two_capabilities(probed: Any
     assert status["NoNewPrivs"] == "1"
 
 
-def test_the_cage_and_all_in_it_die_with_the_process_that_has_made_it() -> None:
+def test_the_cage_and_all_in_it_die_with_the_process_that_made_it() -> None:
     program = (
         "import os, subprocess, sys\n"
         "from tests.fuzz import cage\n"
@@ -106,7 +106,7 @@ def test_the_cage_and_all_in_it_die_with_the_process_that_has_made_it() -> None:
         "subprocess.Popen(run, stdout=subprocess.PIPE).stdout.readline()\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    # Its stderr is open in everything that it has started, and ends with the last of these.
+    # Everything that it starts has its stderr open, so stderr ends when the last of these ends.
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=CHECKOUT,

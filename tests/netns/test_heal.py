@@ -1,4 +1,4 @@
-"""What no call will give back any more is given back by `amdcni heal`, GC or STATUS."""
+"""`amdcni heal`, GC and STATUS return the NICs that no call will return any more."""
 
 import json
 import sysconfig
@@ -38,7 +38,7 @@ def test_on_a_node_without_records_there_is_nothing_to_heal(node: Node) -> None:
     assert "Nothing to heal" in node.output_of([str(AMDCNI), "heal"])
 
 
-def test_a_nic_whose_netns_has_died_is_the_hosts_again(
+def test_heal_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000")
@@ -72,7 +72,7 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     status, (finding,) = heal(node)
     assert (status, finding["device"]) == (1, BDF)
     assert not record_of(node).exists()
-    # A person has to look, and is told until that was done.
+    # An operator has to look, and is reminded until that is done.
     set_aside = f"the record of {BDF} was damaged, and set aside as {STATE}/{BDF}.json.damaged-"
     for command in ("heal", "attachments"):
         assert set_aside in node.run([str(AMDCNI), command]).stdout.decode()
@@ -84,7 +84,7 @@ STUCK = """case $CNI_COMMAND in
 esac"""
 
 
-def test_a_lease_that_hangs_hinders_no_call_about_another_nic(
+def test_an_ipam_plugin_that_hangs_blocks_no_call_about_another_nic(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     other = node.add_nic(OTHER, "eth2", ["10.0.1.0/31"], peer_addresses=["10.0.1.1/31"])
@@ -109,7 +109,7 @@ def test_a_lease_that_hangs_hinders_no_call_about_another_nic(
     assert damage(before, node) == []
 
 
-def test_two_nics_that_were_both_called_net1_are_both_the_hosts_again(
+def test_heal_restores_two_nics_that_were_both_called_net1(
     runtime: Runtime, node: Node, nic: Nic
 ) -> None:
     node.add_nic(OTHER, "eth2", ["10.0.1.0/31", "fd01::8/64"])
@@ -137,7 +137,7 @@ def test_gc_and_status_heal_too(
     assert damage(before, node) == []
 
 
-def test_what_a_living_pod_has_is_left_alone(
+def test_a_nic_of_a_living_pod_is_left_alone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)

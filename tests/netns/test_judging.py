@@ -1,4 +1,4 @@
-"""The conformance suite as a command: that it is never green without having judged anything."""
+"""The conformance suite as a command: it never reports success without having judged anything."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def run(command: Sequence[str | Path], **environ: str) -> "subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, check=False, env=everything)
 
 
-def test_a_plugin_before_this_one_that_fails_is_no_reason_to_be_content(
+def test_if_an_earlier_plugin_fails_nothing_is_judged_and_the_status_is_2(
     plugin: Path, tmp_path: Path
 ) -> None:
     behind = judging(plugin, tmp_path, {"type": "ptp", "ipam": {"type": "none"}}, {"type": "sbr"})
@@ -48,7 +48,7 @@ def test_a_plugin_before_this_one_that_fails_is_no_reason_to_be_content(
     assert "'none'" in done.stderr or '"none"' in done.stderr
 
 
-def test_a_version_that_the_plugin_does_not_list_is_told(plugin: Path, tmp_path: Path) -> None:
+def test_a_version_that_the_plugin_does_not_list_is_refused(plugin: Path, tmp_path: Path) -> None:
     done = run([*judging(plugin, tmp_path, {"type": "bridge"}, cniVersion="1.1.0"), *ONE])
     assert (done.returncode, done.stdout) == (2, "")
     assert "the configuration is of CNI 1.1.0, and the plugin lists 0.1.0, " in done.stderr
@@ -70,7 +70,7 @@ def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:
         ((*ONE, "--junit", "/"), "cannot be written: Is a directory"),
     ],
 )
-def test_what_cannot_be_begun_is_status_2(
+def test_a_run_that_cannot_start_ends_with_status_2(
     bridge: list[str], options: tuple[str, ...], words: str
 ) -> None:
     done = run([*bridge, *options])
@@ -79,7 +79,7 @@ def test_what_cannot_be_begun_is_status_2(
     assert "Traceback" not in done.stderr
 
 
-def test_words_choose_clauses_and_leave_others_out(bridge: list[str], tmp_path: Path) -> None:
+def test_words_select_clauses_and_leave_others_out(bridge: list[str], tmp_path: Path) -> None:
     junit = tmp_path / "found.xml"
     words = ["--only", "del_can", "--only", "VERSION needs", "--skip", "GC", "--junit", str(junit)]
     done = run([*bridge, "--json", *words])
@@ -90,7 +90,7 @@ def test_words_choose_clauses_and_leave_others_out(bridge: list[str], tmp_path: 
     )
 
 
-def test_after_an_interrupt_there_is_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_prints_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     called = tmp_path / "called"
     slow.write_text(f"#!/bin/sh\ntouch {called}\nexec sleep 1000\n")
@@ -113,7 +113,7 @@ def test_after_an_interrupt_there_is_what_was_found_so_far(plugin: Path, tmp_pat
     assert list(tmp_path.glob("amdcni-conformance-*")) == []
 
 
-def test_the_calls_of_a_clause_are_shown_by_pytest(plugin: Path) -> None:
+def test_pytest_shows_the_calls_of_a_clause(plugin: Path) -> None:
     options = ["-p", "no:cacheprovider", "-rA", "--pyargs", "amdcni.testing.conformance"]
     judged = ["-k", "repeated", "--cni-plugin", str(DEBIAN / "bridge")]
     done = run([str(plugin.with_name("python")), "-m", "pytest", *options, *judged])

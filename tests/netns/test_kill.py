@@ -40,7 +40,7 @@ UNDO_STEPS = DEL_STEPS[1:]
 
 
 def boundaries(mover: str, steps: tuple[str, ...], first: int = 1) -> list[Any]:
-    """Return where a call can be killed: before each step, of which `first` is one, and at last."""
+    """Return where a call can be killed: before each step, numbered from `first`, or at the end."""
     numbers = range(first, first + len(steps))
     inner = [
         pytest.param(mover, ("before", number), id=f"{mover}, before {step}")
@@ -50,13 +50,13 @@ def boundaries(mover: str, steps: tuple[str, ...], first: int = 1) -> list[Any]:
 
 
 def killed_at(by_delegate: list[Any], natively: list[Any]) -> pytest.MarkDecorator:
-    """Return the mark of a test that takes place once for each boundary of each mover."""
+    """Return the mark that runs a test once for each boundary of each mover."""
     return pytest.mark.parametrize(("mover", "at"), [*by_delegate, *natively], indirect=["mover"])
 
 
 @pytest.fixture(autouse=True)
 def nic(node: Node) -> None:
-    """One with attributes that only a record can tell."""
+    """A NIC with attributes that only a record preserves."""
     words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
     node.add_nic(BDF, "eth1", words, peer_addresses=["10.0.0.1/31"])
     node.ip("link set eth1 alias fabric")
@@ -69,17 +69,17 @@ def other(node: Node) -> Pod:
 
 
 def is_killed(runtime: Runtime, command: str, pod: Pod, at: Moment, path: Path = DEBIAN) -> bool:
-    """Let a call be killed at a moment; tell whether it came to that, or ended well before."""
+    """Have a call killed at a moment; return False if it ended successfully before."""
     outcome = runtime.start_to_die(at, command, netns=pod, path=[path]).wait()
     assert outcome.exit_status in (0, -signal.SIGKILL), outcome
     return not outcome.succeeded
 
 
-# What the next call is
+# The next call
 
 
 def add_again(runtime: Runtime, pod: Pod, other: Pod) -> None:
-    """The same ADD, which must keep its promise, and a DEL."""
+    """Repeat the ADD, which must give the pod everything, and call DEL."""
     runtime.added(pod)
     assert sorted(addresses(pod)) == ADDRESSES
     assert pod.ping("10.0.0.1")
@@ -87,12 +87,13 @@ def add_again(runtime: Runtime, pod: Pod, other: Pod) -> None:
 
 
 def delete(runtime: Runtime, pod: Pod, other: Pod) -> None:
-    """A DEL."""
+    """Call DEL."""
     assert runtime.delete(pod).succeeded
 
 
 def add_another(runtime: Runtime, pod: Pod, other: Pod) -> None:
-    """An ADD of another container, which gets all or is told who has it, and all DELs."""
+    """Call ADD for another container, which gets everything or an error that names the holder;
+    then call DEL for both."""
     outcome = runtime.add(other, container_id="other")
     if outcome.succeeded:
         assert sorted(addresses(other)) == ADDRESSES
@@ -110,7 +111,7 @@ sequels = pytest.mark.parametrize("sequel", SEQUELS, ids=lambda sequel: sequel._
 
 @sequels
 @killed_at(*(boundaries(mover, steps) for mover, steps in ADD_STEPS.items()))
-def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
+def test_after_an_add_killed_between_steps_the_next_call_loses_nothing(
     runtime: Runtime, pod: Pod, other: Pod, at: Moment, sequel: Sequel
 ) -> None:
     before = dump(runtime.node)
@@ -121,7 +122,7 @@ def test_after_an_add_killed_between_steps_the_next_call_finds_all_there_is(
 
 @sequels
 @killed_at(*(boundaries(mover, DEL_STEPS) for mover in ADD_STEPS))
-def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
+def test_after_a_del_killed_between_steps_the_next_call_loses_nothing(
     runtime: Runtime, pod: Pod, other: Pod, at: Moment, sequel: Sequel
 ) -> None:
     before = dump(runtime.node)
@@ -132,7 +133,7 @@ def test_after_a_del_killed_between_steps_the_next_call_finds_all_there_is(
 
 
 @killed_at(boundaries("delegate", UNDO_STEPS, first=3), boundaries("native", UNDO_STEPS, first=4))
-def test_an_undo_killed_between_steps_is_taken_up_by_the_retry(
+def test_an_undo_killed_between_steps_is_finished_by_the_retry(
     runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, at: Moment
 ) -> None:
     before = dump(runtime.node)
@@ -162,11 +163,11 @@ def test_a_record_is_on_disk_before_the_kernel_is_changed(runtime: Runtime, pod:
 
 
 @pytest.mark.parametrize("command", ["ADD", "DEL"])
-def test_no_system_call_of_a_step_is_a_bad_moment_to_die(
+def test_a_call_killed_before_any_system_call_of_a_step_loses_nothing(
     runtime: Runtime, pod: Pod, other: Pod, command: str, mover: str
 ) -> None:
     before = dump(runtime.node)
-    # The odd ones by one mover, the even ones by the other: most of the steps are those of both.
+    # Odd numbers with one mover, even ones with the other: they have most of the steps in common.
     for number in itertools.count(1 if mover == "delegate" else 2, 2):
         if command == "DEL":
             runtime.added(pod)
@@ -175,13 +176,13 @@ def test_no_system_call_of_a_step_is_a_bad_moment_to_die(
         assert damage(before, runtime.node) == [], f"killed before change {number}"
         if not killed:
             break
-    # The record alone is written, flushed, renamed, and its folder flushed.
+    # Writing one record takes four: write it, flush it, rename it, flush its folder.
     assert number > 10
 
 
 @pytest.fixture
 def second(runtime: Runtime) -> Runtime:
-    """Calls about another NIC that has a hop of the same route."""
+    """Calls about another NIC, through which the same route has a hop."""
     runtime.node.add_nic(SECOND, "eth2", ["10.0.1.0/31"])
     hops = "nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2"
     runtime.node.ip(f"route add 203.0.113.0/24 {hops}")
@@ -189,7 +190,7 @@ def second(runtime: Runtime) -> Runtime:
 
 
 @pytest.mark.parametrize("step", DEL_STEPS)
-def test_a_del_that_was_killed_does_not_hinder_that_of_the_other_nic_of_a_route(
+def test_a_killed_del_does_not_block_the_del_of_the_routes_other_nic(
     runtime: Runtime, second: Runtime, pod: Pod, other: Pod, step: str
 ) -> None:
     before = dump(runtime.node)
@@ -202,7 +203,7 @@ def test_a_del_that_was_killed_does_not_hinder_that_of_the_other_nic_of_a_route(
 
 
 @pytest.mark.parametrize("step", DEL_STEPS)
-def test_a_del_that_was_killed_does_not_hinder_the_add_of_the_other_nic_of_a_route(
+def test_a_killed_del_does_not_block_the_add_of_the_routes_other_nic(
     runtime: Runtime, second: Runtime, pod: Pod, other: Pod, step: str
 ) -> None:
     before = dump(runtime.node)
@@ -253,12 +254,12 @@ def test_the_next_call_waits_for_a_delegate_that_outlives_its_caller(
     assert damage(before, runtime.node) == []
 
 
-# Being asked to end
+# Signals that terminate
 
 
 @by_delegate
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
+def test_an_add_that_is_terminated_undoes_its_work_and_answers(
     runtime: Runtime, pod: Pod, other: Pod, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = dump(runtime.node)
@@ -274,9 +275,7 @@ def test_an_add_that_is_asked_to_end_undoes_its_work_and_answers(
 
 
 @by_delegate
-def test_a_del_that_is_asked_to_end_loses_nothing(
-    runtime: Runtime, pod: Pod, tmp_path: Path
-) -> None:
+def test_a_del_that_is_terminated_loses_nothing(runtime: Runtime, pod: Pod, tmp_path: Path) -> None:
     before = dump(runtime.node)
     path = plugin_folder(tmp_path / "bin", host_device="touch $0.on; exec sleep 1000")
     runtime.added(pod)

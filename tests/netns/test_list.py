@@ -1,4 +1,4 @@
-"""The plugin in a network configuration list, with plugins of the CNI project behind it."""
+"""The plugin in a network configuration list, followed by plugins of the CNI project."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def cni(node: Node, plugin: Path, tmp_path: Path) -> Cni:
 
 
 def network_of(runtime: Runtime, *behind: dict[str, object], version: str = "1.0.0") -> PluginList:
-    """A list with our plugin in front."""
+    """Return a list with our plugin first."""
     ours = {
         key: value for key, value in runtime.config.items() if key not in ("cniVersion", "name")
     }
@@ -34,7 +34,7 @@ def network_of(runtime: Runtime, *behind: dict[str, object], version: str = "1.0
     return parse_plugin_list(json.dumps(source).encode())
 
 
-def test_tuning_behind_us_changes_the_pods_netdev_and_the_host_gets_its_own_back(
+def test_tuning_after_us_changes_the_pods_netdev_and_the_host_is_restored(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
 ) -> None:
     before = dump(node)
@@ -56,7 +56,7 @@ def test_tuning_behind_us_changes_the_pods_netdev_and_the_host_gets_its_own_back
     assert calls == [*there, "DEL tuning", "DEL amd-host-device"]
 
 
-def test_what_plugins_before_us_have_answered_is_part_of_the_answer(
+def test_the_result_includes_those_of_the_plugins_before_us(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
 ) -> None:
     before = dump(node)
@@ -72,7 +72,7 @@ def test_what_plugins_before_us_have_answered_is_part_of_the_answer(
     assert damage(before, node) == []
 
 
-def test_the_documented_list_gives_the_pod_a_table_of_its_own_and_the_host_all_back(
+def test_the_documented_list_gives_the_pod_its_own_table_and_restores_the_host(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
 ) -> None:
     node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1")
@@ -92,7 +92,7 @@ def test_the_documented_list_gives_the_pod_a_table_of_its_own_and_the_host_all_b
 
 
 @by_delegate
-def test_a_plugin_behind_us_that_fails_leaves_the_nic_to_the_del(
+def test_if_a_plugin_after_us_fails_the_nic_stays_in_the_pod_until_del(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cni: Cni
 ) -> None:
     before = dump(node)
@@ -115,7 +115,7 @@ def test_status_and_gc_of_a_list_reach_us(
     cni.add(network, Wanted(NET1, pod.netns))
     cni.gc(network, [NET1])
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
-    # A runtime that lost its cache knows of nothing to detach; the plugin does.
+    # A runtime that has lost its cache has nothing to detach; the plugin still knows.
     (tmp_path / "results/fabric-container-1-net1").unlink()
     cni.gc(network, [attrs.evolve(NET1, ifname=IfName("net2"))])
     assert damage(before, node) == []

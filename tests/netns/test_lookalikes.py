@@ -1,4 +1,4 @@
-"""Netdevs that look like one another: each comes back as itself, and no other is touched."""
+"""Netdevs that look alike: none is taken for another, and no other is touched."""
 
 import json
 
@@ -13,9 +13,9 @@ ONE_MAC = "02:00:00:00:00:77"
 
 @pytest.fixture
 def twins(node: Node) -> Dump:
-    """Two netdevs of one kind and one hardware address, as VLANs of a NIC are; the host with them.
+    """The host with two netdevs of one kind and hardware address, such as VLANs of one NIC.
 
-    Each has its other end in a netns of its own, as the NICs of other nodes have.
+    Their other ends are in another netns, as if in another node.
     """
     far = node.add_pod("far")
     for name, number in (("vlan100", 100), ("vlan200", 200)):
@@ -26,17 +26,17 @@ def twins(node: Node) -> Dump:
 
 
 def on(runtime: Runtime, ifname: str) -> Runtime:
-    """One whose configuration names a netdev that is on no bus."""
+    """Return a runtime whose configuration names a netdev that is on no bus."""
     return runtime.having("deviceID", "pciBusID", device=ifname)
 
 
 def found(node: Node) -> list[str]:
-    """What `amdcni` finds of each record."""
+    """Return what `amdcni` finds for each record."""
     told = node.output_of([AMDCNI, "attachments", "--json"])
     return [entry["found"] for entry in json.loads(told)]
 
 
-def test_of_two_alike_the_one_that_is_lent_comes_back_and_the_other_is_left_alone(
+def test_of_two_lookalikes_the_lent_one_returns_and_the_other_is_left_alone(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:
     lent = on(runtime, "vlan100")
@@ -51,7 +51,7 @@ def test_of_two_alike_the_one_that_is_lent_comes_back_and_the_other_is_left_alon
     assert damage(twins, node) == []
 
 
-def test_two_alike_in_one_pod_come_back_each_as_itself(
+def test_two_lookalikes_in_one_pod_return_and_are_not_mixed_up(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:
     for number, name in ((1, "vlan100"), (2, "vlan200")):
@@ -63,7 +63,7 @@ def test_two_alike_in_one_pod_come_back_each_as_itself(
     assert damage(twins, node) == []
 
 
-def test_a_netdev_without_a_hardware_address_comes_back(
+def test_a_netdev_without_a_hardware_address_is_restored(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.ip_batch(
@@ -81,7 +81,7 @@ def test_a_netdev_without_a_hardware_address_comes_back(
     assert damage(before, node) == []
 
 
-def test_a_netdev_that_took_another_hardware_address_in_the_pod_comes_back(
+def test_a_netdev_given_another_hardware_address_in_the_pod_is_restored(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:
     on(runtime, "vlan100").added(pod)
@@ -90,7 +90,7 @@ def test_a_netdev_that_took_another_hardware_address_in_the_pod_comes_back(
     assert damage(twins, node) == []
 
 
-def test_what_is_made_by_software_ends_with_its_pod_and_its_record_with_it(
+def test_a_software_netdev_ends_with_its_pod_and_del_removes_its_record(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:
     lent = on(runtime, "vlan100")
@@ -105,7 +105,7 @@ def test_what_is_made_by_software_ends_with_its_pod_and_its_record_with_it(
     assert addresses(node, "vlan200") == ["10.200.0.1/24"]
 
 
-def test_a_netdev_that_its_pod_has_deleted_keeps_no_pod_from_ending(
+def test_del_of_a_netdev_deleted_in_its_pod_succeeds(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:
     on(runtime, "vlan100").added(pod)
@@ -116,7 +116,7 @@ def test_a_netdev_that_its_pod_has_deleted_keeps_no_pod_from_ending(
     assert records(node) == {}
 
 
-def test_another_netdev_of_the_device_that_comes_meanwhile_is_a_stranger(
+def test_a_netdev_of_the_same_device_that_appears_meanwhile_is_left_alone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -134,7 +134,7 @@ def test_another_netdev_of_the_device_that_comes_meanwhile_is_a_stranger(
 def test_a_pod_whose_path_is_hidden_keeps_its_nic(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
-    """Another mount namespace may have another /run/netns: its path proves nothing from here."""
+    """Another mount namespace may have another /run/netns, so a missing path proves nothing."""
     runtime.added(pod)
     node.add_nic(BDF, "port1", ["10.5.0.1/24"])
     inside = ["sh", "-c", "echo inside; exec sleep infinity"]
@@ -152,10 +152,10 @@ def test_a_pod_whose_path_is_hidden_keeps_its_nic(
         holder.communicate()
 
 
-def test_a_pod_at_the_path_of_an_earlier_one_is_not_the_earlier_one(
+def test_a_pod_at_the_path_of_an_earlier_one_is_not_mistaken_for_it(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
-    """Though the kernel gives it the inode and the numbers of the earlier one."""
+    """Even though the kernel gives it the inode and the numbers of the earlier one."""
     before = dump(node)
     runtime.added(pod)
     inode = pod.inode

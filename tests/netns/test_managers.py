@@ -1,4 +1,4 @@
-"""What the kernel makes of IPv6 is left to it only where it will make it again."""
+"""IPv6 configuration made by the kernel is left to it only where it will make it again."""
 
 import sys
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def routes_to(node: Node, destination: str) -> list[str]:
 
 
 @pytest.mark.parametrize("manager", MANAGEMENTS)
-def test_a_nic_comes_back_as_a_manager_left_it(
+def test_a_nic_is_restored_as_a_manager_left_it(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, manager: str
 ) -> None:
     bare = dump(node)
@@ -48,7 +48,7 @@ DEAF: dict[str, Callable[[Node], object]] = {
 
 @natively
 @pytest.mark.parametrize("deafen", DEAF.values(), ids=DEAF)
-def test_what_a_router_said_is_kept_where_the_kernel_hears_it_no_more(
+def test_what_a_router_advertised_is_restored_if_the_kernel_ignores_routers_now(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, deafen: Callable[[Node], object]
 ) -> None:
     advertise(nic)
@@ -63,7 +63,7 @@ def test_what_a_router_said_is_kept_where_the_kernel_hears_it_no_more(
 
 @natively
 @pytest.mark.parametrize("hears", [{"accept_ra": 1}, {"accept_ra": 2, "forwarding": 1}])
-def test_what_a_router_says_again_is_there_once(
+def test_what_a_router_advertises_again_is_there_only_once(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, hears: dict[str, int]
 ) -> None:
     for name, value in hears.items():
@@ -79,23 +79,23 @@ def test_what_a_router_says_again_is_there_once(
 
 
 LINK_LOCAL = {
-    "of another generation": [
+    "with another addrgenmode": [
         "-6 address flush dev eth1 scope link",
         "link set eth1 addrgenmode none",
     ],
-    "that the kernel would make too": [
+    "like the kernel's own": [
         "link set eth1 addrgenmode none",
         "-6 address flush dev eth1 scope link",
         "-6 address add fe80::ff:fe00:1/64 dev eth1 noprefixroute nodad",
         "-6 route add fe80::/64 dev eth1 proto kernel metric 1024",
     ],
-    "made before addresses of this kind were switched off": ["link set eth1 addrgenmode none"],
+    "made before addrgenmode was none": ["link set eth1 addrgenmode none"],
 }
 
 
 @natively
 @pytest.mark.parametrize("commands", LINK_LOCAL.values(), ids=LINK_LOCAL)
-def test_the_link_local_address_comes_back_as_it_was(
+def test_the_link_local_address_is_restored_as_it_was(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, commands: list[str]
 ) -> None:
     for command in commands:
@@ -108,7 +108,7 @@ def test_the_link_local_address_comes_back_as_it_was(
 
 MORE = {
     "another hardware address": ["link set eth1 address 02:00:00:00:aa:bb"],
-    "a route of another metric": [
+    "a route with another metric": [
         "-6 route delete fe80::/64 dev eth1",
         "-6 route add fe80::/64 dev eth1 proto kernel metric 55",
     ],
@@ -117,7 +117,7 @@ MORE = {
 
 @natively
 @pytest.mark.parametrize("commands", MORE.values(), ids=MORE)
-def test_where_the_kernel_makes_something_more_nothing_is_lost(
+def test_where_the_kernel_adds_something_nothing_is_lost(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, commands: list[str]
 ) -> None:
     for command in commands:

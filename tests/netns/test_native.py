@@ -1,4 +1,4 @@
-"""The mover `native` on a real kernel: what the pod gets, and what fails half way."""
+"""The mover `native` on a real kernel: what the pod gets, and what fails halfway."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ for address in sys.argv[1:]:
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as server:
         server.bind((address, 4791))
 """
-"""A server that binds addresses, and fails while one of them is tentative."""
+"""A server that binds addresses, which fails while one of them is tentative."""
 
 
 def link_of(where: Node | Pod, ifname: str = "net1") -> Any:
@@ -53,7 +53,7 @@ def routes_of(where: Node | Pod) -> list[str]:
 
 
 @natively
-def test_all_verbs_work_where_there_is_no_other_plugin(
+def test_all_verbs_work_without_any_other_plugin(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -68,7 +68,7 @@ def test_all_verbs_work_where_there_is_no_other_plugin(
 
 
 @natively
-def test_a_device_of_a_userspace_driver_is_held_without_a_plugin(
+def test_a_device_with_a_userspace_driver_is_lent_without_any_other_plugin(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_function(BDF, driver="vfio-pci")
@@ -100,7 +100,7 @@ IPAM = {
 @by_delegate
 @pytest.mark.parametrize("version", ["0.2.0", "0.4.0", "1.1.0"])
 @pytest.mark.parametrize("ipam", [None, IPAM], ids=["the host's addresses", "static"])
-def test_the_pod_and_the_result_are_those_of_the_delegate(
+def test_the_pod_and_the_result_are_the_same_as_with_the_delegate(
     runtime: Runtime, node: Node, pod: Pod, version: str, ipam: object
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31", "10.1.0.1/24 broadcast +", "fd00::8/64 nodad"])
@@ -126,7 +126,7 @@ def without_nodad(seen: Any) -> Any:
 
 
 @natively
-def test_the_pod_has_the_addresses_with_all_their_attributes(
+def test_the_pod_gets_the_addresses_with_all_their_attributes(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     words = [
@@ -164,7 +164,7 @@ def test_the_pod_has_the_addresses_with_all_their_attributes(
 
 @pytest.fixture
 def slow_node() -> Any:
-    """A node with duplicate address detection, as real ones have it."""
+    """A node with duplicate address detection, like real ones."""
     if reason := skip_reason():
         pytest.skip(reason)
     with throwaway_node(duplicate_address_detection=True) as node:
@@ -172,13 +172,15 @@ def slow_node() -> Any:
 
 
 def binds(pod: Pod, *words: str) -> bool:
-    """Tell whether a server in the pod can bind the addresses now."""
+    """Return whether a server in the pod can bind the addresses now."""
     return pod.run([sys.executable, "-I", "-S", "-c", BIND, *words]).returncode == 0
 
 
-def test_a_server_in_the_pod_binds_the_ipv6_address_at_once(slow_node: Node, plugin: Path) -> None:
+def test_a_server_in_the_pod_can_bind_the_ipv6_address_at_once(
+    slow_node: Node, plugin: Path
+) -> None:
     slow_node.add_nic(BDF, "eth1", ["fd00::8/64"])
-    dump(slow_node)  # It waits until the host has the address for good.
+    dump(slow_node)  # This waits until the address is no longer tentative.
     pod = slow_node.add_pod("pod1")
     native = Runtime(slow_node, plugin).having(mover="native")
     native.added(pod)
@@ -191,7 +193,7 @@ def test_a_server_in_the_pod_binds_the_ipv6_address_at_once(slow_node: Node, plu
     assert delegated.delete(pod).succeeded
 
 
-def test_an_address_of_an_ipam_plugin_is_waited_for(slow_node: Node, plugin: Path) -> None:
+def test_add_waits_until_an_ipam_address_can_be_bound(slow_node: Node, plugin: Path) -> None:
     slow_node.add_nic(BDF, "eth1")
     pod = slow_node.add_pod("pod1")
     ipam = {"type": "static", "addresses": [{"address": "fd00::8/64"}]}
@@ -201,7 +203,7 @@ def test_an_address_of_an_ipam_plugin_is_waited_for(slow_node: Node, plugin: Pat
     assert native.delete(pod).succeeded
 
 
-def test_an_address_of_an_ipam_plugin_that_somebody_has_is_refused_and_undone(
+def test_an_add_is_undone_if_somebody_else_has_the_ipam_address(
     slow_node: Node, plugin: Path
 ) -> None:
     slow_node.add_nic(BDF, "eth1", ["fd00::8/64"], peer_addresses=["fd00::9/64"])
@@ -214,7 +216,7 @@ def test_an_address_of_an_ipam_plugin_that_somebody_has_is_refused_and_undone(
 
 
 @natively
-def test_ipv6_is_allowed_in_a_pod_that_forbids_it(
+def test_ipv6_is_enabled_in_a_pod_that_has_disabled_it(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -233,7 +235,7 @@ def test_ipv6_is_allowed_in_a_pod_that_forbids_it(
 @pytest.mark.parametrize(
     "keys", [{"mac": MAC}, {"runtimeConfig": {"mac": MAC}, "capabilities": {"mac": True}}], ids=str
 )
-def test_an_mtu_and_a_hardware_address_are_the_pods_and_the_host_gets_its_own_back(
+def test_the_pod_gets_the_configured_mtu_and_mac_and_the_host_its_own_back(
     runtime: Runtime, node: Node, pod: Pod, keys: dict[str, Any]
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"], mtu=9000)
@@ -250,7 +252,7 @@ def test_an_mtu_and_a_hardware_address_are_the_pods_and_the_host_gets_its_own_ba
 
 @natively
 @pytest.mark.parametrize("keys", [{"mtu": 17}, {"mac": "01:00:00:00:00:01"}], ids=str)
-def test_what_the_kernel_refuses_in_the_pod_is_undone(
+def test_an_add_is_undone_if_the_kernel_refuses_a_setting_in_the_pod(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, keys: dict[str, Any]
 ) -> None:
     before = dump(node)
@@ -259,7 +261,7 @@ def test_what_the_kernel_refuses_in_the_pod_is_undone(
     assert ifnames(pod) == set()
 
 
-# Half a move
+# Moves that fail halfway
 
 
 RACING_CALL = """
@@ -279,7 +281,7 @@ sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 
 
 @natively
-def test_a_netdev_that_was_moved_and_could_not_be_renamed_comes_back(
+def test_a_netdev_that_was_moved_but_could_not_be_renamed_returns(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -297,7 +299,7 @@ def test_a_netdev_that_was_moved_and_could_not_be_renamed_comes_back(
 
 @natively
 @pytest.mark.parametrize("altname", ["net1", "enp193s0"])
-def test_an_alternative_name_that_the_pod_has_too_is_in_nobodys_way(
+def test_an_altname_that_is_also_in_the_pod_does_no_harm(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, altname: str
 ) -> None:
     node.ip(f"link property add dev eth1 altname other altname {altname}")
@@ -333,7 +335,7 @@ def test_an_ipam_plugin_gets_the_whole_configuration_and_environment(
 
 
 @natively
-def test_an_ipam_plugin_that_fails_in_the_end_keeps_the_record_and_costs_no_address(
+def test_if_the_ipam_plugin_fails_on_del_the_host_is_restored_and_del_can_be_repeated(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(node)

@@ -1,4 +1,4 @@
-"""What cannot come back is named when the NIC is lent, each thing once, and nothing else is."""
+"""What cannot be restored is named when the NIC is lent, each thing once, and nothing else."""
 
 import re
 
@@ -24,10 +24,10 @@ LOST = {
     "-6 addrlabel add prefix fd00::/64 dev eth1 label 99": "the address label of fd00::/64",
     "mptcp endpoint add 10.0.0.0 dev eth1 signal": "the MPTCP endpoint 10.0.0.0",
 }
-"""Commands of `ip`, and what is said of them."""
+"""Commands for `ip`, and what is reported about their results."""
 
 BOUND = ("addrlabel", "mptcp")
-"""What knows the NIC by its number, and is lost if the pod has that number already."""
+"""What refers to the NIC by its number, and is lost only if the pod already has that number."""
 
 ON_ANOTHER = (
     "nexthop add id 20 dev other",
@@ -38,8 +38,8 @@ ON_ANOTHER = (
 )
 
 
-def told_by(outcome: Outcome) -> list[str]:
-    """Return what the log says that was not saved; it has to say nothing else."""
+def not_saved(outcome: Outcome) -> list[str]:
+    """Return what was not saved, according to the log, which must have no other line."""
     lines = outcome.stderr.splitlines()
     found = [re.search(r'event=not-saved .*what="(?P<what>[^"]*)"', line) for line in lines]
     assert all(found), outcome
@@ -47,7 +47,7 @@ def told_by(outcome: Outcome) -> list[str]:
 
 
 def set_on(node: Node, commands: list[str]) -> None:
-    """Set what the kernel and iproute2 here know; all of it but what is of MPTCP they do."""
+    """Run commands of `ip`; only those for MPTCP may be unknown to this kernel or iproute2."""
     for command in commands:
         done = node.run(["ip", *command.split()])
         assert done.returncode == 0 or "mptcp" in command, (command, done)
@@ -55,7 +55,7 @@ def set_on(node: Node, commands: list[str]) -> None:
 
 @natively
 @pytest.mark.parametrize("renumbered", [False, True])
-def test_each_thing_that_is_lost_is_named_once(
+def test_each_thing_that_will_be_lost_is_named_once(
     runtime: Runtime, node: Node, pod: Pod, renumbered: bool
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/24", "fd00::8/64"])
@@ -83,31 +83,33 @@ def test_each_thing_that_is_lost_is_named_once(
         "the traffic class 2:10 of htb",
         "the filter at the root u32",
     }
-    told = told_by(outcome)
+    told = not_saved(outcome)
     assert len(told) == len(expected)
     for what in expected:
         assert len([each for each in told if each.startswith(what)]) == 1, (what, told)
 
 
 def is_bound(command: str) -> bool:
-    """Whether it is of what knows the NIC by its number."""
+    """Return whether what the command sets refers to the NIC by its number."""
     return any(word in command for word in BOUND)
 
 
 @natively
-def test_of_a_plain_nic_nothing_is_said(runtime: Runtime, node: Node, pod: Pod) -> None:
+def test_nothing_is_reported_for_a_plain_nic(runtime: Runtime, node: Node, pod: Pod) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
     node.ip("neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1")
     for number, qdisc in enumerate(ROOT_QDISCS, start=1):
         node.tc(f"qdisc replace dev eth1 root handle {number}: {qdisc}")
-        assert told_by(runtime.add(pod)) == []
+        assert not_saved(runtime.add(pod)) == []
         expect_silence(runtime.delete(pod))
 
 
 @natively
-def test_a_size_table_of_the_root_qdisc_is_lost(runtime: Runtime, node: Node, pod: Pod) -> None:
+def test_a_size_table_of_the_root_qdisc_is_reported_as_lost(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
     node.tc(
         f"qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet {ROOT_QDISCS[1]}"
     )
-    assert told_by(runtime.add(pod)) == ["the size table of the qdisc tbf"]
+    assert not_saved(runtime.add(pod)) == ["the size table of the qdisc tbf"]

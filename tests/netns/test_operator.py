@@ -1,4 +1,4 @@
-"""The operator's questions: where is my NIC, is it as it should be, and can I have it back."""
+"""The operator's questions: where is my NIC, is it healthy, and can I have it back."""
 
 import json
 import os
@@ -24,14 +24,14 @@ AMDCNI = str(Path(sysconfig.get_path("scripts")) / "amdcni")
 
 
 def ask(node: Node, *words: str) -> tuple[int, Any]:
-    """Return the exit status and what a subcommand tells as JSON."""
+    """Return the exit status and JSON of a subcommand that must not write to stderr."""
     done = node.run([AMDCNI, *words, "--json"])
     assert done.stderr == b"", done
     return done.returncode, json.loads(done.stdout)
 
 
 def ask_loudly(node: Node, *words: str) -> tuple[int, Any]:
-    """Return the same of one that has something to report."""
+    """Return the same for a subcommand that may write to stderr."""
     done = node.run([AMDCNI, *words, "--json"])
     return done.returncode, json.loads(done.stdout)
 
@@ -46,7 +46,7 @@ def read(node: Node, *words: str, columns: str = "200") -> str:
 # ---- where is it
 
 
-def test_an_attachment_is_shown_with_all_that_will_be_given_back(
+def test_an_attachment_is_shown_with_all_that_will_be_restored(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000")
@@ -60,7 +60,7 @@ def test_an_attachment_is_shown_with_all_that_will_be_given_back(
     for id in (BDF, "eth1", "container-1", "contain"):
         status, (shown,) = ask(node, "attachments", "show", id)
         assert (status, shown["record"]["id"]["ifname"]) == (0, "net1")
-    # No word is broken, be the terminal narrow.
+    # No word is broken, even if the terminal is narrow.
     for command in ("attachments", "devices", "check", "heal"):
         assert BDF in read(node, command, columns="40").split()
     for whole in (pod.netns, "container-1", "fd00::8/64", row["since"]):
@@ -72,7 +72,7 @@ def test_an_attachment_is_shown_with_all_that_will_be_given_back(
 
 
 @by_delegate
-def test_an_orphan_is_marked_and_told_what_becomes_of_it(
+def test_an_orphan_is_marked_and_shown_with_what_will_restore_it(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -85,7 +85,7 @@ def test_an_orphan_is_marked_and_told_what_becomes_of_it(
     )
 
 
-def test_a_nic_that_is_in_a_strange_netns_is_found_there_whatever_was_tried(
+def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fail(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -105,7 +105,7 @@ def test_a_nic_that_is_in_a_strange_netns_is_found_there_whatever_was_tried(
         (found,) = json.loads(healed.stdout)
         assert (healed.returncode, found["found"], found["healed"]) == (1, "missing", False)
         assert "amdcni doctor tells" in found["failure"]
-        # What fails does not hide where the NIC is.
+        # The failure does not hide where the NIC is.
         assert "neither on the host" in read(node, "release", "eth1", "--yes")
     stranger.delete()
     healed = node.run([AMDCNI, "heal"])
@@ -113,7 +113,7 @@ def test_a_nic_that_is_in_a_strange_netns_is_found_there_whatever_was_tried(
 
 
 @by_delegate
-def test_what_is_not_known_or_not_readable_is_told(
+def test_unknown_names_and_unreadable_records_are_reported(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     assert read(node, "attachments", "show", "eth9") == (
@@ -128,10 +128,10 @@ def test_what_is_not_known_or_not_readable_is_told(
     assert "no record of '0000:c2:00.0'" in read(node, "release", "0000:c2:00.0", "--yes")
 
 
-# ---- is it as it should be
+# ---- is it healthy
 
 
-def test_check_tells_what_is_wrong_in_which_pod(
+def test_check_says_what_is_wrong_in_which_pod(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -173,7 +173,7 @@ def test_a_nic_is_released_from_a_living_pod_and_its_del_finds_nothing_to_do(
 
 
 @by_delegate
-def test_release_says_of_an_unplugged_nic_that_it_is_not_given_back(
+def test_release_says_that_an_unplugged_nic_is_not_returned(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -204,7 +204,7 @@ def test_release_asks_and_does_nothing_without_a_yes(
 
 
 def answered(node: Node, answer: str) -> tuple[str, int]:
-    """Return what is on the terminal of a `release` that gets this answer, and its exit status."""
+    """Return the terminal output of a `release` that gets this answer, and its exit status."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(node.entry[0], [*node.entry, AMDCNI, "release", BDF])
@@ -222,7 +222,7 @@ def answered(node: Node, answer: str) -> tuple[str, int]:
 # ---- what would happen
 
 
-def test_explain_tells_what_an_add_would_do_here_and_changes_nothing(
+def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     runtime: Runtime, node: Node, nic: Nic, tmp_path: Path
 ) -> None:
     pod = {"kind": "Pod", "metadata": {"name": "p", "annotations": {}}}

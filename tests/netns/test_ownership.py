@@ -1,4 +1,4 @@
-"""Each attachment gives back its own NIC, and no call touches what is somebody else's."""
+"""Each attachment returns its own NIC, and no call touches what belongs to somebody else."""
 
 import os
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
     ],
     ids=["absent", "empty", "numeric", "hostile", "contradicting", "another", "nonsense"],
 )
-def test_a_del_gives_the_nic_back_whatever_its_device_keys(
+def test_a_del_returns_the_nic_whatever_its_device_keys(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, keys: dict[str, object]
 ) -> None:
     before = dump(node)
@@ -70,7 +70,7 @@ def test_a_del_gives_the_nic_back_whatever_its_device_keys(
         ({"deviceID": BDF, "ipam": {"subnet": "10.1.0.0/16"}}, ["$.ipam.type", "missing"]),
     ],
 )
-def test_an_add_with_device_keys_that_say_nothing_clear_is_refused_untouched(
+def test_an_add_with_unclear_device_keys_is_refused_and_changes_nothing(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, keys: dict[str, object], words: list[str]
 ) -> None:
     node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
@@ -109,7 +109,7 @@ def test_a_stranger_with_the_old_name_keeps_it_and_gets_none_of_the_addresses(
     assert records(node) == {}
 
 
-def test_a_stranger_that_comes_while_the_netns_dies_is_left_alone_too(
+def test_strangers_with_the_old_names_are_left_alone_when_the_netns_dies_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -126,7 +126,7 @@ def test_a_stranger_that_comes_while_the_netns_dies_is_left_alone_too(
 
 
 @pytest.mark.parametrize("netns_known", [True, False])
-def test_a_netdev_that_the_pod_has_renamed_comes_back_under_its_own_name(
+def test_a_netdev_renamed_in_the_pod_returns_under_its_own_name(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, netns_known: bool
 ) -> None:
     before = dump(node)
@@ -140,7 +140,7 @@ def test_a_netdev_that_the_pod_has_renamed_comes_back_under_its_own_name(
     assert damage(before, node) == []
 
 
-def test_while_the_first_container_lives_a_second_is_told_who_has_the_device(
+def test_a_second_container_gets_an_error_that_names_the_living_holder(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
@@ -150,7 +150,7 @@ def test_while_the_first_container_lives_a_second_is_told_who_has_the_device(
     assert differences(before[0], dump(node)) + differences(before[1], dump(pod)) == []
 
 
-def test_a_netns_path_that_another_pod_uses_now_is_no_reason_to_touch_that_pod(
+def test_another_pod_that_now_uses_the_netns_path_is_left_alone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -164,7 +164,7 @@ def test_a_netns_path_that_another_pod_uses_now_is_no_reason_to_touch_that_pod(
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["path as before", "no netns"])
-def test_after_the_death_of_its_netns_a_del_gives_the_nic_all_back(
+def test_a_del_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, said: bool
 ) -> None:
     before = dump(node)
@@ -175,7 +175,7 @@ def test_after_the_death_of_its_netns_a_del_gives_the_nic_all_back(
     assert damage(before, node) == []
 
 
-def test_two_nics_that_come_home_under_strange_names_get_their_own_back(
+def test_two_nics_that_return_under_strange_names_get_their_own_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31", "fd00:2::8/64"])
@@ -188,7 +188,7 @@ def test_two_nics_that_come_home_under_strange_names_get_their_own_back(
     second_pod.delete()
     (strange,) = ifnames(node) - {"net1"}
     assert strange.startswith("dev")
-    # The second is still known by its record, and no call has been about it.
+    # The second NIC still has its record, and no call has been about it.
     expect_silence(runtime.delete(None))
     assert addresses(node, "eth1") == ["10.0.0.0/31", "fd00::8/64"]
     third = node.add_pod("pod3")
@@ -198,7 +198,7 @@ def test_two_nics_that_come_home_under_strange_names_get_their_own_back(
     assert damage(before, node) == []
 
 
-def test_a_nic_that_is_held_elsewhere_is_waited_for_with_its_record(
+def test_the_record_of_a_nic_in_another_netns_stays_until_it_is_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -225,13 +225,13 @@ def test_the_record_of_an_unplugged_nic_stays_until_it_is_back(
         assert "unplugged" in outcome.stderr
         assert set(records(node)) == {f"{BDF}.json"}
     node.add_nic(BDF, "eth1", mac=nic.mac, up=False)
-    # A veth has no permanent hardware address by which a NIC is known again; so somebody says it.
+    # A veth lacks the permanent hardware address by which a NIC is recognized, so mark it by hand.
     node.ip(f"link property add dev eth1 altname amdcni-{BDF}")
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []
 
 
-def test_after_the_death_of_its_netns_the_nic_is_restored_by_the_next_add(
+def test_the_next_add_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -299,7 +299,7 @@ def test_an_auxiliary_device_is_lent_like_a_pci_one(runtime: Runtime, node: Node
     assert damage(before, node) == []
 
 
-def test_of_several_netdevs_on_one_function_one_has_to_be_chosen(
+def test_of_several_netdevs_on_one_function_one_must_be_named(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth2", ["10.0.0.2/31"])
@@ -315,7 +315,7 @@ def test_of_several_netdevs_on_one_function_one_has_to_be_chosen(
     assert damage(before, node) == []
 
 
-def test_a_device_of_a_userspace_driver_is_handed_over_without_a_netdev(
+def test_a_device_with_a_userspace_driver_is_lent_without_a_netdev(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_function(BDF, driver="vfio-pci")
@@ -328,7 +328,9 @@ def test_a_device_of_a_userspace_driver_is_handed_over_without_a_netdev(
     assert damage(before, node) == []
 
 
-def test_a_device_that_is_not_there_is_named(runtime: Runtime, node: Node, pod: Pod) -> None:
+def test_a_missing_device_and_a_missing_netdev_are_named(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
     runtime.add(pod).expect_error(101, BDF, "no device")
     node.add_function(BDF, driver="ionic")
     runtime.add(pod).expect_error(101, BDF, "'ionic'", "no netdev")
@@ -345,7 +347,7 @@ def test_a_device_that_is_not_there_is_named(runtime: Runtime, node: Node, pod: 
     ],
     ids=["uplink", "IPv6 uplink", "bridge member", "macvlan parent", "VLAN parent"],
 )
-def test_a_netdev_that_the_node_lives_on_is_refused(
+def test_a_netdev_that_the_node_needs_is_refused(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, commands: list[str], word: str
 ) -> None:
     try:
@@ -360,7 +362,7 @@ def test_a_netdev_that_the_node_lives_on_is_refused(
     assert damage(before, node) == []
 
 
-def test_with_a_second_uplink_the_first_may_go(
+def test_with_a_second_uplink_the_first_can_be_lent(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
@@ -369,7 +371,7 @@ def test_with_a_second_uplink_the_first_may_go(
     runtime.added(pod)
 
 
-def test_a_sandbox_that_is_known_by_the_pid_of_its_process_is_as_good_as_a_path(
+def test_a_sandbox_path_below_proc_works_like_any_other(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -384,7 +386,7 @@ def test_a_sandbox_that_is_known_by_the_pid_of_its_process_is_as_good_as_a_path(
 
 
 def not_a_netns(node: Node) -> dict[str, str]:
-    """Make things that are no network namespace; their paths."""
+    """Make things that are not network namespaces, and return their paths."""
     folder = node.root / "run/no-netns"
     folder.mkdir()
     (folder / "file").touch()
@@ -398,7 +400,7 @@ def not_a_netns(node: Node) -> dict[str, str]:
     }
 
 
-def test_only_a_real_network_namespace_is_accepted_and_at_once(
+def test_add_refuses_what_is_not_a_pods_netns_and_del_ignores_it(
     runtime: Runtime, node: Node, nic: Nic
 ) -> None:
     before = dump(node)

@@ -22,7 +22,7 @@ CHILDREN = {
 
 
 def protection_of(node: Node) -> object:
-    """What `amdcni devices` tells of the NIC's netdev."""
+    """Return what `amdcni devices` says about the NIC's netdev."""
     first, *_ = json.loads(node.run([str(AMDCNI), "devices", "--json"]).stdout)
     (netdev,) = first["netdevs"]
     assert netdev["uplink"] == ("default route" in (netdev["protected"] or ""))
@@ -52,7 +52,7 @@ def test_a_nic_that_carries_something_is_refused_and_nothing_of_it_is_lost(
 def test_a_nic_that_receives_for_a_macvlan_in_another_netns_is_refused(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
-    """The address would be gone from the NIC, and no packet come to the macvlan any more."""
+    """The NIC would lose the macvlan's address, and the macvlan would receive nothing any more."""
     other = node.add_pod("pod2")
     node.ip("link add top address 02:00:00:00:00:77 link eth1 type macvlan mode bridge")
     node.ip("link set top netns pod2")
@@ -71,16 +71,18 @@ WAYS = (
 )
 """The routes that are set, and the family for which `eth1` is the only way out."""
 
-NO_NEED = (
+NOT_NEEDED = (
     ["route add default dev eth1", "route add default dev eth2 metric 9"],
     ["route add default nexthop dev eth1 nexthop dev eth2"],
     ["route add default dev eth1 table 100"],
 )
-"""With these routes, the node does without `eth1`."""
+"""Routes with which the node does not need `eth1`."""
 
 
 @natively
-def test_each_family_keeps_a_way_out(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
+def test_a_nic_that_is_an_ip_familys_only_way_out_is_refused(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
     node.add_nic("0000:c2:00.0", "eth2", ["10.0.2.0/31", "fd02::8/64"])
     for routes, family in WAYS:
         if "default dev top" in routes[0]:
@@ -91,9 +93,9 @@ def test_each_family_keeps_a_way_out(runtime: Runtime, node: Node, nic: Nic, pod
         runtime.add(pod).expect_error(PROTECTED, words)
         node.ip_batch([route.replace("add", "delete") for route in routes])
     node.ip("link delete top")
-    for routes in NO_NEED:
+    for routes in NOT_NEEDED:
         node.ip_batch(routes)
         assert protection_of(node) is None
         node.ip_batch([route.replace("add", "delete") for route in routes])
-    node.ip_batch(NO_NEED[0])
+    node.ip_batch(NOT_NEEDED[0])
     runtime.added(pod)

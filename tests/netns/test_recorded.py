@@ -1,4 +1,4 @@
-"""What real runtimes have sent, replayed byte for byte: the same results, and all given back."""
+"""Calls of real runtimes, replayed byte for byte: the same results, and the host is restored."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_there_are_recordings_of_multus_and_cnitool() -> None:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recorded_runtime_gets_what_it_got_and_leaves_the_host_as_it_was(
+def test_recorded_calls_get_the_same_results_and_leave_the_host_as_it_was(
     runtime: Runtime, node: Node, recording: Path
 ) -> None:
     node.add_nic("0000:01:00.0", "enp1s0", ["192.168.1.8/31", "2001:db8:1::8/64"])
@@ -47,9 +47,9 @@ def test_a_recorded_runtime_gets_what_it_got_and_leaves_the_host_as_it_was(
 
 
 def promised_results(calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the recorded results by ifname, as far as runtimes have sent them back.
+    """Return the recorded results by ifname, if the runtime sent them back.
 
-    A route is not the plugin's work: the pod's annotation asked Multus for it.
+    Routes are left out: they are from the pod's annotation for Multus, not from the plugin.
     """
     configs = [(call["env"]["CNI_IFNAME"], json.loads(call["stdin"])) for call in calls]
     return {
@@ -68,7 +68,7 @@ def without(result: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {**result, "interfaces": interfaces}
 
 
-def test_a_replayed_del_may_come_again(runtime: Runtime, node: Node) -> None:
+def test_a_del_can_be_repeated(runtime: Runtime, node: Node) -> None:
     node.add_nic("0000:01:00.0", "enp1s0", ["192.168.1.8/31"])
     pod = node.add_pod("pod1")
     before = dump(node)

@@ -55,11 +55,11 @@ RESULTS: dict[str | None, dict[str, Any]] = {
         "ips": IPS,
     },
 }
-"""The whole result of ADD, by the cniVersion of the configuration; None if it has none."""
+"""The whole result of ADD, by the cniVersion of the configuration, or None if that has none."""
 
 
 def round_trip(runtime: Runtime, pod: Pod) -> list[str]:
-    """Return what an ADD and a DEL have changed on the host."""
+    """Return what an ADD followed by a DEL has changed on the host."""
     before = dump(runtime.node)
     result = runtime.added(pod)
     assert ifnames(pod) == {"net1"}
@@ -72,7 +72,7 @@ def round_trip(runtime: Runtime, pod: Pod) -> list[str]:
 
 
 @pytest.mark.parametrize("version", RESULTS)
-def test_in_every_version_the_pod_reaches_its_peer_and_the_host_gets_all_back(
+def test_in_every_version_the_pod_reaches_its_peer_and_the_host_is_restored(
     runtime: Runtime, nic: Nic, pod: Pod, version: str | None
 ) -> None:
     before = dump(runtime.node)
@@ -105,7 +105,7 @@ def test_an_unknown_version_is_refused_before_anything_is_touched(
     assert damage(before, runtime.node) == []
 
 
-def test_two_nics_of_one_pod_come_and_go_each_by_itself(
+def test_two_nics_of_one_pod_are_lent_and_returned_independently(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31", "fd00:2::8/64"])
@@ -137,7 +137,7 @@ def test_an_admin_down_nic_is_up_in_the_pod_and_down_again_on_the_host(
     assert "UP" not in link["flags"]
 
 
-def test_a_nic_without_addresses_is_handed_over_and_comes_back_without(
+def test_a_nic_without_addresses_is_lent_and_returned_without_any(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth1")
@@ -152,7 +152,7 @@ def test_a_nic_without_addresses_is_handed_over_and_comes_back_without(
 
 
 @pytest.mark.parametrize("alias", [None, "fabric 0, port 1", "net1", "eth7", "größe"])
-def test_an_alias_that_the_delegate_overwrites_comes_back(
+def test_an_alias_that_the_delegate_overwrites_is_restored(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, alias: str | None
 ) -> None:
     if alias is not None:
@@ -160,7 +160,7 @@ def test_an_alias_that_the_delegate_overwrites_comes_back(
     assert round_trip(runtime, pod) == []
 
 
-def test_the_mtu_of_the_nic_is_that_of_the_pod_and_of_the_result(
+def test_the_pod_and_the_result_have_the_mtu_of_the_nic(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"], mtu=9000)
@@ -173,7 +173,7 @@ def test_the_mtu_of_the_nic_is_that_of_the_pod_and_of_the_result(
 
 
 @pytest.mark.parametrize("ifname", ["q", "enp193s0f1npf0", "ionic-0_x.1@y", "eth1"])
-def test_a_nic_of_any_name_comes_back_under_its_name(
+def test_a_nic_with_any_name_returns_under_that_name(
     runtime: Runtime, node: Node, pod: Pod, ifname: str
 ) -> None:
     node.add_nic(BDF, ifname, ["10.0.0.0/31"])
@@ -213,7 +213,7 @@ ADDRESSES: Mapping[str, list[str]] = {
 
 
 @pytest.mark.parametrize("words", ADDRESSES.values(), ids=list(ADDRESSES))
-def test_every_attribute_of_an_address_comes_back(
+def test_every_attribute_of_an_address_is_restored(
     runtime: Runtime, node: Node, pod: Pod, words: list[str]
 ) -> None:
     node.add_nic(BDF, "eth1", words, peer_addresses=[])
@@ -243,7 +243,7 @@ def test_the_pod_gets_all_addresses_in_the_order_of_the_host(
         ("fd00::1/126", None),
     ],
 )
-def test_a_point_to_point_prefix_and_no_other_has_the_peer_as_gateway(
+def test_only_a_point_to_point_prefix_has_the_peer_as_gateway(
     runtime: Runtime, node: Node, pod: Pod, address: str, gateway: str | None
 ) -> None:
     nic = node.add_nic(BDF, "eth1", [address])
@@ -253,7 +253,7 @@ def test_a_point_to_point_prefix_and_no_other_has_the_peer_as_gateway(
     assert gateway in (None, nic.peers[0])
 
 
-def test_a_lifetime_goes_on_while_the_pod_has_the_nic(
+def test_lifetimes_keep_running_while_the_pod_has_the_nic(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:
     lifetimes = {
@@ -306,14 +306,14 @@ def advertise(nic: Nic, *prefixes: str) -> None:
     nic.peer.output_of([sys.executable, "-I", "-S", ROUTER, *prefixes])
 
 
-def test_addresses_of_router_advertisements_are_left_to_the_kernel(
+def test_addresses_from_router_advertisements_are_left_to_the_kernel(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.sysctl("net/ipv6/conf/default/use_tempaddr", 2)
     nic = node.add_nic(BDF, "eth1", ["fd00::8/64", "10.0.0.0/31"])
     advertise(nic, "fd07::")
     slaac = [a for a in addresses(node, "eth1") if a.startswith("fd07:")]
-    assert len(slaac) == 2  # One is a temporary address.
+    assert len(slaac) == 2  # One of them is a temporary address.
     result = runtime.added(pod)
     assert sorted(ip["address"] for ip in result["ips"]) == ["10.0.0.0/31", "fd00::8/64"]
     assert sorted(addresses(pod)) == ["10.0.0.0/31", "fd00::8/64"]
@@ -330,7 +330,7 @@ def test_addresses_of_router_advertisements_are_left_to_the_kernel(
 # ipam
 
 
-def test_an_ipam_of_the_configuration_goes_before_the_addresses_of_the_host(
+def test_ipam_in_the_configuration_takes_precedence_over_the_hosts_addresses(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -358,7 +358,7 @@ def test_a_lease_of_host_local_lasts_as_long_as_the_attachment(
 
 
 @pytest.mark.parametrize("ipam", [{}, None, ""])
-def test_an_empty_ipam_means_the_addresses_of_the_host(
+def test_an_empty_ipam_means_the_hosts_addresses(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
     if ipam == "":
@@ -373,7 +373,7 @@ def test_an_empty_ipam_means_the_addresses_of_the_host(
 
 
 @pytest.mark.parametrize("ipam", ["host-local", ["static"], 7, {"type": 7}, {"type": "../x"}])
-def test_an_ipam_that_is_none_is_refused_before_anything_is_touched(
+def test_an_invalid_ipam_is_refused_before_anything_is_touched(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
     before = dump(node)
@@ -381,7 +381,7 @@ def test_an_ipam_that_is_none_is_refused_before_anything_is_touched(
     assert damage(before, node) == []
 
 
-# What goes on to the delegate
+# What is passed on to the delegate
 
 
 @by_delegate
@@ -406,7 +406,7 @@ def test_the_delegate_gets_every_key_and_the_whole_environment(
 
 
 def words(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return what goes on from `ip address add`: something or nothing from each of `parts`."""
+    """Return words that follow `ip address add`, drawn from `parts`, which may be empty."""
     return st.tuples(*parts).map(lambda drawn: " ".join(filter(None, drawn)))
 
 
@@ -427,7 +427,7 @@ peers = st.builds("10.0.0.{} peer 10.9.{}.1/24".format, st.integers(1, 9), st.in
 ipv4_addresses = words(
     prefixes | peers,
     perhaps("label eth1:a", "label eth1:b"),
-    # Each its own: of two that share one, the first to be set would own the broadcast route.
+    # Never a shared one: of two addresses that share one, the first would own the broadcast route.
     perhaps("broadcast +"),
     perhaps("metric 50", "metric 70"),
     perhaps("noprefixroute"),
@@ -447,12 +447,12 @@ def local_address_of(address: str) -> str:
     return re.split("[ /]", address)[0]
 
 
-# An example takes a second, which is too long to look for a smaller one.
+# An example takes a second, which is too long for shrinking.
 @settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
-    # Of two with one local address, the first to be set would own its local route.
+    # Of two with the same local address, the first would own its local route.
     configured=st.lists(ipv4_addresses | ipv6_addresses, max_size=9, unique_by=local_address_of),
-    # One for all: the kernel sorts by it, and so hides in which order addresses were set.
+    # One for all: the kernel sorts by scope, which hides the order in which addresses were set.
     scope=perhaps("scope link", "scope host"),
     alias=perhaps("fabric"),
     up=st.booleans(),
@@ -465,7 +465,7 @@ def test_any_host_is_the_same_before_and_after(
     with throwaway_node() as node:
         node.add_nic(BDF, "eth1", up=up)
         node.output_of(["ip", "link", "set", "eth1", "alias", alias])
-        # Whatever the kernel takes of it is a host.
+        # Whatever of it the kernel accepts makes a valid host.
         commands = "\n".join(f"address add {words} {scope} dev eth1" for words in configured)
         node.run(["ip", "-force", "-batch", "-"], stdin=commands.encode())
         assert round_trip(Runtime(node, plugin), node.add_pod("pod1")) == []

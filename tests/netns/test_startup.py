@@ -1,7 +1,7 @@
-"""What a call starts and imports: a runtime pays for it every time.
+"""What a call starts and imports, which a runtime pays for every time.
 
 Every interpreter in the node is traced (`benchmarks.tracing`), and the executable is the installed
-one.  Its modules are those that it imported during this very call.
+one.  The modules are those that it imported during the call.
 """
 
 import sys
@@ -20,7 +20,7 @@ FOR_PEOPLE_AND_TESTS = ("rich", "pytest", "_pytest", "hypothesis", "pygments")
 
 @contextmanager
 def traced() -> Iterator[tuple[Stage, Tracer]]:
-    """A node with an attached tracer, or a skip that says why there is none."""
+    """Yield a node with an attached tracer, or skip and say why there is none."""
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
@@ -32,7 +32,7 @@ def traced() -> Iterator[tuple[Stage, Tracer]]:
 
 @pytest.fixture(scope="module")
 def calls() -> Iterator[dict[str, Trace]]:
-    """An ADD, a DEL, and calls that need nothing of a node, each traced."""
+    """An ADD, a DEL, and calls that need nothing from a node, each traced."""
     with traced() as (here, tracer):
         config = here.ours()
         jobs = {
@@ -50,7 +50,7 @@ REFUSED = ("no ifname", "unknown verb")
 
 
 @pytest.mark.parametrize("name", [*SUCCESSES, *REFUSED])
-def test_a_call_ends_as_it_should_although_it_is_traced(calls: dict[str, Trace], name: str) -> None:
+def test_a_traced_call_ends_as_it_should(calls: dict[str, Trace], name: str) -> None:
     trace = calls[name]
     assert (trace.exit_status, trace.stderr) == (int(name in REFUSED), ""), trace
 
@@ -65,7 +65,7 @@ def test_an_add_loads_each_package_once(calls: dict[str, Trace], module: str) ->
     assert [each.module for each in calls["ADD"].imports].count(module) == 1
 
 
-def test_an_add_loads_of_pyroute2_the_messages_alone(calls: dict[str, Trace]) -> None:
+def test_an_add_loads_only_the_messages_of_pyroute2(calls: dict[str, Trace]) -> None:
     unwanted = {
         "asyncio",
         "pyroute2.netlink.core",
@@ -83,9 +83,7 @@ def test_a_call_with_nothing_to_log_loads_no_structlog(calls: dict[str, Trace], 
 
 
 @pytest.mark.parametrize("name", SUCCESSES)
-def test_a_call_loads_nothing_that_is_for_people_or_for_tests(
-    calls: dict[str, Trace], name: str
-) -> None:
+def test_a_call_loads_nothing_meant_for_people_or_tests(calls: dict[str, Trace], name: str) -> None:
     unwanted = ("amdcni.cli", "amdcni.testing")
     modules = [each.module for each in calls[name].imports]
     assert [module for module in modules if module.startswith(unwanted)] == []

@@ -42,7 +42,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(params=DAMAGES)
 def damaged(request: pytest.FixtureRequest) -> Callable[[Path], None]:
-    """Return what damages a record in one of the ways."""
+    """A function that damages a record in one of the ways."""
     change = DAMAGES[request.param]
 
     def damage_file(path: Path) -> None:
@@ -56,7 +56,7 @@ def aside(node: Node) -> list[str]:
     return [path.name for path in state_folder(node).glob("*.damaged-*")]
 
 
-def test_a_damaged_record_of_a_nic_in_the_pod_does_not_keep_its_addresses_from_coming_back(
+def test_a_lent_nic_is_restored_even_if_its_record_is_damaged(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, damaged: Callable[[Path], None]
 ) -> None:
     before = dump(node)
@@ -118,7 +118,7 @@ def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
     ]
 
 
-def test_go_mappings_and_other_peoples_files_in_the_folder_disturb_nobody(
+def test_go_mappings_and_foreign_files_in_the_folder_do_no_harm(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -140,14 +140,14 @@ def test_go_mappings_and_other_peoples_files_in_the_folder_disturb_nobody(
 
 
 def read_only(node: Node) -> None:
-    """Make the state folder read-only, as a damaged file system is remounted by the kernel."""
+    """Make the state folder read-only, as when the kernel remounts a damaged file system."""
     state_folder(node).mkdir(parents=True, exist_ok=True)
     node.output_of(["mount", "--bind", STATE, STATE])
     node.output_of(["mount", "-o", "remount,bind,ro", STATE])
 
 
 def writable(node: Node) -> None:
-    """Take `read_only` back."""
+    """Undo `read_only`."""
     node.output_of(["umount", STATE])
 
 
@@ -162,7 +162,7 @@ def test_with_a_read_only_folder_an_add_is_refused_and_changes_nothing(
     assert ifnames(pod) == set()
 
 
-def test_a_del_with_a_read_only_folder_makes_the_host_whole_and_says_that_the_record_stays(
+def test_a_del_with_a_read_only_folder_restores_the_host_and_says_that_the_record_stays(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -189,7 +189,7 @@ def test_without_state_a_del_succeeds_even_where_nothing_can_be_written(
 
 
 def full(node: Node) -> Path:
-    """Fill the disk that the state folder is on; return the file to delete for space again."""
+    """Fill the disk with the state folder; return the file to delete to have space again."""
     filler = node.root / "var/lib/cni/filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -197,7 +197,7 @@ def full(node: Node) -> Path:
     return filler
 
 
-def test_on_a_full_disk_an_add_is_refused_and_the_next_with_space_works(
+def test_on_a_full_disk_an_add_is_refused_and_works_once_there_is_space(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -214,7 +214,7 @@ def test_on_a_full_disk_an_add_is_refused_and_the_next_with_space_works(
     assert damage(before, node) == []
 
 
-def test_a_del_on_a_full_disk_makes_the_host_whole(
+def test_a_del_on_a_full_disk_restores_the_host(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -243,7 +243,7 @@ def out_of_inodes(node: Node) -> list[Path]:
 
 
 @pytest.mark.parametrize("fill", [out_of_space, out_of_inodes])
-def test_on_a_full_disk_no_moment_of_a_del_is_a_bad_one_to_die(
+def test_a_del_killed_at_any_moment_on_a_full_disk_leaves_no_mark(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, fill: Callable[[Node], list[Path]]
 ) -> None:
     """Where there is no room for a marker, the record's own file becomes one."""
@@ -273,7 +273,7 @@ def test_on_a_full_disk_no_moment_of_a_del_is_a_bad_one_to_die(
     assert number > 5
 
 
-def test_the_disk_that_fills_up_while_the_delegate_works_costs_no_address(
+def test_an_add_is_undone_if_the_disk_fills_up_while_the_delegate_runs(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
     before = dump(node)
@@ -313,7 +313,7 @@ EDITS: dict[str, Callable[[Runtime], dict[str, object] | bytes]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_whatever_a_configuration_has_become_del_finds_the_record_in_its_folder(
+def test_del_finds_the_record_even_if_the_configuration_has_changed(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, edit: str
 ) -> None:
     before = dump(node)
@@ -346,7 +346,7 @@ def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
     assert damage(before, node) == []
 
 
-def test_a_command_that_is_given_a_folder_looks_into_no_other(
+def test_a_command_given_a_folder_looks_into_no_other(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.having(dataDir="/run/elsewhere").added(pod)
@@ -355,7 +355,7 @@ def test_a_command_that_is_given_a_folder_looks_into_no_other(
         assert len(json.loads(done.stdout)) == count
 
 
-def test_without_a_place_for_the_index_an_add_is_refused_and_changes_nothing(
+def test_if_the_index_cannot_be_written_an_add_is_refused_and_changes_nothing(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -366,7 +366,7 @@ def test_without_a_place_for_the_index_an_add_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("folder", ["relative/folder", ".", 7])
-def test_a_data_dir_that_is_no_absolute_path_is_refused_untouched(
+def test_a_data_dir_that_is_not_an_absolute_path_is_refused(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, folder: object
 ) -> None:
     before = dump(node)
@@ -374,7 +374,7 @@ def test_a_data_dir_that_is_no_absolute_path_is_refused_untouched(
     assert damage(before, node) == []
 
 
-def test_a_file_in_the_place_of_the_state_folder_is_told_and_changes_nothing(
+def test_a_file_in_place_of_the_state_folder_is_reported_and_nothing_changes(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -399,7 +399,7 @@ def test_a_record_of_a_newer_format_blocks_no_other_device(
     assert records(node) == {f"{BDF}.json": {"format": 1000, "from": "the future"}}
 
 
-def test_what_a_crash_has_left_of_a_write_is_taken_over_by_the_next(
+def test_what_a_crash_left_of_a_write_does_not_outlive_the_next_calls(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -430,7 +430,7 @@ def test_after_a_reboot_an_add_takes_the_addresses_of_this_boot(
 
 
 def reboot(node: Node) -> None:
-    """Let the kernel say another boot ID from now on, and know no mark any more."""
+    """Give the kernel another boot ID, and remove all marks."""
     for link in node.ip_json("link show"):
         for altname in link.get("altnames", []):
             if altname.startswith("amdcni-"):

@@ -1,7 +1,7 @@
-"""What AMD's Go plugin lent before an upgrade comes home by the DEL that follows, or the next ADD.
+"""What AMD's Go plugin lent before an upgrade is returned by the DEL that follows, or the next ADD.
 
-Its ADD is played here: the real `host-device` with the host's addresses, and an entry in its file,
-as in cni/plugins/amd-host-device of ROCm/network-operator.
+Its ADD is imitated here: the real `host-device` with the host's addresses, and an entry in its
+file, as in cni/plugins/amd-host-device of ROCm/network-operator.
 """
 
 import json
@@ -37,30 +37,30 @@ pytestmark = by_delegate
 OTHERS: dict[str, Any] = {
     "0000:77:00.0": {"hostInterfaceName": "ens77", "hostInterfaceIPs": ["10.1.1.1/24"], "new": 1.5},
 }
-"""Entries that no test takes out."""
+"""Entries that no test removes."""
 
 ADDRESSES = ["10.0.0.0/31", "fd00::8/64"]
 
 
 def file_of(node: Node) -> Path:
-    """Return the Go plugin's file as a test sees it."""
+    """Return the path of the Go plugin's file, as a test sees it."""
     return state_folder(node) / "ip-interface-mappings.json"
 
 
 def entries(node: Node) -> dict[str, Any]:
-    """Return what the Go plugin's file holds."""
+    """Return the content of the Go plugin's file."""
     found: dict[str, Any] = json.loads(file_of(node).read_bytes())
     return found
 
 
 def write(node: Node, content: object) -> None:
-    """Write the Go plugin's file as that does."""
+    """Write the Go plugin's file in the way that plugin does."""
     state_folder(node).mkdir(parents=True, exist_ok=True)
     file_of(node).write_text(json.dumps(content, indent=2))
 
 
 def lend(node: Node, nic: Nic, pod: Pod, *, ifname: str = "net1") -> None:
-    """Do what an ADD of the Go plugin does."""
+    """Do the same as an ADD of the Go plugin."""
     own = list(nic.addresses)
     config = {
         "cniVersion": "1.0.0",
@@ -76,17 +76,17 @@ def lend(node: Node, nic: Nic, pod: Pod, *, ifname: str = "net1") -> None:
     write(node, {**before, nic.bdf: entry})
 
 
-def is_untold(node: Node) -> bool:
-    """Tell whether nothing tells of a NIC any more, but the entries that are nobody's."""
+def is_forgotten(node: Node) -> bool:
+    """Return whether no record and no entry is left, except the entries in OTHERS."""
     return (records(node), entries(node)) == (
         {file_of(node).name: OTHERS},
         OTHERS,
     )
 
 
-@pytest.mark.parametrize("ifname", ["net1", "eth1"], ids=["", "under its host name"])
+@pytest.mark.parametrize("ifname", ["net1", "eth1"], ids=["as net1", "under its host name"])
 @pytest.mark.parametrize("device", [True, False], ids=["by device", "without a device"])
-def test_a_del_brings_home_what_the_go_plugin_lent(
+def test_a_del_returns_what_the_go_plugin_lent(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ifname: str, device: bool
 ) -> None:
     before = dump(node)
@@ -98,7 +98,7 @@ def test_a_del_brings_home_what_the_go_plugin_lent(
     assert outcome.stderr.count("event=") == 1
     assert "event=taken-over" in outcome.stderr
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
     expect_silence(runtime.delete(None))
 
 
@@ -107,8 +107,8 @@ def amdcni(node: Node, *arguments: str) -> str:
     return node.output_of([f"{sysconfig.get_path('scripts')}/amdcni", *arguments])
 
 
-@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "fallen back"])
-def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_home(
+@pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host, bare"])
+def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, fallen: bool
 ) -> None:
     def told() -> Any:
@@ -132,7 +132,7 @@ def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_home(
     assert "No NIC is lent" in amdcni(node, "attachments")
 
 
-def test_entries_that_mean_nothing_to_us_are_told_once_and_left(
+def test_unusable_entries_are_reported_once_and_left_alone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -151,7 +151,7 @@ def test_entries_that_mean_nothing_to_us_are_told_once_and_left(
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["netns gone", "no netns"])
-def test_a_nic_whose_pod_is_gone_comes_home_by_its_pci_address_alone(
+def test_a_nic_whose_pod_is_gone_is_restored_by_its_pci_address_alone(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, known: bool
 ) -> None:
     before = dump(node)
@@ -161,10 +161,10 @@ def test_a_nic_whose_pod_is_gone_comes_home_by_its_pci_address_alone(
     assert runtime.delete(pod.netns if known else None).succeeded
     node.refresh()
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_two_nics_that_fell_back_get_their_own_names(
+def test_two_nics_whose_pods_are_gone_get_their_own_names_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     second = node.add_nic("0000:c2:00.0", "eth2", ["10.0.0.2/31"])
@@ -179,10 +179,10 @@ def test_two_nics_that_fell_back_get_their_own_names(
         assert about.delete(None, container_id=bdf.replace(":", "-")).succeeded
         node.refresh()
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_an_add_heals_what_fell_back_and_lends_it_anew(
+def test_an_add_heals_a_nic_whose_pod_is_gone_and_lends_it_again(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -195,10 +195,10 @@ def test_an_add_heals_what_fell_back_and_lends_it_anew(
     expect_silence(runtime.delete(other, container_id="other"))
     node.refresh()
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_an_add_of_a_nic_that_a_pod_still_has_is_told_to_wait(
+def test_an_add_of_a_nic_that_a_pod_still_has_says_try_again(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -228,7 +228,7 @@ def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
     assert file_of(node).read_bytes() == lent[2]
 
 
-def test_a_nic_that_the_boot_has_configured_keeps_that(
+def test_a_nic_configured_at_boot_keeps_that_configuration(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     lend(node, nic, pod)
@@ -248,11 +248,11 @@ def test_a_nic_that_the_boot_has_configured_keeps_that(
     assert "event=mapping-dropped" in outcome.stderr
     assert "10.0.0.0/31 fd00::8/64" in outcome.stderr
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_a_nic_that_is_down_without_the_alias_is_restored_unless_the_file_is_older_than_the_boot(
+def test_a_nic_down_without_the_alias_is_restored_unless_the_file_predates_the_boot(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, old: bool
 ) -> None:
     before = dump(node)
@@ -265,21 +265,22 @@ def test_a_nic_that_is_down_without_the_alias_is_restored_unless_the_file_is_old
     bare = dump(node)
     assert runtime.delete(None).succeeded
     assert differences(bare if old else before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_taking_an_entry_out_leaves_the_time_that_tells_the_boot_of_the_others(
+def test_removing_an_entry_keeps_the_modification_time_of_the_file(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
+    """That time says of which boot the other entries are."""
     lend(node, nic, pod)
     os.utime(file_of(node), (1_000_000_000, 1_000_000_000))
     assert runtime.delete(pod).succeeded
     assert addresses(node, "eth1") == ADDRESSES
-    assert is_untold(node)
+    assert is_forgotten(node)
     assert file_of(node).stat().st_mtime == 1_000_000_000
 
 
-def test_a_reboot_in_the_middle_of_a_takeover_ends_it(
+def test_a_reboot_during_a_takeover_ends_it(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     lend(node, nic, pod)
@@ -292,7 +293,7 @@ def test_a_reboot_in_the_middle_of_a_takeover_ends_it(
     before = dump(node)
     assert runtime.delete(None).succeeded
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
 STEPS = (
@@ -301,7 +302,7 @@ STEPS = (
 )
 
 
-def test_no_system_call_of_a_takeover_is_a_bad_moment_to_die(
+def test_a_takeover_killed_before_any_system_call_loses_nothing(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before, other = dump(node), node.add_pod("pod2")
@@ -319,7 +320,7 @@ def test_no_system_call_of_a_takeover_is_a_bad_moment_to_die(
             expect_silence(runtime.delete(other, container_id="other"))
         node.refresh()
         assert differences(before, dump(node)) == [], f"killed before change {number}"
-        assert is_untold(node), f"killed before change {number}"
+        assert is_forgotten(node), f"killed before change {number}"
     assert number > 10
 
 
@@ -336,36 +337,36 @@ def test_a_takeover_killed_between_steps_is_healed_by_a_call_about_another_devic
         assert ifnames(pod) == {"net1"}
         assert runtime.delete(pod).succeeded
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
 def fifo(path: Path) -> None:
-    """Put a FIFO, at which a reader would wait, in the place of the file."""
+    """Replace the file by a FIFO, which would block a reader."""
     os.mkfifo(path)
 
 
 def folder(path: Path) -> None:
-    """Put a folder in the place of the file."""
+    """Replace the file by a folder."""
     path.mkdir()
 
 
 def loop(path: Path) -> None:
-    """Put a link to itself in the place of the file."""
+    """Replace the file by a link to itself."""
     path.symlink_to(path.name)
 
 
 def huge(path: Path) -> None:
-    """Put more than anybody means in the place of the file."""
+    """Replace the file by one that is larger than any real one."""
     path.write_bytes(b" " * 5_000_000 + b"{}")
 
 
 def truncated(path: Path) -> None:
-    """Put half a file in the place of the file."""
+    """Replace the file by half of one."""
     path.write_text(json.dumps(OTHERS)[:50])
 
 
 @pytest.mark.parametrize("put", [fifo, folder, loop, huge, truncated])
-def test_whatever_is_in_the_place_of_the_file_stops_nobody(
+def test_whatever_is_in_place_of_the_file_stops_no_call(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, put: Any
 ) -> None:
     before = dump(node)
@@ -384,12 +385,12 @@ def test_whatever_is_in_the_place_of_the_file_stops_nobody(
     assert (now.st_ino, now.st_mode, now.st_size) == (was.st_ino, was.st_mode, was.st_size)
 
 
-def test_a_file_that_cannot_be_written_anew_keeps_record_and_entry(
+def test_if_the_file_cannot_be_rewritten_record_and_entry_stay(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
     lend(node, nic, pod)
-    # A folder in the place of the temporary file.
+    # A folder takes the place of the temporary file.
     blocker = file_of(node).with_name(f".{file_of(node).name}.tmp")
     blocker.mkdir()
     runtime.delete(pod).expect_error(5, file_of(node).name)
@@ -399,7 +400,7 @@ def test_a_file_that_cannot_be_written_anew_keeps_record_and_entry(
     blocker.rmdir()
     assert runtime.delete(None).succeeded
     assert damage(before, node) == [f"amd-host-device/{file_of(node).name} is left"]
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
 def test_with_a_read_only_folder_nothing_is_taken_over_and_nothing_is_lost(
@@ -415,10 +416,10 @@ def test_with_a_read_only_folder_nothing_is_taken_over_and_nothing_is_lost(
     writable(node)
     assert runtime.delete(pod).succeeded
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_many_dels_at_once_take_out_each_its_own_entry(
+def test_many_dels_at_once_each_remove_their_own_entry(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     nics = [nic]
@@ -436,10 +437,10 @@ def test_many_dels_at_once_take_out_each_its_own_entry(
     outcomes = [call.wait() for call in calls]
     assert [outcome for outcome in outcomes if not outcome.succeeded] == []
     assert differences(before, dump(node)) == []
-    assert is_untold(node)
+    assert is_forgotten(node)
 
 
-def test_the_file_is_looked_for_where_the_state_is(
+def test_the_file_is_looked_for_in_the_configured_state_folder(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)

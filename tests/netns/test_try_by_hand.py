@@ -1,4 +1,4 @@
-"""What the guide lets an operator type does what the guide says."""
+"""The commands in the guide do what it says."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 GUIDE = Path(__file__).parents[2] / "docs/how-to/try-by-hand.md"
 
 
-def test_the_guide_can_be_typed_as_it_is(plugin: Path) -> None:
+def test_the_guide_works_when_typed_as_it_is(plugin: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("the guide is for root")
     begin, *blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)

@@ -1,4 +1,4 @@
-"""CHECK finds what is wrong and nothing else; STATUS, GC and silence are as CNI 1.1 has them."""
+"""CHECK finds what is wrong and nothing else; STATUS, GC and silence are as in CNI 1.1."""
 
 import json
 import sysconfig
@@ -43,7 +43,7 @@ NOT_AVAILABLE = 50
         (["link del net1", "link add net1 type bridge"], [BDF, "any more"]),
     ],
 )
-def test_check_finds(
+def test_check_finds_what_is_wrong(
     runtime: Runtime, nic: Nic, pod: Pod, damages: list[str], words: list[str]
 ) -> None:
     result = runtime.added(pod)
@@ -53,10 +53,10 @@ def test_check_finds(
 
 
 @natively
-def test_check_and_amdcni_check_find_an_address_that_is_somebody_elses_and_a_link_that_is_gone(
+def test_check_finds_a_duplicate_address_and_amdcni_check_a_lost_link_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
-    """Detection has just begun when CHECK comes, which waits for its end."""
+    """Duplicate address detection has just begun when CHECK comes, which waits until it ends."""
     result = runtime.added(pod)
     nic.peer.ip("address add fd00::8/64 dev wire nodad")
     pod.sysctl("net/ipv6/conf/net1/accept_dad", 1)
@@ -69,7 +69,7 @@ def test_check_and_amdcni_check_find_an_address_that_is_somebody_elses_and_a_lin
     assert ["no link" in line for line in told["problems"]] == [True, False]
 
 
-def test_check_finds_a_netdev_that_has_gone_home_and_a_netns_that_is_another(
+def test_check_finds_a_netdev_back_on_the_host_and_a_replaced_or_missing_netns(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     result = runtime.added(pod)
@@ -81,14 +81,14 @@ def test_check_finds_a_netdev_that_has_gone_home_and_a_netns_that_is_another(
     runtime.check(pod, result).expect_error(CHECK_FAILED, pod.netns)
 
 
-def test_check_tells_all_at_once(runtime: Runtime, nic: Nic, pod: Pod) -> None:
+def test_check_reports_everything_at_once(runtime: Runtime, nic: Nic, pod: Pod) -> None:
     result = runtime.added(pod)
     pod.ip_batch(["address flush dev net1", "link set net1 down"])
     words = ["is down", "lacks 10.0.0.0/31", "lacks fd00::8/64"]
     runtime.check(pod, result).expect_error(CHECK_FAILED, *words)
 
 
-def test_check_of_what_was_never_added_is_an_unknown_container(
+def test_check_without_an_add_reports_an_unknown_container(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
     runtime.check(pod, {"cniVersion": "1.1.0"}).expect_error(3, "container-1/net1")
@@ -113,19 +113,19 @@ def test_check_tolerates_what_chained_plugins_change(runtime: Runtime, nic: Nic,
     )
     pod.sysctl("net/ipv4/conf/net1/rp_filter", 2)
     expect_silence(runtime.check(pod, result))
-    elsewhere = {"address": "203.0.113.7/24"}  # Of a plugin before or behind; of no netdev.
+    elsewhere = {"address": "203.0.113.7/24"}  # Of an earlier or later plugin, and of no netdev.
     expect_silence(runtime.check(pod, {**result, "ips": [elsewhere, *result["ips"]]}))
 
 
 def chained(
     runtime: Runtime, pod: Pod, command: str, plugin: dict[str, Any], previous: Any
 ) -> Outcome:
-    """Call a plugin that is chained behind, as libcni does."""
+    """Call a plugin that is chained after ours, as libcni does."""
     config = {"cniVersion": "1.0.0", "name": "fabric", "prevResult": previous, **plugin}
     return runtime.node.cni(command, DEBIAN / plugin["type"], config, netns=pod)
 
 
-def test_check_and_del_work_behind_sbr_and_tuning(
+def test_check_and_del_work_with_sbr_and_tuning_chained(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
@@ -151,7 +151,7 @@ def test_check_and_del_work_behind_sbr_and_tuning(
 
 
 def status(runtime: Runtime, **options: Any) -> Outcome:
-    """Call STATUS as a runtime does: the variables of an attachment are there and empty."""
+    """Call STATUS as a runtime does: the variables of an attachment are set but empty."""
     return runtime.call("STATUS", container_id="", netns="", ifname="", args="", **options)
 
 
@@ -187,7 +187,9 @@ def test_status_names_a_privilege_that_is_missing(runtime: Runtime) -> None:
     status(runtime, privileged=False).expect_error(NOT_AVAILABLE, "CAP_NET_ADMIN")
 
 
-def test_status_passes_on_what_a_plugin_of_cni_1_1_says(runtime: Runtime, tmp_path: Path) -> None:
+def test_status_passes_on_the_error_of_a_plugin_of_cni_1_1(
+    runtime: Runtime, tmp_path: Path
+) -> None:
     said = json.dumps({"cniVersion": "1.1.0", "code": 51, "msg": "the pool is being moved"})
     versions = json.dumps({"cniVersion": "1.1.0", "supportedVersions": ["1.0.0", "1.1.0"]})
     plugin = tmp_path / "pool"
@@ -252,7 +254,7 @@ def test_gc_with_an_empty_list_releases_all_of_the_network_and_nothing_else(
     assert holders(node) == {"foreign"}
 
 
-def test_gc_releases_what_it_can_and_tells_of_the_rest(
+def test_gc_releases_what_it_can_and_reports_the_rest(
     runtime: Runtime, node: Node, three: dict[str, Pod]
 ) -> None:
     three["one"].ip(f"link set net1 netns {three['foreign'].netns} name elsewhere")
@@ -270,7 +272,7 @@ def test_gc_without_a_list_releases_nothing(
 
 
 @pytest.mark.parametrize("listed", [7, {}, [7], [{"containerID": "one"}], ["one/net1"]])
-def test_gc_with_a_list_that_is_none_is_refused_and_releases_nothing(
+def test_gc_with_an_invalid_list_is_refused_and_releases_nothing(
     runtime: Runtime, node: Node, three: dict[str, Pod], listed: object
 ) -> None:
     wrong = runtime.having(**{"cni.dev/valid-attachments": listed})
@@ -288,7 +290,7 @@ def test_gc_and_status_do_not_exist_before_1_1(
     outcome.expect_error(1, command, "1.1.0")
 
 
-def test_logs_go_to_the_file_and_the_level_that_were_asked_for(
+def test_logs_go_to_the_configured_file_at_the_configured_level(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)

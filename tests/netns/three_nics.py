@@ -1,7 +1,7 @@
 """A node with three NICs of different kinds, one of them as an administrator configures it.
 
-With them there is a VLAN, or what stands for one: a netdev that is on no bus and ends with its pod.
-All have one hardware address, and so has a bystander.
+There is also a VLAN, or what stands for one: a netdev that is on no bus and ends with its pod.
+All share one hardware address, also with a bystander.
 """
 
 import re
@@ -21,11 +21,11 @@ BDFS = {
 MAC = "02:00:00:00:00:77"
 PORT = "port1"
 PORTS = "10.5.0.1/24"
-"""The address of another netdev of the device of eth1, which comes and goes."""
+"""The address of another netdev of eth1's device, which appears and disappears."""
 PODS = ("pod1", "pod2", "pod3")
 
 SHARED = "203.0.113.0/24"
-"""Where a route leads that has a hop through two of the NICs."""
+"""The destination of a route with hops through two of the NICs."""
 COMMANDS = [
     "link set eth1 alias fabric",
     "link property add dev eth1 altname rail0",
@@ -35,11 +35,11 @@ COMMANDS = [
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "link set eth2 mtu 1400",
 ]
-"""What an administrator has set, besides addresses."""
+"""What an administrator has configured besides addresses."""
 
 
 def furnished(node: Node) -> dict[str, Nic]:
-    """Give the node NICs with what only a record can tell; the last one is down."""
+    """Give the node NICs with attributes that only a record preserves; eth3 is down."""
     words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
     made = [
         node.add_nic(BDFS["eth1"], "eth1", words, peer_addresses=["10.0.0.1/31"], mac=MAC),
@@ -54,7 +54,7 @@ def furnished(node: Node) -> dict[str, Nic]:
 
 
 def on_no_bus(node: Node, ifname: str, address: str) -> Nic:
-    """Add a netdev that no bus tells of, and that the kernel destroys with its pod."""
+    """Add a netdev that is on no bus, and that the kernel destroys with its pod."""
     nic = node.add_nic(f"0000:c4:00.{ifname[-1]}", ifname, [address], mac=MAC)
     node.nics.remove(nic)
     node.forget(nic, ifname)
@@ -72,14 +72,14 @@ def require_lent(nic: Nic, link: Any) -> None:
 
 
 def deviations(before: Dump, now: Dump, at_home: set[str]) -> list[str]:
-    """What of the NICs at home, and of the rest of the host, is not as it was."""
+    """Return what has changed in the NICs that are on the host, and in the rest of the host."""
     names = {*before.names(Section.NETDEV), *now.names(Section.NETDEV)}
     away = names - at_home - {"lo", BYSTANDER}
     return differences(without(before, away), without(now, away))
 
 
 def without(whole: Dump, away: set[str]) -> Dump:
-    """A dump without what is about netdevs that are away, and about the route that they share."""
+    """Return a dump without what concerns netdevs that are away, and the route that they share."""
     shared = SHARED if away else "none"
     return Dump(
         {
@@ -108,5 +108,5 @@ def without_marks(whole: Dump, begun: Iterable[str]) -> Dump:
 
 
 def words(*texts: object) -> set[str]:
-    """The words of texts, whatever is between them, for a netdev's name to be found."""
+    """Return the words of texts, however they are separated, to look for a netdev's name."""
     return {word for text in texts for word in re.split(r"[^\w.-]+", str(text))}

@@ -1,7 +1,7 @@
-"""Serves one CNI call like the executable, and notes what it opens and lists; a script.
+"""Serves one CNI call like the executable, and records what it opens and lists; a script.
 
 Usage: `watched_call.py FILE`, with the environment and stdin of a call.  FILE gets a JSON list of
-paths, in their order, without those of modules.
+paths in the order of access, without those of modules.
 """
 
 import json
@@ -16,7 +16,7 @@ WATCHED = ("open", "os.listdir", "os.scandir")
 
 
 def watch(seen: list[str]) -> None:
-    """Note in `seen` all that this process opens and lists from now on."""
+    """Record in `seen` everything that this process opens and lists from now on."""
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
         if event in WATCHED and isinstance(arguments[0], str | os.PathLike):
