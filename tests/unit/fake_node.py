@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 import attrs
-from amdcni.effects.steps import perform
 
 from amdcni import ports
 from amdcni.core import codec, formats, retry
@@ -41,6 +40,7 @@ from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Outcome, Step
 from amdcni.core.versions import SUPPORTED
 from amdcni.effects.plugins import TIME_LIMIT_S
+from amdcni.effects.steps import perform
 from tests.unit.fake_machine import Disk, Machine
 from tests.unit.fake_namespace import FakeNamespace
 from tests.unit.fake_netdevs import Space
