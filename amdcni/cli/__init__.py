@@ -1,7 +1,7 @@
-"""The command `amdcni`: shows, explains and mends what pods have of this node's NICs.
+"""The command `amdcni`: shows and explains which pods have this node's NICs, and heals.
 
-Every subcommand has a module of its own here, whose `serve` gives the exit status; it is imported
-when it is asked for.  `arguments` has all of the command line.
+Each subcommand is a module here, imported only when it is asked for; its `serve` returns the exit
+status.  `arguments` defines the whole command line.
 """
 
 import io
@@ -31,13 +31,13 @@ def run() -> None:
     """Serve the command line of this process, and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name of a netdev or of a file may be any bytes, whatever the locale is.
+            # The name of a netdev or of a file may be any bytes, whatever the locale.
             stream.reconfigure(errors="backslashreplace")
     try:
         status = main(sys.argv[1:], sys.stdout, sys.stderr)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Who has read enough wants no complaint, also not of the flush at the interpreter's end.
+        # A reader that has seen enough wants no complaint, nor one from the flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)

@@ -39,10 +39,11 @@ def _add_explain(commands: "Subcommands") -> None:
         "explain",
         help="what happens to a pod's networks, up to each plugin call",
         description="Follows a pod through the Kubernetes integration flow: which devices it has, "
-        "which networks its annotation selects, what Multus makes of both, and the very "
+        "which networks its annotation selects, what Multus makes of both, and the exact "
         "environment and standard input of each plugin call.  Devices come from --device, a "
-        "checkpoint or PodResources, or else from the variables PCIDEVICE_*.  Nothing is changed.  "
-        "The status is 1 if a manifest is wrong, or if --plan finds that a call would be refused.",
+        "checkpoint or PodResources, or else from the variables PCIDEVICE_*.  Changes nothing.  "
+        "The exit status is 1 if a manifest is wrong, or if --plan finds that a call would be "
+        "refused.",
     )
     explain.add_argument(
         "files",
@@ -57,7 +58,7 @@ def _add_explain(commands: "Subcommands") -> None:
         action="append",
         default=[],
         metavar="[RESOURCE=]ID",
-        help="a device that is allocated to the pod; may be repeated",
+        help="a device allocated to the pod; may be repeated",
     )
     devices.add_argument(
         "--checkpoint",
@@ -67,7 +68,7 @@ def _add_explain(commands: "Subcommands") -> None:
         help="the kubelet's checkpoint (without FILE, %(const)s)",
     )
     devices.add_argument(
-        "--pod-resources", metavar="FILE", help="an answer to PodResources' List, as JSON"
+        "--pod-resources", metavar="FILE", help="a response of the PodResources List call, as JSON"
     )
     explain.add_argument(
         "--container-id",
@@ -97,7 +98,8 @@ def _add_explain(commands: "Subcommands") -> None:
     explain.add_argument(
         "--plan",
         action="store_true",
-        help="add what amd-host-device would do on this node, step by step, with each step's undo",
+        help="also show what amd-host-device would do on this node, step by step, with each step's "
+        "undo",
     )
     _add_json(explain)
 
@@ -106,11 +108,12 @@ def _add_devices(commands: "Subcommands") -> None:
     devices = commands.add_parser(
         "devices",
         help="which NICs the node has, where each one is, and what will come back",
-        description="One row for each NIC on the node's PCI and auxiliary bus: what it is, its "
-        "driver and netdevs with link, speed and addresses, its RDMA devices, whether the node is "
-        "reached through it, and which pod has it.  Of a NIC that a pod has, the name and "
-        "addresses that will come back.  It changes nothing and needs no privilege, but only root "
-        "may read which pod has which NIC.  The status is 1 if a record could not be read.",
+        description="Prints one row for each NIC on the node's PCI and auxiliary buses: what it "
+        "is, its driver and netdevs with link, speed and addresses, its RDMA devices, whether the "
+        "node is reached through it, and which pod has it.  For a NIC that a pod has, it shows the "
+        "name and addresses that will come back.  Changes nothing and needs no privilege, but only "
+        "root can see which pod has which NIC.  The exit status is 1 if a record could not be "
+        "read.",
     )
     _add_json(devices)
     _add_data_dir(devices)
@@ -119,20 +122,22 @@ def _add_devices(commands: "Subcommands") -> None:
 def _add_attachments(commands: "Subcommands") -> None:
     attachments = commands.add_parser(
         "attachments",
-        help="which NIC is where, since when, and what will be given back",
-        description="One row for each NIC that is lent: who holds it, what has become of it, and "
-        "the host configuration that is restored.  An orphan is one that no pod has any more.  "
-        "Nothing is changed.  The status is 1 if a record could not be read.",
+        help="where each lent NIC is, since when, and what will be given back",
+        description="Prints one row for each NIC that is lent: who holds it, its state, and the "
+        "host configuration that will be restored.  An orphan is one that no pod has any more.  "
+        "Changes nothing.  The exit status is 1 if a record could not be read.",
     )
     attachments.set_defaults(show=None)
     shown = attachments.add_subparsers(metavar="show")
     show = shown.add_parser(
-        "show", help="all that is known of one", description="All that is known of one NIC."
+        "show",
+        help="everything known about one NIC",
+        description="Prints everything known about one NIC.",
     )
     show.add_argument(
         "show",
         metavar="ID",
-        help="the device, its name on the host or in the pod, or the beginning of a container ID",
+        help="the device, its name on the host or in the pod, or the start of a container ID",
     )
     for command, inherits in ((attachments, False), (show, True)):
         _add_json(command, inherits=inherits)
@@ -142,11 +147,11 @@ def _add_attachments(commands: "Subcommands") -> None:
 def _add_check(commands: "Subcommands") -> None:
     check = commands.add_parser(
         "check",
-        help="whether every NIC is in its pod, as its ADD has promised",
-        description="Looks at every NIC that is lent, as CHECK does, and tells what is wrong: a "
+        help="whether every lent NIC is in its pod and healthy",
+        description="Checks every NIC that is lent, as CHECK does, and reports what is wrong: a "
         "pod that is gone, another name, a netdev that is down or has lost its link, addresses "
         "that are missing or cannot be used.  "
-        "Nothing is changed.  The status is 1 if something is wrong.",
+        "Changes nothing.  The exit status is 1 if something is wrong.",
     )
     _add_json(check)
     _add_data_dir(check)
@@ -155,11 +160,11 @@ def _add_check(commands: "Subcommands") -> None:
 def _add_release(commands: "Subcommands") -> None:
     release = commands.add_parser(
         "release",
-        help="gives a NIC back to the host, though no DEL asks for it",
+        help="gives a NIC back to the host without waiting for a DEL",
         description="Does what the DEL of the attachment would do: takes the NIC out of the pod, "
-        "if that has it, and restores the host's configuration.  It asks first.  A later DEL "
-        "finds nothing to do.  The status is 1 if it fails, or if you say no, and 2 if nobody can "
-        "be asked.",
+        "if it is there, and restores the host's configuration.  It asks first.  A later DEL "
+        "finds nothing to do.  The exit status is 1 if it fails or you say no, and 2 if there is "
+        "no terminal to ask on.",
     )
     release.add_argument("device", metavar="DEVICE", help="the device, or its name on the host")
     release.add_argument("--yes", action="store_true", help="do not ask")
@@ -170,7 +175,7 @@ def _add_release(commands: "Subcommands") -> None:
 def _add_completion(commands: "Subcommands") -> None:
     completion = commands.add_parser(
         "completion",
-        help="prints what a shell needs to complete this command line",
+        help="prints a script by which a shell completes this command line",
         description="For bash: amdcni completion bash > /etc/bash_completion.d/amdcni",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -180,18 +185,18 @@ def _add_heal(commands: "Subcommands") -> None:
     heal = commands.add_parser(
         "heal",
         help="gives back what no call will give back any more",
-        description="Looks at every record: work that was interrupted, NICs that came back from a "
-        "pod without a DEL, records of an earlier boot.  Restores the host's configuration from "
-        "the record, and tells what it found and did.  The status is 1 if something could not be "
-        "healed now.  It may be run at any time, also from a timer.",
+        description="Looks at every record for interrupted work, NICs that came back from a pod "
+        "without a DEL, and records of an earlier boot.  Restores the host's configuration from "
+        "the record, and reports what it found and did.  The exit status is 1 if something could "
+        "not be healed now.  It can be run at any time, even from a timer.",
     )
-    heal.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    heal.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_json(heal)
     _add_data_dir(heal)
 
 
 def _add_json(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
-    """Add the option; one that is not given leaves it at what stands before, if it `inherits`."""
+    """Add the option; if it `inherits`, leaving it out keeps the value given before."""
     command.add_argument(
         "--json",
         action="store_true",
@@ -203,12 +208,13 @@ def _add_json(command: argparse.ArgumentParser, *, inherits: bool = False) -> No
 def _add_doctor(commands: "Subcommands") -> None:
     doctor = commands.add_parser(
         "doctor",
-        help="whether this node has all that lending a NIC needs, and what to do if not",
-        description="Looks at everything that an ADD needs of this node: privileges, sysfs, the "
-        "plugins and the CNI versions that they answer, the state folder and its records, Multus, "
-        "and definitions of networks.  Each line has passed, has failed, or is not known, and then "
-        "says what to do.  It changes nothing, but asks plugins for their versions.  Whoever is "
-        "not root is told what only root can see.  The status is 1 if something has failed.",
+        help="whether this node has everything that lending a NIC needs, and what to do if not",
+        description="Checks everything that an ADD needs on this node: privileges, sysfs, the "
+        "plugins and the CNI versions that they speak, the state folder and its records, Multus, "
+        "and network definitions.  Each line says passed, failed or not known, and unless it "
+        "passed, what to do.  Changes nothing, but asks plugins for their versions.  What only "
+        "root can see is shown to others as not known.  The exit status is 1 if something has "
+        "failed.",
     )
     doctor.add_argument(
         "files",
@@ -237,7 +243,7 @@ def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -
         "--data-dir",
         default=argparse.SUPPRESS if inherits else None,
         metavar="FOLDER",
-        help="look into this state folder alone, as in the configuration key dataDir (default: "
+        help="look only into this state folder, as in the configuration key dataDir (default: "
         f"{DEFAULT_DATA_DIR}, and every other that holds records)",
     )
 
@@ -245,30 +251,30 @@ def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -
 def _add_conformance(commands: "Subcommands") -> None:
     judged = commands.add_parser(
         "conformance",
-        help="whether a CNI plugin does what CNI SPEC 1.1 asks of it",
-        description="Runs the plugin in throwaway network namespaces, and tells for each clause of "
-        "the specification whether it holds.  Nothing of this machine's own network is touched.  "
+        help="whether a CNI plugin does what CNI SPEC 1.1 requires",
+        description="Runs the plugin in throwaway network namespaces, and reports for each clause "
+        "of the specification whether it holds.  This machine's own network is not touched.  "
         "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
-        "what the configuration says of the first is said of the others to other containers.  It "
-        "has a /run, a /sys and a /var/lib/cni of its own; other files that it writes are real.  "
-        "The status is 1 if a clause fails, 2 if nothing could be judged, and 130 after an "
+        "where the configuration names the first one, other containers get one of the others.  "
+        "The plugin has its own /run, /sys and /var/lib/cni; other files that it writes are real.  "
+        "The exit status is 1 if a clause fails, 2 if nothing could be judged, and 130 after an "
         "interrupt.",
     )
     judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
     judged.add_argument(
         "--config",
         metavar="FILE",
-        help="its network configuration, as JSON, or a list in which it is one of the plugins "
+        help="its network configuration, as JSON, or a list that contains it "
         "(default: only name and type)",
     )
     judged.add_argument(
         "--path",
         metavar="DIRS",
-        help="CNI_PATH, where the plugins are that it calls or that come before it in the list "
+        help="CNI_PATH, where to find the plugins that it calls or that precede it in the list "
         "(default: /opt/cni/bin:/usr/lib/cni)",
     )
     judged.add_argument(
-        "--ifname", metavar="NAME", help="CNI_IFNAME (default: net1; lo for a plugin like loopback)"
+        "--ifname", metavar="NAME", help="CNI_IFNAME (default: net1; use lo for loopback)"
     )
     judged.add_argument(
         "--timeout",
@@ -276,13 +282,13 @@ def _add_conformance(commands: "Subcommands") -> None:
         type=float,
         help="how long a call may take before it is killed (default: 60)",
     )
-    for name, which in (("--only", "only clauses"), ("--skip", "no clauses")):
+    for name, what in (("--only", "run only"), ("--skip", "skip")):
         judged.add_argument(
             name,
             metavar="WORDS",
             action="append",
             default=[],
-            help=f"{which} with these words in their sentences; may be repeated",
+            help=f"{what} clauses with these words in their sentences; may be repeated",
         )
     _add_json(judged)
-    judged.add_argument("--junit", metavar="FILE", help="write a JUnit file, too")
+    judged.add_argument("--junit", metavar="FILE", help="also write a JUnit file")

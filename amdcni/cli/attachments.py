@@ -1,4 +1,4 @@
-"""`amdcni attachments`: which NIC is where, and what will be given back."""
+"""`amdcni attachments`: where each lent NIC is, and what will be given back."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,9 @@ from amdcni.verbs.healing import look_at
 
 @attrs.frozen
 class Known:
-    """What a file of the state folder tells: a record and what has become of it, or a `fault`.
+    """What is known from one file of the state folder: a record and its condition, or a `fault`.
 
-    `place` is where the netdev is, if that is neither the host nor its pod.
+    `place` is where the netdev is, if it is neither on the host nor in its pod.
     """
 
     key: DeviceKey
@@ -36,12 +36,12 @@ class Known:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether no pod has the device, and no call is at work to give it back."""
+        """Whether no pod has the device and no call is at work to give it back."""
         return self.condition not in (None, Condition.HELD, Condition.UNFINISHED)
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Show all attachments or one of them; 1 if a record could not be read, or there is no such."""
+    """Show all attachments or those that match; 1 if a record could not be read or none matches."""
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
         records = read_records(node)
         known = [_placed(each, node) for each in look_at_all(records, node)]
@@ -61,7 +61,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 
 
 def read_all(node: LinuxNode) -> tuple[Known, ...]:
-    """What every record tells; nothing is changed.
+    """Every record with its condition; nothing is changed.
 
     Raises: StateFailure, KernelRefused.
     """
@@ -69,7 +69,7 @@ def read_all(node: LinuxNode) -> tuple[Known, ...]:
 
 
 def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
-    """What has become of the attachments that `records` tell of; raises KernelRefused."""
+    """The condition of every attachment in `records`; raises KernelRefused."""
     found = look_at(records.read, node)
     known = [Known(each.record.key, each.record, each.condition) for each in found]
     known += [Known(key, fault=fault) for key, fault in records.faults.items()]
@@ -77,16 +77,16 @@ def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
 
 
 def _placed(known: Known, node: LinuxNode) -> Known:
-    """The same, with where a missing netdev is."""
+    """The same, with the place of its netdev if that is missing."""
     if known.record is None or known.condition is not Condition.MISSING:
         return known
     return attrs.evolve(known, place=node.find_elsewhere(known.record))
 
 
 def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
-    """Those whose device, name on the host or in the pod, or beginning of the container ID fits.
+    """Those whose device, name on the host or in the pod, or start of the container ID is `text`.
 
-    Raises: UnknownAttachment if there is none.
+    Raises: UnknownAttachment if there are none.
     """
     found = tuple(each for each in known if _fits(text, each))
     if not found:
@@ -114,7 +114,7 @@ def names_device(text: str, known: Known) -> bool:
 
 
 def as_json(known: Known) -> dict[str, Any]:
-    """A row for programs; of what could not be read there is the device and the fault."""
+    """A row for programs; for a record that could not be read, only the device and the fault."""
     record, condition = known.record, known.condition
     return {
         "device": str(known.key),
@@ -193,7 +193,7 @@ def _shown_as_json(known: Known) -> dict[str, Any]:
 
 
 def _lines(known: Known) -> Iterator[str]:
-    """All that is known of an attachment, for a person."""
+    """Everything known about an attachment, for people."""
     yield str(known.key)
     record = known.record
     if record is None:
@@ -220,8 +220,8 @@ _WHAT_NEXT: Final = {
     Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, gives everything back",
     Condition.RETURNED: "`amdcni heal`, or the next ADD of the NIC, gives everything back",
     Condition.ABANDONED: "`amdcni heal`, or the next ADD of the device, ends it",
-    Condition.OUTDATED: "it is forgotten; the boot has given the host its own configuration",
-    Condition.MISSING: "amdcni doctor tells what to do",
-    Condition.DESTROYED: "`amdcni heal` forgets it: make the netdev anew, as the node's boot does",
+    Condition.OUTDATED: "it is forgotten; the boot has configured the host anew",
+    Condition.MISSING: "amdcni doctor says what to do",
+    Condition.DESTROYED: "`amdcni heal` forgets it: create the netdev again, as the boot does",
     Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` gives everything back",
 }

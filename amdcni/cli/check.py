@@ -1,4 +1,4 @@
-"""`amdcni check`: whether every NIC that is lent is in its pod, as its ADD has promised."""
+"""`amdcni check`: whether every lent NIC is in its pod and healthy, as its ADD promised."""
 
 import argparse
 from typing import IO, Any
@@ -31,7 +31,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     elif not checked:
         print_line(nothing_lent(options.data_dir), stdout)
     else:
-        table = make_table("NICs lent to pods", "device", "lent to", "as promised")
+        table = make_table("NICs lent to pods", "device", "lent to", "state")
         print_rows(table, [_row(each) for each in checked], stdout)
     return 1 if any(each.problems for each in checked) else 0
 
@@ -61,4 +61,4 @@ def _as_json(checked: Checked) -> dict[str, Any]:
 def _row(checked: Checked) -> tuple[str, ...]:
     record = checked.known.record
     holder = "" if record is None else str(record.id)
-    return (str(checked.known.key), holder, "\n".join(checked.problems) or "yes")
+    return (str(checked.known.key), holder, "\n".join(checked.problems) or "healthy")

@@ -1,4 +1,4 @@
-"""`amdcni completion`: what a shell needs to complete the command line."""
+"""`amdcni completion`: the script by which a shell completes the command line."""
 
 import argparse
 from typing import IO

@@ -1,4 +1,4 @@
-"""`amdcni conformance`: whether a CNI plugin does what CNI SPEC 1.1 asks of it."""
+"""`amdcni conformance`: whether a CNI plugin does what CNI SPEC 1.1 requires."""
 
 import argparse
 from typing import IO
@@ -26,8 +26,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     found: list[findings.Finding] = []
     interrupted = False
     try:
-        with findings.shown_while_found(found, stderr) as tell:
-            running.judge(wanted, tell)
+        with findings.shown_while_found(found, stderr) as report:
+            running.judge(wanted, report)
     except KeyboardInterrupt:
         interrupted = True
     except subject.CannotJudge as fault:

@@ -47,7 +47,7 @@ def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
 
 
 def find_records(node: LinuxNode, data_dir: str) -> Records | None:
-    """The records in `data_dir`, that of `node`; None if this user may not read them.
+    """The records in `data_dir`, the folder of `node`; None if this user may not read them.
 
     Raises: StateFailure if the folder cannot be read for another reason.
     """
@@ -60,16 +60,16 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
 
 
 def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
-    """What has to be said below the table, a sentence each."""
+    """What to print below the table, one sentence each."""
     if nics and all(nic.bus.amd is None for nic in nics):
-        yield "None of these NICs is AMD's; amd-host-device lends them all the same."
+        yield "None of these NICs is AMD's, but amd-host-device lends any NIC."
     if records is None:
-        yield "Which pods have which NICs is not known: only root may read the records."
+        yield "It is not known which pods have which NICs: only root may read the records."
         return
     shown = {nic.bus_device for nic in nics}
     for key in (*(record.key for record in records.read), *records.faults):
         if key.bus_device not in shown:
-            yield f"Besides these, a record tells of {key}: amdcni attachments show {key}"
+            yield f"There is also a record of {key}: amdcni attachments show {key}"
 
 
 # ---- for programs
@@ -185,7 +185,7 @@ def _traits(nic: Nic) -> Iterator[str]:
 
 
 def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:
-    """The attachments whose netdevs do not have on the host what the records say."""
+    """The attachments whose netdevs are not on the host with what the records say."""
     read = () if nic.records is None else nic.records.read
     away = [each.key for each in nic.away]
     bare = (Condition.RETURNED, Condition.UNFINISHED)

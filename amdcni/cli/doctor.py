@@ -1,4 +1,4 @@
-"""`amdcni doctor`: whether this node has all that lending a NIC needs, and what to do if not."""
+"""`amdcni doctor`: whether this node has everything that lending a NIC needs, and what to do."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ from amdcni.verbs import healing
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
-    """Tell everything that an ADD needs of this node; 1 if something has failed."""
+    """Report on everything that an ADD needs on this node; 1 if something has failed."""
     findings = tuple(examine(options))
     if options.json:
         print_json([as_json(finding) for finding in findings], stdout)
@@ -43,9 +43,9 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
 
 @attrs.frozen
 class State:
-    """A state folder: its records are None if only root may read them, or because of a `fault`.
+    """A state folder: `records` is None if only root may read them, or because of a `fault`.
 
-    `ignored` is what cannot be read of the Go plugin's file.
+    `ignored` says what cannot be read in the Go plugin's file.
     """
 
     data_dir: str
@@ -102,7 +102,7 @@ def _read_state(data_dir: str, opened: ExitStack) -> State:
 
 
 def _nics(states: Sequence[State]) -> Iterator[Finding]:
-    """The NICs, and those that look lost because the records of no folder tell of them."""
+    """The NICs, and those that look lost because no folder has a record of them."""
     known = [state.records for state in states if state.records is not None]
     records = together(known) if len(known) == len(states) else None
     try:
@@ -115,7 +115,7 @@ def _nics(states: Sequence[State]) -> Iterator[Finding]:
 
 
 def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
-    """The plugins that the definitions need, or without any what a plain one does."""
+    """The plugins that the definitions need, or without any, those that a plain one needs."""
     bin_dirs = tuple(path for path in given.split(":") if path)
     for path in bin_dirs:
         yield diagnosis.judge_bin_dir(path, exists=os.path.isdir(path))
@@ -125,7 +125,7 @@ def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
     needed = [name for each in judged for name in each.plugins]
     chained = [name for each in judged for name in each.chained]
     executable = f"{sysconfig.get_path('scripts')}/{LENDER}"
-    # Multus looks in its binDir alone, and amd-host-device also where distributions have plugins.
+    # Multus looks only in its binDir, amd-host-device also where distributions install plugins.
     own = dict.fromkeys((LENDER, *chained), bin_dirs)
     places = {**dict.fromkeys(needed, dirs), **own}
     for name, where in places.items():
@@ -133,7 +133,7 @@ def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
 
 
 _Reviewed = tuple[str, Review | str]
-"""Where something stands, and what an ADD would make of it, or why it cannot be read."""
+"""Where a definition stands, and what an ADD would make of it, or why it cannot be read."""
 
 
 def _reviews(files: Iterable[str], networks: Mapping[str, Json]) -> Iterator[_Reviewed]:
@@ -164,17 +164,17 @@ def _networks(reviews: Iterable[_Reviewed], files: Iterable[str]) -> Iterator[Fi
         else:
             yield diagnosis.failed(Subject.NETWORKS, reviewed, "correct the manifest")
     if not judged and files:
-        says = f"{', '.join(files)}: no NetworkAttachmentDefinition is there"
-        yield diagnosis.failed(Subject.NETWORKS, says, "give the files that have some")
+        says = f"{', '.join(files)}: no NetworkAttachmentDefinition found"
+        yield diagnosis.failed(Subject.NETWORKS, says, "name the files that contain some")
 
 
 def _records(state: State) -> Iterator[Finding]:
     node, records, data_dir = state.node, state.records, state.data_dir
     if state.fault is not None:
-        yield diagnosis.failed(Subject.RECORDS, state.fault, "look at the disk")
+        yield diagnosis.failed(Subject.RECORDS, state.fault, "check the disk")
         return
     if records is None:
-        says = "who holds a NIC is root's to know"
+        says = "only root can see who holds a NIC"
         yield diagnosis.not_known(Subject.RECORDS, says, "run amdcni doctor as root")
         return
     heal = "amdcni heal" + ("" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}")

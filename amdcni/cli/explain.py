@@ -45,12 +45,12 @@ _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 
 @attrs.frozen
-class Told:
-    """One call of a plugin; `plan` is what it would do, `refused` why it would refuse.
+class FollowedCall:
+    """One call of a plugin; `plan` is what it would do, `refused` why it would be refused.
 
-    `request` is what it reads of its input.  `stale` is what it would give back first, and `done`
-    is whether it has been carried out already, and would only answer as before.  `unsaved` is what
-    of the NIC would not come back.
+    `request` is its parsed input.  `stale` lists what it would give back first, and `done` says
+    that it has been carried out already, and would only repeat its answer.  `unsaved` lists what
+    would not come back with the NIC.
     """
 
     call: PluginCall
@@ -73,12 +73,12 @@ class Attached:
     """One network of the pod, with the calls that attach it."""
 
     delegate: Delegate
-    calls: tuple[Told, ...]
+    calls: tuple[FollowedCall, ...]
 
 
 @attrs.frozen
 class Explanation:
-    """A pod, the devices that are allocated to it, and where that was told, and its networks."""
+    """A pod, the devices allocated to it, where that is known from, and its networks."""
 
     pod: Pod
     allocation: Allocation
@@ -88,7 +88,7 @@ class Explanation:
 
     @property
     def left(self) -> dict[str, list[str]]:
-        """The devices that are allocated and attached to no network."""
+        """The devices that are allocated but attached to no network."""
         taken = {network.delegate.device for network in self.networks}
         left = {
             resource: [device for device in devices if device not in taken]
@@ -104,12 +104,12 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
         print_json(as_json(explanation), stdout)
     else:
         print_flow(explanation, stdout)
-    calls = [told for network in explanation.networks for told in network.calls]
-    return 1 if any(told.refused for told in calls) else 0
+    calls = [followed for network in explanation.networks for followed in network.calls]
+    return 1 if any(followed.refused for followed in calls) else 0
 
 
 def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanation:
-    """Follow the pod of the files through the flow.
+    """Follow the pod in the files through the flow.
 
     Raises: InvalidManifest.
     """
@@ -120,12 +120,12 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     sandbox = Sandbox(parse_container_id(options.container_id), options.netns)
     dirs = tuple(options.cni_path.split(":"))
     networks: list[Attached] = []
-    earlier: list[Told] = []
+    earlier: list[FollowedCall] = []
     for delegate in delegates:
         first = len(earlier)
         for call in calls_to_add(delegate, pod, sandbox):
-            told = Told(call, call.variables(dirs))
-            earlier.append(_followed(told, earlier, plan=options.plan))
+            followed = FollowedCall(call, call.variables(dirs))
+            earlier.append(_followed(followed, earlier, plan=options.plan))
         networks.append(Attached(delegate, tuple(earlier[first:])))
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
 
@@ -155,7 +155,7 @@ def _allocation(
     definitions: list[NetworkAttachmentDefinition],
     environ: Mapping[str, str],
 ) -> tuple[Allocation, str]:
-    """The devices of the pod, and the words for where that was told."""
+    """The devices of the pod, and in words where they are known from."""
     resources = [definition.resource for definition in selected(pod, definitions)]
     wanted = dict.fromkeys(resource for resource in resources if resource is not None)
     if options.device:
@@ -168,7 +168,7 @@ def _allocation(
             allocation = read(_decoded(read_file(path), path), pod)
             if wanted and not allocation:
                 raise InvalidManifest(
-                    f"{source}, {path}, knows no device of {pod}: is it this pod's?"
+                    f"{source}, {path}, lists no device of {pod}: is it this pod's?"
                 )
             return allocation, f"{source}, {path}"
     announced = allocation_from_environment(environ, wanted)
@@ -202,41 +202,45 @@ def _decoded(data: bytes, path: str) -> Json:
         raise InvalidManifest(fault.message) from None
 
 
-def _followed(told: Told, earlier: Sequence[Told], *, plan: bool) -> Told:
-    """The call with why it would be refused, and with its `plan` on this node if that is wanted.
+def _followed(
+    followed: FollowedCall, earlier: Sequence[FollowedCall], *, plan: bool
+) -> FollowedCall:
+    """The call with why it would be refused, and if `plan`, with what it would do on this node.
 
-    `earlier` are the calls before it, which are supposed to succeed.
+    `earlier` are the calls before it, which are assumed to succeed.
     """
-    if told.call.plugin != LENDER:
-        return told
+    if followed.call.plugin != LENDER:
+        return followed
     try:
-        request = request_of(told.environ, told.call.config)
-        told = attrs.evolve(told, request=request)
+        request = request_of(followed.environ, followed.call.config)
+        followed = attrs.evolve(followed, request=request)
         clash = clash_of(request, [each.request for each in earlier if each.request is not None])
         if clash is not None:
-            return attrs.evolve(told, refused=clash)
-        return _planned(told, request, earlier) if plan else told
+            return attrs.evolve(followed, refused=clash)
+        return _planned(followed, request, earlier) if plan else followed
     except AmdcniError as failure:
-        return attrs.evolve(told, refused=failure.message)
+        return attrs.evolve(followed, refused=failure.message)
 
 
-def _planned(told: Told, request: AddRequest, earlier: Sequence[Told]) -> Told:
-    """The call with what it would do on this node, where nothing is changed."""
+def _planned(
+    followed: FollowedCall, request: AddRequest, earlier: Sequence[FollowedCall]
+) -> FollowedCall:
+    """The call with what it would do on this node; nothing is changed."""
     from amdcni.cli.node import on_this_node_silently
     from amdcni.verbs.preview import preview
 
-    with on_this_node_silently(request.network.data_dir, plugin_dirs_of(told.environ)) as node:
+    with on_this_node_silently(request.network.data_dir, plugin_dirs_of(followed.environ)) as node:
         seen = preview(request, node)
     if seen.plan is None:
-        return attrs.evolve(told, done=True)
+        return attrs.evolve(followed, done=True)
     before = [
         (each.request, record_in(each.plan)) for each in earlier if each.request and each.plan
     ]
     clash = clash_of_plans(record_in(seen.plan), before)
     if clash is not None:
-        return attrs.evolve(told, refused=clash)
+        return attrs.evolve(followed, refused=clash)
     stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
-    return attrs.evolve(told, plan=seen.plan, stale=stale, unsaved=seen.unsaved)
+    return attrs.evolve(followed, plan=seen.plan, stale=stale, unsaved=seen.unsaved)
 
 
 # ---- for programs
@@ -263,24 +267,24 @@ def _network_as_json(network: Attached) -> dict[str, Any]:
         "device": delegate.device,
         "ifname": delegate.ifname,
         "configuration": dict(delegate.configuration),
-        "calls": [_call_as_json(told) for told in network.calls],
+        "calls": [_call_as_json(followed) for followed in network.calls],
     }
 
 
-def _call_as_json(told: Told) -> dict[str, Any]:
-    steps = () if told.plan is None else told.plan.steps
+def _call_as_json(followed: FollowedCall) -> dict[str, Any]:
+    steps = () if followed.plan is None else followed.plan.steps
     return {
-        "plugin": told.call.plugin,
-        "environment": dict(told.environ),
-        "stdin": dict(told.call.config),
-        "gives_back_first": list(told.stale),
+        "plugin": followed.call.plugin,
+        "environment": dict(followed.environ),
+        "stdin": dict(followed.call.config),
+        "gives_back_first": list(followed.stale),
         "plan": [
             {"step": each.step.describe(), "undo": [undo.describe() for undo in each.undo]}
             for each in steps
         ],
-        "not_saved": list(told.unsaved),
-        "done": told.done,
-        "refused": told.refused,
+        "not_saved": list(followed.unsaved),
+        "done": followed.done,
+        "refused": followed.refused,
     }
 
 
@@ -311,7 +315,7 @@ def _print_allocation(explanation: Explanation, console: "Console") -> None:
         console.print(f"   {pod} requests {requested} of {resource}; allocated: {devices}")
     if not (pod.requests or allocation):
         console.print(f"   {pod} requests no devices, and has none.")
-    console.print(f"   As told by {explanation.source}.", style="dim", markup=False)
+    console.print(f"   According to {explanation.source}.", style="dim", markup=False)
     for resource, left in explanation.left.items():
         console.print(f"   No network takes {', '.join(left)} of {resource}.")
 
@@ -327,7 +331,7 @@ def _print_initiation(explanation: Explanation, console: "Console") -> None:
     said = (sandbox.container_id, sandbox.netns, explanation.pod.uid)
     unknown = [text for text in said if text in _PLACEHOLDERS]
     if unknown:
-        console.print(f"   ({', '.join(unknown)}: what is not known yet.)", style="dim")
+        console.print(f"   (Not known yet: {', '.join(unknown)}.)", style="dim")
 
 
 def _print_orchestration(explanation: Explanation, console: "Console") -> None:
@@ -349,13 +353,13 @@ def _print_execution(explanation: Explanation, console: "Console") -> None:
         _heading(console, f"   {delegate.ifname}")
         console.print("   CNI configuration:")
         console.print(_indented(json.dumps(delegate.configuration, indent=2)), markup=False)
-        for told in network.calls:
-            console.print(f"   Multus executes {told.call.plugin} with the environment")
-            for name, value in told.environ.items():
+        for followed in network.calls:
+            console.print(f"   Multus executes {followed.call.plugin} with the environment")
+            for name, value in followed.environ.items():
                 console.print(f"     {name}={value}", markup=False)
             console.print("   and on standard input")
-            console.print(f"     {told.stdin}", markup=False)
-            for line in _plan_lines(told):
+            console.print(f"     {followed.stdin}", markup=False)
+            for line in _plan_lines(followed):
                 console.print(f"   {line}", markup=False)
 
 
@@ -363,18 +367,18 @@ def _indented(text: str) -> str:
     return "\n".join(f"     {line}" for line in text.splitlines())
 
 
-def _plan_lines(told: Told) -> Iterator[str]:
-    if told.refused is not None:
-        yield f"It would be refused: {told.refused}"
-    if told.done:
+def _plan_lines(followed: FollowedCall) -> Iterator[str]:
+    if followed.refused is not None:
+        yield f"It would be refused: {followed.refused}"
+    if followed.done:
         yield "On this node it has been done already: it would give the same result again."
-    if told.plan is not None:
+    if followed.plan is not None:
         yield "On this node it would"
-        for what in told.stale:
+        for what in followed.stale:
             yield f"  - first give back {what}, which no call will do any more, and then"
-        for number, planned in enumerate(told.plan.steps, start=1):
+        for number, planned in enumerate(followed.plan.steps, start=1):
             yield f"  {number}. {planned.step.describe()}"
             for undo in planned.undo:
                 yield f"     if it fails: {undo.describe()}"
-        for what in told.unsaved:
-            yield f"It would not come back: {what}"
+        for what in followed.unsaved:
+            yield f"This would not come back: {what}"

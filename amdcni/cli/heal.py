@@ -1,4 +1,4 @@
-"""`amdcni heal`: gives back what no call will give back any more, and tells what it found."""
+"""`amdcni heal`: gives back what no call will give back any more, and reports what it found."""
 
 import argparse
 from typing import IO, Any, Final
@@ -12,7 +12,7 @@ from amdcni.verbs.healing import Finding
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Heal, and tell what was found; 1 if something could not be healed, or waits for a person."""
+    """Heal, and report what was found; 1 if something could not be healed, or needs a person."""
     dry_run = options.dry_run
     with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
         findings = healing.heal(node, dry_run=dry_run)
@@ -30,7 +30,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 
 
 def _fault_as_json(fault: tuple[DeviceKey, str]) -> dict[str, Any]:
-    """The row of a damaged record, which tells the device and no more."""
+    """The row of a damaged record, of which only the device is known."""
     keys = ("container_id", "ifname", "network", "host_ifname", "found")
     device, failure = fault
     nothing = {"healed": False, "busy": False}
@@ -55,7 +55,7 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool) -> None:
     """Print what was found and done."""
-    headings = ("device", "as on the host", "lent to", "found", "done")
+    headings = ("device", "on the host as", "lent to", "found", "done")
     rows = [
         (
             str(finding.record.key),
@@ -66,7 +66,7 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
         )
         for finding in findings
     ]
-    print_rows(make_table("What was found, and done", *headings), rows, stdout)
+    print_rows(make_table("What was found and done", *headings), rows, stdout)
 
 
 def _done(finding: Finding, *, dry_run: bool) -> str:
@@ -83,4 +83,4 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
 
 
 _FORGOTTEN: Final = frozenset({Condition.OUTDATED, Condition.DESTROYED})
-"""Where there is nothing to give back."""
+"""The conditions in which there is nothing to give back."""

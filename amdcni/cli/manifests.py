@@ -1,4 +1,4 @@
-"""Reading Kubernetes manifests from files, as `kubectl` takes and gives them."""
+"""Reading Kubernetes manifests from files, as `kubectl` accepts and prints them."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes what Kubernetes makes of YAML: to it, a date is a string."""
+    """Reads YAML as Kubernetes does: a date is a string."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the attribute is PyYAML's
         first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
@@ -24,7 +24,7 @@ class _Loader(yaml.SafeLoader):
 def read_manifests(paths: Sequence[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
     """The objects of YAML or JSON files, each with its path; `-` is standard input.
 
-    A file may have several documents, and an object of kind List is its items.
+    A file may have several documents, and an object of kind List stands for its items.
 
     Raises: InvalidManifest, with path and line.
     """
@@ -49,12 +49,12 @@ def _read(path: str) -> Iterator[dict[str, Any]]:
     for document in _documents(path):
         for manifest in _flat(document):
             if not isinstance(manifest, dict):
-                raise InvalidManifest(f"{path}: a document is no Kubernetes object")
+                raise InvalidManifest(f"{path}: a document is not a Kubernetes object")
             yield manifest
 
 
 def _flat(document: Any) -> list[Any]:
-    """A document as objects: none if it is empty, the items of a List, and else itself."""
+    """A document as objects: none if it is empty, the items of a List, or else itself."""
     if document is None:
         return []
     if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
@@ -66,7 +66,7 @@ def _documents(path: str) -> list[Any]:
     text = read_file(path)
     try:
         documents = list(yaml.load_all(text.decode("utf-8"), _Loader))
-        # As Kubernetes does: what JSON cannot say is not YAML of an object.
+        # As in Kubernetes, an object holds only what JSON can express.
         plain: list[Any] = json.loads(json.dumps(documents, allow_nan=False))
         return plain
     except yaml.MarkedYAMLError as fault:
@@ -77,4 +77,4 @@ def _documents(path: str) -> list[Any]:
         said = str(fault).partition("\n")[0]
         raise InvalidManifest(f"{path}: is not YAML: {said}") from None
     except (TypeError, ValueError) as fault:
-        raise InvalidManifest(f"{path}: has what no Kubernetes object has: {fault}") from None
+        raise InvalidManifest(f"{path}: cannot be a Kubernetes object: {fault}") from None

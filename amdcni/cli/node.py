@@ -20,9 +20,9 @@ from amdcni.verbs import taking_over
 def on_this_node(
     data_dir: str | None, command: str, stderr: IO[str], *, looks_only: bool = False
 ) -> LinuxNode:
-    """This node with its state in `data_dir`, as a context; what is of note goes to `stderr`.
+    """This node with its state in `data_dir`, as a context; its reports go to `stderr`.
 
-    None is every state folder that is known.
+    None means every known state folder.
     """
     log = make_log(LogSettings(), stderr, command=command)
 
@@ -41,29 +41,29 @@ def on_this_node_silently(
     *,
     alone: bool = False,
 ) -> LinuxNode:
-    """This node for one who only looks, with plugins in `dirs` alone.
+    """This node, only to be read, with plugins in `dirs` alone.
 
-    What is of note, as (event, **facts), is told to nobody but `report`.  With `alone`, the records
-    in other state folders do not count.
+    Only `report` is called with what is of note, as (event, **facts).  With `alone`, the records in
+    other state folders do not count.
     """
     return LinuxNode(data_dir, dirs, os.environ, report, looks_only=True, alone=alone)
 
 
 def nothing_lent(data_dir: str | None) -> str:
-    """The sentence for a state folder without a record; None is the default one."""
+    """The sentence for a state folder without a record; None means the default one."""
     data_dir = data_dir or DEFAULT_DATA_DIR
     if os.path.isdir(data_dir):
         return f"No NIC is lent to a pod ({data_dir})."
-    return f"No NIC is lent to a pod: {data_dir} is not there, which the first ADD makes."
+    return f"No NIC is lent to a pod: {data_dir} does not exist; the first ADD creates it."
 
 
 def set_aside_in(store: Stores) -> Iterator[tuple[DeviceKey, str]]:
-    """The devices of which a damaged record was set aside, and what is to be said.
+    """The devices whose damaged records were set aside, and a sentence on each.
 
     Raises: StateFailure if the folder cannot be read.
     """
     for key, path in store.set_aside():
-        yield key, f"the record of {key} was damaged, and set aside as {path}; see amdcni doctor"
+        yield key, f"the record of {key} was damaged and set aside as {path}; see amdcni doctor"
 
 
 def read_records(node: LinuxNode) -> Records:

@@ -38,14 +38,14 @@ def print_rows(table: "Table", rows: Sequence[Sequence[str]], stdout: IO[str]) -
 
 
 def print_whole(table: "Table", stdout: IO[str]) -> None:
-    """Print a table without breaking a word, be the terminal narrow: an address stays one."""
+    """Print a table without breaking words, however narrow the terminal: addresses stay whole."""
     from rich.console import Console
 
     console = Console(file=stdout)
     needed = 1
     for column in table.columns:
         heading, *cells = (str(column.header), *map(str, column.cells))
-        # Only sentences give way.
+        # Only sentences wrap.
         column.no_wrap = not any(" " in text for text in cells)
         whole = [heading, *cells] if column.no_wrap else " ".join((heading, *cells)).split()
         column.min_width = max(len(line) for text in whole for line in text.splitlines() or [""])

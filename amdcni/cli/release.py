@@ -1,4 +1,4 @@
-"""`amdcni release`: gives a NIC back to the host, though no DEL asks for it."""
+"""`amdcni release`: gives a NIC back to the host without waiting for a DEL."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ _LOCK_WAIT_S: Final = 5.0
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Ask, and give the device back; 1 if it was not given back, 2 if nobody can be asked."""
+    """Ask, and give the device back; 1 if it was not given back, 2 if there is nobody to ask."""
     with on_this_node(options.data_dir, "release", stderr) as node:
         records = [
             (known, known.record)
@@ -32,7 +32,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
             )
         if not options.yes:
             if not sys.stdin.isatty():
-                stderr.write("amdcni: nobody can be asked here; give --yes\n")
+                stderr.write("amdcni: there is no terminal to ask on; use --yes\n")
                 return 2
             if not all(_is_agreed(known, record, stderr) for known, record in records):
                 stderr.write("amdcni: nothing was done\n")
@@ -56,12 +56,12 @@ class Released:
 
     @property
     def is_done(self) -> bool:
-        """Whether the attachment has the device no more."""
+        """Whether the attachment no longer has the device."""
         return self.returned not in (None, Returned.UNPLUGGED, Returned.ANOTHERS)
 
 
 def _release(record: Attachment, node: LinuxNode) -> Released:
-    """Give one device back; a failure keeps no other from it."""
+    """Give one device back; a failure does not stop the others."""
     try:
         return Released(record, give_back_locked(record, node, wait_s=_LOCK_WAIT_S))
     except AmdcniError as failure:
@@ -91,7 +91,7 @@ def sentence_on(released: Released) -> str:
             return f"{what} is the host's again."
         case Returned.FORGOTTEN:
             return (
-                f"{what}: the node was booted since, which gave the host its own configuration. "
+                f"{what}: the node was booted since, which configured the host anew. "
                 "The record is forgotten, and nothing was restored."
             )
         case Returned.ALREADY:
@@ -100,8 +100,8 @@ def sentence_on(released: Released) -> str:
             return f"{what} was given to another attachment meanwhile, which keeps it."
         case Returned.DESTROYED:
             return (
-                f"{what} was made by software, and destroyed with its pod, so nothing was given "
-                "back. The record is forgotten; make the netdev anew, as the node's boot does."
+                f"{what} was made by software and destroyed with its pod, so nothing was given "
+                "back. The record is forgotten; create the netdev again, as the node's boot does."
             )
         case Returned.UNPLUGGED:
             return (
@@ -114,10 +114,10 @@ def sentence_on(released: Released) -> str:
 
 def _is_agreed(known: Known, record: Attachment, stderr: IO[str]) -> bool:
     """Whether the person at the terminal says yes."""
-    has = "has it, and loses it" if known.condition is Condition.HELD else "had it"
+    has, loses = ("has", ", and will lose it") if known.condition is Condition.HELD else ("had", "")
     stderr.write(
-        f"{_named(record)}: container {record.id.container_id} {has} as {record.id.ifname}\n"
-        f"in {record.netns.path}, since {record.since}.\n"
+        f"{_named(record)}: container {record.id.container_id} {has} it as {record.id.ifname}\n"
+        f"in {record.netns.path}, since {record.since}{loses}.\n"
         "Give it back to the host? [y/N] "
     )
     stderr.flush()

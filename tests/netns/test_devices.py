@@ -128,7 +128,7 @@ def test_a_record_of_a_device_that_is_not_listed_is_reported_too(
     done = node.run([str(AMDCNI), "devices"])
     assert done.returncode == 1
     for key in ("@veth9", "0000:c9:00.0"):
-        told = f"Besides these, a record tells of {key}: amdcni attachments show {key}\n"
+        told = f"There is also a record of {key}: amdcni attachments show {key}\n"
         assert told in done.stdout.decode()
 
 

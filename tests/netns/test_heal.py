@@ -73,7 +73,7 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     assert (status, finding["device"]) == (1, BDF)
     assert not record_of(node).exists()
     # An operator has to look, and is reminded until that is done.
-    set_aside = f"the record of {BDF} was damaged, and set aside as {STATE}/{BDF}.json.damaged-"
+    set_aside = f"the record of {BDF} was damaged and set aside as {STATE}/{BDF}.json.damaged-"
     for command in ("heal", "attachments"):
         assert set_aside in node.run([str(AMDCNI), command]).stdout.decode()
 

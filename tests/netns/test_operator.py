@@ -191,10 +191,12 @@ def test_release_asks_and_does_nothing_without_a_yes(
 ) -> None:
     runtime.added(pod)
     done = node.run([AMDCNI, "release", BDF])
-    assert (done.returncode, done.stderr) == (2, b"amdcni: nobody can be asked here; give --yes\n")
+    refusal = b"amdcni: there is no terminal to ask on; use --yes\n"
+    assert (done.returncode, done.stderr) == (2, refusal)
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
     said, status = answered(node, "n\n")
-    assert "container container-1 has it, and loses it as net1" in said
+    assert "container container-1 has it as net1" in said
+    assert ", and will lose it." in said
     assert "[y/N] " in said
     assert "nothing was done" in said
     assert (status, addresses(pod)) == (1, ["10.0.0.0/31", "fd00::8/64"])
@@ -248,7 +250,7 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     assert call["plan"][0]["undo"] == [f"remove the record of {BDF}"]
     assert call["not_saved"] == ["the managed neighbour 10.0.0.77"]
     shown = node.run([AMDCNI, *words, "--device", BDF])
-    assert b"It would not come back: the managed neighbour 10.0.0.77\n" in shown.stdout
+    assert b"This would not come back: the managed neighbour 10.0.0.77\n" in shown.stdout
     assert damage(before, node) == []
     refused = node.run([AMDCNI, *words, "--device", "0000:c9:00.0"])
     assert refused.returncode == 1

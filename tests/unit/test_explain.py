@@ -203,7 +203,7 @@ def test_a_pod_that_a_source_does_not_know_is_told(tmp_path: Path) -> None:
     pod.write_text(Path(POD).read_text().replace("metadata:", "metadata:\n  uid: uid-2"))
     for option, path in (("--checkpoint", checkpoint), ("--pod-resources", answer)):
         said = refused(str(pod), NETWORK, option, str(path))
-        assert f", {path}, knows no device of pod default/network-workload: is it" in said
+        assert f", {path}, lists no device of pod default/network-workload: is it" in said
 
 
 def test_a_device_too_many_is_told_and_no_fault() -> None:
@@ -269,11 +269,11 @@ def test_what_does_not_fit_together_is_one_line() -> None:
         ("a: b: c\n", "line 1: is not YAML: mapping values are not allowed here"),
         ("kind: Pod\n\tx: 1\n", "line 2: is not YAML"),
         ("a: !!python/object:os.system {}\n", "line 1: is not YAML: could not determine a const"),
-        ("a: .nan\n", "has what no Kubernetes object has"),
-        ("a: !!binary aGk=\n", "has what no Kubernetes object has"),
-        ("a: &a [*a]\n", "has what no Kubernetes object has"),
-        ("- 1\n", "a document is no Kubernetes object"),
-        ("kind: List\nitems: [1]\n", "a document is no Kubernetes object"),
+        ("a: .nan\n", "cannot be a Kubernetes object"),
+        ("a: !!binary aGk=\n", "cannot be a Kubernetes object"),
+        ("a: &a [*a]\n", "cannot be a Kubernetes object"),
+        ("- 1\n", "a document is not a Kubernetes object"),
+        ("kind: List\nitems: [1]\n", "a document is not a Kubernetes object"),
         ("kind: Service\n", "'Service' is neither a Pod nor a definition"),
         ("kind: Pod\n", "$.metadata.name is missing"),
         ("\x00", "is not YAML"),
