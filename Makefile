@@ -2,9 +2,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# What became of each test, which the last line of `make test` counts.
+# The outcome of each test, which the last line of `make test` counts.
 RESULTS := .results
-# The tool that writes the locks; it belongs to nobody's environment.
+# The tool that writes the locks; no other environment has it.
 UV := uv==0.13.9
 
 export PYTHON
@@ -25,11 +25,12 @@ test: lint test-unit test-netns ## lint, unit and kernel tests, and the examples
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml
 
 .PHONY: test-all
-test-all: lint docs test-unit ## everything that must hold: with the documentation and the hardware tests
+test-all: lint docs test-unit ## everything that must hold, with the documentation and the hardware tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
-# The examples of a page build on one another, and what comes first is never taken to another process.
+# The examples of a page build on one another.  They come first, because worksteal never moves what
+# comes first to another process.
 .PHONY: test-unit
 test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
 	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
@@ -44,19 +45,19 @@ test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaw
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm --junit-xml=$(RESULTS)/vm.xml
 
-# How long the two targets below look for what goes wrong.
+# How long the two targets below run.
 MINUTES := 10
 
 .PHONY: fuzz
-fuzz: system $(VENV)/dev.stamp ## any order of calls and accidents for MINUTES=10, or again as of SEED
+fuzz: system $(VENV)/dev.stamp ## plays calls and accidents in any order for MINUTES=10, or repeats SEED
 	$(BIN)/python -m tests.netns.fuzz $(MINUTES) $(SEED)
 
 .PHONY: fuzz-edge
-fuzz-edge: system $(VENV)/fuzz.stamp ## calls that coverage leads to, for MINUTES=10, in a cage
+fuzz-edge: system $(VENV)/fuzz.stamp ## fuzzes the executable in a cage, led by coverage, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz $(MINUTES)
 
 .PHONY: mutants
-mutants: system $(VENV)/mutants.stamp ## how many faults put into the core the tests notice, or ONLY=amdcni.core.pod
+mutants: system $(VENV)/mutants.stamp ## puts faults into the core, or ONLY=amdcni.core.pod, and counts those that no test notices
 	@$(BIN)/python -m tests.mutants $(ONLY)
 
 .PHONY: lint
@@ -70,7 +71,7 @@ docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
 .PHONY: bench
-bench: system $(VENV)/run.stamp ## start and whole-process times beside those of plain host-device
+bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks
 
 .PHONY: venv
@@ -92,7 +93,7 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	  --constraints requirements/dev.txt --extra testing \
 	  pyproject.toml requirements/run.in requirements/mutants.in
 
-# Resolved for the oldest Python that is supported, whose choice serves the newer ones too.
+# Resolved for the oldest supported Python; the result suits the newer ones too.
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
   --no-emit-find-links --python-version=3.11 --python-platform=linux
 

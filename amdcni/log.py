@@ -15,8 +15,8 @@ Log = Callable[..., None]
 def make_log(settings: LogSettings, stderr: IO[str], **context: object) -> Log:
     """A log that writes lines of at least the level in `settings`, each with `context`.
 
-    A log file that cannot be written is told on stderr.  That nobody can hear is no reason to
-    fail.
+    A log file that cannot be written is reported on stderr; a stderr that cannot be written is
+    ignored.
     """
 
     def log(level: LogLevel, event: str, **facts: object) -> None:
@@ -41,7 +41,7 @@ def _write(
     _say(line, stderr)
     if settings.file is not None:
         try:
-            # What a plugin says, as JSON, may hold what UTF-8 has not.
+            # A plugin's answer, as JSON, may contain what UTF-8 cannot encode.
             with open(settings.file, "a", encoding="utf-8", errors="backslashreplace") as file:
                 print(line, file=file)
         except OSError as error:

@@ -27,9 +27,9 @@ from amdcni.core.steps import Outcome, Step
 
 
 class Node(Protocol):
-    """A node as the commands see it: facts to read, steps to perform, and nothing to decide.
+    """A node as the commands see it: facts to read and steps to perform, without decisions.
 
-    `amdcni.effects.node` is the real one; a test may bring another.
+    `amdcni.effects.node` is the real one; a test may use another.
     """
 
     def clock(self) -> Clock:
@@ -39,16 +39,16 @@ class Node(Protocol):
         """The network namespace that this process is in, with all of its netdevs."""
 
     def details(self, netdev: Netdev) -> Details:
-        """What a change of its network namespace loses of a netdev of the host."""
+        """What a netdev of the host loses when it changes its network namespace."""
 
     def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
-        """What the host's `netdevs` carry that none of them tells; some is told of `chosen` alone.
+        """What the host's `netdevs` carry beyond what they show, some of it for `chosen` alone.
 
-        What cannot be read is not told.
+        What cannot be read is left out.
         """
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
-        """In words, what else the host has of the netdev that no record can hold.
+        """In words, what else of the netdev is on the host that no record can hold.
 
         If it is `renumbered`, it will have another ifindex in the pod, and also when it returns.
         """
@@ -59,33 +59,33 @@ class Node(Protocol):
     def find_pod(self, netns: NetnsRef) -> Netns | None:
         """The network namespace of a pod, with its netdevs; None if it has gone.
 
-        It is looked for at its path, and where that leads elsewhere now, among those of all
-        processes: that a path is not found from here proves nothing.
+        It is looked for at its path and, if that leads elsewhere now, among those of all
+        processes: a path that is not found from here proves nothing.
         """
 
     def find_elsewhere(self, record: Attachment) -> Place | None:
-        """Where the netdev of `record` is, if in any netns but the host's that can be seen."""
+        """Where the netdev of `record` is, if it is in a visible netns other than the host's."""
 
     def is_netns(self, path: str) -> bool:
-        """Whether there is a network namespace at `path`; nothing in it is looked at."""
+        """Whether there is a network namespace at `path`, without looking inside."""
 
     def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
         """What sysfs says of the device; None if it is not plugged in."""
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
-        """The device that the host's netdev hangs on; None for one without."""
+        """The device that the host's netdev belongs to; None if it belongs to none."""
 
     def netdevs_at(self, kernelpath: str) -> tuple[IfName, ...]:
         """The names of the netdevs below a path of /sys/devices."""
 
     def pause(self, seconds: float) -> None:
-        """Let so much time pass, before something is looked at again."""
+        """Wait so long before something is looked at again."""
 
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
-        """Excludes other calls from `device`; raises DeviceBusy when `wait_s` seconds are over."""
+        """Excludes other calls from `device`; raises DeviceBusy after `wait_s` seconds."""
 
     def is_locked(self, device: str) -> bool:
-        """Whether a call has the lock of `device` now; nothing is locked by looking."""
+        """Whether a call holds the lock of `device` now; looking locks nothing."""
 
     def records_of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         """The records of one bus device."""
@@ -100,27 +100,27 @@ class Node(Protocol):
         """The records that hold a route with several hops, at no cost for the others."""
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
-        """The keys of the records whose work was begun and not ended, at no cost for the others."""
+        """The keys of the records whose work is unfinished, at no cost for the others."""
 
     def attempts(self, key: DeviceKey) -> Attempts | None:
-        """What was noted of attempts to end unfinished work; None if nothing usable was."""
+        """What was noted about attempts to finish the work; None if nothing usable was."""
 
     def note(self, key: DeviceKey, attempts: Attempts) -> None:
-        """Note that for later calls, if it can be done; the device's lock has to be held."""
+        """Note that for later calls, if possible; the caller holds the device's lock."""
 
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged and set aside, by this call or earlier."""
 
     def mappings(self) -> tuple[GoMapping, ...]:
-        """What the Go plugin noted of NICs that it lent and that nobody has taken over yet."""
+        """What the Go plugin noted about NICs that it lent and nobody has taken over yet."""
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
-        """Make true what `step` says; give `so_far` with what has been found out by it."""
+        """Carry out `step`; return `so_far` with what it has found out."""
 
     def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
-        """Execute another CNI plugin and give its answer, an empty object for a silent verb.
+        """Execute another CNI plugin and return its answer, an empty object if its verb has none.
 
-        It may work `limit_s` seconds, or as long as any plugin.
+        It may take `limit_s` seconds, or as long as any plugin.
         """
 
     def find_plugin(self, name: PluginName) -> str:
@@ -133,19 +133,19 @@ class Node(Protocol):
         """Raise NotAvailable, saying why, if this node could not carry out an ADD."""
 
     def report(self, event: str, **facts: object) -> None:
-        """Tell the operator of something that is no failure of this call."""
+        """Report something to the operator that is not a failure of this call."""
 
 
 class Namespace(Protocol):
     """A network namespace, to be read and changed; whatever it refuses is a KernelRefused.
 
-    To set what somebody else has set already, and to take away what has gone, is no failure; what
-    is there may differ from what was asked for in what the kernel does not tell things apart by.
+    Setting what somebody else has set already, and removing what is already gone, succeeds; what is
+    there then may differ from what was asked for where the kernel takes both for the same.
     """
 
     @property
     def id(self) -> NetnsId:
-        """What tells it from any other that exists now."""
+        """What distinguishes it from any other that exists now."""
 
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs with all of their addresses."""
@@ -159,44 +159,44 @@ class Namespace(Protocol):
     def details(
         self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
     ) -> Details:
-        """What is not read of every netdev, to be captured or, if it is `kept`, to be compared.
+        """What is not read for every netdev, to be captured or, given `kept`, to be compared.
 
-        `early` is enough to tell what is due before the last stage.  Default routes of others are
-        not looked for.
+        `early` reads only what shows what is due before the last stage.  Default routes of others
+        are not looked for.
         """
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
-        """The routes to just these networks, of every table."""
+        """The routes to exactly these networks, in every table."""
 
     def change(self, netdev: Netdev, **attributes: object) -> None:
-        """Give the netdev these values of attributes of `Netdev`, in one request."""
+        """Set these attributes of the netdev, named as those of `Netdev`, in one request."""
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
         """Rename the netdev, which has to be down."""
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
-        """Take an alternative name away from the netdev, if it has it still."""
+        """Remove an alternative name from the netdev, if it still has it."""
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
-        """Give the netdev an alternative name; another netdev may not have it."""
+        """Give the netdev an alternative name, which no other netdev may have."""
 
     def move(self, netdev: Netdev, to: Self, ifname: IfName, **attributes: object) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
 
-        A failure may leave it moved, under its old name, or without some: the caller has to look.
+        After a failure it may be moved, under its old name, or lack some: the caller has to look.
         """
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
-        """Add the address, or give the one that is there these attributes."""
+        """Add the address, or set these attributes of the one that is there."""
 
     def allow_ipv6(self, ifname: str) -> None:
-        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
+        """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
 
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
 
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
-        """Make the changes, of which none stops another; what was refused, in words."""
+        """Make the changes, each even if others fail; return what was refused, in words."""
 
 
 class Machine(Node, Protocol):
@@ -213,10 +213,10 @@ class Machine(Node, Protocol):
         """Write the record durably; raises StateFailure."""
 
     def remove(self, key: DeviceKey, folder: str | None = None) -> None:
-        """Remove the record durably, but not what tells of unfinished work; raises StateFailure."""
+        """Remove the record durably, but not its marker; raises StateFailure."""
 
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         """Remove the record in `folder`, or in all state folders, durably; raises StateFailure."""
 
     def forget_mapping(self, device: PciAddress) -> None:
-        """Remove what the Go plugin noted of `device`, durably; raises StateFailure, DeviceBusy."""
+        """Remove the Go plugin's note about `device` durably; raises StateFailure, DeviceBusy."""

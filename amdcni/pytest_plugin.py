@@ -1,7 +1,7 @@
 """The pytest plugin: fixtures for tests of CNI plugins, and the options of the conformance suite.
 
-pytest loads it wherever amdcni is installed, by the entry point `pytest11`.  Therefore it imports
-nothing but pytest before something of it is used, and all of its names begin with `cni`.
+pytest loads it wherever amdcni is installed, through the entry point `pytest11`.  So it imports
+nothing but pytest until it is used, and all of its names begin with `cni`.
 """
 
 from collections.abc import Iterator
@@ -41,18 +41,16 @@ def cni_pod(cni_node: "amdcni.testing.Node") -> "amdcni.testing.Pod":
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the conformance suite; pytest calls this."""
     group = parser.getgroup("cni", "CNI plugins (amdcni.testing.conformance)")
-    group.addoption(
-        "--cni-plugin", metavar="PATH", help="the executable of the plugin that is judged"
-    )
+    group.addoption("--cni-plugin", metavar="PATH", help="the executable of the plugin to judge")
     group.addoption(
         "--cni-config",
         metavar="FILE",
-        help="its network configuration, or a list in which it is one of the plugins",
+        help="its network configuration, or a list that contains it",
     )
     group.addoption(
         "--cni-path",
         metavar="DIRS",
-        help="CNI_PATH, where the plugins are that it calls (default: the usual folders)",
+        help="CNI_PATH, where to find the plugins that it calls (default: the usual folders)",
     )
     group.addoption("--cni-ifname", metavar="NAME", help="CNI_IFNAME (default: net1)")
     group.addoption(
@@ -64,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark of clauses known; pytest calls this."""
+    """Register the marker of clauses; pytest calls this."""
     config.addinivalue_line(
         "markers", "cni_clause(section, verb, level): the test of a clause of the CNI specification"
     )

@@ -45,7 +45,7 @@ class Cache:
         return self._read(self._folder / file_name(network, id))
 
     def all(self) -> tuple[Cached, ...]:
-        """Everything that is known; what cannot be read is nothing that is known."""
+        """Everything that is known; a damaged file is skipped."""
         found = []
         for path in sorted(self._folder.glob("*")):
             try:
@@ -66,7 +66,7 @@ class Cache:
             raise StateFailure(f"cannot write {str(path)!r}: {error.strerror}") from None
 
     def forget(self, network: NetworkName, id: AttachmentId) -> None:
-        """Know nothing of the attachment any more; raises StateFailure."""
+        """Forget the attachment; raises StateFailure."""
         path = self._folder / file_name(network, id)
         try:
             path.unlink(missing_ok=True)
@@ -93,9 +93,9 @@ class Exchange:
 
 
 class Runtime:
-    """Carries out the verbs; `transcript` has every call of a plugin in its order.
+    """Carries out the verbs; `transcript` lists every call of a plugin in order.
 
-    `execute` executes one call and gives the answer, or raises an AmdcniError; that of
+    `execute` executes one call and returns the answer, or raises an AmdcniError; that of
     `amdcni.effects.plugins.Plugins` does so on this node, with a time limit.
     """
 
@@ -124,16 +124,16 @@ class Runtime:
         self._cache.forget(network.name, attachment.id)
 
     def check(self, network: PluginList, attachment: Wanted) -> None:
-        """Let the plugins look whether all is as ADD said; raises UnknownAttachment before it."""
+        """Have the plugins check that all is as ADD said; raises UnknownAttachment without one."""
         cached = self._cache.find(network.name, attachment.id)
         if cached is None:
             raise UnknownAttachment(f"{attachment.id} is not attached to {network.name!r}")
         self._conduct(libcni.check(network, attachment, cached.result))
 
     def gc(self, network: PluginList, valid: Collection[AttachmentId] | None) -> None:
-        """Detach and forget what is not `valid`, and let the plugins do the same.
+        """Detach and forget what is not `valid`, and have the plugins do the same.
 
-        A failure keeps nothing else from it; the first is raised in the end.
+        A failure does not stop the rest; the first one is raised at the end.
         """
         failures = Failures()
         for cached in libcni.stale(network, valid, self._cache.all()):

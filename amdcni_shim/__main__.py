@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 ABOUT: Final = (
     "amd-host-device: CNI plugin that lends a NIC with its addresses to a pod; "
     f"speaks CNI up to {NEWEST}\n"
-    "A container runtime calls it with CNI_COMMAND set.  For people there is the command amdcni.\n"
+    "A container runtime calls it with CNI_COMMAND set.  People use the command amdcni.\n"
 )
 
 STDERR: Final = 2
 
 MAX_STDIN_BYTES: Final = 1024 * 1024 + 1
-"""One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration shows."""
+"""One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration is noticed."""
 
 
 def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: IO[str]) -> int:
-    """Serve one call; the exit status."""
+    """Serve one call; return the exit status."""
     command = environ.get("CNI_COMMAND")
     if command is None:
         stderr.write(ABOUT)
@@ -96,7 +96,7 @@ def _hold_standard_descriptors() -> None:
 def run() -> None:
     """Serve the call that this process was started for, and end it.
 
-    A runtime that has closed stdin gives an empty configuration; without a stdout nothing is done.
+    A closed stdin is an empty configuration; without a stdout nothing is done.
     """
     _hold_standard_descriptors()
     if os.environ.get("CNI_COMMAND") not in (None, "VERSION"):
@@ -108,9 +108,9 @@ def run() -> None:
         stdin, stderr = sys.stdin or io.TextIOWrapper(io.BytesIO()), sys.stderr or io.StringIO()
         status = 1 if sys.stdout is None else main(os.environ, stdin.buffer, sys.stdout, stderr)
     except OSError:
-        # The runtime has gone without its answer.
+        # The runtime has gone without reading its answer.
         status = 1
-    # All is written and closed; taking a hundred modules apart would cost a tenth of the call.
+    # All is written and closed; tearing down a hundred modules would cost a tenth of the call.
     os._exit(status)
 
 

@@ -16,7 +16,7 @@ INTERNAL: Final = 999
 """A fault of this software, which is not an `AmdcniError`."""
 
 LARGE_BYTES: Final = 64 * 1024
-"""A larger configuration has to be in memory only once, for it can take much more than its size."""
+"""A larger configuration must not be in memory twice: decoded, it can take far more than this."""
 
 CODES: Final[dict[type[errors.AmdcniError], int]] = {
     errors.UnsupportedVersion: 1,
@@ -52,8 +52,8 @@ def code_of(failure: BaseException) -> int:
 def error_object(failure: BaseException, version: str) -> dict[str, object]:
     """The JSON error object of CNI SPEC 1.1 §5, in `version`.
 
-    What else went wrong (`add_note`) goes into `details`, and for a fault of this software the
-    place of it.
+    What else went wrong (`add_note`) goes into `details`, and so does the place of a fault of this
+    software.
     """
     notes = getattr(failure, "__notes__", [])
     if isinstance(failure, errors.AmdcniError):
@@ -71,7 +71,7 @@ def error_answer(failure: BaseException, data: bytes) -> dict[str, object]:
     """The JSON error object of a call that has failed, in the version of its configuration."""
     error = error_object(failure, NEWEST)
     if len(data) > LARGE_BYTES:
-        # The frames of the failure hold what was decoded, also by cycles with other failures.
+        # The frames of the failure keep what was decoded, also through cycles with other failures.
         failure.__traceback__ = failure.__context__ = None
         gc.collect()
     return {**error, "cniVersion": version_said(data)}

@@ -1,4 +1,4 @@
-"""What is done to this process as a whole, which exists for one call."""
+"""Set-up of the process as a whole, which exists for one call."""
 
 import gc
 import signal
@@ -25,8 +25,8 @@ def start_lightly() -> None:
     """Spare the call what only long-running programs need: garbage collection, unused modules.
 
     Importing any part of pyroute2 executes its package first, which loads all of the others, from
-    nftables to an SQL database.  A package that is there but was not executed finds its modules
-    all the same.  Only a process of our own may do that: other code wants the whole package.
+    nftables to an SQL database.  A package that is there but was not executed still finds its
+    modules.  Only a process of our own may do this: other code wants the whole package.
     """
     gc.disable()
     spec = find_spec("pyroute2")

@@ -2,11 +2,11 @@
 # Sets up what the Makefile's targets need, and only what is missing.
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
-#   setup.sh tools       strace, which the kernel tests use where it is; only root gets it installed
+#   setup.sh tools       strace, which the kernel tests use if it is there; installed only as root
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
-#   setup.sh venv mutants  the same as for run, and what tests how much its tests notice
+#   setup.sh venv mutants  the same as for run, and what measures how much its tests notice
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,9 +19,9 @@ die() {
     exit 1
 }
 
-# Installs Debian packages as root; elsewhere says which are missing.
+# Installs Debian packages if it can and is root; otherwise says which are missing.
 apt_install() {
-    command -v apt-get >/dev/null || die "please install what $* contain on Debian"
+    command -v apt-get >/dev/null || die "please install what the Debian packages $* contain"
     [ "$(id -u)" = 0 ] || die "please install $*, for example: sudo apt-get install $*"
     say "setup: installing $*"
     export DEBIAN_FRONTEND=noninteractive
@@ -58,7 +58,7 @@ find_python() {
             return
         fi
     done
-    die "Python 3.11 or later is needed, and none of python3, python3.14 ... python3.11 is that"
+    die "Python 3.11 or later is needed; none of python3, python3.14 ... python3.11 is recent enough"
 }
 
 create_venv() {
@@ -75,7 +75,7 @@ pip() {
 }
 
 setup_venv() {
-    # An interrupted creation leaves no pip, and an interpreter may have been removed since.
+    # An interrupted creation leaves no pip, and the interpreter may have been removed since.
     "$venv/bin/python" -c 'import pip' 2>/dev/null || create_venv
     say "setup: installing the locked packages of requirements/$1.txt"
     pip install --require-hashes --requirement "requirements/$1.txt"
