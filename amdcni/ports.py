@@ -213,7 +213,7 @@ class Machine(Node, Protocol):
         """Write the record durably; raises StateFailure."""
 
     def remove(self, key: DeviceKey, folder: str | None = None) -> None:
-        """Remove the record durably, but not its marker; raises StateFailure."""
+        """Remove the record durably, but not its markers; raises StateFailure."""
 
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
         """Remove the record in `folder`, or in all state folders, durably; raises StateFailure."""

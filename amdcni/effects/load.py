@@ -1,4 +1,4 @@
-"""What netdevs of the host carry that none of them tells; what cannot be read is not told."""
+"""What netdevs of the host carry beyond what they show; what cannot be read is left out."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -20,7 +20,7 @@ def read_load(
     chosen: Collection[Netdev],
     kernel: "Netlink",
 ) -> Load:
-    """What is carried by `netdevs`, which are all of the host; of `chosen` alone, for whom else.
+    """What `netdevs`, all those of the host, carry; for `chosen` alone, also whom they receive for.
 
     Requests are needed for the chosen, and for tunnels that are bound to nothing.
     """
@@ -43,7 +43,7 @@ def read_load(
 def pppoe_netdevs(path: Path = _PPPOE) -> Iterator[IfName]:
     """The netdevs with a session: each line but the first has the ID, a MAC address, and its name.
 
-    The file shows the sessions of the network namespace of whoever opens it.
+    The file shows the sessions of the network namespace in which it is opened.
     """
     for line in _text(path).splitlines()[1:]:
         words = line.split()
@@ -52,20 +52,20 @@ def pppoe_netdevs(path: Path = _PPPOE) -> Iterator[IfName]:
 
 
 def rdma_devices(sys: Path = Path("/sys")) -> Iterator[tuple[str, IfName]]:
-    """The RDMA devices made of software, with their netdevs.
+    """The RDMA devices made by software, with their netdevs.
 
-    Soft-RoCE tells its netdev as `parent`.  Others, such as soft-iWARP, tell it only as that of
-    their first address; they are no hardware if there is no `device` below them.
+    Soft-RoCE names its netdev in `parent`.  Others, such as soft-iWARP, show it only as that of
+    their first address; they are software if there is no `device` below them.
     """
     folder = sys / "class" / "infiniband"
     for device in sorted(entries(str(folder))):
-        told = _text(folder / device / "parent")
-        if not told and not os.path.exists(folder / device / "device"):
+        ifname = _text(folder / device / "parent")
+        if not ifname and not os.path.exists(folder / device / "device"):
             ports = sorted(entries(str(folder / device / "ports")))
             paths = (folder / device / "ports" / port / "gid_attrs/ndevs/0" for port in ports)
-            told = next(filter(None, map(_text, paths)), "")
-        if told:
-            yield device, IfName(told)
+            ifname = next(filter(None, map(_text, paths)), "")
+        if ifname:
+            yield device, IfName(ifname)
 
 
 def _text(path: Path) -> str:

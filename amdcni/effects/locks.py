@@ -1,9 +1,9 @@
-"""Locks between processes, which a process that only looks can ask about without taking them.
+"""Locks between processes, which can be looked at without taking them.
 
 A lock belongs to an open file and lasts as long as any process has that open (flock).  Its holder
 also sets a lock of open file descriptions on the same file.  That one excludes nobody, but the
-kernel tells whether it is set (F_OFD_GETLK), whatever PID namespace the holder is in; of a flock it
-tells that only in /proc/locks, and not to a container.
+kernel says whether it is set (F_OFD_GETLK), whatever PID namespace the holder is in; a flock it
+shows only in /proc/locks, and not in a container.
 """
 
 import errno
@@ -23,7 +23,7 @@ _FLOCK: Final = "hhqqi"
 
 
 def acquire(fd: int, device: str, wait_s: float) -> None:
-    """Lock the open file `fd` for `device`; raises DeviceBusy when `wait_s` seconds are over."""
+    """Lock the open file `fd` for `device`; raises DeviceBusy after `wait_s` seconds."""
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -40,7 +40,7 @@ def acquire(fd: int, device: str, wait_s: float) -> None:
 
 
 def release(fd: int) -> None:
-    """Unlock the file, also for a daemon that a plugin may have left behind with our descriptor."""
+    """Unlock the file, even if a plugin has left a daemon behind that has our descriptor."""
     with suppress(OSError):
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_UNLCK))
     fcntl.flock(fd, fcntl.LOCK_UN)
@@ -49,7 +49,7 @@ def release(fd: int) -> None:
 def is_held(path: Path) -> bool | None:
     """Whether a process has the file locked now; None if there is no such file.
 
-    Nothing is locked, made or waited for.  Where the kernel cannot be asked, it is not held.
+    Nothing is locked, made or waited for.  If the kernel cannot be asked, it counts as not held.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""The file in which AMD's Go plugin noted what it lent: read, and rid of entries that are used.
+"""The file in which AMD's Go plugin noted what it lent: read, and cleared of used entries.
 
 It is not ours: whatever is wrong with it is reported and left as it is; the call still succeeds.
 """
@@ -28,7 +28,7 @@ class Mappings:
         self._path = Path(folder) / FILE_NAME
         self._store = store
         self._report = report
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def read(self) -> tuple[GoMapping, ...]:
         """The entries that can be read; what is wrong with the others is reported once."""
@@ -39,16 +39,16 @@ class Mappings:
         try:
             found, faults = formats.parse_mappings(data, _boottime_s(modified_ns))
         except UndecodableInput as failure:
-            self._tell(failure.message)
+            self._report_once(failure.message)
             return ()
         if faults:
-            self._tell("; ".join(faults))
+            self._report_once("; ".join(faults))
         return found
 
     def remove(self, device: PciAddress) -> None:
-        """Take the entry of `device` out, durably; raises StateFailure, DeviceBusy.
+        """Remove the entry of `device` durably; raises StateFailure, DeviceBusy.
 
-        The file keeps the time of its last change, which tells the boot of the other entries.
+        The file keeps the time of its last change, which shows the boot of the other entries.
         """
         if self._without(device) is None:
             return
@@ -59,7 +59,7 @@ class Mappings:
                 self._store.replace(FILE_NAME, rest, modified_ns=modified_ns)
 
     def _without(self, device: PciAddress) -> tuple[bytes, int] | None:
-        """The contents without the entry of `device`; None where there is nothing to take out."""
+        """The contents without the entry of `device`; None if there is nothing to remove."""
         contents = self._contents()
         if contents is None:
             return None
@@ -67,7 +67,7 @@ class Mappings:
         try:
             rest = formats.without_mapping(data, device)
         except UndecodableInput as failure:
-            self._tell(failure.message)
+            self._report_once(failure.message)
             return None
         return None if rest is None else (rest, modified_ns)
 
@@ -80,17 +80,17 @@ class Mappings:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            self._tell(f"it cannot be read: {error.strerror}")
+            self._report_once(f"it cannot be read: {error.strerror}")
             return None
 
-    def _tell(self, reason: str) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
+    def _report_once(self, reason: str) -> None:
+        if reason not in self._reported:
+            self._reported.add(reason)
             self._report("mappings-ignored", path=str(self._path), reason=reason)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A FIFO in its place would be waited for."""
+    """Open the file; a FIFO in its place would block."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""The mark by which a netdev is known again wherever it goes: an alternative name of its own."""
+"""The mark by which a netdev is identified wherever it goes: an alternative name of its own."""
 
 from contextlib import suppress
 
@@ -10,19 +10,19 @@ from amdcni.ports import Namespace
 
 
 def mark_on_host(host: Namespace, netdev: Netdev, record: Attachment) -> None:
-    """Give the netdev, which has not gone anywhere yet, the mark of its record.
+    """Give the netdev, which has not been moved yet, the mark of its record.
 
-    The mark of an earlier record, which is no more, may be left on another netdev.  Hardware can do
-    without a mark: it is known by its bus device.
+    Another netdev may still carry the mark, from an earlier record that is gone.  Hardware can do
+    without a mark: it is identified by its bus device.
 
-    Raises: DeviceProtected where this kernel offers nothing else to know the netdev by.
+    Raises: DeviceProtected if this kernel offers nothing else to identify the netdev by.
     """
     try:
         _put(host, netdev, record)
     except KernelRefused as failure:
         if record.key.bus_device is None:
             raise DeviceProtected(
-                f"{netdev.ifname} could not be told from other netdevs when it comes back: "
+                f"{netdev.ifname} could not be identified when it comes back: "
                 f"{failure.message}; alternative names need Linux 5.5"
             ) from None
 
@@ -41,7 +41,7 @@ def _put(host: Namespace, netdev: Netdev, record: Attachment) -> None:
 def mark_in_pod(pod: Namespace, netdev: Netdev, record: Attachment) -> None:
     """Let the netdev, which is about to leave the pod, carry the mark of its record, and no other.
 
-    It is known by its number now, so that a refusal matters only if the way home is interrupted.
+    For now it is identified by its ifindex, so a refusal matters only if the return is interrupted.
     """
     with suppress(KernelRefused):
         for altname in netdev.altnames:
@@ -51,19 +51,19 @@ def mark_in_pod(pod: Namespace, netdev: Netdev, record: Attachment) -> None:
             try:
                 pod.add_altname(netdev, record.mark)
             except KernelRefused:
-                # A pod may have filled the list, for which the kernel has a limit.
+                # The pod may have filled the list, which has a limit in the kernel.
                 pod.drop_altname(netdev, _least_needed(netdev, record))
                 pod.add_altname(netdev, record.mark)
 
 
 def _least_needed(netdev: Netdev, record: Attachment) -> str:
-    """An alternative name that the pod gave, if there is one; what was captured comes back."""
+    """An alternative name that the pod gave, if there is one; captured ones come back."""
     captured = () if record.captured is None else record.captured.altnames or ()
     return next((name for name in netdev.altnames if name not in captured), record.mark)
 
 
 def unmark(host: Namespace, key: DeviceKey) -> None:
-    """Let no netdev of the host carry the mark of a record that is gone; raises KernelRefused."""
+    """Remove the mark of a record that is gone from the host's netdevs; raises KernelRefused."""
     netdev = host.find_netdev(mark_of(key))
     if netdev is not None:
         host.drop_altname(netdev, mark_of(key))

@@ -1,4 +1,4 @@
-"""The kernel's netdevs and all that belongs to them: one socket a network namespace."""
+"""The kernel's netdevs and all that belongs to them: one socket for each network namespace."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ from amdcni.effects.unsaved import read_unsaved
 class Netlink:
     """A route netlink socket in one network namespace; close it, or use it as a context manager.
 
-    `id` is what tells the namespace from others.
+    `id` is what distinguishes the namespace from others.
     """
 
     def __init__(self, netns_fd: int) -> None:
-        """A socket in the namespace of `netns_fd`, which becomes the socket's own to close."""
+        """A socket in the namespace of `netns_fd`, which it will close."""
         self._netns_fd = netns_fd
         with entered(netns_fd):
             self._kernel = Rtnetlink()
@@ -45,40 +45,40 @@ class Netlink:
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs of the namespace with all of their addresses, whatever others do meanwhile.
 
-        What others disturb is made good by asking for the netdevs one by one: a busy node may
-        never come to rest.
+        If others disturb a dump, the netdevs are asked for one by one: a busy node may never come
+        to rest.
         """
-        told = self._links()
+        by_index = self._links()
         replies, whole = self._kernel.dump_once(addresses.query())
         if not whole:
-            found = {ifindex: self._addresses_of(ifindex) for ifindex in told}
+            found = {ifindex: self._addresses_of(ifindex) for ifindex in by_index}
         else:
             found = {}
             for reply in replies:
                 found.setdefault(addresses.ifindex_of(reply), []).append(reply)
-        return tuple(_netdev_of(link, found.get(ifindex) or ()) for ifindex, link in told.items())
+        return tuple(_netdev_of(link, found.get(index) or ()) for index, link in by_index.items())
 
     def _links(self) -> dict[int, Reply]:
         """A message about each netdev.
 
-        A dump ends without a word at a link that does not fit, and netdevs that come and go may
-        hide others from it; so it is compared with a census, which is quick and has room for all.
+        A dump ends silently at a link that does not fit, and netdevs that come and go may hide
+        others from it; so it is compared with a census, which is quick and has room for all.
         """
         replies, _ = self._kernel.dump_once(links.query_all())
-        told = {links.ifindex_of(link): link for link in replies}
-        for ifindex in self._ifindexes() ^ told.keys():
+        by_index = {links.ifindex_of(link): link for link in replies}
+        for ifindex in self._ifindexes() ^ by_index.keys():
             link = self._find_link(links.query_by_index(ifindex))
             if link is None:
-                told.pop(ifindex, None)
+                by_index.pop(ifindex, None)
             else:
-                told[ifindex] = link
-        return told
+                by_index[ifindex] = link
+        return by_index
 
     def _ifindexes(self) -> set[int]:
-        """Those of all netdevs that have been there for the whole time, and perhaps of others.
+        """The ifindexes of all netdevs that were there the whole time, and perhaps of others.
 
-        Where each look is disturbed, it takes several to see all; one is enough that shows none
-        that earlier ones did not, but for new ones, whose number is higher than any before.
+        If every look is disturbed, it takes several to see all: until one shows nothing that
+        earlier ones did not, except new netdevs, whose numbers are higher than any before.
         """
         seen: set[int] = set()
         for _ in self._kernel.attempts():
@@ -120,7 +120,7 @@ class Netlink:
             raise KernelRefused(f"the kernel does not show a netdev: {failure.said}") from None
 
     def _addresses_of(self, ifindex: int) -> list[Reply]:
-        """None of a netdev that has gone."""
+        """The addresses of one netdev; none if it has gone."""
         try:
             return self._kernel.dump(addresses.query(ifindex))
         except RequestRefused as failure:
@@ -131,7 +131,7 @@ class Netlink:
     def details(
         self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
     ) -> Details:
-        """What is not read of every netdev; see `read_details`."""
+        """What is not read for every netdev; see `read_details`."""
         with entered(self._netns_fd):
             return aspects.read_details(self._kernel, netdev, kept, early=early)
 
@@ -141,37 +141,37 @@ class Netlink:
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
-        """The routes to just these networks, of every table."""
+        """The routes to exactly these networks, in every table."""
         return aspects.routes.routes_to(self._kernel, destinations)
 
     def ways_out(self) -> tuple[WayOut, ...]:
-        """The hops of the routes of the main table to wide prefixes."""
+        """The hops of the routes in the main table to wide prefixes."""
         return aspects.routes.ways_out(self._kernel)
 
     def find_way_to(self, ip: IpAddress) -> int | None:
         """The ifindex of the netdev through which packets to `ip` leave; None if none does."""
         try:
-            told = routes.told_by(self._kernel.get(routes.lookup(ip)))
+            route = routes.raw_route_of(self._kernel.get(routes.lookup(ip)))
         except RequestRefused:
             return None
-        return next(iter(told.ifindexes), None)
+        return next(iter(route.ifindexes), None)
 
     def receives_for(self, netdev: Netdev) -> tuple[MacAddress, ...]:
         """The hardware addresses, not of groups, that the netdev receives for somebody above it.
 
-        A macvlan gives its own to the netdev below, in whatever network namespace the macvlan is.
+        A macvlan gives its own to the netdev below, whatever network namespace the macvlan is in.
         """
         try:
-            told = self._kernel.dump(neighbours.hardware_query(netdev.ifindex))
+            replies = self._kernel.dump(neighbours.hardware_query(netdev.ifindex))
         except RequestRefused:
             return ()
-        found = (neighbours.received_for(reply, netdev.ifindex) for reply in told)
+        found = (neighbours.received_for(reply, netdev.ifindex) for reply in replies)
         return tuple(mac for mac in found if mac is not None)
 
     # ---- changing
 
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
-        """Make the changes, of which none stops another; what the kernel refused."""
+        """Make the changes, each even if others fail; return what the kernel refused, in words."""
         refused = []
         with entered(self._netns_fd):
             for change in changes:
@@ -182,7 +182,7 @@ class Netlink:
         return refused
 
     def change(self, netdev: Netdev, **attributes: object) -> None:
-        """Give the netdev these values of attributes of `Netdev`, in one request."""
+        """Set these attributes of the netdev, named as those of `Netdev`, in one request."""
         aspects.link.change_link(self._kernel, netdev, attributes)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
@@ -191,11 +191,11 @@ class Netlink:
         self._kernel.do(f"rename {netdev.ifname} to {ifname}", request)
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
-        """Take an alternative name away from the netdev, if it has it still."""
+        """Remove an alternative name from the netdev, if it still has it."""
         aspects.altnames.drop(self._kernel, netdev, altname)
 
     def add_altname(self, netdev: Netdev, altname: str) -> None:
-        """Give the netdev an alternative name, if it has not got it; another netdev may have it."""
+        """Give the netdev an alternative name, unless it has it; refused if another netdev does."""
         aspects.altnames.add(self._kernel, netdev, altname)
 
     def move(self, netdev: Netdev, to: "Netlink", ifname: IfName, **attributes: object) -> None:
@@ -203,7 +203,7 @@ class Netlink:
 
         It is one request, which the kernel carries out in the order of do_setlink
         (net/core/rtnetlink.c): the move, which sets it down, hardware address and MTU, the name,
-        the alias, and up as the last.  What fails leaves the rest undone: the caller has to look.
+        the alias, and last, up.  A failure leaves the rest undone: the caller has to look.
         """
         what = f"move {netdev.ifname} to another network namespace as {ifname}"
         what += "".join(f", {name} {value!r}" for name, value in attributes.items())
@@ -211,7 +211,7 @@ class Netlink:
         self._kernel.do(what, links.change(netdev, asked, to._netns_fd))
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
-        """Add the address, or give the one that is there these attributes."""
+        """Add the address, or set these attributes of the one that is there."""
         aspects.addresses.put(self._kernel, netdev, address)
 
     def put_route(self, change: SetRoute) -> None:
@@ -219,11 +219,11 @@ class Netlink:
         aspects.routes.put(self._kernel, change)
 
     def allow_ipv6(self, ifname: str) -> None:
-        """Let the netdev of that name have IPv6 addresses where a sysctl forbids it."""
+        """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
         with entered(self._netns_fd):
             aspects.sysctls.allow_ipv6(ifname)
 
 
-def _netdev_of(link: Reply, told: Iterable[Reply]) -> Netdev:
-    found = map(addresses.address_of, told)
+def _netdev_of(link: Reply, replies: Iterable[Reply]) -> Netdev:
+    found = map(addresses.address_of, replies)
     return links.netdev_of(link, tuple(address for address in found if address is not None))

@@ -19,10 +19,10 @@ _NS_GET_NSTYPE: Final = 0xB703  # include/uapi/linux/nsfs.h
 
 
 def open_netns(path: str) -> int | None:
-    """A file descriptor of the network namespace at `path`; None if there is no such thing.
+    """A file descriptor of the network namespace at `path`; None if there is none.
 
-    Only a real one is accepted: the kernel is asked for the kind of the namespace, so that a plain
-    file, a FIFO or a namespace of another kind is none.
+    Only a real one is accepted: the kernel is asked for the kind of the namespace, so a plain file,
+    a FIFO or a namespace of another kind is rejected.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -39,16 +39,16 @@ def open_netns(path: str) -> int | None:
 
 
 def netns_id(where: int | str, cookie: int | None = None) -> NetnsId:
-    """What tells the namespace of a descriptor or path from any other that exists now.
+    """What distinguishes the namespace of a descriptor or path from any other that exists now.
 
-    With its cookie, it tells it from any of this boot.  Raises OSError.
+    With its cookie, from any other of this boot.  Raises OSError.
     """
     status = os.stat(where)
     return NetnsId(status.st_dev, status.st_ino, cookie)
 
 
 def all_paths() -> Iterator[tuple[str, NetnsId]]:
-    """The names of network namespaces, and those of all processes, with what is there."""
+    """The paths of all named network namespaces and of those of all processes, with their IDs."""
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
         with suppress(OSError):
@@ -57,9 +57,9 @@ def all_paths() -> Iterator[tuple[str, NetnsId]]:
 
 @contextmanager
 def entered(fd: int) -> Iterator[None]:
-    """This thread is in the namespace of `fd` meanwhile; a socket stays where it was made.
+    """Puts this thread into the namespace of `fd` for a while; a socket stays where it was made.
 
-    To be where one is takes no privilege.
+    If the thread is there already, this takes no privilege.
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:

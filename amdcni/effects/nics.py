@@ -1,4 +1,4 @@
-"""The NICs that sysfs shows on the PCI and auxiliary bus, without any privilege."""
+"""The NICs that sysfs shows on the PCI and auxiliary buses, without any privilege."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def _find_nic(bus_device: BusDevice, sys: Path) -> BusNic | None:
 
 
 def _is_nic(folder: str) -> bool:
-    """Whether it is one by itself: its netdev may be elsewhere."""
+    """Whether the device itself is a NIC: its netdev may be elsewhere."""
     pci_class = text_in(f"{folder}/class")
     if pci_class is not None:
         return pci_class.startswith(_NETWORK_CLASS)
@@ -72,12 +72,12 @@ def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
 def _port(device: SysfsDevice, folder: str, ifname: IfName) -> Port:
     parents = (folder, *(f"{folder}/{name}" for name in device.virtio))
     homes = [f"{parent}/net/{ifname}" for parent in parents]
-    told = next((home for home in homes if os.path.isdir(home)), homes[0])
-    return Port(ifname, text_in(f"{told}/operstate"), _number(f"{told}/speed") or None)
+    home = next((home for home in homes if os.path.isdir(home)), homes[0])
+    return Port(ifname, text_in(f"{home}/operstate"), _number(f"{home}/speed") or None)
 
 
 def _pci_address_at(path: str) -> PciAddress | None:
-    """The PCI address of the device at `path`, be it a link; None if there is none."""
+    """The PCI address of the device at `path`, which may be a link; None if there is none."""
     try:
         return PciAddress.parse(os.path.basename(os.path.realpath(path)))
     except InvalidName:
@@ -91,4 +91,4 @@ def _number(path: str) -> int | None:
 
 
 _UNKNOWN_SPEED: Final = str(2**32 - 1)
-"""SPEED_UNKNOWN of include/uapi/linux/ethtool.h, as drivers that have no sign report it."""
+"""SPEED_UNKNOWN (-1) of include/uapi/linux/ethtool.h, as drivers report it without a sign."""

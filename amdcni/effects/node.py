@@ -53,8 +53,8 @@ class LinuxNode:
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
-        With `looks_only`, reading modifies nothing, not even a damaged record.  With
-        `alone`, no other state folder is looked into, which else are those that the index knows.
+        With `looks_only`, reading modifies nothing, not even a damaged record.  With `alone`, no
+        other state folder is looked into; without it, those in the index are.
         """
         self.report = report
         self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone)
@@ -97,13 +97,13 @@ class LinuxNode:
         return None
 
     def _paths_of(self, ref: NetnsRef) -> Iterator[str]:
-        """Without a cookie, only the path tells it from a later one with the same inode."""
+        """Without a cookie, only the path distinguishes it from a later one with the same inode."""
         yield ref.path
         if ref.id.cookie is not None:
             yield from (path for path, there in self._all_netns if ref.id.is_same(there))
 
     def find_elsewhere(self, record: Attachment) -> Place | None:
-        """That a user may not enter a netns is no reason not to look into others."""
+        """A netns that this user may not enter is skipped."""
         seen = {netns.netns_id(netns.OWN_NETNS)}
         for path, there in self._all_netns:
             if there in seen:
@@ -219,7 +219,7 @@ class LinuxNode:
 
     @contextmanager
     def enter(self, path: str) -> Iterator["Netlink | None"]:
-        """The socket is kept for the next time: while it is open, no other has its identity."""
+        """The socket is kept for the next time: while open, no other netns has its identity."""
         fd = netns.open_netns(path)
         if fd is None:
             yield None
@@ -264,7 +264,7 @@ def _netlink(fd: int) -> "Netlink":
 
 
 def effective_capabilities() -> frozenset[str]:
-    """Those that this process has of the capabilities that an ADD needs."""
+    """The capabilities that an ADD needs and this process has."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             bits = int(line.split()[1], 16)

@@ -29,13 +29,13 @@ _WRONG_VERSION: Final = 1
 _SHOWN_CHARACTERS: Final = 600
 _STDERR: Final = 2
 _PACKAGED: Final = ("host-device", "static", "host-local", "dhcp")
-"""What the package of the CNI project has of the plugins that are executed here."""
+"""The plugins executed here that are in the package of the CNI project."""
 
 
 def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
     """The path of the first executable called `name`; raises PluginNotFound.
 
-    Folders that are not absolute are passed over: where root happens to be must not matter.
+    Relative folders are skipped: where root happens to be must not matter.
     """
     looked = [folder for folder in dirs if os.path.isabs(folder)]
     for folder in looked:
@@ -75,10 +75,10 @@ class Plugins:
     def call(
         self, call: PluginCall, inherited: tuple[int, ...], limit_s: float | None = None
     ) -> Json:
-        """Execute the plugin and give what it answered; an empty object if that was nothing.
+        """Execute the plugin and return its answer, an empty object if there is none.
 
         A plugin that does not speak the configuration's cniVersion is asked which it does, and
-        called again with the newest that both know.  The answer is in the version that it says.
+        called again in the newest common one.  The answer is in the version that it names.
         Each of these may take `limit_s` seconds, or `TIME_LIMIT_S`.
 
         Raises: PluginNotFound, PluginFailed with its error object, PluginBroken.
@@ -97,7 +97,7 @@ class Plugins:
             config = codec.in_version(call.config, common[-1])
         except AmdcniError as fault:
             raise PluginBroken(
-                f"the CNI plugin {call.plugin!r} has to be called in version {common[-1]}, for "
+                f"the CNI plugin {call.plugin!r} has to be called in version {common[-1]}, to "
                 f"which the configuration cannot be converted: {fault.message}"
             ) from None
         return self.execute(attrs.evolve(call, config=config), inherited, time_limit_s)
@@ -108,7 +108,7 @@ class Plugins:
         inherited: tuple[int, ...] = (),
         time_limit_s: float = TIME_LIMIT_S,
     ) -> Json:
-        """Execute the plugin once, as it is said, and give what it answered; raises as `call`.
+        """Execute the plugin once, exactly as asked, and return its answer; raises as `call` does.
 
         `inherited` are file descriptors for the plugin.  What it writes to stderr goes to that of
         this process (CNI SPEC 1.1 §4).
@@ -146,10 +146,10 @@ def _pass_on(err: bytes) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> bytes:
-    """Ask the plugin and all that it started to end, then make them; leaves no zombie.
+    """Ask the plugin and all that it started to end, then kill them; leaves no zombie.
 
-    What the plugin started is killed even if the plugin itself has ended when asked.  Returns what
-    it wrote to stderr.
+    What the plugin started is killed even if the plugin itself ends when asked.  Returns what it
+    wrote to stderr.
     """
     err = b""
     for ask in (signal.SIGTERM, signal.SIGKILL):
@@ -161,7 +161,7 @@ def _end(process: "subprocess.Popen[bytes]") -> bytes:
 
 
 def answer_of(path: str, call: PluginCall, status: int, out: bytes, err: bytes) -> dict[str, Any]:
-    """What a plugin that has ended answered; an empty object for silence.
+    """The answer of a plugin that has ended; an empty object for silence.
 
     Raises: PluginFailed with its error object, PluginBroken.
     """

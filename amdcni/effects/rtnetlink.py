@@ -2,7 +2,7 @@
 
 pyroute2's own sockets serve many requests and events at once, by an event loop; a call that asks
 one thing after the other pays for that at each request, and for the loop's modules at its start.
-What the bytes mean is for `amdcni.effects.messages` to say.
+What the bytes mean is in `amdcni.effects.messages`.
 """
 
 import os
@@ -42,7 +42,7 @@ _LONGEST_BYTES: Final = 1 << 24
 _KERNEL_PORT: Final = 0
 
 _PATIENCE_S: Final = 10.0
-"""How long all dumps of a socket together wait for others to come to rest."""
+"""How long all dumps of a socket together wait for others to stop making changes."""
 
 _FIRST_PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.25
@@ -82,8 +82,8 @@ class Reply:
         if code:
             # An NLMSG_ERROR repeats the header of the request (NETLINK_CAP_ACK).
             repeated = HEADER_BYTES if self.kind == NLMSG_ERROR else 0
-            told = dict(attributes_in(self.body, _CODE.size + repeated))
-            said = told.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
+            attributes = dict(attributes_in(self.body, _CODE.size + repeated))
+            said = attributes.get(_NLMSGERR_ATTR_MSG, b"").rstrip(b"\0").decode(errors="replace")
             raise RequestRefused(-code, said or None)
 
 
@@ -112,7 +112,7 @@ def _opened(protocol: int) -> socket.socket:
 class Rtnetlink:
     """A netlink socket in the network namespace that this thread is in now.
 
-    It is of NETLINK_ROUTE unless another protocol is given.
+    Its protocol is NETLINK_ROUTE unless another is given.
     """
 
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
@@ -124,12 +124,12 @@ class Rtnetlink:
         self._patience_s = _PATIENCE_S
 
     def netns_cookie(self) -> int | None:
-        """What the kernel never gives to another network namespace; None before Linux 5.14."""
+        """A number that no other network namespace ever has; None before Linux 5.14."""
         try:
-            told = self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, _COOKIE.size)
+            packed = self._socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, _COOKIE.size)
         except OSError:
             return None
-        (cookie,) = _COOKIE.unpack(told)
+        (cookie,) = _COOKIE.unpack(packed)
         return int(cookie)
 
     def close(self) -> None:
@@ -146,19 +146,19 @@ class Rtnetlink:
             if reply.kind == NLMSG_ERROR:
                 return
 
-    def do(self, what: str, request: Request, in_vain: int | None = None) -> None:
-        """Have `what` done; the error number `in_vain` says that it is so already.
+    def do(self, what: str, request: Request, done_if: int | None = None) -> None:
+        """Have `what` done; the error number `done_if` says that it is so already.
 
         Raises: KernelRefused.
         """
         try:
             self.ask(request)
         except RequestRefused as failure:
-            if failure.code != in_vain:
+            if failure.code != done_if:
                 raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
 
     def get(self, request: Request) -> Reply:
-        """The one message that answers.
+        """The only message of the answer.
 
         Raises: RequestRefused.
         """
@@ -182,11 +182,11 @@ class Rtnetlink:
     def dump(
         self, request: Request, wanted: Callable[[Reply], bool] = lambda _: True
     ) -> list[Reply]:
-        """All messages that answer and are `wanted`.
+        """All messages of the answer that are `wanted`.
 
-        A dump that others disturb is read again, after pauses that grow.
+        A dump that others disturb is read again, after growing pauses.
 
-        Raises: RequestRefused; KernelRefused if it is disturbed until the patience is at its end.
+        Raises: RequestRefused; KernelRefused if it is disturbed until patience runs out.
         """
         for _ in self.attempts():
             replies, whole = self.dump_once(request, wanted)
@@ -197,14 +197,14 @@ class Rtnetlink:
     def attempts(self) -> Iterator[None]:
         """One item for each attempt to read what others disturb, with a pause before the next.
 
-        Raises: KernelRefused if the patience is at its end.
+        Raises: KernelRefused when patience runs out.
         """
         pause_s = _FIRST_PAUSE_S
         while True:
             began_s = time.monotonic()
             yield
             if self._patience_s <= 0:
-                raise KernelRefused("what is read changes faster than it can be read; try again")
+                raise KernelRefused("the network changes faster than it can be read; try again")
             time.sleep(pause_s)
             self._patience_s -= time.monotonic() - began_s
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -212,10 +212,10 @@ class Rtnetlink:
     def dump_once(
         self, request: Request, wanted: Callable[[Reply], bool] = lambda _: True
     ) -> tuple[list[Reply], bool]:
-        """All messages that answer and are `wanted`, and whether these are all that there are.
+        """All messages of the answer that are `wanted`, and whether the answer is complete.
 
-        They may not be if somebody changed what is dumped meanwhile, which any of the messages may
-        tell.  Each message by itself is sound.
+        It may not be if somebody changed what is dumped meanwhile, which any of the messages may
+        say.  Each message by itself is sound.
 
         Raises: RequestRefused.
         """
@@ -231,23 +231,23 @@ class Rtnetlink:
         return replies, not disturbed
 
     def _send(self, request: Request, flags: int) -> int:
-        """Send the request; its sequence number."""
+        """Send the request; return its sequence number."""
         self._end_dump()
         self._sequence += 1
         length, flags = HEADER_BYTES + len(request.body), NLM_F_REQUEST | request.flags | flags
         header = _HEADER.pack(length, request.kind, flags, self._sequence, 0)
-        # A signal may come before `send` returns, and the kernel has begun by then.
+        # A signal may come before `send` returns, when the kernel has begun already.
         self._dump_is_open = flags & NLM_F_DUMP == NLM_F_DUMP
         try:
             self._socket.send(header + request.body)
         except OSError as error:
-            raise KernelRefused(f"the kernel takes no request: {error.strerror}") from None
+            raise KernelRefused(f"the kernel accepts no request: {error.strerror}") from None
         return self._sequence
 
     def _end_dump(self) -> None:
-        """Read to its end what a signal has interrupted: the kernel dumps one thing at a time.
+        """Read to its end a dump that a signal has interrupted: the kernel makes one at a time.
 
-        It makes the next part when the one before is read, so that nothing is waited for.
+        It makes the next part when the one before is read, so there is nothing to wait for.
         """
         while self._dump_is_open:
             try:
@@ -256,9 +256,9 @@ class Rtnetlink:
                 self._dump_is_open = False
 
     def _replies(self, sequence: int) -> Iterator[Reply]:
-        """What the kernel answers to that request; what is left of earlier ones is dropped.
+        """The kernel's answers to that request; what is left of earlier ones is dropped.
 
-        So is what a process sends, which is no kernel and has a port of its own.
+        So is what a process sends: unlike the kernel, it has a port of its own.
         """
         while True:
             length, port = self._receive()
@@ -272,7 +272,7 @@ class Rtnetlink:
                 offset += (max(size, HEADER_BYTES) + 3) & ~3
 
     def _receive(self) -> tuple[int, int]:
-        """The length of the next datagram, which is in the buffer then, and the sender's port.
+        """The length of the next datagram, which is then in the buffer, and the sender's port.
 
         A message may be of any length: that of a link has all of its alternative names.
         """

@@ -1,14 +1,14 @@
-"""The state folder: one record a held device, each written durably, each lock between processes.
+"""The state folder: a record for each held device, written durably, and locks between processes.
 
     <folder>/<device key>.json          the records, mode 0600
     <folder>/unfinished/<device key>    a file for each record whose work has not ended
     <folder>/multipath/<device key>     and for each that holds a route with several hops
     <folder>/several/<device key>       and for each of a device that has several netdevs
-    <folder>/locks/<device>             what calls lock; stays, and holds nothing
+    <folder>/locks/<device>             what calls lock; stays, and is empty
 
-A marker is written before its record and removed after it: it may be stale, and is never missing;
-who copies the folder has to copy all of it.  What a marker contains is a hint and no more: when
-calls that are not about the device try again (`amdcni.core.retry`).
+A marker is written before its record and removed after it: it may be stale, but is never missing;
+a copy of the folder has to have all of it.  What a marker contains is only a hint: when calls that
+are not about the device try again (`amdcni.core.retry`).
 """
 
 import errno
@@ -37,7 +37,7 @@ Report = Callable[..., None]
 
 
 class Guard(Protocol):
-    """Whoever locks devices for a store, which may be one of several."""
+    """What locks devices for a store, which may be one of several."""
 
     def holds(self, device: str) -> bool:
         """Whether this process has the lock."""
@@ -47,10 +47,10 @@ class Guard(Protocol):
 
 
 class Store:
-    """The records of one state folder; `report` tells the operator of what is damaged.
+    """The records of one state folder; `report` informs the operator about what is damaged.
 
-    With `looks_only`, damaged records stay where they are.  Other locks than the store's own
-    count if there is a `guard`.
+    With `looks_only`, damaged records stay where they are.  With a `guard`, its locks count instead
+    of the store's own.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class Store:
 
     @property
     def held_locks(self) -> tuple[int, ...]:
-        """The descriptors of the locks that are held, to be inherited by plugins that are called.
+        """The descriptors of the locks that are held, for plugins that are called to inherit.
 
-        A lock lasts as long as any process has it open: should this process be killed, its device
-        stays locked until the plugin that it started has ended too.
+        A lock lasts as long as any process has it open: if this process is killed, its device stays
+        locked until the plugin that it started has ended too.
         """
         return tuple(self._held_locks.values())
 
     # ---- reading
 
     def find(self, key: DeviceKey) -> Attachment | None:
-        """The record of `key`; a damaged one is set aside and is none.
+        """The record of `key`; a damaged one is set aside and treated as absent.
 
-        It is set aside under its lock, so that what another call writes there is never touched.
+        It is set aside under its lock, so what another call writes there is never touched.
 
         Raises: StateTooNew, StateFailure.
         """
@@ -130,7 +130,7 @@ class Store:
         return known[1]
 
     def all(self) -> tuple[Attachment, ...]:
-        """All records that can be read; any other one is reported and left out."""
+        """All records that can be read; the others are reported and left out."""
         return self._readable(self.device_keys())
 
     def _readable(self, keys: Iterable[DeviceKey]) -> tuple[Attachment, ...]:
@@ -157,7 +157,7 @@ class Store:
         return _parsed_keys(_names(self._folder / "unfinished"))
 
     def attempts(self, key: DeviceKey) -> Attempts | None:
-        """What calls about other devices have noted of unfinished work; None if nothing usable."""
+        """What calls about other devices have noted on unfinished work; None if nothing usable."""
         try:
             return retry.parse_attempts((self._folder / "unfinished" / str(key)).read_bytes())
         except OSError:
@@ -174,7 +174,7 @@ class Store:
         return set_aside or key in self._found_damaged
 
     def set_aside(self) -> tuple[tuple[DeviceKey, str], ...]:
-        """The devices of which earlier calls found a record damaged, and the paths of the files."""
+        """The devices whose records earlier calls found damaged, and the paths of the files."""
         aside = []
         for name in _names(self._folder):
             device, found, _ = name.partition(".json.damaged-")
@@ -209,18 +209,18 @@ class Store:
         with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
-                self._mark("unfinished", record.key)
-                # What was noted of earlier work does not hold for this.
+                self._add_marker("unfinished", record.key)
+                # What was noted about earlier work does not hold for this.
                 os.truncate(self._folder / "unfinished" / str(record.key), 0)
             if record.key.bus_device is not None and record.key.ifname is not None:
-                self._mark("several", record.key)
+                self._add_marker("several", record.key)
             if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
-                self._mark("multipath", record.key)
+                self._add_marker("multipath", record.key)
             self._write(self._path(record.key), data)
             kept = attrs.evolve(record, read_from=written, folder=None)
             self._last_decoded[record.key] = (data, kept)
             if record.phase is Phase.ATTACHED:
-                self._unmark("unfinished", record.key)
+                self._remove_marker("unfinished", record.key)
 
     def remove(self, key: DeviceKey) -> None:
         """Remove the record, and leave a marker that there is work to do; raises StateFailure.
@@ -242,23 +242,23 @@ class Store:
         """Remove the record and all that belongs to it; raises StateFailure."""
         self.remove(key)
         with _io(f"remove the markers of {key} from {str(self._folder)!r}"):
-            # The mark of unfinished work goes last: it is what brings a later call here again.
+            # The marker of unfinished work goes last: it is what brings a later call back here.
             for kind in reversed(_MARKERS):
-                self._unmark(kind, key)
+                self._remove_marker(kind, key)
 
-    def _mark(self, kind: str, key: DeviceKey) -> None:
+    def _add_marker(self, kind: str, key: DeviceKey) -> None:
         marker = self._folder / kind / str(key)
         if not marker.exists():
             os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             _sync_folder(marker.parent)
 
-    def _unmark(self, kind: str, key: DeviceKey) -> None:
+    def _remove_marker(self, kind: str, key: DeviceKey) -> None:
         (self._folder / kind / str(key)).unlink(missing_ok=True)
 
     def note(self, key: DeviceKey, attempts: Attempts) -> None:
-        """Note in the marker of unfinished work how attempts to end it went, if that can be done.
+        """Note in the marker of unfinished work how attempts to end it went, if possible.
 
-        It lasts for this boot and is worth no sync; half of it counts as nothing.
+        The note lasts for this boot and is not worth a sync; half a note is treated as absent.
         """
         marker = self._folder / "unfinished" / str(key)
         with suppress(OSError):
@@ -272,11 +272,11 @@ class Store:
         It gets `modified_ns` as the time of its last change.
         """
         path = self._folder / name
-        with _io(f"write {str(path)!r} anew"):
+        with _io(f"rewrite {str(path)!r}"):
             self._write(path, data, modified_ns)
 
     def _write(self, path: Path, data: bytes, modified_ns: int | None = None) -> None:
-        # Writers hold the device's lock, so that the next one takes over what a killed one left.
+        # Writers hold the device's lock, so the next one takes over what a killed one left.
         temporary = _temporary(path)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -346,7 +346,7 @@ class Store:
         return bool(locks.is_held(self._folder) if held is None else held)
 
     def _is_locked_as_another(self, fd: int, device: str) -> bool:
-        """Whether this process has the very file locked for another name: the folder itself.
+        """Whether this process has the same file locked for another name: the folder itself.
 
         It stands for every lock that cannot be made; to wait for it would be to wait for ourselves.
         """
@@ -354,7 +354,7 @@ class Store:
         return any(os.path.sameopenfile(fd, held) for held in others)
 
     def _open_lock(self, device: str) -> int:
-        """The lock's file, or the folder where nothing can be created: no ADD works there."""
+        """The lock's file, or the folder if nothing can be created in it: no ADD works there."""
         path = self._folder / "locks" / device
         try:
             self._make_folders()
@@ -386,7 +386,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
-    """Files of other names are other people's, and none of our business."""
+    """The keys among these file names; files with other names are not ours, and are skipped."""
     keys = []
     for name in names:
         try:
@@ -401,7 +401,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder and those that it lies in, each so that it survives a crash."""
+    """Make the folder and those that it is in, each so that it survives a crash."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

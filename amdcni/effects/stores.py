@@ -2,9 +2,9 @@
 
     <default folder>/folders/<name>     one file for each other folder that holds records: its path
 
-What a definition says as `dataDir` can be edited while a pod has a NIC.  So the default folder has
-an index of the others.  An entry comes before the first record and goes after the last one, both
-under the lock `folders`; so it may be stale, and is never missing.
+The `dataDir` of a definition can be edited while a pod has a NIC.  So the default folder has an
+index of the others.  An entry is added before the first record and removed after the last one, both
+under the lock `folders`; so it may be stale, but is never missing.
 """
 
 import os
@@ -32,7 +32,7 @@ class Stores:
     """The records of all state folders, as if they were in one.
 
     A record is written and removed where it was read; a new one goes to `folder`.  With `alone`,
-    there is no other folder, but locks are those that other processes take.
+    there is no other folder, but the locks are the same that other processes take.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Stores:
         return tuple(parts)
 
     def indexed(self) -> dict[str, FilePath]:
-        """The other folders that the index names, by the files that name them."""
+        """The other folders in the index, by the files that name them."""
         index = Path(self.default.folder, _INDEX)
         found = {}
         with suppress(OSError):
@@ -98,7 +98,7 @@ class Stores:
         return (each for each in found if each is not None)
 
     def _all(self, listed: Callable[[Store], Iterable[T]]) -> tuple[T, ...]:
-        """What each folder lists; one that cannot be read hinders nobody if it is only indexed."""
+        """What each folder lists; one that cannot be read is skipped if it is only indexed."""
         found: list[T] = []
         for part in self.parts:
             try:
@@ -109,7 +109,7 @@ class Stores:
         return tuple(found)
 
     def all(self) -> tuple[Attachment, ...]:
-        """All records that can be read; any other one is reported and left out."""
+        """All records that can be read; the others are reported and left out."""
         return self._all(lambda part: part.all())
 
     def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
@@ -125,7 +125,7 @@ class Stores:
         return self._all(lambda part: part.multipath())
 
     def attempts(self, key: DeviceKey) -> Attempts | None:
-        """What calls about other devices have noted of unfinished work; None if nothing usable."""
+        """What calls about other devices have noted on unfinished work; None if nothing usable."""
         return next(self._each(lambda part: part.attempts(key)), None)
 
     def was_damaged(self, key: DeviceKey) -> bool:
@@ -133,7 +133,7 @@ class Stores:
         return any(part.was_damaged(key) for part in self.parts)
 
     def set_aside(self) -> tuple[tuple[DeviceKey, str], ...]:
-        """The devices of which earlier calls found a record damaged, and the paths of the files."""
+        """The devices whose records earlier calls found damaged, and the paths of the files."""
         return self._all(lambda part: part.set_aside())
 
     # ---- writing
@@ -159,7 +159,7 @@ class Stores:
             self._drop_stale_markers(record.key, part)
 
     def remove(self, key: DeviceKey, folder: str | None = None) -> None:
-        """Remove the record alone that was read in `folder`; None is all folders.
+        """Remove only the record that was read in `folder`; None means all folders.
 
         Raises: StateFailure.
         """
@@ -167,9 +167,9 @@ class Stores:
             part.remove(key)
 
     def forget(self, key: DeviceKey, folder: str | None = None) -> None:
-        """Remove the record that was read in `folder`; None is all folders.  Raises StateFailure.
+        """Remove the record that was read in `folder`, None meaning all; raises StateFailure.
 
-        An index entry that is stale then goes too, if it can.
+        An index entry that is stale then is removed too, if possible.
         """
         for part in self.parts if folder is None else (self._part(folder),):
             part.forget(key)
@@ -178,7 +178,7 @@ class Stores:
                     self._drop(part)
 
     def note(self, key: DeviceKey, attempts: Attempts) -> None:
-        """Note in the markers of unfinished work how attempts to end it went, if that can be done.
+        """Note in the markers of unfinished work how attempts to end it went, if possible.
 
         A folder that has no such marker gets none.
         """
@@ -192,7 +192,7 @@ class Stores:
         return next(found, None) or self._store(folder)
 
     def _note(self, part: Store) -> None:
-        """Have the folder in the index, durably; the index is locked."""
+        """Add the folder to the index durably, if it is not there; the caller has the lock."""
         if any(_is_same(path, part.folder) for path in self.indexed().values()):
             return
         from hashlib import sha256
@@ -203,7 +203,7 @@ class Stores:
         self.default.replace(name, octets + b"\n", modified_ns=time.time_ns())
 
     def _note_what_earlier_versions_wrote(self) -> None:
-        """Have the folder in the index if there are records of versions that knew none."""
+        """Add the folder to the index if it has records of versions without an index."""
         if self.home is self.default or self._looks_only:
             return
         with suppress(AmdcniError):
@@ -212,7 +212,7 @@ class Stores:
                     self._note(self.home)
 
     def _drop(self, part: Store) -> None:
-        """Take a folder without records out of the index, which is locked."""
+        """Remove a folder without records from the index; the caller has the lock."""
         if part.unfinished() or part.device_keys():
             return
         for entry, path in self.indexed().items():
@@ -220,13 +220,13 @@ class Stores:
                 os.unlink(entry)
 
     def _drop_stale_markers(self, key: DeviceKey, keeper: Store) -> None:
-        """Let no folder but the record's own say that there is work to do for it."""
+        """Let no folder but the record's own have a marker of unfinished work for it."""
         for part in self.parts:
             if part is not keeper and key in part.unfinished() and key not in part.device_keys():
                 part.forget(key)
 
     def require_writable(self) -> None:
-        """Raise StateFailure unless a record could be written now, and the index."""
+        """Raise StateFailure unless a record and the index could be written now."""
         self.home.require_writable()
         if self.default is not self.home:
             self.default.require_writable()
@@ -238,8 +238,8 @@ class Stores:
         """Exclude every other process from `device`; raises DeviceBusy, StateFailure.
 
         The lock of the default folder excludes calls with another `dataDir`; that of the folder
-        itself, if there is one, earlier versions.  One of them suffices where the other cannot be
-        had: no ADD works there, and a DEL has to.
+        itself, if there is one, excludes earlier versions.  One of them suffices if the other
+        cannot be taken: no ADD works then, but a DEL must.
         """
         with ExitStack() as held:
             failure = self._try_lock(self.default, device, wait_s, held)
@@ -278,7 +278,7 @@ class Stores:
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Whether both are one folder, be it under two names."""
+    """Whether both are the same folder, even under two names."""
     if os.path.realpath(path) == os.path.realpath(other):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Facts about how a node is set up, which need no lock and change nothing."""
+"""Facts about how a node is set up; reading them needs no lock and changes nothing."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ def _read_conf_file(folder: str, name: str) -> ConfFile:
 
 
 def read_folder(path: str) -> Folder:
-    """What can be told of a folder without writing to it."""
+    """What can be seen of a folder without writing to it."""
     path = nearest = os.path.abspath(path)
     while not os.path.lexists(nearest):
         nearest = os.path.dirname(nearest)
@@ -73,7 +73,7 @@ def _hidden(dirs: Iterable[str]) -> list[str]:
 
 
 def _exists(path: str) -> bool:
-    """Whether it is there, for all that this user can see."""
+    """Whether it is there, or may be as far as this user can see."""
     try:
         os.stat(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What sysfs says of bus devices and their netdevs, read through the usual /sys paths.
+"""What sysfs says about bus devices and their netdevs, read through the usual /sys paths.
 
 The names that appear there are those of the netns in which that sysfs was mounted: the host's.
 """
@@ -87,7 +87,7 @@ def folder_of(bus_device: BusDevice, sys: Path = Path("/sys")) -> str:
 def netdevs_below(folder: str) -> tuple[IfName, ...]:
     """The netdevs of a device folder: in `net/`, and for virtio one level down.
 
-    An entry whose `ifindex` cannot be read is not there: a netdev may leave at any moment.
+    An entry without `ifindex` is treated as absent: a netdev may leave at any moment.
     """
     found = {
         name
@@ -105,7 +105,7 @@ def netdevs_at(kernelpath: str) -> tuple[IfName, ...]:
 
 
 def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
-    """The PCI or auxiliary device that a netdev of the host hangs on, be it below a virtio one."""
+    """The PCI or auxiliary device that a netdev of the host belongs to, even by a virtio one."""
     device = sys / "class" / "net" / ifname / "device"
     if not device.exists():
         return None
@@ -137,7 +137,7 @@ def entries(folder: str) -> list[str]:
 
 
 def text_in(path: str) -> str | None:
-    """What a file says, without white space around it; None if it cannot be read."""
+    """The text of a file, without white space around it; None if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read().decode(errors="replace").strip()

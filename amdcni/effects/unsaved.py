@@ -30,18 +30,18 @@ _GROUPS: Final = "/proc/thread-self/net/dev_mcast"
 
 
 class Kernel(Protocol):
-    """What answers."""
+    """What answers requests."""
 
     def dump(self, request: Request) -> list[Reply]:
-        """All messages that answer."""
+        """All messages of the answer."""
 
 
 def read_unsaved(
     kernel: Kernel, netdev: Netdev, details: Details, *, renumbered: bool
 ) -> tuple[str, ...]:
-    """In words, what the host has of the netdev that no record can hold.
+    """In words, what of the netdev is on the host that no record can hold.
 
-    This thread is in the netdev's network namespace.  What cannot be read might be there, and is
+    This thread is in the netdev's network namespace.  What cannot be read might be there, so it is
     named as well.
     """
     found: list[Unsaved] = []

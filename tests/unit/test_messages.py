@@ -267,7 +267,7 @@ def test_a_route_is_set_with_every_attribute_that_it_was_read_with(
     drawn: Route, replace: bool
 ) -> None:
     route = sendable(drawn)
-    message = routes.told_by(told_by(routes.put(RouteChange(route, replace=replace))))
+    message = routes.raw_route_of(told_by(routes.put(RouteChange(route, replace=replace))))
     told = routes.route_of(message, ifnames_in(route))
     assert told == route
     assert told is not None
@@ -301,7 +301,7 @@ def test_a_wide_route_of_the_main_table_is_a_way_out_by_each_hop(
     wide = ipaddress.ip_network(destination)
     hops = tuple(Hop(IfName(f"eth{number}"), number) for number in ifindexes)
     default = Route(wide, hops)
-    ways = routes.told_by(told_by(routes.put(RouteChange(default)))).ways_out
+    ways = routes.raw_route_of(told_by(routes.put(RouteChange(default)))).ways_out
     assert ways == tuple(WayOut(wide, number) for number in ifindexes)
     for other in (
         attrs.evolve(default, table=1000),
@@ -311,7 +311,7 @@ def test_a_wide_route_of_the_main_table_is_a_way_out_by_each_hop(
         attrs.evolve(default, destination=ipaddress.ip_network("16.0.0.0/4")),
         attrs.evolve(default, destination=ipaddress.ip_network("2000::/4")),
     ):
-        assert routes.told_by(told_by(routes.put(RouteChange(other)))).ways_out == ()
+        assert routes.raw_route_of(told_by(routes.put(RouteChange(other)))).ways_out == ()
 
 
 _RTM_FLAGS_OFFSET = 8
@@ -321,7 +321,7 @@ _RTM_FLAGS_OFFSET = 8
 def test_a_way_out_without_carrier_is_dead(flags: int, dead: bool) -> None:
     default = Route(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("eth1"), 3),))
     reply = having(told_by(routes.put(RouteChange(default))), _RTM_FLAGS_OFFSET, flags, 4)
-    assert [way.dead for way in routes.told_by(reply).ways_out] == [dead]
+    assert [way.dead for way in routes.raw_route_of(reply).ways_out] == [dead]
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.1", "2001:db8::1"])
@@ -338,7 +338,7 @@ def test_what_no_record_can_hold_of_a_route_is_told(number: int, what: str, legs
     route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
     reply = told_by(routes.put(RouteChange(route)))
     more = struct.pack("=HHI", 8, number, 7)
-    told = routes.told_by(attrs.evolve(reply, body=reply.body + more))
+    told = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
     assert told.unsaved == (what,)
 
 
@@ -348,7 +348,7 @@ def test_a_metric_that_no_record_can_hold_is_told() -> None:
     reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
     mtu, unknown = struct.pack("=HHI", 8, 2, 1400), struct.pack("=HHI", 8, 17, 1)
     body = reply.body[: -len(mtu) - 4] + struct.pack("=HH", 20, 8) + mtu + unknown
-    told = routes.told_by(attrs.evolve(reply, body=body))
+    told = routes.raw_route_of(attrs.evolve(reply, body=body))
     assert told.unsaved == ("the metric 17",)
     route = routes.route_of(told, {})
     assert route is not None
@@ -359,14 +359,14 @@ def test_a_route_that_leads_through_no_netdev_is_none_of_ours() -> None:
     message = rtmsg()
     message["family"] = 2
     blackhole = message_of(message, RTA_DST="10.0.0.0")
-    assert routes.route_of(routes.told_by(blackhole), {}) is None
+    assert routes.route_of(routes.raw_route_of(blackhole), {}) is None
 
 
 def test_the_remaining_time_of_a_route_is_told_in_seconds() -> None:
     message = rtmsg()
     message["family"] = 10
     reply = message_of(message, RTA_OIF=3, RTA_CACHEINFO={"rta_expires": 299_990})
-    route = routes.route_of(routes.told_by(reply), {3: IfName("eth1")})
+    route = routes.route_of(routes.raw_route_of(reply), {3: IfName("eth1")})
     assert route is not None
     assert route.expires_s == 2999
 

@@ -1,7 +1,7 @@
 """The aspects of `amdcni.core.aspects`, read from the kernel and set: modules of the same names.
 
-`read` asks for what a link message does not tell, and `apply` makes a change.  Both are executed in
-the network namespace of the socket.
+`read` asks for what a link message does not contain, and `apply` makes a change.  Both are executed
+in the network namespace of the socket.
 """
 
 from typing import Any, Final, assert_never
@@ -39,16 +39,16 @@ READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
 def read_details(
     kernel: Rtnetlink, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
 ) -> Details:
-    """What is not read of every netdev, to be captured or, if it is `kept`, to be compared.
+    """What is not read for every netdev, to be captured or, given `kept`, to be compared.
 
-    `early` is enough to tell what is due before the last stage.
+    `early` reads only what shows what is due before the last stage.
     """
-    told: dict[str, Any] = {}
+    details: dict[str, Any] = {}
     unsaved: list[str] = []
     for aspect in _EARLY if early else READ:
-        told |= attrs.asdict(aspect.read(kernel, netdev, kept), recurse=False)
-        unsaved += told.pop("unsaved", ())
-    return Details(**told, unsaved=tuple(unsaved))
+        details |= attrs.asdict(aspect.read(kernel, netdev, kept), recurse=False)
+        unsaved += details.pop("unsaved", ())
+    return Details(**details, unsaved=tuple(unsaved))
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:

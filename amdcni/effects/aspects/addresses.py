@@ -14,6 +14,6 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: SetAddress) -> None:
 
 
 def put(kernel: Rtnetlink, netdev: Netdev, address: Address) -> None:
-    """Add the address, or give the one that is there these attributes."""
-    what = f"give {address.interface} to {netdev.ifname}"
-    kernel.do(what, addresses.put(netdev, address), in_vain=errno.EEXIST)
+    """Add the address, or set these attributes of the one that is there."""
+    what = f"give {netdev.ifname} the address {address.interface}"
+    kernel.do(what, addresses.put(netdev, address), done_if=errno.EEXIST)

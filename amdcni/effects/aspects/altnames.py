@@ -1,6 +1,6 @@
 """The alternative names of the netdev.
 
-To have a name twice is refused with EEXIST, and to lose it twice with ENOENT.
+The kernel refuses to add a name twice with EEXIST, and to remove it twice with ENOENT.
 """
 
 import errno
@@ -13,7 +13,7 @@ from amdcni.effects.rtnetlink import RequestRefused, Rtnetlink
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetAltname) -> None:
-    """Add the name, or take it away."""
+    """Add the name, or remove it."""
     if change.present:
         add(kernel, netdev, change.altname)
     else:
@@ -21,13 +21,13 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: SetAltname) -> None:
 
 
 def drop(kernel: Rtnetlink, netdev: Netdev, altname: str) -> None:
-    """Take an alternative name away from the netdev, if it has it still."""
-    what = f"take the alternative name {altname} from {netdev.ifname}"
-    kernel.do(what, links.drop_altname(netdev, altname), in_vain=errno.ENOENT)
+    """Remove an alternative name from the netdev, if it still has it."""
+    what = f"remove the alternative name {altname} from {netdev.ifname}"
+    kernel.do(what, links.drop_altname(netdev, altname), done_if=errno.ENOENT)
 
 
 def add(kernel: Rtnetlink, netdev: Netdev, altname: str) -> None:
-    """Give the netdev an alternative name, if it has not got it; another netdev may have it."""
+    """Give the netdev an alternative name, unless it has it; refused if another netdev does."""
     try:
         kernel.do(
             f"give {netdev.ifname} the alternative name {altname}",
@@ -40,7 +40,7 @@ def add(kernel: Rtnetlink, netdev: Netdev, altname: str) -> None:
 
 def _now(kernel: Rtnetlink, netdev: Netdev) -> tuple[str, ...]:
     try:
-        told = kernel.get(links.query_by_index(netdev.ifindex))
+        link = kernel.get(links.query_by_index(netdev.ifindex))
     except RequestRefused:
         return ()
-    return links.netdev_of(told, ()).altnames
+    return links.netdev_of(link, ()).altnames

@@ -12,6 +12,6 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: SetLink) -> None:
 
 
 def change_link(kernel: Rtnetlink, netdev: Netdev, attributes: dict[str, object]) -> None:
-    """Give the netdev these values of attributes of `Netdev`, in one request."""
-    told = ", ".join(f"{name} {value!r}" for name, value in attributes.items())
-    kernel.do(f"give {netdev.ifname} the {told}", links.change(netdev, attributes))
+    """Set these attributes of the netdev, named as those of `Netdev`, in one request."""
+    what = ", ".join(f"{name} {value!r}" for name, value in attributes.items())
+    kernel.do(f"set {what} on {netdev.ifname}", links.change(netdev, attributes))

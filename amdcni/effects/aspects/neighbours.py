@@ -11,12 +11,12 @@ from amdcni.effects.rtnetlink import Rtnetlink
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> Neighbours:
     """All of them."""
-    told = kernel.dump(neighbours.query(netdev.ifindex))
-    return Neighbours(neighbours=tuple(filter(None, map(neighbours.neighbour_of, told))))
+    replies = kernel.dump(neighbours.query(netdev.ifindex))
+    return Neighbours(neighbours=tuple(filter(None, map(neighbours.neighbour_of, replies))))
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetNeighbour) -> None:
     """Set it."""
     neighbour = change.neighbour
     what = f"set the neighbour {neighbour.address} of {netdev.ifname}"
-    kernel.do(what, neighbours.put(netdev, neighbour), in_vain=errno.EEXIST)
+    kernel.do(what, neighbours.put(netdev, neighbour), done_if=errno.EEXIST)

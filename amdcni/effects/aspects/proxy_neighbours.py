@@ -10,13 +10,13 @@ from amdcni.effects.rtnetlink import Rtnetlink
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ProxyNeighbours:
-    """All of them; of IPv4 the kernel shows those of other netdevs, too."""
-    told = kernel.dump(neighbours.query(netdev.ifindex, proxies=True))
-    found = (neighbours.proxy_of(reply, netdev.ifindex) for reply in told)
+    """All of them; for IPv4 the kernel shows those of other netdevs, too."""
+    replies = kernel.dump(neighbours.query(netdev.ifindex, proxies=True))
+    found = (neighbours.proxy_of(reply, netdev.ifindex) for reply in replies)
     return ProxyNeighbours(proxy_neighbours=tuple(filter(None, found)))
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetProxyNeighbour) -> None:
     """Set it."""
     what = f"set the proxy neighbour {change.neighbour.address} of {netdev.ifname}"
-    kernel.do(what, neighbours.put_proxy(netdev, change.neighbour), in_vain=errno.EEXIST)
+    kernel.do(what, neighbours.put_proxy(netdev, change.neighbour), done_if=errno.EEXIST)

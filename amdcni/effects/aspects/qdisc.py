@@ -12,15 +12,15 @@ from amdcni.effects.rtnetlink import RequestRefused, Rtnetlink
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> RootQdisc:
     """The one that somebody has set."""
     try:
-        told = kernel.answers(qdiscs.query_root(netdev.ifindex))
+        replies = kernel.answers(qdiscs.query_root(netdev.ifindex))
     except RequestRefused as failure:
         if failure.code == errno.ENOENT:
             return RootQdisc()
         raise
-    return RootQdisc(qdisc=next(filter(None, map(qdiscs.root_qdisc_of, told)), None))
+    return RootQdisc(qdisc=next(filter(None, map(qdiscs.root_qdisc_of, replies)), None))
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetQdisc) -> None:
     """Set it."""
     what = f"set the qdisc {change.qdisc.kind} of {netdev.ifname}"
-    kernel.do(what, qdiscs.put(netdev, change.qdisc), in_vain=errno.EEXIST)
+    kernel.do(what, qdiscs.put(netdev, change.qdisc), done_if=errno.EEXIST)

@@ -14,10 +14,10 @@ _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/con
 _NET: Final = "/proc/sys/net"
 
 _LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_time"})
-"""What a routing daemon holds, and other spellings of base_reachable_time_ms, retrans_time_ms."""
+"""What a routing daemon controls, and other names of base_reachable_time_ms, retrans_time_ms."""
 
 _DEFAULTS: Final = "default"
-"""What stands in the place of an ifname for the values that a new netdev gets."""
+"""Stands in place of an ifname for the values that a new netdev gets."""
 
 _VALUE_BYTES: Final = 4096
 
@@ -35,7 +35,7 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctl
 def _read_all(
     tree: str, ifname: str, names: list[str] | None, values: dict[str, int | str]
 ) -> list[str]:
-    """Add the values of a folder, of all files or those of these names; their names."""
+    """Add the values of a folder, of all files or those with these names; return the names."""
     try:
         folder = os.open(f"{_NET}/{tree}/{ifname}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -69,7 +69,7 @@ def _write(ifname: str, name: str, value: int | str) -> None:
 
 
 def allow_ipv6(ifname: str) -> None:
-    """Let the netdev have IPv6 addresses; writes only where a sysctl forbids it."""
+    """Let the netdev have IPv6 addresses; writes only if a sysctl forbids them."""
     if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
         _write(ifname, "ipv6/conf/disable_ipv6", 0)
 

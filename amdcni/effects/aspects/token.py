@@ -1,4 +1,4 @@
-"""The IPv6 token, which the kernel takes only from a netdev that may send neighbour requests."""
+"""The IPv6 token, which the kernel accepts only for a netdev that may send neighbour requests."""
 
 from amdcni.core.aspects.token import SetToken
 from amdcni.core.host import LinkFlag, Netdev

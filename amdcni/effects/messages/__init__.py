@@ -1,4 +1,4 @@
-"""Between the messages of route netlink, as pyroute2 has them, and the types of `amdcni.core.host`.
+"""Translates between route netlink messages, as in pyroute2, and the types of `amdcni.core.host`.
 
-Each module makes the requests about one kind of thing, and reads what the kernel answers.
+Each module makes the requests about one kind of thing, and reads the kernel's answers.
 """

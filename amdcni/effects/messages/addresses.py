@@ -19,7 +19,7 @@ _LIFETIMES: Final = struct.Struct("=II")
 
 @lru_cache(maxsize=16)
 def query(ifindex: int = 0) -> Request:
-    """For the addresses of one link, or of all."""
+    """The query for the addresses of one link, or of all."""
     return request(RTM_GETADDR, ifaddrmsg(), {"index": ifindex})
 
 
@@ -27,43 +27,43 @@ _LAYOUT: Final = Layout(ifaddrmsg)
 
 
 def ifindex_of(reply: Reply) -> int:
-    """The ifindex of the link that an RTM_NEWADDR tells an address of."""
+    """The ifindex of the link whose address is in an RTM_NEWADDR."""
     return _LAYOUT.fixed(reply.body)["index"]
 
 
 def address_of(reply: Reply) -> Address | None:
-    """The IP address that an RTM_NEWADDR tells of; None if it tells of another kind.
+    """The IP address in an RTM_NEWADDR; None if the address is of another kind.
 
-    IFA_LOCAL is the address and IFA_ADDRESS the peer, where both are there and differ.
+    If both are there and differ, IFA_LOCAL is the address and IFA_ADDRESS the peer.
     """
-    fields, told = _LAYOUT.read(reply.body)
-    first = told.get("IFA_ADDRESS")
-    own = told.get("IFA_LOCAL", first)
+    fields, attributes = _LAYOUT.read(reply.body)
+    first = attributes.get("IFA_ADDRESS")
+    own = attributes.get("IFA_LOCAL", first)
     if own is None or fields["family"] not in FAMILIES.values():
         return None
-    all_flags = number_of(told.get("IFA_FLAGS"))
+    all_flags = number_of(attributes.get("IFA_FLAGS"))
     flags = fields["flags"] if all_flags is None else all_flags
-    preferred_s, valid_s = _lifetimes_in(told.get("IFA_CACHEINFO"))
+    preferred_s, valid_s = _lifetimes_in(attributes.get("IFA_CACHEINFO"))
     if preferred_s is None and flags & AddressFlag.DEPRECATED:
-        # Of a permanent IPv4 address the kernel shows no lifetime (inet_fill_ifaddr).
+        # The kernel shows no lifetime of a permanent IPv4 address (inet_fill_ifaddr).
         preferred_s = 0
-    broadcast = told.get("IFA_BROADCAST")
+    broadcast = attributes.get("IFA_BROADCAST")
     return Address(
         interface=ipaddress.ip_interface((own, fields["prefixlen"])),
         peer=None if first == own else ip_of(first),
         broadcast=None if broadcast is None else ipaddress.IPv4Address(broadcast),
-        label=text_of(told.get("IFA_LABEL")),
+        label=text_of(attributes.get("IFA_LABEL")),
         scope=fields["scope"],
         flags=flags,
-        metric=number_of(told.get("IFA_RT_PRIORITY")) or None,
-        proto=number_of(told.get("IFA_PROTO")) or None,
+        metric=number_of(attributes.get("IFA_RT_PRIORITY")) or None,
+        proto=number_of(attributes.get("IFA_PROTO")) or None,
         valid_s=valid_s,
         preferred_s=preferred_s,
     )
 
 
 def _lifetimes_in(cache_info: bytes | None) -> tuple[int | None, int | None]:
-    """The preferred and the valid lifetime of struct ifa_cacheinfo, None being for ever."""
+    """The preferred and the valid lifetime in struct ifa_cacheinfo; None means forever."""
     if cache_info is None:
         return None, None
     preferred_s, valid_s = _LIFETIMES.unpack_from(cache_info)
@@ -74,7 +74,7 @@ def _lifetimes_in(cache_info: bytes | None) -> tuple[int | None, int | None]:
 
 
 def put(netdev: Netdev, address: Address) -> Request:
-    """To add the address to the netdev, or to give the one that is there these attributes."""
+    """The request to add the address to the netdev, or to set these attributes if it is there."""
     fields = {
         "index": netdev.ifindex,
         "family": FAMILIES[address.family],

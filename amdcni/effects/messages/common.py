@@ -1,7 +1,7 @@
 """What all kinds of messages have in common.
 
-Requests are made with pyroute2's messages.  What the kernel answers is read by their tables, but
-each attribute when it is needed: of a link the kernel tells more than fifty.
+Requests are made with pyroute2's messages.  Answers are read by their tables, but each attribute
+only when it is needed: a link has more than fifty.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ def request(
     attributes: Iterable[tuple[str, Any]] = (),
     flags: int = 0,
 ) -> Request:
-    """The request of that kind, by a message of pyroute2; None is no value of an attribute."""
+    """The request of that kind, made with a message of pyroute2; None leaves an attribute out."""
     for name, value in fields.items():
         message[name] = value
     message["attrs"] = [(name, value) for name, value in attributes if value is not None]
@@ -37,8 +37,8 @@ def request(
 class Layout:
     """How to read the messages that a class of pyroute2 describes.
 
-    `names` are those of the attributes by their numbers: the class's own, and what it lacks.
-    `size` is that of the fixed part.
+    `names` has the name of each attribute by its number: those of the class, and those it lacks.
+    `size` is the size of the fixed part.
     """
 
     def __init__(self, described: Any, lacking: Mapping[int, str] | None = None) -> None:
@@ -49,11 +49,11 @@ class Layout:
         self.size = self._fixed.size
 
     def read(self, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
-        """The fields of the fixed part, and the attributes; of several of one name the last."""
-        return self.fixed(data), told_in(data, self._fixed.size, self.names)
+        """The fields of the fixed part, and the attributes; of several with one name, the last."""
+        return self.fixed(data), named_in(data, self._fixed.size, self.names)
 
     def fixed(self, data: bytes) -> dict[str, int]:
-        """The fields of the fixed part; of many messages nothing else matters."""
+        """The fields of the fixed part, which is all that matters of many messages."""
         return dict(zip(self._fixed_names, self._fixed.unpack_from(data), strict=True))
 
 
@@ -65,21 +65,21 @@ def names_of(described: Any) -> dict[int, str]:
     return {number: name for number, (name, *_) in enumerate(table)}
 
 
-def told_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, bytes]:
-    """The attributes from `offset` on that have a name; of several of one name the last."""
+def named_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, bytes]:
+    """The attributes from `offset` on that have a name; of several with one name, the last."""
     found = attributes_in(data, offset)
     return {names[number]: value for number, value in found if number in names}
 
 
 def number_of(value: bytes | None) -> int | None:
-    """The unsigned number that an attribute is; None if it is not there."""
+    """The value of an attribute as an unsigned number; None if it is absent."""
     return None if value is None else int.from_bytes(value, sys.byteorder)
 
 
 def text_of(value: bytes | None) -> str | None:
-    """The text that an attribute is; None if it is not there.
+    """The value of an attribute as text; None if it is absent.
 
-    What is no UTF-8 is escaped, so that `octets_of_text` gives the very bytes again.
+    What is not UTF-8 is escaped, so that `octets_of_text` returns exactly the same bytes.
     """
     return None if value is None else value.rstrip(b"\0").decode(errors=_ESCAPED)
 
@@ -90,12 +90,12 @@ def octets_of_text(text: str) -> bytes:
 
 
 def ip_of(value: bytes | None) -> IpAddress | None:
-    """The IP address that an attribute is; None if it is not there."""
+    """The value of an attribute as an IP address; None if it is absent."""
     return None if value is None else ipaddress.ip_address(value)
 
 
 def mac_of(octets: bytes | None) -> MacAddress | None:
-    """The hardware address; the IPv4 address that a tunnel has (net/ipv4/ip_gre.c) is none."""
+    """The hardware address; None for the IPv4 address that a tunnel has (net/ipv4/ip_gre.c)."""
     if octets is None or len(octets) < _MAC_MIN_OCTETS:
         return None
     return MacAddress(octets.hex(":"))

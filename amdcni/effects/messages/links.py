@@ -20,13 +20,13 @@ from amdcni.effects.messages.common import (
     Layout,
     ip_of,
     mac_of,
+    named_in,
     names_of,
     number_of,
     octets_of,
     octets_of_text,
     request,
     text_of,
-    told_in,
 )
 from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
@@ -36,7 +36,7 @@ _IFF_LOWER_UP: Final = 0x10000
 
 
 class LinkMessage(nlmsg):  # type: ignore[misc]
-    """A message about a link, with the attributes that a `Netdev` tells of some fifty."""
+    """A message about a link, with those of its some fifty attributes that a `Netdev` has."""
 
     prefix = "IFLA_"
     fields = (
@@ -113,9 +113,9 @@ class StatsMessage(nlmsg):  # type: ignore[misc]
 _ALTNAME_MAX_BYTES: Final = 127  # ALTIFNAMSIZ without the byte at its end
 
 _MRP_OF_BRIDGES: Final = 1 << 4  # RTEXT_FILTER_MRP
-"""What changes nothing in the answer, but lets the kernel make room for the longest of all links.
+"""A flag that changes nothing in the answer, but has the kernel make room for the longest link.
 
-Otherwise a link with alternative names of more than 32 KiB silently ends a dump
+Without it, a link with alternative names of more than 32 KiB silently ends a dump
 (net/core/rtnetlink.c, rtnl_calcit).
 """
 
@@ -124,16 +124,16 @@ _LINK_64: Final = 1 << 0  # IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64)
 
 @cache
 def query_all() -> Request:
-    """For all links.
+    """The query for all links.
 
-    No statistics would be quicker, but kernels before 2025 tell no token then.
+    Without statistics it would be quicker, but then kernels before 2025 leave out the token.
     """
     return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_EXT_MASK", _MRP_OF_BRIDGES)])
 
 
 @lru_cache(maxsize=16)
 def query(ifname: str) -> Request | None:
-    """For the link of that name, be it an alternative one; None if no link can have it."""
+    """The query for the link of that name, even an alternative one; None if no link can have it."""
     name = octets_of_text(ifname)
     if len(name) > _ALTNAME_MAX_BYTES + 1:
         return None
@@ -143,13 +143,13 @@ def query(ifname: str) -> Request | None:
 
 @lru_cache(maxsize=16)
 def query_by_index(ifindex: int) -> Request:
-    """For the link of that number."""
+    """The query for the link of that number."""
     return request(RTM_GETLINK, LinkMessage(), {"index": ifindex})
 
 
 @cache
 def census() -> Request:
-    """For little of each link (RTM_NEWSTATS), which is told of all quickly."""
+    """The query for a little about each link (RTM_NEWSTATS), which is quick for all of them."""
     return request(RTM_GETSTATS, StatsMessage(), {"filter_mask": _LINK_64})
 
 
@@ -162,35 +162,35 @@ _IPV6_NAMES: Final = names_of(LinkMessage.families.ipv6)
 
 
 def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
-    """The netdev that an RTM_NEWLINK tells of."""
-    fields, told = _LAYOUT.read(link.body)
-    info = told_in(told.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
+    """The netdev in an RTM_NEWLINK."""
+    fields, attributes = _LAYOUT.read(link.body)
+    info = named_in(attributes.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
     kind = text_of(info.get("IFLA_INFO_KIND"))
-    here = "IFLA_LINK_NETNSID" not in told
-    port_id = told.get("IFLA_PHYS_PORT_ID")
+    here = "IFLA_LINK_NETNSID" not in attributes
+    port_id = attributes.get("IFLA_PHYS_PORT_ID")
     return Netdev(
         ifindex=fields["index"],
-        ifname=IfName(text_of(told["IFLA_IFNAME"]) or ""),
-        mac=mac_of(told.get("IFLA_ADDRESS")),
-        permanent_mac=mac_of(told.get("IFLA_PERM_ADDRESS")),
-        mtu=number_of(told.get("IFLA_MTU")) or 0,
-        txqlen=number_of(told.get("IFLA_TXQLEN")) or 0,
-        group=number_of(told.get("IFLA_GROUP")) or 0,
+        ifname=IfName(text_of(attributes["IFLA_IFNAME"]) or ""),
+        mac=mac_of(attributes.get("IFLA_ADDRESS")),
+        permanent_mac=mac_of(attributes.get("IFLA_PERM_ADDRESS")),
+        mtu=number_of(attributes.get("IFLA_MTU")) or 0,
+        txqlen=number_of(attributes.get("IFLA_TXQLEN")) or 0,
+        group=number_of(attributes.get("IFLA_GROUP")) or 0,
         flags=fields["flags"] & SETTABLE_LINK_FLAGS,
         up=bool(fields["flags"] & _IFF_UP),
         carrier=bool(fields["flags"] & _IFF_LOWER_UP),
         loopback=bool(fields["flags"] & _IFF_LOOPBACK),
         kind=kind,
-        alias=text_of(told.get("IFLA_IFALIAS")),
-        altnames=_altnames_in(told.get("IFLA_PROP_LIST", b"")),
+        alias=text_of(attributes.get("IFLA_IFALIAS")),
+        altnames=_altnames_in(attributes.get("IFLA_PROP_LIST", b"")),
         link_type=fields["ifi_type"],
-        parent=text_of(told.get("IFLA_PARENT_DEV_NAME")),
-        port_name=text_of(told.get("IFLA_PHYS_PORT_NAME")),
+        parent=text_of(attributes.get("IFLA_PARENT_DEV_NAME")),
+        port_name=text_of(attributes.get("IFLA_PHYS_PORT_NAME")),
         port_id=None if port_id is None else port_id.hex(),
-        lower=number_of(told.get("IFLA_LINK")) or None if here else None,
-        master=number_of(told.get("IFLA_MASTER")),
+        lower=number_of(attributes.get("IFLA_LINK")) or None if here else None,
+        master=number_of(attributes.get("IFLA_MASTER")),
         below=_below_in(info.get("IFLA_INFO_DATA", b""), kind) if here else _NOTHING_BELOW,
-        token=_token_in(told.get("IFLA_AF_SPEC", b"")),
+        token=_token_in(attributes.get("IFLA_AF_SPEC", b"")),
         addresses=addresses,
     )
 
@@ -200,7 +200,7 @@ _NOTHING_BELOW: Final = Below()
 
 @frozen
 class _Numbers:
-    """The numbers of the attributes of IFLA_INFO_DATA that tell what is below a kind of netdev."""
+    """The numbers of the attributes of IFLA_INFO_DATA that show what is below a kind of netdev."""
 
     links: tuple[int, ...]
     local: tuple[int, ...] = ()
@@ -224,34 +224,34 @@ _NUMBERS: Final[Mapping[str, _Numbers]] = {
 
 
 def _below_in(data: bytes, kind: str | None) -> Below:
-    """What the kind's own attributes tell; an address of zeros, or no ifindex, is none."""
+    """What the kind's own attributes show; an address or ifindex of zeros is treated as absent."""
     numbers = _NUMBERS.get(kind or "")
     if numbers is None:
         return _NOTHING_BELOW
-    told = {number: value for number, value in attributes_in(data, 0) if any(value)}
+    values = {number: value for number, value in attributes_in(data, 0) if any(value)}
     return Below(
-        links=tuple(number_of(told[each]) or 0 for each in numbers.links if each in told),
-        local=_first_ip(told, numbers.local),
-        remote=_first_ip(told, numbers.remote),
+        links=tuple(number_of(values[each]) or 0 for each in numbers.links if each in values),
+        local=_first_ip(values, numbers.local),
+        remote=_first_ip(values, numbers.remote),
     )
 
 
-def _first_ip(told: Mapping[int, bytes], numbers: tuple[int, ...]) -> IpAddress | None:
-    return next((ip_of(told[number]) for number in numbers if number in told), None)
+def _first_ip(values: Mapping[int, bytes], numbers: tuple[int, ...]) -> IpAddress | None:
+    return next((ip_of(values[number]) for number in numbers if number in values), None)
 
 
 def ifindex_of(link: Reply) -> int:
-    """The ifindex that an RTM_NEWLINK tells of."""
+    """The ifindex in an RTM_NEWLINK."""
     return _LAYOUT.fixed(link.body)["index"]
 
 
 def ifindex_counted(reply: Reply) -> int:
-    """The ifindex that an RTM_NEWSTATS tells of."""
+    """The ifindex in an RTM_NEWSTATS."""
     return _COUNTED.fixed(reply.body)["ifindex"]
 
 
 def ifname_of(link: Reply) -> IfName:
-    """The name that an RTM_NEWLINK tells of."""
+    """The name in an RTM_NEWLINK."""
     return IfName(text_of(_LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
 
 
@@ -261,16 +261,16 @@ def _altnames_in(properties: bytes) -> tuple[str, ...]:
 
 
 def _token_in(families: bytes) -> IpAddress | None:
-    ipv6 = told_in(families, 0, _FAMILY_NAMES).get("AF_INET6", b"")
-    token = ip_of(told_in(ipv6, 0, _IPV6_NAMES).get("IFLA_INET6_TOKEN"))
+    ipv6 = named_in(families, 0, _FAMILY_NAMES).get("AF_INET6", b"")
+    token = ip_of(named_in(ipv6, 0, _IPV6_NAMES).get("IFLA_INET6_TOKEN"))
     return token if token is not None and int(token) else None
 
 
 def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None = None) -> Request:
-    """To give the netdev these values of attributes of `Netdev`, in another namespace if given."""
+    """The request to set these attributes of the netdev, in another namespace if one is given."""
     unknown = attributes.keys() - _ATTRIBUTES.keys() - {"flags", "up"}
     if unknown:
-        raise ValueError(f"a request cannot give a netdev the {', '.join(sorted(unknown))}")
+        raise ValueError(f"a request cannot set {', '.join(sorted(unknown))} of a netdev")
     flags = mask = 0
     if "flags" in attributes:
         flags, mask = attributes["flags"], int(SETTABLE_LINK_FLAGS)
@@ -304,13 +304,13 @@ _ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
 
 
 def add_altname(netdev: Netdev, altname: str) -> Request:
-    """To give the netdev an alternative name."""
+    """The request to give the netdev an alternative name."""
     flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND
     return _about_altname(RTM_NEWLINKPROP, netdev, altname, flags)
 
 
 def drop_altname(netdev: Netdev, altname: str) -> Request:
-    """To take an alternative name from the netdev."""
+    """The request to remove an alternative name from the netdev."""
     return _about_altname(RTM_DELLINKPROP, netdev, altname, 0)
 
 

@@ -46,7 +46,7 @@ class NeighbourMessage(nlmsg):  # type: ignore[misc]
 
 
 def query(ifindex: int, *, proxies: bool = False) -> Request:
-    """For the neighbours of one link, or its proxy neighbours, with some of other links."""
+    """The query for the neighbours or proxy neighbours of one link; answers have others', too."""
     fields = {"flags": _NTF_PROXY} if proxies else {}
     return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
 
@@ -55,61 +55,61 @@ _LAYOUT: Final = Layout(NeighbourMessage)
 
 
 def neighbour_of(reply: Reply) -> Neighbour | None:
-    """The neighbour that an RTM_NEWNEIGH tells of; None unless it is permanent."""
-    fields, told = _LAYOUT.read(reply.body)
-    address = ip_of(told.get("NDA_DST"))
+    """The neighbour in an RTM_NEWNEIGH; None unless it is permanent."""
+    fields, attributes = _LAYOUT.read(reply.body)
+    address = ip_of(attributes.get("NDA_DST"))
     if address is None or not fields["state"] & _NUD_PERMANENT:
         return None
     return Neighbour(
         address=address,
-        mac=mac_of(told.get("NDA_LLADDR")),
+        mac=mac_of(attributes.get("NDA_LLADDR")),
         flags=fields["flags"],
-        protocol=number_of(told.get("NDA_PROTOCOL")) or None,
+        protocol=number_of(attributes.get("NDA_PROTOCOL")) or None,
     )
 
 
 def proxy_of(reply: Reply, ifindex: int) -> Neighbour | None:
-    """The proxy neighbour that an RTM_NEWNEIGH tells of; None if it is of another link."""
-    fields, told = _LAYOUT.read(reply.body)
-    address = ip_of(told.get("NDA_DST"))
+    """The proxy neighbour in an RTM_NEWNEIGH; None if it is of another link."""
+    fields, attributes = _LAYOUT.read(reply.body)
+    address = ip_of(attributes.get("NDA_DST"))
     if address is None or not fields["flags"] & _NTF_PROXY or fields["ifindex"] != ifindex:
         return None
     return Neighbour(
         address=address,
         flags=fields["flags"],
-        protocol=number_of(told.get("NDA_PROTOCOL")) or None,
+        protocol=number_of(attributes.get("NDA_PROTOCOL")) or None,
     )
 
 
 def hardware_query(ifindex: int) -> Request:
-    """For the hardware addresses of one link that are not the link's own."""
+    """The query for the hardware addresses of one link that are not the link's own."""
     fields = {"family": _AF_BRIDGE}
     return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
 
 
 def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
-    """The address of one station that the link receives for; None for a group, or elsewhere.
+    """The address of one station that the link receives for; None if of a group or another link.
 
-    What has an IP address with it, or no hardware address, is where a VXLAN sends.
+    An entry with an IP address, or without a hardware address, says where a VXLAN sends.
     """
-    fields, told = _LAYOUT.read(reply.body)
-    octets = told.get("NDA_LLADDR", b"")
+    fields, attributes = _LAYOUT.read(reply.body)
+    octets = attributes.get("NDA_LLADDR", b"")
     if not any(octets) or octets[0] & _GROUP_BIT or fields["ifindex"] != ifindex:
         return None
-    if "NDA_DST" in told:
+    if "NDA_DST" in attributes:
         return None
     lasting = fields["state"] & _NUD_PERMANENT and fields["flags"] & _NTF_SELF
     return mac_of(octets) if lasting else None
 
 
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:
-    """To set the permanent neighbour of a netdev."""
+    """The request to set the permanent neighbour of a netdev."""
     mac = None if neighbour.mac is None else octets_of(neighbour.mac)
     return _put(netdev, neighbour, {"state": _NUD_PERMANENT}, [("NDA_LLADDR", mac)])
 
 
 def put_proxy(netdev: Netdev, neighbour: Neighbour) -> Request:
-    """To set the proxy neighbour of a netdev."""
+    """The request to set the proxy neighbour of a netdev."""
     return _put(netdev, neighbour, {}, [])
 
 

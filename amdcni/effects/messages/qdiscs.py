@@ -14,7 +14,7 @@ _TC_H_ROOT: Final = 0xFFFFFFFF
 
 
 class QdiscMessage(nlmsg):  # type: ignore[misc]
-    """A message of traffic control whose options are bytes: each kind has others."""
+    """A message of traffic control, with the options as bytes: each kind has its own."""
 
     prefix = "TCA_"
     fields = (
@@ -31,18 +31,18 @@ class QdiscMessage(nlmsg):  # type: ignore[misc]
 
 @cache
 def query() -> Request:
-    """For all qdiscs of all links: the kernel does not select.
+    """The query for all qdiscs of all links: the kernel does not filter them.
 
-    It may miss some if netdevs come and go meanwhile.
+    The answer may lack some if netdevs come and go meanwhile.
     """
     return request(RTM_GETQDISC, QdiscMessage(), {})
 
 
 def query_root(ifindex: int) -> Request:
-    """For the root qdisc of one link.
+    """The query for the root qdisc of one link.
 
-    The kernel tells of it only with NLM_F_ECHO, some also to those who listen for changes, and
-    nothing of a built-in one (net/sched/sch_api.c, tc_get_qdisc).
+    The kernel answers only with NLM_F_ECHO, some kernels also to those who listen for changes, and
+    not at all about a built-in one (net/sched/sch_api.c, tc_get_qdisc).
     """
     fields = {"index": ifindex, "parent": _TC_H_ROOT}
     return request(RTM_GETQDISC, QdiscMessage(), fields, flags=NLM_F_ECHO)
@@ -52,16 +52,16 @@ _LAYOUT: Final = Layout(QdiscMessage)
 
 
 def root_qdisc_of(reply: Reply) -> Qdisc | None:
-    """The root qdisc that an RTM_NEWQDISC tells of, if somebody set it."""
-    fields, told = _LAYOUT.read(reply.body)
+    """The root qdisc in an RTM_NEWQDISC, if somebody set it."""
+    fields, attributes = _LAYOUT.read(reply.body)
     if fields["parent"] != _TC_H_ROOT or not fields["handle"]:
         return None
-    kind = text_of(told["TCA_KIND"]) or ""
-    return Qdisc(kind, fields["handle"], told.get("TCA_OPTIONS", b"").hex())
+    kind = text_of(attributes["TCA_KIND"]) or ""
+    return Qdisc(kind, fields["handle"], attributes.get("TCA_OPTIONS", b"").hex())
 
 
 def put(netdev: Netdev, qdisc: Qdisc) -> Request:
-    """To make it the root qdisc of a netdev."""
+    """The request to make it the root qdisc of a netdev."""
     fields = {"index": netdev.ifindex, "handle": qdisc.handle, "parent": _TC_H_ROOT}
     options = bytes.fromhex(qdisc.options) if qdisc.options else None
     attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", options)]

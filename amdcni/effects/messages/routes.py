@@ -19,11 +19,11 @@ from amdcni.effects.messages.common import (
     FAMILIES,
     Layout,
     ip_of,
+    named_in,
     names_of,
     number_of,
     request,
     text_of,
-    told_in,
 )
 from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
@@ -49,22 +49,22 @@ _UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop obje
 
 @lru_cache(maxsize=16)
 def query(family: int, ifindex: int | None = None) -> Request:
-    """For all routes of a family, AF_INET or AF_INET6, or those through one link.
+    """The query for all routes of a family, AF_INET or AF_INET6, or those through one link.
 
-    The kernel looks at every hop of a route, and may tell of more than was asked for.
+    The kernel looks at every hop of a route, and may answer with more than was asked for.
     """
     return request(RTM_GETROUTE, rtmsg(), {"family": family}, [("RTA_OIF", ifindex)])
 
 
 def lookup(ip: IpAddress) -> Request:
-    """For the one route that packets to `ip` take."""
+    """The query for the one route that packets to `ip` take."""
     fields = {"family": FAMILIES[ip.version], "dst_len": ip.max_prefixlen}
     return request(RTM_GETROUTE, rtmsg(), fields, [("RTA_DST", str(ip))])
 
 
 @attrs.frozen
 class Leg:
-    """One way of a route: `flags` are RTNH_F_*, and `weight` counts from 0 here."""
+    """One hop of a route, as the kernel has it: `flags` are RTNH_F_*, `weight` counts from 0."""
 
     flags: int
     weight: int
@@ -73,10 +73,10 @@ class Leg:
 
 
 @attrs.frozen
-class ToldRoute:
-    """A route that the kernel tells of (RTM_NEWROUTE), before the names of its netdevs are known.
+class RawRoute:
+    """A route as the kernel shows it (RTM_NEWROUTE), before the names of its netdevs are known.
 
-    What is before `attributes` is struct rtmsg.
+    The fields before `attributes` are struct rtmsg.
     """
 
     family: int
@@ -92,7 +92,7 @@ class ToldRoute:
 
     @property
     def ifindexes(self) -> tuple[int, ...]:
-        """Where it leads."""
+        """The netdevs that it leads through."""
         return tuple(leg.ifindex for leg in self.legs)
 
     @property
@@ -109,7 +109,7 @@ class ToldRoute:
 
     @property
     def unsaved(self) -> tuple[str, ...]:
-        """In words, what no record can hold of it."""
+        """In words, what of it no record can hold."""
         everything = (self.attributes, *(leg.attributes for leg in self.legs))
         metrics = attributes_in(self.attributes.get("RTA_METRICS", b""), 0)
         return (
@@ -118,13 +118,13 @@ class ToldRoute:
         )
 
 
-def told_by(reply: Reply) -> ToldRoute:
-    """What an RTM_NEWROUTE tells."""
-    fields, told = _LAYOUT.read(reply.body)
-    legs = tuple(_legs_in(told.get("RTA_MULTIPATH", b"")))
-    if not legs and "RTA_OIF" in told:
-        legs = (Leg(fields["flags"], 0, number_of(told["RTA_OIF"]) or 0, told),)
-    return ToldRoute(
+def raw_route_of(reply: Reply) -> RawRoute:
+    """The route in an RTM_NEWROUTE."""
+    fields, attributes = _LAYOUT.read(reply.body)
+    legs = tuple(_legs_in(attributes.get("RTA_MULTIPATH", b"")))
+    if not legs and "RTA_OIF" in attributes:
+        legs = (Leg(fields["flags"], 0, number_of(attributes["RTA_OIF"]) or 0, attributes),)
+    return RawRoute(
         family=fields["family"],
         dst_len=fields["dst_len"],
         src_len=fields["src_len"],
@@ -133,7 +133,7 @@ def told_by(reply: Reply) -> ToldRoute:
         protocol=fields["proto"],
         scope=fields["scope"],
         kind=fields["type"],
-        attributes=told,
+        attributes=attributes,
         legs=legs,
     )
 
@@ -143,7 +143,7 @@ def _legs_in(data: bytes) -> Iterator[Leg]:
     while offset + _RTNEXTHOP.size <= len(data):
         length, flags, weight, ifindex = _RTNEXTHOP.unpack_from(data, offset)
         length = max(length, _RTNEXTHOP.size)
-        attributes = told_in(data[offset : offset + length], _RTNEXTHOP.size, _LAYOUT.names)
+        attributes = named_in(data[offset : offset + length], _RTNEXTHOP.size, _LAYOUT.names)
         yield Leg(flags, weight, ifindex, attributes)
         offset += (length + 3) & ~3
 
@@ -156,7 +156,7 @@ def is_wide(reply: Reply) -> bool:
 def leads_through(ifindex: int) -> Callable[[Reply], bool]:
     """Whether an RTM_NEWROUTE may be of a route through that netdev.
 
-    It looks for the number anywhere: that is quicker than to read, where there are many routes.
+    It looks for the number anywhere in the bytes: with many routes that is quicker than parsing.
     """
     number = struct.pack("=i", ifindex)
     return lambda reply: number in reply.body
@@ -173,31 +173,31 @@ def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
         family, dst_len = reply.body[0], reply.body[_DST_LEN_OFFSET]
         if not dst_len:
             return (family, 0, _ANYWHERE[family]) in wanted
-        told = attributes_in(reply.body, _LAYOUT.size)
-        address = next((value for number, value in told if number == _RTA_DST), b"")
+        found = attributes_in(reply.body, _LAYOUT.size)
+        address = next((value for number, value in found if number == _RTA_DST), b"")
         return (family, dst_len, address) in wanted
 
     return is_wanted
 
 
-def route_of(told: ToldRoute, ifnames: Mapping[int, IfName]) -> Route | None:
+def route_of(raw: RawRoute, ifnames: Mapping[int, IfName]) -> Route | None:
     """The route; None if it leads through no netdev.  `ifnames` are those of the namespace."""
-    if not told.legs:
+    if not raw.legs:
         return None
-    attributes, version = told.attributes, _VERSIONS[told.family]
+    attributes, version = raw.attributes, _VERSIONS[raw.family]
     expires = 0
     if "RTA_CACHEINFO" in attributes:
         _, _, expires = _CACHEINFO.unpack_from(attributes["RTA_CACHEINFO"])
     return Route(
-        destination=_network(attributes.get("RTA_DST"), told.dst_len, version),
-        hops=tuple(_hop(leg, ifnames) for leg in told.legs),
-        table=number_of(attributes.get("RTA_TABLE")) or told.table,
-        kind=told.kind,
-        protocol=told.protocol,
-        scope=told.scope,
-        tos=told.tos,
+        destination=_network(attributes.get("RTA_DST"), raw.dst_len, version),
+        hops=tuple(_hop(leg, ifnames) for leg in raw.legs),
+        table=number_of(attributes.get("RTA_TABLE")) or raw.table,
+        kind=raw.kind,
+        protocol=raw.protocol,
+        scope=raw.scope,
+        tos=raw.tos,
         metric=number_of(attributes.get("RTA_PRIORITY")),
-        origin=_network(attributes.get("RTA_SRC"), told.src_len, version) if told.src_len else None,
+        origin=_network(attributes.get("RTA_SRC"), raw.src_len, version) if raw.src_len else None,
         source=ip_of(attributes.get("RTA_PREFSRC")),
         realm=number_of(attributes.get("RTA_FLOW")),
         preference=number_of(attributes.get("RTA_PREF")),
@@ -223,17 +223,17 @@ def _network(address: bytes | None, length: int, version: int) -> IpNetwork:
 
 
 def _metrics(data: bytes) -> dict[str, int | str]:
-    told = told_in(data, 0, _METRIC_NAMES)
+    named = named_in(data, 0, _METRIC_NAMES)
     return {
         name.removeprefix("RTAX_").lower(): (text_of(value) or "")
         if name == "RTAX_CC_ALGO"
         else int.from_bytes(value, sys.byteorder)
-        for name, value in told.items()
+        for name, value in named.items()
     }
 
 
 def put(change: RouteChange) -> Request:
-    """To set the route, whose hops have ifindexes."""
+    """The request to set the route, whose hops have ifindexes."""
     route = change.route
     single = route.hops[0] if len(route.hops) == 1 else None
     fields = {

@@ -1,7 +1,7 @@
-"""What is asked of a netdev only to name what no record can hold of it.
+"""What is asked about a netdev only to name what no record can hold.
 
-Each question is about that one netdev, or has a short answer; a kernel that does not know it has
-nothing of the kind.
+Each question is about that one netdev, or has a short answer; a kernel that does not know the
+question has nothing of the kind.
 """
 
 import struct
@@ -32,7 +32,7 @@ Found = Iterator[Unsaved]
 
 @attrs.frozen
 class Question:
-    """A request for a dump of `what`, in words, and what each of the answers tells."""
+    """A request for a dump of `what`, in words, and how to read each message of the answer."""
 
     what: str
     request: Request
@@ -40,7 +40,7 @@ class Question:
 
 
 def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Question]:
-    """What to ask of the netdev, which the pod will give another ifindex if it is `renumbered`."""
+    """What to ask about the netdev; if `renumbered`, it will have another ifindex in the pod."""
     ifindex = netdev.ifindex
     yield from _about_traffic(ifindex)
     yield from _about_neighbours(netdev)
@@ -60,49 +60,49 @@ _TC_H_ROOT: Final = 0xFFFFFFFF
 _TC_H_INGRESS: Final = 0xFFFFFFF1
 _TRAFFIC: Final = Layout(QdiscMessage, {8: "TCA_STAB"})
 _WITH_CLASSES: Final = frozenset({"cbq", "drr", "dsmark", "hfsc", "htb", "qfq"})
-"""Qdiscs whose classes somebody sets; those of others come with the qdisc, as of mq."""
+"""Qdiscs whose classes somebody sets; those of others, such as mq, come with the qdisc."""
 
 
 def _about_traffic(ifindex: int) -> Iterator[Question]:
     def about(kind: int) -> Request:
         return request(kind, QdiscMessage(), {"index": ifindex})
 
-    # The kernel does not select qdiscs in a dump.
+    # The kernel does not filter qdiscs in a dump.
     yield Question("qdiscs", about(RTM_GETQDISC), lambda reply: _qdiscs(reply, ifindex))
     yield Question("traffic classes", about(RTM_GETTCLASS), _classes)
     yield Question("filters", about(RTM_GETTFILTER), _filters)
 
 
 def _qdiscs(reply: Reply, ifindex: int) -> Found:
-    """What somebody has set below the root or for ingress; of the root all but its size table.
+    """What somebody has set below the root or for ingress; of the root, only its size table.
 
     Those without a handle are the kernel's own.
     """
     if _TRAFFIC.fixed(reply.body)["index"] != ifindex:
         return
-    fields, told = _TRAFFIC.read(reply.body)
+    fields, attributes = _TRAFFIC.read(reply.body)
     if not fields["handle"]:
         return
-    kind = text_of(told.get("TCA_KIND")) or ""
+    kind = text_of(attributes.get("TCA_KIND")) or ""
     if fields["parent"] == _TC_H_INGRESS:
         yield Unsaved(Kind.QDISC, f"{kind} with its filters")
     elif fields["parent"] != _TC_H_ROOT:
         place = f"{_handle(fields['handle'])} in the class {_handle(fields['parent'])}"
         yield Unsaved(Kind.QDISC, f"{kind} {place}")
-    elif "TCA_STAB" in told:
+    elif "TCA_STAB" in attributes:
         yield Unsaved(Kind.SIZE_TABLE, kind)
 
 
 def _classes(reply: Reply) -> Found:
-    fields, told = _TRAFFIC.read(reply.body)
-    kind = text_of(told.get("TCA_KIND"))
+    fields, attributes = _TRAFFIC.read(reply.body)
+    kind = text_of(attributes.get("TCA_KIND"))
     if kind in _WITH_CLASSES:
         yield Unsaved(Kind.CLASS, f"{_handle(fields['handle'])} of {kind}")
 
 
 def _filters(reply: Reply) -> Found:
-    _, told = _TRAFFIC.read(reply.body)
-    yield Unsaved(Kind.FILTER, text_of(told.get("TCA_KIND")) or "")
+    _, attributes = _TRAFFIC.read(reply.body)
+    yield Unsaved(Kind.FILTER, text_of(attributes.get("TCA_KIND")) or "")
 
 
 def _handle(number: int) -> str:
@@ -120,7 +120,7 @@ _NUD_NOARP: Final = 0x40
 _NUD_PERMANENT: Final = 0x80
 _NEIGHBOUR: Final = Layout(NeighbourMessage, {15: "NDA_FLAGS_EXT"})
 _WITH_OWN_TABLE: Final = frozenset({"vxlan", "geneve", "bridge"})
-"""Netdevs whose forwarding entries are no hardware addresses, and part of what moves."""
+"""Kinds whose forwarding entries are not hardware addresses, and move with the netdev."""
 
 
 def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
@@ -133,15 +133,15 @@ def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
 
 
 def _neighbours(reply: Reply, netdev: Netdev) -> Found:
-    """Those that somebody has set and that are not permanent; these are kept.
+    """Those that somebody has set, except permanent ones, which are kept.
 
-    The kernel itself makes NOARP neighbours: of groups, and where a netdev does without ARP.
+    The kernel itself makes NOARP neighbours: for groups, and where a netdev does without ARP.
     """
-    fields, told = _NEIGHBOUR.read(reply.body)
+    fields, attributes = _NEIGHBOUR.read(reply.body)
     if fields["state"] & _NUD_PERMANENT or fields["ifindex"] != netdev.ifindex:
         return
-    name, mac = str(ip_of(told.get("NDA_DST"))), told.get("NDA_LLADDR", b"")
-    if (number_of(told.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED:
+    name, mac = str(ip_of(attributes.get("NDA_DST"))), attributes.get("NDA_LLADDR", b"")
+    if (number_of(attributes.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED:
         yield Unsaved(Kind.MANAGED_NEIGHBOUR, name)
     elif fields["flags"] & _NTF_EXT_LEARNED:
         yield Unsaved(Kind.LEARNT_NEIGHBOUR, name)
@@ -150,8 +150,8 @@ def _neighbours(reply: Reply, netdev: Netdev) -> Found:
 
 
 def _unicast(reply: Reply, netdev: Netdev) -> Found:
-    fields, told = _NEIGHBOUR.read(reply.body)
-    octets = told.get("NDA_LLADDR", b"")
+    fields, attributes = _NEIGHBOUR.read(reply.body)
+    octets = attributes.get("NDA_LLADDR", b"")
     here = fields["ifindex"] == netdev.ifindex and fields["flags"] & _NTF_SELF
     if here and fields["state"] & _NUD_PERMANENT and _is_unicast(octets):
         mac = octets.hex(":")
@@ -164,7 +164,7 @@ def _is_unicast(octets: bytes) -> bool:
 
 
 def static_groups(listed: str, ifindex: int) -> Found:
-    """The hardware multicast addresses of a netdev that somebody has set, by /proc/net/dev_mcast.
+    """The hardware multicast addresses of a netdev that somebody has set, from /proc/net/dev_mcast.
 
     A line has ifindex, name, references, how many of these are not the kernel's, and the address.
     """
@@ -209,30 +209,30 @@ _MPLS: Final = Layout(rtmsg)
 
 
 def _nexthops(reply: Reply) -> Found:
-    _, told = _NEXTHOP.read(reply.body)
-    yield Unsaved(Kind.NEXTHOP, str(number_of(told.get("NHA_ID"))))
+    _, attributes = _NEXTHOP.read(reply.body)
+    yield Unsaved(Kind.NEXTHOP, str(number_of(attributes.get("NHA_ID"))))
 
 
 def groups_of(found: list[Unsaved]) -> Question | None:
-    """What to ask to know the groups that have one of the nexthop objects; None without any."""
+    """The question for groups that contain one of the nexthop objects; None if there are none."""
     lost = {each.name for each in found if each.kind is Kind.NEXTHOP}
 
     def unsaved_in(reply: Reply) -> Found:
-        _, told = _NEXTHOP.read(reply.body)
-        group = told.get("NHA_GROUP", b"")
+        _, attributes = _NEXTHOP.read(reply.body)
+        group = attributes.get("NHA_GROUP", b"")
         members = {str(number) for number, *_ in _GROUP_ENTRY.iter_unpack(group)}
         if members & lost:
-            yield Unsaved(Kind.NEXTHOP_GROUP, str(number_of(told.get("NHA_ID"))))
+            yield Unsaved(Kind.NEXTHOP_GROUP, str(number_of(attributes.get("NHA_ID"))))
 
     query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_GROUPS", True)])
     return Question("nexthop groups", query, unsaved_in) if lost else None
 
 
 def _mpls_routes(reply: Reply, ifindex: int) -> Found:
-    _, told = _MPLS.read(reply.body)
-    legs = told.get("RTA_MULTIPATH", b"")
-    if number_of(told.get("RTA_OIF")) == ifindex or struct.pack("=i", ifindex) in legs:
-        label = int.from_bytes(told.get("RTA_DST", b"")) >> _LABEL_SHIFT
+    _, attributes = _MPLS.read(reply.body)
+    legs = attributes.get("RTA_MULTIPATH", b"")
+    if number_of(attributes.get("RTA_OIF")) == ifindex or struct.pack("=i", ifindex) in legs:
+        label = int.from_bytes(attributes.get("RTA_DST", b"")) >> _LABEL_SHIFT
         yield Unsaved(Kind.MPLS_ROUTE, str(label))
 
 
@@ -260,7 +260,7 @@ _LABEL: Final = Layout(LabelMessage)
 
 
 def _labels(reply: Reply, ifindex: int) -> Found:
-    fields, told = _LABEL.read(reply.body)
+    fields, attributes = _LABEL.read(reply.body)
     if fields["index"] == ifindex:
-        prefix = f"{ip_of(told.get('IFAL_ADDRESS'))}/{fields['prefixlen']}"
+        prefix = f"{ip_of(attributes.get('IFAL_ADDRESS'))}/{fields['prefixlen']}"
         yield Unsaved(Kind.ADDRESS_LABEL, prefix)

@@ -40,7 +40,7 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
-    """Make the netdev be on the host, under its own name or, if a stranger has that, a free one.
+    """Get the netdev onto the host, under its own name or, if a stranger has that, a free one.
 
     Raises: NetdevLost, KernelRefused.
     """
@@ -60,7 +60,7 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
 
 @attrs.frozen
 class _Sight:
-    """What is seen of a netdev that is to be, or is, on the host; `netdev` is None if it is not."""
+    """What is seen when a netdev is looked for on the host; `netdev` is None if it is not there."""
 
     host: Netns
     pod: Netns | None
@@ -79,7 +79,7 @@ def _look(node: Machine, record: Attachment) -> _Sight:
 def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
     """Give the netdev its own name or, if a stranger has that, a free one.
 
-    Somebody may take a name that was free, so that a refusal leads to another look.
+    Somebody may have taken a name that was free, so after a refusal it looks again.
     """
     for attempts_left in reversed(range(_NAMING_ATTEMPTS)):
         netdev = home.netdev
@@ -99,18 +99,18 @@ def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home
 
 
 def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight) -> Netdev | None:
-    """Move the netdev out of its pod, if it is there, past all names that are in its way.
+    """Move the netdev out of its pod, if it is there, without a clash with any name on the host.
 
-    Returns the netdev as it is on the host then; None if it is not there.
+    Returns the netdev as it then is on the host; None if it is not there.
     """
     host, pod = sight.host, sight.pod
     netdev = find_in_pod(record, pod)
     if pod is None or netdev is None:
-        # The pod may have ended after the host had been looked at.
+        # The pod may have ended after the host was looked at.
         return _look(node, record).netdev
     for other in host.netdevs:
         if record.mark in other.altnames:
-            # It cannot be ours, and would keep ours from being known.
+            # It cannot be ours, and would keep ours from being recognized.
             node.own.drop_altname(other, record.mark)
     taken = names_of(host.netdevs) - {record.mark}
     wanted = free_name(captured.ifname, taken)
@@ -129,11 +129,11 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
 
 
 def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
-    """Put everything back in the order in which the kernel takes it; a refusal stops no other.
+    """Restore everything in the order that the kernel accepts; a refusal does not stop the rest.
 
     `home` is what has just been seen of the netdev.  What is there already is left alone.  Others
-    may be at work on the same netdev, so that a refusal leads to another look, and counts only if
-    something is lacking after that.
+    may be at work on the same netdev, so after a refusal it looks again, and the refusal counts
+    only if something is still missing then.
     """
     for _ in range(_ROUNDS):
         refused = _put_back(node, record, captured, home or _require_home(node, record))
@@ -141,32 +141,34 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
             return
         home = None
     if _lacking(node, record, captured, _require_home(node, record)):
-        raise RestoreIncomplete(f"{record.key} on the host: " + "; ".join(refused))
+        raise RestoreIncomplete(
+            f"{record.key} cannot be restored completely: " + "; ".join(refused)
+        )
 
 
 def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """Set all that is lacking now; what the kernel refused.
+    """Set everything that is missing now; return what the kernel refused.
 
-    No duplicate is looked for of addresses that this NIC just held, if the sysctl can be set: the
-    kernel takes no route from an address that it examines.
+    Addresses that this NIC just held are not checked for duplicates, if the sysctl can be set: the
+    kernel accepts no route from an address that it is checking.
     """
     host, netdev = node.own, home.netdev
     around = _around(node, record, captured, home)
     early = due(captured, netdev, host.details(netdev, captured, early=True), around)
     early = [each for each in early if each.stage < Stage.LAST]
     if ACCEPT_DAD in captured.sysctls:
-        # Behind the MTU: below 1280 bytes there are no sysctls of IPv6.
+        # After the MTU: below 1280 bytes there are no sysctls of IPv6.
         place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
         early.insert(place, SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN))
     host.apply(netdev, early)
     home = attrs.evolve(home, netdev=_settled(host, record, captured, netdev.ifindex))
     with alone_with_shared_routes(node, captured):
         if shares_routes(captured):
-            # Another netdev may have returned meanwhile, and has not seen ours.
+            # Another netdev may have returned meanwhile without seeing ours.
             home = _seen_at(node, record, netdev.ifindex)
         around = _around(node, record, captured, home)
         late = due(captured, home.netdev, host.details(home.netdev, captured), around)
-        # What was refused before is due still.
+        # What was refused before is still due.
         refused = host.apply(home.netdev, filter(is_required, late))
         host.apply(home.netdev, (each for each in late if not is_required(each)))
     return refused
@@ -180,7 +182,7 @@ def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
-    """The netdev on the host, once no address is tentative from which a route is to lead."""
+    """The netdev on the host, once no address that is the source of a route is tentative."""
     sources = {route.source for route in captured.routes if route.family == 6}
     for _ in range(_SETTLE_ATTEMPTS):
         netdev = _require(host.find_by_index(ifindex), record)
@@ -196,9 +198,9 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
 
 
 def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
-    """Raise RestoreIncomplete, listing all that is not as it was, unless the host is whole.
+    """Raise RestoreIncomplete, listing all that is not as it was, unless the netdev is restored.
 
-    Everything is read anew.  If its homecoming was seen, it is not in its pod any more.
+    Everything is read again.  If the netdev was seen coming `home`, it is no longer in its pod.
     """
     with alone_with_shared_routes(node, captured):
         if home is None:
@@ -208,16 +210,14 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
             seen, pod = _seen_at(node, record, home.netdev.ifindex), None
         lacking = _lacking(node, record, captured, seen)
     if lacking:
-        raise RestoreIncomplete(
-            f"{record.key} is not yet what it was on the host: " + "; ".join(lacking)
-        )
+        raise RestoreIncomplete(f"{record.key} is not yet restored: " + "; ".join(lacking))
     _drop_mark(node, record, seen, pod)
 
 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
-    """Take the mark away, unless the record on disk would not know the netdev without it.
+    """Remove the mark, unless the record on disk could not identify the netdev without it.
 
-    The record may stay for a while, because a plugin refuses or the disk does.
+    The record may stay for a while, because a plugin or the disk refuses.
     """
     stored = node.find_record(record.key) or record
     if not needs_mark(stored, home.netdev, home.others, _device_of(node, record), pod):
@@ -225,7 +225,7 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
 
 
 def _lacking(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """What the host lacks of all that was captured, one readable line each."""
+    """What is missing on the host of all that was captured, one readable line each."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
     changes = due(captured, netdev, details, _around(node, record, captured, home))
