@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def answer(self) -> Any:
-        """The JSON value that standard output is, or None if it is not one, as when it is empty."""
+        """The JSON value on standard output, or None if there is none, as when it is empty."""
         try:
             return json.loads(self.stdout)
         except ValueError:
@@ -56,7 +56,7 @@ class Outcome:
 
     @property
     def error_code(self) -> int | None:
-        """The code of the CNI error object on standard output, or None if there is no such."""
+        """The code of the CNI error object on standard output, or None if there is none."""
         answer = self.answer
         code = answer.get("code") if isinstance(answer, dict) else None
         return code if isinstance(code, int) else None
@@ -65,7 +65,7 @@ class Outcome:
         """Return the result of an ADD, which has to have succeeded.
 
         Raises:
-            AssertionError: it failed, or printed anything else than one JSON object.
+            AssertionError: it failed, or printed anything but one JSON object.
         """
         if not self.succeeded:
             raise AssertionError(f"the plugin failed where it had to succeed: {self}")
@@ -93,7 +93,7 @@ class Outcome:
         return error
 
     def expect_silence(self) -> None:
-        """Require a success without a word on standard output, as of DEL and CHECK.
+        """Require success and nothing on standard output, as for DEL and CHECK.
 
         Raises:
             AssertionError: it failed, or printed something.
@@ -149,24 +149,24 @@ class Call:
         """Return the outcome when there is one.
 
         Raises:
-            subprocess.TimeoutExpired: and the plugin is killed.
+            subprocess.TimeoutExpired: the plugin did not end in time, and was killed.
         """
         stdout, stderr = finish(self.process, timeout_s)
         return Outcome(self.process.returncode, stdout, stderr.decode(errors="replace"))
 
     def kill(self) -> Outcome:
-        """Kill the plugin with its children, by SIGKILL, and return what there is of an outcome."""
+        """Kill the plugin and its children with SIGKILL, and return what there is of an outcome."""
         kill(self.process)
         return self.wait()
 
 
 class CallOptions(TypedDict, total=False):
-    """What a call of a plugin may say besides command, plugin and configuration.
+    """The options of a plugin call, beyond command, plugin and configuration.
 
     `container_id`, `netns`, `ifname`, `args` and `path` become `CNI_` variables; None sets none.
-    `env` is the runtime's own environment, and `unset` names what is taken out of all of it.  For
-    `uid` and `privileged` see `Namespace.start`.  `through` is a command that runs the plugin, as
-    `strace` does; it is appended to it.
+    `env` is the runtime's own environment, and `unset` names what is removed from all of it.  For
+    `uid` and `privileged` see `Namespace.start`.  `through` is a command that runs the plugin, such
+    as `strace`; the plugin's path is appended to it.
     """
 
     container_id: str | None
@@ -203,9 +203,9 @@ def start_plugin(
 def executor(
     where: Namespace, dirs: Sequence[StrPath], *, timeout_s: float = PATIENCE_S
 ) -> Callable[[PluginCall], Json]:
-    """What executes calls of plugins in a namespace, for `amdcni.runtime.Runtime`.
+    """Return what executes calls of plugins in a namespace, for `amdcni.runtime.Runtime`.
 
-    Plugins are looked for in `dirs` of this computer, and get these as CNI_PATH.
+    Plugins are looked for in `dirs` of this machine, and get these as CNI_PATH.
     """
     folders = tuple(map(str, dirs))
 

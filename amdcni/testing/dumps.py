@@ -15,7 +15,7 @@ _SHOWN_ATTRIBUTES = 8
 
 
 class Section(StrEnum):
-    """The kinds of thing in a dump, in the order in which differences are told."""
+    """The kinds of thing in a dump, in the order in which differences are listed."""
 
     NETDEV = "netdev"
     ADDRESS = "address"
@@ -38,7 +38,7 @@ class Expiry:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expiry) and abs(self.at_s - other.at_s) <= _LIFETIME_TOLERANCE_S
 
-    # What is only about equal cannot have a hash.
+    # What is only approximately equal cannot have a hash.
     __hash__ = None  # type: ignore[assignment]
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ Value = str | tuple[str, ...] | Expiry
 
 @frozen(order=True)
 class Subject:
-    """A thing that a dump knows attributes of, as `address 10.0.0.0/31 on eth1`."""
+    """A thing whose attributes a dump holds, such as `address 10.0.0.0/31 on eth1`."""
 
     section: Section
     name: str
@@ -94,7 +94,7 @@ def _differences_of(
     for name in sorted({*old, *new}):
         was, now = old.get(name), new.get(name)
         if isinstance(was, tuple) and isinstance(now, tuple):
-            # What came or went is told elsewhere; here it is about what is in both.
+            # What came or went is listed elsewhere; this is about the order of what is in both.
             was = tuple(entry for entry in was if entry in now)
             now = tuple(entry for entry in now if entry in was)
         if was != now:

@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Refused(Exception):
-    """This machine does not allow what a node cannot do without, and the reason."""
+    """This machine does not allow what a node cannot do without; the text has the reason."""
 
 
 def _checked(status: int, what: str) -> None:
@@ -57,7 +57,7 @@ def mount(kind: str, source: str, target: str, flags: int = 0, options: str = ""
 
 
 def enter_new_namespaces() -> bool:
-    """Enter a new mount and network namespace; tell whether that took a user namespace."""
+    """Enter a new mount and network namespace; return whether that took a user namespace."""
     with contextlib.suppress(Refused):
         unshare(_CLONE_NEWNS | _CLONE_NEWNET, "mount, network")
         return False
@@ -82,7 +82,7 @@ def cover(path: str, options: str = "mode=0755") -> None:
     """Put an empty, private tmpfs over the folder `path`, which the machine need not have.
 
     If it is missing, its nearest existing ancestor is covered instead, by a folder of links to
-    what was in it, since the machine's own file system must not get as much as a folder from us.
+    what was in it, since not even a folder may be made in the machine's own file system.
     """
     if os.path.isdir(path):
         mount("tmpfs", "tmpfs", path, options=options)
@@ -102,7 +102,7 @@ def cover(path: str, options: str = "mode=0755") -> None:
 def link_entries(source: str, target: str, leave_out: tuple[str, ...] = ()) -> None:
     """Fill the folder `target` with links to the entries of `source`.
 
-    The links are relative: they must also hold for one who looks in through /proc/PID/root.
+    The links are relative, so that they also work through /proc/PID/root.
     """
     for entry in os.listdir(source):
         if entry not in leave_out:
@@ -127,7 +127,7 @@ def mount_sysfs() -> None:
     try:
         mount("sysfs", "sysfs", real)
     except Refused:
-        # In a container /sys is read-only, and a user namespace may not gain by mounting anew.
+        # In a container /sys is read-only, and a user namespace may not gain by mounting again.
         mount("sysfs", "sysfs", real, _MS_RDONLY)
     mount("tmpfs", "tmpfs", "/sys", options="mode=0755")
     link_entries(real, "/sys", leave_out=("bus", "devices"))
@@ -144,7 +144,7 @@ def mount_sysfs() -> None:
 
 
 def set_up() -> bool:
-    """Make the whole node; tell whether that took a user namespace."""
+    """Make the whole node; return whether that took a user namespace."""
     if not os.path.exists("/proc/sys/net/ipv6"):
         raise Refused("the kernel runs without IPv6")
     in_user_namespace = enter_new_namespaces()
@@ -159,7 +159,7 @@ def set_up() -> bool:
 
 
 def kill_inhabitants() -> None:
-    """Kill every other process of this mount namespace, until a look round finds none."""
+    """Kill every other process of this mount namespace, until there are none."""
     ours = os.readlink("/proc/self/ns/mnt")
     while pids := [pid for pid in _other_pids() if _mount_namespace_of(pid) == ours]:
         for pid in pids:

@@ -17,10 +17,10 @@ from attrs import field, frozen
 PLAIN_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 )
-"""What a program sees if the caller of `run` or `start` does not say."""
+"""The environment of a program if the caller of `run` or `start` gives none."""
 
 PATIENCE_S = 300.0
-"""How long is waited, unless a caller says otherwise, for what has to end by itself.
+"""How long to wait, unless a caller says otherwise, for what has to end by itself.
 
 Only what hangs takes so long, however busy the machine is.
 """
@@ -61,8 +61,8 @@ class Namespace:
         """Start a program with exactly the environment `env` and stdout and stderr as pipes.
 
         It leads a session of its own.  Its folder is `cwd`, otherwise the node's `/`.  Another
-        `uid` (and group) needs a node made by root; `privileged=False` takes its capabilities away
-        and works for everybody.
+        `uid` (and group) needs a node made by root; `privileged=False` drops its capabilities and
+        works for every user.
         """
         prefix: list[StrPath] = [*self.entry]
         if cwd is not None:
@@ -98,7 +98,7 @@ class Namespace:
         """Run a program to its end; see `start`.
 
         Raises:
-            subprocess.TimeoutExpired: and the program with all of its session is killed.
+            subprocess.TimeoutExpired: it did not end in time; its whole session was killed.
         """
         process = self.start(argv, stdin=stdin, env=env, cwd=cwd, uid=uid, privileged=privileged)
         stdout, stderr = finish(process, timeout_s)
@@ -158,7 +158,7 @@ class Namespace:
         contain dots.
 
         Raises:
-            CommandFailed: it does not exist or does not take the value.
+            CommandFailed: it does not exist or does not accept the value.
         """
         path = f"/proc/sys/{name}"
         if value is not None:
@@ -168,8 +168,8 @@ class Namespace:
     def ping(self, address: str, count: int = 1, timeout_s: float = 2) -> list[float]:
         """Return the round trip times in seconds of the echo requests that were answered.
 
-        `address` is IPv4 or IPv6, for a link-local one with its netdev: `fe80::1%net1`.  At most
-        `timeout_s` are waited for each of `count` answers.
+        `address` is IPv4 or IPv6, for a link-local one with its netdev: `fe80::1%net1`.  For each
+        of `count` answers it waits at most `timeout_s`.
 
         Raises:
             CommandFailed: the address is not one, or there is no route to it.
@@ -183,7 +183,7 @@ def finish(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, b
     """Wait for the end of a program made by `start` and return its stdout and stderr.
 
     Raises:
-        subprocess.TimeoutExpired: and the program with all of its session is killed.
+        subprocess.TimeoutExpired: it did not end in time; its whole session was killed.
     """
     with process:
         try:

@@ -1,4 +1,4 @@
-"""A node that exists for one test: NICs with PCI functions, pods, and nothing that remains.
+"""A node that exists for one test: NICs with PCI functions, pods, and nothing left behind.
 
 >>> def test_the_plugin_moves_a_nic_that_works(plugin):
 ...     config = {"cniVersion": "1.0.0", "name": "fabric", "pciBusID": "0000:c1:00.0"}
@@ -27,17 +27,17 @@ from amdcni.testing.pods import Pod
 from amdcni.testing.sysfs import FakeSysfs
 
 _PEER_IFINDEXES = 1_000_000
-"""Far above what the kernel counts up to, so that the ifindex of a peer is nobody else's."""
+"""Far above what the kernel counts up to, so that no other netdev has the ifindex of a peer."""
 
 
 @contextmanager
 def throwaway_node(*, duplicate_address_detection: bool = False) -> Iterator["Node"]:
-    """Make a node and, at the end of the `with` or of this process, unmake all of it.
+    """Make a node and, at the end of the `with` or of this process, remove all of it.
 
     Without `duplicate_address_detection` IPv6 addresses work at once, in the node and its pods.
 
     Raises:
-        NotAllowedHere: this machine does not allow it to this user.
+        NotAllowedHere: this machine does not allow this user to make one.
     """
     with isolated() as isolation:
         node = Node(
@@ -54,8 +54,7 @@ def throwaway_node(*, duplicate_address_detection: bool = False) -> Iterator["No
 class Node(Namespace):
     """The host's side of a throwaway node; made by `throwaway_node`.
 
-    Private are, besides the network, /run, /var/lib/cni and /sys; the rest is the machine's own
-    file system.
+    The network, /run, /var/lib/cni and /sys are its own; the rest is the machine's own file system.
     """
 
     isolation: Isolation
@@ -91,10 +90,10 @@ class Node(Namespace):
     ) -> Nic:
         """Add a NIC: a veth with a PCI function for one end, and an answering peer at the other.
 
-        Each of `addresses` may go on as `ip address add` does: `"10.0.0.0/31 label eth1:fabric"`.
+        Each of `addresses` may continue as in `ip address add`: `"10.0.0.0/31 label eth1:fabric"`.
         `peer_addresses` are by default the neighbours of `addresses`.  With the `bdf` of an earlier
         NIC, the function gets another netdev.  `virtio` puts `net/` below `virtioN/`, and
-        `auxiliary` below an auxiliary device of that name, as `mlx5_core.sf.4`.
+        `auxiliary` below an auxiliary device of that name, such as `mlx5_core.sf.4`.
         """
         number = next(self._numbers)
         if peer_addresses is None:
@@ -129,7 +128,7 @@ class Node(Namespace):
         device: str = "0x1002",
         numa_node: int = 0,
     ) -> None:
-        """Add a PCI function without a netdev, as one bound to a userspace driver is."""
+        """Add a PCI function without a netdev, like one bound to a userspace driver."""
         self.sysfs.add_function(
             bdf, driver=driver, vendor=vendor, device=device, numa_node=numa_node
         )
@@ -193,7 +192,7 @@ class Node(Namespace):
         """Run a CNI plugin to its end; see `start_cni`.
 
         Raises:
-            subprocess.TimeoutExpired: and the plugin is killed.
+            subprocess.TimeoutExpired: the plugin did not end in time, and was killed.
         """
         return self.start_cni(command, plugin, config, **options).wait(timeout_s)
 
@@ -214,7 +213,7 @@ class Node(Namespace):
                     self.sysfs.learn(net, ifname)
 
     def learn(self, nic: Nic, ifname: str) -> None:
-        """Let sysfs show `nic` whenever it is on the node under the name `ifname`, too."""
+        """Let sysfs also show `nic` whenever it is on the node under the name `ifname`."""
         self.sysfs.learn(nic.net, ifname)
 
     def forget(self, nic: Nic, ifname: str) -> None:

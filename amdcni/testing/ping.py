@@ -1,7 +1,7 @@
 """ICMP echo, for IPv4 and IPv6; a script, run by `Namespace.ping` with `python -I -S`.
 
 Usage: `ping.py ADDRESS COUNT TIMEOUT_S`.  It prints the round trip time in seconds of each request
-that was answered, one a line.  RFC 792 and RFC 4443 §4.
+that was answered, one per line.  RFC 792 and RFC 4443 §4.
 """
 
 import os
@@ -37,7 +37,7 @@ def echo_request(kind: int, identifier: int, sequence: int) -> bytes:
 
 
 def is_answer(message: bytes, kind: int, identifier: int, sequence: int) -> bool:
-    """Tell whether an ICMP message is the reply, of type `kind`, to the request so numbered."""
+    """Return whether an ICMP message is the reply, of type `kind`, to the request so numbered."""
     expected = struct.pack("!HH", identifier, sequence) + _PAYLOAD
     return message[:2] == bytes((kind, 0)) and message[4:] == expected
 

@@ -1,4 +1,4 @@
-"""Pods of a throwaway node: network namespaces with a path, out of which NICs come home."""
+"""Pods of a throwaway node: network namespaces with a path, from which NICs come home."""
 
 import itertools
 import time
@@ -48,7 +48,7 @@ class Pod(Namespace):
 
     @property
     def inode(self) -> int:
-        """The inode number that tells this network namespace from others that had its path."""
+        """The inode number that distinguishes this network namespace from others at its path."""
         return (self.node.root / self.netns.lstrip("/")).stat().st_ino
 
     def create(self) -> None:
@@ -76,14 +76,14 @@ class Pod(Namespace):
             if "link_netnsid" in link and link.get("link_index") not in nics
         }
         self.node.ip(f"netns delete {self.name}")
-        # The kernel takes them away later, by a worker (cleanup_net in net/core/net_namespace.c).
+        # The kernel removes them later, in a worker (cleanup_net in net/core/net_namespace.c).
         deadline = time.monotonic() + _END_TIMEOUT_S
         while self._node_has(cables) and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
         self.node.refresh()
 
     def _node_has(self, cables: Set[tuple[int | None, int]]) -> bool:
-        """Tell whether the node has a netdev with one of these pairs of ifindex and link."""
+        """Return whether the node has a netdev with one of these pairs of ifindex and link."""
         return bool(cables) and any(
             (link["ifindex"], link.get("link_index")) in cables and "link_netnsid" in link
             for link in self.node.ip_json("link show")

@@ -39,7 +39,7 @@ cd /proc/sys
 grep --recursive --no-messages '' net/ipv4/conf net/ipv4/neigh net/ipv6/conf net/ipv6/neigh || :
 """
 
-# Numbers of the kernel, the other end of the wire, and what other sections tell.
+# Numbers of the kernel, the other end of the wire, and what other sections show.
 _NOT_OF_A_NETDEV = {
     *("ifindex", "link_index", "link", "link_netnsid", "operstate"),
     *("addr_info", "ifname", "qdisc", "stats", "stats64"),
@@ -62,10 +62,10 @@ class Unsettled(ThrowawayError):
 
 
 def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
-    """Return the configuration of a namespace, once it has stopped to change by itself.
+    """Return the configuration of a namespace, once it has stopped changing by itself.
 
     Raises:
-        Unsettled: it did not within `timeout_s`, as for an address that stays tentative.
+        Unsettled: it did not within `timeout_s`, for instance as an address stays tentative.
     """
     deadline = time.monotonic() + timeout_s
     previous: Dump | None = None
@@ -213,7 +213,7 @@ def _expiry(lifetime_s: int, now_s: float) -> Value:
 
 def _pending(links: _Entries) -> Iterator[str]:
     for link in links:
-        # The kernel tells of a carrier at once, but acts on it later (net/core/link_watch.c).
+        # The kernel reports a carrier at once, but acts on it later (net/core/link_watch.c).
         if "LOWER_UP" in link["flags"] and link.get("operstate") in ("DOWN", "LOWERLAYERDOWN"):
             yield f"{link['ifname']} has a carrier and is not up yet"
         for entry in link["addr_info"]:

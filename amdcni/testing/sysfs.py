@@ -1,4 +1,4 @@
-"""The fake part of a throwaway node's sysfs: its PCI and auxiliary bus.
+"""The fake part of a throwaway node's sysfs: its PCI and auxiliary buses.
 
 A `net/` folder holds a link for each name that its netdev may carry on the node, to that name in
 the real sysfs of the node's network namespace.  So an entry can be opened exactly while a netdev of
@@ -16,7 +16,7 @@ _REAL_CLASS_NET = "run/amdcni-node/sysfs/class/net"
 
 @frozen
 class FakeSysfs:
-    """The PCI and auxiliary bus of the node whose root folder is `root`."""
+    """The PCI and auxiliary buses of the node whose root folder is `root`."""
 
     root: Path
 
@@ -40,7 +40,7 @@ class FakeSysfs:
             self._bind("pci", home, driver)
 
     def add_auxiliary(self, bdf: str, name: str, driver: str) -> None:
-        """Add the auxiliary device `name`, as `mlx5_core.sf.4`, below the PCI function `bdf`."""
+        """Add the auxiliary device `name`, such as `mlx5_core.sf.4`, below the function `bdf`."""
         home = self.function(bdf) / name
         home.mkdir()
         (home / "sfnum").write_text(name.rpartition(".")[2] + "\n")
@@ -52,11 +52,11 @@ class FakeSysfs:
         return self.root / "sys/devices" / f"pci{bdf.rpartition(':')[0]}" / bdf
 
     def has(self, bdf: str) -> bool:
-        """Tell whether a PCI function is plugged in."""
+        """Return whether a PCI function is plugged in."""
         return self.function(bdf).is_dir()
 
     def names(self, net: Path) -> set[str]:
-        """Return the names that the folder `net` offers."""
+        """Return the names that the folder `net` shows."""
         return {entry.name for entry in net.iterdir()}
 
     def learn(self, net: Path, ifname: str) -> None:
