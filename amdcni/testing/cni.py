@@ -128,11 +128,11 @@ def faults_of_error(error: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(code, int) or isinstance(code, bool) or code <= 0:
         yield f"its code is {code!r}, not a number above 0"
     if not isinstance(error.get("msg"), str):
-        yield f"its msg is {error.get('msg')!r}, not a text"
+        yield f"its msg is {error.get('msg')!r}, not a string"
     if not isinstance(error.get("details", ""), str):
-        yield f"its details are {error['details']!r}, not a text"
+        yield f"its details are {error['details']!r}, not a string"
     if not isinstance(error.get("cniVersion", ""), str):
-        yield f"its cniVersion is {error['cniVersion']!r}, not a text"
+        yield f"its cniVersion is {error['cniVersion']!r}, not a string"
 
 
 def _shortened(text: str) -> str:

@@ -51,7 +51,7 @@ def test_if_an_earlier_plugin_fails_nothing_is_judged_and_the_status_is_2(
 def test_a_version_that_the_plugin_does_not_list_is_refused(plugin: Path, tmp_path: Path) -> None:
     done = run([*judging(plugin, tmp_path, {"type": "bridge"}, cniVersion="1.1.0"), *ONE])
     assert (done.returncode, done.stdout) == (2, "")
-    assert "the configuration is of CNI 1.1.0, and the plugin lists 0.1.0, " in done.stderr
+    assert "the configuration is for CNI 1.1.0, but the plugin lists 0.1.0, " in done.stderr
 
 
 def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:

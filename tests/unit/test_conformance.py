@@ -89,7 +89,7 @@ def test_folders_are_those_of_where_one_is(plugin: Path, monkeypatch: pytest.Mon
 
 def test_what_the_node_cannot_see_is_told(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amdcni.testing.conformance.subject._COVERED", (str(plugin.parent),))
-    with pytest.raises(CannotJudge, match=r"of which the node has one of its own: copy it"):
+    with pytest.raises(CannotJudge, match=r"but the node has its own .*: copy it elsewhere"):
         read_subject(plugin)
 
 
@@ -121,7 +121,7 @@ def test_a_configuration_that_cannot_be_read_is_told(plugin: Path) -> None:
 @pytest.mark.parametrize("mode", [None, 0o644])
 def test_what_is_no_executable_is_told(plugin: Path, mode: int | None) -> None:
     plugin.unlink() if mode is None else plugin.chmod(mode)
-    with pytest.raises(CannotJudge, match="is no executable file"):
+    with pytest.raises(CannotJudge, match="is not an executable file"):
         read_subject(plugin)
 
 
@@ -208,7 +208,7 @@ V1, V1_1 = "1.0.0", "1.1.0"
         (V1, {"ips": [{"address": "10.0.0.1"}]}, "ips[0]: address is '10.0.0.1'"),
         (V1, {"ips": [{"address": "10.0.0.1/33"}]}, "ips[0]: address is '10.0.0.1/33'"),
         (V1, {"ips": [{**IP, "gateway": "x"}]}, "ips[0]: gateway is 'x'"),
-        (V1, {"ips": [{**IP, "interface": 0}]}, "interface is 0, and there are 0 interfaces"),
+        (V1, {"ips": [{**IP, "interface": 0}]}, "interface is 0, but there are 0 interfaces"),
         (V1, {"ips": [{**IP, "interface": -1}]}, "interface is -1"),
         (V1, {"interfaces": [{"name": "a"}], "ips": [{**IP, "interface": False}]}, "is False"),
         (V1, {"ips": [{**IP, "gateway": "fd00::1"}]}, "of another family than '10.0.0.1/24'"),
@@ -232,7 +232,7 @@ V1, V1_1 = "1.0.0", "1.1.0"
         (V1, {"dns": []}, "dns is [], not an object"),
         (V1, {"dns": {"nameservers": "8.8.8.8"}}, "dns.nameservers is '8.8.8.8'"),
         (V1, {"dns": {"domain": 1}}, "dns.domain is 1"),
-        ("0.2.0", {"ips": [IP]}, "the addresses are in ips, which is of newer versions"),
+        ("0.2.0", {"ips": [IP]}, "the addresses are in ips, a key of newer versions"),
         ("0.2.0", {"ip4": []}, "ip4 is [], not an object"),
         ("0.2.0", {"ip6": {"ip": "::1"}}, "ip6: ip is '::1'"),
         ("0.2.0", {"ip4": {"ip": "10.0.0.1/24", "routes": [{}]}}, "ip4: routes[0]: dst is None"),
@@ -316,7 +316,7 @@ class Failing:
     [
         (AssertionError("it is\x1b[2J \0wrong\n"), r"it is\x1b[2J \x00wrong" + "\n"),
         (AssertionError("x" * 9999), "x" * 4000 + "..."),
-        (KeyError("ips"), "it is not as it can be read: KeyError: 'ips'"),
+        (KeyError("ips"), "it cannot be read: KeyError: 'ips'"),
     ],
 )
 def test_evidence_is_printable_and_bounded_and_no_riddle(failure: Exception, evidence: str) -> None:
@@ -328,7 +328,7 @@ def test_evidence_is_printable_and_bounded_and_no_riddle(failure: Exception, evi
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--plugin", "/nowhere"], "/nowhere is no executable file"),
+        (["--plugin", "/nowhere"], "/nowhere is not an executable file"),
         (["--plugin", "/bin/true", "--config", "/nowhere"], "/nowhere cannot be read"),
     ],
 )

@@ -29,7 +29,7 @@ def test_pytest_tells_the_options_of_the_suite(tmp_path: Path) -> None:
 
 def test_the_suite_without_a_plugin_is_a_mistake(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "--pyargs", "amdcni.testing.conformance")
-    assert "ERROR: which plugin? name its executable by --cni-plugin PATH" in said
+    assert "ERROR: which plugin? name its executable with --cni-plugin PATH" in said
 
 
 def test_a_machine_that_allows_no_node_is_a_reason_to_skip(tmp_path: Path) -> None:

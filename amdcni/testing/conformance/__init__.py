@@ -1,8 +1,9 @@
-"""The conformance suite: what CNI SPEC 1.1 asks of a plugin, one test a clause, for any executable.
+"""The conformance suite: what CNI SPEC 1.1 requires of a plugin, as a test for each clause.
 
     amdcni conformance --plugin /usr/lib/cni/bridge --config bridge.json
     pytest --pyargs amdcni.testing.conformance --cni-plugin /usr/lib/cni/bridge
 
-Every clause has a throwaway node of its own, see `stage`.  A clause that does not concern a plugin
-is skipped, and says why.  `clauses` tells what a clause is, `findings` what becomes of it.
+It judges any executable.  Every clause has a throwaway node of its own, see `stage`.  A clause that
+does not concern a plugin is skipped, and says why.  `clauses` defines what a clause is, `findings`
+what is reported about it.
 """

@@ -1,4 +1,4 @@
-"""What the answer to a call has to be, as far as a clause is about it (CNI SPEC 1.1 §2 and §5)."""
+"""What the answer to a call has to be, where a clause is about it (CNI SPEC 1.1 §2 and §5)."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def require_failure(outcome: Outcome) -> None:
 def require_silence(outcome: Outcome) -> None:
     """Fail the clause if the call, which has to have succeeded, printed something."""
     if not outcome.succeeded:
-        not_applicable(f"it takes a call that succeeds, and this one fails: {outcome}")
+        not_applicable(f"it needs a call that succeeds, and this one fails: {outcome}")
     require(not outcome.stdout, f"the plugin printed something: {outcome}")
 
 
@@ -27,7 +27,7 @@ def error_of(outcome: Outcome) -> dict[str, Any]:
     """Return the error object, without which the clause cannot be tried."""
     error = outcome.answer
     if outcome.succeeded or not isinstance(error, dict):
-        not_applicable(f"it takes an error that is told as an object, and this is none: {outcome}")
+        not_applicable(f"it needs an error object, and this is none: {outcome}")
     return error
 
 

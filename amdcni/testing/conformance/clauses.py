@@ -63,12 +63,12 @@ def not_applicable(reason: str) -> NoReturn:
 
 
 def fail(fault: str) -> NoReturn:
-    """Fail the clause with what is the matter."""
+    """Fail the clause with what is wrong."""
     pytest.fail(fault, pytrace=False)
 
 
 def require(condition: object, otherwise: str) -> None:
-    """Fail the clause with what is the matter, unless a condition holds."""
+    """Fail the clause with what is wrong, unless a condition holds."""
     if not condition:
         fail(otherwise)
 
@@ -82,7 +82,7 @@ def require_none(faults: Iterable[str]) -> None:
 def try_each(values: Iterable[_T], trial: Callable[[_T], object]) -> None:
     """Try all values that a clause is about, and fail with what is wrong for each.
 
-    The clause is not applicable if it is so for all of them.
+    The clause is not applicable if it is not applicable to any of them.
     """
     faults, skipped, tried = [], None, False
     for value in values:

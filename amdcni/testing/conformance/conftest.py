@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _subject(config: pytest.Config) -> Subject:
     plugin = config.getoption("cni_plugin")
     if plugin is None:
-        raise pytest.UsageError("which plugin? name its executable by --cni-plugin PATH")
+        raise pytest.UsageError("which plugin? name its executable with --cni-plugin PATH")
     names = ("config", "path", "ifname", "timeout")
     try:
         return read_subject(plugin, *(config.getoption(f"cni_{name}") for name in names))
@@ -42,7 +42,7 @@ def subject(pytestconfig: pytest.Config) -> Subject:
 
 @pytest.fixture(scope="session")
 def supported(subject: Subject) -> tuple[str, ...]:
-    """The versions that the plugin says to speak; none if it cannot say."""
+    """The versions that the plugin says it speaks; none if it cannot say."""
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
@@ -79,7 +79,7 @@ def stage(
 
 @pytest.fixture
 def recorder(stage: Stage, tmp_path: Path) -> delegates.Recorder:
-    """An IPAM plugin that writes down how it is called."""
+    """An IPAM plugin that records how it is called."""
     return delegates.install(tmp_path / "ipam", stage.spoken)
 
 
@@ -96,6 +96,6 @@ def pytest_runtest_makereport(
         report.user_properties += properties
         if calls and call.when == "call":
             report.sections.append(("Calls of the plugin", "\n".join(map(str, calls))))
-        # The report of the teardown, with what the item has, is the one that JUnit files are of.
+        # JUnit files are made of the teardown's report, which has the properties of the item.
         item.user_properties += properties
     return report

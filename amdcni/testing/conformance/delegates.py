@@ -1,6 +1,6 @@
-"""An IPAM plugin of the suite's own, which writes down how it is called and fails when it is told.
+"""The suite's own IPAM plugin, which records how it is called and fails on demand.
 
-A plugin that delegates to it cannot tell it from another one (CNI SPEC 1.1 §4).
+To a plugin that delegates to it, it is like any other (CNI SPEC 1.1 §4).
 """
 
 import json
@@ -20,7 +20,7 @@ STDERR = "conformance-ipam was here"
 CODE = 123
 """The code of the error with which it fails."""
 ROUTE = {"dst": "192.0.2.128/25", "gw": "198.51.100.254"}
-"""A route by the gateway of its addresses."""
+"""A route through the gateway of its addresses."""
 _ADDRESS = "198.51.100.{number}/24"
 
 _PROGRAM = r"""#!{python} -IS
@@ -76,13 +76,13 @@ class Recorder:
 
     @property
     def calls(self) -> list[DelegateCall]:
-        """The calls so far, but for VERSION, in their order."""
+        """The calls so far, except for VERSION, in order."""
         paths = sorted((self.folder / "calls").iterdir())
         return [DelegateCall(**json.loads(path.read_bytes())) for path in paths]
 
     @property
     def given(self) -> list[str]:
-        """The addresses that it gave so far, in their order."""
+        """The addresses that it gave so far, in order."""
         calls = enumerate(self.calls, 1)
         return [_ADDRESS.format(number=number) for number, call in calls if call.verb == Verb.ADD]
 
@@ -96,7 +96,7 @@ class Recorder:
     def serving(
         self, container: Container, routes: Sequence[Mapping[str, str]] = (ROUTE,)
     ) -> Container:
-        """Return one that has addresses and routes of this plugin, if it has those of any."""
+        """Return one with addresses and routes of this plugin, if it has those of any plugin."""
         found = evolve(container, path=[*container.path, self.folder])
         if not container.stage.subject.delegates_ipam:
             return found

@@ -1,4 +1,4 @@
-"""What became of each clause, and the table and JSON that tell it."""
+"""The outcome of each clause, and the table and JSON that show it."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ _MOST_CHARACTERS = 4000
 
 
 class Verdict(StrEnum):
-    """What became of a clause."""
+    """The outcome of a clause."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -40,7 +40,7 @@ class Finding:
 
 
 def properties_of(clause: Clause, evidence: str) -> list[tuple[str, object]]:
-    """Return what a finding takes as pytest's user properties, which go into JUnit files too."""
+    """Return what makes a finding as pytest's user properties, which go into JUnit files too."""
     said = {
         "clause": clause.sentence,
         "section": clause.section,
@@ -66,9 +66,9 @@ def evidence_of(
     elif isinstance(failure.value, (AssertionError, pytest.fail.Exception, pytest.skip.Exception)):
         said = str(failure.value)
     else:
-        # The tests read answers as the specification has them; this one is not so.
+        # The tests read answers as specified; this one is not.
         answer = f"{calls[-1]}: " if calls else ""
-        said = f"{answer}it is not as it can be read: {failure.exconly()}"
+        said = f"{answer}it cannot be read: {failure.exconly()}"
     plain = "".join(
         each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in said
     )
@@ -76,22 +76,22 @@ def evidence_of(
 
 
 class Collector:
-    """A pytest plugin that tells the findings of a run, of the clauses that are wanted.
+    """A pytest plugin that passes the findings on the wanted clauses of a run to `report`.
 
     `only` and `skip` are words of their sentences.
     """
 
     def __init__(
-        self, tell: Callable[[Finding], None], only: Sequence[str] = (), skip: Sequence[str] = ()
+        self, report: Callable[[Finding], None], only: Sequence[str] = (), skip: Sequence[str] = ()
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._only, self._skip = tuple(map(_plain, only)), tuple(map(_plain, skip))
         self.count = 0
         self.ended_by: BaseException | None = None
-        """What ended the run before its time: an interrupt, or what `pytest.exit` says."""
+        """What ended the run early: an interrupt, or what `pytest.exit` says."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Take out the clauses that are not wanted; pytest calls this."""
+        """Remove the clauses that are not wanted; pytest calls this."""
         items[:] = [item for item in items if self._wants(item)]
 
     def _wants(self, item: pytest.Item) -> bool:
@@ -101,7 +101,7 @@ class Collector:
         return wanted and not any(words in sentence for words in self._skip)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Tell the finding in a report; pytest calls this."""
+        """Pass the finding in a report on; pytest calls this."""
         said = {
             key.removeprefix(_PREFIX): str(value)
             for key, value in report.user_properties
@@ -109,7 +109,7 @@ class Collector:
         }
         if said and (report.when == "call" or not report.passed):
             self.count += 1
-            self._tell(Finding(verdict=_verdict_of(report), **said))
+            self._report(Finding(verdict=_verdict_of(report), **said))
 
     def pytest_keyboard_interrupt(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
         """Keep what ended the run; pytest calls this."""
@@ -133,7 +133,7 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def shown_while_found(found: list[Finding], stderr: IO[str]) -> Iterator[Callable[[Finding], None]]:
-    """Give what takes each finding into `found`, and shows on a terminal how far it is."""
+    """Give a function that adds a finding to `found`, and shows progress on a terminal."""
     if not stderr.isatty():
         yield found.append
         return
@@ -141,11 +141,11 @@ def shown_while_found(found: list[Finding], stderr: IO[str]) -> Iterator[Callabl
 
     with Console(file=stderr).status("Judging ...") as status:
 
-        def tell(finding: Finding) -> None:
+        def report(finding: Finding) -> None:
             found.append(finding)
             status.update(f"Judging ... {len(found)} clauses, the last: {finding.clause}")
 
-        yield tell
+        yield report
 
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_APPLICABLE: "dim"}
@@ -155,7 +155,7 @@ _SHOWN_CHARACTERS = {Verdict.PASSED: 60, Verdict.FAILED: 400, Verdict.NOT_APPLIC
 def print_table(findings: Sequence[Finding], title: str, stdout: IO[str]) -> None:
     """Print a row for each finding, and how many there are of each verdict.
 
-    Evidence is shortened, above all where all is well; JSON has all of it.
+    Evidence is shortened, most of all where a clause passes; JSON has all of it.
     """
     from rich.console import Console
     from rich.table import Table

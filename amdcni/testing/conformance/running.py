@@ -20,7 +20,7 @@ _DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 
 @frozen
 class Wanted:
-    """What is to be judged, and where the JUnit file goes; `None` leaves it to the suite.
+    """What to judge, and where the JUnit file goes; `None` leaves it to the suite.
 
     Clauses with one of `only` in their sentence are tried, and none with one of `skip`.
     """
@@ -35,8 +35,8 @@ class Wanted:
     skip: tuple[str, ...] = ()
 
 
-def judge(wanted: Wanted, tell: Callable[[Finding], None]) -> None:
-    """Run the clauses on a plugin, and tell what became of each when it is known.
+def judge(wanted: Wanted, report: Callable[[Finding], None]) -> None:
+    """Run the clauses on a plugin, and report the finding on each as soon as it is known.
 
     Raises:
         CannotJudge: the run could not begin; the message says why.
@@ -46,7 +46,7 @@ def judge(wanted: Wanted, tell: Callable[[Finding], None]) -> None:
     reason = skip_reason() or _refused(wanted.junit)
     if reason is not None:
         raise CannotJudge(reason)
-    collector, said = Collector(tell, wanted.only, wanted.skip), io.StringIO()
+    collector, said = Collector(report, wanted.only, wanted.skip), io.StringIO()
     with (
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
@@ -77,7 +77,7 @@ def _refused(junit: str | None) -> str | None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Keep away what else is installed or set: it could change order, output or outcome."""
+    """Keep out other plugins and settings: they could change order, output or outcome."""
     before = {name: value for name, value in os.environ.items() if name.startswith("PYTEST_")}
     try:
         for name in before:
@@ -100,7 +100,7 @@ def _arguments(wanted: Wanted, scratch: str) -> list[str]:
         "--basetemp": f"{scratch}/tests",
     }
     given = [text for name, value in options.items() if value is not None for text in (name, value)]
-    # Neither settings nor a conftest.py of the folder that this is called in has a say.
+    # Settings and any conftest.py of the folder that this is called in have no effect.
     alone = ["-c", os.devnull, f"--rootdir={_SUITE}", f"--confcutdir={_SUITE}"]
     plugins = ["-p", "amdcni.pytest_plugin", "-p", "no:cacheprovider"]
     return [str(_SUITE), *alone, *plugins, *given]

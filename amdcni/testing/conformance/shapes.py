@@ -1,4 +1,4 @@
-"""What answers have to look like in each version (CNI SPEC 1.1 §5 and its forerunners).
+"""What answers have to look like in each version (CNI SPEC 1.1 §5 and its predecessors).
 
 This is written from the text alone, and shares nothing with the codec that amdcni itself uses.
 """
@@ -17,7 +17,7 @@ RESERVED_CODES = {1, 2, 3, 4, 5, 6, 7, 8, 11, 50, 51}
 
 
 def is_version(value: object) -> bool:
-    """Tell whether a JSON value is a version, three numbers with dots."""
+    """Return whether a JSON value is a version, three numbers with dots."""
     return isinstance(value, str) and _SEMVER.fullmatch(value) is not None
 
 
@@ -33,12 +33,12 @@ def faults_of_versions(answer: Mapping[str, Any]) -> Iterator[str]:
 
 
 def faults_of_result(result: Mapping[str, Any], version: str) -> Iterator[str]:
-    """Say what is wrong with a result for one that asked in `version`.
+    """Say what is wrong with a result for a caller that asked in `version`.
 
     Keys that the version does not know are not forbidden, and may be anything.
     """
     if result.get("cniVersion") != version:
-        yield f"cniVersion is {result.get('cniVersion')!r}, not {version!r}, which was asked in"
+        yield f"cniVersion is {result.get('cniVersion')!r}, not {version!r}, as was asked"
     if _before(version, "0.3.0"):
         yield from _faults_of_families(result)
     else:
@@ -53,7 +53,7 @@ def faults_of_result(result: Mapping[str, Any], version: str) -> Iterator[str]:
 
 
 def entries_of(result: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Return the objects in a list of a result, without what a result must not have there."""
+    """Return the objects in a list of a result, without anything else in it."""
     entries = result.get(key)
     return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
 
@@ -98,7 +98,7 @@ def _faults_of_families(result: Mapping[str, Any]) -> Iterator[str]:
         ]
         yield from (f"{key}: {fault}" for fault in faults)
     if result.get("ips") and not (result.get("ip4") or result.get("ip6")):
-        yield "the addresses are in ips, which is of newer versions"
+        yield "the addresses are in ips, a key of newer versions"
 
 
 def _faults_of_interface(interface: Mapping[str, Any], version: str) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _faults_of_ip(ip: Mapping[str, Any], version: str, interfaces: int) -> Itera
     yield from _faults_of_gateway(ip.get("gateway"), ip.get("address"))
     index = ip.get("interface")
     if index is not None and not (_is_number(index) and index < interfaces):
-        yield f"interface is {index!r}, and there are {interfaces} interfaces"
+        yield f"interface is {index!r}, but there are {interfaces} interfaces"
     if _before(version, "1.0.0") and ip.get("version") not in ("4", "6"):
         yield f"version is {ip.get('version')!r}, not '4' or '6'"
 
@@ -162,21 +162,21 @@ def _faults_of_dns(dns: object) -> Iterator[str]:
     for key in ("nameservers", "search", "options"):
         entries = dns.get(key, [])
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            yield f"dns.{key} is {entries!r}, not a list of texts"
+            yield f"dns.{key} is {entries!r}, not a list of strings"
     if not isinstance(dns.get("domain", ""), str):
-        yield f"dns.domain is {dns['domain']!r}, not a text"
+        yield f"dns.domain is {dns['domain']!r}, not a string"
 
 
 def _faults_of_texts(owner: Mapping[str, Any], *keys: str) -> Iterator[str]:
     for key in keys:
         if not isinstance(owner.get(key, ""), str):
-            yield f"{key} is {owner[key]!r}, not a text"
+            yield f"{key} is {owner[key]!r}, not a string"
 
 
 def _faults_of_numbers(owner: Mapping[str, Any], *keys: str) -> Iterator[str]:
     for key in keys:
         if not _is_number(owner.get(key, 0)):
-            yield f"{key} is {owner[key]!r}, not a number from 0 on"
+            yield f"{key} is {owner[key]!r}, not a number of at least 0"
 
 
 def _is_number(value: object) -> TypeGuard[int]:

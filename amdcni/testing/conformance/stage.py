@@ -1,11 +1,11 @@
 """Where a clause is tried: a throwaway node with four NICs, and as many containers as it takes.
 
 The NICs are `eth1` to `eth4`, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0, a driver, IPv4
-and IPv6 addresses, a route, and a peer at the other end.  The node forwards packets, as those of
-clusters do, so that a plugin that sees to it changes nothing.
+and IPv6 addresses, a route, and a peer at the other end.  The node forwards packets, as the nodes
+of clusters do, so a plugin that turns forwarding on changes nothing.
 
-The containers are numbered like the NICs: what the configuration says of the first NIC is said of
-the second one to the second container.
+The containers are numbered like the NICs: where the configuration names the first NIC, that of the
+second container names the second one.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ _SINCE = {
 }
 _FORBIDDEN_BY = {Verb.CHECK: "disableCheck", Verb.GC: "disableGC"}
 
-# What a runtime takes out of a configuration before a plugin gets it (CNI SPEC 1.1 §1 and §3); a
+# What a runtime removes from a configuration before a plugin gets it (CNI SPEC 1.1 §1 and §3); a
 # prevResult there would be one that no plugin gave.
 _OF_THE_RUNTIME = {"capabilities", "disableCheck", "disableGC", "prevResult"}
 
@@ -74,7 +74,7 @@ class Stage:
 
     @property
     def version(self) -> CniVersion:
-        """The version that is spoken where a clause is not about another one."""
+        """The version to speak, unless a clause is about another one."""
         return self.subject.version_among(self.supported)
 
     @property
@@ -84,14 +84,14 @@ class Stage:
         return listed or (self.version,)
 
     def rehearse(self) -> None:
-        """Let the plugins before this one attach a container, as every clause needs it.
+        """Let the plugins before this one attach a container, as every clause needs.
 
         Raises:
             CannotJudge: they fail, or the plugin does not list the version of its configuration.
         """
         if self.supported and self.version not in self.supported:
             raise CannotJudge(
-                f"the configuration is of CNI {self.version}, and the plugin lists "
+                f"the configuration is for CNI {self.version}, but the plugin lists "
                 f"{', '.join(self.supported)}"
             )
         container = self.container()
@@ -110,7 +110,7 @@ class Stage:
         return Container(self, f"container-{number}", ifname, pod, config, self.subject.dirs)
 
     def second_of(self, container: "Container", ifname: str) -> "Container":
-        """Return the same container with another interface to attach, by the second NIC."""
+        """Return the same container with another interface to attach, for the second NIC."""
         config = _for_execution(self.subject.config_in(container.version, 2))
         return evolve(container, ifname=ifname, config=config)
 
@@ -124,7 +124,7 @@ class Stage:
     def version_since(self, since: CniVersion) -> CniVersion:
         """Return the version to speak for what exists since `since`.
 
-        A plugin that speaks none so new is not concerned.
+        The clause is not applicable to a plugin that speaks none so new.
         """
         return self.find_version_since(since) or not_applicable(
             f"the plugin speaks no CNI version from {since} on"
@@ -143,14 +143,14 @@ class Stage:
     def call(
         self, verb: Verb | str, config: Mapping[str, object] | bytes, **options: Unpack[CallOptions]
     ) -> Outcome:
-        """Call the plugin, and write down what came of it; CNI_PATH is that of the subject."""
+        """Call the plugin, and record the outcome; CNI_PATH is that of the subject."""
         subject = self.subject
         options.setdefault("path", subject.dirs)
         call = self.node.start_cni(str(verb), subject.executable, config, **options)
         try:
             outcome = call.wait(subject.timeout_s)
         except subprocess.TimeoutExpired:
-            fail(f"{verb} did not end within {subject.timeout_s:g} s, and was killed")
+            fail(f"{verb} did not end within {subject.timeout_s:g} s and was killed")
         environ = environment_of(str(verb), options)
         self.transcript.append(Spoken(str(verb), environ, config, outcome))
         return outcome
@@ -158,7 +158,7 @@ class Stage:
 
 @frozen(eq=False)
 class Container:
-    """A container, to which calls of the plugin are made as a runtime makes them."""
+    """A container, for which the plugin is called as a runtime calls it."""
 
     stage: Stage
     id: str
@@ -176,15 +176,15 @@ class Container:
         return CniVersion(str(self.config["cniVersion"]))
 
     def having(self, **keys: object) -> "Container":
-        """Return one whose configuration has other keys."""
+        """Return one whose configuration has these keys instead."""
         return evolve(self, config={**self.config, **keys})
 
     def speaking(self, version: CniVersion) -> "Container":
-        """Return one to which another version is spoken."""
+        """Return one that is called in another version."""
         return self.having(cniVersion=version)
 
     def find_able_to(self, verb: Verb) -> "Container | None":
-        """Return one to which a version with the verb is spoken.
+        """Return one that is called in a version with the verb.
 
         None if the plugin speaks no such version, or the network's configuration forbids the verb.
         """
@@ -195,7 +195,7 @@ class Container:
         return self.speaking(version)
 
     def able_to(self, verb: Verb) -> "Container":
-        """Return the one of `find_able_to`; a plugin without is not concerned."""
+        """Return the one of `find_able_to`; without it the clause is not applicable."""
         return self.find_able_to(verb) or not_applicable(
             f"the plugin speaks no CNI version from {_SINCE[verb]} on, or must not be asked"
         )
@@ -224,7 +224,7 @@ class Container:
         return self.stage.call(verb, self.config, **options)
 
     def prepared(self) -> "Container":
-        """Return it after the plugins before this one have attached it; once is enough."""
+        """Return it once the plugins before this one have attached it, which they do only once."""
         if not self.stage.subject.before or self.previous is not None:
             return self
         made = conduct(add(self._before(), self._wanted()), self._execute())
@@ -255,7 +255,7 @@ class Container:
         outcome = self.add(**options)
         result = outcome.answer
         if not outcome.succeeded or not isinstance(result, dict):
-            not_applicable(f"it takes an ADD that works, and this one does not: {outcome}")
+            not_applicable(f"it needs an ADD that works, and this one does not: {outcome}")
         return result
 
     def delete(
@@ -271,7 +271,7 @@ class Container:
             conduct(delete(self._before(), self._wanted(), Result()), self._execute())
 
     def links(self) -> dict[str, dict[str, Any]]:
-        """Return what `ip` tells of each netdev in the pod, with its addresses."""
+        """Return what `ip` shows of each netdev in the pod, with its addresses."""
         return links_in(self.pod)
 
     def _given(
@@ -299,7 +299,7 @@ class Container:
 def valid_attachments(*containers: Container) -> dict[str, list[dict[str, str]]]:
     """Return the keys of GC's configuration that list which attachments are valid.
 
-    The text has the one in one place and the other in another, and libcni sends both.
+    The specification has one in one place and the other in another, and libcni sends both.
     """
     listed = [{"containerID": one.id, "ifname": one.ifname} for one in containers]
     return {"cni.dev/valid-attachments": listed, "cni.dev/attachments": listed}

@@ -23,7 +23,7 @@ _COVERED = ("/run", "/sys", "/var/lib/cni")
 
 
 class CannotJudge(Exception):
-    """The suite cannot begin: the message says what is wrong with what it was told, or missing."""
+    """The suite cannot begin: the message says what is wrong with its arguments, or missing."""
 
 
 @frozen
@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def makes_the_interface(self) -> bool:
-        """Whether CNI_IFNAME is not there before its ADD: it is no chained plugin, and no IPAM."""
+        """Whether its ADD makes CNI_IFNAME: it is neither a chained plugin nor an IPAM plugin."""
         return not self.before and not self.is_ipam and self.ifname != "lo"
 
     def version_among(self, supported: tuple[str, ...]) -> CniVersion:
@@ -87,11 +87,11 @@ def read_subject(
     `path` is CNI_PATH.
 
     Raises:
-        CannotJudge: the executable or the file is not what it has to be, or a plugin is missing.
+        CannotJudge: the executable or the file is not as it has to be, or a plugin is missing.
     """
     executable = Path(plugin).absolute()
     if not executable.is_file() or not os.access(executable, os.X_OK):
-        raise CannotJudge(f"{executable} is no executable file; name the plugin's executable")
+        raise CannotJudge(f"{executable} is not an executable file; name the plugin's executable")
     dirs = DEFAULT_CNI_PATH if path is None else tuple(map(os.path.abspath, path.split(":")))
     for needed in (executable, Path(tempfile.gettempdir())):
         _refuse_covered(needed.resolve())
@@ -122,10 +122,8 @@ def read_subject(
 def _refuse_covered(path: Path) -> None:
     for folder in _COVERED:
         if path.is_relative_to(folder):
-            raise CannotJudge(
-                f"{path} is in {folder}, of which the node has one of its own: copy it elsewhere"
-                + (", by TMPDIR" if path.is_dir() else "")
-            )
+            remedy = "set TMPDIR to another folder" if path.is_dir() else "copy it elsewhere"
+            raise CannotJudge(f"{path} is in {folder}, but the node has its own {folder}: {remedy}")
 
 
 def _find(plugin: str, dirs: tuple[str, ...]) -> None:

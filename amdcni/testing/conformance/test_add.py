@@ -18,7 +18,7 @@ def test_add_makes_or_adjusts_the_interface(stage: Stage) -> None:
     container.add().expect_result()
     if not stage.subject.is_ipam:
         names = sorted(container.links())
-        require(container.ifname in names, f"in the pod are {', '.join(names)}")
+        require(container.ifname in names, f"the pod has {', '.join(names)}")
 
 
 @clause(
@@ -50,7 +50,7 @@ def test_a_container_can_be_attached_twice_by_different_interfaces(stage: Stage)
     second.add().expect_result()
     if not stage.subject.is_ipam:
         names = first.links()
-        require({first.ifname, second.ifname} <= set(names), f"in the pod are {', '.join(names)}")
+        require({first.ifname, second.ifname} <= set(names), f"the pod has {', '.join(names)}")
     require_success(second.delete())
     if not stage.subject.is_ipam:
-        require(first.ifname in first.links(), f"the DEL of the second took {first.ifname} away")
+        require(first.ifname in first.links(), f"the DEL of the second removed {first.ifname}")

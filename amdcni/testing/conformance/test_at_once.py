@@ -49,9 +49,9 @@ def test_different_containers_can_be_attached_and_detached_at_once(stage: Stage)
 
 
 def _addresses_of_several(results: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The addresses that more than one result has, but for those of a loopback."""
-    told = [address for result in results for address in set(_addresses(result))]
-    return {address for address in told if told.count(address) > 1}
+    """The addresses that more than one result has, except those of a loopback."""
+    all_of_them = [address for result in results for address in set(_addresses(result))]
+    return {address for address in all_of_them if all_of_them.count(address) > 1}
 
 
 def _addresses(result: Mapping[str, Any]) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _addresses(result: Mapping[str, Any]) -> Iterator[str]:
     "§3 Adding an attachment, Lifecycle",
     Verb.ADD,
     Level.SHOULD,
-    says='"A delete must still be executed even if the add fails", also if it is killed',
+    says='"A delete must still be executed even if the add fails", or is killed',
 )
 def test_del_gives_everything_back_after_an_add_that_was_killed(
     stage: Stage, tmp_path: Path
@@ -88,7 +88,7 @@ def test_del_gives_everything_back_after_an_add_that_was_killed(
 
 @contextlib.contextmanager
 def _set_up() -> Iterator[None]:
-    """Give the clause up if a plugin before this one fails, be it for the kill."""
+    """Give up the clause if a plugin before this one fails, even because of the kill."""
     try:
         yield
     except AmdcniError as failure:
@@ -98,7 +98,7 @@ def _set_up() -> Iterator[None]:
 def _delete_without_a_kill(container: Container, result: Mapping[str, Any] | None = None) -> None:
     deleted = container.delete(result)
     if not deleted.succeeded:
-        not_applicable(f"it takes a DEL that works without a kill, and this one fails: {deleted}")
+        not_applicable(f"it needs a DEL that works without a kill, and this one fails: {deleted}")
     container.detach_before()
 
 
@@ -106,7 +106,7 @@ Kill = Callable[[Container], object]
 
 
 def _requests(container: Container, trace: Path) -> Iterator[tuple[str, Kill]]:
-    """Kill ADD at some of the requests that it makes to the kernel, if strace is there to do it."""
+    """Kill ADD at some of the requests that it makes to the kernel, if there is strace to do it."""
     if not Path(_STRACE).exists():
         return
     strace: list[str | Path] = [_STRACE, "-f", "-qq", "-e", f"trace={_REQUESTS}", "-o"]

@@ -25,7 +25,7 @@ def _checked(container: Container) -> Mapping[str, Any]:
     result = container.attached()
     outcome = container.call(Verb.CHECK, result=result)
     if not outcome.succeeded:
-        not_applicable(f"it takes a CHECK that works, and this one fails: {outcome}")
+        not_applicable(f"it needs a CHECK that works, and this one fails: {outcome}")
     return result
 
 
@@ -42,7 +42,7 @@ def test_check_succeeds_right_after_add(stage: Stage) -> None:
 @clause(
     "§2 CHECK, §5 Success",
     Verb.CHECK,
-    says='Of a route without `gw`, "a value in gateway in the ips array may be used"',
+    says='For a route without `gw`, "a value in gateway in the ips array may be used"',
 )
 def test_check_succeeds_for_a_route_by_the_gateway_of_the_address(
     stage: Stage, recorder: Recorder
@@ -93,20 +93,20 @@ def test_check_fails_if_an_address_is_missing(stage: Stage, recorder: Recorder) 
     # Routes would go with the address.
     container = recorder.serving(stage.container().able_to(Verb.CHECK), routes=())
     result = _checked(container)
-    told = {
+    listed = {
         str(ipaddress.ip_interface(ip["address"]))
         for ip in entries_of(result, "ips")
         if _points_to(container, result, ip)
     }
-    lost = told & addresses_on(container.links()[container.ifname])
+    lost = listed & addresses_on(container.links()[container.ifname])
     container.pod.ip(f"address flush dev {container.ifname} scope global")
     if not lost - addresses_on(container.links()[container.ifname]):
-        not_applicable("the result tells no address of the interface that can be taken away")
+        not_applicable("the result has no address of the interface that can be removed")
     require_failure(container.call(Verb.CHECK, result=result))
 
 
 def _points_to(container: Container, result: Mapping[str, Any], ip: Mapping[str, Any]) -> bool:
-    """Whether an address of a result is told to be on the interface of the container."""
+    """Whether the result says of an address that it is on the interface of the container."""
     interfaces, index = entries_of(result, "interfaces"), ip.get("interface")
     if not isinstance(index, int) or not 0 <= index < len(interfaces):
         return False
@@ -126,10 +126,10 @@ def test_check_fails_if_a_route_is_missing(stage: Stage, recorder: Recorder) -> 
     container = recorder.serving(stage.container().able_to(Verb.CHECK))
     result = _checked(container)
     present = set(routes_in(container.pod))
-    told = {str(ipaddress.ip_network(entry["dst"])) for entry in entries_of(result, "routes")}
-    lost = [route for route in present if route.dst in told]
+    listed = {str(ipaddress.ip_network(entry["dst"])) for entry in entries_of(result, "routes")}
+    lost = [route for route in present if route.dst in listed]
     if not lost:
-        not_applicable("the result tells no route that can be taken away")
+        not_applicable("the result has no route that can be removed")
     container.pod.ip_batch([f"route delete {route.dst} table {route.table}" for route in lost])
     require_failure(container.call(Verb.CHECK, result=result))
 

@@ -20,7 +20,7 @@ _PLUGINS_OWN_CODES = 100
 _NO_JSON = [(verb, text) for verb in ("ADD", "DEL") for text in (b"", b"{", b"not JSON")]
 
 
-@clause("§2 Errors", says='It must exit with "non-zero on failure", and understands nothing here')
+@clause("§2 Errors", says='It must exit with "non-zero on failure", and cannot understand this')
 def test_a_configuration_that_is_not_json_is_an_error(stage: Stage) -> None:
     container = stage.container()
     try_each(_NO_JSON, lambda call: require_failure(container.call(call[0], config=call[1])))
@@ -29,7 +29,7 @@ def test_a_configuration_that_is_not_json_is_an_error(stage: Stage) -> None:
 @clause(
     "§5 Error",
     level=Level.SHOULD,
-    says='Error 6: "failed to unmarshal network config from bytes"; 5 or 7 if there are none',
+    says='Error 6: "failed to unmarshal network config from bytes"; without any, also 5 or 7',
 )
 def test_a_configuration_that_is_not_json_is_error_6(stage: Stage) -> None:
     container = stage.container()
@@ -47,7 +47,7 @@ def _in_a_version_of_the_future(stage: Stage) -> Outcome:
     return container.call(Verb.ADD, result=container.previous, config=config)
 
 
-@clause("§2 Errors", says='It must exit with "non-zero on failure", and cannot answer in this one')
+@clause("§2 Errors", says='It must exit with "non-zero on failure", and cannot answer in this')
 def test_a_version_that_is_not_supported_is_an_error(stage: Stage) -> None:
     require_failure(_in_a_version_of_the_future(stage))
 
@@ -110,5 +110,5 @@ def test_an_error_says_the_version_of_the_configuration(stage: Stage) -> None:
 def test_the_codes_below_100_are_those_of_the_specification(stage: Stage) -> None:
     code = error_of(_in_no_netns(stage)).get("code")
     if not isinstance(code, int):
-        not_applicable(f"the error has no code but {code!r}")
+        not_applicable(f"the code of the error is {code!r}, not a number")
     require(code in RESERVED_CODES or code >= _PLUGINS_OWN_CODES, f"the code is {code}")

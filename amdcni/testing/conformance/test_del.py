@@ -22,7 +22,7 @@ def _expect(faults: list[str], of: str) -> None:
 
 
 def _attached_and_deleted(container: Container) -> None:
-    """What the clause cannot be tried without; the attaching is not what it is about."""
+    """Attach and detach, without which the clause cannot be tried; it is not about attaching."""
     require_success(container.delete(container.attached()))
     container.detach_before()
 
@@ -87,7 +87,7 @@ def test_del_can_be_repeated(stage: Stage) -> None:
     "§2 DEL, §5",
     Verb.DEL,
     Level.SHOULD,
-    says="Results are of ADD and VERSION, so there is nothing to print",
+    says="Only ADD and VERSION have results, so there is nothing to print",
 )
 def test_a_del_that_succeeds_is_silent(stage: Stage) -> None:
     container = stage.container()
@@ -141,7 +141,7 @@ def test_what_was_on_the_host_is_there_after_the_netns_is_gone_and_del(stage: St
 @clause(
     "§2 DEL, §3 Deleting an attachment",
     Verb.DEL,
-    says="A runtime may have lost it, and the versions before 0.4.0 have none",
+    says="A runtime may have lost it, and versions before 0.4.0 have none",
 )
 def test_del_succeeds_without_a_previous_result(stage: Stage) -> None:
     container = stage.container()

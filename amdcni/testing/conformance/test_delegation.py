@@ -25,7 +25,7 @@ from amdcni.testing.namespaces import PLAIN_ENVIRONMENT
 
 @pytest.fixture
 def container(stage: Stage, recorder: Recorder) -> Container:
-    """One whose addresses the suite's own IPAM plugin gives."""
+    """A container that gets its addresses from the suite's own IPAM plugin."""
     if not stage.subject.delegates_ipam:
         not_applicable("the configuration names no IPAM plugin")
     return recorder.serving(stage.container())
@@ -38,8 +38,8 @@ def container(stage: Stage, recorder: Recorder) -> Container:
 def test_the_delegate_gets_the_same_variables(container: Container, recorder: Recorder) -> None:
     for call, delegated in _calls(container, recorder):
         wrong = [name for name in call.environ if not _is_passed_on(name, call, delegated)]
-        told = {name: delegated.environ.get(name) for name in wrong}
-        require(not told, f"for {call.verb} it got {told}")
+        got = {name: delegated.environ.get(name) for name in wrong}
+        require(not got, f"for {call.verb} it got {got}")
 
 
 def _is_passed_on(name: str, call: Spoken, delegated: DelegateCall) -> bool:
@@ -60,20 +60,20 @@ def test_the_delegate_gets_the_complete_configuration(
     for call, delegated in _calls(container, recorder):
         assert not isinstance(call.config, bytes)
         given, got = dict(call.config), delegated.config
-        # A plugin may speak another version with it than with the runtime, also in the result.
+        # A plugin may speak another version with it than with the runtime, even in the result.
         del given["cniVersion"]
         if "prevResult" in given and "prevResult" in got:
             del given["prevResult"]
-        told = {key: got.get(key) for key in given if got.get(key) != given[key]}
-        require(not told, f"for {call.verb} it got {told} of {given}")
+        wrong = {key: got.get(key) for key in given if got.get(key) != given[key]}
+        require(not wrong, f"for {call.verb} it got {wrong} of {given}")
 
 
 def _calls(container: Container, recorder: Recorder) -> Iterator[tuple[Spoken, DelegateCall]]:
     """Call the plugin for each verb that it speaks; return its calls with those of the delegate.
 
-    For which verbs the delegate has to be called is what other clauses are about.
+    Other clauses are about the verbs for which the delegate has to be called.
     """
-    for_none: CallOptions = {"env": {**PLAIN_ENVIRONMENT, "CONFORMANCE": "is told"}}
+    for_none: CallOptions = {"env": {**PLAIN_ENVIRONMENT, "CONFORMANCE": "is passed on"}}
     options: CallOptions = {**for_none, "args": "IgnoreUnknown=true;K8S_POD_NAME=pod"}
     attaching = container.find_able_to(Verb.CHECK) or container
     result = attaching.attached(**options)
@@ -100,8 +100,8 @@ def _calls(container: Container, recorder: Recorder) -> Iterator[tuple[Spoken, D
 def test_what_the_delegate_gives_is_applied_and_told(
     container: Container, recorder: Recorder
 ) -> None:
-    told = container.speaking(container.stage.version_since(INTERFACES_SINCE))
-    result = told.attached()
+    speaking = container.speaking(container.stage.version_since(INTERFACES_SINCE))
+    result = speaking.attached()
     recorder.expect(Verb.ADD)
     given = recorder.given[-1]
     addresses = addresses_on(container.links()[container.ifname])
@@ -109,7 +109,7 @@ def test_what_the_delegate_gives_is_applied_and_told(
     require_none(missing_among(routes_in(container.pod), [delegates.ROUTE]))
     for key, name, wanted in (("ips", "address", given), ("routes", "dst", delegates.ROUTE["dst"])):
         got = [entry.get(name) for entry in entries_of(result, key)]
-        require(wanted in got, f"{key} of the result has {got}, and lacks {wanted}")
+        require(wanted in got, f"{key} of the result has {got}, but not {wanted}")
 
 
 @clause(

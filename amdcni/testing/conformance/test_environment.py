@@ -60,7 +60,7 @@ def test_a_call_without_a_required_variable_is_an_error(stage: Stage) -> None:
 def _require_each(
     container: Container, verb: Verb, names: list[str], result: Mapping[str, Any] | None = None
 ) -> None:
-    """Require error 4, with the name of the variable, for the lack of each."""
+    """Require error 4, with the name of the variable, if it is missing, for each."""
     try_each(
         names,
         lambda name: require_code(
@@ -79,7 +79,7 @@ def test_add_without_a_required_variable_is_error_4_that_names_it(stage: Stage) 
     _require_each(stage.container().prepared(), Verb.ADD, [_ID, _NETNS, _IFNAME])
 
 
-@clause("§2 DEL, §5 Error", Verb.DEL, Level.SHOULD, says="CNI_NETNS is not among what DEL requires")
+@clause("§2 DEL, §5 Error", Verb.DEL, Level.SHOULD, says="DEL does not require CNI_NETNS")
 def test_del_without_a_required_variable_is_error_4_that_names_it(stage: Stage) -> None:
     _require_each(stage.container(), Verb.DEL, [_ID, _IFNAME])
 
@@ -94,7 +94,7 @@ def test_check_without_a_required_variable_is_error_4_that_names_it(stage: Stage
 @clause(
     "§2 Parameters",
     Verb.ADD,
-    says="A container ID starts with a letter or digit; `_`, `.` and `-` may follow, and no other",
+    says="A container ID is a letter or digit, and then letters, digits, `_`, `.` and `-`",
 )
 def test_a_container_id_that_is_none_is_an_error(stage: Stage) -> None:
     container = stage.container().prepared()
@@ -136,7 +136,7 @@ def test_an_interface_name_that_cannot_be_used_is_an_error(stage: Stage) -> None
     )
 
 
-@clause("§2 ADD", Verb.ADD, says="Optional are `CNI_ARGS` and `CNI_PATH`")
+@clause("§2 ADD", Verb.ADD, says="`CNI_ARGS` and `CNI_PATH` are optional")
 def test_add_works_without_the_optional_variables(stage: Stage) -> None:
     if stage.subject.delegates_ipam:
         not_applicable("the configuration names an IPAM plugin, which is looked for in CNI_PATH")

@@ -33,13 +33,13 @@ def test_status_succeeds_when_add_would_work(stage: Stage) -> None:
     "§2 STATUS, §5",
     Verb.STATUS,
     Level.SHOULD,
-    says="Results are of ADD and VERSION, so there is nothing to print",
+    says="Only ADD and VERSION have results, so there is nothing to print",
 )
 def test_a_status_that_succeeds_is_silent(stage: Stage) -> None:
     require_silence(stage.container().able_to(Verb.STATUS).call_for_none(Verb.STATUS))
 
 
-@clause("§2 GC", Verb.GC, says='The list tells which attachments "are still valid"')
+@clause("§2 GC", Verb.GC, says='The list says which attachments "are still valid"')
 def test_gc_keeps_what_is_valid(stage: Stage) -> None:
     container = _container(stage)
     container.attached()

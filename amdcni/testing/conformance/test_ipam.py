@@ -1,4 +1,4 @@
-"""IPAM plugins, and the addresses that plugins have of them (CNI SPEC 1.1 §4 and §5)."""
+"""IPAM plugins, and the addresses that plugins get from them (CNI SPEC 1.1 §4 and §5)."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _MOST_ROUNDS = 20
 )
 def test_the_result_of_an_ipam_plugin_is_abbreviated(stage: Stage) -> None:
     if not stage.subject.is_ipam:
-        not_applicable("the plugin is no IPAM plugin")
+        not_applicable("the plugin is not an IPAM plugin")
     container = stage.container().speaking(stage.version_since(INTERFACES_SINCE))
     result = container.attached()
     require(not result.get("interfaces"), f"interfaces is {result.get('interfaces')}")
@@ -34,7 +34,7 @@ def test_the_result_of_an_ipam_plugin_is_abbreviated(stage: Stage) -> None:
     "§2 DEL",
     Verb.DEL,
     Level.SHOULD,
-    says='An IPAM plugin "should generally release an IP allocation", so that none is ever short',
+    says='An IPAM plugin "should generally release an IP allocation", so that none ever runs out',
 )
 def test_an_address_that_del_gave_back_can_be_had_again(stage: Stage) -> None:
     container = stage.container().speaking(stage.version_since(INTERFACES_SINCE))
@@ -65,5 +65,5 @@ def _addresses(result: Mapping[str, Any]) -> set[str]:
 def _delete(container: Container, result: Mapping[str, Any]) -> None:
     deleted = container.delete(result)
     if not deleted.succeeded:
-        not_applicable(f"it takes a DEL that works, and this one does not: {deleted}")
+        not_applicable(f"it needs a DEL that works, and this one does not: {deleted}")
     container.detach_before()

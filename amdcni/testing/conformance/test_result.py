@@ -1,4 +1,4 @@
-"""The result of ADD: its shape in each version, and whether what it tells is so (SPEC 1.1 §5)."""
+"""The result of ADD: its shape in each version, and whether what it says is true (SPEC 1.1 §5)."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ def test_the_result_is_as_each_version_has_it(stage: Stage, recorder: Recorder) 
         deleted = container.delete(result)
         if result and not deleted.succeeded:
             require_none(wrong)
-            not_applicable(f"it takes a DEL that works, and this one does not: {deleted}")
+            not_applicable(f"it needs a DEL that works, and this one does not: {deleted}")
         container.detach_before()
     require_none(wrong)
 
@@ -46,14 +46,14 @@ def test_the_result_is_as_each_version_has_it(stage: Stage, recorder: Recorder) 
 def _is_forgiven(version: CniVersion, failed: Outcome) -> bool:
     """Whether the ADD of an interface without addresses may fail.
 
-    The oldest versions have nothing but addresses to tell of, so a plugin that speaks them may
-    still refuse this; but it cannot say that the version is what it does not speak.
+    In the oldest versions a result has nothing but addresses, so a plugin that speaks them may
+    still refuse this; but it cannot claim not to speak the version.
     """
     return not at_least(version, INTERFACES_SINCE) and failed.error_code != _WRONG_VERSION
 
 
 def _with_interfaces(stage: Stage) -> Container:
-    """A container to which a version is spoken in which results have interfaces."""
+    """A container that is called in a version in which results have interfaces."""
     stage.needs_an_interface()
     return stage.container().speaking(stage.version_since(INTERFACES_SINCE))
 
@@ -61,8 +61,8 @@ def _with_interfaces(stage: Stage) -> Container:
 def _interface(container: Container, result: Mapping[str, Any]) -> dict[str, Any]:
     """The container's interface in a result."""
     wanted = (container.ifname, container.pod.netns)
-    told = entries_of(result, "interfaces")
-    ours = [one for one in told if (one.get("name"), one.get("sandbox")) == wanted]
+    listed = entries_of(result, "interfaces")
+    ours = [one for one in listed if (one.get("name"), one.get("sandbox")) == wanted]
     require(ours, f"no interface is {wanted}: {result.get('interfaces')}")
     return ours[0]
 
@@ -88,17 +88,17 @@ def test_what_the_result_tells_of_the_interface_is_so(stage: Stage) -> None:
     require_none(_faults_of(interface, container.links()))
 
 
-def _faults_of(told: Mapping[str, Any], links: Mapping[str, Any]) -> Iterator[str]:
-    """What is told of an interface, and is not so among these netdevs."""
-    name, mac, mtu = told.get("name"), told.get("mac"), told.get("mtu")
+def _faults_of(listed: Mapping[str, Any], links: Mapping[str, Any]) -> Iterator[str]:
+    """What a result says of an interface, and is not true of these netdevs."""
+    name, mac, mtu = listed.get("name"), listed.get("mac"), listed.get("mtu")
     link = links.get(str(name))
     if link is None:
         yield f"{name} is not there"
         return
     if mac and str(mac).lower() != link["address"]:
-        yield f"mac is {mac}, and that of {name} {link['address']}"
+        yield f"mac is {mac}, but that of {name} is {link['address']}"
     if mtu and mtu != link["mtu"]:
-        yield f"mtu is {mtu}, and that of {name} {link['mtu']}"
+        yield f"mtu is {mtu}, but that of {name} is {link['mtu']}"
 
 
 @clause(
@@ -108,10 +108,10 @@ def _faults_of(told: Mapping[str, Any], links: Mapping[str, Any]) -> Iterator[st
 )
 def test_the_interfaces_on_the_host_that_the_result_tells_are_there(stage: Stage) -> None:
     container = _with_interfaces(stage)
-    told = entries_of(container.attached(), "interfaces")
-    on_host = [interface for interface in told if not interface.get("sandbox")]
+    listed = entries_of(container.attached(), "interfaces")
+    on_host = [interface for interface in listed if not interface.get("sandbox")]
     if not on_host:
-        not_applicable("the result tells no interface on the host")
+        not_applicable("the result has no interface on the host")
     links = links_in(stage.node)
     require_none(fault for interface in on_host for fault in _faults_of(interface, links))
 
@@ -119,7 +119,7 @@ def test_the_interfaces_on_the_host_that_the_result_tells_are_there(stage: Stage
 @clause(
     "§5 Success",
     Verb.ADD,
-    says='`interface` tells "which interface this IP configuration should be applied to"',
+    says='`interface` says "which interface this IP configuration should be applied to"',
 )
 def test_an_address_is_on_the_interface_that_it_points_to(stage: Stage) -> None:
     container = _with_interfaces(stage)
@@ -132,7 +132,7 @@ def test_an_address_is_on_the_interface_that_it_points_to(stage: Stage) -> None:
     for ip in pointing:
         require(ip["interface"] < len(interfaces), f"there is no interface {ip['interface']}")
         interface = interfaces[ip["interface"]]
-        # A sandbox that is none of these is one into which only the plugin can look.
+        # Only the plugin can look into a sandbox that is none of these.
         links = links_at.get(interface.get("sandbox", ""))
         if links is not None:
             present = addresses_on(links.get(interface.get("name"), {}))
@@ -143,11 +143,11 @@ def test_an_address_is_on_the_interface_that_it_points_to(stage: Stage) -> None:
 @clause("§5 Success", Verb.ADD, says='`routes` are "created by this attachment"')
 def test_the_routes_that_the_result_tells_are_there(stage: Stage) -> None:
     container = _with_interfaces(stage)
-    told = entries_of(container.attached(), "routes")
-    if not told:
-        not_applicable("the result tells no route")
+    listed = entries_of(container.attached(), "routes")
+    if not listed:
+        not_applicable("the result has no route")
     present = [*routes_in(container.pod), *routes_in(stage.node)]
-    require_none(missing_among(present, told))
+    require_none(missing_among(present, listed))
 
 
 @clause(

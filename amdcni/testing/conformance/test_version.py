@@ -16,7 +16,7 @@ def test_version_answers_with_the_supported_versions(stage: Stage) -> None:
     require_none(faults_of_versions(answer))
 
 
-@clause("§2 VERSION", Verb.VERSION, says="Of the environment only `CNI_COMMAND` is required")
+@clause("§2 VERSION", Verb.VERSION, says="Only `CNI_COMMAND` is required in the environment")
 def test_version_needs_no_variable_but_the_command(stage: Stage) -> None:
     unset = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH", "PATH"]
     outcome = stage.call(Verb.VERSION, {"cniVersion": stage.version}, unset=unset)
@@ -26,7 +26,7 @@ def test_version_needs_no_variable_but_the_command(stage: Stage) -> None:
 @clause(
     "§5 Version",
     Verb.VERSION,
-    says='`cniVersion` is "the value of cniVersion specified on input"; here, or a listed one',
+    says='`cniVersion` is "the value of cniVersion specified on input"; a listed one will also do',
 )
 def test_version_answers_in_a_version_that_it_supports(stage: Stage) -> None:
     answer = stage.call(Verb.VERSION, {"cniVersion": stage.version}).expect_result()

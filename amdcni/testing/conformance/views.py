@@ -1,4 +1,4 @@
-"""What is in a network namespace, for comparing it with a result, or with what was before."""
+"""What is in a network namespace, for comparing it with a result, or with what was there before."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ from amdcni.testing.namespaces import Namespace
 
 @frozen
 class Route:
-    """Where a route leads, by which next hop, if by any, and the table that it is in."""
+    """Where a route leads, its next hop, if there is one, and the table that it is in."""
 
     dst: str
     gw: str | None
@@ -20,7 +20,7 @@ class Route:
 
 
 def links_in(namespace: Namespace) -> dict[str, dict[str, Any]]:
-    """Return what `ip` tells of each netdev, with its addresses."""
+    """Return what `ip` shows of each netdev, with its addresses."""
     return {link["ifname"]: link for link in namespace.ip_json("address show")}
 
 
@@ -40,16 +40,16 @@ def routes_in(namespace: Namespace) -> Iterator[Route]:
                 yield Route(str(ipaddress.ip_network(dst)), gw, table)
 
 
-def missing_among(present: Iterable[Route], told: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def missing_among(present: Iterable[Route], listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Say which routes of a result are not present."""
     known = {(route.dst, gw) for route in present for gw in (route.gw, None)}
-    for entry in told:
+    for entry in listed:
         dst, gw = str(ipaddress.ip_network(entry["dst"])), entry.get("gw") or None
         if (dst, gw) not in known:
             yield f"there is no route to {dst}" + (f" via {gw}" if gw else "")
 
 
 def changes(before: Dump, after: Dump) -> list[str]:
-    """Return what became of the things that were there before, while others may have come."""
+    """Return what has changed of the things that were there before; new ones do not count."""
     known = before.subjects.keys() & after.subjects.keys()
     return differences(before, Dump({subject: after.subjects[subject] for subject in known}))
