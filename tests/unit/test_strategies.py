@@ -171,4 +171,4 @@ def test_a_call_can_be_read() -> None:
     )
     added = RuntimeCall(Verb.ADD, 0, answer_is_lost=True)
     assert str(added) == "ADD of container 0 with device 0, whose answer is lost"
-    assert str(RuntimeCall(Verb.GC, valid=(0, 2))) == "GC but for [0, 2]"
+    assert str(RuntimeCall(Verb.GC, valid=(0, 2))) == "GC except for [0, 2]"

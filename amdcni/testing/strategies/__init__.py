@@ -1,16 +1,16 @@
-"""Hypothesis strategies for whatever CNI plugins and runtimes have to do with.
+"""Hypothesis strategies for everything that CNI plugins and runtimes deal with.
 
     from amdcni.testing.strategies import configurations, pci_addresses
 
 There is one plural noun for each type: `pci_addresses` draws values of `PciAddress`, `requests`
-those of `Request`.  A name that goes on takes what to keep to: `versions_since("0.4.0")`,
+those of `Request`.  A name with a preposition takes a restriction: `versions_since("0.4.0")`,
 `environments_for(Verb.ADD)`, `results_in(version)`, `attachments_of(with_netdev=True)`.
 
-The values are such as a kernel, a sysfs or a runtime gives.  Where values have to agree with each
+The values are such as a kernel, sysfs or a runtime gives.  Where values have to agree with each
 other there is a type for the whole: `Meaning` is a configuration with what it means, `Handover` an
 ADD with a node where it can work, `Lending` a record with the pod that has its netdev.
-`runtime_calls` draws whole sequences of calls as they come in the field, and what begins with
-`hostile` is what should never come.
+`runtime_calls` draws whole sequences of calls as they come in the field, and strategies whose names
+begin with `hostile` draw what should never come.
 """
 
 from amdcni.testing.strategies.addressing import (

@@ -1,4 +1,4 @@
-"""IP addresses, and addresses of netdevs with all that the kernel tells of them."""
+"""IP addresses, and addresses of netdevs with all that the kernel shows of them."""
 
 import ipaddress
 from typing import Any, Literal

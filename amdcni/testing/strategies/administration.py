@@ -51,7 +51,7 @@ IP_COMMANDS: Final = (
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
 )
-"""Everything that `ip` sets on such an `eth1`, one thing a command."""
+"""Everything that `ip` sets on such an `eth1`, one thing per command."""
 
 _ADVERTISED: Final = (
     "-6 address add 2001:db8:5::5/64 dev eth1 valid_lft 3000 preferred_lft 2000 {flags} nodad",
@@ -64,7 +64,7 @@ _DEAF: Final = {"ipv6/conf/eth1/accept_ra": 0}
 
 @frozen
 class Management:
-    """What a network manager makes of a NIC: sysctls, then commands of `ip`."""
+    """What a network manager does to a NIC: sysctls, then commands of `ip`."""
 
     sysctls: Mapping[str, int]
     commands: tuple[str, ...]
@@ -93,15 +93,15 @@ MANAGEMENTS: Final[Mapping[str, Management]] = {
         ),
     ),
 }
-"""What managers make of an `eth1` whose routers they hear themselves, in the kernel's place."""
+"""What managers do to an `eth1` when they, not the kernel, listen to its routers."""
 
 ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms")
-"""Root qdiscs, as `tc` is told of them."""
+"""Root qdiscs, in the words of `tc`."""
 
 
 @frozen
 class HostConfiguration:
-    """What was set besides addresses: commands of `ip`, sysctls, a qdisc, what a manager does."""
+    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc, a management."""
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
@@ -114,12 +114,12 @@ class HostConfiguration:
         ifname: str = "eth1",
         networks: tuple[str, str] = ("10.0.0.", "fd00::"),
     ) -> None:
-        """Set all of it on a netdev with other networks than those of `eth1`, if these are given.
+        """Set all of it on a netdev, which may have other networks than those of `eth1`.
 
-        Whatever the kernel takes of it is a configuration.
+        Whatever the kernel accepts of it is a configuration.
         """
 
-        def told(command: str) -> list[str]:
+        def words_of(command: str) -> list[str]:
             named = command.replace("eth1", ifname)
             for usual, other in zip(("10.0.0.", "fd00::"), networks, strict=True):
                 named = named.replace(usual, other)
@@ -129,7 +129,7 @@ class HostConfiguration:
         for path, value in {**management.sysctls, **self.sysctls}.items():
             node.sysctl(f"net/{path}".replace("eth1", ifname), value)
         for command in (*management.commands, *self.commands):
-            node.run(["ip", *told(command)])
+            node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
 
@@ -144,4 +144,4 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
 )
-"""Any of these, of which the kernel may refuse some."""
+"""Any of these, some of which the kernel may refuse."""

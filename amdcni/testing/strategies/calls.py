@@ -1,10 +1,10 @@
 """Calls as runtimes make them in the field: ordered, repeated, late, and lost.
 
-What a runtime does is told by CNI SPEC 1.1 §3 and by what containerd, the kubelet and Multus were
-seen to do: a sandbox is stopped and later removed, and each of these sends a DEL, the second one
-without a netns; both are repeated when they fail; an answer can be lost; a DEL of an old sandbox
-comes when the device has gone on to another; and sometimes no DEL comes at all.  A runtime that
-reads the configuration anew for a DEL sends one that somebody has edited or broken meanwhile.
+What a runtime does is known from CNI SPEC 1.1 §3 and from what containerd, the kubelet and Multus
+were seen to do: a sandbox is stopped and later removed, and each of these sends a DEL, the second
+one without a netns; both are repeated when they fail; an answer can be lost; a DEL of an old
+sandbox comes when another one already has the device; and sometimes no DEL comes at all.  A runtime
+that reads the configuration again for a DEL sends one that somebody has edited or broken meanwhile.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from amdcni.core.spec import Verb
 
 
 class NetnsSaid(StrEnum):
-    """What CNI_NETNS says of the container's network namespace."""
+    """What CNI_NETNS says about the container's network namespace."""
 
     PATH = "path"
     """Where it is; it may be gone in the meantime, see `RuntimeCall.netns_is_gone`."""
@@ -50,14 +50,14 @@ class RuntimeCall:
 
     def __str__(self) -> str:
         if self.container is None:
-            kept = f" but for {list(self.valid)}" if self.verb is Verb.GC else ""
+            kept = f" except for {list(self.valid)}" if self.verb is Verb.GC else ""
             return f"{self.verb}{kept}"
         facts = [f"{self.verb} of container {self.container} with device {self.device}"]
         facts += ["without a netns"] if self.netns is NetnsSaid.EMPTY else []
         facts += ["after its netns has ended"] if self.netns_is_gone else []
         facts += ["with the result"] if self.has_result else []
         facts += ["whose answer is lost"] if self.answer_is_lost else []
-        facts += [f"with {self.edited!r} for configuration"] if self.edited is not None else []
+        facts += [f"with {self.edited!r} as configuration"] if self.edited is not None else []
         return ", ".join(facts)
 
 
@@ -75,12 +75,12 @@ edited_configurations: SearchStrategy[bytes] = st.sampled_from(
         b'{"cniVersion":"1.1.0","name":"fabric","mover":"delegate","ipam":"","prevResult":5}',
     ]
 )
-"""What a configuration may have become between an ADD and its DEL; it names no device any more."""
+"""What a configuration may have become between an ADD and its DEL; it no longer names a device."""
 
 
 @frozen
 class _Life:
-    """What is left of the calls for one container, in their order."""
+    """What is left of the calls for one container, in order."""
 
     calls: tuple[RuntimeCall, ...] = field()
 
@@ -97,7 +97,7 @@ def _lives(draw: DrawFn, container: int, devices: int) -> _Life:
     device = draw(st.integers(0, devices - 1))
     add = RuntimeCall(Verb.ADD, container, device)
     lost = draw(st.integers(0, 7)) == 0
-    # A runtime that was killed before it got the answer does it once more, or cleans up.
+    # A runtime that was killed before it got the answer calls again, or cleans up.
     begun = [evolve(add, answer_is_lost=True)] if lost else [add]
     known = not lost
     if lost and draw(st.booleans()):
@@ -114,7 +114,7 @@ def _lives(draw: DrawFn, container: int, devices: int) -> _Life:
 def _endings(draw: DrawFn, add: RuntimeCall, *, known: bool) -> tuple[RuntimeCall, ...]:
     gone = draw(st.booleans())
     stop = evolve(add, verb=Verb.DEL, has_result=known and draw(st.booleans()), netns_is_gone=gone)
-    # After the first DEL that succeeds Multus knows nothing of the result any more.
+    # After the first DEL that succeeds Multus no longer knows the result.
     again = evolve(stop, has_result=False)
     remove = evolve(again, netns=NetnsSaid.EMPTY, netns_is_gone=True)
     sent = [stop, *[again] * draw(st.integers(0, 2)), *[remove] * draw(st.integers(0, 2))]
@@ -142,7 +142,7 @@ def _runtime_calls(draw: DrawFn, containers: int, devices: int) -> tuple[Runtime
 
 
 def _of_no_container(living: tuple[int, ...]) -> SearchStrategy[list[RuntimeCall]]:
-    """Seldom a STATUS, or a GC with what the runtime thinks to be alive."""
+    """Rarely a STATUS, or a GC with what the runtime believes to be alive."""
     asked = st.sampled_from([RuntimeCall(Verb.STATUS), RuntimeCall(Verb.GC, valid=living)])
     return st.integers(0, 7).flatmap(
         lambda n: st.lists(asked, max_size=1) if n == 0 else st.just([])
@@ -154,12 +154,12 @@ def runtime_calls(
 ) -> SearchStrategy[tuple[RuntimeCall, ...]]:
     """Sequences of calls for some containers, interleaved as runtimes interleave them.
 
-    The calls of one container come one after the other.  What is sent for different ones has any
-    order: so a late DEL comes after the ADD of the next container with the device.
+    The calls for one container come one after the other.  Those for different ones come in any
+    order, so a late DEL may come after the ADD of the next container with the device.
     """
     return _runtime_calls(containers, devices)
 
 
 def of_container(calls: tuple[RuntimeCall, ...], container: int) -> Iterator[RuntimeCall]:
-    """Give the calls of a sequence that are for one container."""
+    """The calls of a sequence that are for one container."""
     return (call for call in calls if call.container == container)

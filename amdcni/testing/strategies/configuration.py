@@ -61,7 +61,7 @@ unknown_keys: SearchStrategy[str] = st.sampled_from(
         lambda key: key.casefold() not in {known.casefold() for known in KNOWN_KEYS}
     )
 )
-"""Keys of a configuration that mean nothing here, in no spelling."""
+"""Keys of a configuration that mean nothing here, in any spelling."""
 
 
 @attrs.frozen
@@ -85,7 +85,7 @@ selectors: SearchStrategy[DeviceSelector] = st.builds(
     hwaddr=st.none() | macs,
     kernelpath=st.none() | paths,
 ).filter(lambda selector: selector != DeviceSelector())
-"""Selectors that say something."""
+"""Selectors that are not empty."""
 
 
 _booleans = st.booleans()
@@ -96,7 +96,7 @@ _device_id_keys = st.sets(st.sampled_from(["deviceID", "pciBusID", "runtime"]), 
 
 @st.composite
 def _device_members(draw: DrawFn, selector: DeviceSelector) -> dict[str, Any]:
-    """The members that spell `selector`, with some that say nothing."""
+    """The members that express `selector`, with some that say nothing."""
     raw: dict[str, Any] = {}
     runtime_config = draw(_runtime_configs)
     if selector.bus_device is not None:
@@ -122,7 +122,7 @@ def _device_members(draw: DrawFn, selector: DeviceSelector) -> dict[str, Any]:
 
 
 _silent_ipams: SearchStrategy[dict[str, Any]] = st.sampled_from([{}, {"ipam": None}, {"ipam": {}}])
-_ipam_members_besides = st.dictionaries(
+_other_ipam_members = st.dictionaries(
     st.text(max_size=6).filter(lambda key: key.casefold() != "type"), json_values, max_size=2
 )
 
@@ -131,7 +131,7 @@ _ipam_members_besides = st.dictionaries(
 def _ipam_members(draw: DrawFn, ipam: PluginName | None) -> dict[str, Any]:
     if ipam is None:
         return draw(_silent_ipams)
-    return {"ipam": {**draw(_ipam_members_besides), "type": ipam}}
+    return {"ipam": {**draw(_other_ipam_members), "type": ipam}}
 
 
 _unknown_members = st.dictionaries(unknown_keys, json_values, max_size=2)
@@ -152,7 +152,7 @@ _mtus = st.none() | st.integers(1, 65535)
 
 @st.composite
 def _native(draw: DrawFn, device: Device, raw: dict[str, Any]) -> tuple[Device, dict[str, Any]]:
-    """The same for the mover `native`, which obeys keys that are nobody's otherwise."""
+    """The same for the mover `native`, which obeys keys that otherwise mean nothing."""
     own = ("mtu", "mac", "dns", "runtimeConfig")
     runtime = {k: v for k, v in raw.get("runtimeConfig", {}).items() if k != "mac"}
     device = attrs.evolve(device, mover=Mover.NATIVE, mtu=draw(_mtus), mac=draw(st.none() | macs))
@@ -230,7 +230,7 @@ plugin_objects: SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "capabilities": st.dictionaries(st.sampled_from(["mac", "ips", "ports"]), st.booleans()),
     },
 )
-"""Plugins as they stand in a list, some with capabilities."""
+"""Plugins as they are in a list, some with capabilities."""
 
 plugin_lists: SearchStrategy[PluginList] = st.builds(
     PluginList,

@@ -1,4 +1,4 @@
-"""Netdevs that look like one another, of which one is ours."""
+"""Netdevs that look like one another, one of which is ours."""
 
 import attrs
 from hypothesis import strategies as st
@@ -15,11 +15,11 @@ from amdcni.testing.strategies.record import attachments_of
 
 @attrs.frozen
 class Crowd:
-    """A record, and netdevs of one netns that look like the captured one, or came besides.
+    """A record, and netdevs of one netns that look like the captured one, or not.
 
     None of them is ours.  They may have our name, our hardware address or none, our bus device, and
-    the mark of another record.  Their numbers are those of netdevs that came after ours had left.
-    `device` is what sysfs says of the bus device: it may list all of them.
+    the mark of another record.  Their ifindexes are those of netdevs that came after ours had left.
+    `device` is what sysfs says about the bus device: it may list all of them.
     """
 
     record: Attachment
@@ -39,7 +39,7 @@ class Crowd:
         )
 
     def netns(self, *ours: Netdev, id: NetnsId | None = None, path: str = "/run/netns/x") -> Netns:
-        """A netns with the strangers, and ours in their midst."""
+        """A netns with the strangers, and ours among them."""
         found = (*self.strangers[:1], *ours, *self.strangers[1:])
         return Netns(path, self.record.netns.id if id is None else id, found)
 
@@ -103,10 +103,10 @@ def _crowds(draw: DrawFn, on_a_bus: bool | None) -> Crowd:
 
 
 crowds: SearchStrategy[Crowd] = _crowds(None)
-"""Records with netdevs that look like theirs, of software or on a bus."""
+"""Records with netdevs that look like theirs, made by software or on a bus."""
 
 hardware_crowds: SearchStrategy[Crowd] = _crowds(True)
-"""The same of netdevs on a bus."""
+"""The same for netdevs on a bus."""
 
 software_crowds: SearchStrategy[Crowd] = _crowds(False)
-"""The same of netdevs on no bus, such as VLANs of one NIC, tunnels and CAN interfaces."""
+"""The same for netdevs on no bus, such as VLANs of one NIC, tunnels and CAN interfaces."""

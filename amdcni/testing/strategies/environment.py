@@ -1,4 +1,4 @@
-"""Environments of calls, valid ones and such as nobody should give, and what they say."""
+"""Environments of valid calls, and what they say."""
 
 from collections.abc import Mapping
 
@@ -43,7 +43,7 @@ def _environments(draw: DrawFn, verb: Verb) -> dict[str, str]:
 
 
 def environments_for(verb: Verb) -> SearchStrategy[dict[str, str]]:
-    """Environments of valid calls of `verb`, with variables that are none of CNI's."""
+    """Environments of valid calls of `verb`, with variables that are not CNI's, too."""
     return _environments(verb)
 
 

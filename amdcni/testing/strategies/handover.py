@@ -61,7 +61,7 @@ _maybe_plugin_names = st.none() | plugin_names
 def _plain_meanings(
     draw: DrawFn, selectors: SearchStrategy[DeviceSelector], mover: Mover
 ) -> Meaning:
-    """Configurations that say what has to be said, and nothing else."""
+    """Configurations that say what is needed, and nothing else."""
     version, ipam, selector = draw(versions), draw(_maybe_plugin_names), draw(selectors)
     said = {
         "deviceID": None if selector.bus_device is None else str(selector.bus_device),
@@ -100,13 +100,13 @@ def _handovers(
         parent = None if bus_device is None else "virtio7" if virtio else str(bus_device)
         netdev = attrs.evolve(netdev, master=None, lower=None, below=Below(), parent=parent)
         if bus_device is None and mover is Mover.DELEGATE:
-            # What is made by software is not for the delegate.
+            # The delegate does not take what is made by software.
             netdev = attrs.evolve(netdev, kind=None)
         host = attrs.evolve(host, netdevs=_set_free(host.netdevs, netdev))
         if bus_device is not None:
             others = [n.ifname for n in host.netdevs if n != netdev and not n.loopback]
-            besides = others if draw(_booleans) else []
-            device = SysfsDevice(bus_device, "ionic", (netdev.ifname, *besides))
+            more = others if draw(_booleans) else []
+            device = SysfsDevice(bus_device, "ionic", (netdev.ifname, *more))
         chosen = _selectors_of(netdev, device, host)
     if configured:
         meaning = draw(meanings_in(versions, selectors=chosen, movers=st.just(mover)))
@@ -147,4 +147,4 @@ native_userspace_handovers: SearchStrategy[Handover] = _handovers(
 snapshots: SearchStrategy[Snapshot] = (handovers | userspace_handovers).map(
     lambda handover: handover.snapshot
 )
-"""What an ADD sees of a node, before anything of the device is held."""
+"""What an ADD sees of a node, before anything of the device is lent."""

@@ -1,4 +1,4 @@
-"""What nobody should give a plugin, and what it may get all the same."""
+"""What nobody should give a plugin, and what it may get anyway."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ VARIABLES: Final = (
 )
 """The variables of a call (CNI SPEC 1.1 §2, "Parameters")."""
 
-# An environment has no NUL, and what is no UTF-8 in it comes as lone surrogates (PEP 383).
+# An environment has no NUL, and what is not UTF-8 in it comes as lone surrogates (PEP 383).
 _any_text = st.text(st.characters(exclude_characters="\0"), max_size=20)
 _undecodable = st.binary(min_size=1, max_size=8).map(
     lambda octets: octets.replace(b"\0", b"\xff").decode("utf-8", "surrogateescape")
@@ -46,7 +46,7 @@ hostile_variables: SearchStrategy[str] = st.one_of(
     _any_text,
     _undecodable,
 )
-"""Values of variables that nobody means; an environment can hold each of them."""
+"""Values of variables that nobody would intend; an environment can hold each of them."""
 
 
 @st.composite
@@ -61,7 +61,7 @@ def _hostile_environments(draw: DrawFn) -> dict[str, str]:
 
 
 hostile_environments: SearchStrategy[Mapping[str, str]] = _hostile_environments()
-"""Environments of a call of which some variables are wrong or missing; some are right by chance."""
+"""Environments of a call with some variables wrong or missing; some are right by chance."""
 
 
 def _spoiled(config: dict[str, Any], key: str, value: Any) -> bytes:
@@ -74,7 +74,7 @@ def _cut(config: dict[str, Any], at: int) -> bytes:
 
 
 def _twice(config: dict[str, Any]) -> bytes:
-    """An object in which every key is there twice, which JSON allows and nobody expects."""
+    """An object that has every key twice, which JSON allows and nobody expects."""
     members = json.dumps(config)[1:-1]
     return f"{{{members}, {members}}}".encode() if members else b"{}"
 

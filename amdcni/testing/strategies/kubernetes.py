@@ -1,4 +1,4 @@
-"""Pods, definitions of networks, and the devices that are allocated: what fits together."""
+"""Pods, definitions of networks, and allocated devices that fit together."""
 
 from typing import Any
 

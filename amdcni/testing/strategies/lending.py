@@ -15,7 +15,7 @@ from amdcni.testing.strategies.values import words
 
 @attrs.frozen
 class Lending:
-    """A record of an attachment that is whole, its pod, and the netdev as it is there."""
+    """A record of a complete attachment, its pod, and the netdev as it is there."""
 
     record: Attachment
     pod: Netns
@@ -36,7 +36,7 @@ _small = st.integers(0, 8)
 
 
 def _usable(address: Address) -> Address:
-    """The address as it is when detection is over, and without an end to its use."""
+    """The address as it is after duplicate address detection, and without lifetimes."""
     settled = address.flags & ~(AddressFlag.TENTATIVE | AddressFlag.DADFAILED)
     return attrs.evolve(address, flags=settled, preferred_s=None, valid_s=None)
 

@@ -1,4 +1,4 @@
-"""Netdevs as kernels and network managers leave them, with what of it somebody has set.
+"""Netdevs as kernels and network managers leave them, and what of that somebody has set.
 
 They are built from what each of these does (net/ipv6/addrconf.c; systemd-networkd and
 NetworkManager with a profile for IPv6 by router advertisements), and judge nothing.
@@ -24,9 +24,9 @@ _PERMANENT: Final = int(AddressFlag.PERMANENT)
 
 @attrs.frozen
 class ManagedNetdev:
-    """A netdev, what is read of it, and what of its addresses and routes somebody has set.
+    """A netdev, what is read of it, and which of its addresses and routes somebody has set.
 
-    The other ones the kernel has made, and makes again.  `protocols_reported` is whether it tells
+    The kernel has made the others, and makes them again.  `protocols_reported` is whether it shows
     which addresses it made.
     """
 
@@ -101,7 +101,7 @@ def _set_by_hand(draw: DrawFn) -> tuple[list[Address], list[KernelRoute], list[K
 
 @st.composite
 def _autoconfigured(draw: DrawFn) -> ManagedNetdev:
-    """A netdev whose kernel hears routers and does for IPv6 all that it can."""
+    """A netdev whose kernel listens to routers and does all that it can for IPv6."""
     reported = draw(_booleans)
     hears = draw(st.sampled_from([("1", "0"), ("2", "0"), ("2", "1")]))
     stable, tempaddr = draw(_booleans), draw(_booleans)
@@ -180,7 +180,7 @@ def _with_what_is_set(
 
 @st.composite
 def _by_networkd(draw: DrawFn) -> ManagedNetdev:
-    """The link-local address is the kernel's; routers are heard by systemd-networkd."""
+    """The link-local address is the kernel's; systemd-networkd listens to routers."""
     reported = draw(_booleans)
     link_local = _address(f"fe80::{_EUI64}/64", 3 if reported else None)
     flags = AddressFlag.NOPREFIXROUTE | AddressFlag.MANAGETEMPADDR
@@ -200,7 +200,7 @@ def _by_networkd(draw: DrawFn) -> ManagedNetdev:
 
 @st.composite
 def _by_network_manager(draw: DrawFn) -> ManagedNetdev:
-    """The kernel does nothing; every route to a network is NetworkManager's, as the kernel's."""
+    """The kernel does nothing; NetworkManager sets every route to a network as the kernel would."""
     reported = draw(_booleans)
     flags = _PERMANENT | AddressFlag.NOPREFIXROUTE
     own = draw(st.sampled_from([_EUI64, "8f3a:1:2"]))
@@ -221,12 +221,12 @@ def _by_network_manager(draw: DrawFn) -> ManagedNetdev:
 
 
 def _deaf(addr_gen_mode: str) -> dict[str, int | str]:
-    """The kernel hears no router."""
+    """The sysctls of a kernel that listens to no router."""
     return {"accept_ra": "0", "addr_gen_mode": addr_gen_mode, "disable_ipv6": "0"}
 
 
 autoconfigured_netdevs: SearchStrategy[ManagedNetdev] = _autoconfigured()
-"""Netdevs whose kernel hears routers, and to which an administrator has added addresses."""
+"""Netdevs whose kernel listens to routers, and to which an administrator has added addresses."""
 
 networkd_netdevs: SearchStrategy[ManagedNetdev] = _by_networkd()
 """Netdevs as systemd-networkd leaves them."""

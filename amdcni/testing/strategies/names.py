@@ -35,7 +35,7 @@ network_names: SearchStrategy[NetworkName] = container_ids.map(NetworkName)
 
 
 def is_ifname(name: str) -> bool:
-    """Whether the kernel takes a name without `/`, `:` and spaces for a netdev as it is."""
+    """Whether the kernel accepts a name without `/`, `:` and spaces for a netdev as it is."""
     octets = name.encode()
     return len(octets) <= 15 and name not in (".", "..") and b"\xa0" not in octets
 
@@ -56,13 +56,13 @@ ifnames: SearchStrategy[IfName] = _plain_ifnames | st.text(
     min_size=1,
     max_size=9,
 ).filter(is_ifname).map(IfName)
-"""Names that the kernel takes for a netdev as they are; some of other letters than ASCII."""
+"""Names that the kernel accepts for a netdev as they are; some with letters other than ASCII."""
 
 altnames: SearchStrategy[NetdevName] = (
     st.binary(min_size=1, max_size=127).filter(lambda octets: 0 not in octets)
     | st.sampled_from([b"enp129s0f0np0v100", b"a b", b"a/b", b"..", b"%d", b"\xff", b"x" * 127])
 ).map(lambda octets: NetdevName(octets.decode(errors="surrogateescape")))
-"""Alternative names of netdevs; the kernel takes any bytes, here with the escapes of PEP 383."""
+"""Alternative names of netdevs; the kernel accepts any bytes, here with the escapes of PEP 383."""
 
 ethernet_macs: SearchStrategy[MacAddress] = st.binary(min_size=6, max_size=6).map(
     lambda octets: MacAddress(octets.hex(":"))
@@ -109,7 +109,7 @@ versions: SearchStrategy[CniVersion] = st.sampled_from(SUPPORTED)
 
 
 def versions_since(oldest: str) -> SearchStrategy[CniVersion]:
-    """The supported CNI versions from `oldest` up."""
+    """The supported CNI versions since `oldest`."""
     return st.sampled_from(SUPPORTED[SUPPORTED.index(CniVersion(oldest)) :])
 
 

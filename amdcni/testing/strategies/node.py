@@ -57,12 +57,12 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     token=st.none() | _tokens,
     addresses=address_lists,
 )
-"""Netdevs of their own: neither below nor above another, and not the loopback netdev."""
+"""Netdevs by themselves: neither below nor above another, and not the loopback netdev."""
 
 netns_ids: SearchStrategy[NetnsId] = st.builds(
     NetnsId, st.integers(1, 9), st.integers(1, 2**32 - 1), st.none() | st.integers(1, 2**64 - 1)
 )
-"""What network namespaces are told apart by."""
+"""What distinguishes network namespaces."""
 
 
 def _loopback(protocols_reported: bool) -> Netdev:
@@ -113,14 +113,14 @@ def _hosts(draw: DrawFn, unlike_netdevs: SearchStrategy[list[Netdev]]) -> Netns:
 
 
 def hosts_with(fewest: int, most: int) -> SearchStrategy[Netns]:
-    """Such namespaces as `hosts`, with some netdevs besides the loopback netdev."""
+    """Namespaces such as those of `hosts`, with some netdevs other than the loopback netdev."""
     unlike = (lambda n: n.ifindex, lambda n: n.ifname.lower())
     drawn = st.lists(netdevs, min_size=fewest, max_size=most, unique_by=unlike)
     return _hosts(drawn.filter(_have_no_loopback))
 
 
 hosts: SearchStrategy[Netns] = hosts_with(0, 3)
-"""Network namespaces whose netdevs have ifindexes and names of their own and hang together."""
+"""Network namespaces whose netdevs have distinct ifindexes and names, and rest on each other."""
 
 _wide_prefixes = st.sampled_from(
     ["0.0.0.0/0", "0.0.0.0/0", "::/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "2000::/3"]
@@ -154,7 +154,7 @@ sysfs_devices: SearchStrategy[SysfsDevice] = st.builds(
     st.none() | st.sampled_from(["ionic", "virtio-pci", *sorted(USERSPACE_DRIVERS)]),
     st.lists(ifnames, max_size=2, unique=True).map(tuple),
 )
-"""What sysfs says of a bus device."""
+"""What sysfs says about a bus device."""
 
 
 _kinds = st.none() | st.sampled_from(["veth", "vlan", "tun", "can"])
@@ -176,7 +176,7 @@ _who_it_is: dict[str, SearchStrategy[Any]] = {
 }
 
 captures: SearchStrategy[Captured] = st.builds(Captured, **_who_it_is)
-"""What a record keeps of a netdev: what decisions are made by."""
+"""What a record keeps of a netdev and decisions depend on."""
 
 
 def _through_itself(captured: Captured) -> Captured:
@@ -204,4 +204,4 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     qdisc=st.none() | qdiscs,
     eui64=st.booleans(),
 ).map(_through_itself)
-"""The same with everything else that is given back."""
+"""The same with everything else that is restored."""

@@ -89,7 +89,7 @@ phases: SearchStrategy[Phase] = st.sampled_from(Phase)
 attachments: SearchStrategy[Attachment] = _attachments(
     phases, _maybe_captures, json_objects, results
 )
-"""Records, also of devices of a userspace driver, which have no netdev."""
+"""Records, including those of devices of a userspace driver, which have no netdev."""
 
 
 def attachments_of(
@@ -101,7 +101,7 @@ def attachments_of(
 ) -> SearchStrategy[Attachment]:
     """Records in some phases, all or none of them with a netdev if asked for.
 
-    `configs` are those of the ADD, and `results` its answers where it has been given one.
+    `configs` are those of the ADD, and `results` its answers if it has given one.
     """
     chosen = {None: _maybe_captures, True: captures, False: st.none()}[with_netdev]
     return _attachments(phases, chosen, configs, results)

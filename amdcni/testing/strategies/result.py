@@ -33,7 +33,7 @@ dnses: SearchStrategy[Dns] = st.builds(
     search=st.lists(words, max_size=2).map(tuple),
     options=st.lists(words, max_size=2).map(tuple),
 ).filter(lambda dns: dns != Dns())
-"""Resolver settings that say something."""
+"""Resolver settings that are not empty."""
 
 _positive = st.integers(1, 2**31 - 1)
 
@@ -79,11 +79,11 @@ results: SearchStrategy[Result] = st.builds(
     st.lists(routes, max_size=2),
     st.none() | dnses,
 )
-"""Results with everything that the newest version can say."""
+"""Results with everything that the newest version can express."""
 
 
 def results_in(version: CniVersion) -> SearchStrategy[Result]:
-    """Results that `version` can say without loss (CNI SPEC 0.1.0 to 1.1.0, "Result")."""
+    """Results that `version` can express without loss (CNI SPEC 0.1.0 to 1.1.0, "Result")."""
     if at_least(version, CniVersion("1.1.0")):
         return results
     return results.map(
@@ -92,7 +92,7 @@ def results_in(version: CniVersion) -> SearchStrategy[Result]:
 
 
 def _without_news(result: Result) -> Result:
-    """The result without what exists from 1.1.0 only."""
+    """The result without what exists only since 1.1.0."""
     return attrs.evolve(
         result,
         interfaces=tuple(
@@ -131,12 +131,12 @@ def _plain_results(draw: DrawFn, version: CniVersion) -> Result:
 
 
 def plain_results_in(version: CniVersion) -> SearchStrategy[Result]:
-    """Small results of `version` that every newer one, and every one from 0.3.0 on, can say too."""
+    """Small results of `version` that all newer ones, and all since 0.3.0, can express too."""
     return _plain_results(version)
 
 
 def result_members(result: Result, version: CniVersion) -> dict[str, Any]:
-    """A result as a JSON object of `version`, with what that can say of it."""
+    """A result as a JSON object of `version`, with what that can express of it."""
     said: dict[str, Any] = {"cniVersion": version}
     if not at_least(version, INTERFACES_SINCE):
         said |= _family_members(result)

@@ -1,4 +1,4 @@
-"""JSON values and texts: plain ones, and such as nobody means where they turn up."""
+"""JSON values and texts: plain ones, and such as nobody would intend where they turn up."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 words: SearchStrategy[str] = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
-"""Text that says something."""
+"""Text that is not empty, of letters and digits."""
 
 json_values: SearchStrategy[Any] = st.recursive(
     st.none()
@@ -19,7 +19,7 @@ json_values: SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=5,
 )
-"""Anything that JSON can say, small."""
+"""Small values of anything that JSON can express."""
 
 json_objects: SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.text(max_size=8), json_values, max_size=3
@@ -29,7 +29,7 @@ json_objects: SearchStrategy[dict[str, Any]] = st.dictionaries(
 hostile_texts: SearchStrategy[str] = st.sampled_from(
     ["\ud800", "a\0b", "\n", " ", "..", "/", "%d", "-", "é" * 8, "x" * 300, "\u202e", "true", "0"]
 ) | st.text(st.characters(), max_size=20)
-"""Strings that nobody means; lone surrogates among them."""
+"""Strings that nobody would intend; lone surrogates among them."""
 
 
 def _nest(depth: int) -> object:
@@ -47,4 +47,4 @@ hostile_values: SearchStrategy[Any] = (
     | st.sampled_from([10**400, -(10**400), 1e308, -0.0, 0, 1, True, False, None, "", [], {}, [[]]])
     | _nested
 )
-"""JSON values that nobody means where they turn up."""
+"""JSON values that nobody would intend where they turn up."""
