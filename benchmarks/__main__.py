@@ -1,6 +1,6 @@
-"""Measures starts and whole calls beside plain host-device, in one run: `make bench`.
+"""Measures starts and whole calls, and those of plain host-device, in one run: `make bench`.
 
-Times of different machines, or of one machine on different days, do not compare; the ratios do.
+Times of different machines, or of one machine on different days, cannot be compared; ratios can.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> int:
         print(f"Nothing can be measured: {refusal}; try it as root", file=sys.stderr)
         return 2
     except ThrowawayError as failure:
-        print(f"What should be measured failed: {failure}", file=sys.stderr)
+        print(f"A measured call failed: {failure}", file=sys.stderr)
         return 1
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
@@ -47,7 +47,9 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=_positive, default=15, help="how often (default: 15)")
+    parser.add_argument(
+        "--rounds", type=_positive, default=15, help="how many rounds (default: 15)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
     return parser.parse_args()
 
@@ -60,27 +62,28 @@ def _positive(text: str) -> int:
 
 
 def _measure(console: Console, rounds: int) -> dict[str, Any]:
-    """Measure and show everything; the results for a program."""
+    """Measure and show everything; return the results for programs."""
     with stage() as here:
         kinds = crowds.measure(here, max(1, rounds // 3))
         crowded = _watched(console, "crowded nodes", 4, kinds)
         console.print(
-            "\n[bold]Crowded nodes[/], in ms on a processor: native calls, beside the same on a "
-            "node without other routes and netdevs."
+            "\n[bold]Crowded nodes[/], in ms of processor time: native calls, beside the same on "
+            "a node without other routes and netdevs."
         )
         console.print(tables.crowd_table(crowded))
     with stage() as here:
         times = _watched(console, "whole processes", rounds, processes.measure(here, rounds))
         console.print(
-            f"\n[bold]Whole processes[/], in ms: the median of {rounds} rounds, below it the "
-            "quartiles. Difference and ratio are those of the two calls in a round."
+            f"\n[bold]Whole processes[/], in ms: the median of {rounds} rounds, with the "
+            "quartiles below. Difference and ratio are those of the two calls in a round."
         )
         console.print(tables.process_table(times))
 
         warm = processes.warm(here, rounds)
         console.print(
             f"\n[bold]Inside one process[/] that has loaded everything, in ms, {rounds} rounds: "
-            "a native ADD beside the floor, a bare move under another name by pyroute2."
+            "a native ADD, beside the least that is possible, a bare move under another name by "
+            "pyroute2."
         )
         console.print(tables.warm_table(warm))
 
@@ -89,7 +92,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         costs = _watched(console, "imports", rounds, imports.measure(here, tracer, rounds))
         console.print(
             f"\n[bold]Imports of {OURS.name}[/], in ms: the package's own modules / these with "
-            "what they are the first to need; then the number of modules. Measured by "
+            "what they are the first to need; then the number of modules. Measured with "
             "-X importtime, which itself takes time."
         )
         console.print(tables.import_table(costs))
@@ -115,8 +118,8 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
 
 
 def _watched(console: Console, what: str, rounds: int, steps: Iterator[T]) -> T:
-    """The last of `steps`, of which a terminal shows how far they are."""
-    # Drawn seldom, in order not to disturb what is measured.
+    """The last of `steps`, whose progress is shown on a terminal."""
+    # Drawn rarely, in order not to disturb what is measured.
     with console.status(f"{what} ...", refresh_per_second=1) as status:
         for number, step in enumerate(steps, start=1):
             status.update(f"{what}: round {number} of {rounds}")

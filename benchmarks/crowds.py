@@ -1,4 +1,4 @@
-"""Calls on a node with many routes and netdevs: what they cost by what the call is about."""
+"""Calls on a node with many routes and netdevs: what those of the NIC cost, and what others do."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +17,7 @@ CROWDED: Final = f"and {OTHER_ROUTES:,} other routes, {OTHER_NETDEVS:,} other ne
 VERBS: Final = ("ADD", "DEL")
 
 Crowds = dict[str, dict[str, Pairs]]
-"""For each node and verb the time on a processor, beside that on the node that is `alone`."""
+"""For each node and verb the processor time, beside that on the node that is `alone`."""
 
 
 def measure(stage: Stage, rounds: int) -> Iterator[Crowds]:

@@ -20,7 +20,7 @@ _SAME_PACKAGE: Final = {"attr": "attrs", "amdcni_shim": OURSELVES, "cattr": "cat
 
 @frozen
 class Cost:
-    """What a package takes: its own modules, and these with what they are the first to import."""
+    """What a package costs: its own modules, and these with what they are the first to import."""
 
     own_ms: float
     with_needs_ms: float
@@ -48,7 +48,7 @@ def _package(module: str) -> str:
 
 
 def _due_to(each: Import) -> str:
-    """The package on whose account a module was imported: its own, or the nearest that is ours."""
+    """The package that an import is charged to: the module's own, or the nearest importer's."""
     named = (_package(module) for module in (each.module, *each.parents))
     return next((name for name in named if name != REST), REST)
 

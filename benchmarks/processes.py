@@ -12,7 +12,7 @@ from benchmarks.stage import OURS, PYTHON, THEIRS, Job, Run, Stage
 
 VERBS: Final = ("ADD", "DEL", "VERSION")
 NATIVE: Final = {"ADD, native": "ADD", "DEL, native": "DEL"}
-"""Calls by the mover `native`, which `host-device` does the same for."""
+"""Calls by the mover `native`, and the verbs of `host-device` that do the same."""
 BARE: Final = "python3"
 _WARM: Final = Path(__file__).with_name("warm.py")
 
@@ -34,19 +34,19 @@ def spread_of(samples: Sequence[float]) -> Spread:
 
 @frozen
 class Pairs:
-    """Times of two processes, in the order of the rounds; `theirs_ms` is empty if there is one."""
+    """Times of two processes, in the order of the rounds, or of one: `theirs_ms` is empty then."""
 
     ours_ms: list[float] = field(factory=list)
     theirs_ms: list[float] = field(factory=list)
 
     @property
     def ratios(self) -> list[float]:
-        """Ours by theirs, round by round: what disturbs a round disturbs both."""
+        """Ours divided by theirs, round by round: what disturbs a round disturbs both."""
         return [a / b for a, b in zip(self.ours_ms, self.theirs_ms, strict=False)]
 
     @property
     def differences_ms(self) -> list[float]:
-        """Ours without theirs, round by round."""
+        """Ours minus theirs, round by round."""
         return [a - b for a, b in zip(self.ours_ms, self.theirs_ms, strict=False)]
 
 
@@ -66,7 +66,7 @@ class Times:
 
 
 def measure(stage: Stage, rounds: int) -> Iterator[dict[str, Times]]:
-    """All times so far, after each round; a first round only warms the caches up."""
+    """All times so far, after each round; a first round only warms up the caches."""
     times = {name: Times() for name in (*VERBS, *NATIVE, BARE)}
     for number in range(rounds + 1):
         seen = _round(stage, ours_first=number % 2 == 0)

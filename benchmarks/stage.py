@@ -56,7 +56,7 @@ class Stage:
     pod: Pod
 
     def call(self, plugin: Path, command: str, config: Mapping[str, Any], **cni: str) -> Job:
-        """The job to call a plugin; `cni` are further variables, or other values for these."""
+        """The job to call a plugin; `cni` adds variables, or gives them other values."""
         env = {**self.environ(), "CNI_COMMAND": command, **cni}
         return Job([str(plugin)], env, json.dumps(config))
 
@@ -113,7 +113,7 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Make the node, and unmake it."""
+    """Make the node, and remove it."""
     with throwaway_node() as node:
         nic = node.add_nic("0000:01:00.0", "enp1s0", _ADDRESSES)
         yield Stage(node, nic, node.add_pod("pod1"))

@@ -1,4 +1,4 @@
-"""Takes the time of whole processes; a script that runs inside a node with `python -I -S`.
+"""Times whole processes; a script that runs inside a node with `python -I -S`.
 
 Standard input is a JSON list of jobs, each `{"argv": [...], "env": {...}, "stdin": "..."}`, which
 are executed one after the other.  Standard output is a list with what each took and answered.
@@ -28,7 +28,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         _, status, usage = os.wait4(pid, 0)
         return {
             "wall_s": time.perf_counter() - started_s,
-            # Also what its children used, as far as it has waited for them.
+            # This includes what its children used, if it has waited for them.
             "cpu_s": usage.ru_utime + usage.ru_stime,
             "exit_status": os.waitstatus_to_exitcode(status),
             "stdout": _content(stdout),

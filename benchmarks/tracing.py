@@ -1,8 +1,8 @@
 """What a start of amd-host-device imports, and how often an interpreter starts for it.
 
-In the node, and there alone, a script lies over the file of the interpreter (a bind mount in the
-node's mount namespace).  It notes each start and becomes the interpreter with `-X importtime`.  So
-the executable is the installed one as it is, and no start of its interpreter goes unseen.
+In the node, and only there, a script covers the file of the interpreter (a bind mount in the node's
+mount namespace).  It notes each start and becomes the interpreter with `-X importtime`.  So the
+executable is the installed one, unchanged, and no start of its interpreter goes unseen.
 """
 
 import os
@@ -40,7 +40,7 @@ class Import:
 
     @property
     def package(self) -> str:
-        """The top-level package that the module is of."""
+        """The top-level package of the module."""
         return self.module.partition(".")[0]
 
 
@@ -90,7 +90,7 @@ class Tracer:
 
 
 def imports_of(stderr: str) -> tuple[Import, ...]:
-    """The imports that `-X importtime` told on standard error, in their order.
+    """The imports that `-X importtime` listed on standard error, in order.
 
     The line of a module comes when it has been imported, after the lines of what it imported.
     """

@@ -1,8 +1,8 @@
-"""Takes the time of native ADDs inside one process, each beside a bare netlink move; a script.
+"""Times native ADDs inside one process, each beside a bare netlink move; a script.
 
 It runs inside a node, where a NIC has the addresses.  Standard input is a JSON object with the
-configuration (`config`), the variables of the call (`env`), the netdev's name (`ifname`) and how
-often (`rounds`).  Standard output is a JSON object with the samples of both, in ms.
+configuration (`config`), the variables of the call (`env`), the netdev's name (`ifname`) and the
+number of `rounds`.  Standard output is a JSON object with the samples of both, in ms.
 """
 
 import gc
@@ -42,7 +42,7 @@ def silent(event: str, **facts: object) -> None:
 
 
 def move_and_return(asked: Mapping[str, Any]) -> float:
-    """The floor: a move under another name as pyroute2 does it, and the way back beside it."""
+    """The time of a move under another name as pyroute2 does it, without that of the way back."""
     path, ifname, moved_ifname = (
         asked["env"]["CNI_NETNS"],
         asked["ifname"],

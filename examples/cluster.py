@@ -1,4 +1,4 @@
-"""The objects of the integration document, and what AMD's device plugin does, in small."""
+"""The objects of the integration document, and in small what AMD's device plugin does."""
 
 import uuid
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def manifest(name: str) -> str:
 
 
 def find_nics(node: Node) -> list[str]:
-    """The PCI addresses that the device plugin offers: AMD's Ethernet functions, by sysfs."""
+    """The PCI addresses that the device plugin offers: AMD's Ethernet functions in sysfs."""
     functions = sorted(Path(node.root / "sys/bus/pci/devices").iterdir())
     return [
         function.name
@@ -47,5 +47,5 @@ def find_nics(node: Node) -> list[str]:
 
 
 def announcement(resource: str, devices: Sequence[str]) -> dict[str, str]:
-    """The variable by which the device plugin tells what it has allocated."""
+    """The variable by which the device plugin announces what it has allocated."""
     return {variable_of(resource): ",".join(devices)}

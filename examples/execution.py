@@ -1,4 +1,4 @@
-"""Phase 4 of the flow, executing the plugin, and what comes of it until the pod ends."""
+"""Phase 4 of the flow, executing the plugin, and what follows until the pod ends."""
 
 import json
 import shutil
@@ -68,19 +68,19 @@ def attach(page: Page, node: Node, sandbox: Sandbox, delegates: Sequence[Delegat
         "the host, writes a record of it, and lets the plugin [bold]host-device[/] move the NIC "
         "with its addresses."
     )
-    told: Mapping[str, str] = {}
+    shown: Mapping[str, str] = {}
     for delegate in delegates:
         call = sandbox.call("ADD", delegate)
         environment = environment_of("ADD", sandbox.options(delegate.ifname, call.args))
         outcome, taken_ms = execute(node, call, sandbox)
-        page.show(facts(execution(page, call, environment, told, outcome)))
+        page.show(facts(execution(page, call, environment, shown, outcome)))
         page.check(
             (
                 outcome.succeeded,
                 f"ADD {delegate.ifname}: exit status {outcome.exit_status} after {taken_ms:.0f} ms",
             )
         )
-        told = environment
+        shown = environment
 
 
 def execute(node: Node, call: PluginCall, sandbox: Sandbox) -> tuple[Outcome, float]:
@@ -96,15 +96,15 @@ def execution(
     page: Page,
     call: PluginCall,
     environment: Mapping[str, str],
-    told: Mapping[str, str],
+    shown: Mapping[str, str],
     outcome: Outcome,
 ) -> Iterator[tuple[str, RenderableType]]:
-    """What went into the executable and what came out; of the environment what is not `told`."""
+    """What went into the executable and came out; of the environment, what was not `shown` yet."""
     width = page.width - len("stdout  ")
-    new = {name: value for name, value in environment.items() if told.get(name) != value}
+    new = {name: value for name, value in environment.items() if shown.get(name) != value}
     yield "exec", Text(str(PLUGIN), style="bold")
     yield "env", variables(new, width)
-    if told:
+    if shown:
         yield "", Text("and the rest as before", style="dim")
     yield "stdin", json_text(dict(sorted(call.config.items())), width)
     yield "stdout", json_text(outcome.answer, width)
@@ -139,8 +139,9 @@ def show_pod(page: Page, node: Node, sandbox: Sandbox) -> None:
 def show_record(page: Page, node: Node, delegates: Sequence[Delegate]) -> None:
     page.heading("The record")
     page.say(
-        "All that giving back needs is in a file for each NIC. It was on the disk before the first "
-        "change: a crash loses nothing, and the pod's end may be told late. The first of them:"
+        "Everything that is needed to give a NIC back is in a file. It was on the disk before the "
+        "first change: a crash loses nothing, and the pod's end may be reported late. The first "
+        "one:"
     )
     paths = records_in(node)
     for path in paths[:1]:

@@ -39,14 +39,14 @@ from examples.page import Page, table, variables, yaml
 HOW_TO_ALLOW: Final = """\
 Run it as root (sudo make demo), or allow ordinary users to have user namespaces:
   sudo sysctl -w user.max_user_namespaces=15000
-  sudo sysctl -w kernel.unprivileged_userns_clone=1                # where Debian knows it
-  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # where Ubuntu knows it"""
+  sudo sysctl -w kernel.unprivileged_userns_clone=1                # if Debian has it
+  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # if Ubuntu has it"""
 
 
 def main() -> int:
-    """Play the flow; the exit status."""
+    """Play the flow; return the exit status."""
     if not PLUGIN.exists():
-        return refuse(f"{PLUGIN} is not installed.", "Install it by `make venv`.")
+        return refuse(f"{PLUGIN} is not installed.", "Install it with `make venv`.")
     page = Page()
     try:
         with throwaway_node() as node:
@@ -88,7 +88,7 @@ def introduce(page: Page, node: Node) -> None:
         "executables. Only the node is a stage: namespaces with virtual NICs and a sysfs of their "
         "own, thrown away at the end. This machine's own network is not touched.",
     )
-    # Every node of Kubernetes forwards; else the cluster network's plugin would switch it on.
+    # Every Kubernetes node forwards packets; else the cluster network's plugin would turn it on.
     node.sysctl("net/ipv4/ip_forward", 1)
     for number in (1, 2):
         addresses = [f"192.168.{number}.8/31", f"2001:db8:{number}::8/64"]
@@ -134,7 +134,7 @@ def start_sandbox(page: Page, node: Node) -> Sandbox:
 
 def orchestrate(page: Page, announced: Mapping[str, str]) -> tuple[Delegate, ...]:
     page.heading("3. Multus orchestration", "annotation → definition → device → configuration")
-    page.say("Multus fetches the definition that the annotation names. It leads to the resource:")
+    page.say("Multus fetches the definition that the annotation names, which names the resource:")
     page.show(yaml(cluster.manifest("network.yaml")))
     delegates = delegates_of(POD, [NAD], allocation_from_environment(announced, [RESOURCE]))
     page.say("It takes an allocated device for each interface and adds it to the configuration:")
@@ -152,7 +152,7 @@ def compare(page: Page, node: Node, before: Dump, lent: Dump) -> None:
     found = differences(before, after)
     page.heading("The host before and after")
     page.show(node_tables.comparison_of_nics(node.nics, before, lent, after))
-    page.say("All that is configured on the host's network, counted, its attributes in brackets:")
+    page.say("Everything configured on the host's network, counted, attributes in brackets:")
     page.show(node_tables.comparison_of_everything(before, lent, after))
     if found:
         page.show(Text("\n".join(found), style="red"))

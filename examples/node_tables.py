@@ -22,7 +22,7 @@ class Netdev:
 
 
 def netdevs_in(namespace: Namespace) -> list[Netdev]:
-    """The netdevs of a namespace, but its loopback."""
+    """The netdevs of a namespace, except its loopback."""
     return [
         Netdev(
             ifname=link["ifname"],

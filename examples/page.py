@@ -25,14 +25,14 @@ class Page:
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
-        # Lines longer than that are hard to read, and without a terminal nobody says what is short.
+        # Longer lines are hard to read, and without a terminal there is no width to keep to.
         if not self._console.is_terminal or self._console.width > _WIDTH:
             self._console.width = _WIDTH
         self.failures: list[str] = []
 
     @property
     def width(self) -> int:
-        """The characters that a line has beside the margin."""
+        """The characters that a line has without the margin."""
         return self._console.width - _MARGIN
 
     def title(self, title: str, *paragraphs: str) -> None:
@@ -70,7 +70,7 @@ class Page:
             return
         with self._console.capture() as captured:
             self._console.print(content)
-        # Spaces at the ends of lines would disturb whoever copies from a file.
+        # Spaces at the ends of lines would disturb anyone who copies from a file.
         lines = [line.rstrip() for line in captured.get().splitlines()]
         self._console.out("\n".join(lines), highlight=False)
 
@@ -106,7 +106,7 @@ def yaml(text: str) -> Text:
 
 
 def variables(environment: Mapping[str, str], width: int) -> Text:
-    """Environment variables, one a line; a value that does not fit ends with an ellipsis."""
+    """Environment variables, one per line; a value that does not fit ends with an ellipsis."""
     lines = [
         Text.assemble((name, "cyan"), "=", _shortened(value, width - len(name) - 1))
         for name, value in environment.items()
