@@ -1,4 +1,4 @@
-"""Network configurations as a runtime sends them, right and wrong."""
+"""Network configurations as a runtime sends them, valid and invalid."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {
     "type": "amd-host-device",
     "deviceID": "0000:01:00.0",
 }
-"""A configuration that is right for every verb but CHECK."""
+"""A configuration that is valid for every verb but CHECK."""
 
 
 def call_of(verb: str) -> Invocation:
@@ -34,7 +34,7 @@ def call_of(verb: str) -> Invocation:
 
 
 def request_for(verb: str, raw: Mapping[str, Any]) -> Request:
-    """The request for a configuration, which for CHECK gets a prevResult if it has none."""
+    """The request for a configuration; for CHECK, a missing prevResult is added."""
     if verb == "CHECK":
         raw = {"prevResult": PREV_RESULT, **raw}
     return parse_request(call_of(verb), json.dumps(raw).encode())
@@ -72,7 +72,7 @@ DEVICE_FAULTS: dict[str, list[Any]] = {
     "$.ipam": ["", "host-local", [], [{"type": "static"}], 1, False],
     "$.ipam.type": [None, "", 5, "/bin/sh", "../x", [], {}, "host-device"],
 }
-"""Values that are wrong, by the JSON path at which they are."""
+"""Wrong values, by their JSON path."""
 
 NETWORK_FAULTS: dict[str, list[Any]] = {
     "$.name": [None, "", 5, [], "-a", "a b", "a\n", "\ud800"],

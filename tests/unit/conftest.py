@@ -1,4 +1,4 @@
-"""Fixtures of several modules.
+"""Fixtures that several modules use.
 
 `kernel`, `nic`, `keeper` and `other` are those of `machine`, the node of `two_nics` or the one that
 a module defines in its place.
@@ -28,7 +28,7 @@ profiles.load(profiles.UNIT)
 
 @pytest.fixture(params=["delegate", "native"])
 def machine(request: pytest.FixtureRequest) -> Iterator["Machine"]:
-    """A node with two NICs and two pods; nothing that a keeper watches may be lost on it."""
+    """A node with two NICs and two pods, on which nothing that a keeper watches may be lost."""
     from tests.unit import two_nics
 
     machine = two_nics.booted(request.param)
@@ -67,7 +67,7 @@ def other(machine: "Machine") -> "Keeper":
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A state folder that is yet to be made."""
+    """A state folder that does not exist yet."""
     return tmp_path / "state"
 
 
@@ -88,5 +88,5 @@ def store(folder: Path, reports: "Reports") -> "Store":
 
 @pytest.fixture
 def sys(tmp_path: Path) -> Path:
-    """What stands for /sys."""
+    """A folder that stands for /sys."""
     return tmp_path / "sys"

@@ -1,10 +1,10 @@
-"""A kernel in memory: network namespaces, netdevs, addresses, and what moving and dying does.
+"""A kernel in memory: namespaces, netdevs, addresses, and what moves and deaths of netns do.
 
 It models what reference.md and net/core/dev.c say, and knows nothing of the code under test.
 
-Whatever changes something passes a `moment` first: a place in time at which the watchers look at
-everything, and at which whoever is at work can be stopped by one of the `interrupts`.  Watchers
-note what must never be in `violations`: an exception of theirs could be swallowed on its way.
+Every change is preceded by a `moment`, in which the watchers look at everything and one of the
+`interrupts` can stop the process that is at work.  Watchers note what must never be in
+`violations`, because an exception could be swallowed on its way.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ from tests.unit.fake_netdevs import (
 )
 
 HOST_NETNS: Final = "/proc/1/ns/net"
-"""A path at which the host's own network namespace is found."""
+"""A path of the host's own network namespace."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
 
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 class AlreadySo(Refused):
-    """That number says that what was to be added is there, or what was to go is not (EEXIST)."""
+    """What was to be added exists, or what was to be removed does not (EEXIST)."""
 
 
 @attrs.define(eq=False)
@@ -58,10 +58,10 @@ class Kernel:
     interrupts: list[Callable[[str], None]] = attrs.field(factory=list)
     watchers: list[Callable[[], None]] = attrs.field(factory=list)
     violations: list[str] = attrs.field(factory=list)
-    tells_cookies: bool = True
+    has_cookies: bool = True
     """Since Linux 5.14."""
     spaces: list[Space] = attrs.field(factory=list)
-    """All that are alive, be they at a path or not."""
+    """All that are alive, whether they have a path or not."""
     _known_routes: dict[tuple[int, int], tuple[str, Route, Route]] = attrs.field(factory=dict)
     _cookies: int = 0
     _ifindex: int = 1
@@ -102,7 +102,7 @@ class Kernel:
         return function
 
     def add_link(self, name: str, kind: str | None = None, space: Space | None = None) -> Link:
-        """A new netdev, bare and down; in the host if nothing else is said."""
+        """A new netdev, bare and down; on the host unless `space` is given."""
         self._ifindex += 1
         mac = f"02:00:00:00:{self._ifindex >> 8:02x}:{self._ifindex & 255:02x}"
         where = space or self.host
@@ -115,7 +115,7 @@ class Kernel:
         link.space.lose_routes(link.ifindex)
 
     def ride(self, kind: str, on: Link) -> Rider:
-        """Somebody makes one of `RIDERS` upon a netdev, which has an address if it needs one."""
+        """Put one of `RIDERS` on a netdev, which must have an address if the rider needs one."""
         link = None
         if kind != "soft-RoCE":
             space = Space(0) if kind == "macvlan in another netns" else self.host
@@ -139,7 +139,7 @@ class Kernel:
         return self.riders[-1]
 
     def alight(self, rider: Rider) -> None:
-        """Somebody removes what rests on a netdev."""
+        """Remove what rests on a netdev."""
         self.riders.remove(rider)
         if rider.link is not None:
             self.remove_link(rider.link)
@@ -147,7 +147,7 @@ class Kernel:
                 rider.on.master = None
 
     def load(self) -> Load:
-        """What riders do not tell of themselves."""
+        """What riders do not show of themselves."""
         alive = [rider for rider in self.riders if not rider.lost]
 
         def by_kind(kind: str) -> list[Rider]:
@@ -171,7 +171,7 @@ class Kernel:
             self.remove_link(link)
 
     def make_netns(self, path: str) -> Space:
-        """A new namespace at `path`, with the lowest inode that is free: nsfs does the same."""
+        """A new namespace at `path`, with the lowest free inode, as nsfs chooses it."""
         taken = {space.inode for space in self.spaces}
         space = self._new_space(next(n for n in range(1, 1000) if n not in taken))
         self._add_loopback(space)
@@ -180,7 +180,7 @@ class Kernel:
 
     def _new_space(self, inode: int) -> Space:
         self._cookies += 1
-        space = Space(inode, self._cookies if self.tells_cookies else None)
+        space = Space(inode, self._cookies if self.has_cookies else None)
         self.spaces.append(space)
         return space
 
@@ -194,7 +194,7 @@ class Kernel:
     def reboot(self) -> None:
         """Everything in memory is gone; netdevs of hardware are new, bare and down.
 
-        What the node's boot then configures is for the caller to say (`configure`).
+        The caller then configures what the node's boot would configure (`configure`).
         """
         self.spaces.clear()
         self.host = self._new_space(1)
@@ -215,7 +215,7 @@ class Kernel:
     def configure(
         self, link: Link, addresses: tuple[Address, ...] = (), *, up: bool = True, alias: str = ""
     ) -> None:
-        """What an administrator does to a netdev, besides what is there."""
+        """Configure a netdev as an administrator does, in addition to what is there."""
         link.alias = alias
         self.set_up(link, up)
         for address in addresses:
@@ -243,7 +243,7 @@ class Kernel:
             qdisc=link.qdisc,
         ).at(self.now_s)
 
-    # ---- what the kernel does when it is asked to
+    # ---- what the kernel does on request
 
     def set_up(self, link: Link, up: bool) -> None:
         self.moment(f"set {link.name} {'up' if up else 'down'}")
@@ -280,7 +280,7 @@ class Kernel:
         self._rename(link, name)
 
     def move(self, link: Link, to: Space, name: str | None = None) -> None:
-        """Move and, in the same request, rename: what fails first leaves the rest undone."""
+        """Move and, in the same request, rename; if one step fails, the later ones are not done."""
         self.moment(f"move {link.name} as {name or link.name}")
         self._move(link, to, name)
 
@@ -304,7 +304,7 @@ class Kernel:
         space.without_ipv6.discard(name)
 
     def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
-        """Append the route, or put it in the place of the one with its identity."""
+        """Append the route, or replace the one with the same identity."""
         self.moment(f"set the route to {route.destination}")
         links = {link.ifindex: link for link in space.links}
         if not all(hop.ifindex in links and links[hop.ifindex].up for hop in route.hops):
@@ -379,7 +379,7 @@ class Kernel:
             self._rename(link, name)
 
     def lose(self, space: Space) -> None:
-        """A namespace is no more: hardware comes back to the host, the rest is destroyed."""
+        """A namespace has ended: hardware comes back to the host, the rest is destroyed."""
         for link in list(space.links):
             if link.parent is None:
                 space.links.remove(link)
@@ -404,7 +404,7 @@ class Kernel:
         return tuple(link.seen(self.now_s) for link in space.links)
 
     def routes(self, space: Space) -> tuple[Route, ...]:
-        """The routes with the names that netdevs have now."""
+        """The routes, with the present names of their netdevs."""
         names = {link.ifindex: IfName(link.name) for link in space.links}
         return tuple(
             attrs.evolve(
@@ -423,16 +423,16 @@ class Kernel:
         ]
 
     def _own_routes(self, link: Link) -> tuple[Route, ...]:
-        """The routes with nothing but their hops through the netdev, whatever it is called.
+        """The routes reduced to their hops through the netdev, whatever its name.
 
-        Every watcher wants them at every moment, and they are nearly always the same.
+        Every watcher asks for them at every moment, and they are nearly always the same.
         """
         found = []
         for route in link.space.routes:
             known = self._known_routes.get((id(route), link.ifindex))
             if known is None:
                 own = _with_own_hops(route, link)
-                # The route that is kept here keeps its `id` for itself.
+                # Keeping the route here prevents another one from getting its `id`.
                 known = self._known_routes[id(route), link.ifindex] = (str(own), own, route)
             if known[1].hops:
                 found.append(known[:2])

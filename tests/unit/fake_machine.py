@@ -30,7 +30,7 @@ class Disk:
     mappings: bytes | None = None
     """The Go plugin's file."""
     mappings_written: tuple[int, int] = (1, 0)
-    """The boot in which it was last written, and the second of that."""
+    """When it was last written: the boot, and the second in that boot."""
     markers: set[str] = attrs.field(factory=set)
     folders: set[str] = attrs.field(factory=set)
     """The index: the other state folders that hold records."""
@@ -46,9 +46,9 @@ class Disk:
 
 @attrs.define(eq=False)
 class Machine:
-    """One node with its kernel, its plugins and its state folder; `last` served the last call.
+    """One node with its kernel, its plugins and its state folder; `last` served the latest call.
 
-    `locks` may hold the name of a device on which another process is at work.  `mover` is that of
+    `locks` may hold the name of a device on which another process is at work.  `mover` is used for
     all configurations that name none.
     """
 
@@ -78,7 +78,7 @@ class Machine:
 
     @contextmanager
     def running(self, node: "FakeNode") -> Iterator[None]:
-        """The moments that come are those of `node`."""
+        """Meanwhile, every moment is one of `node`."""
         interrupted = self._running
         self.last = self._running = node
         try:
@@ -91,7 +91,7 @@ class Machine:
         return [("", self.disk), *others]
 
     def picture(self) -> object:
-        """Everything that lasts, to be compared: netdevs, records, markers, leases, locks."""
+        """Everything that lasts, in a form to compare: netdevs, records, markers, leases, locks."""
         spaces = {self.kernel.host, *self.kernel.paths.values()}
         netdevs = [
             (space.inode, link.ifindex, sorted(link.altnames), self.kernel.configuration_of(link))
@@ -108,7 +108,7 @@ class Machine:
 
 
 def furnish(machine: Machine, link: Link) -> None:
-    """Configure what a NIC of a fabric has besides its addresses; routes only while it is up."""
+    """Configure what a fabric NIC has in addition to its addresses; routes only if it is up."""
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
@@ -124,7 +124,7 @@ def furnish(machine: Machine, link: Link) -> None:
             machine.kernel.add_route(
                 machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
             )
-        # What a network manager sets in the kernel's place has the kernel's and a router's mark.
+        # A network manager gives such routes the protocol of the kernel or of a router.
         for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
             managed = Route(
                 ipaddress.ip_network(destination), (own,), protocol=protocol, metric=1024

@@ -150,7 +150,7 @@ class FakeNamespace:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """What the kernel refuses; what is there already, or not any more, is no refusal."""
+    """Raise what the kernel refuses; what already exists, or is already gone, is not a refusal."""
     try:
         yield
     except AlreadySo:

@@ -56,7 +56,7 @@ class Assigned:
 
 @attrs.define(eq=False)
 class Link:
-    """A netdev.  `function` is the bus device that it hangs on in sysfs."""
+    """A netdev.  `function` is the bus device that it belongs to in sysfs."""
 
     ifindex: int
     name: str
@@ -78,7 +78,7 @@ class Link:
     lower: int | None = None
     master: int | None = None
     given_altnames: set[str] = attrs.field(factory=set)
-    """Those that somebody gave since the boot, which gives its own anew."""
+    """Those that somebody has set since the boot; a boot sets its own again."""
     below: Below = attrs.field(factory=Below)
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
@@ -98,14 +98,14 @@ class Link:
             lost.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
-        """The addresses, of which it loses those whose lifetime is over."""
+        """The addresses, after those whose lifetime is over were removed."""
         self.addresses = [
             own for own in self.addresses if own.valid_until_s is None or own.valid_until_s > now_s
         ]
         return self.addresses
 
     def insert(self, new: Assigned) -> None:
-        """IPv4 addresses in the order of coming; of IPv6 the latest first, link-local ones last."""
+        """IPv4 in order of arrival; IPv6 with the latest first and link-local ones last."""
         interface, position = new.address.interface, len(self.addresses)
         for index, own in enumerate(self.addresses):
             other = own.address.interface
@@ -158,7 +158,7 @@ RIDERS: Final = (
 
 @attrs.define(eq=False)
 class Rider:
-    """What rests on a netdev: another netdev, but for an RDMA device.
+    """What rests on a netdev: another netdev, or an RDMA device.
 
     It is `lost` when the netdev below leaves its namespace.
     """
@@ -171,14 +171,14 @@ class Rider:
 
 @attrs.define(eq=False)
 class Space:
-    """A network namespace.  The inode of a dead one is given out again, and its cookie never."""
+    """A network namespace.  The inode of a dead one is used again, its cookie never."""
 
     inode: int
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses that the kernel does not take here, whatever its reason."""
+    """Addresses that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -190,7 +190,7 @@ class Space:
         return next((link for link in self.links if name in link.names), None)
 
     def lose_routes(self, ifindex: int) -> None:
-        """The netdev has gone, or down: IPv4 routes go whole, of IPv6 ones the hop."""
+        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
         left = []
         for route in self.routes:
             hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
@@ -212,7 +212,7 @@ class Function:
 
 @attrs.frozen
 class Configuration:
-    """What a node's administrator has configured on a netdev, in words that compare."""
+    """What a node's administrator has configured on a netdev, in a form that can be compared."""
 
     ifname: str
     up: bool
@@ -220,7 +220,7 @@ class Configuration:
     link: tuple[object, ...]
     """MAC address, MTU, txqlen, group, flags and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
-    """Each with the time of the end of its lifetimes; a preferred one that is over ended at 0."""
+    """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
     neighbours: tuple[Neighbour, ...] = ()
@@ -230,7 +230,7 @@ class Configuration:
     qdisc: Qdisc | None = None
 
     def at(self, now_s: int) -> "Configuration":
-        """What is still to be seen at a later time, if nobody changes anything."""
+        """What is still there at a later time, if nobody changes anything."""
         left = tuple(
             (address, valid, 0 if preferred is not None and preferred <= now_s else preferred)
             for address, valid, preferred in self.addresses

@@ -1,11 +1,11 @@
 """`FakeNode`: one process of ours on the machine in memory.
 
-Steps are performed by the code that performs them on a real node, `amdcni.effects.steps`; what
-that asks of a node is made here.
+Steps are performed by the code that performs them on a real node, `amdcni.effects.steps`; this
+module provides what it needs from a node.
 
 A process can be killed at any moment of its call: at number `kill_at`, or before one whose words
 begin with `kill_before`.  Each later use of that node raises `Killed`, which nobody catches; so
-nothing is undone, and its locks are free.
+nothing is undone, and its locks are released.
 """
 
 import json
@@ -80,7 +80,7 @@ class FakeNode:
         return self.machine
 
     def spend_moment(self, what: str) -> None:
-        """One moment of this process has come, and may be its last."""
+        """A moment of this process has come; it may be the last."""
         if self.kill_before is not None and what.startswith(self.kill_before):
             self.dead = True
         if self.dead:
@@ -109,7 +109,7 @@ class FakeNode:
         return None if space is None else self._netns(path, space)
 
     def find_pod(self, ref: NetnsRef) -> Netns | None:
-        """As `effects.node`: at the path, and else at any other."""
+        """As `effects.node`: at the path, otherwise at any other."""
         paths = [ref.path, *(self.alive().kernel.paths if ref.id.cookie is not None else ())]
         found = (self.find_netns(path) for path in paths)
         return next((pod for pod in found if ref.is_alive_in(pod)), None)

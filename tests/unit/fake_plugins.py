@@ -1,7 +1,7 @@
 """The plugins `host-device`, `static` and `host-local` 1.9 on the kernel in memory.
 
-They do what their sources do, in the order in which they do it, and take back what they take back
-on failure.  A plugin can be in `Trouble` at any of its own moments.
+They do what their sources do, in the same order, and undo the same things on failure.  `Trouble`
+can hit a plugin at any of its own moments.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ class PluginError(Exception):
 
 
 class PluginDied(Exception):
-    """A plugin was killed, by its own fault or because its time was over."""
+    """A plugin was killed, by a fault of its own or because its time was up."""
 
 
 class PluginLied(Exception):
@@ -37,10 +37,10 @@ class PluginLied(Exception):
 
 @attrs.frozen
 class Trouble:
-    """What befalls a plugin at its own moment number `at`.
+    """What goes wrong in a plugin, at its own moment number `at`.
 
-    It `fails` with an error object, taking nothing back; it `dies`; it `hangs` until whoever has
-    called it kills it, when its time is over; or it `lies`: it ends there and reports success.
+    It `fails` with an error object and undoes nothing; it `dies`; it `hangs` until its caller kills
+    it, when its time is up; or it `lies`: it ends there and reports success.
     """
 
     plugin: str
@@ -81,9 +81,9 @@ class Plugins:
     _running: list[Execution] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.kernel.interrupts.append(self._fall_into_trouble)
+        self.kernel.interrupts.append(self._cause_trouble)
 
-    def _fall_into_trouble(self, what: str) -> None:
+    def _cause_trouble(self, what: str) -> None:
         if not self._running:
             return
         running = self._running[-1]
@@ -216,7 +216,7 @@ class Plugins:
         return found
 
     def _move_in(self, execution: Execution, link: Link, pod: Space) -> None:
-        """By way of a namespace of its own (host-device 1.9); takes back what it can."""
+        """By way of a namespace of its own (host-device 1.9); undoes what it can on failure."""
         own, was_up = link.name, link.up
         between = Space(0)
         execution.temporary.append(between)

@@ -1,4 +1,4 @@
-"""A runtime on the machine in memory: what it asks for, and how it asks."""
+"""A runtime on the machine in memory: what it calls for, and how."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tests.unit.fake_node import FakeNode
 
 
 def config_for(address: str | None = None, /, **keys: object) -> dict[str, Any]:
-    """The configuration that Multus hands over, for the device at `address`."""
+    """The configuration that Multus passes for the device at `address`."""
     config: dict[str, Any] = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
     if address is not None:
         config |= {"deviceID": address, "pciBusID": address}
@@ -36,9 +36,9 @@ def ask(
     kill_at: int | None = None,
     kill_before: str | None = None,
 ) -> Result | None:
-    """What a runtime does: start a process that serves one call, afterwards `Machine.last`.
+    """Start a process that serves one call, as a runtime does; it is then `Machine.last`.
 
-    A configuration of bytes comes on standard input as it is.
+    A configuration of bytes is passed on standard input unchanged.
     """
     request = request_for(
         machine, verb, config, container=container, ifname=ifname, netns=netns, args=args

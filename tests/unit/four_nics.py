@@ -1,4 +1,4 @@
-"""A node with four NICs, each of another kind, and a twin of one that nobody lends."""
+"""A node with four NICs, each of a different kind, and a twin of one that is never lent."""
 
 from amdcni.core.host import Address
 from amdcni.core.spec import Verb
@@ -46,7 +46,7 @@ def booted(machine: Machine, device: str) -> Link:
 
 
 def config_of(device: str | None, name: str | None = None, **keys: object) -> dict[str, object]:
-    """The configuration for a NIC, which may give the `name` of the netdev besides its device."""
+    """The configuration for a NIC, by its device and perhaps also the `name` of its netdev."""
     if device is None:
         return config_for(**keys)
     if device in (V, TWIN):
@@ -54,7 +54,7 @@ def config_of(device: str | None, name: str | None = None, **keys: object) -> di
     return config_for(device, **({} if name is None else {"device": name}), **keys)
 
 
-def standing(
+def new_node(
     mover: str, ipam: object, device: str = A
 ) -> tuple[Machine, Keeper, dict[str, object]]:
     machine = Machine(mover=mover)
@@ -68,12 +68,12 @@ def standing(
 
 
 def nic_of(key: str) -> str:
-    """The NIC of a record: its device, if it is on a bus, whichever of its netdevs is meant."""
+    """The NIC of a record: its device if that is on a bus, whichever netdev the record is about."""
     return key.partition("@")[0] or key
 
 
 def stays_as_it_was(twin: Keeper) -> None:
-    """What nobody lends is not touched, however much it looks like what is lent."""
+    """What is never lent is not touched, however much it looks like what is lent."""
     if not twin.is_whole():
         twin.machine.kernel.violations.append(f"{twin.original.ifname} was touched")
 
@@ -92,5 +92,5 @@ def delete_it(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config)
 
 
-def delete_it_blindly(machine: Machine, config: dict[str, object]) -> None:
+def delete_by_id_alone(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config_for(), netns=None)

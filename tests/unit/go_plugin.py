@@ -1,4 +1,4 @@
-"""AMD's Go plugin on the machine in memory: how it lends a NIC, and what it notes of that.
+"""AMD's Go plugin on the machine in memory: how it lends a NIC, and what it notes about it.
 
 It is modelled on its source (ROCm/network-operator, cni/plugins/amd-host-device).  The machine is
 upgraded afterwards, and its NICs are watched: at each moment everything is on the host, in a
@@ -23,7 +23,7 @@ from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD1, POD2, A, B
 
 OTHERS: dict[str, Any] = {"0000:77:00.0": {"hostInterfaceName": "ens77", "later": [1.5, None]}}
-"""Entries that no test takes out."""
+"""Entries that no test removes."""
 
 
 def plain(text: str, name: str) -> Address:
@@ -34,7 +34,7 @@ def plain(text: str, name: str) -> Address:
 
 @attrs.define(eq=False)
 class Watcher(Keeper):
-    """A keeper for whom the Go plugin's file is as good as a record."""
+    """A keeper that accepts an entry in the Go plugin's file in place of a record."""
 
     def is_recorded(self) -> bool:
         return super().is_recorded() or self._is_mapped()
@@ -69,7 +69,7 @@ def lend(
     ipam: object = None,
     early: bool = False,
 ) -> None:
-    """ADD of the Go plugin; the `early` ones called the NIC in the pod what it was on the host."""
+    """ADD of the Go plugin; `early` versions kept the name that the NIC had on the host."""
     (link,) = machine.kernel.functions[device].links
     own = [str(o.address.interface) for o in link.addresses if not o.by_kernel]
     entry = {
@@ -93,7 +93,7 @@ def lend(
     machine.plugins.executed.clear()
 
 
-def standing() -> Machine:
+def new_node() -> Machine:
     """A node with two NICs, two pods, and a file of the Go plugin."""
     machine = Machine()
     first = machine.kernel.plug(A, "ens1").links[0]
@@ -139,7 +139,7 @@ def events(machine: Machine) -> list[str]:
 
 
 def is_over(machine: Machine, device: str = A) -> bool:
-    """Whether nothing tells of the attachment any more."""
+    """Whether no trace of the attachment is left."""
     return device not in mappings(machine) and (machine.disk.files, machine.disk.markers) == (
         {},
         set(),
@@ -147,7 +147,7 @@ def is_over(machine: Machine, device: str = A) -> bool:
 
 
 def previewed(machine: Machine, pod: int) -> Preview:
-    """What an ADD would do now; nothing is changed by that."""
+    """What an ADD would do now; asking changes nothing."""
     request = request_for(
         machine, Verb.ADD, config_for(A), container=f"pod{pod}", netns=f"/run/netns/pod{pod}"
     )
@@ -160,7 +160,7 @@ def previewed(machine: Machine, pod: int) -> Preview:
 
 
 def rebooted(machine: Machine, *given: str, name: str = "ens1", up: bool = True) -> Keeper:
-    """The NIC, after the node was booted and has configured it."""
+    """The NIC, after the node has rebooted and configured it."""
     machine.kernel.watchers.clear()
     machine.kernel.reboot()
     for path in (POD1, POD2):

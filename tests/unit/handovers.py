@@ -1,4 +1,4 @@
-"""ADDs of every kind, changed as a test needs them, and what their plans contain."""
+"""ADDs of every kind, changed as a test needs them, and the contents of their plans."""
 
 from collections.abc import Callable
 from typing import Any

@@ -14,7 +14,7 @@ from tests.unit.fake_netdevs import Configuration, Link
 class Keeper:
     """Remembers how a NIC was configured on the host, and watches that this is never lost.
 
-    At each moment the NIC is on the host as it was, or a record on the disk tells how it was.
+    At each moment the NIC is on the host as it was, or a record on the disk says how it was.
     Records are read as plain JSON.
     """
 
@@ -22,7 +22,7 @@ class Keeper:
     link: Link
     original: Configuration = attrs.field(init=False)
     order_matters: bool = True
-    """False once an address was refused: the kernel lists it by when it was accepted."""
+    """False once an address was refused: the kernel lists it in the order of acceptance."""
     names: set[str] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -30,25 +30,25 @@ class Keeper:
         self.machine.kernel.watchers.append(self.watch)
 
     def remember(self) -> None:
-        """How the NIC is configured now is how it has to come back from now on."""
+        """From now on, the NIC has to come back as it is configured now."""
         self.original = self.machine.kernel.configuration_of(self.link)
         self.names = {self.original.ifname}
 
     @property
     def is_plugged(self) -> bool:
-        """Whether the NIC is in the machine, or what is made by software exists."""
+        """Whether the NIC is in the machine; a software netdev, whether it exists."""
         if self.link.function is None:
             return self.link in self.link.space.links
         return self.link.function in self.machine.kernel.functions
 
     def due(self) -> Configuration:
-        """What has to be there: lifetimes go on, wherever the NIC is."""
+        """What has to be there now: lifetimes run on, wherever the NIC is."""
         return self.original.at(self.machine.kernel.now_s)
 
     def is_whole(self) -> bool:
         """Whether the NIC is on the host as it was; under a free name if its own was taken.
 
-        The mark of a record that is yet to go is no part of what it was.
+        The mark of a record that still exists does not count.
         """
         host, link = self.machine.kernel.host, self.link
         if link.space is not host:
@@ -64,8 +64,8 @@ class Keeper:
         return seen == due and seen.ifname in self.names
 
     def is_recorded(self) -> bool:
-        """Whether a record tells of the NIC all that there was."""
-        return any(self._tells_all(record) for record in self.records())
+        """Whether a record holds everything that the NIC had."""
+        return any(self._is_complete(record) for record in self.records())
 
     def records(self) -> list[dict[str, Any]]:
         """The records of the NIC in every folder that the index names, damaged ones left out."""
@@ -78,7 +78,7 @@ class Keeper:
                         found.append(json.loads(data))
         return found
 
-    def _tells_all(self, record: dict[str, Any]) -> bool:
+    def _is_complete(self, record: dict[str, Any]) -> bool:
         captured = record.get("captured") or {}
         told = [entry["interface"] for entry in captured.get("addresses", [])]
         return (

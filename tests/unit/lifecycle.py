@@ -1,7 +1,7 @@
-"""A node in the course of time: what happens to it, and an account of who holds what.
+"""A node over time: what happens to it, and an account of who holds what.
 
-The account keeps by itself what every NIC was like and who holds it.  Records are read as plain
-JSON.
+The account itself remembers how every NIC was configured and who holds it.  Records are read as
+plain JSON.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from tests.unit.keeper import Keeper
 
 PATHS = ("/run/netns/a", "/run/netns/b", "/run/netns/c")
 SIBLINGS = "198.18.0.1/24"
-"""The address of whatever other netdev of a device."""
+"""The address of any second netdev of a device."""
 ATTACHED = ("attached",)
 
 Id = tuple[str, str]
@@ -33,7 +33,7 @@ K = TypeVar("K")
 
 
 def one_of(things: Iterable[K], pick: int) -> K:
-    """One of the things, by its place in line."""
+    """One of the things, by its position."""
     listed = list(things)
     return listed[pick % len(listed)]
 
@@ -57,10 +57,10 @@ class Account(RuleBasedStateMachine):
         self.paths: dict[str, str] = {}
         self.stuck: list[Trouble] = []
         self.abandoned: set[Id] = set()
-        """Whose leases an ADD could not release for the NIC's former holder: it does not wait."""
+        """Former holders of a NIC whose leases the next ADD could not release; it does not wait."""
 
     def name_of(self, device: str) -> str | None:
-        """What tells the netdev from others of its device; None if that is not needed."""
+        """The name that picks the netdev among those of its device; None if there is only one."""
         if device not in self.siblings:
             return None
         link = self.keepers[device].link
@@ -68,7 +68,7 @@ class Account(RuleBasedStateMachine):
 
     @property
     def in_order(self) -> bool:
-        """Whether nothing outside of the calls stands in their way."""
+        """Whether nothing outside the calls makes them fail."""
         disk = self.machine.disk
         return not (disk.full or disk.read_only or self.machine.kernel.host.refused)
 
@@ -99,7 +99,7 @@ class Account(RuleBasedStateMachine):
         return {device for device, _ in self.records_by_id().values()}
 
     def earlier(self) -> set[Id]:
-        """Whose records are of an earlier boot: their leases are given up if the plugin fails."""
+        """Attachments of an earlier boot: their leases are given up if the plugin fails."""
         boot_id = f"boot-{self.machine.kernel.boot}"
         return {
             (record["id"]["containerID"], record["id"]["ifname"])
@@ -107,7 +107,7 @@ class Account(RuleBasedStateMachine):
             if record["boot_id"] != boot_id
         }
 
-    def is_interrupted(self, who: Id, device: str) -> None:
+    def note_interrupted(self, who: Id, device: str) -> None:
         """A call about `who` did not end well: it has the device only if the record says so."""
         self.begun[who] = device
         if self.records_by_id().get(who) == (device, "attached"):
@@ -115,7 +115,7 @@ class Account(RuleBasedStateMachine):
         else:
             self.held.pop(who, None)
 
-    def is_gone(self, who: Id, device: str | None) -> None:
+    def note_gone(self, who: Id, device: str | None) -> None:
         self.held.pop(who, None)
         self.begun.pop(who, None)
         assert who not in self.records_by_id()
@@ -192,11 +192,11 @@ class Account(RuleBasedStateMachine):
 
 
 class Events(Account):
-    """What happens to the node besides the calls."""
+    """What happens to the node apart from calls."""
 
-    @initialize(tells_cookies=st.booleans())
-    def pods_start(self, tells_cookies: bool) -> None:
-        self.machine.kernel.tells_cookies = tells_cookies
+    @initialize(has_cookies=st.booleans())
+    def pods_start(self, has_cookies: bool) -> None:
+        self.machine.kernel.has_cookies = has_cookies
         for path in PATHS[:2]:
             self.a_pod_starts(path)
 

@@ -1,4 +1,4 @@
-"""What `amdcni doctor` can see of a node."""
+"""What `amdcni doctor` sees of a node."""
 
 from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.kubernetes.installation import ConfFile

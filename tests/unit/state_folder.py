@@ -1,4 +1,4 @@
-"""A state folder on a real file system: records for it, what it reports, and disks that refuse."""
+"""A state folder on a real file system: records, reports, and disks that refuse writes."""
 
 import json
 import shlex
@@ -49,7 +49,7 @@ def tree(folder: Path) -> set[str]:
 
 
 def in_mounts(folder: Path, mount: str, script: str) -> dict[str, Any]:
-    """Run Python with `store` on a folder behind a mount of its own; what it prints as JSON."""
+    """Run Python with `store` on a folder behind its own mount; returns the JSON that it prints."""
     folder.mkdir(exist_ok=True)
     program = f"""
 import json, sys

@@ -1,4 +1,4 @@
-"""Laws of the executor: all of a plan or nothing of it, and all that can be done of a release."""
+"""Laws of the executor: all of a plan or none of it, and as much of a release as possible."""
 
 import ipaddress
 import sys
@@ -39,7 +39,7 @@ from tests.unit.keeper import Keeper
 
 DEVICE = "0000:01:00.0"
 
-# The executor knows no step but ForgetRecord, and looks into none: a few are enough.
+# The executor knows only ForgetRecord and looks into no step: a few are enough.
 RECORDS = [
     Attachment(
         network=NetworkName("fabric"),
@@ -75,7 +75,7 @@ releases: SearchStrategy[Release] = st.builds(
 
 
 class ScriptedNode(FakeNode):
-    """Notes what it is to perform, and fails at the ordinals of `failures`."""
+    """Notes the steps that it should perform, and fails at the ordinals in `failures`."""
 
     def __init__(self, failures: Mapping[int, BaseException]) -> None:
         super().__init__(Machine())
@@ -106,7 +106,7 @@ def notes_of(failure: BaseException) -> list[str]:
 
 
 @given(plans)
-def test_a_plan_that_works_performs_its_steps_in_order_and_nothing_else(plan: Plan) -> None:
+def test_a_plan_that_succeeds_performs_its_steps_in_order_and_nothing_else(plan: Plan) -> None:
     node = ScriptedNode({})
     outcome = executor.run(plan, node)
     assert node.tried == [planned.step for planned in plan.steps]
@@ -114,7 +114,7 @@ def test_a_plan_that_works_performs_its_steps_in_order_and_nothing_else(plan: Pl
 
 
 @given(plans, failing())
-def test_a_failure_takes_back_the_last_first_with_the_failing_step_included(
+def test_a_failure_undoes_the_steps_in_reverse_order_including_the_failed_one(
     plan: Plan, failures: dict[int, BaseException]
 ) -> None:
     first = min(failures, default=len(plan.steps))
@@ -161,7 +161,7 @@ def test_an_interruption_is_undone_like_a_failure(interruption: type[BaseExcepti
 
 
 @given(releases, failing())
-def test_all_of_a_release_is_tried_and_the_first_failure_is_raised(
+def test_every_step_of_a_release_is_tried_and_the_first_failure_is_raised(
     release: Release, failures: dict[int, BaseException]
 ) -> None:
     node = ScriptedNode(failures)
@@ -199,7 +199,7 @@ def test_a_record_is_forgotten_only_after_all_the_work_that_it_describes(
 
 
 @given(releases)
-def test_a_mark_that_cannot_be_made_is_reported_and_stops_nothing(release: Release) -> None:
+def test_a_mark_that_cannot_be_set_is_reported_and_stops_nothing(release: Release) -> None:
     marked = release.mark is not None
     node = ScriptedNode({0: AmdcniError("disk full")} if marked else {})
     executor.release(release, node)
@@ -209,7 +209,7 @@ def test_a_mark_that_cannot_be_made_is_reported_and_stops_nothing(release: Relea
 # ---- with a kernel
 
 
-def standing() -> tuple[Machine, Keeper]:
+def new_node() -> tuple[Machine, Keeper]:
     machine = Machine()
     (link,) = machine.kernel.plug(DEVICE, "ens1").links
     machine.kernel.configure(link, (Address(ipaddress.ip_interface("192.0.2.1/31")),))
@@ -218,7 +218,7 @@ def standing() -> tuple[Machine, Keeper]:
 
 
 def test_a_killed_process_undoes_nothing() -> None:
-    machine, keeper = standing()
+    machine, keeper = new_node()
     with pytest.raises(Killed):
         ask(machine, Verb.ADD, config_for(DEVICE), kill_at=12)
     assert not keeper.is_whole()
@@ -256,7 +256,7 @@ class Interrupter:
 def lines_after_which_a_signal_leaves_something_half_done() -> list[int]:
     lines = []
     for at in range(1000):
-        machine, keeper = standing()
+        machine, keeper = new_node()
         interrupter = Interrupter(executor.run, at)
         try:
             with interrupter:

@@ -41,7 +41,7 @@ def host_device(verb: Verb, **keys: object) -> Execution:
 # ---- the kernel
 
 
-def test_a_move_loses_the_addresses_and_up_and_keeps_the_rest(kernel: Kernel, nic: Link) -> None:
+def test_a_move_loses_addresses_and_sets_down_but_keeps_the_rest(kernel: Kernel, nic: Link) -> None:
     nic.mtu, nic.altnames = 9000, {"enp1s0"}
     mac = nic.mac
     kernel.move(nic, kernel.make_netns(POD), "net1")
@@ -49,7 +49,7 @@ def test_a_move_loses_the_addresses_and_up_and_keeps_the_rest(kernel: Kernel, ni
     assert (nic.mac, nic.mtu, nic.alias, nic.altnames) == (mac, 9000, "to the fabric", {"enp1s0"})
 
 
-def test_a_name_that_is_taken_leaves_the_netdev_moved_under_its_old_name(
+def test_if_the_new_name_is_taken_the_netdev_is_moved_under_its_old_name(
     kernel: Kernel, nic: Link
 ) -> None:
     pod = kernel.make_netns(POD)
@@ -83,7 +83,7 @@ def test_a_netdev_that_is_up_or_whose_name_is_taken_is_not_renamed(
         kernel.rename(nic, "ens8")
 
 
-def test_hardware_comes_home_bare_from_a_dead_netns_and_software_does_not(
+def test_hardware_returns_bare_from_a_dead_netns_but_software_does_not(
     kernel: Kernel, nic: Link
 ) -> None:
     pod = kernel.make_netns(POD)
@@ -95,9 +95,7 @@ def test_hardware_comes_home_bare_from_a_dead_netns_and_software_does_not(
     assert POD not in kernel.paths
 
 
-def test_the_second_of_two_equal_names_comes_home_under_its_ifindex(
-    kernel: Kernel, nic: Link
-) -> None:
+def test_the_second_of_two_equal_names_returns_under_its_ifindex(kernel: Kernel, nic: Link) -> None:
     (other,) = kernel.plug("0000:02:00.0", "ens2").links
     for link, path in ((nic, POD), (other, "/run/netns/pod2")):
         kernel.move(link, kernel.make_netns(path), "net1")
@@ -105,13 +103,13 @@ def test_the_second_of_two_equal_names_comes_home_under_its_ifindex(
     assert (nic.name, other.name) == ("net1", f"dev{other.ifindex}")
 
 
-def test_the_inode_of_a_dead_netns_is_given_out_again(kernel: Kernel) -> None:
+def test_the_inode_of_a_dead_netns_is_used_again(kernel: Kernel) -> None:
     first = kernel.make_netns(POD)
     kernel.destroy_netns(first)
     assert kernel.make_netns(POD).inode == first.inode
 
 
-def test_down_loses_ipv6_addresses_and_up_makes_the_link_local_one(
+def test_setting_down_loses_ipv6_addresses_and_setting_up_makes_the_link_local_one(
     kernel: Kernel, nic: Link
 ) -> None:
     def interfaces() -> list[str]:
@@ -122,14 +120,14 @@ def test_down_loses_ipv6_addresses_and_up_makes_the_link_local_one(
     assert interfaces() == ["192.0.2.1/31"]
 
 
-def test_of_ipv6_addresses_the_latest_is_listed_first(kernel: Kernel, nic: Link) -> None:
+def test_the_latest_ipv6_address_is_listed_first(kernel: Kernel, nic: Link) -> None:
     kernel.add_address(nic, address("fd00::2/64"))
     kernel.add_address(nic, address("192.0.2.3/31"))
     listed = [str(own.address.interface) for own in nic.addresses if not own.by_kernel]
     assert listed == ["192.0.2.1/31", "192.0.2.3/31", "fd00::2/64", "fd00::1/64"]
 
 
-def test_a_lifetime_goes_on_and_ends(kernel: Kernel, nic: Link) -> None:
+def test_a_lifetime_runs_on_and_ends(kernel: Kernel, nic: Link) -> None:
     leased = Address(ipaddress.ip_interface("192.0.2.9/24"), valid_s=20, preferred_s=10)
     kernel.add_address(nic, leased)
     kernel.now_s += 15
@@ -142,7 +140,7 @@ def test_a_lifetime_goes_on_and_ends(kernel: Kernel, nic: Link) -> None:
 # ---- the plugins
 
 
-def test_host_device_saves_the_host_name_as_alias_and_takes_it_back(
+def test_host_device_saves_the_host_name_as_alias_and_restores_it(
     kernel: Kernel, nic: Link, plugins: Plugins
 ) -> None:
     kernel.make_netns(POD)
@@ -173,7 +171,7 @@ def test_host_device_moves_back_under_its_name_when_the_name_is_taken_in_the_pod
     assert nic.addresses[0].by_kernel
 
 
-def test_the_netdev_comes_home_bare_from_the_netns_of_a_host_device_that_died(
+def test_the_netdev_returns_bare_from_the_netns_of_a_host_device_that_died(
     kernel: Kernel, nic: Link, plugins: Plugins
 ) -> None:
     kernel.make_netns(POD)
@@ -203,7 +201,7 @@ def test_host_local_leases_each_address_once_and_refuses_a_second_lease(
 # ---- the process
 
 
-def test_nothing_can_be_done_with_a_killed_process_and_its_locks_are_free() -> None:
+def test_a_killed_process_can_do_nothing_and_its_locks_are_free() -> None:
     machine = Machine()
     node = FakeNode(machine, kill_at=0)
     lock = node.lock(NIC, wait_s=0)
@@ -215,7 +213,7 @@ def test_nothing_can_be_done_with_a_killed_process_and_its_locks_are_free() -> N
     assert not machine.locks
 
 
-def test_the_kept_configuration_of_a_nic_is_watched_at_every_moment() -> None:
+def test_a_keeper_notices_a_lost_configuration_at_the_next_moment() -> None:
     machine = Machine()
     (nic,) = machine.kernel.plug(NIC, "ens1").links
     machine.kernel.configure(nic, (address("192.0.2.1/31"),))

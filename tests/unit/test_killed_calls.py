@@ -1,4 +1,4 @@
-"""A call that was killed at any moment is made good by the next one."""
+"""A call that was killed at any moment is repaired by the next one."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import Killed
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
-from tests.unit.four_nics import A, B, V, delete_it, delete_it_blindly, is_in_pod, standing
+from tests.unit.four_nics import A, B, V, delete_by_id_alone, delete_it, is_in_pod, new_node
 
 
 def add_again(machine: Machine, config: dict[str, object]) -> None:
@@ -25,7 +25,7 @@ def delete_after_the_death_of_the_netns(machine: Machine, config: dict[str, obje
     ask(machine, Verb.DEL, config)
 
 
-def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
+def delete_another_nic(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
 
 
@@ -45,13 +45,13 @@ def delete_something_else(machine: Machine, config: dict[str, object]) -> None:
         add_again,
         add_elsewhere,
         delete_it,
-        delete_it_blindly,
+        delete_by_id_alone,
         delete_after_the_death_of_the_netns,
-        delete_something_else,
+        delete_another_nic,
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
-def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
+def test_a_call_killed_at_any_moment_is_repaired_by_the_next(
     device: str,
     verb: Verb,
     then: Callable[[Machine, dict[str, object]], None],
@@ -60,7 +60,7 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
 ) -> None:
     killed, at = True, 0
     while killed:
-        machine, keeper, config = standing(mover, ipam, device)
+        machine, keeper, config = new_node(mover, ipam, device)
         before = machine.picture()
         if verb is Verb.DEL:
             ask(machine, Verb.ADD, config)
@@ -73,21 +73,21 @@ def test_a_call_that_was_killed_at_any_moment_is_made_good_by_the_next(
         where = f"killed before: {machine.kernel.moments[-1]}"
         phase = machine.disk.records().get(device, {}).get("phase")
         if phase == "attached" and then is add_elsewhere:
-            # The first ADD has succeeded, but for its answer: its pod keeps the NIC.
+            # The first ADD has succeeded, except for its answer: its pod keeps the NIC.
             with pytest.raises(DeviceHeld):
                 then(machine, config)
             assert is_in_pod(machine, keeper, 1, ipam), where
             continue
         then(machine, config)
-        if then is delete_something_else:
-            # That executes no plugin of this device.
+        if then is delete_another_nic:
+            # That runs no plugin for this device.
             assert phase == "attached" or keeper.is_whole(), where
             ask(machine, Verb.STATUS, config_for(), netns=None)
         if then is add_again:
             assert is_in_pod(machine, keeper, 1, ipam), where
         elif then is add_elsewhere:
             assert is_in_pod(machine, keeper, 2, ipam), where
-        elif phase == "attached" and then is delete_something_else:
+        elif phase == "attached" and then is delete_another_nic:
             assert is_in_pod(machine, keeper, 1, ipam), where
         else:
             assert keeper.is_whole() or not keeper.is_plugged, where

@@ -1,7 +1,7 @@
 """Whatever happens in whatever order: nothing that was on the host before an ADD is lost.
 
 A state machine plays a node with NICs, pods, runtimes, strangers, full disks and crashes.
-Here are the calls; `lifecycle` has all else that happens, the account, and what always holds.
+Here are the calls; `lifecycle` has the other events, the account, and what always holds.
 """
 
 from hypothesis import note, settings
@@ -47,7 +47,7 @@ troubles: SearchStrategy[Trouble | None] = st.none() | st.builds(
 
 
 class Lifecycle(Events):
-    """What runtimes and people ask for, whatever happens to the node meanwhile."""
+    """The calls of runtimes and people, whatever happens to the node meanwhile."""
 
     def call(
         self,
@@ -57,7 +57,7 @@ class Lifecycle(Events):
         kill_at: int | None,
         trouble: Trouble | None,
     ) -> AmdcniError | Killed | None:
-        """Serve one call; how it failed, if it did.  Any other exception is a fault of ours."""
+        """Serve one call and return its failure, if any.  Other exceptions are faults of ours."""
         container, ifname, netns = who
         machine = self.machine
         machine.plugins.troubles = [*self.stuck, *([] if trouble is None else [trouble])]
@@ -92,7 +92,7 @@ class Lifecycle(Events):
         who: Id,
         before: dict[Id, tuple[str, str]],
     ) -> None:
-        """An ADD may tell the plugins of those who had the very device before."""
+        """An ADD may call the plugins for those who had the same device before."""
         mine = {who}
         if verb is Verb.ADD and isinstance(config, dict):
             about = config.get("deviceID", f"@{config.get('device')}")
@@ -141,9 +141,9 @@ class Lifecycle(Events):
         after = self.records_by_id()
         for who, (device, _) in before.items():
             if who not in after:
-                self.is_gone(who, device)
+                self.note_gone(who, device)
             else:
-                self.is_interrupted(who, device)
+                self.note_interrupted(who, device)
 
     @precondition(lambda self: self.spaces)
     @rule(
@@ -217,12 +217,12 @@ class Lifecycle(Events):
             self.held[who] = device
             self.has_what_was_promised(who, device, leased, holder == who)
         elif isinstance(failure, Killed):
-            self.is_interrupted(who, device)
+            self.note_interrupted(who, device)
         else:
             after = self.records_by_id().get(who)
             if after != before.get(who) and after is not None:
                 assert trouble is not None or not self.in_order
-                self.is_interrupted(who, device)
+                self.note_interrupted(who, device)
             elif after is None:
                 self.held.pop(who, None)
             if self.in_order and trouble is None:
@@ -237,7 +237,7 @@ class Lifecycle(Events):
         given = {str(own.address.interface) for own in keeper.link.addresses if not own.by_kernel}
         addresses = {str(address.interface) for address, _, _ in keeper.original.addresses}
         if repeated:
-            # The answer is that of the first, whatever IPAM the second asks for.
+            # The answer is that of the first ADD, whatever IPAM the second asks for.
             assert given in ({self.machine.plugins.leases.get(who)}, addresses)
         elif leased:
             assert given == {self.machine.plugins.leases[who]}
@@ -321,18 +321,18 @@ class Lifecycle(Events):
         netns = path if with_netns else None
         failure = self.call(Verb.DEL, config, (container, ifname, netns), kill_at, trouble)
         if failure is None:
-            self.is_gone(who, None if about is None else about[0])
+            self.note_gone(who, None if about is None else about[0])
         elif isinstance(failure, Killed):
             if who not in self.records_by_id():
-                self.is_gone(who, None)
+                self.note_gone(who, None)
             if about is not None:
-                self.is_interrupted(who, about[0])
+                self.note_interrupted(who, about[0])
         elif about is None and edited is not None:
             assert isinstance(failure, (InvalidConfiguration, UndecodableInput, UnsupportedVersion))
         else:
             self.delete_had_to_fail(failure, trouble)
             if about is not None:
-                self.is_interrupted(who, about[0])
+                self.note_interrupted(who, about[0])
 
     def delete_had_to_fail(self, failure: AmdcniError, trouble: Trouble | None) -> None:
         match failure:
@@ -383,11 +383,11 @@ class Lifecycle(Events):
             if who in kept and who in living:
                 assert after[who] == before[who]
             elif failure is None and who not in kept:
-                self.is_gone(who, before[who][0])
+                self.note_gone(who, before[who][0])
             elif who not in after:
-                self.is_gone(who, None)
+                self.note_gone(who, None)
             else:
-                self.is_interrupted(who, before[who][0])
+                self.note_interrupted(who, before[who][0])
 
 
 TestLifecycle = Lifecycle.TestCase

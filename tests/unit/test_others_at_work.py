@@ -1,4 +1,4 @@
-"""udev, a network manager or a routing daemon may be at work at any moment of a call."""
+"""udev, a network manager or a routing daemon may make changes at any moment of a call."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,15 +13,15 @@ from tests.unit.fake_kernel import Refused
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Configuration, Link
 from tests.unit.fake_runtime import ask
-from tests.unit.four_nics import is_in_pod, standing
+from tests.unit.four_nics import is_in_pod, new_node
 
 
 @attrs.define(eq=False)
 class Others:
     """udev, a network manager, a routing daemon: at one moment they set all they know of a NIC.
 
-    They set the very things that it has had on the host, where it is then; what is refused they
-    leave.  With `daemon_only` they set its routes, and nothing else.
+    They set exactly what it had on the host, wherever it is then, and ignore what is refused.
+    With `daemon_only` they set only its routes.
     """
 
     machine: Machine
@@ -43,11 +43,11 @@ class Others:
         if self.at >= 0 or self.acted:
             return
         self.acted = True
-        for each in self.deeds():
+        for each in self.actions():
             with suppress(Refused):
                 each()
 
-    def deeds(self) -> Iterator[Callable[[], None]]:
+    def actions(self) -> Iterator[Callable[[], None]]:
         kernel, link = self.machine.kernel, self.link
         if link.space is kernel.host and not self.daemon_only:
             yield partial(kernel.rename, link, self.known.ifname)
@@ -68,12 +68,12 @@ class Others:
 @pytest.mark.parametrize("daemon_only", [False, True], ids=["all", "daemon"])
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
-def test_others_may_set_the_same_at_any_moment_of_a_call(
+def test_others_may_set_the_nics_configuration_at_any_moment_of_a_call(
     verb: Verb, mover: str, daemon_only: bool
 ) -> None:
     acted, at = True, 0
     while acted:
-        machine, keeper, config = standing(mover, None)
+        machine, keeper, config = new_node(mover, None)
         config["copyRoutes"], keeper.order_matters = True, False
         others = Others(machine, keeper.link, at, daemon_only)
         if verb is Verb.DEL:
@@ -93,13 +93,13 @@ def test_others_may_set_the_same_at_any_moment_of_a_call(
 
 
 @pytest.mark.parametrize("stranger", [False, True], ids=["up", "taken"])
-def test_a_name_may_be_taken_and_the_nic_set_up_at_any_moment_of_a_homecoming(
+def test_the_name_may_be_taken_or_the_nic_set_up_at_any_moment_of_its_return(
     stranger: bool,
 ) -> None:
-    """The pod has died, and the NIC is on the host under the name that it had there."""
+    """The pod has died, and the NIC is on the host under its name from the pod."""
     acted, at = True, 0
     while acted:
-        machine, keeper, config = standing("native", None)
+        machine, keeper, config = new_node("native", None)
         keeper.order_matters = False
         ask(machine, Verb.ADD, config)
         kernel, link = machine.kernel, keeper.link

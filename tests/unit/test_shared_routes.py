@@ -1,4 +1,4 @@
-"""A route with hops through several NICs is whole again, whoever comes and goes meanwhile."""
+"""A route through several NICs is complete again, whichever NICs are lent and returned."""
 
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ Call = Callable[[Machine], object]
 def between_any_looks(
     mover: str, before: Sequence[Call], first: Call, second: Call
 ) -> Iterator[Machine]:
-    """The node after `second` was made between two looks of `first`, for each such place."""
+    """The node after `second` was called between two looks of `first`, for each pair of looks."""
     at = 0
     while True:
         machine = node_with_two(mover)
@@ -68,16 +68,16 @@ def between_any_looks(
         machine.looks.append(other.look)
         first(machine)
         machine.looks.clear()
-        if not other.came:
+        if not other.started:
             break
-        if other.said:
+        if other.answers:
             yield machine
         at += 1
     assert at > 20
 
 
 @movers
-def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
+def test_two_nics_that_return_at_once_restore_the_whole_route(mover: str) -> None:
     lent = [lambda machine: add(machine, A, pod=1), lambda machine: add(machine, B, pod=2)]
     for machine in between_any_looks(
         mover,
@@ -90,7 +90,7 @@ def test_two_nics_that_return_at_once_set_the_whole_route(mover: str) -> None:
 
 
 @movers
-def test_a_nic_that_leaves_while_another_one_returns_leaves_the_route_to_that(mover: str) -> None:
+def test_a_nic_lent_while_another_returns_leaves_the_route_to_the_other(mover: str) -> None:
     lent = [lambda machine: add(machine, B, pod=2)]
     for machine in between_any_looks(
         mover,
@@ -104,7 +104,7 @@ def test_a_nic_that_leaves_while_another_one_returns_leaves_the_route_to_that(mo
 
 
 @movers
-def test_a_nic_whose_plugin_refuses_is_on_the_host_and_keeps_its_hop(mover: str) -> None:
+def test_a_nic_whose_lease_cannot_be_released_keeps_its_hop(mover: str) -> None:
     machine = node_with_two(mover)
     machine.plugins.pool = ("10.9.9.9/24",)
     config = config_for(B, ipam={"type": "host-local", "subnet": "10.9.9.0/24"})
@@ -135,7 +135,7 @@ def test_a_stranger_with_the_name_of_a_lent_nic_gets_its_own_routes_back(mover: 
 
 
 def multipath(machine: Machine) -> Route:
-    """A route of the host through both NICs."""
+    """A route on the host through both NICs."""
     hops = [
         Hop(IfName(link.name), link.ifindex, weight=weight)
         for link, weight in zip(nics(machine), (3, 5), strict=True)
@@ -159,7 +159,7 @@ def hops_on_host(machine: Machine) -> dict[str, int]:
     return {hop.ifname: hop.weight for hop in route.hops}
 
 
-def test_a_multipath_route_goes_on_through_the_other_nic(machine: Machine) -> None:
+def test_a_multipath_route_continues_through_the_other_nic(machine: Machine) -> None:
     multipath(machine)
     add(machine, A)
     assert hops_on_host(machine) == {"ens2": 1}
@@ -168,7 +168,9 @@ def test_a_multipath_route_goes_on_through_the_other_nic(machine: Machine) -> No
 
 
 @pytest.mark.parametrize("first", [A, B])
-def test_a_multipath_route_is_whole_when_both_nics_are_back(machine: Machine, first: str) -> None:
+def test_a_multipath_route_is_complete_when_both_nics_are_back(
+    machine: Machine, first: str
+) -> None:
     multipath(machine)
     pods = {A: 1, B: 2}
     for device, pod in pods.items():
@@ -178,7 +180,7 @@ def test_a_multipath_route_is_whole_when_both_nics_are_back(machine: Machine, fi
     assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
 
 
-def test_a_multipath_route_is_whole_after_a_failed_add(machine: Machine) -> None:
+def test_a_multipath_route_is_complete_after_a_failed_add(machine: Machine) -> None:
     multipath(machine)
     pod_of(machine).refused.add("192.0.2.1/31")
     with pytest.raises((PluginFailed, KernelRefused)):
@@ -186,7 +188,7 @@ def test_a_multipath_route_is_whole_after_a_failed_add(machine: Machine) -> None
     assert hops_on_host(machine) == {"ens1": 3, "ens2": 5}
 
 
-def test_records_of_an_earlier_boot_make_no_route_whole(machine: Machine) -> None:
+def test_records_of_an_earlier_boot_complete_no_route(machine: Machine) -> None:
     multipath(machine)
     add(machine, A)
     machine.kernel.boot += 1

@@ -20,10 +20,10 @@ from tests.unit.go_plugin import (
     is_over,
     lend,
     mappings,
+    new_node,
     plain,
     previewed,
     rebooted,
-    standing,
     watched,
     write,
 )
@@ -34,7 +34,7 @@ from tests.unit.two_nics import POD1, POD2, A, B, pod_of
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """A node with the Go plugin's file, whose other entries have to stay."""
-    machine = standing()
+    machine = new_node()
     yield machine
     assert machine.kernel.violations == []
     assert {key: mappings(machine).get(key) for key in OTHERS} == OTHERS
@@ -42,7 +42,7 @@ def machine() -> Iterator[Machine]:
 
 @pytest.fixture
 def keeper(machine: Machine, nic: Link) -> Keeper:
-    """One for whom the Go plugin's file is as good as a record."""
+    """A keeper that accepts an entry in the Go plugin's file in place of a record."""
     return watched(machine)
 
 
@@ -51,7 +51,7 @@ def keeper(machine: Machine, nic: Link) -> Keeper:
 
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("ipam", [None, HOST_LOCAL])
-def test_a_del_brings_home_what_the_go_plugin_lent(
+def test_a_del_returns_what_the_go_plugin_lent(
     machine: Machine, keeper: Keeper, early: bool, ipam: object
 ) -> None:
     lend(machine, early=early, ipam=ipam)
@@ -60,13 +60,13 @@ def test_a_del_brings_home_what_the_go_plugin_lent(
     assert "taken-over" in reported
     assert keeper.is_whole()
     assert is_over(machine)
-    # host-local has leased to the name that the early Go plugin gave: nobody knows that any more.
+    # host-local has leased to the name that the early Go plugin gave, which is not known any more.
     assert early or machine.plugins.leases == {}
 
 
 @pytest.mark.parametrize("netns", ["its own", None, "/run/netns/gone"])
 @pytest.mark.parametrize("early", [False, True])
-def test_a_del_brings_home_what_fell_back_when_the_pod_died(
+def test_a_del_restores_what_fell_back_when_the_pod_died(
     machine: Machine, keeper: Keeper, netns: str | None, early: bool
 ) -> None:
     lend(machine, early=early, ipam=HOST_LOCAL)
@@ -78,7 +78,7 @@ def test_a_del_brings_home_what_fell_back_when_the_pod_died(
     assert early or machine.plugins.leases == {}
 
 
-def test_a_nic_whose_name_in_the_pod_was_taken_on_the_host_comes_home(
+def test_a_nic_whose_name_in_the_pod_was_taken_on_the_host_is_restored(
     machine: Machine, keeper: Keeper
 ) -> None:
     other = watched(machine, B)
@@ -137,7 +137,7 @@ def test_a_del_without_a_device_leaves_an_unplugged_one_alone(machine: Machine) 
 def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
     machine: Machine, keeper: Keeper, netns: str | None
 ) -> None:
-    """The Go plugin's own entry is of the new owner: it knows only the device."""
+    """The Go plugin's entry is that of the new owner: it names only the device."""
     lend(machine, A, 2)
     before = machine.picture()
     delete(machine, pod=1, netns=netns)
@@ -146,7 +146,7 @@ def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
     assert keeper.is_whole()
 
 
-def test_a_late_del_leaves_our_own_new_owner_alone_whatever_the_file_says(
+def test_a_late_del_leaves_a_new_owner_in_our_record_alone_whatever_the_file_says(
     machine: Machine, keeper: Keeper
 ) -> None:
     lend(machine, A, 1)
@@ -186,7 +186,9 @@ def test_repeated_dels_find_nothing_to_do(machine: Machine, keeper: Keeper) -> N
         assert machine.picture() == before
 
 
-def test_a_nic_that_was_down_and_without_addresses_comes_home_like_that(machine: Machine) -> None:
+def test_a_nic_that_was_down_without_addresses_is_returned_down_without_addresses(
+    machine: Machine,
+) -> None:
     (link,) = machine.kernel.plug("0000:03:00.0", "ens3").links
     keeper = watched(machine, "0000:03:00.0")
     lend(machine, "0000:03:00.0")
@@ -197,7 +199,7 @@ def test_a_nic_that_was_down_and_without_addresses_comes_home_like_that(machine:
 
 @pytest.mark.parametrize("virtio", [True, False])
 @pytest.mark.parametrize("shows_parent", [True, False])
-def test_the_netdev_is_found_whatever_the_kernel_says_of_it(
+def test_the_netdev_is_found_with_or_without_a_parent_and_below_virtio(
     machine: Machine, virtio: bool, shows_parent: bool
 ) -> None:
     device = "0000:03:00.0"
@@ -235,7 +237,7 @@ def test_an_address_that_the_host_refuses_keeps_the_record_and_the_entry(
     assert is_over(machine)
 
 
-def test_what_another_call_did_while_a_del_waited_for_the_lock_is_seen(
+def test_a_del_sees_what_another_call_did_while_it_waited_for_the_lock(
     machine: Machine, keeper: Keeper, kernel: Kernel
 ) -> None:
     lend(machine)
@@ -274,7 +276,7 @@ def test_nothing_changes_if_the_record_cannot_be_written(machine: Machine, keepe
 # ---- ADD
 
 
-def test_an_add_heals_what_fell_back_and_lends_it_anew(machine: Machine, keeper: Keeper) -> None:
+def test_an_add_heals_what_fell_back_and_lends_it_again(machine: Machine, keeper: Keeper) -> None:
     lend(machine, A, 1)
     machine.kernel.destroy_netns(pod_of(machine))
     add(machine, pod=2)
@@ -288,7 +290,9 @@ def test_an_add_heals_what_fell_back_and_lends_it_anew(machine: Machine, keeper:
     assert is_over(machine)
 
 
-def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keeper) -> None:
+def test_an_add_with_an_ipam_plugin_heals_what_fell_back_too(
+    machine: Machine, keeper: Keeper
+) -> None:
     lend(machine, A, 1)
     machine.kernel.destroy_netns(pod_of(machine))
     add(machine, pod=2, ipam=HOST_LOCAL)
@@ -298,7 +302,7 @@ def test_an_add_heals_before_it_asks_its_own_ipam(machine: Machine, keeper: Keep
 
 
 @pytest.mark.parametrize("pod", [1, 2])
-def test_a_preview_knows_what_the_go_plugin_has_lent(
+def test_a_preview_refuses_what_the_go_plugin_has_lent(
     machine: Machine, keeper: Keeper, pod: int
 ) -> None:
     lend(machine, A, 1)
@@ -306,7 +310,7 @@ def test_a_preview_knows_what_the_go_plugin_has_lent(
         previewed(machine, pod)
 
 
-def test_a_preview_plans_from_what_the_go_plugins_file_tells(
+def test_a_preview_plans_from_what_the_go_plugins_file_says(
     machine: Machine, keeper: Keeper
 ) -> None:
     lend(machine)
@@ -338,7 +342,7 @@ def test_an_add_of_a_nic_that_a_pod_has_from_the_go_plugin_is_refused(
     assert keeper.link.space is pod_of(machine, 2)
 
 
-def test_an_add_that_cannot_heal_yet_leaves_all_for_the_next(
+def test_an_add_that_cannot_heal_yet_leaves_everything_for_the_next_call(
     machine: Machine, keeper: Keeper, kernel: Kernel
 ) -> None:
     lend(machine, A, 1)
@@ -353,13 +357,13 @@ def test_an_add_that_cannot_heal_yet_leaves_all_for_the_next(
     assert is_over(machine)
 
 
-# ---- boots
+# ---- reboots
 
 
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 @pytest.mark.parametrize("later", [True, False], ids=["file of this boot", "file of the last"])
 @pytest.mark.parametrize("given", [["10.7.0.1/31"], ["192.0.2.1/31"], []])
-def test_after_a_boot_the_nodes_own_configuration_is_right(
+def test_after_a_reboot_the_nodes_own_configuration_is_kept(
     machine: Machine, given: list[str], later: bool, verb: Verb
 ) -> None:
     lend(machine)
@@ -391,7 +395,7 @@ def test_what_the_boot_leaves_down_stays_down(machine: Machine, name: str, verb:
     assert (A in mappings(machine)) == (name == "net1")
 
 
-def test_a_mapping_in_vain_that_cannot_be_taken_out_hinders_nobody(machine: Machine) -> None:
+def test_a_stale_mapping_that_cannot_be_removed_does_no_harm(machine: Machine) -> None:
     lend(machine)
     keeper = rebooted(machine, "10.7.0.1/31")
     machine.disk.read_only = True
@@ -404,7 +408,7 @@ def test_a_mapping_in_vain_that_cannot_be_taken_out_hinders_nobody(machine: Mach
     assert is_over(machine)
 
 
-def test_a_boot_in_the_middle_of_a_takeover_ends_it(machine: Machine) -> None:
+def test_a_reboot_in_the_middle_of_a_takeover_ends_it(machine: Machine) -> None:
     lend(machine)
     with pytest.raises(Killed):
         ask(machine, Verb.DEL, config_for(A), kill_at=12)
@@ -415,7 +419,7 @@ def test_a_boot_in_the_middle_of_a_takeover_ends_it(machine: Machine) -> None:
     assert is_over(machine)
 
 
-# ---- a file that is none
+# ---- a missing or damaged file
 
 
 @pytest.mark.parametrize(
@@ -432,7 +436,7 @@ def test_a_boot_in_the_middle_of_a_takeover_ends_it(machine: Machine) -> None:
         b'{"0000:01:00.0": null}',
     ],
 )
-def test_a_file_that_is_none_stops_nobody_and_is_left_as_it_is(
+def test_a_missing_or_damaged_file_stops_no_call_and_is_left_unchanged(
     machine: Machine, data: bytes | None
 ) -> None:
     machine.disk.mappings = data
@@ -447,7 +451,7 @@ def test_a_file_that_is_none_stops_nobody_and_is_left_as_it_is(
     write(machine, OTHERS)
 
 
-def test_with_a_damaged_file_the_nic_comes_home_with_what_it_has_in_the_pod(
+def test_with_a_damaged_file_the_nic_is_returned_with_its_addresses_from_the_pod(
     machine: Machine, keeper: Keeper
 ) -> None:
     lend(machine)

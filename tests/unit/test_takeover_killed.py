@@ -1,4 +1,4 @@
-"""A takeover that is cut off, or whose delegate is in trouble, costs nothing."""
+"""A takeover that is killed, or whose delegate fails, loses nothing."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,7 +11,7 @@ from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
 from tests.unit.fake_runtime import ask, config_for
-from tests.unit.go_plugin import OTHERS, add, delete, is_over, lend, mappings, standing, watched
+from tests.unit.go_plugin import OTHERS, add, delete, is_over, lend, mappings, new_node, watched
 from tests.unit.two_nics import POD1, A, B, pod_of
 
 
@@ -25,7 +25,7 @@ def delete_it_after_the_death_of_the_netns(machine: Machine) -> None:
     delete(machine, netns=None)
 
 
-def delete_something_else(machine: Machine) -> None:
+def delete_another_nic(machine: Machine) -> None:
     ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
 
 
@@ -34,23 +34,23 @@ def add_elsewhere(machine: Machine) -> None:
 
 
 def heal(machine: Machine) -> None:
-    """The call that comes sooner or later."""
+    """The calls that come sooner or later."""
     delete(machine)
     delete(machine, pod=2)
 
 
 @pytest.mark.parametrize(
     "then",
-    [delete_it, delete_it_after_the_death_of_the_netns, delete_something_else, add_elsewhere],
+    [delete_it, delete_it_after_the_death_of_the_netns, delete_another_nic, add_elsewhere],
 )
 @pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host"])
 @pytest.mark.parametrize("verb", [Verb.DEL, Verb.ADD])
-def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
+def test_a_takeover_killed_at_any_moment_is_repaired_by_the_next_call(
     verb: Verb, fallen: bool, then: Callable[[Machine], None]
 ) -> None:
     killed, at, begun = True, 0, 0
     while killed:
-        machine = standing()
+        machine = new_node()
         keeper = watched(machine)
         lend(machine)
         if fallen:
@@ -76,7 +76,7 @@ def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
         except DeviceHeld:
             # It was killed before it had begun, and its pod still has the NIC.
             assert (then, fallen, phase) == (add_elsewhere, False, None), where
-        if then is delete_something_else and phase in ("attaching", "detaching"):
+        if then is delete_another_nic and phase in ("attaching", "detaching"):
             assert keeper.is_whole(), where
         heal(machine)
         assert keeper.is_whole(), where
@@ -90,10 +90,10 @@ def test_a_takeover_that_was_killed_at_any_moment_is_made_good_by_the_next(
 @pytest.mark.parametrize("plugin", ["host-device"])
 @pytest.mark.parametrize("at", range(12))
 @pytest.mark.parametrize("how", ["fails", "dies"])
-def test_a_delegate_in_trouble_costs_nothing(
+def test_a_failing_delegate_does_not_prevent_a_takeover(
     plugin: str, at: int, how: Literal["fails", "dies"]
 ) -> None:
-    machine = standing()
+    machine = new_node()
     keeper = watched(machine)
     lend(machine)
     machine.plugins.troubles.append(Trouble(plugin, Verb.DEL, at, how))

@@ -9,11 +9,11 @@ from amdcni.core.errors import AmdcniError
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_runtime import ask, config_for
-from tests.unit.four_nics import A, V, delete_it, delete_it_blindly, is_in_pod, standing
+from tests.unit.four_nics import A, V, delete_by_id_alone, delete_it, is_in_pod, new_node
 from tests.unit.interloper import Interloper
 from tests.unit.keeper import Keeper
 
-Deed = Callable[[Machine, dict[str, object]], object]
+Act = Callable[[Machine, dict[str, object]], object]
 
 
 def add_by_pod1(machine: Machine, config: dict[str, object]) -> object:
@@ -28,10 +28,10 @@ def heal(machine: Machine, config: dict[str, object]) -> object:
     return ask(machine, Verb.STATUS, config_for(), netns=None)
 
 
-def said_by(deed: Deed, machine: Machine, config: dict[str, object]) -> object:
+def answer_to(act: Act, machine: Machine, config: dict[str, object]) -> object:
     """The answer to a call, or the kind of its error."""
     try:
-        return deed(machine, config)
+        return act(machine, config)
     except AmdcniError as error:
         return type(error)
 
@@ -43,9 +43,9 @@ def state_of(machine: Machine, keeper: Keeper) -> object:
 
 
 def in_turn(
-    deeds: Sequence[Deed], machine: Machine, keeper: Keeper, config: dict[str, object]
+    acts: Sequence[Act], machine: Machine, keeper: Keeper, config: dict[str, object]
 ) -> tuple[list[object], object]:
-    return [said_by(deed, machine, config) for deed in deeds], state_of(machine, keeper)
+    return [answer_to(act, machine, config) for act in acts], state_of(machine, keeper)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def in_turn(
 )
 @pytest.mark.parametrize("is_lent", [False, True], ids=["at-home", "lent"])
 @pytest.mark.parametrize("first", [add_by_pod1, delete_it])
-@pytest.mark.parametrize("second", [add_by_pod1, add_by_pod2, delete_it_blindly, heal])
+@pytest.mark.parametrize("second", [add_by_pod1, add_by_pod2, delete_by_id_alone, heal])
 def test_two_calls_at_once_are_answered_as_if_one_came_after_the_other(
-    first: Deed, second: Deed, is_lent: bool, by: str, mover: str
+    first: Act, second: Act, is_lent: bool, by: str, mover: str
 ) -> None:
     def made() -> tuple[Machine, Keeper, dict[str, object]]:
-        machine, keeper, config = standing(mover, None, V if by == "name" else A)
+        machine, keeper, config = new_node(mover, None, V if by == "name" else A)
         if by == "hwaddr":
             del config["deviceID"], config["pciBusID"]
             config["hwaddr"] = keeper.link.mac
@@ -72,14 +72,16 @@ def test_two_calls_at_once_are_answered_as_if_one_came_after_the_other(
     at = 0
     while True:
         machine, keeper, config = made()
-        interloper = Interloper(machine, partial(said_by, second, machine, config), at, bool)
+        interloper = Interloper(machine, partial(answer_to, second, machine, config), at, bool)
         machine.looks.append(interloper.look)
-        ours = said_by(first, machine, config)
+        ours = answer_to(first, machine, config)
         machine.looks.clear()
         at += 1
-        if not interloper.came:
+        if not interloper.started:
             break
-        if interloper.said:
-            assert ([ours, *interloper.said], state_of(machine, keeper)) in allowed, f"at look {at}"
+        if interloper.answers:
+            assert ([ours, *interloper.answers], state_of(machine, keeper)) in allowed, (
+                f"at look {at}"
+            )
             assert machine.kernel.violations == []
     assert at > 5

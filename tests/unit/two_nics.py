@@ -21,11 +21,11 @@ POD1, POD2 = "/run/netns/pod1", "/run/netns/pod2"
 
 
 by_delegate = pytest.mark.parametrize("machine", ["delegate"], indirect=True)
-"""Tests of what a call of the delegate does."""
+"""For tests of what a call of the delegate does."""
 
 
 def booted(mover: str) -> Machine:
-    """The node, with all that a NIC of a fabric has on the first NIC."""
+    """The node; its first NIC has everything that a fabric NIC has."""
     machine = Machine(mover=mover)
     kernel = machine.kernel
     first, second = kernel.plug(A, "ens1").links[0], kernel.plug(B, "ens2").links[0]
@@ -86,7 +86,7 @@ def calls(machine: Machine) -> list[tuple[str, str]]:
 
 
 def reboot(machine: Machine, keeper: Keeper) -> None:
-    """The machine starts again, and its boot configures the NIC in another way."""
+    """The machine reboots, and its boot configures the NIC differently."""
     machine.locks.clear()
     machine.kernel.watchers.remove(keeper.watch)
     machine.kernel.reboot()
@@ -97,7 +97,7 @@ def reboot(machine: Machine, keeper: Keeper) -> None:
 
 
 def leave_unfinished(machine: Machine, device: str = B, container: str = "killed") -> None:
-    """An ADD of `device` that was killed with the netdev in the pod."""
+    """Kill an ADD of `device` while the netdev is in the pod."""
     with pytest.raises(Killed):
         ask(
             machine,
@@ -112,7 +112,7 @@ def leave_unfinished(machine: Machine, device: str = B, container: str = "killed
 
 
 def heal(machine: Machine, *, dry_run: bool = False) -> dict[str, tuple[str, bool]]:
-    """What was found of each device, and whether it was healed."""
+    """The condition of each device, and whether it was healed."""
     node = FakeNode(machine)
     with machine.running(node):
         findings = heal_all(node, dry_run=dry_run)
@@ -138,7 +138,7 @@ def second_netdev(machine: Machine) -> None:
 
 
 def moments_of_the_delegate(verb: Verb, **keys: Any) -> int:
-    """How many moments the delegate has in a call that works."""
+    """How many moments the delegate has in a call that succeeds."""
     machine = Machine()
     (link,) = machine.kernel.plug(A, "ens1").links
     machine.kernel.configure(link, (address("192.0.2.1/31"),))
