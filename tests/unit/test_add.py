@@ -29,7 +29,7 @@ from tests.unit.two_nics import (
 )
 
 
-def test_add_moves_the_netdev_with_its_addresses_and_answers_what_it_did(
+def test_add_moves_the_netdev_with_its_addresses_and_returns_them(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     result = add(machine)
@@ -48,7 +48,7 @@ def test_add_moves_the_netdev_with_its_addresses_and_answers_what_it_did(
     assert {ip.interface for ip in result.ips} == {0}
 
 
-def test_the_record_is_on_disk_before_the_kernel_or_a_plugin_is_asked_for_anything(
+def test_the_record_is_on_disk_before_the_kernel_or_a_plugin_is_called(
     machine: Machine, kernel: Kernel, keeper: Keeper
 ) -> None:
     kernel.moments.clear()
@@ -57,7 +57,7 @@ def test_the_record_is_on_disk_before_the_kernel_or_a_plugin_is_asked_for_anythi
     assert kernel.moments[:written] == [f"lock {A}", "before SaveRecord", f"mark {A}"]
 
 
-def test_the_record_tells_everything_that_giving_back_needs(
+def test_the_record_has_everything_that_returning_the_nic_needs(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     add(machine)
@@ -92,7 +92,7 @@ def test_the_delegate_gets_the_complete_configuration_and_cni_args(
 
 @by_delegate
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", ""])
-def test_a_delegate_is_not_called_in_a_version_that_has_one_address_a_family(
+def test_a_delegate_is_never_called_in_a_version_with_one_address_per_family(
     machine: Machine, nic: Link, keeper: Keeper, version: str
 ) -> None:
     result = add(machine, cniVersion=version)
@@ -101,7 +101,7 @@ def test_a_delegate_is_not_called_in_a_version_that_has_one_address_a_family(
 
 
 @pytest.mark.parametrize("ipam", [None, {}, "absent"])
-def test_without_an_ipam_of_its_own_the_pod_gets_the_hosts_addresses(
+def test_without_an_ipam_plugin_the_pod_gets_the_hosts_addresses(
     machine: Machine, nic: Link, keeper: Keeper, ipam: object
 ) -> None:
     keys: dict[str, Any] = {} if ipam == "absent" else {"ipam": ipam}
@@ -109,7 +109,7 @@ def test_without_an_ipam_of_its_own_the_pod_gets_the_hosts_addresses(
     assert "192.0.2.1/31" in interfaces_of(nic)
 
 
-def test_an_ipam_of_its_own_goes_before_the_hosts_addresses(
+def test_an_ipam_plugin_replaces_the_hosts_addresses(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -147,7 +147,7 @@ def test_a_netdev_without_addresses_is_moved_without_ipam(machine: Machine) -> N
     ],
     ids=lambda keys: "+".join(keys),
 )
-def test_whatever_names_the_netdev_it_comes_back_whole(
+def test_a_netdev_comes_back_whole_whichever_key_named_it(
     machine: Machine, keys: dict[str, Any], shows_parent: bool
 ) -> None:
     kernel = machine.kernel
@@ -172,7 +172,7 @@ def test_whatever_names_the_netdev_it_comes_back_whole(
 @pytest.mark.parametrize(
     ("bus_device", "virtio"), [("0000:03:00.0", True), ("mlx5_core.sf.4", False)]
 )
-def test_virtio_and_auxiliary_devices_come_and_go(
+def test_virtio_and_auxiliary_devices_are_lent_and_returned(
     machine: Machine, bus_device: str, virtio: bool
 ) -> None:
     (link,) = machine.kernel.plug(bus_device, "ens3", virtio=virtio).links
@@ -185,7 +185,7 @@ def test_virtio_and_auxiliary_devices_come_and_go(
     assert keeper.is_whole()
 
 
-def test_a_netdev_on_no_bus_comes_and_goes(machine: Machine) -> None:
+def test_a_netdev_on_no_bus_is_lent_and_returned(machine: Machine) -> None:
     link = machine.kernel.add_link("dummy0", kind="dummy")
     machine.kernel.configure(link, (address("203.0.113.1/24"),))
     keeper = Keeper(machine, link)
@@ -198,7 +198,7 @@ def test_a_netdev_on_no_bus_comes_and_goes(machine: Machine) -> None:
 
 
 @by_delegate
-def test_a_device_of_a_userspace_driver_is_handed_over_without_ip_work(machine: Machine) -> None:
+def test_a_device_with_a_userspace_driver_is_lent_without_addresses(machine: Machine) -> None:
     machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
     before = machine.picture()
     add(machine, "0000:03:00.0")
@@ -214,7 +214,7 @@ def test_a_device_of_a_userspace_driver_is_handed_over_without_ip_work(machine: 
 
 
 @by_delegate
-def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_let_it_go(
+def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_released_it(
     machine: Machine,
 ) -> None:
     machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
@@ -230,7 +230,7 @@ def test_the_record_of_a_userspace_device_stays_until_the_delegate_has_let_it_go
 
 
 @by_delegate
-def test_the_next_holder_of_a_userspace_device_does_not_wait_for_the_delegate_either(
+def test_the_next_pod_gets_a_userspace_device_even_if_the_delegate_cannot_release_it(
     machine: Machine,
 ) -> None:
     """Found by fuzzing: after an ADD that the delegate could not read, nobody got the device."""
@@ -249,7 +249,7 @@ def test_the_next_holder_of_a_userspace_device_does_not_wait_for_the_delegate_ei
 # ---- what it reports
 
 
-def test_what_no_record_can_hold_is_told_when_the_nic_is_lent(machine: Machine) -> None:
+def test_what_no_record_can_hold_is_reported_when_the_nic_is_lent(machine: Machine) -> None:
     machine.kernel.unsaved = ("an encapsulation of the route to 10.9.0.0/24",)
     add(machine, A)
     ((event, facts),) = process(machine).reported
@@ -257,7 +257,7 @@ def test_what_no_record_can_hold_is_told_when_the_nic_is_lent(machine: Machine) 
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_what_knows_a_nic_by_its_number_is_lost_if_the_pod_has_that_number(
+def test_what_refers_to_a_nic_by_its_ifindex_is_lost_if_the_pod_uses_that_ifindex(
     machine: Machine, taken: bool
 ) -> None:
     machine.kernel.unsaved_if_renumbered = ("the address label of fd00::/64",)
@@ -292,7 +292,7 @@ def test_a_repeated_add_gives_the_same_answer_and_moves_nothing(
     ],
     ids=["address removed", "set down", "renamed"],
 )
-def test_a_repeated_add_makes_good_what_the_pod_has_lost(
+def test_a_repeated_add_repairs_what_the_pod_has_lost(
     machine: Machine, nic: Link, keeper: Keeper, damage: Callable[[Kernel, Link], None]
 ) -> None:
     first = add(machine)
@@ -304,9 +304,7 @@ def test_a_repeated_add_makes_good_what_the_pod_has_lost(
     assert keeper.is_whole()
 
 
-def test_the_same_attachment_to_another_network_is_no_repetition(
-    machine: Machine, keeper: Keeper
-) -> None:
+def test_an_add_to_another_network_is_not_a_repeated_add(machine: Machine, keeper: Keeper) -> None:
     add(machine)
     before = machine.picture()
     with pytest.raises((DeviceHeld, IfnameTaken)):
@@ -327,7 +325,7 @@ def test_two_netdevs_of_one_container_are_two_attachments(
     assert keeper.is_whole()
 
 
-def test_a_repeated_add_leaves_a_nic_without_a_link_where_it_is(
+def test_a_repeated_add_does_not_move_a_nic_without_a_link(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     first = add(machine)

@@ -132,7 +132,7 @@ def busy(machine: Machine) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
 )
-def test_add_refuses_before_it_has_changed_anything(
+def test_add_is_refused_before_anything_has_changed(
     machine: Machine,
     trouble: Callable[[Machine], None],
     failure: type[AmdcniError],
@@ -147,21 +147,23 @@ def test_add_refuses_before_it_has_changed_anything(
     assert len(machine.plugins.executed) == called
 
 
-def test_add_refuses_before_anything_when_the_ipam_plugin_is_missing(machine: Machine) -> None:
+def test_add_is_refused_before_anything_has_changed_if_the_ipam_plugin_is_missing(
+    machine: Machine,
+) -> None:
     before = machine.picture()
     with pytest.raises(PluginNotFound, match="dhcp"):
         add(machine, ipam={"type": "dhcp"})
     assert machine.picture() == before
 
 
-def test_the_loopback_netdev_is_never_handed_over(machine: Machine) -> None:
+def test_the_loopback_netdev_is_never_lent(machine: Machine) -> None:
     before = machine.picture()
     with pytest.raises(DeviceProtected):
         add(machine, None, device="lo")
     assert machine.picture() == before
 
 
-def test_a_second_default_route_elsewhere_lets_the_netdev_go(
+def test_a_netdev_is_lent_if_another_one_has_a_default_route_too(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
     ours, theirs = (machine.kernel.functions[bdf].links[0].ifindex for bdf in (A, B))
@@ -170,12 +172,12 @@ def test_a_second_default_route_elsewhere_lets_the_netdev_go(
     assert nic.space is pod_of(machine)
 
 
-# ---- failed on its way
+# ---- fails midway
 
 
 @pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
 @pytest.mark.parametrize("how", ["fails", "dies"])
-def test_wherever_the_delegate_fails_in_add_everything_is_as_before(
+def test_wherever_the_delegate_fails_during_add_everything_is_as_before(
     how: str, keys: dict[str, Any]
 ) -> None:
     for at in range(moments_of_the_delegate(Verb.ADD, **keys)):
@@ -197,7 +199,7 @@ def test_wherever_the_delegate_fails_in_add_everything_is_as_before(
 
 @by_delegate
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_delegate_that_reports_success_and_has_moved_nothing_is_found_out(
+def test_a_delegate_that_reports_success_but_has_moved_nothing_is_caught(
     machine: Machine, keeper: Keeper, at: int
 ) -> None:
     before = machine.picture()
@@ -216,7 +218,7 @@ def test_without_the_static_plugin_nothing_moves(machine: Machine, keeper: Keepe
     assert machine.picture() == before
 
 
-def test_an_address_that_the_pod_refuses_after_the_move_costs_no_address(
+def test_no_address_is_lost_if_the_pod_refuses_one_after_the_move(
     machine: Machine, keeper: Keeper
 ) -> None:
     before = machine.picture()
@@ -227,7 +229,7 @@ def test_an_address_that_the_pod_refuses_after_the_move_costs_no_address(
     assert machine.picture() == before
 
 
-def test_an_exhausted_range_costs_no_address(machine: Machine, keeper: Keeper) -> None:
+def test_no_address_is_lost_if_the_range_is_exhausted(machine: Machine, keeper: Keeper) -> None:
     machine.plugins.pool = ()
     before = machine.picture()
     with pytest.raises(PluginFailed, match="no IP addresses"):
@@ -236,7 +238,7 @@ def test_an_exhausted_range_costs_no_address(machine: Machine, keeper: Keeper) -
 
 
 @by_delegate
-def test_what_cannot_be_undone_is_told_and_stays_recorded(
+def test_what_cannot_be_undone_is_reported_and_stays_recorded(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
     keeper.order_matters = False

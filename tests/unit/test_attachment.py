@@ -14,7 +14,7 @@ from amdcni.testing import strategies as some
 
 
 @given(some.netns_refs, some.hosts, st.booleans())
-def test_a_netns_is_alive_where_the_very_same_one_is_found(
+def test_a_netns_is_alive_where_that_very_netns_is_found(
     ref: NetnsRef, found: Netns, same: bool
 ) -> None:
     there = attrs.evolve(found, id=ref.id) if same else found
@@ -24,7 +24,7 @@ def test_a_netns_is_alive_where_the_very_same_one_is_found(
 
 
 @given(some.netns_refs, some.hosts)
-def test_a_path_that_was_used_again_does_not_bring_a_netns_back(
+def test_another_netns_at_the_same_path_does_not_bring_a_netns_back(
     ref: NetnsRef, found: Netns
 ) -> None:
     for other in (NetnsId(ref.id.dev, ref.id.inode + 1), NetnsId(ref.id.dev + 1, ref.id.inode)):
@@ -38,13 +38,13 @@ def test_time_since_a_capture_is_never_negative(record: Attachment, now_s: int) 
 
 
 @given(some.attachments)
-def test_a_record_knows_the_name_on_the_host_if_there_was_a_netdev(record: Attachment) -> None:
+def test_a_record_has_the_name_on_the_host_if_there_was_a_netdev(record: Attachment) -> None:
     expected = None if record.captured is None else record.captured.ifname
     assert record.host_ifname == expected
 
 
 @given(some.attachments)
-def test_the_addresses_that_come_back_are_all_that_were_captured(record: Attachment) -> None:
+def test_the_host_gets_back_all_captured_addresses(record: Attachment) -> None:
     captured = () if record.captured is None else record.captured.addresses
     assert [ip_interface(text) for text in record.host_addresses] == [
         address.interface for address in captured
@@ -52,7 +52,7 @@ def test_the_addresses_that_come_back_are_all_that_were_captured(record: Attachm
 
 
 @given(some.attachments, some.results, st.none() | st.integers(1, 99))
-def test_the_end_of_an_add_changes_nothing_of_what_was_captured(
+def test_the_end_of_an_add_changes_nothing_that_was_captured(
     record: Attachment, result: Result, pod_ifindex: int | None
 ) -> None:
     after = record.attached(result, pod_ifindex)
@@ -62,7 +62,7 @@ def test_the_end_of_an_add_changes_nothing_of_what_was_captured(
 
 
 @given(some.attachments)
-def test_the_begin_of_a_release_changes_the_phase_and_nothing_else(record: Attachment) -> None:
+def test_the_start_of_a_release_changes_only_the_phase(record: Attachment) -> None:
     after = record.detaching()
     assert after.phase is Phase.DETACHING
     assert attrs.evolve(after, phase=record.phase) == record

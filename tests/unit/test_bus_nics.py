@@ -1,4 +1,4 @@
-"""The NICs that are found in /sys, on fake trees of the shape that Linux gives them."""
+"""The NICs that are found in /sys, on fake trees with the shape of those in Linux."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ def found(sys: Path) -> BusNic:
     return nic
 
 
-def test_a_function_is_told_with_all_that_sysfs_says(sys: Path) -> None:
+def test_a_function_is_read_with_everything_that_sysfs_shows(sys: Path) -> None:
     home = function(sys, sriov_numvfs="4")
     netdev(home, "eth1", operstate="up", speed="100000")
     (home / "infiniband/ionic_0").mkdir(parents=True)
@@ -58,14 +58,14 @@ def test_a_function_is_told_with_all_that_sysfs_says(sys: Path) -> None:
     )
 
 
-def test_a_virtual_function_tells_its_physical_one(sys: Path) -> None:
+def test_a_virtual_function_names_its_physical_one(sys: Path) -> None:
     home = function(sys)
     link(function(sys, VF) / "physfn", home)
     told = {str(nic.device.bus_device): nic.parent for nic in read_nics(sys)}
     assert told == {BDF: None, VF: NIC}
 
 
-def test_a_sub_function_has_the_vendor_of_the_function_below_which_it_is(sys: Path) -> None:
+def test_a_sub_function_has_the_vendor_of_the_function_above_it(sys: Path) -> None:
     home = function(sys) / str(SUBFUNCTION)
     write(home, sfnum="4")
     link(sys / "bus/auxiliary/devices" / home.name, home)
@@ -79,20 +79,20 @@ def test_a_sub_function_has_the_vendor_of_the_function_below_which_it_is(sys: Pa
     )
 
 
-def test_what_is_below_virtio_is_found(sys: Path) -> None:
+def test_a_netdev_below_a_virtio_device_is_found(sys: Path) -> None:
     home = function(sys)
     netdev(home / "virtio3", "eth0", operstate="up")
     assert found(sys).ports == (Port(IfName("eth0"), "up"),)
 
 
 @pytest.mark.parametrize("speed", ["-1", "4294967295", "0", ""])
-def test_a_speed_that_is_not_known_is_absent(sys: Path, speed: str) -> None:
+def test_an_unknown_speed_is_absent(sys: Path, speed: str) -> None:
     netdev(function(sys), "eth1", operstate="up", speed=speed)
     assert found(sys).ports == (Port(IfName("eth1"), "up"),)
 
 
 @pytest.mark.parametrize("node", ["-1", "", "x"])
-def test_a_numa_node_that_is_not_known_is_absent(sys: Path, node: str) -> None:
+def test_an_unknown_numa_node_is_absent(sys: Path, node: str) -> None:
     function(sys, numa_node=node)
     assert found(sys).numa_node is None
 
@@ -108,14 +108,14 @@ def test_a_function_of_another_class_with_a_netdev_is_a_nic(sys: Path) -> None:
     assert found(sys).ports == (Port(IfName("ib0")),)
 
 
-def test_an_auxiliary_device_that_is_no_sub_function_is_no_nic(sys: Path) -> None:
+def test_an_auxiliary_device_that_is_not_a_sub_function_is_not_a_nic(sys: Path) -> None:
     home = function(sys) / "ionic.rdma.0"
     write(home)
     link(sys / "bus/auxiliary/devices" / home.name, home)
     assert found(sys).device.bus_device == NIC
 
 
-def test_what_sysfs_spells_in_another_way_is_no_device_and_no_vendor(sys: Path) -> None:
+def test_what_sysfs_spells_differently_is_not_read_as_a_device_or_vendor(sys: Path) -> None:
     function(sys, vendor="AMD", device="")
     (sys / "bus/pci/devices/rescan").touch()
     assert attrs.evolve(found(sys), numa_node=None) == BusNic(SysfsDevice(NIC))

@@ -32,7 +32,7 @@ ENTRY: dict[str, Any] = {
 """As libcni writes it (libcni/api.go, cacheAdd)."""
 
 
-def test_an_entry_of_libcni_is_read_whole() -> None:
+def test_an_entry_of_libcni_is_read_completely() -> None:
     cached = parse_cache(json.dumps(ENTRY).encode())
     assert (cached.network.name, cached.network.version) == ("fabric", "1.0.0")
     wanted = cached.attachment
@@ -49,7 +49,7 @@ def test_an_entry_is_written_as_libcni_does() -> None:
 
 
 @given(networks, attachments)
-def test_what_is_written_is_read_again(network: Any, attachment: Any) -> None:
+def test_what_is_written_is_read_back(network: Any, attachment: Any) -> None:
     cached = Cached(network, attachment, Result())
     assert parse_cache(encode(cache_to_json(cached)).encode()) == cached
 
@@ -74,23 +74,23 @@ def test_what_is_written_is_read_again(network: Any, attachment: Any) -> None:
     ],
     ids=str,
 )
-def test_an_entry_with_a_fault_is_refused_in_words(fault: dict[str, Any]) -> None:
+def test_an_entry_with_a_fault_is_refused_with_a_message(fault: dict[str, Any]) -> None:
     with pytest.raises(UndecodableInput, match="the cached attachment"):
         parse_cache(json.dumps({**ENTRY, **fault}).encode())
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff"])
-def test_what_is_no_entry_is_refused_in_words(data: bytes) -> None:
+def test_what_is_not_an_entry_is_refused_with_a_message(data: bytes) -> None:
     with pytest.raises(UndecodableInput, match="the cached attachment"):
         parse_cache(data)
 
 
 @given(st.binary(max_size=60) | some.json_objects.map(lambda raw: json.dumps(raw).encode()))
-def test_no_bytes_do_worse_than_a_refusal(data: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with suppress(AmdcniError):
         parse_cache(data)
 
 
-def test_the_file_is_named_by_network_container_and_netdev() -> None:
+def test_the_file_is_named_after_network_container_and_ifname() -> None:
     id = AttachmentId(ContainerId("c1"), IfName("net1"))
     assert file_name(NetworkName("fabric"), id) == "fabric-c1-net1"

@@ -1,4 +1,4 @@
-"""What other plugins are asked for: by an ADD, at the end of an attachment, and by a CHECK."""
+"""Which calls other plugins get: from an ADD, at the end of an attachment, and from a CHECK."""
 
 import json
 
@@ -26,7 +26,7 @@ from tests.unit.handovers import any_handovers, call_in, native_handovers, plan_
 
 
 @given(any_handovers)
-def test_the_delegate_is_called_as_we_were(handover: Handover) -> None:
+def test_the_delegate_is_called_with_our_verb_attachment_and_arguments(handover: Handover) -> None:
     call, request = call_in(plan_of(handover)), handover.request
     assert (call.plugin, call.verb) == ("host-device", Verb.ADD)
     assert (call.attachment, call.netns) == (request.attachment, request.netns)
@@ -35,7 +35,7 @@ def test_the_delegate_is_called_as_we_were(handover: Handover) -> None:
 
 
 @given(some.configured_handovers)
-def test_every_key_but_those_that_we_set_reaches_the_delegate_as_it_was(handover: Handover) -> None:
+def test_every_key_that_we_do_not_set_reaches_the_delegate_unchanged(handover: Handover) -> None:
     """From the bytes of stdin to those of the delegate's stdin."""
     ours = {"ipam", "device", "cniVersion"}
     if handover.netdev is None:
@@ -55,7 +55,7 @@ def test_every_key_but_those_that_we_set_reaches_the_delegate_as_it_was(handover
 
 @given(some.handovers)
 def test_the_delegate_is_given_the_netdev_by_its_name(handover: Handover) -> None:
-    """plugins/main/host-device, getLink, goes by `device` first."""
+    """plugins/main/host-device, getLink, looks at `device` first."""
     assert handover.netdev is not None
     assert call_in(plan_of(handover)).config["device"] == handover.netdev.ifname
 
@@ -72,14 +72,14 @@ def test_the_delegate_is_given_a_device_without_a_netdev_by_its_address(
 def test_the_delegate_speaks_our_version_or_the_first_that_lists_addresses(
     handover: Handover,
 ) -> None:
-    """A 0.1.0 or 0.2.0 result has one address a family, and plugins fail with more."""
+    """A 0.1.0 or 0.2.0 result has one address per family, and plugins fail with more."""
     version = handover.request.network.version
     spoken = call_in(plan_of(handover)).config["cniVersion"]
     assert spoken == ("0.3.0" if version in ("0.1.0", "0.2.0") else version)
 
 
 @given(some.configured_handovers)
-def test_the_configurations_own_ipam_goes_before_the_captured_addresses(handover: Handover) -> None:
+def test_the_configured_ipam_replaces_the_captured_addresses(handover: Handover) -> None:
     plan, raw = plan_of(handover), handover.request.network.raw
     captured, config = record_in(plan).captured, call_in(plan).config
     if handover.request.device.ipam is not None:
@@ -91,7 +91,7 @@ def test_the_configurations_own_ipam_goes_before_the_captured_addresses(handover
 
 
 @given(native_handovers)
-def test_an_ipam_plugin_of_a_native_add_gets_every_key_as_it_was(handover: Handover) -> None:
+def test_an_ipam_plugin_of_a_native_add_gets_every_key_unchanged(handover: Handover) -> None:
     ours = {"cniVersion"}
     if handover.request.network.version < "0.3.0":
         ours |= {"prevResult"}
@@ -105,44 +105,44 @@ def test_an_ipam_plugin_of_a_native_add_gets_every_key_as_it_was(handover: Hando
 
 
 @given(st.none() | some.plugin_names)
-def test_an_add_executes_the_delegate_and_one_ipam_plugin(ipam: PluginName | None) -> None:
+def test_an_add_runs_the_delegate_and_one_ipam_plugin(ipam: PluginName | None) -> None:
     own = "static" if ipam is None else ipam
     assert plugins_for(Mover.DELEGATE, ipam) == ("host-device", own)
 
 
 @given(st.none() | some.plugin_names)
-def test_a_native_add_executes_the_configurations_own_ipam_plugin_and_no_other(
+def test_a_native_add_runs_the_configured_ipam_plugin_and_no_other(
     ipam: PluginName | None,
 ) -> None:
     assert plugins_for(Mover.NATIVE, ipam) == (() if ipam is None else (ipam,))
 
 
-# ---- who is told of the end
+# ---- whom a DEL calls
 
 
-def told(record: Attachment, plugin: str, netns: str) -> PluginCall:
+def del_call(record: Attachment, plugin: str, netns: str) -> PluginCall:
     return PluginCall(PluginName(plugin), Verb.DEL, record.config, record.id, netns, record.args)
 
 
-def ipam_told(record: Attachment, netns: str) -> PluginCall | None:
-    return None if record.ipam is None else told(record, record.ipam, netns)
+def ipam_del_call(record: Attachment, netns: str) -> PluginCall | None:
+    return None if record.ipam is None else del_call(record, record.ipam, netns)
 
 
 @given(some.lendings)
-def test_the_delegate_is_told_while_our_netdev_is_in_the_pod_under_its_ifname(
+def test_del_calls_the_delegate_while_our_netdev_is_in_the_pod_under_its_ifname(
     lending: Lending,
 ) -> None:
-    """But for what the kernel would destroy if the delegate were killed on its way."""
+    """Except for what the kernel would destroy if the delegate were killed midway."""
     record = attrs.evolve(lending.record, mover=Mover.DELEGATE)
     if dies_with_its_netns(record):
-        assert release_call(record, lending.pod) == ipam_told(record, record.netns.path)
+        assert release_call(record, lending.pod) == ipam_del_call(record, record.netns.path)
     else:
-        expected = told(record, "host-device", record.netns.path)
+        expected = del_call(record, "host-device", record.netns.path)
         assert release_call(record, lending.pod) == expected
 
 
 @given(some.native_handovers)
-def test_what_is_made_by_software_is_never_given_to_the_delegate(handover: Handover) -> None:
+def test_a_software_netdev_is_never_given_to_the_delegate(handover: Handover) -> None:
     device = attrs.evolve(handover.request.device, mover=Mover.DELEGATE)
     handover = attrs.evolve(handover, request=attrs.evolve(handover.request, device=device))
     record = record_in(plan_of(handover))
@@ -150,16 +150,16 @@ def test_what_is_made_by_software_is_never_given_to_the_delegate(handover: Hando
 
 
 @given(some.lendings)
-def test_after_a_native_add_the_ipam_plugin_alone_is_told(lending: Lending) -> None:
+def test_after_a_native_add_del_calls_only_the_ipam_plugin(lending: Lending) -> None:
     record = attrs.evolve(lending.record, mover=Mover.NATIVE)
-    assert release_call(record, lending.pod) == ipam_told(record, record.netns.path)
+    assert release_call(record, lending.pod) == ipam_del_call(record, record.netns.path)
 
 
 @given(some.lendings, some.netdevs, some.ifnames)
-def test_the_delegate_is_never_told_of_a_strangers_netdev(
+def test_del_never_calls_the_delegate_for_another_netdev_than_ours(
     lending: Lending, stranger: Netdev, renamed: IfName
 ) -> None:
-    """It would take whatever is called CNI_IFNAME out of the pod."""
+    """The delegate would move whatever is called CNI_IFNAME out of the pod."""
     record, ours = lending.record, lending.netdev
     assert record.captured is not None
     known = {record.captured.mac, record.captured.permanent_mac, record.pod_mac, None}
@@ -171,36 +171,36 @@ def test_the_delegate_is_never_told_of_a_strangers_netdev(
     gone = attrs.evolve(lending.pod, netdevs=(*elsewhere, stranger))
     moved = attrs.evolve(gone, netdevs=(*gone.netdevs, attrs.evolve(ours, ifname=renamed)))
     for pod in (gone, moved, attrs.evolve(lending.pod, netdevs=tuple(elsewhere))):
-        assert release_call(record, pod) == ipam_told(record, record.netns.path)
+        assert release_call(record, pod) == ipam_del_call(record, record.netns.path)
 
 
 @given(some.attachments, some.hosts)
-def test_without_its_netns_only_the_ipam_plugin_is_told(record: Attachment, found: Netns) -> None:
+def test_without_its_netns_del_calls_only_the_ipam_plugin(record: Attachment, found: Netns) -> None:
     """CNI SPEC 1.1 §2, DEL: CNI_NETNS may be empty, and plugins "should generally complete a DEL
     action without error even if some resources are missing".
     """
     assume(not found.id.is_same(record.netns.id))
     for pod in (None, found, attrs.evolve(found, path=record.netns.path)):
-        assert release_call(record, pod) == ipam_told(record, "")
+        assert release_call(record, pod) == ipam_del_call(record, "")
 
 
 @given(some.attachments_of(with_netdev=False), some.hosts)
-def test_the_delegate_is_told_of_a_device_without_a_netdev_while_the_netns_is_alive(
+def test_del_calls_the_delegate_for_a_device_without_a_netdev_while_its_netns_lives(
     record: Attachment, pod: Netns
 ) -> None:
     alive = attrs.evolve(pod, path=record.netns.path, id=record.netns.id)
     record = attrs.evolve(record, mover=Mover.DELEGATE)
-    assert release_call(record, alive) == told(record, "host-device", record.netns.path)
+    assert release_call(record, alive) == del_call(record, "host-device", record.netns.path)
     native = attrs.evolve(record, mover=Mover.NATIVE)
-    assert release_call(native, alive) == ipam_told(native, record.netns.path)
+    assert release_call(native, alive) == ipam_del_call(native, record.netns.path)
 
 
 @given(some.attachments, some.verbs, st.booleans())
-def test_the_ipam_plugin_is_told_only_if_the_configuration_has_one(
+def test_the_ipam_plugin_is_called_only_if_one_is_configured(
     record: Attachment, verb: Verb, alive: bool
 ) -> None:
     netns = record.netns.path if alive else ""
-    expected = ipam_told(record, netns)
+    expected = ipam_del_call(record, netns)
     call = ipam_call(record, verb, netns_alive=alive)
     assert call == (None if expected is None else attrs.evolve(expected, verb=verb))
 
@@ -209,7 +209,7 @@ def test_the_ipam_plugin_is_told_only_if_the_configuration_has_one(
 
 
 @given(some.check_requests, some.lendings)
-def test_a_check_asks_the_plugins_that_had_a_part_in_the_add(
+def test_a_check_calls_the_plugins_that_took_part_in_the_add(
     request: CheckRequest, lending: Lending
 ) -> None:
     native = attrs.evolve(lending.record, mover=Mover.NATIVE)
@@ -219,7 +219,7 @@ def test_a_check_asks_the_plugins_that_had_a_part_in_the_add(
     else:
         said = {"cniVersion": request.network.version}
         said["prevResult"] = request.network.raw["prevResult"]
-        expected = told(native, native.ipam, native.netns.path)
+        expected = del_call(native, native.ipam, native.netns.path)
         config = {**native.config, **said}
         assert call == attrs.evolve(expected, verb=Verb.CHECK, config=config)
     delegated = attrs.evolve(native, mover=Mover.DELEGATE)

@@ -1,4 +1,4 @@
-"""What is kept of a netdev, what is left to the kernel, and in which order it is set again."""
+"""What is kept of a netdev, what is left to the kernel, and the order in which it is set again."""
 
 import ipaddress
 from collections import Counter
@@ -20,9 +20,7 @@ from amdcni.testing import strategies as some
 
 
 @given(some.netdevs, some.details, st.booleans())
-def test_a_capture_says_of_a_netdev_what_the_netdev_says(
-    netdev: Netdev, details: Details, reported: bool
-) -> None:
+def test_a_capture_agrees_with_the_netdev(netdev: Netdev, details: Details, reported: bool) -> None:
     kept = capture(netdev, details, protocols_reported=reported)
     for field in attrs.fields(Netdev):
         if field.name in attrs.fields_dict(Captured) and field.name != "addresses":
@@ -34,7 +32,7 @@ def test_a_capture_says_of_a_netdev_what_the_netdev_says(
 
 
 @given(some.netdevs, some.sysctls, some.sysctls)
-def test_sysctls_are_kept_that_a_new_netdev_would_not_have(
+def test_a_sysctl_is_kept_if_a_new_netdev_would_not_have_it(
     netdev: Netdev, values: dict[str, int | str], defaults: dict[str, int | str]
 ) -> None:
     details = Details(sysctls=values, sysctl_defaults=defaults)
@@ -53,7 +51,7 @@ def test_sysctls_are_kept_that_a_new_netdev_would_not_have(
 
 
 def set_in(stage: Stage, captured: Captured) -> list[str]:
-    """The sysctls that are set in a stage, if none is as it was."""
+    """The sysctls that are set in a stage, if all of them differ."""
     changes = sysctls.due(captured, NOBODY, SeenSysctls(), Around(captured.ifname))
     return [change.name for change in changes if change.stage is stage]
 
@@ -69,13 +67,13 @@ def test_every_sysctl_is_set_once(captured: Captured) -> None:
 
 
 @given(some.whole_captures)
-def test_whether_duplicates_are_looked_for_is_set_last(captured: Captured) -> None:
+def test_duplicate_detection_is_set_last(captured: Captured) -> None:
     late = set_in(Stage.LAST, captured)
     assert ("ipv6/conf/accept_dad" in late) == ("ipv6/conf/accept_dad" in captured.sysctls)
 
 
 @pytest.mark.parametrize("eui64", [False, True])
-def test_how_addresses_are_generated_is_set_early_unless_another_kind_was_there(
+def test_address_generation_is_set_early_unless_an_eui64_address_was_there(
     eui64: bool,
 ) -> None:
     kept: dict[str, int | str] = {
@@ -100,7 +98,7 @@ def test_how_addresses_are_generated_is_set_early_unless_another_kind_was_there(
 
 
 class KernelLists:
-    """How the kernel puts a new address among those that a netdev has."""
+    """Where the kernel inserts a new address among those of a netdev."""
 
     def __init__(self) -> None:
         self.fourth: list[tuple[Address, bool]] = []
@@ -170,11 +168,11 @@ near_addresses: SearchStrategy[Address] = st.builds(
         st.integers(0, 9),
     ),
 )
-"""Addresses so near to each other that they are secondaries, or sorted by scope."""
+"""Addresses so close to each other that they are secondaries, or sorted by scope."""
 
 
 @given(st.lists(near_addresses | some.addresses, max_size=8))
-def test_setting_what_was_listed_lists_it_again(history: list[Address]) -> None:
+def test_addresses_that_are_set_in_order_are_listed_as_before(history: list[Address]) -> None:
     before, after = KernelLists(), KernelLists()
     for address in history:
         before.set(address)
@@ -188,7 +186,7 @@ def test_each_listed_address_is_set_once(listed: list[Address]) -> None:
     assert Counter(in_setting_order(listed)) == Counter(listed)
 
 
-def test_the_ipv6_mtu_is_kept_only_where_it_is_not_that_of_the_netdev() -> None:
+def test_the_ipv6_mtu_is_kept_only_if_it_differs_from_the_netdevs() -> None:
     """It follows the netdev's until somebody sets it (net/ipv6/addrconf.c, addrconf_notify)."""
     nic = Netdev(7, IfName("ens1"), mtu=9000)
     for mtu, kept in (("9000", {}), ("1500", {"ipv6/conf/mtu": "1500"})):
@@ -202,19 +200,19 @@ elapsed = st.integers(0, 25) | st.integers(0, 2**33)
 
 
 @given(some.address_lists)
-def test_no_time_ages_nothing_that_lives(addresses: tuple[Address, ...]) -> None:
+def test_no_elapsed_time_changes_no_living_address(addresses: tuple[Address, ...]) -> None:
     assert aged(addresses, 0) == tuple(a for a in addresses if a.valid_s != 0)
 
 
 @given(some.address_lists, elapsed, elapsed)
-def test_ageing_twice_is_ageing_by_the_sum(
+def test_ageing_twice_is_the_same_as_ageing_by_the_sum(
     addresses: tuple[Address, ...], first: int, second: int
 ) -> None:
     assert aged(aged(addresses, first), second) == aged(addresses, first + second)
 
 
 @given(some.address_lists, elapsed, elapsed)
-def test_what_has_run_out_does_not_come_alive_again(
+def test_an_expired_address_never_comes_back(
     addresses: tuple[Address, ...], one: int, other: int
 ) -> None:
     early, late = sorted((one, other))
@@ -223,7 +221,7 @@ def test_what_has_run_out_does_not_come_alive_again(
 
 
 @given(some.address_lists, elapsed)
-def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
+def test_an_address_keeps_the_rest_of_its_lifetimes_and_everything_else(
     addresses: tuple[Address, ...], elapsed_s: int
 ) -> None:
     """RFC 4862 §5.5.4: a preferred address becomes deprecated when its preferred lifetime expires,
@@ -244,7 +242,7 @@ def test_an_address_keeps_what_remains_of_its_lifetimes_and_all_else(
         assert attrs.evolve(left, valid_s=valid_s, preferred_s=preferred_s) == address
 
 
-def test_a_lifetime_is_over_in_the_second_in_which_it_runs_out() -> None:
+def test_an_address_is_gone_in_the_second_its_lifetime_ends() -> None:
     address = Address(ipaddress.ip_interface("fd00::1/64"), valid_s=9, preferred_s=8)
     assert aged([address], 8) == (attrs.evolve(address, valid_s=1, preferred_s=0),)
     assert aged([address], 9) == ()

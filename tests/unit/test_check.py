@@ -1,4 +1,4 @@
-"""Whether an attachment is still what its ADD promised."""
+"""Whether an attachment is healthy."""
 
 import ipaddress
 from collections.abc import Callable
@@ -43,23 +43,23 @@ def check_of(lending: Lending, version: str = "1.1.0") -> CheckRequest:
 
 
 def with_netdev(lending: Lending, change: Callable[[Netdev], Netdev | None]) -> Netns:
-    """The pod after something was done to our netdev in it; None takes it out."""
+    """The pod after a change of our netdev in it; a change to None removes the netdev."""
     after = [change(n) if n == lending.netdev else n for n in lending.pod.netdevs]
     return attrs.evolve(lending.pod, netdevs=tuple(n for n in after if n is not None))
 
 
 @given(some.lendings)
-def test_an_attachment_that_is_whole_has_no_problems(lending: Lending) -> None:
+def test_a_healthy_attachment_has_no_problems(lending: Lending) -> None:
     assert problems(check_of(lending), lending.record, lending.pod) == []
     assert problems_of(lending.record, lending.pod) == []
     assert is_as_promised(lending.record, lending.pod)
 
 
 @given(some.lendings, some.address_lists)
-def test_what_chained_plugins_change_is_no_problem(
+def test_changes_by_chained_plugins_are_not_a_problem(
     lending: Lending, more: tuple[Address, ...]
 ) -> None:
-    """tuning changes the MTU and more, bandwidth and sbr add to the netdev."""
+    """tuning changes the MTU and more; bandwidth and sbr add to the netdev."""
     pod = with_netdev(
         lending,
         lambda n: attrs.evolve(
@@ -71,7 +71,7 @@ def test_what_chained_plugins_change_is_no_problem(
 
 
 @given(some.lendings)
-def test_a_mac_that_tuning_has_changed_is_no_problem(lending: Lending) -> None:
+def test_a_mac_changed_by_tuning_is_not_a_problem(lending: Lending) -> None:
     mac = MacAddress("02:00:00:00:00:99")
     pod = with_netdev(lending, lambda n: attrs.evolve(n, mac=mac))
     assume(lending.record.key.ifname is None or lending.netdev.parent is None)
@@ -87,7 +87,7 @@ def test_a_netdev_that_is_down_is_one_problem(lending: Lending) -> None:
 
 
 @given(some.lendings, st.booleans())
-def test_a_link_that_is_gone_is_one_problem_if_there_was_one_on_the_host(
+def test_a_missing_link_is_one_problem_if_there_was_one_on_the_host(
     lending: Lending, was_there: bool
 ) -> None:
     assert lending.record.captured is not None
@@ -100,7 +100,7 @@ def test_a_link_that_is_gone_is_one_problem_if_there_was_one_on_the_host(
     assert is_as_promised(record, pod), "an ADD could not bring it back"
 
 
-def usable_by_nobody(address: Address, how: str) -> Address:
+def unusable(address: Address, how: str) -> Address:
     if how == "deprecated":
         return attrs.evolve(address, preferred_s=0)
     return attrs.evolve(address, flags=address.flags | AddressFlag[how])
@@ -114,10 +114,8 @@ def had_a_lifetime(record: Attachment, which: IpInterface) -> bool:
 
 
 @given(some.lendings, st.data())
-def test_each_address_that_nobody_can_use_is_one_problem(
-    lending: Lending, data: st.DataObject
-) -> None:
-    """Duplicate address detection is of IPv6 alone (RFC 4862, section 5.4)."""
+def test_each_unusable_address_is_one_problem(lending: Lending, data: st.DataObject) -> None:
+    """Only IPv6 has duplicate address detection (RFC 4862, section 5.4)."""
     assume(lending.netdev.addresses)
     which = data.draw(st.sampled_from(lending.netdev.addresses)).interface
     how = data.draw(st.sampled_from(["deprecated", "DADFAILED", "TENTATIVE"]))
@@ -125,9 +123,7 @@ def test_each_address_that_nobody_can_use_is_one_problem(
         lending,
         lambda n: attrs.evolve(
             n,
-            addresses=tuple(
-                usable_by_nobody(a, how) if a.interface == which else a for a in n.addresses
-            ),
+            addresses=tuple(unusable(a, how) if a.interface == which else a for a in n.addresses),
         ),
     )
     lines = problems(check_of(lending), lending.record, pod)
@@ -147,13 +143,13 @@ def test_only_detection_that_may_still_end_is_waited_for(lending: Lending, how: 
         lambda n: attrs.evolve(
             n,
             carrier=True,
-            addresses=tuple(usable_by_nobody(a, "TENTATIVE") for a in n.addresses),
+            addresses=tuple(unusable(a, "TENTATIVE") for a in n.addresses),
         ),
     )
     pod = attrs.evolve(
         seen,
         netdevs=tuple(
-            attrs.evolve(n, addresses=tuple(usable_by_nobody(a, how) for a in n.addresses))
+            attrs.evolve(n, addresses=tuple(unusable(a, how) for a in n.addresses))
             for n in seen.netdevs
         ),
     )
@@ -168,7 +164,7 @@ def test_only_detection_that_may_still_end_is_waited_for(lending: Lending, how: 
 def test_an_address_that_had_a_lifetime_on_the_host_may_be_deprecated(
     lending: Lending, address: Address, leased: bool
 ) -> None:
-    """Unless the configuration's own IPAM plugin has given it."""
+    """Unless the configured IPAM plugin assigned it."""
     assert lending.record.captured is not None
     captured = attrs.evolve(
         lending.record.captured, addresses=(attrs.evolve(address, preferred_s=9),)
@@ -183,7 +179,7 @@ def test_an_address_that_had_a_lifetime_on_the_host_may_be_deprecated(
 
 
 @given(some.lendings, st.data())
-def test_each_address_that_is_missing_is_one_problem(lending: Lending, data: st.DataObject) -> None:
+def test_each_missing_address_is_one_problem(lending: Lending, data: st.DataObject) -> None:
     promised = lending.netdev.addresses
     assume(promised)
     gone = data.draw(st.sets(st.sampled_from(promised), min_size=1))
@@ -205,7 +201,7 @@ def test_another_name_is_one_problem(lending: Lending, ifname: IfName) -> None:
 
 
 @given(some.lendings)
-def test_a_netdev_that_is_gone_is_the_one_problem(lending: Lending) -> None:
+def test_a_missing_netdev_is_the_only_problem(lending: Lending) -> None:
     captured = lending.record.captured
     assert captured is not None
     own_macs = {captured.mac, captured.permanent_mac} - {None}
@@ -217,7 +213,7 @@ def test_a_netdev_that_is_gone_is_the_one_problem(lending: Lending) -> None:
 
 
 @given(some.lendings, st.booleans())
-def test_another_netns_is_the_one_problem(lending: Lending, gone: bool) -> None:
+def test_a_missing_or_other_netns_is_the_only_problem(lending: Lending, gone: bool) -> None:
     own = lending.pod.id
     cookie = None if own.cookie is None else own.cookie + 1
     other = attrs.evolve(own, inode=own.inode + 1, cookie=cookie)
@@ -228,7 +224,7 @@ def test_another_netns_is_the_one_problem(lending: Lending, gone: bool) -> None:
 
 
 @given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]))
-def test_a_call_that_was_interrupted_is_one_problem(lending: Lending, phase: Phase) -> None:
+def test_an_interrupted_call_is_one_problem(lending: Lending, phase: Phase) -> None:
     record = attrs.evolve(lending.record, phase=phase)
     (line,) = problems(check_of(lending), record, lending.pod)
     assert phase in line
@@ -236,7 +232,7 @@ def test_a_call_that_was_interrupted_is_one_problem(lending: Lending, phase: Pha
 
 
 @given(some.lendings, some.ip_interfaces)
-def test_an_address_that_was_promised_to_another_netdev_is_none_of_ours(
+def test_an_address_of_another_netdev_in_the_result_is_not_checked(
     lending: Lending, address: IpInterface
 ) -> None:
     assert lending.record.result is not None
@@ -247,7 +243,7 @@ def test_an_address_that_was_promised_to_another_netdev_is_none_of_ours(
 
 
 @given(some.lendings, some.ip_interfaces)
-def test_an_address_that_names_no_netdev_is_ours_only_if_our_add_has_told_it(
+def test_an_address_that_names_no_netdev_is_ours_only_if_our_add_returned_it(
     lending: Lending, address: IpInterface
 ) -> None:
     assert lending.record.result is not None
@@ -267,7 +263,7 @@ def test_an_address_that_names_no_netdev_is_ours_only_if_our_add_has_told_it(
     some.attachments_of(phases=st.just(Phase.ATTACHED), with_netdev=False),
     some.hosts,
 )
-def test_of_a_device_without_a_netdev_nothing_can_be_wrong_in_a_living_pod(
+def test_a_device_without_a_netdev_has_no_problems_while_its_pod_lives(
     request: CheckRequest, record: Attachment, found: Netns
 ) -> None:
     pod = attrs.evolve(found, id=record.netns.id)
@@ -276,12 +272,12 @@ def test_of_a_device_without_a_netdev_nothing_can_be_wrong_in_a_living_pod(
 
 
 @given(some.lendings)
-def test_what_has_no_result_promises_nothing(lending: Lending) -> None:
+def test_an_attachment_without_a_result_is_not_healthy(lending: Lending) -> None:
     assert not is_as_promised(attrs.evolve(lending.record, result=None), lending.pod)
 
 
 @given(some.netdevs, st.lists(some.ip_interfaces, max_size=3))
-def test_an_address_is_there_only_with_its_prefix_length(
+def test_an_address_is_present_only_with_its_prefix_length(
     netdev: Netdev, promised: list[IpInterface]
 ) -> None:
     ips = tuple(map(Ip, promised))
@@ -296,11 +292,11 @@ def test_an_address_with_another_prefix_length_is_lacking() -> None:
     assert lacking((ip,), seen) == [ip]
 
 
-# ---- what the delegate is asked ----------------------------------------------------------------
+# ---- what the delegate gets -------------------------------------------------------------------
 
 
 @given(some.lendings, some.macs, some.versions_since("0.4.0"))
-def test_the_delegate_is_asked_about_the_netdev_as_it_is_now(
+def test_the_delegate_checks_the_netdev_as_it_is_now(
     lending: Lending, mac: MacAddress, version: CniVersion
 ) -> None:
     """CNI SPEC 1.1 §2, CHECK; the delegate knows nothing of the plugins that came after it."""
@@ -315,7 +311,7 @@ def test_the_delegate_is_asked_about_the_netdev_as_it_is_now(
 
 
 @given(some.check_requests, some.attachments_of(with_netdev=False), some.hosts)
-def test_of_a_device_without_a_netdev_the_delegate_is_told_no_mac(
+def test_the_delegate_gets_no_mac_for_a_device_without_a_netdev(
     request: CheckRequest, record: Attachment, pod: Netns
 ) -> None:
     ifname = request.attachment.ifname

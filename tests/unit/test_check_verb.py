@@ -63,7 +63,7 @@ def test_check_of_a_healthy_attachment_succeeds_and_changes_nothing(
         *("duplicate", "endless detection", "no link"),
     ],
 )
-def test_check_finds_what_is_not_as_promised(
+def test_check_finds_what_is_not_healthy(
     machine: Machine,
     kernel: Kernel,
     nic: Link,
@@ -78,15 +78,15 @@ def test_check_finds_what_is_not_as_promised(
 
 
 def flag(nic: Link, flag: AddressFlag) -> None:
-    """Let duplicate address detection of one of the addresses stand like this."""
+    """Give duplicate address detection of one of the addresses this state."""
     (own,) = [own for own in nic.addresses if str(own.address.interface) == "fd00::1/64"]
     own.address = attrs.evolve(own.address, flags=int(own.address.settable_flags | flag))
 
 
-def test_what_is_on_its_way_is_waited_for_by_check_and_by_a_repeated_add(
+def test_check_and_a_repeated_add_wait_for_detection_and_the_link(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
-    """Detection ends, and a link comes, some time after the netdev has gone up."""
+    """Detection ends, and the link comes up, some time after the netdev has been set up."""
     result = add(machine)
     for act in (lambda: check(machine, result), lambda: add(machine)):
         pauses: list[str] = []
@@ -106,7 +106,7 @@ def test_what_is_on_its_way_is_waited_for_by_check_and_by_a_repeated_add(
         assert nic.space is pod_of(machine)
 
 
-def test_check_tells_every_difference_at_once(
+def test_check_lists_every_difference_at_once(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
 ) -> None:
     result = add(machine)
@@ -125,9 +125,7 @@ def test_check_tolerates_what_chained_plugins_change(
     check(machine, result)
 
 
-def test_check_of_an_attachment_that_was_interrupted_fails(
-    machine: Machine, keeper: Keeper
-) -> None:
+def test_check_of_an_interrupted_attachment_fails(machine: Machine, keeper: Keeper) -> None:
     result = add(machine)
     with pytest.raises(Killed):
         ask(machine, Verb.DEL, config_for(A), kill_at=5)

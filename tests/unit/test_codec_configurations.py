@@ -1,4 +1,4 @@
-"""How a request is read from what a runtime sends, in every version."""
+"""How a request is read from the input of a runtime, in every version."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_request_is_what_the_configuration_says(request: Request) -> None:
 
 
 @given(some.requests)
-def test_a_configuration_is_kept_as_it_was_with_all_of_its_keys(request: Request) -> None:
+def test_a_configuration_is_kept_unchanged_with_all_its_keys(request: Request) -> None:
     data = encode(request.network.raw).encode()
     parsed = parse_request(request.invocation, data)
     assert encode(parsed.network.raw).encode() == data
@@ -57,7 +57,7 @@ def test_a_device_is_read_from_a_configuration_alone(meaning: Meaning) -> None:
 
 @pytest.mark.parametrize("ipam", [None, {}], ids=["null", "empty"])
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
-def test_an_ipam_that_says_nothing_means_the_addresses_of_the_host(verb: str, ipam: object) -> None:
+def test_an_empty_ipam_means_the_addresses_of_the_host(verb: str, ipam: object) -> None:
     request = request_for(verb, {**PLAIN, "ipam": ipam})
     assert isinstance(request, AddRequest | CheckRequest)
     assert request.device == request_device(PLAIN)
@@ -70,38 +70,38 @@ def test_a_network_is_read_from_a_configuration_alone(meaning: Meaning) -> None:
 
 
 @pytest.mark.parametrize("copied", [True, False])
-def test_routes_are_copied_if_the_configuration_says_so(copied: bool) -> None:
+def test_routes_are_copied_only_if_the_configuration_says_so(copied: bool) -> None:
     assert device_of(PLAIN).copy_routes is False
     assert device_of({**PLAIN, "copyRoutes": copied}).copy_routes is copied
 
 
 @pytest.mark.parametrize("mtu", [1, 2**31 - 1])
-def test_an_mtu_that_a_netdev_can_have_is_taken(mtu: int) -> None:
+def test_an_mtu_that_a_netdev_can_have_is_accepted(mtu: int) -> None:
     raw = {"name": "fabric", "device": "eth0", "mtu": mtu, "mover": "native"}
     assert device_of(raw).mtu == mtu
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_what_the_runtime_leaves_empty_is_absent(empty: str | None) -> None:
+def test_an_empty_value_of_the_runtime_is_treated_as_absent(empty: str | None) -> None:
     native = {**PLAIN, "mover": "native"}
     raw = {**native, "runtimeConfig": {"deviceID": empty, "mac": empty}}
     assert device_of(raw) == device_of(native) == request_device(raw)
 
 
 @pytest.mark.parametrize("mover", Mover)
-def test_a_del_knows_the_mover_that_its_add_had(mover: Mover) -> None:
+def test_a_del_has_the_mover_that_its_configuration_names(mover: Mover) -> None:
     request = request_for("DEL", {**PLAIN, "mover": mover})
     assert isinstance(request, DelRequest)
     assert request.mover is mover
 
 
 @pytest.mark.parametrize("absent", [{}, {"cni.dev/valid-attachments": None}])
-def test_without_a_list_gc_knows_of_nothing_that_is_not_valid(absent: dict[str, Any]) -> None:
+def test_without_a_list_of_valid_attachments_gc_has_none(absent: dict[str, Any]) -> None:
     assert valid_attachments_of({**PLAIN, **absent}) is None
 
 
 @given(st.frozensets(some.attachment_ids, max_size=3))
-def test_a_list_of_valid_attachments_is_read_as_it_is(valid: frozenset[AttachmentId]) -> None:
+def test_a_list_of_valid_attachments_is_read_completely(valid: frozenset[AttachmentId]) -> None:
     """CNI SPEC 1.1, GC: "a list of the still valid attachments", each with `containerID` and
     `ifname`.
     """
@@ -119,7 +119,7 @@ def test_a_verb_that_needs_no_configuration_has_no_request() -> None:
 
 @pytest.mark.parametrize("verb", SINCE)
 @pytest.mark.parametrize("version", SUPPORTED)
-def test_a_verb_is_refused_for_the_versions_that_do_not_have_it(verb: str, version: str) -> None:
+def test_a_verb_is_refused_in_exactly_the_versions_without_it(verb: str, version: str) -> None:
     raw = {**PLAIN, "cniVersion": version, "prevResult": PREV_RESULT}
     if SUPPORTED.index(CniVersion(version)) >= SUPPORTED.index(CniVersion(SINCE[verb])):
         assert request_for(verb, raw).network.version == version
@@ -132,7 +132,7 @@ def test_a_verb_is_refused_for_the_versions_that_do_not_have_it(verb: str, versi
 
 @pytest.mark.parametrize("verb", SINCE)
 @pytest.mark.parametrize("version", ["1.2.0", "1.0", "v1.0.0", " 1.0.0", "2.0.0", "\ud800"])
-def test_a_version_that_is_not_exactly_a_supported_one_is_refused_as_such(
+def test_a_version_that_is_not_exactly_a_supported_one_is_refused_by_name(
     verb: str, version: str
 ) -> None:
     """reference.md §2: "A version that is not exactly one of the supported is code 1"."""
@@ -145,7 +145,7 @@ def test_a_version_that_is_not_exactly_a_supported_one_is_refused_as_such(
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
-def test_a_prev_result_that_is_silent_has_the_version_of_the_call(verb: str) -> None:
+def test_a_prev_result_without_a_version_has_that_of_the_call(verb: str) -> None:
     """The oldest results had no `ips`."""
     request = request_for(verb, {**PLAIN, "prevResult": {"ips": [{"address": "10.0.0.1/31"}]}})
     assert isinstance(request, AddRequest | CheckRequest)
@@ -172,24 +172,24 @@ def test_check_needs_a_prev_result(members: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
 @pytest.mark.parametrize("previous", [5, "x", [], True, ""])
-def test_a_prev_result_is_an_object(previous: object, verb: str) -> None:
-    """For ADD found by fuzzing: its record could be released by no later call."""
+def test_a_prev_result_that_is_not_an_object_is_refused(previous: object, verb: str) -> None:
+    """Found by fuzzing, for ADD: no later call could release its record."""
     message = refusal_of(verb, {**PLAIN, "prevResult": previous}).message
     assert "$.prevResult is" in message
     assert "not an object" in message
 
 
-def test_a_prev_result_of_an_unknown_version_is_refused_as_such() -> None:
+def test_a_prev_result_of_an_unknown_version_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedVersion, match=r"'9\.9\.9'"):
         request_for("CHECK", {**PLAIN, "prevResult": {"cniVersion": "9.9.9"}})
 
 
-def test_a_fault_of_a_prev_result_has_its_path_in_the_configuration() -> None:
+def test_a_fault_in_a_prev_result_is_reported_with_its_path_in_the_configuration() -> None:
     message = refusal_of("CHECK", {**PLAIN, "prevResult": {"ips": [{"address": 5}]}}).message
     assert "$.prevResult.ips[0].address" in message
 
 
-def test_a_result_of_a_configuration_is_not_the_configuration() -> None:
+def test_an_empty_prev_result_is_an_empty_result() -> None:
     assert prev_result_of({"prevResult": {}}, CniVersion("1.1.0")) == Result()
     assert attrs.evolve(Device(DeviceSelector())).mover is Mover.DELEGATE
 
@@ -198,7 +198,7 @@ def test_a_result_of_a_configuration_is_not_the_configuration() -> None:
 
 
 @given(some.meanings_in(some.versions), some.versions)
-def test_a_configuration_for_another_version_differs_in_version_and_prev_result_only(
+def test_a_configuration_for_another_version_differs_only_in_version_and_prev_result(
     meaning: Meaning, version: CniVersion
 ) -> None:
     converted = in_version(meaning.raw, version)
@@ -209,7 +209,7 @@ def test_a_configuration_for_another_version_differs_in_version_and_prev_result_
 
 
 @given(some.meanings_in(some.versions), some.versions)
-def test_a_configuration_that_is_in_a_version_stays_as_it_is(
+def test_converting_a_configuration_to_its_own_version_changes_nothing(
     meaning: Meaning, version: CniVersion
 ) -> None:
     converted = in_version(meaning.raw, version)
@@ -217,7 +217,7 @@ def test_a_configuration_that_is_in_a_version_stays_as_it_is(
 
 
 @given(some.meanings_in(some.versions, with_prev_result=True), some.versions)
-def test_a_prev_result_without_a_version_is_of_the_version_of_its_configuration(
+def test_a_prev_result_without_a_version_has_that_of_its_configuration(
     meaning: Meaning, version: CniVersion
 ) -> None:
     silent = {k: v for k, v in meaning.raw["prevResult"].items() if k != "cniVersion"}
@@ -225,7 +225,7 @@ def test_a_prev_result_without_a_version_is_of_the_version_of_its_configuration(
     assert converted == in_version(meaning.raw, version)
 
 
-def test_a_prev_result_of_a_configuration_without_a_version_is_of_the_oldest() -> None:
+def test_without_any_version_a_prev_result_has_the_oldest() -> None:
     """CNI SPEC 0.2: a result had one address of each family."""
     raw = {**PLAIN, "prevResult": {"ip4": {"ip": "10.0.0.1/31"}}}
     del raw["cniVersion"]

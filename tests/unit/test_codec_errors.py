@@ -31,7 +31,7 @@ def test_an_error_survives_being_written_and_read(error: ErrorObject) -> None:
 
 
 @given(some.json_objects)
-def test_an_object_without_code_and_msg_is_no_error(raw: dict[str, Any]) -> None:
+def test_an_object_without_code_and_msg_is_not_an_error(raw: dict[str, Any]) -> None:
     assert parse_error({k: v for k, v in raw.items() if k not in ("code", "msg")}) is None
 
 
@@ -50,12 +50,12 @@ def test_any_object_is_an_error_or_none(raw: dict[str, Any]) -> None:
         assert isinstance(error.details, str)
 
 
-def test_an_error_may_say_no_version_and_no_details() -> None:
+def test_an_error_may_lack_a_version_and_details() -> None:
     assert parse_error({"code": 7, "msg": "no"}) == ErrorObject(CniVersion(""), 7, "no")
 
 
-def test_code_0_is_no_error() -> None:
-    """CNI SPEC 1.1 §5: "Error codes 0-99 are reserved for well-known errors"; Go's zero is none."""
+def test_code_0_is_not_an_error() -> None:
+    """CNI SPEC 1.1 §5: "Error codes 0-99 are reserved for well-known errors"; 0 is Go's default."""
     assert parse_error({"code": 0, "msg": "fine"}) is None
 
 

@@ -51,7 +51,7 @@ def test_every_fault_of_every_part_is_reported_at_once(wrong: dict[str, Any]) ->
     assert paths_in(refusal_of("ADD", with_wrong(PLAIN, wrong))) == set(wrong)
 
 
-def test_a_key_that_is_spelled_wrongly_is_reported_with_the_other_faults() -> None:
+def test_a_misspelled_key_is_reported_with_the_other_faults() -> None:
     raw = {**PLAIN, "DeviceID": "0000:01:00.0", "HWAddr": "02:00:00:00:00:01", "device": 5}
     message = refusal_of("ADD", raw).message
     assert all(path in message for path in ("$.DeviceID", "$.HWAddr", "$.device "))
@@ -59,9 +59,7 @@ def test_a_key_that_is_spelled_wrongly_is_reported_with_the_other_faults() -> No
 
 @pytest.mark.parametrize("faults", [DEVICE_FAULTS, NETWORK_FAULTS, LOG_FAULTS])
 @given(data=st.data())
-def test_a_fault_shows_the_value_and_what_would_be_right(
-    faults: dict[str, list[Any]], data: st.DataObject
-) -> None:
+def test_a_fault_shows_the_wrong_value(faults: dict[str, list[Any]], data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(faults)))
     value = data.draw(st.sampled_from(faults[path]))
     message = refusal_of("ADD", with_wrong(PLAIN, {path: value})).message
@@ -71,7 +69,7 @@ def test_a_fault_shows_the_value_and_what_would_be_right(
     assert message.isprintable()
 
 
-def test_a_name_that_is_missing_is_reported() -> None:
+def test_a_missing_name_is_reported() -> None:
     """CNI SPEC 1.1 §1: `name` is required."""
     raw = {key: value for key, value in PLAIN.items() if key != "name"}
     for verb in SINCE:
@@ -85,7 +83,7 @@ def test_an_ipam_without_a_type_is_refused() -> None:
 
 
 @given(some.meanings, st.lists(some.pci_addresses, min_size=3, max_size=3))
-def test_device_ids_that_disagree_are_refused_with_each_key(
+def test_device_ids_that_disagree_are_refused_and_all_listed(
     meaning: Meaning, ids: list[Any]
 ) -> None:
     assume(len(set(ids)) > 1)
@@ -100,7 +98,7 @@ def test_device_ids_that_disagree_are_refused_with_each_key(
         assert f"{key} is {value}" in message
 
 
-def test_without_a_device_the_accepted_keys_are_named() -> None:
+def test_without_a_device_the_error_lists_the_accepted_keys() -> None:
     raw = {**PLAIN, "deviceID": ""}
     for verb in ("ADD", "CHECK"):
         message = refusal_of(verb, raw).message
@@ -109,7 +107,7 @@ def test_without_a_device_the_accepted_keys_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [1, "true", [], {}])
-def test_whether_routes_are_copied_is_true_or_false(value: object) -> None:
+def test_copy_routes_must_be_true_or_false(value: object) -> None:
     raw = {**PLAIN, "copyRoutes": value}
     assert paths_in(refusal_of("ADD", raw)) == {"$.copyRoutes"}
     with pytest.raises(InvalidConfiguration) as refusal:
@@ -118,7 +116,7 @@ def test_whether_routes_are_copied_is_true_or_false(value: object) -> None:
 
 
 @pytest.mark.parametrize("mtu", [-1, 2**31])
-def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_it(
+def test_an_impossible_mtu_is_refused_for_the_mover_that_would_set_it(
     mtu: int,
 ) -> None:
     raw = {"name": "fabric", "device": "eth0", "mtu": mtu}
@@ -127,7 +125,7 @@ def test_an_mtu_that_no_netdev_can_have_is_refused_for_the_mover_that_would_set_
         device_of({**raw, "mover": "native"})
 
 
-def test_every_fault_of_what_the_pod_is_to_have_is_told_at_once() -> None:
+def test_every_fault_in_what_the_pod_should_get_is_reported_at_once() -> None:
     faulty = {"mover": "native", "mtu": -1, "dns": 5, "runtimeConfig": {"mac": 7, "mtu": ""}}
     paths = {"$.mtu", "$.dns", "$.runtimeConfig.mac"}
     more = {"copyRoutes": 5, **faulty}
@@ -139,7 +137,7 @@ def test_every_fault_of_what_the_pod_is_to_have_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("mover", ["Native", "x", 5, True, [], {}, ["delegate"]])
 @pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS"])
-def test_a_mover_that_there_is_not_is_refused_with_those_that_there_are(
+def test_an_unknown_mover_is_refused_and_the_known_ones_are_listed(
     verb: str, mover: object
 ) -> None:
     with pytest.raises(UnsupportedField) as refusal:
@@ -151,7 +149,7 @@ def test_a_mover_that_there_is_not_is_refused_with_those_that_there_are(
 
 @pytest.mark.parametrize("data_dir", ["state", "./x", "~/x", " /x"])
 @pytest.mark.parametrize("verb", SINCE)
-def test_a_state_folder_is_an_absolute_path(verb: str, data_dir: str) -> None:
+def test_a_state_folder_must_be_an_absolute_path(verb: str, data_dir: str) -> None:
     assert "$.dataDir" in refusal_of(verb, {**PLAIN, "dataDir": data_dir}).message
 
 
@@ -162,7 +160,7 @@ def test_a_path_that_no_file_can_have_is_refused(key: str, path: str) -> None:
 
 
 @given(wrong_values(LOG_FAULTS))
-def test_wrong_log_settings_are_refused_or_as_good_as_none(wrong: dict[str, Any]) -> None:
+def test_wrong_log_settings_are_refused_or_treated_as_absent(wrong: dict[str, Any]) -> None:
     raw = with_wrong(PLAIN, wrong)
     with pytest.raises(InvalidConfiguration) as refusal:
         network_of(raw)
@@ -170,7 +168,7 @@ def test_wrong_log_settings_are_refused_or_as_good_as_none(wrong: dict[str, Any]
     assert network_of(raw, strict=False).log == LogSettings()
 
 
-def test_wrong_log_settings_are_refused_or_forgiven_as_the_caller_wants() -> None:
+def test_the_caller_chooses_if_wrong_log_settings_are_refused_or_ignored() -> None:
     raw = {**PLAIN, "logLevel": "loud"}
     with pytest.raises(InvalidConfiguration) as refusal:
         network_of(raw)
@@ -178,7 +176,7 @@ def test_wrong_log_settings_are_refused_or_forgiven_as_the_caller_wants() -> Non
     assert network_of(raw, strict=False).log == LogSettings()
 
 
-# ---- keys that Go would take for known ones
+# ---- keys that Go would read as known ones
 
 GO_KEYS = [
     *("name", "cniVersion", "deviceID", "pciBusID", "runtimeConfig"),
@@ -190,7 +188,9 @@ package encoding/json, Unmarshal).
 
 
 @given(st.sampled_from(GO_KEYS), st.data())
-def test_a_key_in_another_case_is_refused_with_the_right_one(key: str, data: st.DataObject) -> None:
+def test_a_key_in_another_case_is_refused_and_the_right_one_named(
+    key: str, data: st.DataObject
+) -> None:
     upper = data.draw(st.lists(st.booleans(), min_size=len(key), max_size=len(key)))
     cased = [c.upper() if up else c.lower() for c, up in zip(key, upper, strict=True)]
     respelled = "".join(cased)
@@ -223,15 +223,15 @@ def test_a_key_with_a_letter_that_go_folds_to_ascii_is_refused(key: str) -> None
     ],
 )
 def test_an_inner_key_in_another_case_is_refused(members: dict[str, Any]) -> None:
-    """The host-device plugin would take another device, or call another IPAM plugin."""
+    """The host-device plugin would move another device, or call another IPAM plugin."""
     refusal_of("ADD", {**PLAIN, **members})
 
 
-# ---- DEL and GC forgive
+# ---- DEL and GC are lenient
 
 
 @given(wrong_values({**DEVICE_FAULTS, **LOG_FAULTS}))
-def test_del_takes_a_device_back_whatever_has_become_of_the_configuration(
+def test_del_accepts_any_fault_in_the_device_and_the_log_settings(
     wrong: dict[str, Any],
 ) -> None:
     request = request_for("DEL", with_wrong(PLAIN, wrong))
@@ -255,18 +255,18 @@ def test_del_takes_a_device_back_whatever_has_become_of_the_configuration(
         {"prevResult": {"ips": 7}},
     ],
 )
-def test_del_needs_no_right_device_mover_or_prev_result(members: dict[str, Any]) -> None:
+def test_del_needs_no_valid_device_mover_or_prev_result(members: dict[str, Any]) -> None:
     assert isinstance(request_for("DEL", {**PLAIN, **members}), DelRequest)
 
 
 @given(wrong_values({**DEVICE_FAULTS, **LOG_FAULTS}))
-def test_gc_needs_no_right_device_either(wrong: dict[str, Any]) -> None:
+def test_gc_needs_no_valid_device(wrong: dict[str, Any]) -> None:
     request = request_for("GC", with_wrong(PLAIN, wrong))
     assert isinstance(request, GcRequest)
     assert request.ipam is None
 
 
-def test_of_a_list_of_wrong_members_the_first_faults_are_told_and_where_they_end() -> None:
+def test_only_the_first_faults_of_a_long_list_are_reported_and_the_error_says_so() -> None:
     """Found by fuzzing: all faults of a megabyte of `{},` took 1.4 GiB and half a minute."""
     failure = refusal_of("GC", {**PLAIN, "cni.dev/valid-attachments": [5] * 10_000})
     listed = [f"$.cni.dev/valid-attachments[{index}]" for index in range(21)]
@@ -288,7 +288,7 @@ def test_of_a_list_of_wrong_members_the_first_faults_are_told_and_where_they_end
         ([{"ContainerID": "c", "ifname": "net1"}], "[0].containerID"),
     ],
 )
-def test_a_malformed_list_of_valid_attachments_releases_nothing(listed: object, path: str) -> None:
+def test_a_malformed_list_of_valid_attachments_is_refused(listed: object, path: str) -> None:
     failure = refusal_of("GC", {**PLAIN, "cni.dev/valid-attachments": listed})
     assert failure.message.startswith("the network configuration is wrong: ")
     assert f"$.cni.dev/valid-attachments{path}" in failure.message

@@ -1,4 +1,4 @@
-"""Whatever comes on standard input is a request or an error of ours."""
+"""Any standard input is a request or an error of ours."""
 
 import json
 from typing import Any
@@ -108,7 +108,7 @@ def test_a_configuration_of_any_depth_is_a_request_or_an_error_of_ours(verb: str
 
 
 @pytest.mark.parametrize("verb", SINCE)
-def test_stdin_that_is_no_json_object_is_undecodable(verb: str) -> None:
+def test_stdin_that_is_not_a_json_object_is_undecodable(verb: str) -> None:
     for data in (b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"a": NaN}'):
         with pytest.raises(UndecodableInput, match="network configuration"):
             parse_request(call_of(verb), data)

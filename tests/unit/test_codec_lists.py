@@ -15,7 +15,7 @@ from tests.unit.configurations import paths_in
 
 
 @given(some.plugin_lists, some.json_objects)
-def test_a_configuration_list_is_what_its_file_says(
+def test_a_configuration_list_is_read_as_its_file_says(
     listed: PluginList, unknown: dict[str, Any]
 ) -> None:
     """CNI SPEC 1.1 §1, "Configuration format"."""
@@ -46,7 +46,9 @@ def test_a_configuration_list_is_what_its_file_says(
         ({"cniVersions": ["1.0.0", 7]}, "$.cniVersions[1]"),
     ],
 )
-def test_a_fault_of_a_configuration_list_has_its_path(members: dict[str, Any], path: str) -> None:
+def test_a_fault_in_a_configuration_list_is_reported_with_its_path(
+    members: dict[str, Any], path: str
+) -> None:
     raw = {"name": "fabric", "cniVersion": "1.1.0", "plugins": [], **members}
     with pytest.raises(InvalidConfiguration) as refusal:
         parse_plugin_list(json.dumps(raw).encode())
@@ -54,12 +56,12 @@ def test_a_fault_of_a_configuration_list_has_its_path(members: dict[str, Any], p
     assert paths_in(refusal.value) == {path}
 
 
-def test_a_configuration_list_without_a_version_is_of_the_oldest() -> None:
+def test_a_configuration_list_without_a_version_has_the_oldest() -> None:
     """reference.md §2: "Missing or empty cniVersion means 0.1.0"."""
     assert parse_plugin_list(b'{"name": "fabric", "plugins": []}').version == "0.1.0"
 
 
-def test_nothing_but_a_json_object_is_a_configuration_list() -> None:
+def test_only_a_json_object_is_a_configuration_list() -> None:
     parse: Callable[[bytes], PluginList] = parse_plugin_list
     with pytest.raises(UndecodableInput, match="the network configuration list is a list"):
         parse(b"[]")

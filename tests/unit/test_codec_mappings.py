@@ -1,6 +1,6 @@
 """The Go plugin's file: `Mapping` in cni/plugins/amd-host-device/utils.go of ROCm/network-operator.
 
-Its entries are written here by `json`, as Go's MarshalIndent does: by `deviceID`, with two blanks.
+Its entries are written here by `json` as Go's MarshalIndent does: by `deviceID`, indented by two.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ def read(entries: object) -> tuple[tuple[GoMapping, ...], list[str]]:
     return parse_mappings(written(entries), 7)
 
 
-def test_a_file_of_the_go_plugin_is_understood() -> None:
+def test_a_real_file_of_the_go_plugin_is_read() -> None:
     interfaces = tuple(map(ipaddress.ip_interface, ["192.168.1.8/31", "2001:db8:1::8/64"]))
     assert parse_mappings(REAL, 7) == (
         (
@@ -136,7 +136,7 @@ def test_entries_of_other_versions_are_read(
         ),
     ],
 )
-def test_an_entry_that_is_none_is_told_and_hides_no_other(
+def test_an_invalid_entry_is_reported_and_hides_no_other(
     key: str, entry: object, saying: str
 ) -> None:
     found, faults = read({key: entry, "0000:c2:00.0": {"hostInterfaceName": "ens2"}})
@@ -146,14 +146,14 @@ def test_an_entry_that_is_none_is_told_and_hides_no_other(
     assert fault.startswith("the Go plugin's file is wrong: ") or key == "net1"
 
 
-def test_every_entry_that_is_none_is_told() -> None:
+def test_every_invalid_entry_is_reported() -> None:
     found, faults = read({"net1": {}, "0000:c1:00.0": 7, "net2": {}})
     assert found == ()
     assert [fault.split()[0] for fault in faults] == ["'net1'", "the", "'net2'"]
 
 
 @pytest.mark.parametrize("data", [b"", REAL[:80], bytes(range(256)), b"[]", b"null", b"{} {}"])
-def test_a_damaged_file_is_no_file(data: bytes) -> None:
+def test_a_damaged_file_is_refused(data: bytes) -> None:
     with pytest.raises(UndecodableInput):
         parse_mappings(data, 0)
     with pytest.raises(UndecodableInput):
@@ -176,7 +176,7 @@ entries = st.dictionaries(keys, some.json_values, max_size=4)
 
 
 @given(entries, some.pci_addresses, some.json_values, st.booleans())
-def test_an_entry_is_taken_out_and_all_others_are_the_same_values(
+def test_an_entry_is_removed_and_all_others_keep_their_values(
     others: dict[str, Any], device: PciAddress, entry: object, capitals: bool
 ) -> None:
     key = str(device).upper() if capitals else str(device)
@@ -184,19 +184,19 @@ def test_an_entry_is_taken_out_and_all_others_are_the_same_values(
     others.pop(str(device), None)
     rest = without_mapping(written({**others, key: entry}), device)
     assert rest is not None
-    # Text tells 1 from true and from 1.0, Python does not.
+    # 1, true and 1.0 differ as text, but are equal in Python.
     assert rest == written(others)
 
 
 @given(entries, some.pci_addresses)
-def test_without_an_entry_of_the_device_there_is_nothing_to_write(
+def test_without_an_entry_for_the_device_there_is_nothing_to_write(
     others: dict[str, Any], device: PciAddress
 ) -> None:
     others.pop(str(device), None)
     assert without_mapping(written(others), device) is None
 
 
-def test_a_half_character_survives() -> None:
+def test_a_lone_surrogate_survives() -> None:
     data = b'{"0000:c1:00.0": {}, "x": "\\ud800"}'
     rest = without_mapping(data, A)
     assert rest is not None

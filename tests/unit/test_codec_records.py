@@ -1,4 +1,4 @@
-"""Records: what is written to the state folder is read again, for ever."""
+"""Records: what was written to the state folder can always be read."""
 
 import ipaddress
 import json
@@ -32,7 +32,7 @@ from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 
 STORED = (Path(__file__).parent / "data" / "record-format-1.json").read_bytes()
-"""A record with everything in it, as format 1 was when it was made."""
+"""A record with every attribute, as it was written when format 1 was new."""
 
 MAC = MacAddress("02:00:00:00:00:01")
 CAPTURED = Captured(
@@ -167,27 +167,27 @@ def test_a_record_survives_being_written_and_read(record: Attachment, captured: 
 
 
 @given(some.attachments)
-def test_the_configuration_of_a_record_survives_with_its_kinds(record: Attachment) -> None:
-    """JSON tells 1 from true and from 1.0, Python does not."""
+def test_the_configuration_in_a_record_keeps_its_json_types(record: Attachment) -> None:
+    """1, true and 1.0 differ in JSON, but are equal in Python."""
     read = parse_attachment(written(record))
     assert encode(read.config) == encode(record.config)
 
 
 @given(some.attachments)
-def test_a_record_says_its_format(record: Attachment) -> None:
+def test_a_record_states_its_format(record: Attachment) -> None:
     assert attachment_to_json(record)["format"] == FORMAT == 1
 
 
-def test_a_record_that_was_stored_once_is_read_for_ever() -> None:
+def test_a_record_stored_long_ago_is_still_read() -> None:
     assert parse_attachment(STORED) == RECORD
 
 
-def test_a_record_is_still_stored_as_it_was() -> None:
+def test_a_record_is_still_stored_in_the_same_way() -> None:
     assert json.loads(written(RECORD)) == json.loads(STORED)
 
 
-def test_the_stored_record_has_everything_that_a_record_can_have() -> None:
-    """A new attribute belongs into the stored record too, with another value than its default."""
+def test_the_stored_record_has_every_attribute() -> None:
+    """A new attribute belongs in the stored record too, with a value other than its default."""
     for part in (
         RECORD,
         RECORD.netns.id,
@@ -205,16 +205,14 @@ def test_the_stored_record_has_everything_that_a_record_can_have() -> None:
 
 
 @given(some.attachments, st.text(min_size=1).map(lambda text: f"?{text}"), some.json_values)
-def test_members_that_are_not_known_change_nothing(
-    record: Attachment, key: str, value: object
-) -> None:
+def test_unknown_members_change_nothing(record: Attachment, key: str, value: object) -> None:
     raw = attachment_to_json(record)
     assert parse_attachment(encode({**raw, key: value}).encode()) == record
 
 
 @pytest.mark.parametrize("ifname", ["eth\x01", "a\u00adb", "\x7f"])
-def test_a_netdev_can_be_given_back_whatever_name_it_had(ifname: str) -> None:
-    """dev_valid_name refuses '/', ':' and white space, and no other character."""
+def test_a_record_survives_whatever_the_netdevs_name(ifname: str) -> None:
+    """dev_valid_name refuses '/', ':' and white space, but no other character."""
     captured = attrs.evolve(CAPTURED, ifname=IfName(ifname))
     record = attrs.evolve(RECORD, captured=captured)
     assert parse_attachment(written(record)) == record
@@ -229,7 +227,7 @@ def test_a_configuration_that_can_be_read_can_be_recorded() -> None:
     assert attachment_to_json(record)["config"] == deep
 
 
-def test_a_configuration_of_any_depth_that_is_read_makes_a_record_that_is_read() -> None:
+def test_a_configuration_of_any_readable_depth_makes_a_readable_record() -> None:
     unreadable = []
     for depth in range(1, 130):
         deep = b'{"a":' * depth + b"1" + b"}" * depth
@@ -244,7 +242,7 @@ def test_a_configuration_of_any_depth_that_is_read_makes_a_record_that_is_read()
     assert unreadable == []
 
 
-def test_the_largest_configuration_makes_a_record_that_is_read() -> None:
+def test_the_largest_configuration_makes_a_readable_record() -> None:
     room = MAX_INPUT_BYTES - len('{"a":""}')
     data = b'{"a":"' + "é".encode() * (room // 2) + b'"}'
     record = attrs.evolve(RECORD, config=decode_object(data, "the configuration"))
@@ -252,7 +250,7 @@ def test_the_largest_configuration_makes_a_record_that_is_read() -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, [], {}])
-def test_a_sysctl_is_a_number_or_a_string(value: object) -> None:
+def test_a_sysctl_must_be_a_number_or_a_string(value: object) -> None:
     raw = json.loads(STORED)
     raw["captured"]["sysctls"]["ipv4/conf/rp_filter"] = value
     with pytest.raises(DamagedRecord, match="rp_filter") as refusal:
@@ -260,14 +258,14 @@ def test_a_sysctl_is_a_number_or_a_string(value: object) -> None:
     assert f"({json.dumps(value)}), not a number or a string" in refusal.value.message
 
 
-def test_sysctls_are_an_object() -> None:
+def test_sysctls_must_be_an_object() -> None:
     raw = json.loads(STORED)
     raw["captured"]["sysctls"] = 5
     with pytest.raises(DamagedRecord, match=r"sysctls is a number \(5\), not an object"):
         parse_attachment(json.dumps(raw).encode())
 
 
-# ---- what is no record -------------------------------------------------------------------------
+# ---- not a record -----------------------------------------------------------------------------
 
 
 @given(some.attachments, st.integers(FORMAT + 1, 2**63), st.booleans())
@@ -281,7 +279,7 @@ def test_a_record_of_a_newer_format_is_refused_whatever_else_it_holds(
 
 
 @pytest.mark.parametrize("value", [None, 0, -1, "1", "2", [], {}, 2.0, 1.5, True, False])
-def test_a_record_of_no_format_is_damaged(value: object) -> None:
+def test_a_record_without_a_known_format_is_damaged(value: object) -> None:
     raw = {**attachment_to_json(RECORD), "format": value}
     with pytest.raises(DamagedRecord) as refusal:
         parse_attachment(json.dumps(raw).encode())
@@ -296,7 +294,7 @@ def test_a_record_of_no_format_is_damaged(value: object) -> None:
 @example(b"{}")
 @example(b"null")
 @example(b'{"ens1": ["10.0.0.1/24"]}')
-def test_any_bytes_are_a_record_or_damaged(data: bytes) -> None:
+def test_random_bytes_are_a_damaged_record(data: bytes) -> None:
     with pytest.raises(DamagedRecord, match="the record ") as refusal:
         parse_attachment(data)
     assert refusal.value.message.isprintable()
@@ -309,7 +307,7 @@ def test_a_record_that_was_cut_short_is_damaged(length: int) -> None:
 
 
 @given(st.integers(0, len(STORED) - 1), st.binary(max_size=2))
-def test_a_broken_byte_makes_another_record_or_a_damaged_one(place: int, other: bytes) -> None:
+def test_a_record_with_a_broken_byte_is_a_valid_record_or_refused(place: int, other: bytes) -> None:
     broken = STORED[:place] + other + STORED[place + 1 :]
     try:
         record = parse_attachment(broken)
@@ -339,7 +337,7 @@ def without(path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", REQUIRED)
-def test_a_record_that_lacks_what_giving_back_needs_is_damaged(path: str) -> None:
+def test_a_record_that_lacks_what_returning_the_nic_needs_is_damaged(path: str) -> None:
     with pytest.raises(DamagedRecord) as refusal:
         parse_attachment(encode(without(path)).encode())
     assert refusal.value.message == f"the record is wrong: $.{path} is missing"
@@ -374,7 +372,7 @@ def test_everything_that_is_wrong_with_a_record_is_reported_at_once(keys: set[st
         st.sampled_from([field.name for field in attrs.fields(Attachment)]), some.hostile_values
     )
 )
-def test_a_record_with_any_values_is_one_or_is_refused(changes: dict[str, Any]) -> None:
+def test_a_record_with_any_values_is_read_or_refused(changes: dict[str, Any]) -> None:
     try:
         record = parse_attachment(json.dumps(json.loads(STORED) | changes).encode())
     except AmdcniError as failure:
@@ -389,7 +387,7 @@ def test_a_record_with_any_values_is_one_or_is_refused(changes: dict[str, Any]) 
 
 
 def sprinkled(value: Any, data: st.DataObject) -> Any:
-    """The JSON value with a member more in some of its objects, as a newer version may have it."""
+    """The JSON value with one more member in some of its objects, as a newer version writes it."""
     if isinstance(value, list):
         return [sprinkled(each, data) for each in value]
     if isinstance(value, dict):
@@ -399,7 +397,7 @@ def sprinkled(value: Any, data: st.DataObject) -> Any:
 
 
 @given(some.attachments, st.data())
-def test_what_a_newer_version_has_written_besides_survives_being_written_again(
+def test_what_a_newer_version_has_added_survives_being_written_again(
     record: Attachment, data: st.DataObject
 ) -> None:
     newer = sprinkled(attachment_to_json(record), data)
@@ -408,7 +406,7 @@ def test_what_a_newer_version_has_written_besides_survives_being_written_again(
     assert attachment_to_json(read.detaching()) == {**newer, "phase": "detaching"}
 
 
-def test_a_list_that_has_changed_takes_over_nothing_from_the_members_that_were_there() -> None:
+def test_a_changed_list_takes_nothing_over_from_its_old_members() -> None:
     written = attachment_to_json(RECORD)
     written["result"]["ips"][0]["newer"] = 1
     read = parse_attachment(encode(written).encode())
@@ -416,7 +414,7 @@ def test_a_list_that_has_changed_takes_over_nothing_from_the_members_that_were_t
     assert all("newer" not in ip for ip in again["result"]["ips"])
 
 
-def test_what_is_known_of_a_record_is_written_as_it_is_now() -> None:
+def test_a_changed_attribute_is_written_with_its_new_value() -> None:
     read = parse_attachment(encode({**attachment_to_json(RECORD), "pod_mac": None}).encode())
     changed = attrs.evolve(read, pod_mac=MAC)
     assert attachment_to_json(changed)["pod_mac"] == MAC

@@ -62,7 +62,7 @@ FIELDS |= {"0.2.0": FIELDS["0.1.0"], "0.3.1": FIELDS["0.3.0"], "0.4.0": FIELDS["
 
 
 def foreign(value: object, allowed: Any, path: str = "$") -> Iterator[str]:
-    """The paths at which `value` holds what the version does not have."""
+    """The paths of what `value` holds although the version does not have it."""
     if isinstance(allowed, type):
         if type(value) is not allowed:
             yield path
@@ -99,7 +99,7 @@ def test_each_address_has_its_ip_version_from_0_3_0_to_0_4_0(result: Result, ver
 
 
 @given(some.results, some.versions)
-def test_a_result_is_json(result: Result, version: CniVersion) -> None:
+def test_a_result_can_be_written_as_json(result: Result, version: CniVersion) -> None:
     written = result_to_json(result, version)
     assert json.loads(json.dumps(written)) == written
 
@@ -108,7 +108,7 @@ def test_a_result_is_json(result: Result, version: CniVersion) -> None:
 
 
 def remains(result: Result, version: str) -> Result:
-    """What `version` can say of a result: exactly this, and nothing else, is not lost."""
+    """What `version` can express of a result: exactly this is kept."""
     if version < "1.1.0":
         result = attrs.evolve(
             result,
@@ -141,13 +141,13 @@ def test_the_newest_version_loses_nothing(result: Result) -> None:
 
 
 @given(some.results, some.versions)
-def test_writing_again_what_was_read_writes_the_same(result: Result, version: CniVersion) -> None:
+def test_what_was_read_is_written_the_same_again(result: Result, version: CniVersion) -> None:
     written = result_to_json(result, version)
     assert result_to_json(result_from_json(written), version) == written
 
 
 @given(some.results, some.versions, some.versions)
-def test_going_down_in_two_steps_loses_what_going_down_in_one_loses(
+def test_converting_down_in_two_steps_loses_the_same_as_in_one(
     result: Result, one: CniVersion, other: CniVersion
 ) -> None:
     lower, upper = sorted((one, other), key=SUPPORTED.index)
@@ -159,7 +159,7 @@ def test_going_down_in_two_steps_loses_what_going_down_in_one_loses(
 
 
 @given(some.results, some.versions, st.data())
-def test_a_member_that_says_nothing_is_as_good_as_absent(
+def test_an_empty_member_is_treated_as_absent(
     result: Result, version: CniVersion, data: st.DataObject
 ) -> None:
     """Go writes `"dns":{}` and may write `"ips":null` or `"mac":""` (encoding/json, omitempty)."""
@@ -176,9 +176,7 @@ def test_a_member_that_says_nothing_is_as_good_as_absent(
 
 
 @given(some.results, st.sampled_from(["0.3.1", "1.0.0", "1.1.0"]), some.json_values)
-def test_members_that_are_not_known_change_nothing(
-    result: Result, version: str, value: object
-) -> None:
+def test_unknown_members_change_nothing(result: Result, version: str, value: object) -> None:
     written = result_to_json(result, CniVersion(version))
     extended = {**written, "unknown": value, "code": 0}
     for listed in ("interfaces", "ips", "routes"):
@@ -203,7 +201,7 @@ def test_a_result_of_multus_is_read() -> None:
     )
 
 
-def test_the_families_of_the_oldest_results_are_read() -> None:
+def test_the_families_in_the_oldest_results_are_read() -> None:
     raw = {
         "ip4": {"ip": "10.0.0.1/31", "gateway": "10.0.0.0", "routes": [{"dst": "10.1.0.0/16"}]},
         "ip6": {"ip": "2001:db8::1/64"},
@@ -250,7 +248,7 @@ FULL: dict[str, Any] = {
     ],
     "dns": {"nameservers": ["10.0.0.53"], "domain": "d", "search": ["s"], "options": ["o"]},
 }
-"""A result with every member that there is."""
+"""A result with every possible member."""
 
 OLDEST = {
     "cniVersion": "0.2.0",
@@ -264,7 +262,7 @@ KINDS: dict[str, object] = {
     "a boolean": True,
     "a number": 5,
 }
-"""A value of every kind, none of which says nothing."""
+"""A value of every kind, none of them empty."""
 
 
 def kind_of(value: object) -> str:
@@ -272,7 +270,7 @@ def kind_of(value: object) -> str:
 
 
 def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Every place within a JSON value but the whole."""
+    """Every place inside a JSON value, except the value itself."""
     if path:
         yield path
     members = (
@@ -329,7 +327,7 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_path(
 
 
 @pytest.mark.parametrize(("place", "kind"), PLACES_OF_WRONG_KINDS)
-def test_a_value_of_the_wrong_kind_is_spoken_of_in_the_words_of_json(
+def test_a_value_of_the_wrong_kind_is_described_in_json_terms(
     place: tuple[str | int, ...], kind: str
 ) -> None:
     with pytest.raises(UndecodableInput) as refusal:
@@ -338,7 +336,7 @@ def test_a_value_of_the_wrong_kind_is_spoken_of_in_the_words_of_json(
 
 
 @pytest.mark.parametrize("key", ["mtu", "priority"])
-def test_a_number_that_is_not_whole_is_refused_as_such(key: str) -> None:
+def test_a_fraction_is_refused_but_not_called_a_non_number(key: str) -> None:
     place = ("interfaces", 0, key) if key == "mtu" else ("routes", 0, key)
     with pytest.raises(UndecodableInput) as refusal:
         result_from_json(put(FULL, place, 1.5))
@@ -357,7 +355,7 @@ VALUES = {
 @pytest.mark.parametrize(
     ("place", "value"), [(place, value) for place, values in VALUES.items() for value in values]
 )
-def test_a_text_of_another_grammar_is_refused_with_its_path(
+def test_a_malformed_string_is_refused_with_its_path(
     place: tuple[str | int, ...], value: str
 ) -> None:
     with pytest.raises(UndecodableInput) as refusal:
@@ -369,7 +367,7 @@ def test_a_text_of_another_grammar_is_refused_with_its_path(
 @pytest.mark.parametrize(
     "place", [("interfaces", 0, "name"), ("ips", 0, "address"), ("routes", 0, "dst")]
 )
-def test_a_member_that_has_to_be_there_is_missed(place: tuple[str | int, ...]) -> None:
+def test_a_missing_required_member_is_reported(place: tuple[str | int, ...]) -> None:
     """CNI SPEC 1.1 §5: `name`, `address` and `dst` are required."""
     for silent in (None, ""):
         with pytest.raises(UndecodableInput) as refusal:
@@ -388,13 +386,13 @@ def test_every_fault_of_a_result_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize("version", ["9.9.9", "1.0", "x"])
-def test_a_result_of_an_unknown_version_is_refused_as_such(version: str) -> None:
+def test_a_result_of_an_unknown_version_is_refused_by_name(version: str) -> None:
     with pytest.raises(UnsupportedVersion, match=re.escape(repr(version))):
         result_from_json({**FULL, "cniVersion": version})
 
 
 @pytest.mark.parametrize("version", [1, 1.0, True, ["1.0.0"], {"a": 1}])
-def test_the_version_of_a_result_is_a_text(version: object) -> None:
+def test_the_version_of_a_result_must_be_a_string(version: object) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         result_from_json({**FULL, "cniVersion": version})
     said = f"the result is wrong: $.cniVersion is {shown(version)}, not a string"
@@ -402,13 +400,13 @@ def test_the_version_of_a_result_is_a_text(version: object) -> None:
 
 
 @pytest.mark.parametrize("version", [0, False, [], {}])
-def test_the_version_of_a_result_is_a_text_even_if_it_is_empty(version: object) -> None:
+def test_an_empty_version_of_a_result_must_be_a_string_too(version: object) -> None:
     with pytest.raises(UndecodableInput):
         result_from_json({**FULL, "cniVersion": version})
 
 
 @pytest.mark.parametrize("family", ["x", 5, ["x"], True])
-def test_a_family_of_an_oldest_result_is_an_object(family: object) -> None:
+def test_a_family_in_a_0_2_0_result_must_be_an_object(family: object) -> None:
     raw = {"cniVersion": "0.2.0", "ip6": family}
     with pytest.raises(UndecodableInput, match=r"the result is wrong: \$\.ip6 is"):
         result_from_json(raw)
@@ -417,14 +415,14 @@ def test_a_family_of_an_oldest_result_is_an_object(family: object) -> None:
 
 
 @pytest.mark.parametrize("routes", [5, True, "x", {"dst": "0.0.0.0/0"}])
-def test_the_routes_of_a_family_are_a_list(routes: object) -> None:
+def test_the_routes_of_a_family_must_be_a_list(routes: object) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         result_from_json(put(OLDEST, ("ip4", "routes"), routes))
     assert "$.ip4.routes is" in refusal.value.message
 
 
 @pytest.mark.parametrize("place", [("ip4", "ip"), ("ip4", "gateway"), ("ip4", "routes", 0, "dst")])
-def test_a_fault_of_an_oldest_result_has_the_path_that_its_writer_knows(
+def test_a_fault_in_a_0_2_0_result_has_the_path_that_its_writer_used(
     place: tuple[str | int, ...],
 ) -> None:
     with pytest.raises(UndecodableInput) as refusal:

@@ -14,7 +14,7 @@ from amdcni.testing import strategies as some
 
 
 def same_json(one: object, other: object) -> bool:
-    """Whether two values are the same to JSON, which tells 1 from true and from 1.0."""
+    """Whether two values are the same in JSON, where 1, true and 1.0 differ."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
@@ -30,7 +30,7 @@ def test_an_object_is_decoded_as_others_encode_it(value: dict[str, Any]) -> None
 
 
 @given(st.dictionaries(st.text(st.characters(), max_size=5), some.hostile_texts, max_size=3))
-def test_what_is_encoded_is_one_line_of_ascii_even_of_lone_surrogates(
+def test_an_encoded_object_is_one_line_of_ascii_even_with_lone_surrogates(
     value: dict[str, str],
 ) -> None:
     text = encode(value)
@@ -39,7 +39,7 @@ def test_what_is_encoded_is_one_line_of_ascii_even_of_lone_surrogates(
     assert decode_object(text.encode("ascii"), "it") == value
 
 
-def test_no_number_that_json_does_not_have_is_written() -> None:
+def test_a_number_that_json_does_not_have_is_never_written() -> None:
     """RFC 8259 §6: "Numeric values that cannot be represented in the grammar below (such as
     Infinity and NaN) are not permitted."
     """
@@ -89,7 +89,7 @@ def test_any_bytes_are_an_object_or_an_error_that_names_the_input(data: bytes) -
         (b" " * (MAX_INPUT_BYTES + 1), "larger than"),
     ],
 )
-def test_what_is_no_json_object_is_refused_with_the_reason(data: bytes, said: str) -> None:
+def test_what_is_not_a_json_object_is_refused_with_the_reason(data: bytes, said: str) -> None:
     with pytest.raises(UndecodableInput) as refusal:
         decode_object(data, "the thing")
     assert said in refusal.value.message
@@ -100,7 +100,7 @@ def test_the_largest_input_is_still_read() -> None:
     assert decode_object(b"{}".ljust(MAX_INPUT_BYTES), "the thing") == {}
 
 
-def test_a_list_of_any_depth_is_refused() -> None:
+def test_a_list_of_any_depth_is_refused_without_a_recursion_error() -> None:
     escaped = []
     for depth in range(1, 1100):
         try:
@@ -112,12 +112,12 @@ def test_a_list_of_any_depth_is_refused() -> None:
     assert escaped == []
 
 
-def test_of_a_key_that_comes_twice_the_last_one_counts_as_it_does_in_go() -> None:
+def test_if_a_key_occurs_twice_the_last_one_counts_as_in_go() -> None:
     assert decode_object(b'{"a": 1, "a": 2}', "the thing") == {"a": 2}
 
 
 @pytest.mark.parametrize("more", range(4))
-def test_of_a_number_that_is_out_of_range_the_first_twenty_characters_are_told(more: int) -> None:
+def test_a_number_out_of_range_is_reported_with_its_first_twenty_characters(more: int) -> None:
     number = "9" * more + "12345678901234567e999"
     with pytest.raises(UndecodableInput) as refusal:
         decode_object(b'{"a": ' + number.encode() + b"}", "the thing")
@@ -130,7 +130,7 @@ KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", 
 @given(some.hostile_values)
 @example(1)
 @example(1.5)
-def test_a_value_is_shown_as_its_kind_and_its_beginning_in_printable_ascii(value: object) -> None:
+def test_a_value_is_shown_as_its_kind_and_its_start_in_printable_ascii(value: object) -> None:
     text = shown(value)
     assert text.startswith(KINDS.get(type(value), "a number") + " (")
     assert text.isascii()
@@ -141,7 +141,7 @@ def test_a_value_is_shown_as_its_kind_and_its_beginning_in_printable_ascii(value
 
 
 @pytest.mark.parametrize("length", [58, 59])
-def test_a_value_is_shown_whole_or_in_sixty_characters(length: int) -> None:
+def test_a_value_is_shown_completely_or_in_sixty_characters(length: int) -> None:
     value = "x" * length
     inside = f'"{value}"' if length == 58 else '"' + "x" * 56 + "..."
     assert shown(value) == f"a string ({inside})"

@@ -21,7 +21,7 @@ def device_of(record: Attachment, *ifnames: str) -> SysfsDevice | None:
 
 
 def empty_host(pod: Netns) -> Netns:
-    """A host without any netdev but the loopback one."""
+    """A host with no netdev but the loopback one."""
     return Netns("/proc/self/ns/net", NetnsId(99, 1, 2**64), pod.netdevs[:1])
 
 
@@ -33,7 +33,7 @@ def test_a_pod_holds_the_netdev_that_is_not_on_the_host(lending: Lending) -> Non
 
 
 @given(some.lendings, st.sampled_from([None, "reused"]), st.booleans())
-def test_a_netdev_that_is_nowhere_is_missing_or_if_the_kernel_destroys_such_destroyed(
+def test_a_netdev_that_is_nowhere_is_missing_or_destroyed_if_it_dies_with_its_netns(
     lending: Lending, reused: str | None, elsewhere: bool
 ) -> None:
     record, host = lending.record, empty_host(lending.pod)
@@ -67,7 +67,7 @@ def test_a_living_pod_may_still_have_what_an_interrupted_add_gave_it(
 
 
 @given(some.lendings, st.booleans())
-def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_path(
+def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_netns_path(
     lending: Lending, alive: bool
 ) -> None:
     record, netdev = lending.record, lending.netdev
@@ -79,7 +79,7 @@ def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_path(
 
 
 @given(some.lendings)
-def test_what_its_living_pod_has_is_held_whatever_stands_on_the_host(lending: Lending) -> None:
+def test_a_netdev_in_its_living_pod_is_held_whatever_is_on_the_host(lending: Lending) -> None:
     record, pod = lending.record, lending.pod
     double = attrs.evolve(lending.netdev, ifindex=2, altnames=(record.mark,))
     host = attrs.evolve(empty_host(pod), netdevs=(double,))
@@ -88,7 +88,7 @@ def test_what_its_living_pod_has_is_held_whatever_stands_on_the_host(lending: Le
 
 
 @given(some.lendings, st.booleans())
-def test_without_cookies_a_pod_is_alive_only_with_a_netdev_that_is_ours(
+def test_without_cookies_a_pod_is_alive_only_if_it_has_our_netdev(
     lending: Lending, inside: bool
 ) -> None:
     id = attrs.evolve(lending.pod.id, cookie=None)
@@ -112,7 +112,7 @@ def test_a_device_without_a_netdev_is_held_as_long_as_the_netns_lives(
 
 
 @given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]))
-def test_work_that_has_not_ended_is_unfinished_wherever_the_netdev_is(
+def test_an_attachment_is_unfinished_while_its_work_has_not_ended(
     lending: Lending, phase: Phase
 ) -> None:
     record = attrs.evolve(lending.record, phase=phase)
@@ -122,7 +122,7 @@ def test_work_that_has_not_ended_is_unfinished_wherever_the_netdev_is(
 
 
 @given(some.lendings, st.sampled_from([Phase.ATTACHING, Phase.DETACHING]), st.booleans())
-def test_work_on_a_netdev_that_is_nowhere_cannot_go_on(
+def test_an_unfinished_attachment_is_missing_if_its_netdev_is_nowhere(
     lending: Lending, phase: Phase, alive: bool
 ) -> None:
     record = attrs.evolve(lending.record, phase=phase)
@@ -138,7 +138,7 @@ def test_work_on_a_netdev_that_is_nowhere_cannot_go_on(
     ),
     some.hosts,
 )
-def test_work_on_a_device_without_a_netdev_can_always_go_on(
+def test_unfinished_work_on_a_device_without_a_netdev_can_always_go_on(
     record: Attachment, host: Netns
 ) -> None:
     condition = condition_of(record, record.boot_id, host, None, device_of(record))
@@ -155,7 +155,7 @@ def test_after_a_reboot_every_record_is_outdated(
 
 
 @given(some.attachments, some.hosts)
-def test_a_device_that_is_not_there_is_unplugged_in_every_phase(
+def test_a_device_that_is_not_found_is_unplugged_in_every_phase(
     record: Attachment, host: Netns
 ) -> None:
     assume(record.key.bus_device is not None)

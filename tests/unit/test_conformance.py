@@ -1,4 +1,4 @@
-"""What the conformance suite is told of a plugin, how it reads answers, and what it reports."""
+"""How the conformance suite learns about a plugin, reads its answers, and reports."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from amdcni.testing.conformance.findings import Finding, Verdict
 from amdcni.testing.conformance.shapes import faults_of_result, faults_of_versions
 from amdcni.testing.conformance.subject import CannotJudge, for_nic, read_subject
 
-# ---- what is said of the plugin
+# ---- what is known of the plugin
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def written(folder: Path, config: object) -> Path:
     return path
 
 
-def test_without_a_configuration_there_is_a_name_and_a_type(plugin: Path) -> None:
+def test_without_a_configuration_the_suite_makes_one_with_a_name_and_a_type(plugin: Path) -> None:
     subject = read_subject(plugin)
     assert subject.config == {"name": "conformance", "type": "mine"}
     assert (subject.ifname, subject.before) == ("net1", ())
     assert "/usr/lib/cni" in subject.dirs
 
 
-def test_of_a_list_the_plugin_is_the_one_of_its_type_with_those_before_it(plugin: Path) -> None:
+def test_in_a_list_the_plugin_is_found_by_its_type_with_those_before_it(plugin: Path) -> None:
     plugins = [{"type": "bridge", "mtu": 1400}, {"type": "mine"}, {"type": "tuning"}]
     network = {"cniVersion": "1.0.0", "name": "lab", "plugins": plugins}
     dirs = f"/a:{another(plugin, 'bridge').parent}"
@@ -58,11 +58,11 @@ def test_of_a_list_the_plugin_is_the_one_of_its_type_with_those_before_it(plugin
 
 
 def another(plugin: Path, name: str) -> Path:
-    """Another executable beside the plugin."""
+    """Another executable in the plugin's folder."""
     return Path(shutil.copy(plugin, plugin.with_name(name)))
 
 
-def test_an_ipam_plugin_may_be_named_by_a_plugin_of_a_list_and_has_none_before_it(
+def test_an_ipam_plugin_may_be_named_inside_a_list_and_then_has_none_before_it(
     plugin: Path,
 ) -> None:
     plugins: list[dict[str, Any]] = [{"type": "bridge"}]
@@ -73,21 +73,25 @@ def test_an_ipam_plugin_may_be_named_by_a_plugin_of_a_list_and_has_none_before_i
     assert subject.before == ()
 
 
-def test_a_plugin_before_this_one_that_is_missing_is_told(plugin: Path) -> None:
-    """Otherwise every clause would be left out, and nothing fail."""
+def test_a_missing_plugin_before_this_one_is_reported(plugin: Path) -> None:
+    """Otherwise every clause would be skipped, and nothing would fail."""
     network = {"name": "lab", "plugins": [{"type": "no-such-plugin"}, {"type": "mine"}]}
     with pytest.raises(CannotJudge, match="before this one: the CNI plugin 'no-such"):
         read_subject(plugin, written(plugin.parent, network))
 
 
-def test_folders_are_those_of_where_one_is(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_relative_to_the_working_directory(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(plugin.parent)
     subject = read_subject("mine", path="plugins:/b")
     assert subject.executable == plugin
     assert subject.dirs == (str(plugin.with_name("plugins")), "/b")
 
 
-def test_what_the_node_cannot_see_is_told(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_the_node_cannot_see_is_reported(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("amdcni.testing.conformance.subject._COVERED", (str(plugin.parent),))
     with pytest.raises(CannotJudge, match=r"but the node has its own .*: copy it elsewhere"):
         read_subject(plugin)
@@ -106,20 +110,20 @@ def test_what_the_node_cannot_see_is_told(plugin: Path, monkeypatch: pytest.Monk
         ({"cniVersion": None}, "cniVersion is None"),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_told(
+def test_a_configuration_that_does_not_fit_is_reported(
     plugin: Path, config: object, words: str
 ) -> None:
     with pytest.raises(CannotJudge, match=words):
         read_subject(plugin, written(plugin.parent, config))
 
 
-def test_a_configuration_that_cannot_be_read_is_told(plugin: Path) -> None:
+def test_an_unreadable_configuration_is_reported(plugin: Path) -> None:
     with pytest.raises(CannotJudge, match="cannot be read: No such file"):
         read_subject(plugin, plugin.with_name("nothing"))
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])
-def test_what_is_no_executable_is_told(plugin: Path, mode: int | None) -> None:
+def test_a_plugin_that_is_not_executable_is_reported(plugin: Path, mode: int | None) -> None:
     plugin.unlink() if mode is None else plugin.chmod(mode)
     with pytest.raises(CannotJudge, match="is not an executable file"):
         read_subject(plugin)
@@ -161,7 +165,7 @@ def test_the_version_is_that_of_the_configuration_or_the_newest_common_one(
 
 
 @given(some.json_values)
-def test_what_is_said_of_the_first_nic_is_said_of_another(value: Any) -> None:
+def test_a_configuration_for_the_first_nic_is_adapted_to_another(value: Any) -> None:
     first = {"device": "eth1", "deep": [{"deviceID": "0000:c1:00.0"}], "other": value}
     third = {"device": "eth3", "deep": [{"deviceID": "0000:c3:00.0"}], "other": value}
     assert for_nic(first, 3) == third
@@ -173,7 +177,7 @@ def test_what_is_said_of_the_first_nic_is_said_of_another(value: Any) -> None:
 
 @given(some.results, some.versions)
 def test_a_result_of_its_version_has_no_fault(result: Result, version: CniVersion) -> None:
-    """The codec, which has laws of its own, and the suite agree on what a result looks like."""
+    """The codec, which has its own tests, and the suite agree on what a result looks like."""
     pointing = [ip.interface for ip in result.ips if ip.interface is not None]
     mixed = [ip for ip in result.ips if ip.gateway and ip.gateway.version != ip.address.version]
     bits = [route for route in result.routes if route.dst.ip != route.dst.network.network_address]
@@ -188,7 +192,7 @@ hostile_results = st.dictionaries(
 
 
 @given(hostile_results, some.versions)
-def test_whatever_a_result_is_its_faults_are_told(
+def test_the_faults_of_any_result_can_be_listed(
     result: Mapping[str, Any], version: CniVersion
 ) -> None:
     for fault in faults_of_result(result, version):
@@ -238,12 +242,12 @@ V1, V1_1 = "1.0.0", "1.1.0"
         ("0.2.0", {"ip4": {"ip": "10.0.0.1/24", "routes": [{}]}}, "ip4: routes[0]: dst is None"),
     ],
 )
-def test_a_fault_of_a_result_is_told(version: str, result: dict[str, Any], fault: str) -> None:
+def test_a_fault_in_a_result_is_reported(version: str, result: dict[str, Any], fault: str) -> None:
     faults = list(faults_of_result({"cniVersion": version, **result}, version))
     assert [said for said in faults if fault in said] != []
 
 
-def test_a_key_that_a_version_does_not_know_may_be_anything() -> None:
+def test_a_key_that_a_version_does_not_know_may_have_any_value() -> None:
     result = {
         "interfaces": [{"name": "a", "mtu": "1500", "colour": 1}],
         "ips": [{**IP, "version": "4"}],
@@ -270,7 +274,9 @@ def test_an_absent_list_may_be_null_in_old_versions() -> None:
         ({}, 2),
     ],
 )
-def test_the_faults_of_an_answer_to_version_are_told(answer: dict[str, Any], count: int) -> None:
+def test_the_faults_of_an_answer_to_version_are_reported(
+    answer: dict[str, Any], count: int
+) -> None:
     assert len(list(faults_of_versions(answer))) == count
 
 
@@ -293,7 +299,7 @@ def test_the_table_has_a_row_for_each_finding_and_counts_them() -> None:
     assert 80 < shown.count("seen") < 300
 
 
-def test_json_has_everything_of_a_finding() -> None:
+def test_json_output_has_every_part_of_a_finding() -> None:
     assert json.loads(json.dumps(findings.as_json(FOUND)))[1] == {
         "clause": "del can be repeated",
         "section": "§2 DEL",
@@ -306,7 +312,7 @@ def test_json_has_everything_of_a_finding() -> None:
 
 
 class Failing:
-    """What pytest tells of a test that has failed."""
+    """What pytest reports about a failed test."""
 
     skipped = False
 
@@ -319,7 +325,9 @@ class Failing:
         (KeyError("ips"), "it cannot be read: KeyError: 'ips'"),
     ],
 )
-def test_evidence_is_printable_and_bounded_and_no_riddle(failure: Exception, evidence: str) -> None:
+def test_evidence_is_printable_bounded_and_says_what_happened(
+    failure: Exception, evidence: str
+) -> None:
     with pytest.raises(type(failure)) as seen:
         raise failure
     assert findings.evidence_of(cast("pytest.TestReport", Failing()), seen, []) == evidence
@@ -332,7 +340,7 @@ def test_evidence_is_printable_and_bounded_and_no_riddle(failure: Exception, evi
         (["--plugin", "/bin/true", "--config", "/nowhere"], "/nowhere cannot be read"),
     ],
 )
-def test_the_command_says_why_it_cannot_begin(options: list[str], words: str) -> None:
+def test_the_command_says_why_it_cannot_start(options: list[str], words: str) -> None:
     out, err = io.StringIO(), io.StringIO()
     assert main(["conformance", *options], out, err) == 2
     assert out.getvalue() == ""

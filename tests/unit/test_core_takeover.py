@@ -47,8 +47,8 @@ def netns(*netdevs: Netdev, inode: int = 9) -> Netns:
     return Netns("/run/netns/pod1", NetnsId(4, inode), netdevs)
 
 
-def host_with(*netdevs: Netdev, tells_protocols: bool = True) -> Netns:
-    proto = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=1 if tells_protocols else 0)
+def host_with(*netdevs: Netdev, reports_protocols: bool = True) -> Netns:
+    proto = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=1 if reports_protocols else 0)
     loopback = Netdev(1, IfName("lo"), loopback=True, addresses=(proto,))
     return Netns("/proc/thread-self/ns/net", HOST, (loopback, *netdevs))
 
@@ -57,10 +57,10 @@ def device_with(*netdevs: Netdev, driver: str | None = "ionic") -> SysfsDevice:
     return SysfsDevice(A, driver, tuple(n.ifname for n in netdevs), virtio=("virtio3",))
 
 
-def fate(
+def found_on_host(
     *netdevs: Netdev, mapping: GoMapping = MAPPING, ifname: str = "net9"
 ) -> Lent | Settled | None:
-    """What has become of a NIC that is one of these netdevs of the device on the host."""
+    """What the rules find if these are the netdevs of the device on the host."""
     others = netdev("eth0", ifindex=2, alias="ens1")
     return find_on_host(mapping, IfName(ifname), host_with(others, *netdevs), device_with(*netdevs))
 
@@ -92,16 +92,16 @@ def test_a_decoy_in_the_pod_is_not_taken_while_the_device_is_on_the_host() -> No
 
 
 @pytest.mark.parametrize("altnames", [(), ("net1",)])
-def test_what_has_the_ifname_in_the_pod_is_what_is_meant_and_nothing_else(
+def test_only_the_netdev_with_the_ifname_is_meant_in_the_pod(
     altnames: tuple[str, ...],
 ) -> None:
-    """A DEL of net1 does not take the NIC that the pod has as net2."""
+    """A DEL of net1 does not return the NIC that the pod has as net2."""
     theirs = netdev("net2", ifindex=3, parent=str(A))
     named = netdev("net1" if not altnames else "x", ifindex=4, altnames=altnames)
     assert find_in_pod(MAPPING, NET1, netns(theirs, named), device_with()) is None
 
 
-def test_two_netdevs_of_the_device_without_the_ifname_are_not_told_apart() -> None:
+def test_two_netdevs_of_the_device_cannot_be_told_apart_without_the_ifname() -> None:
     two = (netdev("a", parent=str(A)), netdev("b", ifindex=8, parent=str(A)))
     assert find_in_pod(MAPPING, NET1, netns(*two), device_with()) is None
     assert find_in_pod(MAPPING, IfName("b"), netns(*two), device_with()) == two[1]
@@ -117,14 +117,14 @@ def test_a_bare_nic_with_the_alias_of_the_delegate_was_lent_in_this_boot(
     name: str, up: bool, mapping: GoMapping
 ) -> None:
     fallen = netdev(name, alias="ens1", up=up, addresses=(LINK_LOCAL,))
-    assert fate(fallen, mapping=mapping) == Lent(fallen, GONE)
+    assert found_on_host(fallen, mapping=mapping) == Lent(fallen, GONE)
 
 
 @pytest.mark.parametrize("name", ["net1", "ens1", "dev7", "net12", "net9"])
-def test_a_bare_nic_that_is_down_was_lent_if_the_file_is_of_this_boot(name: str) -> None:
+def test_a_bare_nic_that_is_down_was_lent_if_the_file_was_written_in_this_boot(name: str) -> None:
     fallen = netdev(name)
-    assert fate(fallen) == Lent(fallen, GONE)
-    assert not isinstance(fate(fallen, mapping=OLD), Lent)
+    assert found_on_host(fallen) == Lent(fallen, GONE)
+    assert not isinstance(found_on_host(fallen, mapping=OLD), Lent)
 
 
 @pytest.mark.parametrize(
@@ -141,32 +141,32 @@ def test_a_bare_nic_that_is_down_was_lent_if_the_file_is_of_this_boot(name: str)
 def test_a_nic_that_somebody_has_configured_is_settled(
     configured: Netdev, mapping: GoMapping
 ) -> None:
-    assert fate(configured, mapping=mapping) == Settled(configured)
+    assert found_on_host(configured, mapping=mapping) == Settled(configured)
 
 
-def test_who_made_an_address_is_told_by_the_kernel_and_on_older_ones_by_its_form() -> None:
-    """Since Linux 5.18 the kernel tells; the link-local address is the EUI-64 of the MAC."""
+def test_the_protocol_or_on_older_kernels_the_form_shows_who_made_an_address() -> None:
+    """Since Linux 5.18 the kernel reports it; the link-local address is the EUI-64 of the MAC."""
     by_form = attrs.evolve(LINK_LOCAL, proto=0)
     foreign = attrs.evolve(by_form, interface=ipaddress.ip_interface("fe80::1/64"))
-    for address, tells_protocols, lent in (
+    for address, reports_protocols, lent in (
         (by_form, False, True),
         (foreign, False, False),
         (by_form, True, False),
         (LINK_LOCAL, True, True),
     ):
         nic = netdev("net1", alias="ens1", addresses=(address,))
-        host = host_with(nic, tells_protocols=tells_protocols)
+        host = host_with(nic, reports_protocols=reports_protocols)
         found = find_on_host(MAPPING, NET1, host, device_with(nic))
         assert found == (Lent(nic, GONE) if lent else Settled(nic))
 
 
 def test_what_the_boot_left_bare_stays_bare() -> None:
-    assert fate(netdev("ens1"), mapping=OLD) == Settled(netdev("ens1"))
+    assert found_on_host(netdev("ens1"), mapping=OLD) == Settled(netdev("ens1"))
 
 
-def test_the_boot_begins_with_second_zero() -> None:
+def test_a_file_written_in_second_zero_is_of_this_boot() -> None:
     first = attrs.evolve(MAPPING, written_s=0)
-    assert isinstance(fate(netdev("ens1"), mapping=first), Lent)
+    assert isinstance(found_on_host(netdev("ens1"), mapping=first), Lent)
 
 
 @pytest.mark.parametrize(
@@ -182,21 +182,21 @@ def test_the_boot_begins_with_second_zero() -> None:
     ],
     ids=str,
 )
-def test_a_netdev_of_which_nothing_is_known_is_left_alone(stranger: Netdev) -> None:
+def test_an_unknown_netdev_is_left_alone(stranger: Netdev) -> None:
     mapping = attrs.evolve(MAPPING, ifname=IfName("ens8"))
-    assert fate(stranger, mapping=mapping) is None
+    assert found_on_host(stranger, mapping=mapping) is None
 
 
-def test_of_several_netdevs_of_the_device_the_alias_tells_and_then_the_name() -> None:
+def test_among_several_netdevs_the_alias_decides_and_then_the_name() -> None:
     tagged = netdev("net1", alias="ens1")
     named = netdev("ens1", ifindex=8, up=True)
     other = netdev("ens1d1", ifindex=9)
-    assert fate(named, other, tagged) == Lent(tagged, GONE)
-    assert fate(other, named) == Settled(named)
-    assert fate(other, netdev("net1", ifindex=8)) == Lent(netdev("net1", ifindex=8), GONE)
-    assert fate(netdev("net1"), netdev("net2", ifindex=8)) is None
-    assert fate(other) is None
-    assert fate() is None
+    assert found_on_host(named, other, tagged) == Lent(tagged, GONE)
+    assert found_on_host(other, named) == Settled(named)
+    assert found_on_host(other, netdev("net1", ifindex=8)) == Lent(netdev("net1", ifindex=8), GONE)
+    assert found_on_host(netdev("net1"), netdev("net2", ifindex=8)) is None
+    assert found_on_host(other) is None
+    assert found_on_host() is None
 
 
 def test_a_netdev_of_another_device_is_never_meant() -> None:
@@ -212,7 +212,7 @@ def test_a_netdev_of_another_device_is_never_meant() -> None:
     st.integers(-2, 2),
     st.data(),
 )
-def test_no_nic_with_an_address_that_the_kernel_did_not_make_is_ever_due_back_on_the_host(
+def test_no_nic_on_the_host_with_an_address_set_by_somebody_counts_as_lent(
     host: Netns,
     ifname: IfName,
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...],
@@ -236,7 +236,7 @@ def test_no_nic_with_an_address_that_the_kernel_did_not_make_is_ever_due_back_on
 
 
 @given(some.del_requests, some.add_requests)
-def test_the_ifname_of_the_call_tells_which_netdev_is_meant(
+def test_the_ifname_of_the_call_decides_which_netdev_is_meant(
     over: DelRequest, begins: AddRequest
 ) -> None:
     over = del_of(over, "fabric0")
@@ -270,7 +270,7 @@ NICS = [
     st.sampled_from([MAPPING, OLD]),
     st.sampled_from(["ionic", "vfio-pci", None]),
 )
-def test_a_nic_is_out_as_long_as_an_add_would_wait_for_it_or_give_it_back(
+def test_a_nic_is_out_exactly_while_an_add_would_refuse_or_return_it(
     request: AddRequest, found: Netdev | None, mapping: GoMapping, driver: str | None
 ) -> None:
     netdevs = () if found is None else (found,)
@@ -286,7 +286,7 @@ def test_a_nic_is_out_as_long_as_an_add_would_wait_for_it_or_give_it_back(
 
 
 @given(some.del_requests)
-def test_a_del_looks_into_its_pod_first_and_then_on_the_host(request: DelRequest) -> None:
+def test_a_del_looks_in_its_pod_first_and_then_on_the_host(request: DelRequest) -> None:
     request = del_of(request, "net1")
     inside, fallen = netdev("net1", parent=str(A)), netdev("net1", alias="ens1")
     pod, host = netns(inside), host_with(fallen)
@@ -298,7 +298,7 @@ def test_a_del_looks_into_its_pod_first_and_then_on_the_host(request: DelRequest
 
 
 @given(some.del_requests)
-def test_the_hosts_own_netns_is_no_pod(request: DelRequest) -> None:
+def test_the_hosts_own_netns_is_not_a_pod(request: DelRequest) -> None:
     request = del_of(request, "ens1")
     configured = netdev("ens1", parent=str(A), up=True, addresses=(OWN,))
     host = host_with(configured)
@@ -308,14 +308,14 @@ def test_the_hosts_own_netns_is_no_pod(request: DelRequest) -> None:
 
 
 @given(some.del_requests)
-def test_a_del_leaves_a_nic_alone_that_is_in_another_pod(request: DelRequest) -> None:
+def test_a_del_leaves_a_nic_in_another_pod_alone(request: DelRequest) -> None:
     pods: Iterable[Netns | None] = (netns(netdev("net1", parent="0000:05:00.0")), netns(), None)
     for pod in pods:
         assert find_for_del(request, MAPPING, host_with(), pod, device_with()) is None
 
 
 @given(some.add_requests)
-def test_an_add_is_told_that_a_pod_has_the_nic(request: AddRequest) -> None:
+def test_an_add_is_refused_while_a_pod_has_the_nic(request: AddRequest) -> None:
     with pytest.raises(DeviceHeld, match=r"0000:c1:00\.0 .* 'ens1' .*, and has .* once the pod"):
         find_for_add(request, MAPPING, host_with(), device_with())
 
@@ -354,7 +354,7 @@ go_mappings = st.builds(
     some.netns_refs | st.just(GONE),
     some.clocks,
 )
-def test_the_record_tells_what_the_mapping_and_the_netdev_tell(
+def test_the_record_agrees_with_the_mapping_and_the_netdev(
     request: AddRequest | DelRequest,
     mapping: GoMapping,
     found: Netdev,
@@ -386,9 +386,7 @@ def test_the_record_tells_what_the_mapping_and_the_netdev_tell(
 
 
 @given(some.del_requests, some.add_requests, some.clocks)
-def test_only_a_del_says_that_its_leases_are_over(
-    over: DelRequest, begins: AddRequest, clock: Clock
-) -> None:
+def test_only_a_del_ends_leases(over: DelRequest, begins: AddRequest, clock: Clock) -> None:
     lent = Lent(BARE, GONE)
     assert record_of(over, MAPPING, lent, device_with(BARE), clock).ipam == over.ipam
     assert record_of(begins, MAPPING, lent, device_with(BARE), clock).ipam is None
@@ -403,7 +401,7 @@ def test_the_plugins_get_the_arguments_of_the_call(args: str) -> None:
 
 
 @given(some.del_requests, some.clocks, st.booleans())
-def test_beside_other_netdevs_of_the_device_the_name_is_part_of_the_key(
+def test_if_the_device_has_other_netdevs_the_name_is_part_of_the_key(
     request: DelRequest, clock: Clock, in_pod: bool
 ) -> None:
     other = netdev("ens1d1", ifindex=9)
@@ -425,7 +423,7 @@ def test_beside_other_netdevs_of_the_device_the_name_is_part_of_the_key(
         ("::1/128", 254, None),
     ],
 )
-def test_an_address_is_as_the_kernel_shows_it_when_nobody_says_more(
+def test_an_address_gets_the_scope_and_label_that_the_kernel_gives_by_default(
     interface: str, scope: int, label: str | None
 ) -> None:
     """net/ipv6/addrconf.c: rt_scope() of the address; devinet.c: the label is the name."""
@@ -446,6 +444,6 @@ def del_request(**variables: str) -> DelRequest:
 
 
 @given(go_mappings)
-def test_an_entry_is_surely_of_an_earlier_boot_if_the_file_is(mapping: GoMapping) -> None:
+def test_an_entry_is_of_an_earlier_boot_if_the_file_is(mapping: GoMapping) -> None:
     assume(mapping.written_s != 0)
     assert mapping.may_be_of_this_boot == (mapping.written_s > 0)

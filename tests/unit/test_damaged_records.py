@@ -1,4 +1,4 @@
-"""Records that are damaged or from a newer version, and netdevs that have none."""
+"""Records that are damaged or from a newer version, and netdevs without a record."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_a_damaged_record_is_set_aside_and_blocks_no_other_device(
 
 @pytest.mark.parametrize("shows_parent", [True, False])
 @pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
-def test_a_nic_whose_record_was_damaged_comes_home_with_what_it_has(
+def test_a_nic_whose_record_was_damaged_is_returned_with_the_addresses_it_has(
     shows_parent: bool, keys: dict[str, Any]
 ) -> None:
     machine = Machine()
@@ -95,7 +95,7 @@ def test_nothing_is_salvaged_from_the_hosts_own_netns(machine: Machine, nic: Lin
     assert machine.picture() == before
 
 
-def test_a_salvage_that_is_killed_can_be_taken_up_again() -> None:
+def test_a_salvage_that_was_killed_is_finished_by_the_next_del() -> None:
     lost = []
     for at in range(100):
         machine = Machine()
@@ -139,7 +139,7 @@ def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
     assert machine.picture() == before
 
 
-def test_a_record_of_a_newer_format_hinders_no_other_device(
+def test_a_record_of_a_newer_format_does_not_affect_other_devices(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine)

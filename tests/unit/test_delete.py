@@ -1,4 +1,4 @@
-"""What a DEL gives back, and what it leaves alone."""
+"""What a DEL returns, and what it leaves alone."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ from tests.unit.two_nics import (
 
 @pytest.mark.parametrize("netns", [POD1, None, POD2, "/run/netns/never", HOST_NETNS])
 @pytest.mark.parametrize("device", [A, B, None, "0000:09:00.0"])
-def test_del_gives_back_whatever_netns_and_device_it_is_called_with(
+def test_del_returns_the_nic_whatever_netns_and_device_it_is_called_with(
     machine: Machine, keeper: Keeper, other: Keeper, device: str | None, netns: str | None
 ) -> None:
     add(machine)
@@ -49,7 +49,7 @@ def test_del_gives_back_whatever_netns_and_device_it_is_called_with(
     assert machine.disk == attrs.evolve(machine.disk, files={}, markers=set())
 
 
-def test_del_twice_is_del_once(machine: Machine, keeper: Keeper) -> None:
+def test_a_second_del_changes_nothing(machine: Machine, keeper: Keeper) -> None:
     add(machine)
     delete(machine)
     once = machine.picture()
@@ -83,7 +83,7 @@ def test_a_late_del_of_an_old_sandbox_leaves_the_new_owner_alone(
 
 
 @pytest.mark.parametrize("reused", [False, True], ids=["path gone", "path reused"])
-def test_after_the_death_of_the_netns_the_nic_gets_everything_back(
+def test_after_its_netns_has_died_the_nic_gets_everything_back(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, reused: bool
 ) -> None:
     add(machine)
@@ -100,7 +100,7 @@ def test_after_the_death_of_the_netns_the_nic_gets_everything_back(
         assert (bystander.space, bystander.name, bystander.alias) == (pod, "net1", "ens1")
 
 
-def test_two_nics_that_came_home_under_strange_names_get_their_own(
+def test_two_nics_that_returned_under_other_names_get_their_own_back(
     machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine, A, pod=1)
@@ -130,7 +130,7 @@ def test_a_stranger_with_the_nics_name_keeps_it_and_gets_no_address(
     assert "name-taken" in process(machine).events
 
 
-def test_a_netdev_renamed_inside_the_pod_comes_home(
+def test_a_netdev_renamed_inside_the_pod_is_returned(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -144,7 +144,7 @@ def test_a_netdev_renamed_inside_the_pod_comes_home(
 
 
 @pytest.mark.parametrize("altname", ["ens1", "ens2"])
-def test_no_altname_that_the_pod_gave_keeps_the_netdev_from_coming_home(
+def test_an_altname_set_by_the_pod_does_not_prevent_the_return(
     machine: Machine, nic: Link, keeper: Keeper, altname: str
 ) -> None:
     add(machine)
@@ -153,7 +153,7 @@ def test_no_altname_that_the_pod_gave_keeps_the_netdev_from_coming_home(
     assert keeper.is_whole()
 
 
-def test_one_refused_address_keeps_none_of_the_others_away(
+def test_one_refused_address_does_not_prevent_the_others(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine)
@@ -172,7 +172,7 @@ def test_one_refused_address_keeps_none_of_the_others_away(
     assert set(machine.disk.files) == {B}
 
 
-def test_a_nic_that_is_held_elsewhere_is_awaited(
+def test_the_record_stays_while_the_nic_is_in_another_pod(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
 ) -> None:
     add(machine)
@@ -186,7 +186,7 @@ def test_a_nic_that_is_held_elsewhere_is_awaited(
     assert keeper.is_whole()
 
 
-def test_a_nic_in_a_netns_whose_path_is_gone_is_awaited(
+def test_the_record_stays_while_the_nic_is_in_a_netns_without_a_path(
     machine: Machine, kernel: Kernel, keeper: Keeper
 ) -> None:
     add(machine)
@@ -200,7 +200,7 @@ def test_a_nic_in_a_netns_whose_path_is_gone_is_awaited(
 
 @pytest.mark.parametrize("keys", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
 @pytest.mark.parametrize("how", ["fails", "dies", "lies"])
-def test_wherever_the_delegate_fails_in_del_the_nic_comes_home(
+def test_wherever_the_delegate_fails_during_del_the_nic_is_returned(
     how: str, keys: dict[str, Any]
 ) -> None:
     for at in range(moments_of_the_delegate(Verb.DEL, **keys)):
@@ -219,7 +219,7 @@ def test_wherever_the_delegate_fails_in_del_the_nic_comes_home(
 
 
 @by_delegate
-def test_without_the_delegate_the_nic_comes_home_and_the_lease_is_released(
+def test_without_the_delegate_the_nic_is_returned_and_the_lease_released(
     machine: Machine, keeper: Keeper
 ) -> None:
     before = machine.picture()
@@ -230,10 +230,10 @@ def test_without_the_delegate_the_nic_comes_home_and_the_lease_is_released(
     assert "delegate-failed" in process(machine).events
 
 
-def test_a_delegate_that_an_old_record_has_as_its_ipam_plugin_too_is_asked_once(
+def test_a_delegate_that_is_also_the_recorded_ipam_plugin_is_called_once(
     machine: Machine, keeper: Keeper
 ) -> None:
-    """Found by fuzzing: it was asked until Python had no stack left."""
+    """Found by fuzzing: it was called until Python ran out of stack."""
     add(machine, ipam=HOST_LOCAL)
     record = machine.disk.files[A].replace(b'"host-local"', b'"host-device"')
     machine.disk.files[A] = record
@@ -246,7 +246,7 @@ def test_a_delegate_that_an_old_record_has_as_its_ipam_plugin_too_is_asked_once(
 
 
 @pytest.mark.parametrize(("version", "known"), [("0.3.1", False), ("0.4.0", True)])
-def test_the_ipam_plugin_gets_the_result_on_del_from_the_version_that_has_it(
+def test_the_ipam_plugin_gets_the_result_on_del_since_version_0_4_0(
     machine: Machine, keeper: Keeper, version: str, known: bool
 ) -> None:
     """CNI SPEC 1.1 §4: a delegate gets the complete configuration."""
@@ -257,7 +257,7 @@ def test_the_ipam_plugin_gets_the_result_on_del_from_the_version_that_has_it(
     assert ("prevResult" in call.config) == known
 
 
-def test_a_lease_that_cannot_be_released_keeps_the_record_and_not_the_nic(
+def test_a_lease_that_cannot_be_released_keeps_the_record_but_not_the_nic(
     machine: Machine, keeper: Keeper
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -292,7 +292,7 @@ def test_del_works_on_a_full_disk(machine: Machine, keeper: Keeper) -> None:
     assert keeper.is_whole()
 
 
-def test_del_on_a_read_only_disk_gives_back_and_says_that_it_cannot_forget(
+def test_del_on_a_read_only_disk_returns_the_nic_but_reports_that_the_record_stays(
     machine: Machine, keeper: Keeper
 ) -> None:
     add(machine)
@@ -306,7 +306,7 @@ def test_del_on_a_read_only_disk_gives_back_and_says_that_it_cannot_forget(
     assert machine.disk.files == {}
 
 
-def test_del_waits_for_another_call_on_its_device_and_no_longer(
+def test_del_fails_untouched_while_another_call_works_on_its_device(
     machine: Machine, keeper: Keeper
 ) -> None:
     add(machine)
@@ -318,7 +318,7 @@ def test_del_waits_for_another_call_on_its_device_and_no_longer(
     assert machine.picture() == before
 
 
-def test_the_record_of_an_unplugged_device_is_kept_and_shown(
+def test_the_record_of_an_unplugged_device_is_kept_and_reported(
     machine: Machine, kernel: Kernel, keeper: Keeper
 ) -> None:
     add(machine)
@@ -328,7 +328,7 @@ def test_the_record_of_an_unplugged_device_is_kept_and_shown(
     assert "unplugged" in process(machine).events
 
 
-def test_a_netdev_that_was_down_is_given_back_down(machine: Machine) -> None:
+def test_a_netdev_that_was_down_is_returned_down(machine: Machine) -> None:
     (link,) = machine.kernel.plug("0000:03:00.0", "ens3").links
     machine.kernel.configure(link, (address("203.0.113.1/24"),), up=False)
     keeper = Keeper(machine, link)
@@ -338,7 +338,7 @@ def test_a_netdev_that_was_down_is_given_back_down(machine: Machine) -> None:
     assert keeper.is_whole()
 
 
-def test_lifetimes_go_on_while_the_pod_has_the_nic(
+def test_lifetimes_run_on_while_the_pod_has_the_nic(
     machine: Machine, kernel: Kernel, nic: Link
 ) -> None:
     kernel.add_address(nic, address("192.0.2.20/24", valid_s=60, preferred_s=30))
@@ -353,7 +353,7 @@ def test_lifetimes_go_on_while_the_pod_has_the_nic(
     assert keeper.is_whole() or lasting.preferred_until_s == kernel.now_s
 
 
-def test_a_released_process_holds_no_lock(machine: Machine, keeper: Keeper) -> None:
+def test_a_finished_del_holds_no_lock(machine: Machine, keeper: Keeper) -> None:
     add(machine)
     delete(machine)
     assert machine.locks == set()

@@ -1,4 +1,4 @@
-"""Verdicts follow from facts, and whatever has not passed comes with a remedy."""
+"""Verdicts follow from facts, and everything that has not passed comes with a remedy."""
 
 from ipaddress import ip_interface
 
@@ -28,7 +28,7 @@ PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
 
 
 def sound(finding: Finding, verdict: Verdict, *words: str) -> bool:
-    """Whether it has that verdict, a remedy just if it needs one, and all the words."""
+    """Whether it has that verdict, a remedy only if it needs one, and all the words."""
     said = f"{finding.says} {finding.remedy}"
     has_remedy = finding.remedy is not None
     return (
@@ -42,7 +42,7 @@ def sound(finding: Finding, verdict: Verdict, *words: str) -> bool:
 
 
 @given(st.sets(st.sampled_from(sorted(NEEDED))), st.booleans())
-def test_a_privilege_that_is_missing_is_a_failure_of_root_alone(here: set[str], root: bool) -> None:
+def test_a_missing_privilege_fails_only_for_root(here: set[str], root: bool) -> None:
     findings = list(diagnosis.judge_privileges(here, root=root))
     assert len(findings) == len(NEEDED)
     for finding, name in zip(findings, sorted(NEEDED), strict=True):
@@ -54,7 +54,7 @@ def test_a_privilege_that_is_missing_is_a_failure_of_root_alone(here: set[str], 
     ("has_netdevs", "has_pci", "verdict"),
     [(True, True, PASSED), (True, False, UNKNOWN), (False, True, FAILED), (False, False, FAILED)],
 )
-def test_sysfs_has_to_be_there_and_should_show_a_pci_bus(
+def test_sysfs_must_be_mounted_and_should_show_a_pci_bus(
     has_netdevs: bool, has_pci: bool, verdict: Verdict
 ) -> None:
     assert sound(diagnosis.judge_sysfs(has_netdevs=has_netdevs, has_pci=has_pci), verdict)
@@ -69,7 +69,7 @@ def nics_of_vendors(*vendors: str) -> list[Nic]:
 
 
 @given(st.lists(st.sampled_from(["0x1dd8", "0x1022", "0x15b3"]), max_size=12))
-def test_to_have_no_nic_of_amd_is_no_failure(vendors: list[str]) -> None:
+def test_a_node_without_an_amd_nic_passes(vendors: list[str]) -> None:
     finding = diagnosis.judge_nics(nics_of_vendors(*vendors))
     assert sound(finding, PASSED)
     ours = [index for index, vendor in enumerate(vendors) if vendor != "0x15b3"]
@@ -93,16 +93,18 @@ def test_to_have_no_nic_of_amd_is_no_failure(vendors: list[str]) -> None:
         (Folder(PATH, PATH, free_files=0), True, FAILED),
     ],
 )
-def test_a_state_folder_has_to_take_a_record(folder: Folder, root: bool, verdict: Verdict) -> None:
+def test_a_state_folder_must_have_room_for_a_record(
+    folder: Folder, root: bool, verdict: Verdict
+) -> None:
     assert sound(diagnosis.judge_state(folder, root=root), verdict)
 
 
-def test_a_state_folder_that_is_yet_to_be_made_is_told_as_such() -> None:
+def test_a_state_folder_that_does_not_exist_yet_is_reported_as_such() -> None:
     assert "first ADD" in diagnosis.judge_state(Folder(PATH, "/var/lib"), root=True).says
     assert "first ADD" not in diagnosis.judge_state(Folder(PATH, PATH), root=True).says
 
 
-def test_a_state_folder_that_has_gone_is_named_with_the_entry_that_tells_of_it() -> None:
+def test_a_vanished_state_folder_is_reported_with_its_entry_in_the_index() -> None:
     finding = diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1")
     assert sound(finding, FAILED)
     assert "/srv/cni" in finding.says
@@ -115,25 +117,25 @@ STATIC = PluginName("static")
 
 
 @given(st.sampled_from([LENDER, STATIC]), st.lists(some.versions, unique=True))
-def test_a_plugin_has_to_speak_what_is_spoken_here(name: PluginName, versions: list[str]) -> None:
+def test_a_plugin_must_speak_versions_that_we_speak(name: PluginName, versions: list[str]) -> None:
     plugin = Plugin(name, DIRS, f"/opt/cni/bin/{name}", tuple(versions))
     finding = diagnosis.judge_plugin(plugin, OWN)
     enough = set(versions) == set(SUPPORTED) if name == LENDER else bool(versions)
     assert sound(finding, PASSED if enough else FAILED, f"/opt/cni/bin/{name}", *versions)
 
 
-def test_versions_that_nobody_knows_here_are_none() -> None:
+def test_a_plugin_with_only_unknown_versions_fails() -> None:
     plugin = Plugin(STATIC, DIRS, "/opt/cni/bin/static", ("7.0.0",))
     assert sound(diagnosis.judge_plugin(plugin, OWN), FAILED, "7.0.0")
 
 
-def test_our_own_plugin_with_more_than_our_versions_is_another_one() -> None:
+def test_a_plugin_of_our_name_with_more_versions_is_another_plugin() -> None:
     plugin = Plugin(LENDER, DIRS, "/opt/cni/bin/amd-host-device", (*SUPPORTED, "7.0.0"))
     assert sound(diagnosis.judge_plugin(plugin, OWN), FAILED, OWN)
 
 
 @pytest.mark.parametrize("dirs", [DIRS, ()])
-def test_a_plugin_that_is_not_there_is_told_with_where_and_how_to_have_it(
+def test_a_missing_plugin_is_reported_with_the_folders_and_how_to_install_it(
     dirs: tuple[str, ...],
 ) -> None:
     own = diagnosis.judge_plugin(Plugin(LENDER, dirs), OWN)
@@ -141,19 +143,19 @@ def test_a_plugin_that_is_not_there_is_told_with_where_and_how_to_have_it(
     assert sound(diagnosis.judge_plugin(Plugin(STATIC, dirs), OWN), FAILED, *dirs, "package")
 
 
-def test_a_plugin_in_a_folder_of_roots_is_not_known() -> None:
+def test_a_plugin_in_a_folder_only_root_can_read_is_not_known() -> None:
     hidden = Plugin(STATIC, DIRS, hidden=("/opt/cni/bin",))
     assert sound(diagnosis.judge_plugin(hidden, OWN), UNKNOWN, "/opt/cni/bin", "root")
 
 
-def test_a_plugin_that_does_not_answer_is_told_with_how_to_see_it() -> None:
+def test_a_plugin_that_does_not_answer_is_reported_with_a_command_to_try() -> None:
     broken = Plugin(STATIC, DIRS, "/opt/cni/bin/static", fault="it gave no usable answer")
     finding = diagnosis.judge_plugin(broken, OWN)
     assert sound(finding, FAILED, "no usable answer", "CNI_COMMAND=VERSION /opt/cni/bin/static")
 
 
 @pytest.mark.parametrize(("exists", "verdict"), [(True, PASSED), (False, FAILED)])
-def test_a_bin_dir_has_to_be_there(exists: bool, verdict: Verdict) -> None:
+def test_a_bin_dir_must_exist(exists: bool, verdict: Verdict) -> None:
     assert sound(diagnosis.judge_bin_dir("/opt/cni/bin", exists=exists), verdict, "/opt/cni/bin")
 
 
@@ -174,7 +176,7 @@ def test_a_bin_dir_has_to_be_there(exists: bool, verdict: Verdict) -> None:
         (ConfDir("/etc/cni/net.d", fault="Permission denied", denied=True), UNKNOWN, ["root"]),
     ],
 )
-def test_the_first_configuration_has_to_be_multus_or_our_own(
+def test_the_first_configuration_must_be_multus_or_our_own(
     folder: ConfDir, verdict: Verdict, words: list[str]
 ) -> None:
     assert sound(diagnosis.judge_multus(folder), verdict, *words)
@@ -184,7 +186,7 @@ def test_the_first_configuration_has_to_be_multus_or_our_own(
 
 
 @given(st.lists(some.words, max_size=3))
-def test_every_fault_of_a_definition_is_a_finding(faults: list[str]) -> None:
+def test_every_fault_in_a_definition_is_a_finding(faults: list[str]) -> None:
     findings = list(diagnosis.judge_definition("a.yaml", Review(lends=True, faults=tuple(faults))))
     assert len(findings) == max(1, len(faults))
     for finding, fault in zip(findings, faults or [""], strict=True):
@@ -200,7 +202,7 @@ def test_a_definition_of_another_plugin_passes() -> None:
 
 
 @given(some.attachments, st.sampled_from(Condition), st.booleans())
-def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
+def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
     record: Attachment, condition: Condition, busy: bool
 ) -> None:
     finding = diagnosis.judge_record(
@@ -216,7 +218,7 @@ def test_a_record_of_what_no_pod_has_fails_unless_a_call_is_at_work_on_it(
 
 
 @given(some.attachments)
-def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) -> None:
+def test_a_nic_in_another_netns_is_reported_with_how_to_bring_it_back(record: Attachment) -> None:
     finding = diagnosis.judge_record(
         record,
         Condition.MISSING,
@@ -234,7 +236,7 @@ def test_of_a_nic_in_a_strange_netns_the_way_home_is_told(record: Attachment) ->
 
 
 @given(st.dictionaries(some.bus_devices.map(DeviceKey), some.words, max_size=3), st.data())
-def test_a_record_that_cannot_be_read_fails_and_one_of_a_newer_version_is_not_removed(
+def test_an_unreadable_record_fails_with_advice_to_remove_it_unless_it_is_newer(
     faults: dict[DeviceKey, str], data: st.DataObject
 ) -> None:
     newer = frozenset(key for key in faults if data.draw(st.booleans()))
@@ -247,7 +249,7 @@ def test_a_record_that_cannot_be_read_fails_and_one_of_a_newer_version_is_not_re
         assert (finding.remedy == kept) == (key in newer)
 
 
-def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
+def test_a_nic_that_the_go_plugin_lent_passes() -> None:
     address = ip_interface("192.0.2.1/31")
     told = GoMapping(PciAddress(0, 0xC1, 0, 0), IfName("ens1"), True, (address,), 5)
     (finding,) = diagnosis.judge_lent_by_go([told])
@@ -262,12 +264,12 @@ def test_what_the_go_plugin_has_lent_waits_for_nobody() -> None:
     assert "with no address; " in sentence_on(attrs.evolve(told, addresses=()))
 
 
-def test_a_nic_that_looks_lost_is_told_with_where_to_look() -> None:
+def test_a_nic_that_looks_lost_is_reported_with_where_to_look() -> None:
     (finding,) = diagnosis.judge_lost(nic_of(LOST, KnownRecords()))
     assert sound(finding, FAILED, "net1", "0000:c1:00.0", "udevadm")
     assert finding.subject is Subject.NICS
 
 
-def test_a_nic_of_which_it_is_not_known_is_not_told() -> None:
+def test_a_nic_that_does_not_certainly_look_lost_is_not_reported() -> None:
     assert list(diagnosis.judge_lost(nic_of(LOST, None))) == []
     assert list(diagnosis.judge_lost(nic_of(attrs.evolve(LOST, up=True), KnownRecords()))) == []

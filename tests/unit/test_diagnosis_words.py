@@ -1,4 +1,4 @@
-"""Findings word by word: an operator has nothing else to act on."""
+"""Findings word by word: an operator has nothing else to go by."""
 
 from collections.abc import Callable, Iterable
 
@@ -26,7 +26,7 @@ CILIUM = ConfFile("05-cilium.conf", {"plugins": [{"type": "cilium-cni"}, {"type"
 
 
 def only(findings: Iterable[Finding]) -> Finding:
-    """The one finding that there has to be."""
+    """The only finding."""
     (finding,) = findings
     return finding
 

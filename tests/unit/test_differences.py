@@ -1,4 +1,4 @@
-"""What a netdev still lacks, compared with what was kept of it."""
+"""What a netdev still lacks, compared with what was captured."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def details_of(captured: Captured) -> Details:
 def lines(
     captured: Captured, seen: Netdev | None = None, details: Details | None = None
 ) -> list[str]:
-    """The differences of a netdev that has everything back but for what is given."""
+    """The differences of a netdev that has everything back, except for what is given."""
     return differing(
         captured,
         shown_as(captured) if seen is None else seen,
@@ -75,7 +75,7 @@ def test_a_netdev_does_not_differ_from_itself(
 
 
 @given(some.whole_captures, some.ifnames, some.address_lists)
-def test_another_name_and_more_addresses_are_no_difference(
+def test_another_name_and_more_addresses_are_not_a_difference(
     captured: Captured, ifname: IfName, more: tuple[Address, ...]
 ) -> None:
     own = {address.identity for address in captured.addresses}
@@ -86,7 +86,7 @@ def test_another_name_and_more_addresses_are_no_difference(
 
 
 @given(some.whole_captures)
-def test_a_netdev_that_is_up_or_down_as_it_was_not_is_one_difference(captured: Captured) -> None:
+def test_up_instead_of_down_or_the_reverse_is_one_difference(captured: Captured) -> None:
     (line,) = lines(captured, attrs.evolve(shown_as(captured), up=not captured.up))
     was, now = ("up", "down") if captured.up else ("down", "up")
     assert line == f"is {now}, was {was}"
@@ -102,11 +102,11 @@ def test_another_alias_is_one_difference(captured: Captured, alias: str | None) 
 captures_with_addresses = some.whole_captures.map(
     lambda captured: attrs.evolve(captured, addresses=aged(captured.addresses, 0))
 ).filter(lambda captured: captured.addresses)
-"""An address whose lifetime has run out is not missed."""
+"""An address whose lifetime has ended is not missing."""
 
 
 @given(captures_with_addresses, st.data())
-def test_an_address_that_is_gone_is_one_difference(captured: Captured, data: st.DataObject) -> None:
+def test_a_missing_address_is_one_difference(captured: Captured, data: st.DataObject) -> None:
     gone = data.draw(st.sampled_from(captured.addresses))
     left = tuple(address for address in captured.addresses if address != gone)
     (line,) = lines(captured, attrs.evolve(shown_as(captured), addresses=left))
@@ -114,7 +114,7 @@ def test_an_address_that_is_gone_is_one_difference(captured: Captured, data: st.
 
 
 def _other_lifetime(wanted: int | None) -> SearchStrategy[int | None]:
-    """Lifetimes that differ by more than what reading may cost."""
+    """Lifetimes that differ by more than the tolerance."""
     if wanted is None:
         return st.integers(0, 2**32 - 2)
     longer = st.integers(wanted + LIFETIME_TOLERANCE_S + 1, 2**33)
@@ -148,7 +148,7 @@ def test_every_attribute_of_an_address_is_compared() -> None:
 
 @pytest.mark.parametrize("name", [*CHANGES, *LIFETIMES])
 @given(captured=captures_with_addresses, data=st.data())
-def test_one_other_attribute_of_an_address_is_one_difference_that_names_it(
+def test_a_changed_attribute_of_an_address_is_one_difference_that_names_it(
     name: str, captured: Captured, data: st.DataObject
 ) -> None:
     wanted = data.draw(st.sampled_from(captured.addresses))
@@ -167,14 +167,14 @@ def test_one_other_attribute_of_an_address_is_one_difference_that_names_it(
 
 
 @given(some.addresses, st.sampled_from(list(AddressFlag)))
-def test_a_flag_of_the_kernels_own_is_no_deviation(wanted: Address, flag: AddressFlag) -> None:
+def test_a_flag_that_the_kernel_sets_is_not_a_deviation(wanted: Address, flag: AddressFlag) -> None:
     """TENTATIVE goes, DEPRECATED comes, PERMANENT and SECONDARY follow from the rest."""
     own = AddressFlag(0xFFF) ^ AddressFlag(0x02 | 0x10 | 0x100 | 0x200 | 0x400)
     assert differences(wanted, attrs.evolve(wanted, flags=wanted.flags ^ (flag & own))) == []
 
 
 @given(some.addresses, st.integers(-LIFETIME_TOLERANCE_S, LIFETIME_TOLERANCE_S))
-def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s: int) -> None:
+def test_a_lifetime_within_the_tolerance_is_not_a_deviation(wanted: Address, off_s: int) -> None:
     assume(wanted.valid_s is not None and wanted.preferred_s is not None)
     assert wanted.valid_s is not None
     assert wanted.preferred_s is not None
@@ -188,7 +188,7 @@ def test_what_reading_costs_of_a_lifetime_is_no_deviation(wanted: Address, off_s
 
 @pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
 @given(captured=some.whole_captures)
-def test_another_value_of_the_netdev_is_one_difference_if_it_was_known(
+def test_another_link_value_is_one_difference_if_it_was_captured(
     name: str, captured: Captured
 ) -> None:
     seen = shown_as(captured)
@@ -211,7 +211,7 @@ def test_another_hardware_address_is_one_difference_if_it_can_be_set(
     assert len(lines(captured, other)) == settable
 
 
-def test_a_hardware_address_that_nobody_can_set_is_no_difference() -> None:
+def test_a_hardware_address_that_cannot_be_set_is_not_a_difference() -> None:
     infiniband = MacAddress(":".join(["80"] * 20))
     captured = Captured(IfName("ib0"), 2, mac=infiniband)
     assert (
@@ -221,7 +221,7 @@ def test_a_hardware_address_that_nobody_can_set_is_no_difference() -> None:
 
 
 @given(some.whole_captures)
-def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Captured) -> None:
+def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured) -> None:
     names = captured.altnames or ()
     bare = attrs.evolve(shown_as(captured), altnames=("theirs",))
     taker = Netdev(99, IfName("taker"), altnames=names[:1])
@@ -236,13 +236,13 @@ def test_alternative_names_are_as_they_were_unless_they_were_taken(captured: Cap
 
 @pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
 @given(captured=some.whole_captures)
-def test_what_is_lacking_of_the_details_is_told(what: str, captured: Captured) -> None:
+def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})
     value = getattr(details_of(captured), what)
     assert bool(lines(captured, details=seen)) == bool(value)
 
 
 @given(some.whole_captures)
-def test_a_token_that_is_lacking_is_told(captured: Captured) -> None:
+def test_a_missing_token_is_a_difference(captured: Captured) -> None:
     bare = attrs.evolve(shown_as(captured), token=None)
     assert bool(lines(captured, bare)) == (captured.token is not None)

@@ -1,4 +1,4 @@
-"""The record of an earlier boot restores nothing and keeps nothing waiting."""
+"""The record of an earlier boot restores nothing and delays nothing."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_record_of_an_earlier_boot_restores_nothing(
     assert not [what for what in machine.kernel.moments if what.startswith(("give", "set", "move"))]
 
 
-def test_an_earlier_boots_lease_that_cannot_be_released_keeps_nothing_waiting(
+def test_a_lease_of_an_earlier_boot_that_cannot_be_released_is_given_up(
     machine: Machine, keeper: Keeper
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -45,7 +45,7 @@ def test_an_earlier_boots_lease_that_cannot_be_released_keeps_nothing_waiting(
     assert "ipam-not-released" in process(machine).events
 
 
-def test_a_stranger_on_the_host_that_carries_our_mark_is_not_taken_for_ours(
+def test_a_stranger_on_the_host_with_our_mark_is_not_taken_for_ours(
     machine: Machine, keeper: Keeper, nic: Link
 ) -> None:
     add(machine)
@@ -71,7 +71,7 @@ def test_after_a_reboot_a_device_is_free_for_the_next_container(
     assert keeper.is_whole()
 
 
-def test_a_record_of_an_earlier_boot_is_forgotten_and_restores_nothing(machine: Machine) -> None:
+def test_healing_forgets_a_record_of_an_earlier_boot_and_restores_nothing(machine: Machine) -> None:
     add(machine, A)
     machine.kernel.reboot()
     machine.kernel.violations.clear()

@@ -1,6 +1,6 @@
-"""At the edge: each failure has its code, each broken stream its end, and nobody sees a traceback.
+"""At the edge: each failure has its code, broken streams do no harm, and there is no traceback.
 
-The codes are those of CNI SPEC 1.1 §5 and of our own, written down here once more.
+The codes are those of CNI SPEC 1.1 §5 and our own, written down here a second time.
 """
 
 import io
@@ -65,14 +65,14 @@ def test_each_class_of_failure_has_its_code(kind: type[BaseException]) -> None:
     assert edge.code_of(kind("why")) == CODES[kind]
 
 
-def test_the_plugins_own_codes_begin_at_100_and_each_is_of_one_class() -> None:
+def test_the_plugins_own_codes_start_at_100_and_each_has_one_class() -> None:
     own = [code for code in edge.CODES.values() if code not in set(CODES.values())]
     assert all(code >= 100 for code in own)
     assert len(set(own)) == len(own)
 
 
 @given(st.integers(1, 2**31), st.text(), st.text())
-def test_the_error_of_a_failed_plugin_is_passed_on_as_it_is(
+def test_the_error_of_a_failed_plugin_is_passed_on_unchanged(
     code: int, msg: str, details: str
 ) -> None:
     error = edge.error_object(errors.PluginFailed("host-device", code, msg, details), "1.0.0")
@@ -81,12 +81,12 @@ def test_the_error_of_a_failed_plugin_is_passed_on_as_it_is(
 
 
 @given(st.binary(max_size=80))
-def test_the_version_of_an_error_is_always_one_that_is_spoken(data: bytes) -> None:
+def test_the_version_of_an_error_is_always_a_supported_one(data: bytes) -> None:
     assert edge.version_said(data) == "1.1.0"
 
 
 @pytest.mark.parametrize("said", [None, 1, [], {}, "9.9.9", "1.1.0\n", True])
-def test_a_version_that_is_not_spoken_is_not_repeated_in_an_error(said: object) -> None:
+def test_an_unsupported_version_is_not_repeated_in_an_error(said: object) -> None:
     assert edge.version_said(json.dumps({"cniVersion": said}).encode()) == "1.1.0"
 
 
@@ -130,11 +130,11 @@ environs = st.dictionaries(
     st.binary(max_size=8).map(os.fsdecode) | texts.filter(_is_encodable),
     max_size=2,
 ).map(lambda environ: {k: v.replace("\0", "") for k, v in environ.items()})
-"""What the kernel can hand to a process: any bytes but zeros."""
+"""What the kernel can pass to a process: any bytes but zeros."""
 
 
 @given(verbs, environs, members)
-def test_any_configuration_in_any_environment_gets_an_error_object_or_a_true_success(
+def test_any_configuration_in_any_environment_gets_an_error_object_or_succeeds(
     tmp_path_factory: pytest.TempPathFactory,
     verb: str,
     hostile: dict[str, str],
@@ -159,7 +159,7 @@ def test_any_configuration_in_any_environment_gets_an_error_object_or_a_true_suc
 
 @pytest.mark.parametrize("value", ["relative", "/a\0b", "/a\ud800b", 7, [], {}])
 @pytest.mark.parametrize("key", ["dataDir", "logFile"])
-def test_a_path_that_no_file_can_have_is_a_fault_of_the_configuration(
+def test_a_path_that_no_file_can_have_is_a_fault_in_the_configuration(
     key: str, value: object
 ) -> None:
     config = {**CONFIG, key: value}
@@ -175,12 +175,12 @@ def test_a_path_that_no_file_can_have_is_a_fault_of_the_configuration(
     ids=["deep list", "deep object", "long number", "long member", "zeros"],
 )
 @pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "GC", "STATUS"])
-def test_input_that_is_made_to_break_a_parser_is_code_6(verb: str, stdin: bytes) -> None:
+def test_input_made_to_break_a_parser_gets_code_6(verb: str, stdin: bytes) -> None:
     status, out, err = serve({**ENVIRON, "CNI_COMMAND": verb}, stdin)
     assert (status, json.loads(out)["code"], err) == (1, 6, "")
 
 
-def test_a_stdin_that_cannot_be_read_is_told() -> None:
+def test_a_stdin_that_cannot_be_read_gets_an_error_object() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise OSError("Input/output error")
@@ -225,18 +225,20 @@ NAMED = '{"cniVersion":"1.1.0","name":"fabric","deviceID":"0000:c1:00.0",'
     ],
     ids=["wrong name", "wrong addresses", "wrong attachments", "empty lists"],
 )
-def test_no_configuration_takes_64_mib_more_than_a_plain_one(verb: str, stdin: bytes) -> None:
-    """Found by fuzzing: of 4 MiB of JSON became gigabytes of faults, and it was decoded twice."""
+def test_no_configuration_takes_64_mib_more_memory_than_a_plain_one(
+    verb: str, stdin: bytes
+) -> None:
+    """Found by fuzzing: 4 MiB of JSON became gigabytes of faults, and it was decoded twice."""
     environ = {**ENVIRON, "CNI_COMMAND": verb}
     plain = peak_bytes(environ, json.dumps({**CONFIG, "prevResult": {}}).encode())
     assert peak_bytes(environ, stdin) - plain < 64 * 2**20
 
 
-def test_of_a_larger_configuration_just_enough_is_read_to_refuse_it() -> None:
+def test_only_one_byte_too_many_is_read_of_an_oversized_configuration() -> None:
     assert MAX_STDIN_BYTES == MAX_INPUT_BYTES + 1
 
 
-# ---- streams that are not there
+# ---- missing streams
 
 
 CALL = {"CNI_COMMAND": "ADD", **ENVIRON}
@@ -299,7 +301,7 @@ def catches_sigterm(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_call_that_is_asked_to_end_answers_with_try_again_later(
+def test_a_terminated_call_answers_with_try_again_later(
     waiting: "subprocess.Popen[bytes]", number: signal.Signals
 ) -> None:
     time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""A configuration that was edited or broken after the ADD keeps no NIC from coming back."""
+"""A configuration that was edited or broken after the ADD does not prevent a NIC's return."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ from tests.unit.two_nics import POD1, A, B, add, by_delegate, delete
     ],
     ids=str,
 )
-def test_del_forgives_a_configuration_that_was_broken_after_add(
+def test_del_ignores_damage_to_the_configuration_since_the_add(
     machine: Machine, keeper: Keeper, keys: dict[str, Any]
 ) -> None:
     add(machine)
@@ -41,10 +41,10 @@ def test_del_forgives_a_configuration_that_was_broken_after_add(
 @pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["static", "host-local"])
 @pytest.mark.parametrize("netns", [POD1, None])
 @given(stdin=edited_configurations | some.hostile_inputs)
-def test_whatever_a_configuration_has_become_del_gives_the_nic_back(
+def test_del_returns_the_nic_whatever_the_configuration_has_become(
     ipam: Mapping[str, object] | None, netns: str | None, stdin: bytes
 ) -> None:
-    """A DEL needs the container ID and the ifname alone (CNI SPEC 1.1 §2, DEL)."""
+    """A DEL needs only the container ID and the ifname (CNI SPEC 1.1 §2, DEL)."""
     machine = Machine()
     link = machine.kernel.plug(A, "ens1").links[0]
     machine.kernel.configure(link, (address("192.0.2.1/31"),))
@@ -58,7 +58,7 @@ def test_whatever_a_configuration_has_become_del_gives_the_nic_back(
 
 
 @given(stdin=edited_configurations)
-def test_a_broken_configuration_is_the_answer_of_a_del_that_has_nothing_to_give_back(
+def test_a_del_with_nothing_to_return_reports_a_broken_configuration(
     stdin: bytes,
 ) -> None:
     machine = Machine()
@@ -87,7 +87,7 @@ def test_every_other_verb_refuses_a_broken_configuration(machine: Machine, verb:
 
 @by_delegate
 @pytest.mark.parametrize("stdin", [b'{"cniVersion":"1.1","deviceID":"%s"}' % A.encode()])
-def test_a_nic_without_a_record_is_salvaged_by_a_broken_configuration_that_names_it(
+def test_a_nic_without_a_record_is_salvaged_if_a_broken_configuration_names_it(
     machine: Machine, nic: Link, keeper: Keeper, stdin: bytes
 ) -> None:
     add(machine)
