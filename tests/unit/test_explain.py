@@ -1,4 +1,4 @@
-"""`amdcni explain`: the integration flow with a pod's own values, and what is wrong in one line."""
+"""`amdcni explain`: the integration flow with a pod's own values, and any fault in one line."""
 
 import io
 import json
@@ -26,14 +26,14 @@ DOCUMENTED = """\
 
 
 def explain(*words: str) -> tuple[int, str, str]:
-    """The exit status, and what is on both streams."""
+    """The exit status and both streams."""
     out, err = io.StringIO(), io.StringIO()
     status = main(["explain", *words], out, err)
     return status, out.getvalue(), err.getvalue()
 
 
-def told(*words: str) -> Any:
-    """What is told as JSON."""
+def explained(*words: str) -> Any:
+    """The explanation as JSON."""
     status, out, err = explain(*words, "--json")
     assert (status, err) == (0, "")
     return json.loads(out)
@@ -75,12 +75,12 @@ def lending(**keys: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["eth0", "lo"])
-def test_a_name_that_the_pod_has_already_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_the_pod_already_has_is_refused(tmp_path: Path, name: str) -> None:
     file = objects(tmp_path, f"a@{name}", a=lending(device="ens5"))
     assert f"gives the name '{name}' to NetworkAttachmentDefinition default/a" in refused(file)
 
 
-def test_a_name_that_is_asked_for_and_counted_too_is_refused(tmp_path: Path) -> None:
+def test_a_chosen_name_that_is_also_a_counted_one_is_refused(tmp_path: Path) -> None:
     file = objects(tmp_path, "a,b@net1", a=lending(device="ens5"), b=lending(device="ens6"))
     assert "the name 'net1' to two interfaces" in refused(file)
 
@@ -99,7 +99,7 @@ def test_a_name_that_is_asked_for_and_counted_too_is_refused(tmp_path: Path) -> 
         ({"deviceID": A}, {"device": "ens5"}, False),
     ],
 )
-def test_one_device_for_two_interfaces_of_a_pod_is_refused_and_two_are_not(
+def test_one_device_for_two_interfaces_is_refused_but_two_devices_are_not(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], clash: bool
 ) -> None:
     file = objects(tmp_path, "a@net7,b@net8", a=lending(**first), b=lending(**second))
@@ -108,7 +108,7 @@ def test_one_device_for_two_interfaces_of_a_pod_is_refused_and_two_are_not(
     assert ("is attached as 'net7' first" in out) == clash
 
 
-def test_two_netdevs_of_one_list_are_refused_for_they_get_one_name(tmp_path: Path) -> None:
+def test_two_netdevs_in_one_list_are_refused_because_they_get_the_same_name(tmp_path: Path) -> None:
     plugins = [lending(device="ens5"), {"type": "tuning"}, lending(device="ens6")]
     status, out, _ = explain(objects(tmp_path, "a", a={"plugins": plugins}))
     assert status == 1
@@ -119,14 +119,14 @@ def test_two_netdevs_of_one_list_are_refused_for_they_get_one_name(tmp_path: Pat
 # ---- what is explained
 
 
-def test_the_documents_own_pod_gets_the_configuration_that_the_document_shows() -> None:
+def test_the_pod_in_the_document_gets_the_configuration_shown_there() -> None:
     status, out, _ = explain(POD, NETWORK, *DEVICES)
     assert status == 0
     assert DOCUMENTED in out
     assert DOCUMENTED.replace(A, B) in out
 
 
-def test_the_four_phases_have_the_pods_values_and_no_colour_in_a_file() -> None:
+def test_the_four_phases_show_the_pods_values_and_no_colour_in_a_file() -> None:
     _, out, _ = explain(POD, NETWORK, *DEVICES)
     for words in (
         "1. Resource allocation",
@@ -142,7 +142,7 @@ def test_the_four_phases_have_the_pods_values_and_no_colour_in_a_file() -> None:
     assert "\x1b" not in out
 
 
-def test_standard_input_is_one_line_that_can_be_copied() -> None:
+def test_standard_input_is_shown_on_one_line_to_copy() -> None:
     _, out, _ = explain(POD, NETWORK, *DEVICES)
     first = (
         f'{{"cniVersion":"0.3.1","deviceID":"{A}","name":"amd-host-device-nad",'
@@ -151,8 +151,8 @@ def test_standard_input_is_one_line_that_can_be_copied() -> None:
     assert first in [line.strip() for line in out.splitlines()]
 
 
-def test_programs_get_the_same_as_json() -> None:
-    flow = told(POD, NETWORK, *DEVICES, "--container-id", "c1", "--netns", "/run/netns/x")
+def test_programs_get_the_explanation_as_json() -> None:
+    flow = explained(POD, NETWORK, *DEVICES, "--container-id", "c1", "--netns", "/run/netns/x")
     assert flow["allocation"] == {NIC: [A, B]}
     assert flow["requests"] == {NIC: 2}
     first, second = flow["networks"]
@@ -178,12 +178,12 @@ def test_devices_come_from_the_environment_a_checkpoint_or_pod_resources(
     monkeypatch.setenv("PCIDEVICE_AMD_COM_NIC_0", A)
     monkeypatch.setenv("PCIDEVICE_AMD_COM_NIC_1", B)
     sources = [[], ["--checkpoint", str(checkpoint)], ["--pod-resources", str(answer)]]
-    flows = [told(str(pod), NETWORK, *source) for source in sources]
+    flows = [explained(str(pod), NETWORK, *source) for source in sources]
     assert [flow["allocation"] for flow in flows] == [{NIC: [A, B]}] * 3
     assert flows[1]["pod"]["uid"] == "uid-1"
 
 
-def test_what_the_plugin_would_refuse_on_every_node_is_told(tmp_path: Path) -> None:
+def test_what_the_plugin_would_refuse_on_every_node_is_shown(tmp_path: Path) -> None:
     status, out, err = explain(POD, NETWORK, "--device", "eth7", "--device", B)
     assert (status, err) == (1, "")
     assert "It would be refused: the network configuration is wrong: $.deviceID: 'eth7'" in out
@@ -196,7 +196,7 @@ def test_what_the_plugin_would_refuse_on_every_node_is_told(tmp_path: Path) -> N
     assert "It would be refused: the configuration names no device; give one of" in out
 
 
-def test_a_pod_that_a_source_does_not_know_is_told(tmp_path: Path) -> None:
+def test_a_pod_that_a_source_does_not_know_is_reported(tmp_path: Path) -> None:
     (checkpoint := tmp_path / "checkpoint").write_text(json.dumps(checkpoint_of()))
     (answer := tmp_path / "answer.json").write_text(json.dumps({"pod_resources": []}))
     pod = tmp_path / "pod.yaml"
@@ -206,9 +206,9 @@ def test_a_pod_that_a_source_does_not_know_is_told(tmp_path: Path) -> None:
         assert f", {path}, lists no device of pod default/network-workload: is it" in said
 
 
-def test_a_device_too_many_is_told_and_no_fault() -> None:
+def test_a_surplus_device_is_shown_and_is_not_a_fault() -> None:
     extra = "0000:03:00.0"
-    assert told(POD, NETWORK, *DEVICES, "--device", extra)["not_attached"] == {NIC: [extra]}
+    assert explained(POD, NETWORK, *DEVICES, "--device", extra)["not_attached"] == {NIC: [extra]}
     assert f"No network takes {extra}" in explain(POD, NETWORK, *DEVICES, "--device", extra)[1]
 
 
@@ -220,7 +220,7 @@ def test_a_pod_without_networks_has_an_explanation_too(tmp_path: Path) -> None:
     assert "no annotation that selects a network" in out
 
 
-def test_of_several_resources_each_device_names_its_own(tmp_path: Path) -> None:
+def test_with_several_resources_each_device_must_name_its_own(tmp_path: Path) -> None:
     both = tmp_path / "both.yaml"
     other = Path(NETWORK).read_text().replace("nad-nic", "nad-vf").replace("amd.com/nic", "x/vf")
     pod = (
@@ -229,29 +229,29 @@ def test_of_several_resources_each_device_names_its_own(tmp_path: Path) -> None:
         .replace("nad-nic, amd-host-device-nad-nic", "nad-nic, amd-host-device-nad-vf")
     )
     both.write_text("---\n".join([pod, Path(NETWORK).read_text(), other]))
-    flow = told(str(both), "--device", f"{NIC}={A}", "--device", f"x/vf={B}")
+    flow = explained(str(both), "--device", f"{NIC}={A}", "--device", f"x/vf={B}")
     assert [network["device"] for network in flow["networks"]] == [A, B]
     assert f"say RESOURCE={A}; the pod's definitions name amd.com/nic, x/vf" in refused(
         str(both), "--device", A
     )
 
 
-def test_a_definition_without_a_configuration_means_one_of_the_node(tmp_path: Path) -> None:
+def test_a_definition_without_a_configuration_uses_one_on_the_node(tmp_path: Path) -> None:
     (definition := tmp_path / "network.yaml").write_text(
         Path(NETWORK).read_text().partition("spec:")[0]
     )
     config = {"cniVersion": "1.0.0", "name": "amd-host-device-nad-nic", "type": "amd-host-device"}
     (tmp_path / "10-fabric.conf").write_text(json.dumps(config))
     files = [POD, str(definition), *DEVICES]
-    flow = told(*files, "--networks-dir", str(tmp_path))
+    flow = explained(*files, "--networks-dir", str(tmp_path))
     assert flow["networks"][0]["configuration"] == {**config, "deviceID": A}
     assert "spec.config is absent" in refused(*files, "--networks-dir", "/nowhere")
 
 
-# ---- what is wrong
+# ---- faults
 
 
-def test_what_does_not_fit_together_is_one_line() -> None:
+def test_objects_that_do_not_fit_together_are_refused_in_one_line() -> None:
     words = "pod default/network-workload"
     assert f"{words} selects the NetworkAttachmentDefinition default/amd-host-device-nad-nic, " in (
         refused(POD, *DEVICES)
@@ -279,7 +279,7 @@ def test_what_does_not_fit_together_is_one_line() -> None:
         ("\x00", "is not YAML"),
     ],
 )
-def test_what_is_no_manifest_is_one_line_with_its_path(
+def test_what_is_not_a_manifest_is_refused_in_one_line_with_its_path(
     text: str, words: str, tmp_path: Path
 ) -> None:
     (path := tmp_path / "wrong.yaml").write_text(text)
@@ -288,8 +288,8 @@ def test_what_is_no_manifest_is_one_line_with_its_path(
     assert words in line
 
 
-def test_a_configuration_that_is_not_json_is_told_with_its_definition(tmp_path: Path) -> None:
-    """The integration document has a comment in it, which JSON does not know."""
+def test_a_configuration_that_is_not_json_is_reported_with_its_definition(tmp_path: Path) -> None:
+    """The integration document has a comment in it, which JSON does not allow."""
     (path := tmp_path / "network.yaml").write_text(
         Path(NETWORK).read_text().replace('"amd-host-device"\n', '"amd-host-device" # plugin\n')
     )
@@ -300,7 +300,7 @@ def test_a_configuration_that_is_not_json_is_told_with_its_definition(tmp_path: 
     assert "is not JSON" in line
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     assert "/nowhere: cannot be read: No such file" in refused("/nowhere")
     assert "/nowhere: cannot be read" in refused(POD, NETWORK, "--checkpoint", "/nowhere")
     (path := tmp_path / "wrong").write_bytes(b"\xff\xfe")
@@ -313,6 +313,6 @@ def test_a_list_of_objects_and_empty_documents_are_read(tmp_path: Path) -> None:
     assert [manifest for _, manifest in read_manifests([str(path)])] == [{"kind": "Pod"}]
 
 
-def test_a_date_without_quotes_is_a_string_as_for_kubernetes(tmp_path: Path) -> None:
+def test_a_date_without_quotes_is_a_string_as_in_kubernetes(tmp_path: Path) -> None:
     (path := tmp_path / "pod.yaml").write_text("created: 2026-01-01T00:00:00Z\n")
     assert read_manifests([str(path)]) == ((str(path), {"created": "2026-01-01T00:00:00Z"}),)

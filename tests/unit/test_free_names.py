@@ -21,7 +21,7 @@ def first_taken(name: str, count: int) -> set[str]:
 
 
 @given(ascii_names, st.integers(0, 120))
-def test_a_free_name_is_free_valid_and_like_the_wanted_one(name: str, count: int) -> None:
+def test_a_free_name_is_free_valid_and_similar_to_the_wanted_one(name: str, count: int) -> None:
     wanted, taken = IfName(name), first_taken(name, count)
     chosen = free_name(wanted, taken)
     assert len(taken) == count
@@ -36,12 +36,12 @@ def test_the_wanted_name_is_chosen_if_it_is_free(wanted: IfName, taken: set[IfNa
 
 
 @given(ascii_names.filter(lambda name: len(name) < 14))
-def test_the_first_other_name_is_the_wanted_one_with_a_1(name: str) -> None:
+def test_the_first_alternative_is_the_wanted_name_with_1_appended(name: str) -> None:
     assert free_name(IfName(name), {name}) == f"{name}_1"
     assert free_name(IfName(name), {name, f"{name}_1"}) == f"{name}_2"
 
 
 @pytest.mark.parametrize("name", ["é" * 7, "网卡网卡网"])
-def test_a_name_of_other_letters_has_a_free_name_too(name: str) -> None:
+def test_a_name_in_another_script_gets_a_free_name_too(name: str) -> None:
     chosen = free_name(IfName(name), {name})
     assert parse_ifname(chosen) == chosen != name

@@ -1,4 +1,4 @@
-"""The inputs of the fuzzer in tests/fuzz: any bytes are a call, and each call is some bytes."""
+"""The inputs of the fuzzer in tests/fuzz: any bytes are a call, and any call can be encoded."""
 
 import json
 from random import Random
@@ -13,14 +13,14 @@ SEEDS = [*inputs.seeds(), *inputs.FOUND]
 
 
 def shuffled(data: bytes, max_size: int) -> bytes:
-    """Stands for what a fuzzer does to bytes."""
+    """Change bytes as a fuzzer might."""
     return bytes(Random(len(data)).sample(data, len(data)))[:max_size] + b"\xff"
 
 
 @given(st.binary() | st.sampled_from(SEEDS).map(encode))
 @example(b"\0\0\0")
 @example(b"CNI_X=\0=\0TIMES=09\0\0{}")
-def test_any_bytes_are_a_call_that_has_bytes(data: bytes) -> None:
+def test_any_bytes_are_a_call_that_can_be_encoded_again(data: bytes) -> None:
     call = parse(data)
     assert parse(encode(call)) == call
     assert set(name[:4] for name in call.environ) <= {"CNI_"}
@@ -28,14 +28,14 @@ def test_any_bytes_are_a_call_that_has_bytes(data: bytes) -> None:
 
 
 @given(st.binary() | st.sampled_from(SEEDS).map(encode), st.integers(0, 2**32), st.integers(1, 9))
-def test_a_mutated_call_is_a_call_that_fits(data: bytes, seed: int, often: int) -> None:
+def test_a_mutated_call_is_a_call_that_fits_the_limit(data: bytes, seed: int, often: int) -> None:
     for _ in range(often):
         data = mutated(data, 4096, seed, shuffled)
         assert parse(encode(parse(data))) == parse(data)
         assert len(data) <= 4097  # One more comes from `shuffled`.
 
 
-def test_a_mutation_changes_one_thing_of_a_configuration_and_leaves_the_rest() -> None:
+def test_most_mutations_leave_the_rest_of_a_configuration_alone() -> None:
     kept = 0
     for seed in range(100):
         changed = parse(mutated(encode(inputs.called()), 4096, seed, shuffled))
@@ -43,7 +43,7 @@ def test_a_mutation_changes_one_thing_of_a_configuration_and_leaves_the_rest() -
     assert kept > 50
 
 
-def test_a_repeated_part_makes_the_largest_configuration_of_a_few_bytes() -> None:
+def test_a_repeated_part_makes_the_largest_configuration_from_a_few_bytes() -> None:
     call = inputs.repeated('{"a":[', "[],", "0]}")
     assert len(encode(call)) < 200
     assert 0 <= inputs.LARGEST_STDIN_BYTES - 2 - len(call.configuration) < 3

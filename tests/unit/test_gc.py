@@ -55,14 +55,14 @@ def test_gc_leaves_other_networks_alone(machine: Machine, keeper: Keeper) -> Non
     assert machine.picture() == before
 
 
-def test_gc_releases_an_attachment_that_was_never_finished(machine: Machine, other: Keeper) -> None:
+def test_gc_releases_an_unfinished_attachment(machine: Machine, other: Keeper) -> None:
     leave_unfinished(machine)
     gc(machine)
     assert other.is_whole()
     assert machine.disk.files == {}
 
 
-def test_gc_does_what_it_can_and_tells_every_failure(
+def test_gc_does_what_it_can_and_reports_every_failure(
     machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
 ) -> None:
     (third,) = kernel.plug("0000:03:00.0", "ens3").links
@@ -78,14 +78,14 @@ def test_gc_does_what_it_can_and_tells_every_failure(
     assert set(machine.disk.files) == {A, "0000:03:00.0"}
 
 
-def test_gc_is_passed_on_to_an_ipam_plugin_that_knows_it(machine: Machine) -> None:
+def test_gc_is_passed_on_to_an_ipam_plugin_that_supports_it(machine: Machine) -> None:
     gc(machine, ("pod1", "net1"), ipam=HOST_LOCAL)
     assert calls(machine) == [("host-local", "GC")]
     (call,) = machine.plugins.executed
     assert call.config["cni.dev/valid-attachments"] == [{"containerID": "pod1", "ifname": "net1"}]
 
 
-def test_gc_is_not_passed_on_to_an_ipam_plugin_from_before_it(machine: Machine) -> None:
+def test_gc_is_not_passed_on_to_an_ipam_plugin_older_than_gc(machine: Machine) -> None:
     machine.plugins.versions["host-local"] = ("0.4.0", "1.0.0")
     gc(machine, ipam=HOST_LOCAL)
     assert calls(machine) == []

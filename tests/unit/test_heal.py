@@ -1,4 +1,4 @@
-"""Healing everything: what is returned, what is left, and what has to wait."""
+"""Healing everything: what is returned, what is left alone, and what has to wait."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD1, A, B, add, heal, pod_of, process
 
 
-def test_looking_takes_no_lock(machine: Machine) -> None:
+def test_a_dry_run_takes_no_lock(machine: Machine) -> None:
     add(machine)
     add(machine, B, pod=2)
     machine.kernel.destroy_netns(pod_of(machine))
@@ -21,7 +21,7 @@ def test_looking_takes_no_lock(machine: Machine) -> None:
     assert not [what for what in machine.kernel.moments if what.startswith("lock")]
 
 
-def test_a_nic_whose_netns_has_died_is_healed_and_one_that_a_pod_has_is_left(
+def test_a_nic_whose_netns_has_died_is_healed_and_a_held_one_is_left(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine, A)
@@ -73,7 +73,7 @@ def test_what_is_missing_or_unplugged_or_busy_stays_recorded(machine: Machine) -
     assert set(machine.disk.files) == {A, B}
 
 
-def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine: Machine) -> None:
+def test_a_device_that_a_call_works_on_is_skipped_without_failure(machine: Machine) -> None:
     add(machine, A)
     machine.kernel.destroy_netns(pod_of(machine))
     machine.locks.add(A)
@@ -84,7 +84,7 @@ def test_a_device_that_a_call_works_on_is_left_to_it_which_is_no_failure(machine
         assert (finding.busy, finding.healed, finding.failure) == (True, False, None)
 
 
-def test_healing_that_fails_is_told_and_hinders_no_other(
+def test_healing_that_fails_is_reported_and_does_not_stop_the_rest(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine, A)
@@ -101,7 +101,7 @@ def test_healing_that_fails_is_told_and_hinders_no_other(
     assert keeper.is_whole()
 
 
-def test_killed_at_any_moment_healing_is_taken_up_again(machine: Machine) -> None:
+def test_healing_killed_at_any_moment_is_finished_by_the_next(machine: Machine) -> None:
     for moment in range(200):
         machine = Machine()
         (link,) = machine.kernel.plug(A, "ens1").links

@@ -49,7 +49,7 @@ def test_the_family_of_an_address_is_4_or_6(address: Address) -> None:
 
 
 @given(some.addresses, st.integers(0, 0xFFFF))
-def test_the_flags_to_set_are_those_that_a_caller_may_give(address: Address, flags: int) -> None:
+def test_the_settable_flags_are_those_that_a_caller_may_set(address: Address, flags: int) -> None:
     flagged = attrs.evolve(address, flags=flags)
     assert flagged.settable_flags == flags & GIVEN_BY_CALLERS
     assert attrs.evolve(flagged, flags=flagged.settable_flags).settable_flags == (
@@ -58,9 +58,7 @@ def test_the_flags_to_set_are_those_that_a_caller_may_give(address: Address, fla
 
 
 @given(some.addresses, some.addresses)
-def test_an_address_is_the_same_one_whatever_its_other_attributes_are(
-    one: Address, other: Address
-) -> None:
+def test_interface_and_peer_alone_identify_an_address(one: Address, other: Address) -> None:
     altered = attrs.evolve(other, interface=one.interface, peer=one.peer)
     assert altered.identity == one.identity
     if (one.interface, one.peer) != (other.interface, other.peer):
@@ -68,7 +66,7 @@ def test_an_address_is_the_same_one_whatever_its_other_attributes_are(
 
 
 @given(some.hosts)
-def test_a_netdev_answers_to_each_of_its_names_and_to_no_other(host: Netns) -> None:
+def test_a_netdev_is_found_by_each_of_its_names_and_by_no_other(host: Netns) -> None:
     for netdev in host.netdevs:
         for name in (netdev.ifname, *netdev.altnames):
             assert netdev_named(host.netdevs, name) == netdev
@@ -76,17 +74,17 @@ def test_a_netdev_answers_to_each_of_its_names_and_to_no_other(host: Netns) -> N
 
 
 @given(some.hosts, some.ifnames)
-def test_a_name_is_taken_if_a_netdev_answers_to_it(host: Netns, name: str) -> None:
+def test_a_name_is_taken_exactly_if_a_netdev_has_it(host: Netns, name: str) -> None:
     assert (name in names_of(host.netdevs)) == (netdev_named(host.netdevs, name) is not None)
     assert all(netdev_named(host.netdevs, taken) for taken in names_of(host.netdevs))
 
 
 @given(st.lists(some.netdevs, max_size=2), st.integers(0, 5))
-def test_a_kernel_reports_protocols_if_it_says_of_any_address_that_it_made_it(
+def test_a_kernel_reports_protocols_if_it_marks_any_address_as_its_own(
     netdevs: list[Netdev], proto: int
 ) -> None:
     """include/uapi/linux/if_addr.h: IFAPROT_KERNEL_LO 1, IFAPROT_KERNEL_RA 2, IFAPROT_KERNEL_LL 3;
-    everything else was set by somebody.
+    anything else was set by somebody.
     """
     foreign = [
         attrs.evolve(n, addresses=tuple(attrs.evolve(a, proto=None) for a in n.addresses))

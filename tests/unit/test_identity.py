@@ -1,4 +1,4 @@
-"""From a record to its netdev: by proof, in whatever company, and never by likeness."""
+"""From a record to its netdev: by proof, whatever else is there, and never by resemblance."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from amdcni.testing.strategies import Crowd, Lending
 HOST = NetnsId(4, 1, 1)
 PCI = PciAddress(0, 1, 0, 0)
 FAR = 100_000
-"""A number that no netdev of a crowd has."""
+"""An ifindex that no netdev of a crowd has."""
 
 
 def attached(crowd: Crowd) -> Attachment:
@@ -56,33 +56,37 @@ def test_a_netdev_that_is_lent_is_in_its_pod(lending: Lending) -> None:
 
 
 @given(some.crowds)
-def test_in_its_pod_a_netdev_is_known_by_its_number_whatever_else_is_there(crowd: Crowd) -> None:
+def test_in_its_pod_a_netdev_is_known_by_its_ifindex_whatever_else_is_there(crowd: Crowd) -> None:
     record = attached(crowd)
     ours = crowd.ours(record.pod_ifindex or 1)
     assert find_in_pod(record, crowd.netns(ours)) == ours
 
 
 @given(some.crowds)
-def test_in_its_pod_a_netdev_is_known_by_its_mark_before_its_number_is(crowd: Crowd) -> None:
+def test_in_its_pod_a_netdev_is_known_by_its_mark_until_its_ifindex_is_recorded(
+    crowd: Crowd,
+) -> None:
     record = attrs.evolve(crowd.record, phase=Phase.ATTACHING, pod_ifindex=None)
     ours = crowd.ours(FAR, record.mark)
     assert find_in_pod(record, crowd.netns(ours)) == ours
 
 
 @given(some.crowds)
-def test_nothing_in_a_pod_is_ours_but_ours(crowd: Crowd) -> None:
+def test_no_other_netdev_in_a_pod_is_taken_for_ours(crowd: Crowd) -> None:
     assert find_in_pod(crowd.record, crowd.netns()) is None
 
 
 @given(some.crowds, some.netns_ids)
-def test_in_another_netns_at_the_path_nothing_is_ours(crowd: Crowd, other: NetnsId) -> None:
+def test_in_another_netns_at_the_same_path_nothing_is_ours(crowd: Crowd, other: NetnsId) -> None:
     assume(not other.is_same(crowd.record.netns.id))
     ours = crowd.ours(crowd.record.pod_ifindex or 1, crowd.record.mark)
     assert find_in_pod(crowd.record, crowd.netns(ours, id=other)) is None
 
 
 @given(some.netns_ids, st.integers(1, 2**64 - 1))
-def test_a_cookie_tells_a_netns_from_one_that_has_its_inode_later(id: NetnsId, cookie: int) -> None:
+def test_a_cookie_distinguishes_a_netns_from_a_later_one_with_its_inode(
+    id: NetnsId, cookie: int
+) -> None:
     assume(cookie != id.cookie)
     later = attrs.evolve(id, cookie=cookie)
     assert later.is_same(id) == (id.cookie is None)
@@ -90,7 +94,7 @@ def test_a_cookie_tells_a_netns_from_one_that_has_its_inode_later(id: NetnsId, c
 
 
 @given(some.crowds, st.sampled_from(["kind", "parent", "link_type"]))
-def test_a_netdev_of_another_kind_is_a_stranger_whatever_its_number_and_mark(
+def test_a_netdev_of_another_kind_is_not_ours_whatever_its_ifindex_and_mark(
     crowd: Crowd, what: str
 ) -> None:
     record = attached(crowd)
@@ -115,13 +119,13 @@ def test_on_the_host_a_netdev_is_known_by_its_mark(crowd: Crowd, gone: bool) -> 
 
 
 @given(some.crowds)
-def test_nothing_on_the_host_is_ours_but_ours(crowd: Crowd) -> None:
+def test_no_other_netdev_on_the_host_is_taken_for_ours(crowd: Crowd) -> None:
     host = crowd.netns(id=HOST).netdevs
     assert find_home(crowd.record, host, crowd.device, None) is None
 
 
 @given(some.crowds)
-def test_what_is_in_its_living_pod_is_not_at_home_whatever_stands_on_the_host(
+def test_a_netdev_in_its_living_pod_is_not_found_on_the_host(
     crowd: Crowd,
 ) -> None:
     record = attached(crowd)
@@ -132,7 +136,7 @@ def test_what_is_in_its_living_pod_is_not_at_home_whatever_stands_on_the_host(
 
 
 @given(some.hardware_crowds, st.sampled_from(["address", "number", "number in the pod"]))
-def test_without_a_mark_hardware_is_known_by_its_device_with_its_address_or_number(
+def test_without_a_mark_hardware_is_known_by_its_device_and_its_address_or_ifindex(
     crowd: Crowd, by: str
 ) -> None:
     record = attached(crowd)
@@ -153,7 +157,7 @@ def test_without_a_mark_hardware_is_known_by_its_device_with_its_address_or_numb
 
 
 @given(some.hardware_crowds)
-def test_of_two_netdevs_that_hardware_tells_alike_none_is_ours(crowd: Crowd) -> None:
+def test_neither_of_two_netdevs_with_the_same_hardware_is_ours(crowd: Crowd) -> None:
     captured = attrs.evolve(crowd.captured, permanent_mac=some_mac(1))
     record = attrs.evolve(attached(crowd), captured=captured)
     one = attrs.evolve(crowd.ours(FAR), permanent_mac=some_mac(1))
@@ -164,7 +168,7 @@ def test_of_two_netdevs_that_hardware_tells_alike_none_is_ours(crowd: Crowd) -> 
 
 
 @given(some.hardware_crowds, st.sampled_from(["port_name", "port_id"]))
-def test_another_port_of_the_device_is_a_stranger(crowd: Crowd, what: str) -> None:
+def test_another_port_of_the_device_is_not_ours(crowd: Crowd, what: str) -> None:
     told: Any = {what: "01"}
     captured = attrs.evolve(crowd.captured, permanent_mac=some_mac(1), **told)
     record = attrs.evolve(attached(crowd), captured=captured)
@@ -178,7 +182,7 @@ def test_another_port_of_the_device_is_a_stranger(crowd: Crowd, what: str) -> No
 
 
 @given(some.crowds, st.sampled_from(Phase), st.booleans())
-def test_what_an_interrupted_call_had_not_marked_yet_or_made_whole_already_is_known_by_its_number(
+def test_without_its_mark_after_an_interrupted_call_a_netdev_is_known_by_its_ifindex(
     crowd: Crowd, phase: Phase, renamed: bool
 ) -> None:
     record = attrs.evolve(crowd.record, phase=phase, pod_ifindex=None)
@@ -193,7 +197,7 @@ def test_what_an_interrupted_call_had_not_marked_yet_or_made_whole_already_is_kn
 
 
 @given(some.attachments_of(with_netdev=False), some.hosts, some.sysfs_devices)
-def test_where_there_was_no_netdev_none_is_found(
+def test_if_there_was_no_netdev_none_is_found(
     record: Attachment, host: Netns, device: SysfsDevice
 ) -> None:
     assert find_home(record, host.netdevs, device, None) is None
@@ -206,7 +210,7 @@ def test_where_there_was_no_netdev_none_is_found(
 
 
 @given(some.crowds)
-def test_in_a_netns_of_strangers_a_netdev_is_known_by_its_mark_and_not_by_its_number(
+def test_in_any_other_netns_a_netdev_is_known_by_its_mark_but_not_by_its_ifindex(
     crowd: Crowd,
 ) -> None:
     record = attached(crowd)
@@ -217,7 +221,7 @@ def test_in_a_netns_of_strangers_a_netdev_is_known_by_its_mark_and_not_by_its_nu
 
 
 @given(some.hardware_crowds)
-def test_in_a_netns_of_strangers_hardware_is_known_by_bus_and_permanent_address(
+def test_in_any_other_netns_hardware_is_known_by_bus_and_permanent_address(
     crowd: Crowd,
 ) -> None:
     captured = attrs.evolve(crowd.captured, parent="0000:01:00.0", permanent_mac=some_mac(1))
@@ -236,7 +240,7 @@ def test_in_a_netns_of_strangers_hardware_is_known_by_bus_and_permanent_address(
 
 
 @given(some.hardware_crowds, st.sampled_from(["vendor", "product", "serial"]))
-def test_another_card_in_the_place_of_ours_is_not_ours(crowd: Crowd, what: str) -> None:
+def test_another_card_in_the_slot_of_ours_is_not_ours(crowd: Crowd, what: str) -> None:
     hardware = Hardware("0x1dd8", "0x1002", "00")
     record = attrs.evolve(crowd.record, hardware=hardware)
     assert crowd.device is not None
@@ -251,7 +255,7 @@ def test_another_card_in_the_place_of_ours_is_not_ours(crowd: Crowd, what: str) 
 
 
 @given(some.software_crowds)
-def test_what_is_on_no_bus_is_never_unplugged(crowd: Crowd) -> None:
+def test_a_netdev_on_no_bus_is_never_unplugged(crowd: Crowd) -> None:
     assert is_plugged(crowd.record, None)
 
 
@@ -259,7 +263,7 @@ def test_what_is_on_no_bus_is_never_unplugged(crowd: Crowd) -> None:
     ("kind", "dies"), [("vlan", True), ("tun", True), ("veth", True), ("can", False), (None, False)]
 )
 @given(crowd=some.software_crowds)
-def test_software_dies_with_its_netns_and_hardware_does_not(
+def test_a_software_netdev_dies_with_its_netns_but_hardware_does_not(
     crowd: Crowd, kind: str | None, dies: bool
 ) -> None:
     captured = attrs.evolve(crowd.captured, kind=kind)
@@ -273,21 +277,21 @@ def test_software_dies_with_its_netns_and_hardware_does_not(
 
 
 @given(some.attachments)
-def test_a_mark_is_an_alternative_name_that_tells_what_it_is(record: Attachment) -> None:
+def test_a_mark_is_a_valid_altname_and_recognizable(record: Attachment) -> None:
     assert record.mark == mark_of(record.key)
     assert is_mark(record.mark)
     assert len(record.mark.encode()) < 128
 
 
 @given(some.ifnames)
-def test_what_others_call_a_netdev_is_no_mark(altname: IfName) -> None:
+def test_no_name_chosen_by_others_is_a_mark(altname: IfName) -> None:
     assert not is_mark(altname)
     assert not is_mark(f"x{mark_of(DeviceKey(PCI))}")
     assert not is_mark("amdcni-")
 
 
 @given(some.netdevs, some.attachments)
-def test_a_mark_is_neither_captured_nor_taken_away_before_its_time(
+def test_a_mark_is_neither_captured_nor_removed_by_restoring(
     netdev: Netdev, record: Attachment
 ) -> None:
     marked = attrs.evolve(netdev, altnames=(*netdev.altnames, record.mark))

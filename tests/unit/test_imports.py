@@ -1,4 +1,4 @@
-"""What an import costs, what it touches, and that imports point down."""
+"""What an import loads, what it uses, and that imports point down."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ PACKAGES = (
 )
 """From the bottom to the top: a package imports only from those before it.
 
-Inside a package there is no order but that no module imports itself by way of others.
+Inside a package the only rule is that there is no circle of imports.
 """
 
 FOR_OTHER_SOFTWARE = (
@@ -41,7 +41,7 @@ FOR_OTHER_SOFTWARE = (
 """Parts of the core that other tooling uses without the plugin."""
 
 COMMON = {"errors", "versions", "names", "host", "spec", "codec", "libcni", "cache", "kubernetes"}
-"""The modules of the core that these may load: nothing of them is about this plugin."""
+"""The modules of the core that these may load: none of them is about this plugin."""
 
 FORBIDDEN_IN_THE_CORE = ("socket", "subprocess", "asyncio", "logging", "pyroute2", "structlog")
 
@@ -67,7 +67,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    """What each module imports of ours: modules, not the names in them."""
+    """Which of our modules each module imports: modules, not the names in them."""
     known = dict(modules())
     found: dict[str, set[str]] = {}
     for module, path in known.items():
@@ -76,7 +76,7 @@ def graph() -> dict[str, set[str]]:
     return found
 
 
-def test_every_module_is_in_a_package_that_has_its_place() -> None:
+def test_every_module_is_in_a_listed_package() -> None:
     found = {name for name, _ in modules()} - {"amdcni"}
     assert {name for name in found if package_of(name) is None} == set()
 
@@ -92,7 +92,7 @@ def test_imports_point_down(module: str, path: Path) -> None:
     assert up == []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_is_no_circle_of_imports() -> None:
     try:
         TopologicalSorter(graph()).prepare()
     except CycleError as circle:
@@ -100,7 +100,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 @pytest.mark.parametrize("module", FOR_OTHER_SOFTWARE)
-def test_what_other_software_uses_loads_nothing_of_the_plugin(module: str) -> None:
+def test_what_other_software_uses_loads_nothing_specific_to_the_plugin(module: str) -> None:
     prefix = "amdcni.core."
     loaded = {name for name in loaded_by(f"import {module}") if name.startswith(prefix)}
     assert {name.removeprefix(prefix).partition(".")[0] for name in loaded} <= COMMON
@@ -124,12 +124,12 @@ def packages_of(loaded: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("module", [name for name, _ in modules() if ".core" in name])
-def test_the_core_loads_nothing_that_touches_the_world(module: str) -> None:
+def test_the_core_loads_nothing_that_does_io(module: str) -> None:
     packages = packages_of(loaded_by(f"import {module}"))
     assert packages.isdisjoint(FORBIDDEN_IN_THE_CORE)
 
 
-def test_the_core_itself_costs_nothing() -> None:
+def test_importing_the_core_package_loads_nothing_else() -> None:
     assert {m for m in loaded_by("import amdcni.core") if m.startswith("amdcni")} == {
         "amdcni",
         "amdcni.core",
@@ -158,7 +158,7 @@ def test_version_and_wrong_environments_load_nothing_heavy(environ: dict[str, st
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "amdcni/core").rglob("*.py")), ids=str)
-def test_the_core_reads_no_clock_no_environment_and_no_file(path: Path) -> None:
+def test_the_core_names_no_clock_environment_or_file(path: Path) -> None:
     names = {"open", "print", "input", "time", "random", "os", "datetime", "getenv"}
     used = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     assert used & names == set()
@@ -205,7 +205,7 @@ def changed_in(function: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "amdcni/core").rglob("*.py")), ids=str)
-def test_no_function_of_the_core_changes_what_outlives_it(path: Path) -> None:
+def test_no_function_in_the_core_changes_a_global(path: Path) -> None:
     tree = ast.parse(path.read_text())
     changed = {
         name
@@ -218,8 +218,8 @@ def test_no_function_of_the_core_changes_what_outlives_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "amdcni/core").rglob("*.py")), ids=str)
-def test_the_core_imports_values_and_no_world(path: Path) -> None:
-    """Of third parties only those for types, and of Python only what computes."""
+def test_the_core_imports_only_what_computes(path: Path) -> None:
+    """Third-party packages only for types, and from Python only what computes."""
     allowed = {"amdcni", "attrs", "cattrs", "collections", "enum", "ipaddress", "json", "re"}
     allowed |= {"base64", "typing", "functools", "itertools", "operator"}
     assert {name.partition(".")[0] for name in imports_of(path)} <= allowed
@@ -232,7 +232,9 @@ def error_classes() -> Iterator[type[errors.AmdcniError]]:
 
 
 @pytest.mark.parametrize("cls", list(error_classes()))
-def test_every_error_has_a_code_of_its_own_or_of_its_kind(cls: type[errors.AmdcniError]) -> None:
+def test_every_error_has_its_own_code_or_that_of_a_parent_class(
+    cls: type[errors.AmdcniError],
+) -> None:
     if cls is errors.PluginFailed:
         assert code_of(errors.PluginFailed("bridge", 123, "no")) == 123
         return

@@ -16,7 +16,7 @@ from amdcni.testing import strategies as some
 
 def peer_of(interface: IpInterface) -> IpAddress | None:
     """RFC 3021 §2.1 for a /31, "the two possible Host-Numbers" are hosts of a point-to-point link;
-    RFC 6164 §6 for a /127 alike: the gateway is the other of the two.
+    RFC 6164 §6 likewise for a /127: the gateway is the other of the two.
     """
     network = interface.network
     if network.num_addresses != 2:
@@ -31,7 +31,7 @@ def test_the_gateway_is_the_other_address_of_a_network_of_two(interface: IpInter
 
 
 @given(some.ip_interfaces)
-def test_each_end_of_a_link_is_the_gateway_of_the_other(interface: IpInterface) -> None:
+def test_each_end_of_a_point_to_point_link_is_the_others_gateway(interface: IpInterface) -> None:
     gateway = gateway_of(interface)
     if gateway is not None:
         far = ipaddress.ip_interface((gateway, interface.network.prefixlen))
@@ -58,13 +58,13 @@ def test_prefixes_of_31_and_127_bits_have_a_gateway(interface: str, gateway: str
 
 
 def fit_for_a_pod(addresses: Iterable[Address]) -> list[Address]:
-    """Every address but those that a pod's kernel makes for itself, fe80::/10 (RFC 4291 §2.5.6)."""
+    """Every address except those that a pod's kernel makes itself, fe80::/10 (RFC 4291 §2.5.6)."""
     link_local = ipaddress.ip_network("fe80::/10")
     return [address for address in addresses if address.interface.ip not in link_local]
 
 
 @given(some.address_lists)
-def test_a_pod_gets_every_address_that_is_not_link_local_in_the_order_of_setting(
+def test_a_pod_gets_every_address_that_is_not_link_local_in_setting_order(
     addresses: tuple[Address, ...],
 ) -> None:
     ipam = static_ipam(addresses)
@@ -90,7 +90,7 @@ def test_there_is_no_ipam_without_an_address(addresses: tuple[Address, ...]) -> 
 
 
 @given(some.address_lists)
-def test_the_static_plugin_is_told_nothing_that_it_does_not_know(
+def test_the_static_plugin_gets_only_keys_that_it_knows(
     addresses: tuple[Address, ...],
 ) -> None:
     """plugins/ipam/static: `type`, `addresses`, and in each `address` and `gateway`, in CIDR

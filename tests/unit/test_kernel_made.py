@@ -1,4 +1,4 @@
-"""What the kernel makes again by itself, and what nobody but we would bring back."""
+"""What the kernel makes again by itself, and what only we would bring back."""
 
 import ipaddress
 from typing import Any
@@ -22,7 +22,7 @@ LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 
 
 def captured_of(seen: ManagedNetdev, **sysctls: str) -> Captured:
-    """What is kept, some sysctls of IPv6 having been set since."""
+    """What is kept after some IPv6 sysctls were changed."""
     set_since = {f"ipv6/conf/{name}": value for name, value in sysctls.items()}
     details = attrs.evolve(seen.details, sysctls={**seen.details.sysctls, **set_since})
     return capture(seen.netdev, details, protocols_reported=seen.protocols_reported)
@@ -32,7 +32,7 @@ def captured_of(seen: ManagedNetdev, **sysctls: str) -> Captured:
 
 
 @given(some.managed_netdevs)
-def test_what_somebody_has_set_is_kept_and_what_the_kernel_makes_is_left_to_it(
+def test_what_somebody_has_set_is_kept_and_what_the_kernel_makes_is_not(
     seen: ManagedNetdev,
 ) -> None:
     kept = captured_of(seen)
@@ -56,7 +56,7 @@ def default(route: Route) -> bool:
     return route.protocol == RA and not route.destination.prefixlen
 
 
-def told(route: Route) -> bool:
+def route_information(route: Route) -> bool:
     return route.protocol == RA and bool(route.destination.prefixlen)
 
 
@@ -69,11 +69,15 @@ def none(_: object) -> bool:
 
 
 SWITCHES: dict[str, tuple[dict[str, str], Any, Any]] = {
-    "accept_ra": ({"accept_ra": "0"}, of_routers, lambda r: default(r) or told(r) or on_link(r)),
+    "accept_ra": (
+        {"accept_ra": "0"},
+        of_routers,
+        lambda r: default(r) or route_information(r) or on_link(r),
+    ),
     "forwarding": (
         {"accept_ra": "1", "forwarding": "1"},
         of_routers,
-        lambda r: default(r) or told(r) or on_link(r),
+        lambda r: default(r) or route_information(r) or on_link(r),
     ),
     "prefixes": ({"accept_ra_pinfo": "0"}, of_routers, on_link),
     "addresses": ({"autoconf": "0"}, of_routers, none),
@@ -81,17 +85,17 @@ SWITCHES: dict[str, tuple[dict[str, str], Any, Any]] = {
     "no privacy": ({"use_tempaddr": "-1"}, private, none),
     "default routers": ({"accept_ra_defrtr": "0"}, none, default),
     "their metric": ({"ra_defrtr_metric": "78"}, none, default),
-    "routes": ({"accept_ra_rtr_pref": "0"}, none, told),
-    "short ones": ({"accept_ra_rt_info_min_plen": "49"}, none, told),
-    "long ones": ({"accept_ra_rt_info_max_plen": "47"}, none, told),
+    "routes": ({"accept_ra_rtr_pref": "0"}, none, route_information),
+    "short ones": ({"accept_ra_rt_info_min_plen": "49"}, none, route_information),
+    "long ones": ({"accept_ra_rt_info_max_plen": "47"}, none, route_information),
     "generation": ({"addr_gen_mode": "1"}, link_local, none),
 }
-"""What was switched off since the kernel heard a router, and what does not come again then."""
+"""What was switched off since a router was heard, and what then does not come back."""
 
 
 @pytest.mark.parametrize(("sysctls", "of_addresses", "of_routes"), SWITCHES.values(), ids=SWITCHES)
 @given(seen=some.autoconfigured_netdevs)
-def test_what_was_switched_off_meanwhile_the_kernel_does_not_make_again(
+def test_what_the_kernel_would_no_longer_make_is_kept_once_it_is_switched_off(
     seen: ManagedNetdev, sysctls: dict[str, str], of_addresses: Any, of_routes: Any
 ) -> None:
     before, kept = captured_of(seen), captured_of(seen, **sysctls)
@@ -102,13 +106,15 @@ def test_what_was_switched_off_meanwhile_the_kernel_does_not_make_again(
     with_addresses = [a.interface.network for a in kept.addresses]
     extra = [route for route in kept.routes if route not in due]
     assert [route for route in due if route not in kept.routes] == []
-    # The route of a prefix comes with an address of it, from a router or by us; but one that came
-    # from a router alone is kept if the router is not heard.
+    # The route of a prefix comes with an address in it, from a router or set by us; but one that
+    # came from a router alone is kept if the router is no longer heard.
     assert all(r.protocol == KERNEL and r.destination not in with_addresses for r in extra)
 
 
 @given(some.autoconfigured_netdevs)
-def test_a_kernel_that_has_no_ipv6_any_more_makes_nothing_of_it(seen: ManagedNetdev) -> None:
+def test_if_ipv6_was_disabled_since_its_addresses_and_router_routes_are_kept(
+    seen: ManagedNetdev,
+) -> None:
     kept = captured_of(seen, disable_ipv6="1")
     assert {a for a in seen.netdev.addresses if not private(a)} <= {*kept.addresses}
     assert all(route in kept.routes for route in seen.details.routes if route.protocol == RA)
@@ -138,7 +144,7 @@ def test_a_link_local_address_of_an_earlier_hardware_address_is_kept() -> None:
         ("169.254.0.1/16", None, 0, False),
     ],
 )
-def test_it_is_known_whether_the_kernel_made_a_link_local_address_of_the_mac(
+def test_a_capture_notes_if_the_kernel_made_a_link_local_address_from_the_mac(
     address: str, proto: int | None, flags: int, eui64: bool
 ) -> None:
     own = Address(ipaddress.ip_interface(address), proto=proto, flags=flags)
@@ -187,10 +193,10 @@ OTHERWISE: dict[str, Any] = {
     "realm": 3,
     "metrics": {"initcwnd": 20},
 }
-"""Another value for each attribute of a route by which the kernel's own can be told from it."""
+"""Another value for each attribute of a route that distinguishes it from the kernel's own."""
 
 
-def test_every_attribute_of_a_route_has_another_value() -> None:
+def test_every_attribute_of_a_route_is_tested_with_another_value() -> None:
     left = {"destination", "preference", "expires_s"}
     assert {field.name for field in attrs.fields(Route)} == {*OTHERWISE} | left
 
@@ -209,7 +215,7 @@ def test_a_route_that_differs_from_the_kernels_in_one_attribute_is_kept(
 
 
 @given(some.autoconfigured_netdevs, st.data())
-def test_the_kernels_connected_routes_are_not_preferred(
+def test_a_connected_route_with_a_preference_is_not_the_kernels(
     seen: ManagedNetdev, data: st.DataObject
 ) -> None:
     made = [r for r in seen.details.routes if r.family == 6 and r.protocol == KERNEL]
@@ -220,7 +226,7 @@ def test_the_kernels_connected_routes_are_not_preferred(
 
 
 @given(some.kernel_routes, some.address_lists)
-def test_a_route_of_anybody_elses_protocol_is_kept(
+def test_a_route_with_any_other_protocol_is_kept(
     route: Route, addresses: tuple[Address, ...]
 ) -> None:
     for protocol in (BOOT, REDIRECT, 4, 186):
@@ -246,7 +252,7 @@ def test_a_route_of_anybody_elses_protocol_is_kept(
         (to("10.0.0.5/32"), having("10.0.0.5/32"), False),
     ],
 )
-def test_an_ipv4_route_of_the_kernels_protocol_is_its_own_if_an_address_yields_it(
+def test_an_ipv4_route_with_the_kernels_protocol_is_its_own_if_an_address_yields_it(
     route: Route, addresses: list[Address], made: bool
 ) -> None:
     """net/ipv4/fib_frontend.c, fib_add_ifaddr; tried on Linux 6.18."""
@@ -283,15 +289,15 @@ def test_an_ipv4_route_of_the_kernels_protocol_is_its_own_if_an_address_yields_i
         ),
     ],
 )
-def test_an_ipv6_route_of_the_kernels_protocol_is_its_own_if_an_address_yields_it(
+def test_an_ipv6_route_with_the_kernels_protocol_is_its_own_if_an_address_yields_it(
     route: Route, addresses: list[Address], made: bool
 ) -> None:
     """net/ipv6/addrconf.c, inet6_addr_add and __ipv6_ifa_notify; tried on Linux 6.18."""
     assert remade(attrs.evolve(route, protocol=KERNEL), addresses, accept_ra="0") == made
 
 
-def test_that_a_network_is_on_the_link_for_ever_tells_only_an_address_of_it() -> None:
-    """A router may have said so, or somebody have set it: what may be lost is kept."""
+def test_without_an_address_only_an_expiring_on_link_prefix_is_the_kernels() -> None:
+    """A router may have announced it, or somebody may have set it: what may be lost is kept."""
     ends = to("fd00::/64", metric=256, protocol=KERNEL, expires_s=9)
     assert remade(ends)
     assert not remade(attrs.evolve(ends, expires_s=None))
@@ -318,7 +324,7 @@ ROUTER = Hop(ENS1, via=ip("fe80::1"))
         (to("fd00::/48", ROUTER, metric=1024, metrics={"advmss": 1400}), False),
     ],
 )
-def test_a_route_of_a_router_is_the_kernels_if_it_learns_such_ones(
+def test_a_route_from_a_router_is_the_kernels_if_it_accepts_such_routes(
     route: Route, made: bool
 ) -> None:
     route = attrs.evolve(route, protocol=RA)
@@ -350,7 +356,7 @@ LOCAL, BROADCAST, ANYCAST, MULTICAST = 2, 3, 4, 5
         (to("10.0.0.9/32", kind=1), False),
     ],
 )
-def test_what_is_delivered_here_comes_with_the_addresses(route: Route, made: bool) -> None:
+def test_routes_in_the_local_table_come_with_the_addresses(route: Route, made: bool) -> None:
     addresses = [
         *having("10.0.0.5/24", broadcast=ip("10.0.0.77")),
         *having("10.2.0.1/24", peer=ip("10.9.0.1")),
@@ -376,7 +382,7 @@ def interface_id(mac: str) -> str:
 
 
 @given(some.ipv4_addresses, st.none() | some.macs, st.booleans(), st.integers(0, 255))
-def test_no_ipv4_address_is_the_kernels(
+def test_no_ipv4_address_is_made_by_the_kernel(
     address: Address, mac: MacAddress | None, reported: bool, proto: int
 ) -> None:
     shown = attrs.evolve(address, proto=proto)
@@ -417,7 +423,7 @@ def test_only_a_mac_of_48_bits_yields_a_link_local_address(mac: MacAddress) -> N
 def test_the_parent_of_privacy_addresses_is_made_from_a_router_advertisement(
     protocols_reported: bool,
 ) -> None:
-    """Where the kernel does not tell who made it, MANAGETEMPADDR does, whatever its form."""
+    """If the kernel does not report who made it, MANAGETEMPADDR shows it, whatever its form."""
     mac = MacAddress("02:00:00:00:00:01")
     parent = Address(
         ipaddress.ip_interface("2001:db8::7/64"),

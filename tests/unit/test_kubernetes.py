@@ -1,4 +1,4 @@
-"""From a pod's annotation to the call of a plugin: the objects, the selections, the devices."""
+"""From a pod's annotation to the call of a plugin: objects, selections and devices."""
 
 import json
 from collections.abc import Mapping
@@ -67,13 +67,13 @@ def as_json(selection: NetworkSelection) -> dict[str, Any]:
 
 
 @given(st.lists(some.network_selections, min_size=1, max_size=4))
-def test_what_is_selected_in_json_is_read(selections: list[NetworkSelection]) -> None:
+def test_a_selection_in_json_is_read(selections: list[NetworkSelection]) -> None:
     text = json.dumps(list(map(as_json, selections)))
     assert parse_selections(text, "elsewhere") == tuple(selections)
 
 
 @given(st.lists(some.network_selections, min_size=1, max_size=4), st.sampled_from([",", " , "]))
-def test_the_short_list_says_the_same_as_json_does(
+def test_the_short_list_means_the_same_as_json(
     selections: list[NetworkSelection], comma: str
 ) -> None:
     plain = [NetworkSelection(one.name, one.namespace, one.ifname) for one in selections]
@@ -81,12 +81,12 @@ def test_the_short_list_says_the_same_as_json_does(
 
 
 @given(some.labels, some.labels)
-def test_a_selection_without_a_namespace_is_of_the_pods_own(name: str, namespace: str) -> None:
+def test_a_selection_without_a_namespace_has_that_of_the_pod(name: str, namespace: str) -> None:
     for text in (name, json.dumps([{"name": name}])):
         assert parse_selections(text, namespace) == (NetworkSelection(name, namespace),)
 
 
-def test_what_is_null_is_absent() -> None:
+def test_null_is_treated_as_absent() -> None:
     keys = ("namespace", "interface", "mac", "ips", "cni-args", "default-route", "portMappings")
     annotation = json.dumps([{"name": "a", **dict.fromkeys(keys)}])
     assert parse_selections(annotation, "default") == (NetworkSelection("a", "default"),)
@@ -95,7 +95,7 @@ def test_what_is_null_is_absent() -> None:
     assert pod == Pod(ObjectName("default", "work"))
 
 
-def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> None:
+def test_the_old_key_for_the_interface_counts_only_without_the_new_one() -> None:
     (old,) = parse_selections('[{"name": "a", "interfaceRequest": "x0"}]', "default")
     both = '[{"name": "a", "interfaceRequest": "x0", "interface": "y0"}]'
     (new,) = parse_selections(both, "default")
@@ -134,7 +134,7 @@ def test_the_old_key_of_the_interface_counts_if_the_new_one_is_not_there() -> No
         ('[{"name": "a", "cni-args": []}]', "$[0].cni-args is a list ([]), not an object"),
     ],
 )
-def test_what_selects_nothing_is_told_with_the_annotation_and_the_pod(
+def test_an_invalid_selection_is_reported_with_the_annotation_and_the_pod(
     annotation: str, words: str
 ) -> None:
     with pytest.raises(InvalidManifest) as told:
@@ -146,7 +146,7 @@ def test_what_selects_nothing_is_told_with_the_annotation_and_the_pod(
 # ---- pods and definitions
 
 
-def test_a_pod_has_its_networks_and_counts_the_devices_of_all_containers() -> None:
+def test_a_pod_has_its_networks_and_the_device_count_of_all_containers() -> None:
     """The pod of the integration document."""
     nics = {"requests": {NIC: 2, "cpu": "500m"}, "limits": {NIC: "2", "memory": "1Gi"}}
     containers = [{"name": "app", "resources": nics}, {"resources": {"limits": {NIC: 1}}}, {}]
@@ -181,7 +181,7 @@ def test_a_pod_may_have_no_networks() -> None:
         ),
     ],
 )
-def test_what_is_no_pod_is_told(manifest: dict[str, Any], words: str) -> None:
+def test_what_is_not_a_pod_is_reported(manifest: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidManifest) as told:
         parse_pod(manifest)
     assert words in told.value.message
@@ -198,7 +198,7 @@ def test_a_definition_has_a_resource_and_a_configuration_with_a_name() -> None:
     assert (own_name.config["name"], own_name.resource) == ("own", None)
 
 
-def test_a_definition_without_a_configuration_means_that_of_its_name_on_the_node() -> None:
+def test_a_definition_without_a_configuration_uses_the_nodes_of_its_name() -> None:
     node = {"fabric": {"name": "fabric", "plugins": [{"type": "a"}]}}
     for absent in (None, ""):
         definition = parse_definition(definition_manifest(absent), node)
@@ -220,14 +220,14 @@ def test_a_definition_without_a_configuration_means_that_of_its_name_on_the_node
         ('{"type": 1}', "spec.config: $.plugins[0] has no type"),
     ],
 )
-def test_a_definition_without_plugins_is_told(config: object, words: str) -> None:
+def test_a_definition_without_plugins_is_reported(config: object, words: str) -> None:
     with pytest.raises(InvalidManifest) as told:
         parse_definition(definition_manifest(config))
     assert words in told.value.message
     assert told.value.message.startswith("NetworkAttachmentDefinition default/fabric")
 
 
-def test_a_resource_that_is_no_name_is_told_with_its_definition() -> None:
+def test_a_resource_that_is_not_a_string_is_reported_with_its_definition() -> None:
     with pytest.raises(InvalidManifest) as told:
         parse_definition(definition_manifest("{}", **{RESOURCE_NAME: [NIC]}))
     assert told.value.message == (
@@ -237,14 +237,14 @@ def test_a_resource_that_is_no_name_is_told_with_its_definition() -> None:
 
 
 @given(st.none() | st.integers() | st.booleans() | st.lists(st.text(), max_size=1))
-def test_an_annotation_that_is_no_text_is_refused_as_kubernetes_refuses_it(value: object) -> None:
+def test_an_annotation_that_is_not_a_string_is_refused_as_in_kubernetes(value: object) -> None:
     manifest = pod_manifest("fabric")
     manifest["metadata"]["annotations"]["fabric@net8"] = value
     with pytest.raises(InvalidManifest, match=r"annotation fabric@net8 is .*, not a string"):
         parse_pod(manifest)
 
 
-def test_a_configuration_that_is_no_text_is_told() -> None:
+def test_a_configuration_that_is_not_utf_8_is_reported() -> None:
     with pytest.raises(InvalidManifest, match=r"spec\.config is not UTF-8"):
         parse_definition(definition_manifest('"\ud800"'))
 
@@ -265,7 +265,7 @@ A, B, C = "0000:01:00.0", "0000:02:00.0", "0000:0a:00.0"
         ({"PCIDEVICE_AMD_COM_NIC_INFO": "{}", "PCIDEVICE_AMD_COM_NICE": A}, None),
     ],
 )
-def test_devices_are_told_by_variables_in_both_spellings(
+def test_devices_are_read_from_variables_in_both_spellings(
     environ: Mapping[str, str], devices: tuple[str, ...] | None
 ) -> None:
     found = allocation_from_environment(environ, [NIC, "intel.com/sriov"])
@@ -285,7 +285,7 @@ def entry(uid: str, resource: str, *numa: list[str]) -> dict[str, Any]:
     return {"PodUID": uid, "ResourceName": resource, "DeviceIDs": devices, **common}
 
 
-def test_the_checkpoint_tells_the_devices_of_all_containers_and_numa_nodes_sorted() -> None:
+def test_the_checkpoint_gives_the_devices_of_all_containers_and_numa_nodes_sorted() -> None:
     told = checkpoint_of(
         entry("uid-1", NIC, [C], [B]),
         entry("uid-2", NIC, ["0000:ff:00.0"]),
@@ -304,13 +304,13 @@ def test_the_checkpoint_tells_the_devices_of_all_containers_and_numa_nodes_sorte
         (checkpoint_of({**entry("a", NIC), "DeviceIDs": [A]}), "DeviceIDs"),
     ],
 )
-def test_what_is_no_checkpoint_is_told(checkpoint: dict[str, Any], words: str) -> None:
+def test_what_is_not_a_checkpoint_is_reported(checkpoint: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidManifest) as told:
         allocation_from_checkpoint(checkpoint, POD)
     assert words in told.value.message
 
 
-def test_the_checkpoint_knows_pods_by_uid_alone() -> None:
+def test_the_checkpoint_finds_pods_only_by_uid() -> None:
     with pytest.raises(InvalidManifest) as told:
         allocation_from_checkpoint(checkpoint_of(), attrs.evolve(POD, uid=None))
     assert told.value.message == (
@@ -319,7 +319,7 @@ def test_the_checkpoint_knows_pods_by_uid_alone() -> None:
     )
 
 
-def test_pod_resources_tells_the_devices_in_either_spelling() -> None:
+def test_pod_resources_gives_the_devices_in_either_spelling() -> None:
     answer = {
         "pod_resources": [
             {
@@ -343,7 +343,7 @@ def test_pod_resources_tells_the_devices_in_either_spelling() -> None:
         assert allocation_from_pod_resources(spelled, POD) == {NIC: (A, B)}
 
 
-def test_what_is_no_answer_of_pod_resources_is_told() -> None:
+def test_what_is_not_an_answer_of_pod_resources_is_reported() -> None:
     words = r"^the PodResources answer is wrong: \$\.pod_resources\[0\] is a number"
     with pytest.raises(InvalidManifest, match=words):
         allocation_from_pod_resources({"podResources": [1]}, POD)

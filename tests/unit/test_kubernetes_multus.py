@@ -82,7 +82,7 @@ def test_multus_adds_the_device_and_the_arguments_to_each_plugin_and_nothing_els
 
 
 @given(some.pod_flows)
-def test_the_documented_configuration_is_the_definitions_own_with_the_device(
+def test_the_documented_configuration_is_the_definitions_with_the_device(
     flow: PodFlow,
 ) -> None:
     for delegate in delegates_of(flow.pod, flow.definitions, flow.allocation):
@@ -95,7 +95,7 @@ def test_the_documented_configuration_is_the_definitions_own_with_the_device(
 
 
 @given(some.pod_flows, st.data())
-def test_one_device_too_few_is_told_with_the_pod_the_definition_and_the_resource(
+def test_one_device_too_few_is_reported_with_pod_definition_and_resource(
     flow: PodFlow, data: st.DataObject
 ) -> None:
     wanted = [resource for resource, devices in flow.allocation.items() if devices]
@@ -152,7 +152,7 @@ def definition(**config: Any) -> NetworkAttachmentDefinition:
         ("fabric", [definition(name="a b")], {NIC: (A,)}, "spec.config is wrong: $.name: 'a b'"),
     ],
 )
-def test_what_multus_could_not_carry_out_is_told(
+def test_what_multus_could_not_do_is_reported(
     networks: str,
     definitions: list[NetworkAttachmentDefinition],
     allocation: Allocation,
@@ -164,14 +164,14 @@ def test_what_multus_could_not_carry_out_is_told(
 
 
 @pytest.mark.parametrize("args", [1, {"cni": 1}])
-def test_arguments_that_cannot_be_added_are_told(args: object) -> None:
+def test_arguments_that_cannot_be_added_are_reported(args: object) -> None:
     pod = parse_pod(pod_manifest('[{"name": "fabric", "cni-args": {"a": 1}}]'))
     with pytest.raises(InvalidManifest, match=r"spec\.config: args\.cni is no object"):
         delegates_of(pod, [definition(args=args)], {NIC: (A,)})
 
 
 @pytest.mark.parametrize("listed", [True, False])
-def test_only_a_list_may_say_what_its_runtime_leaves_out(listed: bool) -> None:
+def test_only_a_list_may_switch_check_off_and_offer_versions(listed: bool) -> None:
     keys = {"disableCheck": True, "cniVersions": ["1.0.0", "1.1.0"]}
     if listed:
         keys |= {"type": None, "plugins": [TYPE]}
@@ -195,7 +195,7 @@ def test_a_device_that_is_not_allocated_leaves_no_trace_in_the_calls(
 
 
 def calls_of(conversation: Conversation[Any]) -> Iterator[PluginCall]:
-    """The calls, each of which gets an answer that says nothing."""
+    """The calls, each of which gets an empty answer."""
     calls: list[PluginCall] = []
 
     def execute(call: PluginCall) -> dict[str, Any]:
@@ -307,13 +307,13 @@ def test_multus_is_reproduced_from_pod_definition_and_checkpoint(name: str) -> N
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_what_multus_gives_on_standard_input_is_written_as_go_does(name: str) -> None:
+def test_standard_input_from_multus_is_written_as_go_writes_it(name: str) -> None:
     for call in json.loads((DATA / f"{name}.json").read_bytes()):
         assert to_go_json(json.loads(call["stdin"]), sort_keys=True) == call["stdin"]
 
 
 def default_network_call(told: Recorded, network: PluginList) -> Conversation[Any]:
-    """What a runtime asks of the cluster's default network, by the verb that was recorded."""
+    """The call of a runtime for the cluster's default network, by the recorded verb."""
     env = told.env
     args = tuple(tuple(pair.split("=")) for pair in env["CNI_ARGS"].split(";") if pair)
     listed = told.config.get("cni.dev/valid-attachments")
@@ -374,7 +374,7 @@ def test_the_second_plugin_of_a_list_gets_the_result_of_the_first() -> None:
     assert end.value.value == Result((Interface("last"),))
 
 
-def test_without_an_answer_the_second_plugin_of_a_list_is_told_the_interface() -> None:
+def test_without_an_answer_the_second_plugin_of_a_list_still_gets_the_interface() -> None:
     networks, config = SCENARIOS["multus-1.0.0-list-sbr"]
     delegate = sample_delegates(networks, config)[0]
     sandbox = recorded("multus-1.0.0-list-sbr")[0].sandbox
@@ -383,7 +383,7 @@ def test_without_an_answer_the_second_plugin_of_a_list_is_told_the_interface() -
     assert second.config["prevResult"]["interfaces"] == [told]
 
 
-def test_what_a_pod_asks_for_and_what_it_lacks_is_in_its_arguments() -> None:
+def test_the_addresses_that_a_pod_asks_for_and_its_missing_uid_are_in_cni_args() -> None:
     asked = '[{"name": "fabric", "ips": ["10.0.0.1/24", "fd00::1"]}]'
     pod = parse_pod(pod_manifest(asked))
     (delegate,) = delegates_of(pod, [definition()], {NIC: (A,)})
@@ -393,7 +393,7 @@ def test_what_a_pod_asks_for_and_what_it_lacks_is_in_its_arguments() -> None:
     assert "K8S_POD_UID=" in args
 
 
-# ---- what Multus tells of it
+# ---- what Multus reports
 
 
 def test_the_status_is_the_one_that_multus_has_written() -> None:
@@ -414,7 +414,7 @@ def test_the_status_is_the_one_that_multus_has_written() -> None:
 
 
 def result_of(told: dict[str, Any]) -> Result:
-    """A result that can have led to a status."""
+    """A result that could have led to a status."""
     routes = [{"dst": "0.0.0.0/0"}] if "gateway" in told else []
     plain = {
         "cniVersion": "1.0.0",
@@ -444,7 +444,7 @@ def test_each_interface_in_the_pod_has_its_status_and_each_address_at_most_one(
     assert [status["interface"] for status in read] == [netdev.name for netdev in inside]
 
 
-def test_what_names_no_interface_and_the_way_out_are_of_the_first() -> None:
+def test_addresses_without_an_interface_and_dns_belong_to_the_first() -> None:
     nowhere, second = map(ipaddress.ip_interface, ("10.0.0.1/24", "10.0.0.2/24"))
     netdevs = tuple(Interface(name, sandbox="/run/netns/pod1") for name in ("net1", "net2"))
     result = Result(netdevs, (Ip(second, interface=1), Ip(nowhere)), dns=Dns(("10.0.0.53",)))
@@ -453,13 +453,13 @@ def test_what_names_no_interface_and_the_way_out_are_of_the_first() -> None:
     assert json.loads(status_annotation([one]))[0]["dns"] == {"nameservers": ["10.0.0.53"]}
 
 
-def test_a_gateway_is_told_by_its_address() -> None:
+def test_a_gateway_is_shown_by_its_address() -> None:
     gateway = ipaddress.ip_address("::1")
     status = NetworkStatus("default/fabric", Interface("net1"), gateways=(gateway, None))
     assert json.loads(status_annotation([status]))[0]["gateway"] == ["::1", "<nil>"]
 
 
-def test_the_status_has_all_that_a_result_tells_as_go_writes_it() -> None:
+def test_the_status_has_everything_in_a_result_as_go_writes_it() -> None:
     dns = Dns(("10.0.0.53",), "corp.example", ("a.example",), ("edns0",))
     netdev = Interface("nét<1>X", sandbox="/run/netns/pod1", mtu=9000)
     (status,) = statuses_of("default/fabric", Result((netdev,), dns=dns))

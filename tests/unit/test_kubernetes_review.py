@@ -1,4 +1,4 @@
-"""What an ADD would make of a definition: its faults, and the plugins that it would execute."""
+"""What an ADD would do with a definition: its faults, and the plugins that it would run."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ RESOURCE = "amd.com/nic"
 
 
 def definition(resource: str | None = RESOURCE, **config: Any) -> NetworkAttachmentDefinition:
-    """One of a single plugin, or of a list if there are `plugins`."""
+    """One with a single plugin, or with a list if there are `plugins`."""
     kind = {} if "plugins" in config else {"type": LENDER}
     return NetworkAttachmentDefinition(
         ObjectName("default", "fabric"), resource, {"name": "fabric", **kind, **config}
@@ -78,13 +78,13 @@ def test_a_plain_definition_needs_the_delegate_and_static() -> None:
         ),
     ],
 )
-def test_the_plugins_are_those_that_the_configuration_makes_add_execute(
+def test_the_plugins_are_those_that_add_would_run_for_the_configuration(
     config: dict[str, Any], plugins: tuple[str, ...]
 ) -> None:
     assert review(definition(**config)).plugins == plugins
 
 
-def test_the_other_plugins_of_a_list_are_those_that_multus_executes() -> None:
+def test_the_other_plugins_of_a_list_are_those_that_multus_runs() -> None:
     others = [{"type": name} for name in ("sbr", "tuning", "sbr")]
     listed = review(definition(plugins=[others[0], {"type": LENDER}, *others[1:]]))
     assert listed.chained == ("sbr", "tuning")
@@ -96,7 +96,7 @@ def test_the_state_folders_are_those_that_the_configuration_names() -> None:
     assert review(definition(plugins=[*both, both[0]])).data_dirs == ("/var/lib/b", "/var/lib/a")
 
 
-def test_every_fault_of_every_plugin_is_told_with_its_path() -> None:
+def test_every_fault_of_every_plugin_is_reported_with_its_path() -> None:
     first = {"type": LENDER, "dataDir": 3, "logLevel": "loud"}
     second = {"type": LENDER, "mover": "native", "mtu": "much"}
     (one, other) = review(definition(plugins=[first, second])).faults
@@ -107,7 +107,7 @@ def test_every_fault_of_every_plugin_is_told_with_its_path() -> None:
     assert "$.mtu" in other
 
 
-def test_a_single_plugin_has_no_place_in_a_list() -> None:
+def test_a_fault_of_a_single_plugin_has_no_list_position_in_its_path() -> None:
     (fault,) = review(definition(mover="magic")).faults
     assert fault.startswith("spec.config: $.mover: 'magic' is not available")
 
@@ -125,7 +125,7 @@ def test_a_configuration_that_names_its_device_needs_no_annotation(named: dict[s
     assert len(review(definition(None, plugins=both)).faults) == 1
 
 
-def test_a_device_that_is_none_is_told_unless_multus_replaces_it() -> None:
+def test_an_invalid_device_is_reported_unless_multus_replaces_it() -> None:
     (fault,) = review(definition(None, deviceID="first")).faults
     assert "$.deviceID" in fault
     assert review(definition(deviceID="first")).faults == ()
@@ -153,7 +153,7 @@ def test_a_definition_without_our_plugin_has_neither_faults_nor_needs(
 
 
 @given(some.json_objects, st.none() | some.resources)
-def test_whatever_a_manifest_says_is_judged(config: dict[str, Any], resource: str | None) -> None:
+def test_any_manifest_can_be_reviewed(config: dict[str, Any], resource: str | None) -> None:
     manifest = {
         "kind": "NetworkAttachmentDefinition",
         "metadata": {"name": "fabric"},
@@ -184,11 +184,11 @@ MULTUS = {"name": "multus", "type": "multus", "binDir": "/var/lib/cni/bin"}
         (None, False),
     ],
 )
-def test_multus_is_known_by_its_type(config: dict[str, Any] | None, is_multus: bool) -> None:
+def test_multus_is_recognized_by_its_type(config: dict[str, Any] | None, is_multus: bool) -> None:
     assert ConfFile("a.conf", config).is_multus == is_multus
 
 
-def test_the_first_configuration_alone_says_where_multus_has_its_plugins() -> None:
+def test_only_the_first_configuration_says_where_multus_has_its_plugins() -> None:
     multus, other = ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"type": "bridge"})
     assert bin_dir_of(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
     assert bin_dir_of(ConfDir("/etc", (other, multus))) == "/opt/cni/bin"
@@ -200,6 +200,6 @@ def test_the_first_configuration_alone_says_where_multus_has_its_plugins() -> No
         assert bin_dir_of(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
 
 
-def test_configurations_are_found_by_the_names_that_they_have() -> None:
+def test_configurations_are_found_by_their_own_names() -> None:
     files = (ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"name": 3}), ConfFile("c.conf"))
     assert configurations_in(ConfDir("/etc", files)) == {"multus": MULTUS}

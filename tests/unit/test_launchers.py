@@ -1,4 +1,4 @@
-"""The executables run an isolated interpreter, however they are found and whoever calls them.
+"""The executables run an isolated interpreter, however they are found and called.
 
 These are the executables that are installed beside this interpreter.
 """
@@ -79,7 +79,7 @@ def answer(
     environ: Mapping[str, str] | None = None,
     cwd: Path = Path("/"),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with a VERSION request and no environment beyond the given."""
+    """Run a command with a VERSION request and no other environment than the given one."""
     return subprocess.run(
         argv,
         env={**(environ or {}), "CNI_COMMAND": "VERSION"},
@@ -104,7 +104,7 @@ def link(path: Path, target: Path | str) -> Path:
     return path
 
 
-def test_the_surroundings_of_these_tests_do_run_code_in_an_ordinary_interpreter(
+def test_the_hostile_environment_does_run_code_in_an_ordinary_interpreter(
     surroundings: Mapping[str, str], hostile: Path, marker: Path
 ) -> None:
     answer([sys.executable, "-c", ""], surroundings, cwd=hostile)
@@ -120,14 +120,14 @@ def test_no_variable_folder_or_user_site_runs_code_in_an_executable(
     assert "Traceback" not in done.stderr
 
 
-def test_the_plugin_answers_in_hostile_surroundings(
+def test_the_plugin_answers_in_a_hostile_environment(
     surroundings: Mapping[str, str], hostile: Path, marker: Path
 ) -> None:
     assert_version_is_answered(answer([PLUGIN], surroundings, cwd=hostile))
     assert not marker.exists()
 
 
-def test_a_link_in_hostile_surroundings_runs_the_installed_plugin(
+def test_a_link_in_a_hostile_environment_runs_the_installed_plugin(
     surroundings: Mapping[str, str], hostile: Path, marker: Path
 ) -> None:
     linked = link(hostile / "amd-host-device", PLUGIN)
@@ -140,11 +140,11 @@ def test_a_python_home_that_does_not_exist_is_ignored() -> None:
 
 
 @pytest.mark.parametrize("path", [None, "", "/nonexistent"])
-def test_no_path_is_needed(path: str | None) -> None:
+def test_the_plugin_needs_no_path_variable(path: str | None) -> None:
     assert_version_is_answered(answer([PLUGIN], {} if path is None else {"PATH": path}))
 
 
-def test_the_plugin_is_found_by_path(tmp_path: Path) -> None:
+def test_the_plugin_is_found_in_path(tmp_path: Path) -> None:
     assert_version_is_answered(answer(["amd-host-device"], {"PATH": str(SCRIPTS)}, cwd=tmp_path))
 
 
@@ -179,7 +179,7 @@ def test_an_environment_whose_name_has_spaces_works(tmp_path: Path) -> None:
     assert_version_is_answered(answer([link(tmp_path / "cni bin" / plugin.name, plugin)]))
 
 
-def test_a_copied_plugin_says_in_json_that_its_interpreter_is_missing(tmp_path: Path) -> None:
+def test_a_copied_plugin_reports_in_json_that_its_interpreter_is_missing(tmp_path: Path) -> None:
     done = answer([shutil.copy(PLUGIN, tmp_path)])
     error = json.loads(done.stdout)
     assert done.returncode == 1
@@ -187,7 +187,7 @@ def test_a_copied_plugin_says_in_json_that_its_interpreter_is_missing(tmp_path: 
     assert "python3" in error["msg"]
 
 
-def test_a_copied_command_says_that_its_interpreter_is_missing(tmp_path: Path) -> None:
+def test_a_copied_command_reports_that_its_interpreter_is_missing(tmp_path: Path) -> None:
     done = answer([shutil.copy(COMMAND, tmp_path)])
     assert done.returncode == 1
     assert "no python3 beside it" in done.stderr

@@ -1,4 +1,4 @@
-"""What a runtime asks of the plugins of a network: the laws of libcni, and a recording of it."""
+"""Which calls a runtime makes to the plugins of a network: laws of libcni, and a recording."""
 
 import json
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def environment_of(call: PluginCall) -> dict[str, str]:
     }
 
 
-def test_the_calls_are_those_that_were_recorded_of_cnitool() -> None:
+def test_the_calls_are_those_that_cnitool_was_recorded_to_make() -> None:
     recorded = json.loads(RECORDED.read_text())
     keys = {"type": "amd-host-device", "deviceID": "0000:01:00.0", "pciBusID": "0000:01:00.0"}
     source = {"cniVersion": "1.1.0", "name": "amdlist", "plugins": [keys]}
@@ -120,7 +120,7 @@ def test_the_calls_are_those_that_were_recorded_of_cnitool() -> None:
 
 
 @given(networks, attachments)
-def test_add_asks_every_plugin_in_order_and_hands_each_result_on(
+def test_add_calls_every_plugin_in_order_and_passes_each_result_on(
     network: PluginList, attachment: Wanted
 ) -> None:
     asked = Plugins()
@@ -133,7 +133,7 @@ def test_add_asks_every_plugin_in_order_and_hands_each_result_on(
 
 
 @given(networks, attachments, some.results)
-def test_del_asks_in_the_reverse_order_and_all_are_told_the_last_result(
+def test_del_calls_in_reverse_order_and_every_plugin_gets_the_last_result(
     network: PluginList, attachment: Wanted, result: Result
 ) -> None:
     asked = Plugins()
@@ -160,7 +160,7 @@ def test_every_plugin_gets_its_own_keys_with_the_networks_name_and_version(
 
 
 @given(networks, attachments)
-def test_a_plugin_is_told_of_the_capabilities_that_it_declares_and_of_no_other(
+def test_a_plugin_gets_only_the_capabilities_that_it_declares(
     network: PluginList, attachment: Wanted
 ) -> None:
     asked = Plugins()
@@ -172,7 +172,7 @@ def test_a_plugin_is_told_of_the_capabilities_that_it_declares_and_of_no_other(
 
 
 @given(networks, attachments)
-def test_capabilities_that_are_no_object_are_told_with_their_plugin(
+def test_capabilities_that_are_not_an_object_are_reported_with_their_plugin(
     network: PluginList, attachment: Wanted
 ) -> None:
     wrong = attrs.evolve(network, plugins=({"type": "sbr", "capabilities": ["mac"]},))
@@ -182,7 +182,7 @@ def test_capabilities_that_are_no_object_are_told_with_their_plugin(
 
 
 @given(networks, attachments, some.results)
-def test_check_asks_in_order_unless_it_is_switched_off_or_not_known_yet(
+def test_check_calls_in_order_unless_it_is_switched_off_or_the_version_lacks_it(
     network: PluginList, attachment: Wanted, result: Result
 ) -> None:
     asked = Plugins()
@@ -198,7 +198,7 @@ def test_check_asks_in_order_unless_it_is_switched_off_or_not_known_yet(
 
 
 @given(networks)
-def test_status_asks_every_plugin_of_a_version_that_has_it(network: PluginList) -> None:
+def test_status_calls_every_plugin_if_the_version_has_status(network: PluginList) -> None:
     asked = Plugins()
     conduct(status(network), asked)
     assert asked.types == (types_of(network) if network.version == "1.1.0" else [])
@@ -206,7 +206,7 @@ def test_status_asks_every_plugin_of_a_version_that_has_it(network: PluginList) 
 
 
 @given(networks, st.none() | st.frozensets(some.attachment_ids, max_size=3))
-def test_gc_tells_every_plugin_of_a_version_that_has_it_what_is_valid(
+def test_gc_calls_every_plugin_with_what_is_valid_if_the_version_has_gc(
     network: PluginList, valid: frozenset[AttachmentId] | None
 ) -> None:
     asked = Plugins()
@@ -223,7 +223,7 @@ def test_gc_tells_every_plugin_of_a_version_that_has_it_what_is_valid(
 
 
 @given(networks, st.lists(attachments, max_size=3), st.data())
-def test_stale_is_what_is_known_of_the_network_and_not_valid(
+def test_known_attachments_of_the_network_that_are_not_valid_are_stale(
     network: PluginList, known: list[Wanted], data: st.DataObject
 ) -> None:
     ids = st.sampled_from([each.id for each in known]) if known else st.nothing()
@@ -237,7 +237,7 @@ def test_stale_is_what_is_known_of_the_network_and_not_valid(
 
 
 @given(st.frozensets(some.attachment_ids, min_size=1, max_size=3))
-def test_gc_says_what_is_valid_by_the_key_of_the_standard_and_by_that_of_its_draft(
+def test_gc_lists_what_is_valid_under_the_key_of_the_standard_and_of_its_draft(
     valid: frozenset[AttachmentId],
 ) -> None:
     plugin: Json = {"type": "bridge", "mtu": 1400}
@@ -250,7 +250,7 @@ def test_gc_says_what_is_valid_by_the_key_of_the_standard_and_by_that_of_its_dra
     assert call.config == {**plugin, "name": "fabric", "cniVersion": "1.1.0", **keys}
 
 
-def test_a_failure_that_is_no_plugins_ends_a_gc_at_once() -> None:
+def test_a_failure_that_is_not_a_plugins_ends_a_gc_at_once() -> None:
     plugins: tuple[Json, ...] = ({"type": "bridge"}, {"type": "sbr"})
     network = PluginList(NetworkName("fabric"), CniVersion("1.1.0"), plugins)
 
@@ -261,7 +261,7 @@ def test_a_failure_that_is_no_plugins_ends_a_gc_at_once() -> None:
         conduct(gc(network, ()), broken)
 
 
-def test_a_plugin_that_fails_a_gc_keeps_no_other_from_it() -> None:
+def test_a_plugin_that_fails_a_gc_does_not_stop_the_others() -> None:
     names = ("bridge", "sbr", "tuning")
     network = PluginList(
         NetworkName("fabric"), CniVersion("1.1.0"), tuple({"type": name} for name in names)
@@ -295,9 +295,7 @@ def test_the_first_plugin_that_fails_ends_the_conversation(
 
 
 @given(st.lists(some.versions, max_size=3), some.versions)
-def test_the_newest_version_that_is_offered_is_spoken(
-    offered: list[CniVersion], own: CniVersion
-) -> None:
+def test_the_newest_version_offered_is_used(offered: list[CniVersion], own: CniVersion) -> None:
     network = PluginList(NetworkName("fabric"), own, ({"type": "bridge"},), tuple(offered))
     newest = max([own, *offered], key=SUPPORTED.index)
     assert version_of(network) == newest
@@ -310,14 +308,14 @@ WANTED = Wanted(AttachmentId(ContainerId("c1"), IfName("net1")), "/run/netns/pod
 
 
 @pytest.mark.parametrize("answer", [{"ips": 7}, {"interfaces": [{}]}, {"ips": [{"address": "x"}]}])
-def test_an_answer_that_is_no_result_is_the_plugins_fault(answer: Any) -> None:
+def test_an_answer_that_is_not_a_result_is_the_plugins_fault(answer: Any) -> None:
     network = PluginList(NetworkName("fabric"), CniVersion("1.0.0"), ({"type": "bridge"},))
     with pytest.raises(PluginBroken, match="bridge"):
         conduct(add(network, WANTED), lambda _: answer)
 
 
 @pytest.mark.parametrize("plugin", [{}, {"type": ""}, {"type": "../bridge"}, {"type": 7.5}])
-def test_a_plugin_has_a_type_that_is_a_file_name(plugin: Any) -> None:
+def test_the_type_of_a_plugin_must_be_a_file_name(plugin: Any) -> None:
     network = PluginList(NetworkName("fabric"), CniVersion("1.0.0"), (plugin,))
     asked = Plugins()
     with pytest.raises(InvalidName):

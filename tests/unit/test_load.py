@@ -1,4 +1,4 @@
-"""What /proc and sysfs tell of PPPoE and of RDMA devices that are made of software."""
+"""What /proc and sysfs show of PPPoE and of software RDMA devices."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,18 +18,18 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-def test_each_session_of_pppoe_tells_its_netdev(tmp_path: Path) -> None:
+def test_each_pppoe_session_names_its_netdev(tmp_path: Path) -> None:
     write(tmp_path, {"pppoe": SESSIONS, "none": "Id       Address              Device\n"})
     assert list(pppoe_netdevs(tmp_path / "pppoe")) == ["eth1", "eth1.7"]
     assert list(pppoe_netdevs(tmp_path / "none")) == []
 
 
-def test_a_kernel_without_pppoe_and_rdma_tells_nothing(tmp_path: Path) -> None:
+def test_without_pppoe_and_rdma_in_the_kernel_nothing_is_found(tmp_path: Path) -> None:
     assert list(pppoe_netdevs(tmp_path / "pppoe")) == []
     assert list(rdma_devices(tmp_path)) == []
 
 
-def test_rdma_devices_of_software_tell_their_netdev_and_those_of_hardware_do_not(
+def test_software_rdma_devices_name_their_netdev_and_hardware_ones_are_left_out(
     tmp_path: Path,
 ) -> None:
     ndevs = "ports/1/gid_attrs/ndevs/0"

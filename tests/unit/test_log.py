@@ -1,4 +1,4 @@
-"""Log lines: which, where, in what form; and that none of them can fail a call."""
+"""Log lines: which are written, where and in what form; and that none can fail a call."""
 
 import io
 from pathlib import Path
@@ -24,14 +24,14 @@ def lines(settings: LogSettings, *logged: tuple[LogLevel, str, dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("least", LEVELS)
-def test_lines_of_at_least_the_level_are_written(least: LogLevel) -> None:
+def test_only_lines_of_at_least_the_level_are_written(least: LogLevel) -> None:
     written = lines(LogSettings(least), *((level, f"said-{level}", {}) for level in LEVELS))
     expected = LEVELS[LEVELS.index(least) :]
     assert [f"event=said-{level}" in line for level, line in zip(expected, written, strict=True)]
     assert len(written) == len(expected)
 
 
-def test_a_line_tells_when_how_grave_what_and_about_what() -> None:
+def test_a_line_has_time_level_event_and_facts() -> None:
     facts = {"device": "0000:01:00.0", "reason": "it is so", "absent": None}
     (line,) = lines(LogSettings(), (LogLevel.WARNING, "healed", facts))
     stamp, *rest = line.split(" ", 3)
@@ -41,7 +41,7 @@ def test_a_line_tells_when_how_grave_what_and_about_what() -> None:
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_no_fact_makes_two_lines_of_one(reason: str, device: str) -> None:
+def test_no_fact_splits_a_line(reason: str, device: str) -> None:
     stderr = io.StringIO()
     make_log(LogSettings(), stderr)(LogLevel.ERROR, "failed", reason=reason, device=device)
     assert stderr.getvalue().count("\n") == 1
@@ -57,27 +57,27 @@ def test_a_log_file_gets_the_same_lines_appended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["/proc/nothing/here", "/", "/dev/full"])
-def test_a_log_file_that_cannot_be_written_is_told_and_fails_nothing(file: str) -> None:
+def test_an_unwritable_log_file_is_reported_and_fails_no_call(file: str) -> None:
     written = lines(LogSettings(LogLevel.INFO, FilePath(file)), (LogLevel.ERROR, "failed", {}))
     assert "event=failed" in written[0]
     assert file in written[1]
     assert len(written) == 2
 
 
-def test_a_fact_that_no_encoding_has_fails_nothing(tmp_path: Path) -> None:
+def test_a_fact_that_cannot_be_encoded_fails_no_call(tmp_path: Path) -> None:
     settings = LogSettings(LogLevel.INFO, FilePath(str(tmp_path / "log")))
     lines(settings, (LogLevel.ERROR, "failed", {"reason": "a plugin said \ud800"}))
     assert "event=failed" in (tmp_path / "log").read_text()
 
 
 class Closed(io.StringIO):
-    """A stderr whose reader has gone."""
+    """A stderr whose reader is gone."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError
 
 
-def test_a_stderr_that_nobody_reads_fails_nothing(tmp_path: Path) -> None:
+def test_a_stderr_that_nobody_reads_fails_no_call(tmp_path: Path) -> None:
     path = tmp_path / "log"
     make_log(LogSettings(LogLevel.INFO, FilePath(str(path))), Closed())(LogLevel.INFO, "done")
     assert "event=done" in path.read_text()

@@ -1,4 +1,4 @@
-"""The Go plugin's file on a real file system: changed durably, and never in the way."""
+"""The Go plugin's file on a real file system: changed durably, and never an obstacle."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def devices(mappings: Mappings) -> list[PciAddress]:
     return [mapping.device for mapping in mappings.read()]
 
 
-def test_entries_are_read_and_taken_out_one_by_one(
+def test_entries_are_read_and_removed_one_by_one(
     mappings: Mappings, file: Path, reports: Reports
 ) -> None:
     assert devices(mappings) == [A, B]
@@ -56,7 +56,7 @@ def test_entries_are_read_and_taken_out_one_by_one(
 
 
 @given(st.dictionaries(st.text(max_size=3), json_values, max_size=3))
-def test_what_is_not_taken_out_stays_the_same(
+def test_entries_that_are_not_removed_stay_the_same(
     tmp_path_factory: pytest.TempPathFactory, others: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("state")
@@ -66,7 +66,7 @@ def test_what_is_not_taken_out_stays_the_same(
     assert json.dumps(json.loads(path.read_bytes())) == json.dumps(others)
 
 
-def test_without_a_file_or_a_folder_there_is_nothing_to_say(
+def test_without_a_file_or_a_folder_there_are_no_mappings_and_no_report(
     tmp_path: Path, reports: Reports
 ) -> None:
     for folder in (tmp_path, tmp_path / "none"):
@@ -77,7 +77,7 @@ def test_without_a_file_or_a_folder_there_is_nothing_to_say(
     assert reports == []
 
 
-def test_an_entry_is_as_old_as_the_file_on_the_clock_of_this_boot(
+def test_an_entry_has_the_files_age_on_the_clock_of_this_boot(
     mappings: Mappings, file: Path
 ) -> None:
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -89,13 +89,13 @@ def test_an_entry_is_as_old_as_the_file_on_the_clock_of_this_boot(
         assert [m.may_be_of_this_boot for m in mappings.read()] == [this_boot] * 2
 
 
-def test_taking_out_keeps_the_time_of_the_file(mappings: Mappings, file: Path) -> None:
+def test_removing_an_entry_keeps_the_files_time(mappings: Mappings, file: Path) -> None:
     os.utime(file, ns=(1_234_567_890_123_456_789, 1_234_567_890_123_456_789))
     mappings.remove(A)
     assert file.stat().st_mtime_ns == 1_234_567_890_123_456_789
 
 
-def test_a_device_without_an_entry_costs_no_write_and_no_lock(
+def test_removing_a_device_without_an_entry_takes_no_write_and_no_lock(
     mappings: Mappings, file: Path
 ) -> None:
     before = file.stat()
@@ -105,7 +105,7 @@ def test_a_device_without_an_entry_costs_no_write_and_no_lock(
     assert [path.name for path in file.parent.iterdir()] == [FILE_NAME]
 
 
-def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_afterwards(
+def test_the_file_is_flushed_before_its_rename_and_the_folder_after(
     mappings: Mappings, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -120,7 +120,7 @@ def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_afterwards(
         rename(source, target)
 
     with mappings._store.lock(FILE_NAME, 0):
-        pass  # The folder of the locks is there.
+        pass  # Now the folder of the locks exists.
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "rename", note_rename)
     mappings.remove(A)
@@ -132,7 +132,7 @@ def test_the_file_is_flushed_before_it_is_renamed_and_the_folder_afterwards(
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"\xff", b"{}" + b" " * 5_000_000])
-def test_a_damaged_file_is_told_once_and_left(
+def test_a_damaged_file_is_reported_once_and_left_alone(
     mappings: Mappings, file: Path, reports: Reports, data: bytes
 ) -> None:
     file.write_bytes(data)
@@ -145,7 +145,7 @@ def test_a_damaged_file_is_told_once_and_left(
     assert facts["reason"]
 
 
-def test_what_cannot_be_read_is_told_once_and_left(
+def test_an_unreadable_file_is_reported_once_and_left_alone(
     mappings: Mappings, file: Path, reports: Reports
 ) -> None:
     file.unlink()
@@ -158,7 +158,7 @@ def test_what_cannot_be_read_is_told_once_and_left(
     assert facts["reason"] == "it cannot be read: Is a directory"
 
 
-def test_nobody_waits_for_a_fifo(mappings: Mappings, file: Path, reports: Reports) -> None:
+def test_reading_does_not_wait_for_a_fifo(mappings: Mappings, file: Path, reports: Reports) -> None:
     file.unlink()
     os.mkfifo(file)
     assert mappings.read() == ()
@@ -167,7 +167,7 @@ def test_nobody_waits_for_a_fifo(mappings: Mappings, file: Path, reports: Report
 
 
 @pytest.mark.parametrize("operation", ["open", "fsync", "rename"])
-def test_what_cannot_be_written_is_a_failure_and_the_file_is_whole(
+def test_a_failed_write_is_raised_and_the_file_stays_whole(
     mappings: Mappings, file: Path, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     monkeypatch.setattr(mappings._store, "lock", lambda *_: nullcontext())

@@ -1,4 +1,4 @@
-"""What is sent to the kernel, read back as if the kernel told it, is what was meant."""
+"""What is sent to the kernel, read back as if the kernel had sent it, is what was meant."""
 
 import ipaddress
 import struct
@@ -38,8 +38,8 @@ IFF_UP = 1
 GRE_KINDS = ("gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan")
 
 
-def told_by(request: Request) -> Reply:
-    """The kernel's own message about a thing, which has the form of the request that made it."""
+def reply_to(request: Request) -> Reply:
+    """The kernel's message about a thing, which has the form of the request that made it."""
     return Reply(request.kind, request.flags, request.body)
 
 
@@ -69,11 +69,11 @@ def decoded(request: Request, message_class: Any) -> Any:
 
 
 @given(some.netdevs)
-def test_attributes_of_a_link_are_sent_as_they_are_read(netdev: Netdev) -> None:
+def test_attributes_of_a_link_are_sent_as_they_were_read(netdev: Netdev) -> None:
     names = ("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token")
     given_ = {name: getattr(netdev, name) for name in names}
     sent = {name: value for name, value in given_.items() if value is not None}
-    told = links.netdev_of(told_by(links.change(netdev, sent)), ())
+    told = links.netdev_of(reply_to(links.change(netdev, sent)), ())
     assert told.ifindex == netdev.ifindex
     for name, value in sent.items():
         if name == "token" and not int(value):
@@ -83,7 +83,7 @@ def test_attributes_of_a_link_are_sent_as_they_are_read(netdev: Netdev) -> None:
 
 @pytest.mark.parametrize("up", [True, False])
 @given(st.sampled_from([0, LinkFlag.PROMISC, LinkFlag.NOARP | LinkFlag.MULTICAST]))
-def test_no_flag_changes_that_was_not_asked_for(up: bool, flags: int) -> None:
+def test_only_the_requested_flags_change(up: bool, flags: int) -> None:
     told = decoded(links.change(NIC, {"up": up}), ifinfmsg)
     assert (told["flags"], told["change"]) == (IFF_UP * up, IFF_UP)
     told = decoded(links.change(NIC, {"flags": flags}), ifinfmsg)
@@ -92,12 +92,12 @@ def test_no_flag_changes_that_was_not_asked_for(up: bool, flags: int) -> None:
     assert (told["flags"], told["change"]) == (0, 0)
 
 
-def test_an_alias_is_taken_away_by_an_empty_one() -> None:
+def test_an_alias_is_removed_by_setting_an_empty_one() -> None:
     assert decoded(links.change(NIC, {"alias": None}), ifinfmsg).get("IFLA_IFALIAS") == ""
 
 
 @pytest.mark.parametrize("request_of", [links.add_altname, links.drop_altname])
-def test_an_alternative_name_is_named(request_of: Any) -> None:
+def test_a_request_contains_the_alternative_name(request_of: Any) -> None:
     properties = decoded(request_of(NIC, "fabric0"), ifinfmsg).get("IFLA_PROP_LIST")
     assert properties.get_attrs("IFLA_ALT_IFNAME") == ["fabric0"]
 
@@ -110,7 +110,7 @@ def test_all_alternative_names_are_read() -> None:
 
 
 def info_data(kind: str, *attributes: tuple[int, bytes], **more: Any) -> Reply:
-    """A link of that kind with these attributes of the kind's own."""
+    """A link of that kind with these attributes, which are specific to the kind."""
     data = b"".join(
         struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
         for number, value in attributes
@@ -145,7 +145,7 @@ IP4, IP6 = ipaddress.ip_address(V4), ipaddress.ip_address(V6)
         ("bridge", [(1, LINK), (2, V4)], Below()),
     ],
 )
-def test_a_tunnel_tells_what_is_below_it(
+def test_a_tunnel_shows_what_is_below_it(
     kind: str, attributes: list[tuple[int, bytes]], below: Below
 ) -> None:
     assert links.netdev_of(info_data(kind, *attributes), ()).below == below
@@ -165,7 +165,7 @@ def test_a_tunnel_tells_what_is_below_it(
         ("00:00:00:00:00:00", 0x80, 2, 7, False),
     ],
 )
-def test_a_netdev_receives_for_whoever_gave_it_an_address_of_one_station(
+def test_a_netdev_receives_for_other_permanent_unicast_addresses(
     mac: str, state: int, flags: int, ifindex: int, told: bool
 ) -> None:
     message = neighbours.NeighbourMessage()
@@ -177,7 +177,7 @@ def test_a_netdev_receives_for_whoever_gave_it_an_address_of_one_station(
     assert neighbours.received_for(sent, 7) is None
 
 
-def test_what_a_netdev_does_not_tell_of_a_link_is_passed_over() -> None:
+def test_link_attributes_that_a_netdev_does_not_hold_are_ignored() -> None:
     reply = message_of(ifinfmsg(), IFLA_IFNAME="eth1", IFLA_NUM_TX_QUEUES=8, IFLA_MTU=9000)
     netdev = links.netdev_of(reply, ())
     assert netdev == Netdev(0, IfName("eth1"), mtu=9000, txqlen=0, link_type=0)
@@ -195,19 +195,19 @@ def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -
 
 
 @pytest.mark.parametrize("address", ["0a000001", ""])
-def test_the_ip_address_of_a_tunnel_is_no_hardware_address(address: str) -> None:
+def test_the_ip_address_of_a_tunnel_is_not_a_hardware_address(address: str) -> None:
     octets = bytes.fromhex(address)
     reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"gre0", IFLA_ADDRESS=octets)
     assert links.netdev_of(reply, ()).mac is None
 
 
-def test_a_text_that_is_no_utf_8_is_set_as_it_was_read() -> None:
+def test_text_that_is_not_utf_8_is_set_as_it_was_read() -> None:
     reply = message_of(links.LinkMessage(), IFLA_IFNAME=b"eth1", IFLA_IFALIAS=b"f\xffbric")
     netdev = links.netdev_of(reply, ())
     assert b"f\xffbric\0" in links.change(netdev, {"alias": netdev.alias}).body
 
 
-def test_a_request_cannot_give_what_it_does_not_know() -> None:
+def test_a_request_refuses_unknown_attributes() -> None:
     with pytest.raises(ValueError, match="colour"):
         links.change(NIC, {"mtu": 1400, "colour": "blue"})
 
@@ -216,15 +216,15 @@ def test_a_request_cannot_give_what_it_does_not_know() -> None:
 
 
 @given(some.addresses)
-def test_an_address_is_set_with_every_attribute_that_it_was_read_with(address: Address) -> None:
+def test_an_address_is_set_with_every_attribute_that_was_read(address: Address) -> None:
     assume(address.peer is None or (int(address.peer) and address.peer != address.interface.ip))
-    told = addresses.address_of(told_by(addresses.put(NIC, address)))
+    told = addresses.address_of(reply_to(addresses.put(NIC, address)))
     assert told is not None
     assert attrs.evolve(told, flags=0) == attrs.evolve(address, flags=0)
     assert told.flags == address.flags & SETTABLE_FLAGS
 
 
-def test_an_address_whose_peer_is_nobody_is_read_without_one() -> None:
+def test_an_address_whose_peer_is_0_is_read_without_one() -> None:
     """The kernel leaves IFA_ADDRESS out then (net/ipv4/devinet.c, inet_fill_ifaddr)."""
     message = ifaddrmsg()
     message["family"], message["prefixlen"] = 2, 32
@@ -233,7 +233,7 @@ def test_an_address_whose_peer_is_nobody_is_read_without_one() -> None:
     assert (str(told.interface), told.peer) == ("10.0.0.1/32", None)
 
 
-def test_an_address_of_another_family_is_none_of_ours() -> None:
+def test_an_address_of_another_family_is_ignored() -> None:
     reply = message_of(ifaddrmsg())
     phonet = attrs.evolve(reply, body=bytes([35, *reply.body[1:]]) + struct.pack("=HHI", 5, 2, 7))
     assert addresses.address_of(phonet) is None
@@ -243,7 +243,7 @@ def test_an_address_of_another_family_is_none_of_ours() -> None:
 
 
 def sendable(route: Route) -> Route:
-    """With ifindexes, and with the marks that a single hop has no weight."""
+    """With ifindexes, and without a weight on a single hop."""
     single = len(route.hops) == 1
     hops = tuple(
         attrs.evolve(hop, ifindex=number, weight=1 if single else hop.weight)
@@ -263,11 +263,9 @@ def ifnames_in(route: Route) -> dict[int, IfName]:
 
 
 @given(some.kernel_routes, st.booleans())
-def test_a_route_is_set_with_every_attribute_that_it_was_read_with(
-    drawn: Route, replace: bool
-) -> None:
+def test_a_route_is_set_with_every_attribute_that_was_read(drawn: Route, replace: bool) -> None:
     route = sendable(drawn)
-    message = routes.raw_route_of(told_by(routes.put(RouteChange(route, replace=replace))))
+    message = routes.told_by(reply_to(routes.put(RouteChange(route, replace=replace))))
     told = routes.route_of(message, ifnames_in(route))
     assert told == route
     assert told is not None
@@ -277,9 +275,9 @@ def test_a_route_is_set_with_every_attribute_that_it_was_read_with(
 
 
 @given(some.kernel_routes)
-def test_no_route_through_a_netdev_or_to_a_network_is_passed_over(drawn: Route) -> None:
+def test_every_route_through_a_netdev_or_to_a_network_is_found(drawn: Route) -> None:
     route = sendable(drawn)
-    reply = told_by(routes.put(RouteChange(route)))
+    reply = reply_to(routes.put(RouteChange(route)))
     for hop in route.hops:
         assert routes.leads_through(hop.ifindex)(reply)
     assert routes.is_wide(reply) == (route.destination.prefixlen <= 3)
@@ -287,21 +285,21 @@ def test_no_route_through_a_netdev_or_to_a_network_is_passed_over(drawn: Route) 
 
 
 @given(some.kernel_routes, some.kernel_routes)
-def test_a_route_to_another_network_is_passed_over(drawn: Route, other: Route) -> None:
-    reply = told_by(routes.put(RouteChange(sendable(drawn))))
+def test_a_route_to_another_network_is_not_found(drawn: Route, other: Route) -> None:
+    reply = reply_to(routes.put(RouteChange(sendable(drawn))))
     assert routes.leads_to([other.destination])(reply) == (drawn.destination == other.destination)
     assert not routes.leads_to([])(reply)
 
 
 @pytest.mark.parametrize("destination", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3"])
 @pytest.mark.parametrize("ifindexes", [(3,), (3, 9)])
-def test_a_wide_route_of_the_main_table_is_a_way_out_by_each_hop(
+def test_a_wide_route_in_the_main_table_is_a_way_out_through_each_hop(
     destination: str, ifindexes: tuple[int, ...]
 ) -> None:
     wide = ipaddress.ip_network(destination)
     hops = tuple(Hop(IfName(f"eth{number}"), number) for number in ifindexes)
     default = Route(wide, hops)
-    ways = routes.raw_route_of(told_by(routes.put(RouteChange(default)))).ways_out
+    ways = routes.told_by(reply_to(routes.put(RouteChange(default)))).ways_out
     assert ways == tuple(WayOut(wide, number) for number in ifindexes)
     for other in (
         attrs.evolve(default, table=1000),
@@ -311,7 +309,7 @@ def test_a_wide_route_of_the_main_table_is_a_way_out_by_each_hop(
         attrs.evolve(default, destination=ipaddress.ip_network("16.0.0.0/4")),
         attrs.evolve(default, destination=ipaddress.ip_network("2000::/4")),
     ):
-        assert routes.raw_route_of(told_by(routes.put(RouteChange(other)))).ways_out == ()
+        assert routes.told_by(reply_to(routes.put(RouteChange(other)))).ways_out == ()
 
 
 _RTM_FLAGS_OFFSET = 8
@@ -320,12 +318,12 @@ _RTM_FLAGS_OFFSET = 8
 @pytest.mark.parametrize(("flags", "dead"), [(0, False), (4, False), (1, True), (16, True)])
 def test_a_way_out_without_carrier_is_dead(flags: int, dead: bool) -> None:
     default = Route(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("eth1"), 3),))
-    reply = having(told_by(routes.put(RouteChange(default))), _RTM_FLAGS_OFFSET, flags, 4)
-    assert [way.dead for way in routes.raw_route_of(reply).ways_out] == [dead]
+    reply = having(reply_to(routes.put(RouteChange(default))), _RTM_FLAGS_OFFSET, flags, 4)
+    assert [way.dead for way in routes.told_by(reply).ways_out] == [dead]
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.1", "2001:db8::1"])
-def test_the_way_to_an_address_is_asked_for_by_the_whole_address(ip: str) -> None:
+def test_the_route_to_an_address_is_looked_up_by_the_whole_address(ip: str) -> None:
     asked = decoded(routes.lookup(ipaddress.ip_address(ip)), rtmsg)
     assert asked.get_attr("RTA_DST") == ip
     assert asked["dst_len"] == ipaddress.ip_address(ip).max_prefixlen
@@ -333,16 +331,16 @@ def test_the_way_to_an_address_is_asked_for_by_the_whole_address(ip: str) -> Non
 
 @pytest.mark.parametrize(("number", "what"), [(30, "a nexthop object"), (22, "an encapsulation")])
 @pytest.mark.parametrize("legs", [1, 2])
-def test_what_no_record_can_hold_of_a_route_is_told(number: int, what: str, legs: int) -> None:
+def test_what_no_record_can_hold_of_a_route_is_reported(number: int, what: str, legs: int) -> None:
     hops = tuple(Hop(IfName(f"eth{n}"), n) for n in range(legs))
     route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
-    reply = told_by(routes.put(RouteChange(route)))
+    reply = reply_to(routes.put(RouteChange(route)))
     more = struct.pack("=HHI", 8, number, 7)
     told = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
     assert told.unsaved == (what,)
 
 
-def test_a_metric_that_no_record_can_hold_is_told() -> None:
+def test_a_metric_that_no_record_can_hold_is_reported() -> None:
     message = rtmsg()
     message["family"] = 2
     reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
@@ -355,14 +353,14 @@ def test_a_metric_that_no_record_can_hold_is_told() -> None:
     assert route.metrics == {"mtu": 1400}
 
 
-def test_a_route_that_leads_through_no_netdev_is_none_of_ours() -> None:
+def test_a_route_through_no_netdev_is_ignored() -> None:
     message = rtmsg()
     message["family"] = 2
     blackhole = message_of(message, RTA_DST="10.0.0.0")
     assert routes.route_of(routes.raw_route_of(blackhole), {}) is None
 
 
-def test_the_remaining_time_of_a_route_is_told_in_seconds() -> None:
+def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
     message = rtmsg()
     message["family"] = 10
     reply = message_of(message, RTA_OIF=3, RTA_CACHEINFO={"rta_expires": 299_990})
@@ -376,25 +374,25 @@ def test_the_remaining_time_of_a_route_is_told_in_seconds() -> None:
 
 @given(some.neighbours)
 def test_a_neighbour_is_set_as_it_was_read(neighbour: Neighbour) -> None:
-    told = neighbours.neighbour_of(told_by(neighbours.put(NIC, neighbour)))
+    told = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)))
     assert told == neighbour
 
 
-def test_a_neighbour_that_is_not_permanent_is_nobodys_configuration() -> None:
-    message = told_by(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
+def test_a_neighbour_that_is_not_permanent_is_ignored() -> None:
+    message = reply_to(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
     reachable = having(message, 8, 0x02, 2)  # NUD_REACHABLE
     assert neighbours.neighbour_of(reachable) is None
 
 
 @given(some.qdiscs)
-def test_a_qdisc_is_set_with_the_very_options_that_were_read(qdisc: Qdisc) -> None:
-    message = told_by(qdiscs.put(NIC, qdisc))
+def test_a_qdisc_is_set_with_exactly_the_options_that_were_read(qdisc: Qdisc) -> None:
+    message = reply_to(qdiscs.put(NIC, qdisc))
     assert qdiscs.root_qdisc_of(message) == qdisc
 
 
-def test_a_qdisc_of_the_kernels_own_and_one_below_the_root_are_nobodys_configuration() -> None:
-    message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0)))
+def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
+    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0)))
     assert qdiscs.root_qdisc_of(message) is None
-    message = told_by(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
+    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
     below = having(message, 12, 0x10001, 4)
     assert qdiscs.root_qdisc_of(below) is None

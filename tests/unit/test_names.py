@@ -1,4 +1,4 @@
-"""Names are made only by their parsers, and each parser knows one canonical spelling."""
+"""Names come only from their parsers, and each parser has one canonical spelling."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ PARSERS: list[Callable[[str], object]] = [
 ]
 
 near_names = st.text("aZ09_.-:@/%\n f", max_size=17)
-"""Texts that are now and then a name of some type."""
+"""Texts that are sometimes a name of some type."""
 
 any_texts = near_names | some.hostile_texts
 
@@ -101,7 +101,7 @@ ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01
 
 @pytest.mark.parametrize("parse", [parse_container_id, parse_network_name])
 @given(text=any_texts | some.container_ids)
-def test_an_id_starts_alphanumeric_and_goes_on_with_underscores_dots_and_hyphens_too(
+def test_an_id_starts_alphanumeric_and_may_continue_with_underscores_dots_and_hyphens(
     parse: Callable[[str], object], text: str
 ) -> None:
     """CNI SPEC 1.1 §2: "Must not be empty. Must start with an alphanumeric character, optionally
@@ -119,7 +119,7 @@ def test_an_id_starts_alphanumeric_and_goes_on_with_underscores_dots_and_hyphens
 
 
 @given(some.plugin_names)
-def test_a_plugin_name_is_kept_as_it_is(name: str) -> None:
+def test_a_plugin_name_is_kept_unchanged(name: str) -> None:
     assert parse_plugin_name(name) == name
 
 
@@ -144,7 +144,7 @@ KERNEL_SPACES = frozenset(b"\t\n\v\f\r \xa0")
 """Bytes for which the kernel's `isspace` is true (lib/ctype.c)."""
 
 
-def kernel_takes(name: str) -> bool:
+def kernel_accepts(name: str) -> bool:
     """What net/core/dev.c, dev_valid_name, says of a name."""
     octets = name.encode("utf-8", "surrogatepass")
     return (
@@ -155,8 +155,8 @@ def kernel_takes(name: str) -> bool:
 
 
 @given(some.ifnames)
-def test_a_name_that_the_kernel_takes_is_kept_as_it_is(name: IfName) -> None:
-    assert kernel_takes(name)
+def test_an_ifname_that_the_kernel_accepts_is_kept_unchanged(name: IfName) -> None:
+    assert kernel_accepts(name)
     assert parse_ifname(name) == name
 
 
@@ -167,18 +167,18 @@ def test_a_name_that_the_kernel_takes_is_kept_as_it_is(name: IfName) -> None:
 @example("a\x85b")
 @example("à0")
 @example("")
-def test_what_the_kernel_refuses_is_no_ifname(text: str) -> None:
-    if not kernel_takes(text):
+def test_what_the_kernel_refuses_is_not_an_ifname(text: str) -> None:
+    if not kernel_accepts(text):
         with pytest.raises(InvalidName):
             parse_ifname(text)
 
 
-def test_a_letter_that_has_a_no_break_space_among_its_bytes_is_in_no_ifname() -> None:
+def test_no_ifname_has_a_letter_with_a_no_break_space_in_its_bytes() -> None:
     with pytest.raises(InvalidName):
         parse_ifname("à0")
 
 
-def test_a_pattern_from_which_the_kernel_would_make_another_name_is_no_ifname() -> None:
+def test_a_pattern_that_the_kernel_would_expand_is_not_an_ifname() -> None:
     with pytest.raises(InvalidName):
         parse_ifname("eth%d")
 
@@ -193,7 +193,7 @@ def test_printable_ascii_is_an_ifname_unless_the_kernel_refuses_it(text: str) ->
 
 
 @given(some.ifnames | some.altnames)
-def test_any_bytes_are_a_name_that_a_netdev_can_have(name: str) -> None:
+def test_every_name_that_a_netdev_can_have_is_kept_unchanged(name: str) -> None:
     assert parse_netdev_name(name) == name
 
 
@@ -203,7 +203,7 @@ def test_any_bytes_are_a_name_that_a_netdev_can_have(name: str) -> None:
 @example("a\0")
 @example("\ud800")
 @example("")
-def test_what_no_netdev_can_be_called_is_refused(text: str) -> None:
+def test_a_name_that_no_netdev_can_have_is_refused(text: str) -> None:
     """Only the length counts, and that a zero ends a name (net/core/rtnetlink.c, ifla_policy)."""
     octets = text.encode("utf-8", "surrogatepass")
     escaped = re.sub("[\udc80-\udcff]", "", text)
@@ -283,7 +283,7 @@ def test_pci_addresses_are_ordered_by_their_numbers(one: PciAddress, other: PciA
         " 0000:01:00.0",
     ],
 )
-def test_a_pci_address_that_is_not_whole_is_none(text: str) -> None:
+def test_an_incomplete_or_malformed_pci_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidName):
         PciAddress.parse(text)
     with pytest.raises(InvalidName):
@@ -302,7 +302,7 @@ def test_an_auxiliary_device_is_a_driver_a_kind_and_a_number(text: str) -> None:
 
 
 @given(some.bus_devices)
-def test_a_bus_device_is_told_from_its_text(device: BusDevice) -> None:
+def test_a_bus_device_survives_being_written_and_read(device: BusDevice) -> None:
     assert parse_bus_device(str(device)) == device
 
 
@@ -312,7 +312,7 @@ def test_a_device_key_survives_being_written_and_read(key: DeviceKey) -> None:
 
 
 @given(some.device_keys)
-def test_a_device_key_is_the_name_of_a_file_in_the_folder_of_records(key: DeviceKey) -> None:
+def test_a_device_key_can_be_part_of_a_file_name(key: DeviceKey) -> None:
     assert "/" not in str(key)
     assert "\0" not in str(key)
     assert str(key) not in ("", ".", "..")
@@ -325,6 +325,6 @@ def test_different_device_keys_are_written_differently(one: DeviceKey, other: De
 
 
 @pytest.mark.parametrize("text", ["", "@", "0000:01:00.0@", "eth0", "@@/"])
-def test_a_device_key_names_something(text: str) -> None:
+def test_an_empty_or_malformed_device_key_is_refused(text: str) -> None:
     with pytest.raises(InvalidName):
         DeviceKey.parse(text)

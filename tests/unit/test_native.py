@@ -1,4 +1,4 @@
-"""The mover `native` on a machine in memory: what it does that no delegate does for it."""
+"""The mover `native` on a machine in memory: what it has to do without a delegate."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ MAC = "02:aa:bb:cc:dd:ee"
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """A node that has no plugins, but for one that gives addresses."""
+    """A node that has no plugins, except one that assigns addresses."""
     machine = Machine(mover="native")
     machine.plugins.installed = {"host-local"}
     machine.kernel.plug(A, "ens1")
@@ -71,7 +71,7 @@ def given(link: Link) -> list[Address]:
 # ---- the pod
 
 
-def test_the_pod_has_every_address_as_the_host_had_it(
+def test_the_pod_gets_every_address_as_the_host_had_it(
     machine: Machine, nic: Link, keeper: Keeper, pod: Space
 ) -> None:
     before = given(nic)
@@ -94,7 +94,7 @@ def test_the_netdev_is_moved_once_and_under_its_new_name(machine: Machine, keepe
     assert machine.plugins.executed == []
 
 
-def test_no_plugin_is_executed_for_anything(machine: Machine, keeper: Keeper) -> None:
+def test_no_verb_runs_a_plugin(machine: Machine, keeper: Keeper) -> None:
     machine.plugins.installed.clear()
     ask(machine, Verb.STATUS, config_for())
     result = add(machine)
@@ -106,7 +106,7 @@ def test_no_plugin_is_executed_for_anything(machine: Machine, keeper: Keeper) ->
     assert keeper.is_whole()
 
 
-def test_the_lifetime_of_an_address_goes_on_while_the_add_works(
+def test_the_lifetime_of_an_address_runs_on_during_the_add(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     ends = [(own.valid_until_s, own.preferred_until_s) for own in nic.addresses]
@@ -120,7 +120,7 @@ def time_passes(machine: Machine, what: str) -> None:
         machine.kernel.now_s += 50
 
 
-def test_ipv6_is_allowed_where_the_pod_forbids_it(
+def test_ipv6_is_allowed_on_our_netdev_and_loopback_if_the_pod_forbids_it(
     machine: Machine, nic: Link, keeper: Keeper, pod: Space
 ) -> None:
     """plugins/pkg/ipam, ConfigureIface: "Enabled IPv6 for loopback "lo" and the interface"."""
@@ -129,14 +129,14 @@ def test_ipv6_is_allowed_where_the_pod_forbids_it(
     assert pod.without_ipv6 == {"other"}
 
 
-def test_ipv6_stays_forbidden_where_nobody_needs_it(machine: Machine, pod: Space) -> None:
+def test_ipv6_stays_forbidden_if_no_address_needs_it(machine: Machine, pod: Space) -> None:
     pod.without_ipv6 |= {"lo", "net1"}
     add(machine)
     assert pod.without_ipv6 == {"lo", "net1"}
 
 
 @pytest.mark.parametrize("keys", [{"mac": MAC}, {"runtimeConfig": {"mac": MAC}}], ids=str)
-def test_a_hardware_address_and_an_mtu_are_those_of_the_pod_and_not_of_the_host(
+def test_a_configured_hardware_address_and_mtu_apply_only_in_the_pod(
     machine: Machine, nic: Link, keeper: Keeper, keys: dict[str, Any]
 ) -> None:
     own = (nic.mac, nic.mtu)
@@ -151,7 +151,7 @@ def test_a_hardware_address_and_an_mtu_are_those_of_the_pod_and_not_of_the_host(
 def test_a_netdev_with_another_hardware_address_is_found_after_a_kill_at_any_moment(
     device: str | None,
 ) -> None:
-    """Also where nothing else tells it from others: a netdev on no bus."""
+    """Also if nothing else distinguishes it from others: a netdev on no bus."""
     killed, at = True, 0
     while killed:
         machine = Machine(mover="native")
@@ -175,10 +175,10 @@ def test_a_netdev_with_another_hardware_address_is_found_after_a_kill_at_any_mom
     assert at > 15
 
 
-# ---- what fails on the way
+# ---- what fails midway
 
 
-def test_an_mtu_that_the_netdev_cannot_have_costs_nothing(machine: Machine, keeper: Keeper) -> None:
+def test_an_mtu_that_the_netdev_cannot_have_does_no_harm(machine: Machine, keeper: Keeper) -> None:
     before = machine.picture()
     with pytest.raises(KernelRefused, match="Invalid argument"):
         add(machine, mtu=17)
@@ -206,7 +206,7 @@ def test_what_the_pod_cannot_get_is_refused_before_anything_is_touched(
     assert machine.picture() == before
 
 
-def test_an_ifname_that_is_taken_during_the_move_leaves_the_netdev_moved_and_is_undone(
+def test_a_move_is_undone_if_the_ifname_is_taken_meanwhile(
     machine: Machine, nic: Link, keeper: Keeper, pod: Space
 ) -> None:
     """net/core/rtnetlink.c, do_setlink: the namespace changes first, and then the name."""
@@ -227,7 +227,7 @@ def test_an_ifname_that_is_taken_during_the_move_leaves_the_netdev_moved_and_is_
     assert [link.name for link in pod.links] == ["lo", "net1"]
 
 
-def test_a_netns_that_dies_before_the_move_costs_nothing(machine: Machine, keeper: Keeper) -> None:
+def test_a_netns_that_dies_before_the_move_does_no_harm(machine: Machine, keeper: Keeper) -> None:
     def pod_dies(what: str) -> None:
         if what == "before MoveIntoPod":
             machine.kernel.destroy_netns(machine.kernel.paths[POD1])
@@ -240,7 +240,7 @@ def test_a_netns_that_dies_before_the_move_costs_nothing(machine: Machine, keepe
     assert machine.disk.files == {}
 
 
-def test_a_netdev_that_vanishes_from_the_pod_in_between_is_told(
+def test_a_netdev_that_vanishes_from_the_pod_midway_is_reported(
     machine: Machine, nic: Link, keeper: Keeper, pod: Space
 ) -> None:
     def taken_away(what: str) -> None:
@@ -253,7 +253,7 @@ def test_a_netdev_that_vanishes_from_the_pod_in_between_is_told(
     assert keeper.is_whole()
 
 
-def test_a_name_that_is_taken_on_the_way_back_costs_nothing_else(
+def test_if_the_name_is_taken_on_return_nothing_else_is_lost(
     machine: Machine, nic: Link, keeper: Keeper
 ) -> None:
     add(machine)
@@ -304,7 +304,7 @@ def test_addresses_and_routes_of_an_ipam_plugin_are_set_in_the_pod(
     assert keeper.is_whole()
 
 
-def test_the_resolver_settings_of_the_configuration_go_before_those_of_the_ipam_plugin(
+def test_configured_resolver_settings_replace_those_of_the_ipam_plugin(
     machine: Machine, keeper: Keeper
 ) -> None:
     machine.plugins.answer = {"ips": [{"address": "10.9.0.2/24"}], "dns": {"domain": "ipam"}}
@@ -316,7 +316,7 @@ def test_the_resolver_settings_of_the_configuration_go_before_those_of_the_ipam_
 def test_an_ipam_plugin_finds_the_netdev_in_the_pod_and_up(
     machine: Machine, nic: Link, keeper: Keeper, pod: Space
 ) -> None:
-    """As that of `dhcp` has to (plugins/ipam/dhcp)."""
+    """As the plugin `dhcp` needs it (plugins/ipam/dhcp)."""
     seen = []
 
     def look(what: str) -> None:
@@ -329,7 +329,9 @@ def test_an_ipam_plugin_finds_the_netdev_in_the_pod_and_up(
     assert seen == [(pod, "net1", True, MAC)] * 2
 
 
-def test_an_ipam_plugin_that_gives_nothing_is_undone(machine: Machine, keeper: Keeper) -> None:
+def test_an_add_is_undone_if_the_ipam_plugin_gives_no_address(
+    machine: Machine, keeper: Keeper
+) -> None:
     before = machine.picture()
     machine.plugins.answer = {"ips": []}
     with pytest.raises(PluginBroken, match="'host-local' gave no address"):
@@ -337,15 +339,13 @@ def test_an_ipam_plugin_that_gives_nothing_is_undone(machine: Machine, keeper: K
     assert machine.picture() == before
 
 
-def test_a_move_that_fails_does_not_trouble_the_ipam_plugin(
-    machine: Machine, keeper: Keeper
-) -> None:
+def test_the_ipam_plugin_is_not_called_if_the_move_fails(machine: Machine, keeper: Keeper) -> None:
     with pytest.raises(KernelRefused):
         add(machine, ipam=HOST_LOCAL, mtu=1)
     assert machine.plugins.executed == []
 
 
-def test_check_asks_the_ipam_plugin_with_the_result_of_the_add(
+def test_check_calls_the_ipam_plugin_with_the_result_of_the_add(
     machine: Machine, keeper: Keeper
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -363,7 +363,7 @@ def test_check_asks_the_ipam_plugin_with_the_result_of_the_add(
 
 
 @pytest.mark.parametrize(("added", "deleted"), [("native", "delegate"), ("delegate", "native")])
-def test_a_record_tells_who_moved_the_netdev_whatever_the_configuration_says_later(
+def test_the_recorded_mover_counts_whatever_the_configuration_says_later(
     machine: Machine, keeper: Keeper, added: str, deleted: str
 ) -> None:
     machine.plugins.installed |= {"host-device", "static"}
@@ -376,7 +376,7 @@ def test_a_record_tells_who_moved_the_netdev_whatever_the_configuration_says_lat
     assert keeper.is_whole()
 
 
-def test_a_netdev_that_has_lost_its_record_is_given_back_with_its_lease(
+def test_a_netdev_that_has_lost_its_record_is_returned_and_its_lease_released(
     machine: Machine, nic: Link, pod: Space
 ) -> None:
     add(machine, ipam=HOST_LOCAL)
@@ -389,7 +389,7 @@ def test_a_netdev_that_has_lost_its_record_is_given_back_with_its_lease(
 # ---- a device without a netdev
 
 
-def test_a_device_of_a_userspace_driver_is_held_and_nothing_is_executed(machine: Machine) -> None:
+def test_a_device_with_a_userspace_driver_is_held_and_no_plugin_is_run(machine: Machine) -> None:
     machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
     before = machine.picture()
     assert ask(machine, Verb.ADD, config_for("0000:03:00.0")) == Result()
@@ -400,7 +400,7 @@ def test_a_device_of_a_userspace_driver_is_held_and_nothing_is_executed(machine:
     assert machine.plugins.executed == []
 
 
-def test_a_device_of_a_userspace_driver_gets_the_addresses_of_its_ipam_plugin(
+def test_a_device_with_a_userspace_driver_gets_the_addresses_of_its_ipam_plugin(
     machine: Machine,
 ) -> None:
     machine.kernel.plug("0000:03:00.0", driver="vfio-pci")
@@ -418,9 +418,7 @@ def test_a_device_of_a_userspace_driver_gets_the_addresses_of_its_ipam_plugin(
     assert machine.picture() == before
 
 
-def test_looking_for_duplicates_is_switched_off_behind_the_mtu_and_before_the_netdev_is_up() -> (
-    None
-):
+def test_duplicate_detection_is_set_after_the_mtu_and_before_the_netdev_is_up() -> None:
     """Below an MTU of 1280 bytes the netdev has no IPv6, and no sysctl that could be set."""
     machine = Machine(mover="native")
     (link,) = machine.kernel.plug(A, "ens1").links

@@ -1,4 +1,4 @@
-"""All netdevs of a namespace are read, whatever others do meanwhile and however long names are."""
+"""All netdevs of a namespace are read, whatever others change meanwhile."""
 
 import os
 import struct
@@ -31,7 +31,7 @@ STATS = struct.Struct("=B3xII")
 
 @define
 class Look:
-    """What a dump shows of the netdevs, and whether the kernel says that it was disturbed."""
+    """Which netdevs a dump shows, and whether the kernel says that it was disturbed."""
 
     shown: set[int]
     disturbed: bool = False
@@ -117,10 +117,10 @@ def whole(netdevs: set[int]) -> dict[int, list[str]]:
 
 
 @given(ifindexes, ifindexes, st.booleans(), ifindexes, st.booleans())
-def test_all_netdevs_are_read_and_none_that_has_gone(
+def test_all_present_netdevs_are_read_and_none_that_is_gone(
     netdevs: set[int], shown: set[int], disturbed: bool, gone: set[int], others: bool
 ) -> None:
-    """What a dump of the links lacks, be it without a word, and what has gone is made good."""
+    """Also if a dump of the links silently lacks some, or shows some that are gone."""
     host = Host([], netdevs=netdevs, links=[Look(shown, disturbed)])
     if others:
         host.stats = [Look(netdevs | gone, True), Look(netdevs, True)]
@@ -128,15 +128,15 @@ def test_all_netdevs_are_read_and_none_that_has_gone(
     assert read(host) == whole(netdevs)
 
 
-def test_a_netdev_that_one_disturbed_look_has_missed_is_read() -> None:
+def test_a_netdev_missed_by_one_disturbed_dump_is_read() -> None:
     missed = Look({1, 2, 9}, True)
     host = Host([], netdevs={1, 2, 5, 9}, links=[missed])
     host.stats = [missed, Look({1, 2, 5, 9}, True), Look({1, 2, 5, 9}, True)]
     assert read(host) == whole({1, 2, 5, 9})
 
 
-def test_a_host_that_never_comes_to_rest_is_read() -> None:
-    """Each look shows a netdev that is new and goes at once."""
+def test_a_host_that_never_stops_changing_is_read() -> None:
+    """Each dump shows a new netdev that is gone at once."""
     always = {1, 2, 5}
     host = Host([], netdevs=always, links=[Look({1, 2, 20}, True)])
     host.stats = [Look({*always, number}, True) for number in range(21, 400)]
@@ -145,7 +145,7 @@ def test_a_host_that_never_comes_to_rest_is_read() -> None:
     assert host.dumps < 20
 
 
-def test_a_host_at_rest_is_read_by_three_dumps() -> None:
+def test_an_unchanging_host_is_read_with_three_dumps() -> None:
     host = Host([], netdevs=set(range(1, 100)))
     assert read(host) == whole(host.netdevs)
     assert host.dumps == 3

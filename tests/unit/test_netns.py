@@ -9,10 +9,10 @@ from amdcni.effects import netns
 
 
 class SignalledError(Exception):
-    """What a handler of a signal raises in the middle of anything."""
+    """What a signal handler raises in the middle of anything."""
 
 
-def test_a_signal_just_after_a_namespace_was_entered_does_not_keep_the_thread_there(
+def test_a_signal_just_after_entering_a_namespace_does_not_leave_the_thread_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own, there = os.stat(netns.OWN_NETNS).st_ino, os.open(tmp_path, os.O_RDONLY)
@@ -30,7 +30,7 @@ def test_a_signal_just_after_a_namespace_was_entered_does_not_keep_the_thread_th
     os.close(there)
 
 
-def test_to_be_where_one_is_takes_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entering_the_present_namespace_takes_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netns, "_setns", lambda fd: pytest.fail(f"{fd} is entered"))
     own = os.open(netns.OWN_NETNS, os.O_RDONLY)
     with netns.entered(own):
@@ -38,5 +38,5 @@ def test_to_be_where_one_is_takes_no_privilege(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("path", ["/proc/self/ns/mnt", "/proc/self/status", "/", "", "/no/such"])
-def test_what_is_no_network_namespace_is_not_opened_as_one(path: str) -> None:
+def test_what_is_not_a_network_namespace_is_not_opened_as_one(path: str) -> None:
     assert netns.open_netns(path) is None

@@ -49,7 +49,7 @@ def test_the_record_says_who_gets_which_netdev_and_when(handover: Handover) -> N
 
 
 @given(some.handovers, st.booleans())
-def test_whether_the_kernel_tells_its_own_addresses_shows_on_the_whole_host(
+def test_one_protocol_anywhere_on_the_host_shows_that_the_kernel_reports_them(
     handover: Handover, told: bool
 ) -> None:
     """An address that looks like SLAAC but whose protocol is not the kernel's was set by hand."""
@@ -78,7 +78,7 @@ def test_whether_the_kernel_tells_its_own_addresses_shows_on_the_whole_host(
 
 
 @given(some.handovers)
-def test_a_call_without_arguments_has_none_for_the_plugins(handover: Handover) -> None:
+def test_a_call_without_arguments_passes_none_to_the_plugins(handover: Handover) -> None:
     invocation = handover.request.invocation
     environ = {name: text for name, text in invocation.environ.items() if name != "CNI_ARGS"}
     silent = attrs.evolve(handover.request, invocation=attrs.evolve(invocation, environ=environ))
@@ -86,10 +86,10 @@ def test_a_call_without_arguments_has_none_for_the_plugins(handover: Handover) -
 
 
 @given(some.handovers, st.sampled_from(Phase))
-def test_a_route_that_is_missing_for_a_moment_is_captured_whole(
+def test_a_route_that_is_missing_for_a_moment_is_captured_completely(
     handover: Handover, phase: Phase
 ) -> None:
-    """The kernel takes an IPv4 route away with the first of its netdevs; then that one is lent."""
+    """The kernel removes an IPv4 route with the first of its netdevs, when that one is lent."""
     netdev, snapshot = handover.netdev, handover.snapshot
     assert netdev is not None
     gateway = ipaddress.ip_address("10.0.0.1")
@@ -108,7 +108,7 @@ def test_a_route_that_is_missing_for_a_moment_is_captured_whole(
 
 
 @given(any_handovers, some.results, st.none() | st.integers(68, 9000), st.integers(2, 99))
-def test_a_result_is_the_delegates_with_mtu_and_pci_address_of_our_netdev(
+def test_a_result_is_the_delegates_with_the_mtu_and_pci_address_of_our_netdev(
     handover: Handover, result: Result, mtu: int | None, ifindex: int
 ) -> None:
     """CNI SPEC 1.1 §5: `mtu`, and `pciID`, "The platform-specific identifier of the PCI device"."""
@@ -131,7 +131,7 @@ def test_a_result_is_the_delegates_with_mtu_and_pci_address_of_our_netdev(
 
 
 @given(any_handovers)
-def test_without_an_mtu_that_was_seen_the_delegates_own_stays(handover: Handover) -> None:
+def test_if_no_mtu_was_seen_the_delegates_stays(handover: Handover) -> None:
     record = record_in(plan_of(handover))
     ours = Interface(record.id.ifname, mtu=1400, sandbox=record.netns.path)
     after = confirmed(record, Outcome(Result((ours,)), None, None))
@@ -140,5 +140,5 @@ def test_without_an_mtu_that_was_seen_the_delegates_own_stays(handover: Handover
 
 
 @given(any_handovers)
-def test_a_delegate_that_answers_nothing_makes_an_empty_result(handover: Handover) -> None:
+def test_without_an_answer_from_the_delegate_the_result_is_empty(handover: Handover) -> None:
     assert confirmed(record_in(plan_of(handover)), Outcome()).result == Result()

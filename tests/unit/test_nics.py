@@ -1,4 +1,4 @@
-"""What a NIC of the node is, through which ones the node is reached, and which look lost."""
+"""What a NIC of the node is, whether the node is reached through it, and whether it looks lost."""
 
 import ipaddress
 from functools import partial
@@ -47,7 +47,7 @@ unlike_nics = st.lists(bus_nics, max_size=4, unique_by=lambda nic: nic.device.bu
 
 
 @given(some.sysfs_devices, st.none() | some.pci_addresses)
-def test_the_bus_and_the_parent_tell_what_a_nic_is(
+def test_the_bus_and_the_parent_show_what_a_nic_is(
     device: SysfsDevice, parent: PciAddress | None
 ) -> None:
     kind = BusNic(device, parent=parent).kind
@@ -72,7 +72,7 @@ def test_amd_is_called_amd(vendor: str) -> None:
 
 @pytest.mark.parametrize("up", [True, False])
 @pytest.mark.parametrize("operstate", OPERSTATES)
-def test_a_link_is_down_by_will_alone_and_up_only_if_nothing_speaks_against_it(
+def test_a_link_is_down_only_if_set_down_and_up_only_in_an_up_or_unknown_state(
     operstate: str | None, up: bool
 ) -> None:
     netdev = attrs.evolve(LOST, up=up)
@@ -87,7 +87,7 @@ def test_a_link_is_down_by_will_alone_and_up_only_if_nothing_speaks_against_it(
 
 
 @given(unlike_nics, some.hosts, st.booleans())
-def test_every_nic_that_was_seen_is_told_once_with_its_netdevs_of_the_host(
+def test_every_nic_is_listed_once_with_its_netdevs_on_the_host(
     seen: list[BusNic], host: Netns, known: bool
 ) -> None:
     on_host = {netdev.ifname for netdev in host.netdevs}
@@ -100,7 +100,7 @@ def test_every_nic_that_was_seen_is_told_once_with_its_netdevs_of_the_host(
 
 
 @given(bus_nics, some.netdevs, st.booleans())
-def test_a_netdev_is_told_with_its_port_and_whether_the_node_is_reached_through_it(
+def test_a_netdev_is_listed_with_its_port_and_whether_the_node_is_reached_through_it(
     bus: BusNic, netdev: Netdev, uplink: bool
 ) -> None:
     port = Port(netdev.ifname, "up", 100_000)
@@ -114,7 +114,7 @@ def test_a_netdev_is_told_with_its_port_and_whether_the_node_is_reached_through_
 
 
 @given(unlike_nics)
-def test_pci_functions_come_in_the_order_of_their_addresses_and_before_the_others(
+def test_pci_functions_come_first_in_the_order_of_their_addresses(
     seen: list[BusNic],
 ) -> None:
     told = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None)]
@@ -140,7 +140,7 @@ def test_a_nic_has_the_records_of_its_device_and_no_others(
 
 
 @given(st.lists(some.bus_devices, max_size=3, unique=True), some.attachments)
-def test_what_is_known_of_a_device_and_of_the_others_is_all_that_is_known(
+def test_what_is_known_of_each_device_adds_up_to_everything_known(
     devices: list[PciAddress | AuxiliaryDevice], record: Attachment
 ) -> None:
     read = tuple(attrs.evolve(record, key=DeviceKey(device)) for device in devices)
@@ -157,7 +157,7 @@ def test_what_is_known_of_a_device_and_of_the_others_is_all_that_is_known(
 
 
 @given(bus_nics.filter(lambda bus: isinstance(bus.device.bus_device, PciAddress)))
-def test_what_the_go_plugin_has_lent_of_a_nic_is_told_with_it(bus: BusNic) -> None:
+def test_a_nic_is_listed_with_its_entry_of_the_go_plugin(bus: BusNic) -> None:
     device = bus.device.bus_device
     assert isinstance(device, PciAddress)
     stranger = attrs.evolve(device, function=7 - device.function)
@@ -170,7 +170,7 @@ def test_what_the_go_plugin_has_lent_of_a_nic_is_told_with_it(bus: BusNic) -> No
 
 
 @given(bus_nics, some.attachments)
-def test_what_a_record_says_comes_back_as_long_as_its_netdev_is_not_on_the_host(
+def test_a_recorded_netdev_is_away_while_it_is_not_on_the_host(
     bus: BusNic, record: Attachment
 ) -> None:
     held = attrs.evolve(record, key=DeviceKey(bus.device.bus_device))
@@ -179,7 +179,7 @@ def test_what_a_record_says_comes_back_as_long_as_its_netdev_is_not_on_the_host(
 
 
 @given(some.lendings)
-def test_what_is_home_again_does_not_come_back(lending: some.Lending) -> None:
+def test_a_recorded_netdev_on_the_host_is_not_away(lending: some.Lending) -> None:
     bus_device = PciAddress(0, 0xC1, 0, 0)
     captured = lending.record.captured
     assert captured is not None
@@ -203,12 +203,14 @@ def test_without_records_nothing_is_known_to_be_away_or_lost(bus: BusNic) -> Non
 
 
 @pytest.mark.parametrize("ifname", ["net1", "net12", "dev7"])
-def test_a_bare_netdev_with_the_name_of_one_from_a_pod_looks_lost(ifname: str) -> None:
+def test_a_bare_netdev_with_a_name_from_a_pod_looks_lost(ifname: str) -> None:
     assert looks_lost(attrs.evolve(LOST, ifname=IfName(ifname)))
 
 
 @given(some.netdevs)
-def test_nothing_else_looks_lost(netdev: Netdev) -> None:
+def test_a_netdev_that_is_up_configured_or_otherwise_named_does_not_look_lost(
+    netdev: Netdev,
+) -> None:
     name = netdev.ifname
     if netdev.up or netdev.addresses or name[:3] not in ("net", "dev"):
         assert not looks_lost(netdev)
@@ -224,7 +226,7 @@ def test_another_name_does_not_look_lost(ifname: str) -> None:
     st.sampled_from(["nothing", "a record", "a fault", "the Go plugin"]),
     some.attachments,
 )
-def test_a_netdev_is_lost_only_if_no_record_of_its_device_tells_of_it(
+def test_a_netdev_is_lost_only_if_nothing_is_recorded_of_its_device(
     bus_device: PciAddress | AuxiliaryDevice, told: str, record: Attachment
 ) -> None:
     key = DeviceKey(bus_device)

@@ -1,4 +1,4 @@
-"""What a test requires of a plugin's answer, and what it says if that is not so."""
+"""What a test requires of a plugin's answer, and what it reports otherwise."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def outcome_of(status: int, answer: object) -> Outcome:
         (outcome_of(0, "[]"), "one JSON object, a result, and nothing else"),
     ],
 )
-def test_what_is_no_result_is_said(outcome: Outcome, message: str) -> None:
+def test_what_is_not_a_result_is_reported(outcome: Outcome, message: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(message)):
         outcome.expect_result()
 
@@ -44,12 +44,12 @@ def test_what_is_no_result_is_said(outcome: Outcome, message: str) -> None:
         (outcome_of(1, {**ERROR, "msg": "no"}), "it does not say 'device'"),
     ],
 )
-def test_what_is_not_the_error_is_said(outcome: Outcome, message: str) -> None:
+def test_what_is_not_the_expected_error_is_reported(outcome: Outcome, message: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(message)):
         outcome.expect_error(7, "device")
 
 
-def test_what_is_as_it_has_to_be_is_given() -> None:
+def test_an_expected_outcome_is_accepted_and_returned() -> None:
     assert outcome_of(0, {"ips": []}).expect_result() == {"ips": []}
     assert outcome_of(2, ERROR).expect_error() == ERROR
     Outcome(0, b"", "a log line\n").expect_silence()
@@ -62,6 +62,6 @@ def test_what_is_as_it_has_to_be_is_given() -> None:
         (outcome_of(0, "{}"), "printed something where it had to be silent"),
     ],
 )
-def test_what_is_not_silent_is_said(outcome: Outcome, message: str) -> None:
+def test_output_instead_of_silence_is_reported(outcome: Outcome, message: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(message)):
         outcome.expect_silence()

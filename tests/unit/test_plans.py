@@ -1,4 +1,4 @@
-"""What each verb is going to do, as values."""
+"""What each verb would do, as values."""
 
 import json
 
@@ -47,13 +47,13 @@ from tests.unit.handovers import (
 
 
 @given(some.handovers)
-def test_an_add_records_delegates_looks_and_confirms(handover: Handover) -> None:
+def test_an_add_records_calls_the_delegate_inspects_and_confirms(handover: Handover) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
     assert steps == [SaveRecord, DelegateAdd, InspectPod, KeepOtherHops, ConfirmRecord]
 
 
 @given(some.handovers | some.native_handovers)
-def test_routes_are_copied_last_and_only_if_that_is_asked_for(handover: Handover) -> None:
+def test_routes_are_copied_last_and_only_on_request(handover: Handover) -> None:
     plain = [planned.step for planned in plan_of(handover).steps]
     device = attrs.evolve(handover.request.device, copy_routes=True)
     asked = attrs.evolve(handover, request=attrs.evolve(handover.request, device=device))
@@ -65,13 +65,13 @@ def test_routes_are_copied_last_and_only_if_that_is_asked_for(handover: Handover
 
 
 @given(some.userspace_handovers)
-def test_without_a_netdev_there_is_nothing_to_look_at_in_the_pod(handover: Handover) -> None:
+def test_without_a_netdev_the_pod_is_not_inspected(handover: Handover) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
     assert steps == [SaveRecord, DelegateAdd, ConfirmRecord]
 
 
 @given(some.native_handovers)
-def test_a_native_add_records_moves_asks_its_own_ipam_configures_and_confirms(
+def test_a_native_add_records_moves_calls_its_ipam_plugin_configures_and_confirms(
     handover: Handover,
 ) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
@@ -81,14 +81,14 @@ def test_a_native_add_records_moves_asks_its_own_ipam_configures_and_confirms(
 
 
 @given(some.native_userspace_handovers)
-def test_a_native_add_without_a_netdev_asks_its_own_ipam_and_no_more(handover: Handover) -> None:
+def test_a_native_add_without_a_netdev_only_calls_its_ipam_plugin(handover: Handover) -> None:
     steps = [type(planned.step) for planned in plan_of(handover).steps]
     asked = [] if handover.request.device.ipam is None else [IpamAdd]
     assert steps == [SaveRecord, *asked, ConfirmRecord]
 
 
 @given(some.native_handovers)
-def test_the_netdev_is_moved_as_it_was_seen_with_what_the_request_asks_for(
+def test_the_netdev_that_was_seen_is_moved_with_the_requested_mtu_and_mac(
     handover: Handover,
 ) -> None:
     step = plan_of(handover).steps[1].step
@@ -99,7 +99,7 @@ def test_the_netdev_is_moved_as_it_was_seen_with_what_the_request_asks_for(
 
 
 @given(some.native_handovers, st.integers(0, 3), st.booleans())
-def test_alternative_names_that_are_in_the_way_in_the_pod_are_left_out(
+def test_altnames_that_are_taken_in_the_pod_are_left_out(
     handover: Handover, clashing: int, own: bool
 ) -> None:
     """net/core/dev.c, dev_change_net_namespace: "return -EEXIST" for any of them."""
@@ -134,7 +134,7 @@ def test_all_steps_are_about_the_one_record(handover: Handover) -> None:
 
 
 WITHOUT_UNDO = (InspectPod, ConfigureInPod, KeepOtherHops, ConfirmRecord)
-"""Steps that change nothing but what the undo of an earlier step takes away."""
+"""Steps whose only changes are removed by the undo of an earlier step."""
 
 
 @given(every_handovers)
@@ -155,8 +155,8 @@ def test_wherever_an_add_fails_the_record_is_forgotten_last_and_once(handover: H
 
 
 @given(every_handovers)
-def test_the_undo_of_an_add_is_all_that_a_release_does(handover: Handover) -> None:
-    """But for the IPAM plugin of a native ADD that has none, which nobody can tell anything."""
+def test_the_undo_of_an_add_does_everything_that_a_release_does(handover: Handover) -> None:
+    """Except for calling the IPAM plugin of a native ADD that has none."""
     plan, device = plan_of(handover), handover.snapshot.candidates.device
     release = plan_release(record_in(plan), handover.snapshot.clock.boot_id, device)
     undo: list[Step] = []
@@ -171,7 +171,7 @@ def test_the_undo_of_an_add_is_all_that_a_release_does(handover: Handover) -> No
 
 
 @given(some.configured_handovers | native_handovers)
-def test_planning_leaves_the_request_as_it_was(handover: Handover) -> None:
+def test_planning_does_not_change_the_request(handover: Handover) -> None:
     before = json.dumps(handover.request.network.raw)
     plan_of(handover)
     assert json.dumps(handover.request.network.raw) == before
@@ -200,7 +200,7 @@ def test_an_add_is_repeated_if_its_record_is_of_the_same_attachment_network_and_
         assert not is_repeated(different, request)
 
 
-# ---- giving back
+# ---- returning
 
 
 def device_of(record: Attachment) -> SysfsDevice | None:
@@ -209,7 +209,7 @@ def device_of(record: Attachment) -> SysfsDevice | None:
 
 
 @given(some.attachments_of(with_netdev=True), st.booleans())
-def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgotten(
+def test_a_netdev_is_released_brought_home_restored_verified_and_then_forgotten(
     record: Attachment, ipam_required: bool
 ) -> None:
     captured = record.captured
@@ -225,7 +225,7 @@ def test_a_netdev_is_released_fetched_restored_and_verified_and_only_then_forgot
 
 
 @given(some.attachments_of(with_netdev=True))
-def test_a_record_waits_for_the_ipam_plugin_unless_it_is_said_not_to(record: Attachment) -> None:
+def test_by_default_a_record_stays_until_the_ipam_plugin_succeeds(record: Attachment) -> None:
     first = plan_release(record, record.boot_id, device_of(record)).work[0]
     assert first == ReleasePlugins(record, required=True)
 
@@ -240,7 +240,7 @@ def test_a_device_without_a_netdev_is_released_and_forgotten(
 
 
 @given(some.attachments, st.booleans())
-def test_a_release_is_marked_as_begun_if_it_was_not_unfinished_before(
+def test_a_release_is_marked_as_begun_unless_the_record_was_unfinished(
     record: Attachment, plugged: bool
 ) -> None:
     device = device_of(record) if plugged else None
@@ -273,7 +273,7 @@ def test_a_record_whose_device_is_unplugged_is_kept(record: Attachment) -> None:
 
 
 @given(some.attachments, st.booleans())
-def test_a_release_that_was_interrupted_is_planned_as_before(
+def test_an_interrupted_release_is_planned_again_in_the_same_way(
     record: Attachment, plugged: bool
 ) -> None:
     device = device_of(record) if plugged else None
@@ -289,7 +289,7 @@ PLUGIN_STEPS = (ReleasePlugins, ReleaseIpam)
 
 
 @given(some.attachments, some.boot_ids | st.none(), st.booleans(), st.none() | st.just(5.0))
-def test_the_homecoming_and_the_farewell_are_the_whole_release(
+def test_homecoming_and_farewell_add_up_to_the_whole_release(
     record: Attachment, boot_id: str | None, plugged: bool, limit_s: float | None
 ) -> None:
     boot_id = boot_id or record.boot_id
@@ -305,12 +305,12 @@ def test_the_homecoming_and_the_farewell_are_the_whole_release(
 
 
 @given(some.attachments, st.booleans())
-def test_a_homecoming_forgets_only_what_no_plugin_is_to_be_told_of(
+def test_a_homecoming_forgets_the_record_only_if_no_plugin_needs_a_del(
     record: Attachment, alive: bool
 ) -> None:
     device = device_of(record)
     forget = plan_homecoming(record, record.boot_id, device).forget
-    # The netdev has come home: the pod's netns is there without it, or has gone.
+    # The netdev is home: the pod's netns exists without it, or is gone.
     pod = Netns(record.netns.path, record.netns.id) if alive else None
     if release_call(record, pod) is not None:
         assert forget is None
