@@ -1,4 +1,4 @@
-"""Other plugins, as real processes: what they get, what their answers mean, and how they end."""
+"""Other plugins as real processes: what they get, what their answers mean, and how they end."""
 
 import json
 import os
@@ -65,7 +65,7 @@ RECORD = 'cat > "$OUT/stdin"; env -0 > "$OUT/environ"; echo "{}"'
 def recorded(
     folder: Path, call: PluginCall, environ: Mapping[str, str]
 ) -> tuple[Any, dict[str, str]]:
-    """What a plugin is given: its stdin as JSON, and its environment."""
+    """What a plugin gets: its stdin as JSON, and its environment."""
     install(folder, RECORD)
     surroundings = {"PATH": "/usr/bin:/bin", **environ, "OUT": str(folder)}
     plugins(folder, environ=surroundings).call(call, ())
@@ -90,7 +90,7 @@ def test_a_plugin_gets_the_complete_configuration_and_its_cni_variables(bin_dir:
     }
 
 
-def test_the_rest_of_the_environment_is_the_callers_own(bin_dir: Path) -> None:
+def test_the_rest_of_the_environment_is_the_callers(bin_dir: Path) -> None:
     callers = {"LANG": "C", "SECRET": "a b=c\nd", "CNI_COMMAND": "DEL", "CNI_FUTURE": "x"}
     _, environ = recorded(bin_dir, call_of(), callers)
     assert {k: v for k, v in environ.items() if k not in OURS} == {
@@ -102,7 +102,7 @@ def test_the_rest_of_the_environment_is_the_callers_own(bin_dir: Path) -> None:
     }
 
 
-def test_a_call_about_no_attachment_has_the_variables_empty(bin_dir: Path) -> None:
+def test_in_a_call_about_no_attachment_the_variables_are_empty(bin_dir: Path) -> None:
     _, environ = recorded(
         bin_dir, call_of(Verb.GC, attachment=None, netns="", args=""), {"CNI_IFNAME": "net7"}
     )
@@ -110,7 +110,7 @@ def test_a_call_about_no_attachment_has_the_variables_empty(bin_dir: Path) -> No
     assert [environ[name] for name in OURS[1:5]] == ["", "", "", ""]
 
 
-def test_a_plugin_finds_its_own_plugins_where_it_was_found(tmp_path: Path) -> None:
+def test_a_plugin_gets_the_folders_in_which_it_was_searched_as_cni_path(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     second.mkdir()
     install(second, RECORD)
@@ -130,7 +130,7 @@ def test_only_the_given_descriptors_are_inherited(bin_dir: Path, tmp_path: Path)
         assert str(other.fileno()) not in seen
 
 
-# ---- where it is looked for
+# ---- where it is searched
 
 
 def test_the_first_folder_that_has_the_plugin_wins(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_first_folder_that_has_the_plugin_wins(tmp_path: Path) -> None:
     assert plugins(*folders).find(NAME) == str(path)
 
 
-def test_a_relative_folder_is_passed_over(bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_skipped(bin_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(bin_dir, "")
     monkeypatch.chdir(bin_dir)
     for folder in ("", ".", "bin", "../bin"):
@@ -151,7 +151,7 @@ def test_a_relative_folder_is_passed_over(bin_dir: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", ["folder", "not executable", "dangling"])
-def test_what_cannot_be_executed_is_passed_over(bin_dir: Path, tmp_path: Path, kind: str) -> None:
+def test_what_cannot_be_executed_is_skipped(bin_dir: Path, tmp_path: Path, kind: str) -> None:
     found = tmp_path / "good"
     found.mkdir()
     install(found, "")
@@ -164,7 +164,7 @@ def test_what_cannot_be_executed_is_passed_over(bin_dir: Path, tmp_path: Path, k
     assert find_plugin(NAME, [str(bin_dir), str(found)]) == str(found / NAME)
 
 
-def test_a_missing_plugin_is_told_with_every_folder_and_a_remedy(tmp_path: Path) -> None:
+def test_a_missing_plugin_is_reported_with_every_folder_and_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(PluginNotFound) as raised:
         plugins(tmp_path / "a", tmp_path / "b").call(call_of(), ())
     for said in ("host-device", str(tmp_path / "a"), str(tmp_path / "b"), "CNI_PATH"):
@@ -174,18 +174,18 @@ def test_a_missing_plugin_is_told_with_every_folder_and_a_remedy(tmp_path: Path)
 # ---- what its answer means
 
 
-def test_a_result_is_given_as_it_is(bin_dir: Path) -> None:
+def test_a_result_is_returned_unchanged(bin_dir: Path) -> None:
     install(bin_dir, """cat > /dev/null; echo '{"cniVersion": "0.4.0", "ips": [], "more": 1}'""")
     assert call(bin_dir) == {"cniVersion": "0.4.0", "ips": [], "more": 1}
 
 
 @pytest.mark.parametrize("output", ["", "printf '\\n  \\n'"])
-def test_silence_and_success_is_an_empty_answer(bin_dir: Path, output: str) -> None:
+def test_success_without_output_is_an_empty_answer(bin_dir: Path, output: str) -> None:
     install(bin_dir, f"cat > /dev/null; {output}")
     assert call(bin_dir, verb=Verb.DEL) == {}
 
 
-def test_a_plugin_that_does_not_read_its_stdin_is_served_all_the_same(bin_dir: Path) -> None:
+def test_a_plugin_need_not_read_its_stdin(bin_dir: Path) -> None:
     install(bin_dir, "echo '{}'")
     assert call(bin_dir, config={**CONFIG, "large": "x" * 1_000_000}) == {}
 
@@ -222,7 +222,7 @@ def test_an_error_object_is_passed_on_with_its_code(bin_dir: Path) -> None:
         "head -c 5000000 /dev/zero | tr '\\0' ' '; echo '{}'",
     ],
 )
-def test_an_unusable_answer_is_told_with_the_end_of_stderr(bin_dir: Path, body: str) -> None:
+def test_an_unusable_answer_is_reported_with_the_end_of_stderr(bin_dir: Path, body: str) -> None:
     install(bin_dir, f"cat > /dev/null; echo 'why it broke' >&2; {body}")
     with pytest.raises(PluginBroken, match="host-device") as raised:
         call(bin_dir)
@@ -247,11 +247,11 @@ def test_what_a_plugin_logs_before_it_is_killed_is_passed_on(
     bin_dir: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install(bin_dir, f"{LOGGING}; touch {bin_dir}/begun; sleep 1000")
-    outlast(bin_dir, bin_dir / "begun")
+    let_time_out(bin_dir, bin_dir / "begun")
     assert capfd.readouterr().err.splitlines()[-1] == "a log line"
 
 
-def test_of_a_long_stderr_the_end_is_told(bin_dir: Path) -> None:
+def test_only_the_end_of_a_long_stderr_is_reported(bin_dir: Path) -> None:
     install(bin_dir, "cat > /dev/null; seq 100000 >&2; printf '\\377the end' >&2; exit 1")
     with pytest.raises(PluginBroken) as raised:
         call(bin_dir)
@@ -273,7 +273,7 @@ def test_any_output_and_status_is_an_answer_or_a_failure_of_the_plugin(
         pass
 
 
-def test_what_is_no_program_is_told(bin_dir: Path) -> None:
+def test_a_file_that_is_not_a_program_is_reported(bin_dir: Path) -> None:
     (bin_dir / NAME).write_bytes(b"\x7fELF and nothing more")
     (bin_dir / NAME).chmod(0o755)
     with pytest.raises(PluginBroken, match="host-device"):
@@ -283,10 +283,10 @@ def test_what_is_no_program_is_told(bin_dir: Path) -> None:
 # ---- how it ends
 
 
-def outlast(bin_dir: Path, *begun: Path) -> None:
-    """Call a plugin that takes too long, and is not ended before it has made the files `begun`.
+def let_time_out(bin_dir: Path, *begun: Path) -> None:
+    """Call a plugin that takes too long, until it was ended only after making the files `begun`.
 
-    On a busy machine even its start takes time; then it is called again with more of it.
+    On a busy machine even its start takes time; then it is called again with a longer limit.
     """
     for limit_s in (0.5, 5.0, 50.0):
         with pytest.raises(PluginBroken, match=re.escape(f"within {limit_s:g} s")):
@@ -308,7 +308,7 @@ STUBBORN = "trap '' TERM INT"
     ],
     ids=["well-behaved", "ignoring SIGTERM", "a quiet grandchild that ignores SIGTERM"],
 )
-def test_when_its_time_is_over_a_plugin_ends_with_all_that_it_started(
+def test_when_its_time_is_up_a_plugin_is_ended_with_everything_it_started(
     bin_dir: Path, plugin: str, grandchild: str
 ) -> None:
     install(
@@ -321,7 +321,7 @@ def test_when_its_time_is_over_a_plugin_ends_with_all_that_it_started(
         echo $$ > {bin_dir}/pid; mv {bin_dir}/pid {bin_dir}/plugin
         sleep 1003; sleep 1004""",
     )
-    outlast(bin_dir, bin_dir / "plugin")
+    let_time_out(bin_dir, bin_dir / "plugin")
     pids = [int((bin_dir / name).read_text()) for name in ("plugin", "grandchild")]
     try:
         wait_until(lambda: not any(map(is_alive, pids)), "both have ended")
@@ -332,7 +332,7 @@ def test_when_its_time_is_over_a_plugin_ends_with_all_that_it_started(
                 os.kill(pid, 9)
 
 
-def test_a_plugin_may_clean_up_when_it_is_asked_to_end(bin_dir: Path) -> None:
+def test_a_plugin_can_clean_up_before_it_is_killed(bin_dir: Path) -> None:
     install(
         bin_dir,
         f"""trap 'echo cleaned > {bin_dir}/cleaned; exit 0' TERM
@@ -340,7 +340,7 @@ def test_a_plugin_may_clean_up_when_it_is_asked_to_end(bin_dir: Path) -> None:
         cat > /dev/null
         while :; do sleep 0.01; done""",
     )
-    outlast(bin_dir, bin_dir / "begun")
+    let_time_out(bin_dir, bin_dir / "begun")
     assert (bin_dir / "cleaned").read_text() == "cleaned\n"
 
 
@@ -354,7 +354,7 @@ def test_a_plugin_that_floods_its_output_is_ended(bin_dir: Path) -> None:
 
 
 def speaking(*versions: str) -> str:
-    """A plugin that speaks these versions, and answers with what it was given."""
+    """A plugin that supports these versions, and answers with its stdin."""
     known = "|".join(f'*\'"cniVersion":"{version}"\'*' for version in versions)
     answer = json.dumps({"cniVersion": versions[-1], "supportedVersions": versions})
     error = json.dumps({"cniVersion": "1.0.0", "code": 1, "msg": "incompatible CNI versions"})
@@ -366,7 +366,7 @@ def speaking(*versions: str) -> str:
     esac"""
 
 
-def test_a_plugin_is_called_in_the_newest_version_that_both_know(bin_dir: Path) -> None:
+def test_a_plugin_is_called_in_the_newest_common_version(bin_dir: Path) -> None:
     install(bin_dir, speaking("0.3.1", "0.4.0", "1.0.0"))
     previous = {
         "cniVersion": "1.1.0",
@@ -386,16 +386,16 @@ def test_a_plugin_is_called_in_the_newest_version_that_both_know(bin_dir: Path) 
 
 
 @pytest.mark.parametrize("previous", ["x", {"ips": 7}, {"cniVersion": "9.9.9"}])
-def test_what_cannot_be_converted_is_a_failure_of_that_plugin_alone(
+def test_a_configuration_that_cannot_be_converted_is_a_failure_of_that_plugin(
     bin_dir: Path, previous: object
 ) -> None:
-    """Found by fuzzing: a release forgives its plugins, and failed by this for ever."""
+    """Found by fuzzing: a release tolerates failing plugins, but this made it fail for ever."""
     install(bin_dir, speaking("1.0.0"))
     with pytest.raises(PluginBroken, match=f"'{NAME}'.*1\\.0\\.0"):
         call(bin_dir, config={**CONFIG, "prevResult": previous})
 
 
-def test_a_plugin_that_speaks_the_version_is_asked_once(bin_dir: Path) -> None:
+def test_a_plugin_that_supports_the_version_is_called_once(bin_dir: Path) -> None:
     install(bin_dir, speaking("1.0.0", "1.1.0"))
     assert call(bin_dir) == CONFIG
     assert len((bin_dir / f"{NAME}.calls").read_text().splitlines()) == 1
@@ -421,12 +421,12 @@ def test_without_a_common_version_the_plugins_own_error_is_passed_on(
 @pytest.mark.parametrize(
     "answer", ["", "echo '[]'", """echo '{"supportedVersions": 3}'""", "exit 1"]
 )
-def test_no_usable_answer_to_version_is_told(bin_dir: Path, answer: str) -> None:
+def test_an_unusable_answer_to_version_is_reported(bin_dir: Path, answer: str) -> None:
     install(bin_dir, f"cat > /dev/null; {answer}")
     with pytest.raises(PluginBroken, match="host-device"):
         plugins(bin_dir).versions_of(NAME)
 
 
-def test_the_versions_of_a_plugin_are_what_it_says(bin_dir: Path) -> None:
+def test_the_versions_of_a_plugin_are_those_in_its_answer(bin_dir: Path) -> None:
     install(bin_dir, speaking("0.3.1", "2.0.0"))
     assert plugins(bin_dir).versions_of(NAME) == ("0.3.1", "2.0.0")

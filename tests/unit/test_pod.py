@@ -1,4 +1,4 @@
-"""What a netdev gets in a pod from the mover `native`, and the result that tells of it."""
+"""What a netdev gets in a pod from the mover `native`, and the result that describes it."""
 
 import ipaddress
 
@@ -31,7 +31,7 @@ UNHELD = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
 
 def of_host(record: Attachment) -> Attachment:
-    """The record of an attachment that got the host's addresses; its configuration says no more."""
+    """The record of an attachment that got the host's addresses, with a minimal configuration."""
     return attrs.evolve(record, ipam=None, config={"name": "fabric"})
 
 
@@ -39,7 +39,7 @@ captured_records = some.attachments_of(with_netdev=True).map(of_host)
 
 
 @given(captured_records)
-def test_the_promise_is_what_the_static_plugin_would_say(record: Attachment) -> None:
+def test_the_pod_is_promised_what_the_static_plugin_would_return(record: Attachment) -> None:
     assert record.captured is not None
     static = static_ipam(record.captured.addresses)
     entries = [] if static is None else static["addresses"]
@@ -51,7 +51,7 @@ def test_the_promise_is_what_the_static_plugin_would_say(record: Attachment) -> 
 
 
 @given(captured_records, st.integers(0, 2**31))
-def test_every_attribute_of_an_address_but_its_name_and_its_age_is_kept(
+def test_every_attribute_of_an_address_except_label_and_age_is_kept(
     record: Attachment, later_s: int
 ) -> None:
     captured = record.captured
@@ -72,8 +72,8 @@ def test_every_attribute_of_an_address_but_its_name_and_its_age_is_kept(
 
 
 @given(captured_records)
-def test_the_addresses_are_set_so_that_they_are_listed_as_on_the_host(record: Attachment) -> None:
-    """The kernel lists the IPv6 address that came last first."""
+def test_addresses_are_set_in_an_order_that_lists_them_as_on_the_host(record: Attachment) -> None:
+    """The kernel lists the IPv6 address that was set last first."""
     assert record.captured is not None
     listed = {a.identity: at for at, a in enumerate(record.captured.addresses)}
     given = addresses_for(record, Result(), record.read_at_s)
@@ -97,7 +97,7 @@ def test_a_label_follows_the_name_of_its_netdev_and_no_other(
         assert relabelled(renamed[:1], new, old) == (own,)
 
 
-def test_a_label_may_have_fifteen_bytes_as_the_name_of_a_netdev_may() -> None:
+def test_a_label_may_have_fifteen_bytes_like_an_ifname() -> None:
     old, label = IfName("ens1"), "ens1:123456789a"
     address = Address(ipaddress.ip_interface("10.0.0.1/24"), label=label)
     for new, expected in (("net1", "net1:123456789a"), ("net10", "net10")):
@@ -121,10 +121,10 @@ def test_without_a_netdev_no_address_of_the_host_is_promised(record: Attachment)
     ],
 )
 @given(some.attachments)
-def test_an_ipam_plugins_address_has_the_broadcast_address_of_its_network(
+def test_an_address_from_ipam_gets_the_broadcast_address_of_its_network(
     address: str, broadcast: str | None, record: Attachment
 ) -> None:
-    """RFC 3021: a network of two addresses has none."""
+    """RFC 3021: a network of two addresses has no broadcast address."""
     record = attrs.evolve(record, ipam=PluginName("own"))
     promise = Result(ips=(Ip(ipaddress.ip_interface(address)),))
     (given,) = addresses_for(record, promise, 0)
@@ -133,7 +133,9 @@ def test_an_ipam_plugins_address_has_the_broadcast_address_of_its_network(
 
 
 @given(some.attachments, some.results)
-def test_what_an_ipam_plugin_gives_is_all_for_our_netdev(record: Attachment, given: Result) -> None:
+def test_everything_from_an_ipam_plugin_is_for_our_netdev(
+    record: Attachment, given: Result
+) -> None:
     record = attrs.evolve(record, ipam=PluginName("own"), config={"name": "fabric"})
     if not given.ips:
         with pytest.raises(PluginBroken, match="'own'"):
@@ -159,7 +161,7 @@ def test_the_result_names_the_netdev_as_it_is_in_the_pod(
     assert described(record, promise, netdev) == expected
 
 
-def test_a_route_keeps_all_that_a_result_can_say_of_it() -> None:
+def test_a_route_keeps_everything_that_a_result_says_about_it() -> None:
     net1 = Netdev(7, IfName("net1"))
     first, second = ipaddress.ip_address("10.9.0.1"), ipaddress.ip_address("10.9.0.2")
     ips = (
@@ -201,8 +203,8 @@ def is_near(network: IpNetwork) -> bool:
     return network.prefixlen >= 10 and first.startswith(("fe8", "fe9", "fea", "feb"))
 
 
-def test_the_route_to_link_local_neighbours_is_the_pods_own() -> None:
-    """Managers set one on the host, in the kernel's place; the pod's kernel makes its own."""
+def test_the_link_local_route_is_not_copied() -> None:
+    """Managers set one on the host in the kernel's place; the pod's kernel makes its own."""
     hops = (Hop(IfName("ens1")),)
     routes = tuple(
         HostRoute(ipaddress.ip_network(to), hops, protocol=2)
@@ -213,7 +215,7 @@ def test_the_route_to_link_local_neighbours_is_the_pods_own() -> None:
 
 
 @given(some.whole_captures, some.netdevs)
-def test_copied_routes_lead_through_the_netdev_alone_and_from_what_it_has(
+def test_copied_routes_lead_only_through_the_netdev_and_from_its_addresses(
     captured: Captured, netdev: Netdev
 ) -> None:
     copied = copied_routes(captured, netdev)
@@ -239,7 +241,7 @@ def test_a_copied_route_keeps_a_source_that_is_ready(flags: int) -> None:
 
 
 @given(some.results, st.lists(some.kernel_routes, max_size=3))
-def test_the_result_tells_the_copied_routes_of_the_main_table(
+def test_the_result_lists_the_copied_routes_of_the_main_table(
     result: Result, copied: list[HostRoute]
 ) -> None:
     told = with_routes(result, copied)

@@ -30,7 +30,7 @@ def previewed(machine: Machine, device: str, netns: str, **keys: Any) -> Preview
         return preview(request, node)
 
 
-def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Machine) -> None:
+def test_a_preview_changes_nothing_and_shows_what_the_add_would_do(machine: Machine) -> None:
     add(machine, A)
     machine.kernel.destroy_netns(pod_of(machine))
     before = machine.picture()
@@ -45,7 +45,7 @@ def test_a_preview_changes_nothing_and_tells_what_the_add_does_then(machine: Mac
 @pytest.mark.parametrize("ipam", [{}, {"ipam": HOST_LOCAL}], ids=["static", "host-local"])
 @pytest.mark.parametrize("dead", [True, False], ids=["netns dead", "killed ADD"])
 @pytest.mark.parametrize("taken", [False, True], ids=["free", "name taken"])
-def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
+def test_a_preview_plans_from_the_host_as_it_will_be_after_the_return(
     machine: Machine, kernel: Kernel, ipam: dict[str, Any], dead: bool, taken: bool
 ) -> None:
     kernel.add_address(nic_of(machine), address("192.0.2.30/24", valid_s=500, preferred_s=400))
@@ -71,7 +71,7 @@ def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
         for step in process(machine).performed
         if isinstance(step, SaveRecord) and step.record.id == planned.id
     ]
-    # Only the kernel knows by what number and with which addresses of its own it comes back.
+    # Only the kernel knows with which ifindex and own addresses it will come back.
     assert planned.captured is not None
     assert saved.captured is not None
     kernels = {"ifindex": saved.captured.ifindex, "eui64": saved.captured.eui64}
@@ -79,7 +79,7 @@ def test_a_preview_plans_from_the_host_as_it_will_be_given_back(
     assert planned.key == saved.key
 
 
-def test_a_preview_finds_by_its_kernelpath_what_will_have_another_name(
+def test_a_preview_finds_a_netdev_by_kernelpath_although_its_name_will_change(
     machine: Machine, kernel: Kernel
 ) -> None:
     path = "/sys/devices/pci0000:00/0000:01:00.0/net/ens1"
@@ -95,7 +95,9 @@ def test_a_preview_finds_by_its_kernelpath_what_will_have_another_name(
     assert record_in(seen.plan).host_addresses
 
 
-def test_a_preview_brings_a_netdev_on_no_bus_home(machine: Machine, kernel: Kernel) -> None:
+def test_a_preview_plans_for_a_netdev_on_no_bus_after_its_return(
+    machine: Machine, kernel: Kernel
+) -> None:
     veth = kernel.add_link("uplink7", kind="veth")
     kernel.configure(veth, (address("10.0.7.1/24"),))
     config = config_for(None, device="uplink7")
@@ -112,7 +114,9 @@ def nic_of(machine: Machine) -> Link:
     return machine.kernel.functions[A].links[0]
 
 
-def test_a_preview_of_an_add_that_has_been_done_says_so(machine: Machine, kernel: Kernel) -> None:
+def test_a_preview_of_a_repeated_add_says_that_nothing_is_to_be_done(
+    machine: Machine, kernel: Kernel
+) -> None:
     add(machine, A)
     request = request_for(machine, Verb.ADD, config_for(A))
     assert isinstance(request, AddRequest)
@@ -124,7 +128,7 @@ def test_a_preview_of_an_add_that_has_been_done_says_so(machine: Machine, kernel
     assert record_in(again.plan).host_ifname == "ens1"
 
 
-def test_a_preview_fails_where_giving_back_would(machine: Machine, kernel: Kernel) -> None:
+def test_a_preview_fails_if_the_return_would(machine: Machine, kernel: Kernel) -> None:
     add(machine, A)
     kernel.move(nic_of(machine), pod_of(machine, 2), "stolen")
     kernel.destroy_netns(pod_of(machine))
@@ -150,6 +154,6 @@ def test_a_preview_refuses_what_the_add_would_refuse(machine: Machine) -> None:
         previewed(machine, "0000:ff:00.0", POD2)
 
 
-def test_a_preview_tells_what_would_not_come_back(machine: Machine) -> None:
+def test_a_preview_shows_what_would_not_come_back(machine: Machine) -> None:
     machine.kernel.unsaved = ("the managed neighbour 10.0.0.77",)
     assert previewed(machine, A, POD2).unsaved == machine.kernel.unsaved

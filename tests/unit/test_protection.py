@@ -1,4 +1,4 @@
-"""What a netdev carries, and through which ones the node is reached."""
+"""What a netdev carries, and through which netdevs the node is reached."""
 
 import ipaddress
 from itertools import combinations
@@ -36,7 +36,7 @@ def why(around: Surroundings, ifindex: int = 1) -> str | None:
     return None if found is None else found.why
 
 
-# ---- an oracle of its own, which follows the relations upwards
+# ---- an independent oracle, which follows the relations upwards
 
 
 def has(netdev: Netdev, ip: IpAddress) -> bool:
@@ -44,7 +44,7 @@ def has(netdev: Netdev, ip: IpAddress) -> bool:
 
 
 def rests(upper: Netdev, lower: Netdev, around: Surroundings) -> bool:
-    """Whether a netdev stands on another one directly, members of bonds apart."""
+    """Whether a netdev rests directly on another one, not counting members of bonds."""
     local = upper.below.local
     holders = [n for n in around.netdevs if local is not None and has(n, local)]
     owners = [n for n in [n for n in holders if n.up] or holders if n != upper]
@@ -62,7 +62,7 @@ def switched(upper: Netdev, lower: Netdev, around: Surroundings) -> bool:
 
 
 def above(lower: Netdev, around: Surroundings) -> list[Netdev]:
-    """The netdevs that would not work without this one, or not without all that are like it."""
+    """The netdevs that would not work without this one, or without all of its kind."""
     return [
         upper
         for upper in around.netdevs
@@ -96,7 +96,7 @@ def is_cut_off_without(netdev: Netdev, family: int, around: Surroundings) -> boo
 
 
 @given(some.surroundings)
-def test_an_uplink_is_what_a_family_cannot_do_without(around: Surroundings) -> None:
+def test_a_netdev_is_an_uplink_exactly_if_a_family_needs_it(around: Surroundings) -> None:
     uplinks = uplinks_of(around)
     for netdev in around.netdevs:
         families = [f for f in (4, 6) if is_cut_off_without(netdev, f, around)]
@@ -106,7 +106,7 @@ def test_an_uplink_is_what_a_family_cannot_do_without(around: Surroundings) -> N
 
 
 @given(some.surroundings)
-def test_what_is_protected_is_loopback_or_uplink_or_member_or_carries_something(
+def test_only_loopback_uplinks_members_and_carriers_are_protected(
     around: Surroundings,
 ) -> None:
     protected, uplinks = protections(around), uplinks_of(around)
@@ -123,7 +123,7 @@ def test_what_is_protected_is_loopback_or_uplink_or_member_or_carries_something(
 
 
 @given(some.surroundings)
-def test_a_refusal_says_what_devices_shows(around: Surroundings) -> None:
+def test_a_refusal_gives_the_same_reason_as_amdcni_devices(around: Surroundings) -> None:
     protected = protections(around)
     for netdev in around.netdevs:
         if netdev.ifindex not in protected:
@@ -139,8 +139,8 @@ def test_a_refusal_says_what_devices_shows(around: Surroundings) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vlan", "macvlan", "macvtap", "ipvlan", "macsec", "lowpan", None])
-def test_what_has_a_netdev_as_its_link_rests_on_it(kind: str | None) -> None:
-    """They lose their way, or are destroyed, as it leaves (net/8021q/vlan.c, macsec.c)."""
+def test_a_netdev_rests_on_the_one_that_is_its_link(kind: str | None) -> None:
+    """They stop working, or are destroyed, when it leaves (net/8021q/vlan.c, macsec.c)."""
     child = Netdev(5, IfName("child"), kind=kind, lower=1)
     assert why(Surroundings((ONE, TWO, child))) == "carries child"
     assert why(Surroundings((ONE, TWO, child)), 2) is None
@@ -165,10 +165,10 @@ def test_a_tunnel_rests_on_the_netdev_that_it_is_bound_to(below: Below) -> None:
 
 
 @given(st.permutations([True, False]), st.booleans())
-def test_an_address_of_several_netdevs_is_kept_if_one_of_them_leaves(
+def test_a_tunnel_rests_on_no_netdev_if_another_one_has_its_address_too(
     ups: list[bool], both: bool
 ) -> None:
-    """But what is down does not have it, as long as another is up."""
+    """But a netdev that is down does not count, as long as another one is up."""
     tunnel = Netdev(5, IfName("tunnel"), below=Below(local=HERE))
     pair = [nic(n, "10.0.0.1/32", up=up or both) for n, up in enumerate(ups, 1)]
     around = Surroundings((*pair, tunnel))
@@ -176,32 +176,32 @@ def test_an_address_of_several_netdevs_is_kept_if_one_of_them_leaves(
     assert bearers == ([] if both else [ups.index(True) + 1])
 
 
-def test_an_address_that_one_netdev_has_twice_is_that_of_one_netdev() -> None:
+def test_a_tunnel_rests_on_the_netdev_that_has_its_address_twice() -> None:
     tunnel = Netdev(5, IfName("tunnel"), below=Below(local=HERE))
     twice = nic(1, "10.0.0.1/24", "10.0.0.1/32")
     assert why(Surroundings((twice, TWO, tunnel))) == "carries tunnel (from 10.0.0.1)"
 
 
-def test_a_tunnel_bound_to_nothing_rests_on_what_leads_to_its_other_end() -> None:
+def test_an_unbound_tunnel_rests_on_the_netdev_towards_its_other_end() -> None:
     geneve = Netdev(5, IfName("geneve"), below=Below(remote=HERE))
     around = Surroundings((ONE, TWO, geneve), load=Load(tunnel_ways={5: 2}))
     assert (why(around), why(around, 2)) == (None, "carries geneve (to 10.0.0.1)")
 
 
-def test_pppoe_and_rdma_of_software_rest_on_their_netdev() -> None:
+def test_pppoe_and_software_rdma_rest_on_their_netdev() -> None:
     around = Surroundings((ONE, TWO), load=Load(frozenset({ONE.ifname}), {"rxe0": TWO.ifname}))
     assert why(around) == "carries a PPPoE session"
     assert why(around, 2) == "carries the RDMA device rxe0"
 
 
 @given(some.ifnames)
-def test_what_rests_on_a_netdev_that_is_not_seen_matters_to_nobody(ifname: IfName) -> None:
+def test_what_rests_on_an_unknown_netdev_protects_nothing(ifname: IfName) -> None:
     assume(ifname != ONE.ifname)
     load = Load(frozenset({ifname}), {"rxe0": ifname}, {7: 8})
     assert protections(Surroundings((ONE,), load=load)) == {}
 
 
-def test_an_address_of_another_station_is_told_unless_it_is_that_of_a_known_child() -> None:
+def test_a_foreign_mac_is_reported_unless_a_known_child_has_it() -> None:
     mac = MacAddress("02:00:00:00:00:77")
     around = Surroundings((ONE,), load=Load(receives_for={1: (mac,)}))
     assert why(around) == f"carries what receives at {mac} through it"
@@ -213,14 +213,14 @@ def test_an_address_of_another_station_is_told_unless_it_is_that_of_a_known_chil
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_each_family_has_to_have_another_way_out(family: int) -> None:
+def test_each_family_needs_another_way_out(family: int) -> None:
     other = ways(10 - family, 1, 2)
     around = Surroundings((ONE, TWO), (*ways(family, 1), *other))
     assert uplinks_of(around) == {1: f"IPv{family}"}
     assert uplinks_of(attrs.evolve(around, ways_out=(*ways(family, 1, 2), *other))) == {}
 
 
-def test_two_families_by_two_netdevs_need_both() -> None:
+def test_two_families_on_two_netdevs_need_both() -> None:
     assert uplinks_of(Surroundings((ONE, TWO), (*ways(4, 1), *ways(6, 2)))) == {
         1: "IPv4",
         2: "IPv6",
@@ -240,13 +240,13 @@ def test_the_members_of_a_bond_below_a_vlan_are_uplinks() -> None:
     }
 
 
-def test_ways_out_by_different_tunnels_over_one_netdev_are_one() -> None:
+def test_ways_out_through_different_tunnels_over_one_netdev_count_as_one() -> None:
     tunnels = tuple(Netdev(n, IfName(f"t{n}"), below=Below(local=HERE)) for n in (5, 6))
     assert uplinks_of(Surroundings((ONE, TWO, *tunnels), ways(4, 5, 6))) == {1: "IPv4"}
 
 
-def test_a_session_of_pppoe_is_a_way_out_by_each_netdev_that_has_one() -> None:
-    """Which one is whose is not told."""
+def test_a_pppoe_session_is_a_way_out_through_each_netdev_with_a_session() -> None:
+    """The kernel does not say which session belongs to which netdev."""
     ppp = Netdev(5, IfName("ppp0"), kind="ppp")
     vlan = Netdev(6, IfName("eth1.7"), kind="vlan", lower=1)
     load = Load(frozenset({vlan.ifname}))
@@ -254,7 +254,7 @@ def test_a_session_of_pppoe_is_a_way_out_by_each_netdev_that_has_one() -> None:
     assert uplinks_of(around).keys() == {1, 5, 6}
 
 
-def test_a_bridge_of_open_vswitch_is_reached_by_all_members() -> None:
+def test_an_open_vswitch_bridge_is_reached_through_all_members() -> None:
     switch, port = (Netdev(n, IfName(f"ovs{n}"), kind="openvswitch") for n in (5, 6))
     member = attrs.evolve(ONE, master=5)
     around = Surroundings((member, TWO, switch, port), ways(4, 6))
@@ -262,7 +262,7 @@ def test_a_bridge_of_open_vswitch_is_reached_by_all_members() -> None:
 
 
 @pytest.mark.parametrize("dead", list(combinations([1, 2, 3], 2)))
-def test_a_dead_way_out_counts_only_where_none_lives(dead: tuple[int, ...]) -> None:
+def test_a_dead_way_out_counts_only_if_all_are_dead(dead: tuple[int, ...]) -> None:
     (alive,) = {1, 2, 3} - set(dead)
     netdevs = tuple(map(nic, (1, 2, 3)))
     found = (*ways(4, *dead, dead=True), *ways(4, alive))
@@ -271,15 +271,15 @@ def test_a_dead_way_out_counts_only_where_none_lives(dead: tuple[int, ...]) -> N
     assert uplinks_of(Surroundings(netdevs, ways(4, 1, 2, dead=True))) == {}
 
 
-def test_halves_count_one_by_one_and_only_where_there_is_no_default_route() -> None:
-    """A VPN sets them beside the default route, by which it reaches its own server."""
+def test_half_routes_count_one_by_one_and_only_without_a_default_route() -> None:
+    """A VPN sets them in addition to the default route, through which it reaches its own server."""
     halves = tuple(WayOut(half, n) for n, half in enumerate(HALVES, 1))
     assert uplinks_of(Surroundings((ONE, TWO), halves)) == {1: "IPv4", 2: "IPv4"}
     vpn = tuple(WayOut(half, 2) for half in HALVES)
     assert uplinks_of(Surroundings((ONE, TWO), (*vpn, *ways(4, 1)))) == {1: "IPv4"}
 
 
-def test_what_rests_on_itself_or_in_a_circle_is_no_endless_work() -> None:
+def test_netdevs_that_rest_on_themselves_or_in_a_circle_cause_no_endless_loop() -> None:
     own = Netdev(5, IfName("t5"), lower=5, below=Below(links=(6, 5)))
     other = Netdev(6, IfName("t6"), lower=5)
     around = Surroundings((own, other), ways(6, 5))

@@ -1,4 +1,4 @@
-"""The pytest plugin: there without an import, and loaded at no cost."""
+"""The pytest plugin: available without an import, and cheap to load."""
 
 import subprocess
 import sys
@@ -15,24 +15,24 @@ def run_pytest(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_pytest_finds_the_fixtures_by_itself(tmp_path: Path) -> None:
+def test_pytest_finds_the_fixtures_without_an_import(tmp_path: Path) -> None:
     listed = run_pytest(tmp_path, "--fixtures").splitlines()
     found = {line.partition(" ")[0] for line in listed}
     assert set(FIXTURES) <= found
 
 
-def test_pytest_tells_the_options_of_the_suite(tmp_path: Path) -> None:
+def test_pytest_help_lists_the_options_of_the_suite(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "--help")
     for option in ("plugin", "config", "path", "ifname", "timeout"):
         assert f"--cni-{option}=" in said
 
 
-def test_the_suite_without_a_plugin_is_a_mistake(tmp_path: Path) -> None:
+def test_the_suite_without_a_plugin_is_an_error(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "--pyargs", "amdcni.testing.conformance")
     assert "ERROR: which plugin? name its executable with --cni-plugin PATH" in said
 
 
-def test_a_machine_that_allows_no_node_is_a_reason_to_skip(tmp_path: Path) -> None:
+def test_tests_are_skipped_if_the_machine_allows_no_node(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(cni_node): raise AssertionError\n")
     (tmp_path / "conftest.py").write_text(
         "from amdcni.testing import isolation\n"
@@ -43,7 +43,7 @@ def test_a_machine_that_allows_no_node_is_a_reason_to_skip(tmp_path: Path) -> No
     assert "1 skipped" in said
 
 
-def test_loading_it_loads_nothing_else() -> None:
+def test_loading_the_plugin_loads_nothing_else() -> None:
     loaded = loaded_by("import amdcni.pytest_plugin")
     assert {module for module in loaded if module.startswith("amdcni.")} == {"amdcni.pytest_plugin"}
     assert packages_of(loaded).isdisjoint({"attrs", "cattrs", "pyroute2", "hypothesis"})

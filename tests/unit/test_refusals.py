@@ -1,4 +1,4 @@
-"""What an ADD refuses before it has planned anything."""
+"""What an ADD refuses before it plans anything."""
 
 import ipaddress
 
@@ -33,13 +33,13 @@ def refusal_of(refused: type[AmdcniError], handover: Handover) -> str:
 
 
 @given(every_handovers)
-def test_the_hosts_own_netns_is_no_pod(handover: Handover) -> None:
+def test_the_hosts_own_netns_is_refused_as_a_pod(handover: Handover) -> None:
     message = refusal_of(InvalidEnvironment, in_pod(handover, id=handover.snapshot.host.id))
     assert repr(handover.request.netns) in message
 
 
 @given(every_handovers, some.netdevs, st.booleans())
-def test_an_ifname_that_the_pod_has_already_is_refused(
+def test_an_ifname_that_the_pod_already_has_is_refused(
     handover: Handover, other: Netdev, as_altname: bool
 ) -> None:
     ifname = handover.request.attachment.ifname
@@ -54,8 +54,10 @@ def test_an_ifname_that_the_pod_has_already_is_refused(
 
 
 @given(some.handovers, st.booleans())
-def test_what_the_node_needs_is_not_given_away(handover: Handover, carries_another: bool) -> None:
-    """What that is, `test_protection` says."""
+def test_a_netdev_that_the_node_needs_is_not_lent(
+    handover: Handover, carries_another: bool
+) -> None:
+    """`test_protection` says which netdevs those are."""
     assert handover.netdev is not None
     ways = (WayOut(ipaddress.ip_network("::/0"), handover.netdev.ifindex),)
     load = Load(rdma={"rxe0": handover.netdev.ifname})
@@ -78,10 +80,10 @@ def test_a_device_that_is_not_on_the_node_is_refused(handover: Handover) -> None
 
 
 @given(any_handovers, some.attachments_of(phases=st.just(Phase.ATTACHED)))
-def test_a_device_that_a_live_attachment_holds_is_refused_and_its_holder_named(
+def test_a_device_held_by_a_live_attachment_is_refused_and_the_holder_named(
     handover: Handover, record: Attachment
 ) -> None:
-    """All that the holder left on the host is an empty `net` folder, or nothing on no bus."""
+    """The holder left only an empty `net` folder on the host, or nothing if it is on no bus."""
     device = handover.snapshot.candidates.device
     gone = None if device is None else attrs.evolve(device, ifnames=())
     snapshot = attrs.evolve(
@@ -96,7 +98,7 @@ def test_a_device_that_a_live_attachment_holds_is_refused_and_its_holder_named(
 
 
 @given(some.handovers, some.lendings, some.macs)
-def test_a_netdev_that_is_away_is_held_even_if_another_of_its_device_is_there(
+def test_a_lent_netdev_is_held_even_if_its_device_has_another_one_on_the_host(
     handover: Handover, lending: Lending, mac: MacAddress
 ) -> None:
     device, netdev = handover.snapshot.candidates.device, handover.netdev
@@ -126,7 +128,7 @@ def test_a_netdev_that_is_away_is_held_even_if_another_of_its_device_is_there(
 
 
 @given(some.handovers, some.attachments_of(with_netdev=True))
-def test_another_netdev_of_a_device_that_is_held_may_be_given(
+def test_another_netdev_of_a_held_device_can_be_lent(
     handover: Handover, record: Attachment
 ) -> None:
     device, netdev = handover.snapshot.candidates.device, handover.netdev

@@ -17,7 +17,7 @@ def released(record: Attachment, returned: Returned | None) -> Released:
 
 @ends
 @given(record=some.attachments)
-def test_only_what_was_restored_is_called_the_hosts_again(
+def test_only_a_restored_nic_is_said_to_be_the_hosts_again(
     returned: Returned | None, record: Attachment
 ) -> None:
     said = sentence_on(released(record, returned))
@@ -29,7 +29,7 @@ def test_only_what_was_restored_is_called_the_hosts_again(
 
 @ends
 @given(record=some.attachments)
-def test_a_device_is_released_once_its_attachment_has_it_no_more(
+def test_a_device_counts_as_released_once_its_attachment_no_longer_has_it(
     returned: Returned | None, record: Attachment
 ) -> None:
     told = as_json(released(record, returned))

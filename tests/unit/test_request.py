@@ -44,7 +44,7 @@ from amdcni.testing import strategies as some
 
 
 @given(some.environments)
-def test_a_call_is_what_its_environment_says(environ: dict[str, str]) -> None:
+def test_a_call_is_read_from_its_environment(environ: dict[str, str]) -> None:
     invocation = parse_environment(environ)
     assert invocation.verb == environ["CNI_COMMAND"]
     assert invocation.netns == (environ.get("CNI_NETNS") or None)
@@ -57,12 +57,12 @@ def test_a_call_is_what_its_environment_says(environ: dict[str, str]) -> None:
 
 
 @given(some.environments)
-def test_plugins_that_are_called_in_turn_get_the_whole_environment(environ: dict[str, str]) -> None:
+def test_plugins_that_the_plugin_calls_get_the_whole_environment(environ: dict[str, str]) -> None:
     assert parse_environment(environ).environ == environ
 
 
 @given(some.environments)
-def test_plugins_are_looked_for_on_cni_path_first_and_in_each_folder_once(
+def test_plugins_are_searched_in_cni_path_first_and_in_each_folder_once(
     environ: dict[str, str],
 ) -> None:
     """CNI SPEC 1.1 §2: CNI_PATH is a "list of paths to search for CNI plugin executables. Paths are
@@ -88,14 +88,12 @@ NEEDED: dict[str, set[str]] = {
 }
 """CNI SPEC 1.1 §2, "Required environment parameters" of each operation, without CNI_COMMAND.
 
-CNI_PATH is required of a runtime for CHECK and GC; there are fallbacks, and only GC insists.
+CNI_PATH is required for CHECK and GC; there are fallbacks, and only GC insists on it.
 """
 
 
 @given(st.data(), some.verbs)
-def test_every_variable_that_is_missing_or_empty_is_named_at_once(
-    data: st.DataObject, verb: Verb
-) -> None:
+def test_all_missing_or_empty_variables_are_named_at_once(data: st.DataObject, verb: Verb) -> None:
     environ = data.draw(some.environments_for(verb))
     gone = data.draw(st.sets(st.sampled_from(sorted(NEEDED[verb])))) if NEEDED[verb] else set()
     for name in sorted(gone):
@@ -116,7 +114,7 @@ def test_every_variable_that_is_missing_or_empty_is_named_at_once(
 @given(some.environments_for(Verb.ADD), some.hostile_texts)
 @example({"CNI_CONTAINERID": "c", "CNI_NETNS": "/n", "CNI_IFNAME": "net1"}, "add")
 @example({"CNI_CONTAINERID": "c", "CNI_NETNS": "/n", "CNI_IFNAME": "net1"}, "")
-def test_another_command_is_refused_with_those_that_there_are(
+def test_an_unknown_command_is_refused_and_the_known_ones_are_listed(
     environ: dict[str, str], command: str
 ) -> None:
     if command in NEEDED:
@@ -165,7 +163,7 @@ def test_any_environment_is_a_call_or_an_error(
 
 
 @given(some.environments_for(Verb.ADD), some.words, some.words)
-def test_an_unknown_argument_is_refused_unless_the_unknown_are_to_be_ignored(
+def test_an_unknown_argument_is_refused_unless_ignore_unknown_is_set(
     environ: dict[str, str], key: str, value: str
 ) -> None:
     """CNI conventions, CNI_ARGS: "It is currently recommended that plugins fail on unknown args",
@@ -192,13 +190,13 @@ def test_an_argument_without_a_key_or_a_value_is_refused(
 
 
 @given(some.environments_for(Verb.DEL), some.hostile_texts)
-def test_no_argument_keeps_a_nic_from_coming_back(environ: dict[str, str], args: str) -> None:
+def test_del_accepts_any_cni_args(environ: dict[str, str], args: str) -> None:
     parse_environment({**environ, "CNI_ARGS": args})
 
 
 @given(some.environments_for(Verb.ADD))
-def test_of_an_argument_that_comes_twice_the_last_one_counts(environ: dict[str, str]) -> None:
-    """Multus says everything twice (reference.md §1)."""
+def test_if_an_argument_occurs_twice_the_last_one_counts(environ: dict[str, str]) -> None:
+    """Multus passes everything twice (reference.md §1)."""
     parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=0;A=1;IgnoreUnknown=1;A=1"})
     with pytest.raises(InvalidEnvironment):
         parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=1;A=1;IgnoreUnknown=0;A=1"})
@@ -213,12 +211,12 @@ def test_the_value_of_an_argument_may_have_an_equals_sign() -> None:
 # ---- the device --------------------------------------------------------------------------------
 
 
-def test_the_keys_that_name_a_device_are_those_of_the_host_device_plugin_and_of_multus() -> None:
+def test_the_keys_that_name_a_device_are_those_of_host_device_and_multus() -> None:
     assert set(DEVICE_KEYS) == {"deviceID", "pciBusID", "runtimeConfig.deviceID"}
     assert set(OTHER_KEYS) == {"device", "hwaddr", "kernelpath"}
 
 
-def test_without_a_device_the_accepted_keys_are_named() -> None:
+def test_without_a_device_the_error_lists_the_accepted_keys() -> None:
     with pytest.raises(InvalidConfiguration) as refusal:
         selector_of({})
     assert all(key in refusal.value.message for key in (*DEVICE_KEYS, *OTHER_KEYS))
@@ -230,7 +228,7 @@ def test_without_a_device_the_accepted_keys_are_named() -> None:
     st.none() | some.macs,
     st.none() | some.paths,
 )
-def test_device_ids_agree_or_are_refused_each_with_its_key(
+def test_device_ids_that_disagree_are_refused_and_each_shown_with_its_key(
     ids: dict[str, BusDevice], ifname: Any, hwaddr: Any, kernelpath: Any
 ) -> None:
     if len(set(ids.values())) == 1:
@@ -245,7 +243,7 @@ def test_device_ids_agree_or_are_refused_each_with_its_key(
 
 
 @given(some.selectors)
-def test_a_selector_is_shown_with_everything_that_it_asks_for(selector: DeviceSelector) -> None:
+def test_a_selector_is_shown_with_everything_that_it_selects_by(selector: DeviceSelector) -> None:
     shown = str(selector)
     for part in (selector.bus_device, selector.ifname, selector.hwaddr, selector.kernelpath):
         assert part is None or str(part) in shown or ascii(part) in shown
@@ -321,7 +319,7 @@ CALLS: dict[str, list[tuple[str, str, str, str, str, str]]] = {
         ("DEL", DEFAULT_POD, "eth0", "amdnet", "1.1.0", "0000:01:00.0"),
     ],
 }
-"""What was asked for: verb, container ID, ifname, network, version, device."""
+"""What was requested: verb, container ID, ifname, network, version, device."""
 
 PREV_MACS = {"cnitool-1.1.0": "6a:3d:1d:bc:95:2f", "multus-static-delegate": "f6:e3:73:79:14:df"}
 """The MAC address in the prevResult of the CHECK of a scenario."""
@@ -329,7 +327,7 @@ PREV_MACS = {"cnitool-1.1.0": "6a:3d:1d:bc:95:2f", "multus-static-delegate": "f6
 VALID = {
     "multus-static-delegate": frozenset({AttachmentId(ContainerId(DEFAULT_POD), IfName("eth0"))})
 }
-"""What the GC of a scenario says to be valid."""
+"""What the GC of a scenario lists as valid."""
 
 
 def recorded(scenario: str) -> list[dict[str, Any]]:
@@ -375,7 +373,7 @@ def expected_request(scenario: str, position: int, call: Mapping[str, Any]) -> R
             return StatusRequest(invocation, network)
 
 
-def test_every_recording_is_known_here() -> None:
+def test_every_recording_has_an_expectation() -> None:
     assert {path.stem for path in RECORDED.glob("*.json")} == {*CALLS, "network-status"}
     assert all(len(recorded(scenario)) == len(CALLS[scenario]) for scenario in CALLS)
 

@@ -25,13 +25,13 @@ from amdcni.testing.strategies import Handover
 
 
 @given(some.handovers)
-def test_a_selector_that_means_one_netdev_gives_it(handover: Handover) -> None:
+def test_a_selector_that_fits_one_netdev_finds_it(handover: Handover) -> None:
     selector = handover.request.device.selector
     assert resolve(selector, handover.snapshot.candidates) == handover.netdev
 
 
 @given(some.userspace_handovers, st.lists(some.netdevs, max_size=2))
-def test_a_device_of_a_userspace_driver_has_no_netdev(
+def test_a_device_with_a_userspace_driver_has_no_netdev(
     handover: Handover, netdevs: list[Netdev]
 ) -> None:
     candidates = attrs.evolve(handover.snapshot.candidates, netdevs=tuple(netdevs))
@@ -50,7 +50,7 @@ def test_the_userspace_drivers_are_those_of_the_host_device_plugin(
 
 @st.composite
 def _questions(draw: st.DrawFn) -> tuple[DeviceSelector, Candidates]:
-    """Selectors that ask for what some netdevs of the host have, and now and then for more."""
+    """Selectors that fit some netdevs of the host, and sometimes none."""
     netdevs = draw(some.hosts).netdevs
     twin = draw(st.booleans())
     if twin and len(netdevs) > 2:
@@ -78,7 +78,7 @@ def _some_of(names: list[IfName]) -> SearchStrategy[tuple[IfName, ...]]:
 
 
 @given(_questions())
-def test_the_netdev_is_the_only_one_that_fits_everything_that_is_asked(
+def test_the_netdev_is_the_only_one_that_fits_the_whole_selector(
     question: tuple[DeviceSelector, Candidates],
 ) -> None:
     selector, candidates = question
@@ -123,7 +123,7 @@ def test_a_device_without_a_netdev_is_not_found_and_its_driver_is_named(
 
 
 @given(some.hosts)
-def test_a_kernelpath_that_is_none_has_no_netdev(host: Netns) -> None:
+def test_an_unknown_kernelpath_has_no_netdev(host: Netns) -> None:
     with pytest.raises(DeviceNotFound, match="/sys/devices/x"):
         resolve(DeviceSelector(kernelpath=FilePath("/sys/devices/x")), Candidates(host.netdevs))
 
@@ -156,7 +156,7 @@ def test_the_key_of_the_only_netdev_of_a_device_is_the_device(
     st.lists(st.integers(0, 2), max_size=12),
     some.attachments,
 )
-def test_netdevs_of_one_device_have_different_keys_in_whatever_order_they_come_and_go(
+def test_netdevs_of_one_device_have_different_keys_whatever_order_they_are_lent_in(
     bus_device: BusDevice, netdevs: list[Netdev], moves: list[int], record: Attachment
 ) -> None:
     held: dict[IfName, Attachment] = {}
@@ -192,7 +192,7 @@ HOME = "/sys/devices/pci0000:00/0000:00:01.0"
     ],
 )
 @given(record=some.attachments)
-def test_a_path_of_sysfs_means_the_record_of_the_device_that_it_leads_to(
+def test_a_sysfs_path_fits_the_record_of_the_device_that_it_leads_to(
     record: Attachment, path: str, fits: bool
 ) -> None:
     record = attrs.evolve(record, key=DeviceKey(PciAddress(0, 1, 0, 0)), config={})

@@ -1,4 +1,4 @@
-"""Work that fails is tried ever more rarely, never given up, and a damaged note holds nobody up."""
+"""Failing work is tried less and less often, never given up; a damaged note delays nothing."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +13,12 @@ noted = st.none() | attempts
 
 
 @given(attempts)
-def test_what_is_noted_is_read(seen: Attempts) -> None:
+def test_a_note_survives_being_written_and_read(seen: Attempts) -> None:
     assert retry.parse_attempts(retry.to_bytes(seen)) == seen
 
 
 @given(st.binary(max_size=80) | attempts.map(lambda seen: retry.to_bytes(seen)[:-1]))
-def test_what_nobody_wrote_is_read_as_nothing(data: bytes) -> None:
+def test_a_damaged_note_is_treated_as_absent(data: bytes) -> None:
     assert retry.parse_attempts(data) is None
 
 
@@ -46,7 +46,7 @@ def test_each_further_failure_makes_the_pause_longer_up_to_a_limit(
 
 
 @given(attempts, boot_ids, times)
-def test_a_note_of_another_boot_means_nothing(seen: Attempts, boot_id: str, now_s: int) -> None:
+def test_a_note_of_another_boot_is_ignored(seen: Attempts, boot_id: str, now_s: int) -> None:
     if seen.boot_id != boot_id:
         assert retry.is_due(seen, boot_id, now_s)
         assert not retry.is_home(seen, boot_id)
@@ -54,15 +54,13 @@ def test_a_note_of_another_boot_means_nothing(seen: Attempts, boot_id: str, now_
 
 
 @given(attempts, times)
-def test_no_note_holds_anybody_up_for_longer_than_the_longest_pause(
-    seen: Attempts, now_s: int
-) -> None:
+def test_no_note_delays_work_longer_than_the_longest_pause(seen: Attempts, now_s: int) -> None:
     if not retry.is_due(seen, seen.boot_id, now_s):
         assert now_s < seen.next_s <= now_s + LONGEST_PAUSE_S
 
 
 @given(noted, boot_ids, times)
-def test_who_has_come_home_may_be_tried_at_once(
+def test_after_the_homecoming_the_rest_may_be_tried_at_once(
     seen: Attempts | None, boot_id: str, now_s: int
 ) -> None:
     after = retry.after_homecoming(seen, boot_id, now_s)

@@ -1,4 +1,4 @@
-"""Which routes are kept, and what has to be set for them to be there again."""
+"""Which routes are kept, and what has to be set to restore them."""
 
 import ipaddress
 from typing import Any
@@ -46,14 +46,14 @@ def netdev(ifindex: int, ifname: IfName) -> Netdev:
     return Netdev(ifindex, ifname)
 
 
-def test_a_route_leads_through_our_netdev_by_the_name_and_number_of_now() -> None:
+def test_a_due_route_has_the_present_name_and_ifindex_of_our_netdev() -> None:
     route = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")))
     (due,) = due_on_host([route], ENS1, netdev(12, IfName("ens1_1")), [netdev(3, ENS1)])
     (hop,) = due.hops
     assert (hop.ifname, hop.ifindex, hop.via) == ("ens1_1", 12, ip("10.0.0.1"))
 
 
-def test_hops_through_netdevs_that_are_away_wait_and_a_single_hop_has_no_weight() -> None:
+def test_hops_through_lent_netdevs_are_left_out_and_a_single_hop_has_no_weight() -> None:
     route = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
     (alone,) = due_on_host([route], ENS1, netdev(12, ENS1), [])
     assert [(hop.ifname, hop.weight) for hop in alone.hops] == [(ENS1, 1)]
@@ -62,7 +62,7 @@ def test_hops_through_netdevs_that_are_away_wait_and_a_single_hop_has_no_weight(
 
 
 @given(st.lists(some.kernel_routes, max_size=5))
-def test_a_network_is_reachable_before_routers_in_it_are_named(routes: list[Route]) -> None:
+def test_routes_without_a_router_come_before_routes_with_one(routes: list[Route]) -> None:
     through = [attrs.evolve(r, hops=(attrs.evolve(r.hops[0], ifname=ENS1),)) for r in routes]
     due = due_on_host(through, ENS1, netdev(12, ENS1), [])
     assert len(due) == len(routes)
@@ -70,7 +70,7 @@ def test_a_network_is_reachable_before_routers_in_it_are_named(routes: list[Rout
     assert by_router == sorted(by_router)
 
 
-def test_a_route_through_nothing_that_is_there_is_not_due() -> None:
+def test_a_route_through_no_present_netdev_is_not_due() -> None:
     assert due_on_host([to("10.9.0.0/24", Hop(ENS2))], ENS1, netdev(12, ENS1), []) == ()
 
 
@@ -78,26 +78,26 @@ def test_a_route_through_nothing_that_is_there_is_not_due() -> None:
 
 
 @given(some.kernel_routes, st.integers(0, 9))
-def test_what_is_there_is_not_missing(route: Route, age_s: int) -> None:
+def test_a_present_route_is_not_missing(route: Route, age_s: int) -> None:
     seen = attrs.evolve(route, expires_s=None if route.expires_s is None else age_s)
     assert missing(route, [seen]) is None
 
 
 @given(some.kernel_routes, st.lists(some.kernel_routes, max_size=3))
-def test_setting_what_is_missing_makes_it_be_there(route: Route, seen: list[Route]) -> None:
+def test_a_route_is_no_longer_missing_once_it_is_set(route: Route, seen: list[Route]) -> None:
     change = missing(route, seen)
     if change is not None:
         assert missing(route, [change.route]) is None
 
 
-def test_a_single_hop_is_set_besides_what_is_there() -> None:
+def test_a_single_hop_is_set_in_addition_to_what_is_there() -> None:
     theirs = to("10.9.0.0/24", Hop(ENS2))
     change = missing(to("10.9.0.0/24", Hop(ENS1)), [theirs])
     assert change is not None
     assert (change.route.hops, change.replace) == ((Hop(ENS1),), False)
 
 
-def test_several_hops_replace_what_is_left_of_them_and_keep_those_of_others() -> None:
+def test_several_hops_replace_the_rest_of_their_route_and_keep_foreign_hops() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
     left = [to("10.9.0.0/24", Hop(ENS2)), to("10.9.0.0/24", Hop(ENS3)), to("10.8.0.0/24")]
     change = missing(whole, left)
@@ -109,7 +109,7 @@ def test_several_hops_replace_what_is_left_of_them_and_keep_those_of_others() ->
 # ---- multipath routes of several lent netdevs --------------------------------------------------
 
 
-def test_a_route_is_kept_whole_if_another_record_knows_more_of_it() -> None:
+def test_a_route_is_kept_complete_if_another_record_has_more_of_it() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
     left, other = to("10.9.0.0/24", Hop(ENS2)), to("10.8.0.0/24", Hop(ENS2))
     for in_transit in (False, True):
@@ -118,13 +118,13 @@ def test_a_route_is_kept_whole_if_another_record_knows_more_of_it() -> None:
     assert with_shared([left], ENS2, [to("10.9.0.0/24", Hop(ENS2))], in_transit=True) == (left,)
 
 
-def test_a_route_that_is_gone_for_a_moment_is_kept_all_the_same() -> None:
+def test_a_route_that_is_gone_for_a_moment_is_kept_too() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
     assert with_shared([], ENS2, [whole], in_transit=True) == (whole,)
     assert with_shared([], ENS2, [whole], in_transit=False) == ()
 
 
-def test_without_a_netdev_the_other_hops_are_left() -> None:
+def test_without_one_netdev_the_other_hops_remain() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
     left = without_netdevs(whole, [ENS1])
     assert left is not None
@@ -132,7 +132,7 @@ def test_without_a_netdev_the_other_hops_are_left() -> None:
     assert without_netdevs(left, [ENS2]) is None
 
 
-def test_hops_through_netdevs_that_are_awaited_are_not_lacking() -> None:
+def test_hops_through_awaited_netdevs_are_not_missing() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1, weight=3), Hop(ENS2, weight=5))
     ours, theirs = to("10.9.0.0/24", Hop(ENS1)), to("10.9.0.0/24", Hop(ENS2))
     for seen, awaited, lacking in [
@@ -150,7 +150,7 @@ def test_hops_through_netdevs_that_are_awaited_are_not_lacking() -> None:
         assert bool(changes) is (seen != [whole])
 
 
-def test_hops_get_the_numbers_of_their_netdevs() -> None:
+def test_hops_get_the_ifindexes_of_their_netdevs() -> None:
     route = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
     there = on_netdevs(route, ifindexes_of([netdev(7, ENS1), netdev(8, ENS2)]))
     assert [hop.ifindex for hop in there.hops] == [7, 8]
@@ -160,7 +160,7 @@ def test_hops_get_the_numbers_of_their_netdevs() -> None:
 
 
 @given(st.lists(some.kernel_routes, max_size=4), st.integers(0, 2**31))
-def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
+def test_an_expiring_route_keeps_the_remaining_time_and_is_gone_at_its_end(
     routes: list[Route], elapsed_s: int
 ) -> None:
     kept = aged(routes, elapsed_s)
@@ -171,7 +171,7 @@ def test_a_route_that_expires_has_what_remains_and_is_gone_when_nothing_does(
         assert now == attrs.evolve(before, expires_s=expected)
 
 
-def test_a_route_is_gone_in_the_second_in_which_it_expires() -> None:
+def test_a_route_is_gone_in_the_second_it_expires() -> None:
     route = to("fd00::/64", expires_s=9)
     assert aged([route], 8) == (attrs.evolve(route, expires_s=1),)
     assert aged([route], 9) == ()

@@ -1,4 +1,4 @@
-"""The route netlink protocol against a kernel that answers what a test says."""
+"""The route netlink protocol, against a kernel whose answers a test scripts."""
 
 import errno
 import socket
@@ -40,19 +40,19 @@ def thing(number: int, rest: bytes = b"", flags: int = NLM_F_MULTI) -> Answer:
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """An attribute as the kernel writes it, filled up to a multiple of 4 bytes."""
+    """An attribute as the kernel writes it, padded to a multiple of 4 bytes."""
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def done(code: int = 0, said: str | None = None, flags: int = 0) -> Answer:
-    """What ends a dump, with the words of the kernel if it failed."""
+    """The end of a dump, with the words of the kernel if it failed."""
     words = b"" if said is None else attribute(NLMSGERR_ATTR_MSG, said.encode() + b"\0")
     tlvs = 0 if said is None else NLM_F_ACK_TLVS
     return NLMSG_DONE, NLM_F_MULTI | tlvs | flags, struct.pack("=i", code) + words
 
 
 def error(code: int, said: str | None = None) -> Answer:
-    """What refuses a request; code 0 acknowledges it."""
+    """The refusal of a request; code 0 acknowledges it."""
     body = struct.pack("=i", code) + HEADER.pack(92, THING, 0, 0, 0)
     if said is None:
         return NLMSG_ERROR, NLM_F_CAPPED, body
@@ -77,7 +77,7 @@ class Kernel:
     asked: list[int] = field(factory=list)
     """The sequence numbers of the requests."""
     ports: list[int] = field(factory=list)
-    """Who sent the next datagrams; the kernel, once there are no more."""
+    """The senders of the next datagrams; after those, the kernel."""
     on_send: Callable[[], None] = field(default=lambda: None)
     on_receive: Callable[[], None] = field(default=lambda: None)
 
@@ -123,7 +123,7 @@ def numbers(replies: list[Reply]) -> list[int]:
     return [int.from_bytes(reply.body[:4], sys.byteorder) for reply in replies]
 
 
-def test_what_the_kernel_acknowledges_is_done(kernel: Kernel) -> None:
+def test_an_acknowledged_request_succeeds(kernel: Kernel) -> None:
     kernel.scripts = [[[error(0)]]]
     Rtnetlink().ask(ASK)
     assert kernel.queue == []
@@ -133,7 +133,7 @@ def test_what_the_kernel_acknowledges_is_done(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("said", "told"), [(None, "Operation not permitted"), ("not for you", "not for you")]
 )
-def test_a_refusal_has_the_kernels_own_words_if_it_has_some(
+def test_a_refusal_has_the_kernels_own_words_if_there_are_any(
     kernel: Kernel, verb: Callable[[Rtnetlink, Request], object], said: str | None, told: str
 ) -> None:
     kernel.scripts = [[[error(-errno.EPERM, said)]]]
@@ -142,7 +142,7 @@ def test_a_refusal_has_the_kernels_own_words_if_it_has_some(
     assert refusal.value.code == errno.EPERM
 
 
-def test_one_thing_is_got_as_it_is(kernel: Kernel) -> None:
+def test_a_single_answer_is_returned_unchanged(kernel: Kernel) -> None:
     kernel.scripts = [[[thing(5, b"rest", flags=0)]]]
     assert Rtnetlink().get(ASK) == Reply(THING, 0, struct.pack("=I", 5) + b"rest")
 
@@ -152,7 +152,7 @@ def test_a_dump_has_the_messages_of_all_datagrams(kernel: Kernel) -> None:
     assert numbers(Rtnetlink().dump(ASK)) == [1, 2, 3]
 
 
-def test_a_dump_may_have_nothing(kernel: Kernel) -> None:
+def test_a_dump_may_be_empty(kernel: Kernel) -> None:
     kernel.scripts = [[[done()]]]
     assert Rtnetlink().dump(ASK) == []
 
@@ -164,13 +164,13 @@ def test_a_dump_that_fails_at_its_end_is_a_refusal_in_the_kernels_words(kernel: 
     assert refusal.value.code == errno.EINVAL
 
 
-def test_only_what_is_wanted_of_a_dump_is_told(kernel: Kernel) -> None:
+def test_only_the_wanted_part_of_a_dump_is_returned(kernel: Kernel) -> None:
     kernel.scripts = [[[thing(1), thing(2), thing(1)], [done()]]]
     assert numbers(Rtnetlink().dump(ASK, lambda reply: reply.body[0] == 1)) == [1, 1]
 
 
 @pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.answers, Rtnetlink.dump])
-def test_what_another_process_sends_is_not_taken_for_the_kernels_answer(
+def test_a_message_from_another_process_is_not_taken_for_the_kernels_answer(
     kernel: Kernel, verb: Callable[[Rtnetlink, Request], object]
 ) -> None:
     kernel.scripts = [[[error(0)], [error(-errno.EPERM)]]]
@@ -188,7 +188,7 @@ def test_a_dump_that_others_disturbed_is_read_again(kernel: Kernel) -> None:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that are made, on a clock that goes on by them alone."""
+    """The pauses that are made, on a clock that only they advance."""
     made: list[float] = []
     monkeypatch.setattr(time, "sleep", made.append)
     monkeypatch.setattr(time, "monotonic", lambda: sum(made))
@@ -198,10 +198,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 DISTURBED = [[thing(1, flags=NLM_F_MULTI | NLM_F_DUMP_INTR)], [done()]]
 
 
-def test_dumps_that_are_disturbed_each_time_are_given_up_after_pauses_that_grow(
+def test_dumps_that_are_always_disturbed_are_given_up_after_growing_pauses(
     kernel: Kernel, pauses: list[float]
 ) -> None:
-    """All dumps of a socket have one time to wait together."""
+    """All dumps of a socket share one waiting time."""
     kernel.scripts = [DISTURBED] * 1000
     netlink = Rtnetlink()
     with pytest.raises(KernelRefused, match="try again"):
@@ -214,7 +214,7 @@ def test_dumps_that_are_disturbed_each_time_are_given_up_after_pauses_that_grow(
     assert len(pauses) == waited
 
 
-def test_a_dump_that_nobody_disturbs_is_whole_without_a_pause(
+def test_an_undisturbed_dump_is_complete_without_a_pause(
     kernel: Kernel, pauses: list[float]
 ) -> None:
     kernel.scripts = [[[thing(1)], [done()]], DISTURBED]
@@ -224,7 +224,7 @@ def test_a_dump_that_nobody_disturbs_is_whole_without_a_pause(
     assert (numbers(told), whole, pauses) == ([1], False, [])
 
 
-def test_what_is_told_before_the_end_of_a_request_is_the_answer(kernel: Kernel) -> None:
+def test_messages_before_the_acknowledgement_are_the_answer(kernel: Kernel) -> None:
     kernel.scripts = [[[thing(1, flags=0)], [error(0)]], [[error(0)]]]
     netlink = Rtnetlink()
     assert numbers(netlink.answers(ASK)) == [1]
@@ -232,14 +232,14 @@ def test_what_is_told_before_the_end_of_a_request_is_the_answer(kernel: Kernel) 
 
 
 class SignalledError(Exception):
-    """What a handler of a signal raises in the middle of anything."""
+    """What a signal handler raises in the middle of anything."""
 
 
 @pytest.mark.parametrize("datagrams", [0, 1, 2, 3])
-def test_after_a_dump_that_a_signal_has_ended_the_next_request_is_answered(
+def test_after_a_signal_has_interrupted_a_dump_the_next_request_is_answered(
     kernel: Kernel, datagrams: int
 ) -> None:
-    """Whether nothing of it was read yet, or all, or the end of the dump is still to come."""
+    """Whether none of it was read yet, all of it, or everything but the end."""
     kernel.scripts = [
         [[thing(1)], [thing(2)], [done()]],
         [[thing(3)], [done()]],
@@ -265,8 +265,8 @@ def test_after_a_dump_that_a_signal_has_ended_the_next_request_is_answered(
     assert numbers(netlink.dump(ASK)) == [3]
 
 
-def test_an_answer_that_came_too_late_is_not_taken_for_another(kernel: Kernel) -> None:
-    """The kernel did what was asked for; a signal came before its answer was read."""
+def test_a_late_answer_is_not_taken_for_that_to_the_next_request(kernel: Kernel) -> None:
+    """The kernel had answered; a signal came before the answer was read."""
     kernel.scripts = [[[error(-errno.EBUSY)]], [[thing(4, flags=0)]]]
     netlink = Rtnetlink()
 
@@ -281,13 +281,13 @@ def test_an_answer_that_came_too_late_is_not_taken_for_another(kernel: Kernel) -
     assert numbers([netlink.get(ASK)]) == [4]
 
 
-def test_a_message_may_be_as_long_as_all_names_of_a_netdev(kernel: Kernel) -> None:
+def test_a_message_may_be_as_long_as_all_names_of_a_netdev_make_it(kernel: Kernel) -> None:
     long = [thing(1, bytes(60_000)), thing(2, bytes(60_000))]
     kernel.scripts = [[long, [thing(3)], [done()]]]
     assert numbers(Rtnetlink().dump(ASK)) == [1, 2, 3]
 
 
-def test_an_answer_that_is_too_long_is_not_taken_for_a_whole_one(kernel: Kernel) -> None:
+def test_an_answer_that_is_too_long_is_refused(kernel: Kernel) -> None:
     kernel.scripts = [[[thing(1, bytes(1 << 24))]], [[thing(3, flags=0)]]]
     netlink = Rtnetlink()
     with pytest.raises(KernelRefused, match="too long"):
@@ -296,7 +296,7 @@ def test_an_answer_that_is_too_long_is_not_taken_for_a_whole_one(kernel: Kernel)
 
 
 @pytest.mark.parametrize("method", ["send", "recvfrom_into"])
-def test_a_socket_that_fails_is_a_refusal_and_no_crash(
+def test_a_failing_socket_is_a_refusal_not_a_crash(
     kernel: Kernel, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> int:
@@ -325,7 +325,7 @@ def test_reading_attributes_ends_whatever_the_bytes(data: bytes) -> None:
     assert len(list(attributes_in(data, 0))) <= len(data) / 4
 
 
-def test_the_kernel_of_this_machine_is_asked() -> None:
+def test_the_kernel_of_this_machine_answers() -> None:
     from amdcni.effects.messages import links
 
     netlink = Rtnetlink()

@@ -1,4 +1,4 @@
-"""A runtime that executes real programs, and what it remembers from one call to the next."""
+"""A runtime that runs real programs, and what it remembers from one call to the next."""
 
 import json
 import os
@@ -38,7 +38,7 @@ echo >> stdin
 
 @pytest.fixture
 def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the plugins `first` and `second` are, and write down how they are called."""
+    """The folder of the plugins `first` and `second`, which write there how they are called."""
     for name in ("first", "second"):
         (tmp_path / name).write_text(PLUGIN)
         (tmp_path / name).chmod(0o755)
@@ -63,7 +63,7 @@ def calls(plugin_folder: Path) -> list[str]:
     return (plugin_folder / "calls").read_text().splitlines()
 
 
-def told(plugin_folder: Path) -> list[dict[str, object]]:
+def stdin_of_calls(plugin_folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (plugin_folder / "stdin").read_text().splitlines()]
 
 
@@ -71,7 +71,9 @@ def cached_files(plugin_folder: Path) -> list[str]:
     return sorted(path.name for path in (plugin_folder / "cni/results").iterdir())
 
 
-def test_a_whole_life_of_an_attachment(runtime: Runtime, plugin_folder: Path) -> None:
+def test_an_attachment_can_be_added_checked_and_deleted(
+    runtime: Runtime, plugin_folder: Path
+) -> None:
     runtime.status(network())
     result = runtime.add(network(), NET1)
     assert [interface.name for interface in result.interfaces] == ["second"]
@@ -84,7 +86,7 @@ def test_a_whole_life_of_an_attachment(runtime: Runtime, plugin_folder: Path) ->
     ids = {"STATUS": "/", "GC": "/"}
     forth = [f"{name} {v} {ids.get(v, 'c1/net1')}" for v in verbs for name in ("first", "second")]
     assert calls(plugin_folder) == [*forth, "second DEL c1/net1", "first DEL c1/net1"]
-    previous = [each.get("prevResult") for each in told(plugin_folder)]
+    previous = [each.get("prevResult") for each in stdin_of_calls(plugin_folder)]
     names = [p["interfaces"][0]["name"] if isinstance(p, dict) else None for p in previous]
     assert names == [None, None, None, "first", "second", "second", None, None, "second", "second"]
 
@@ -128,7 +130,7 @@ def test_a_del_that_failed_is_remembered_and_repeated(
     assert cached_files(plugin_folder) == []
 
 
-def test_gc_detaches_and_forgets_what_is_not_valid_of_this_network_alone(
+def test_gc_detaches_and_forgets_only_what_is_not_valid_in_this_network(
     runtime: Runtime, plugin_folder: Path
 ) -> None:
     for wanted in (NET1, NET2):
@@ -144,7 +146,7 @@ def test_gc_detaches_and_forgets_what_is_not_valid_of_this_network_alone(
     assert cached_files(plugin_folder) == ["another-c1-net1", "fabric-c1-net2"]
 
 
-def test_what_gc_could_not_detach_stays_known_and_the_plugins_are_told_all_the_same(
+def test_what_gc_could_not_detach_stays_known_and_the_plugins_still_get_the_gc(
     runtime: Runtime, plugin_folder: Path
 ) -> None:
     for wanted in (NET1, NET2):
@@ -162,7 +164,7 @@ def test_what_was_never_attached_cannot_be_checked(runtime: Runtime) -> None:
         runtime.check(network(), NET1)
 
 
-def test_a_damaged_cache_keeps_nobody_from_a_del(runtime: Runtime, plugin_folder: Path) -> None:
+def test_a_damaged_cache_does_not_prevent_a_del(runtime: Runtime, plugin_folder: Path) -> None:
     runtime.add(network(), NET1)
     (plugin_folder / "cni/results/fabric-c1-net1").write_text("{")
     with pytest.raises(UndecodableInput):
@@ -172,7 +174,7 @@ def test_a_damaged_cache_keeps_nobody_from_a_del(runtime: Runtime, plugin_folder
     assert cached_files(plugin_folder) == []
 
 
-def test_where_nothing_can_be_remembered_that_is_a_failure_of_the_state(
+def test_an_add_that_cannot_be_remembered_is_a_state_failure(
     runtime: Runtime, plugin_folder: Path
 ) -> None:
     (plugin_folder / "cni").write_text("no folder")
@@ -188,7 +190,7 @@ def test_where_nothing_can_be_remembered_that_is_a_failure_of_the_state(
         ("wordy", PluginBroken),
     ],
 )
-def test_a_plugin_that_is_none_ends_an_add(
+def test_a_missing_or_broken_plugin_ends_an_add(
     runtime: Runtime, plugin_folder: Path, plugin: str, expected: type[AmdcniError]
 ) -> None:
     for name, does in (("mute", "exit 1"), ("wordy", "echo hello")):

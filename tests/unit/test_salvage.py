@@ -1,4 +1,4 @@
-"""A netdev that is in a pod without a record: whether it is ours, and what is made of it."""
+"""A netdev in a pod without a record: whether it is ours, and which record it gets."""
 
 import ipaddress
 
@@ -18,7 +18,7 @@ from amdcni.testing import strategies as some
 def salvaged(
     request: DelRequest, netdev: Netdev, pod: Netns, clock: Clock, *, damaged: bool = False
 ) -> Attachment | None:
-    """What is made of a pod that has `netdev` under the attachment's name."""
+    """The record that is made for a pod that has `netdev` under the attachment's ifname."""
     assert request.selector is not None
     bus_device = request.selector.bus_device
     assert bus_device is not None
@@ -55,7 +55,7 @@ def test_a_netdev_on_the_configured_device_is_ours_without_a_record(
 
 
 @given(dels_with_a_device, some.netdevs, some.hosts, some.clocks, some.ifnames)
-def test_a_netdev_without_a_record_gets_the_name_back_that_the_delegate_left_as_its_alias(
+def test_a_netdev_without_a_record_gets_its_name_back_from_the_delegates_alias(
     request: DelRequest, netdev: Netdev, pod: Netns, clock: Clock, host_name: IfName
 ) -> None:
     """plugins/main/host-device, moveLinkIn: "Set the alias to the original name"."""
@@ -98,10 +98,10 @@ def test_a_label_that_was_the_name_in_the_pod_becomes_the_name_on_the_host(
 
 
 @given(dels_with_a_device, some.clocks, st.booleans())
-def test_what_the_kernel_has_made_in_the_pod_is_not_salvaged(
+def test_an_address_made_by_the_kernel_in_the_pod_is_not_salvaged(
     request: DelRequest, clock: Clock, reported: bool
 ) -> None:
-    """Since Linux 5.18 it tells who made an address; a `proto` of 3 is its own link-local one."""
+    """Since Linux 5.18 it reports who made an address; `proto` 3 is its own link-local one."""
     assert request.selector is not None
     proto = 1 if reported else 0
     loopback = Address(ipaddress.ip_interface("127.0.0.1/8"), proto=proto)
@@ -121,7 +121,7 @@ def test_what_the_kernel_has_made_in_the_pod_is_not_salvaged(
 
 
 @given(dels_with_a_device, some.netdevs, some.hosts, some.clocks, st.booleans())
-def test_a_netdev_on_another_device_is_a_stranger_even_if_a_record_was_damaged(
+def test_a_netdev_on_another_device_is_not_ours_even_if_a_record_was_damaged(
     request: DelRequest, netdev: Netdev, pod: Netns, clock: Clock, damaged: bool
 ) -> None:
     assert request.selector is not None

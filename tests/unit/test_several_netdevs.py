@@ -8,7 +8,7 @@ from tests.unit.keeper import Keeper
 from tests.unit.two_nics import A, add, delete, interfaces_of, pod_of, second_netdev
 
 
-def test_of_several_netdevs_of_a_function_the_named_one_is_taken(machine: Machine) -> None:
+def test_among_several_netdevs_of_a_function_the_named_one_is_lent(machine: Machine) -> None:
     second_netdev(machine)
     chosen = machine.kernel.functions[A].links[1]
     add(machine, device="ens1np1")
@@ -17,7 +17,7 @@ def test_of_several_netdevs_of_a_function_the_named_one_is_taken(machine: Machin
 
 
 def dual(machine: Machine, shows_parent: bool) -> tuple[Keeper, Keeper]:
-    """A function with two netdevs, each with addresses of its own."""
+    """A function with two netdevs, each with its own address."""
     links = machine.kernel.plug(
         "0000:03:00.0", "ens3np0", "ens3np1", shows_parent=shows_parent
     ).links
@@ -38,7 +38,7 @@ def test_an_add_of_the_second_netdev_of_a_function_leaves_the_first_in_its_pod(
 
 
 @pytest.mark.parametrize("shows_parent", [True, False])
-def test_the_addresses_of_a_renamed_netdev_do_not_end_up_on_the_second_one_of_its_function(
+def test_a_renamed_netdevs_addresses_do_not_end_up_on_its_functions_second_one(
     machine: Machine, shows_parent: bool
 ) -> None:
     first, second = dual(machine, shows_parent)

@@ -1,4 +1,4 @@
-"""The exec protocol: whatever comes in, one JSON object or nothing goes out, and a true status."""
+"""The exec protocol: for any input, one JSON object or nothing as output, and the right status."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def test_version_answers_whatever_stdin_holds(stdin: bytes) -> None:
     }
 
 
-def test_without_a_command_a_person_is_told_what_this_is() -> None:
+def test_without_a_command_the_plugin_says_what_it_is() -> None:
     status, out, err = serve({}, b"")
     assert (status, out) == (0, "")
     assert "CNI plugin" in err
@@ -68,7 +68,7 @@ def test_without_a_command_a_person_is_told_what_this_is() -> None:
         ("GC", ("CNI_PATH",), "CNI_PATH"),
     ],
 )
-def test_a_wrong_environment_is_code_4_and_names_the_variable(
+def test_a_wrong_environment_gets_code_4_and_the_variable_is_named(
     verb: str, unset: tuple[str, ...], named: str
 ) -> None:
     environ = {name: value for name, value in CALL.items() if name not in unset}
@@ -106,9 +106,7 @@ def test_each_kind_of_wrong_input_has_its_code(verb: str, stdin: bytes, code: in
     st.binary(max_size=60) | st.just(json.dumps(CONFIG).encode()),
 )
 @example({"CNI_COMMAND": "DEL", **CALL}, b'{"name": "a", "dataDir": "/proc/no"}')
-def test_any_call_gets_one_error_object_or_a_true_success(
-    environ: dict[str, str], stdin: bytes
-) -> None:
+def test_any_call_gets_one_error_object_or_succeeds(environ: dict[str, str], stdin: bytes) -> None:
     status, out, err = serve(environ, stdin)
     assert "Traceback" not in err
     if status == 0:
@@ -119,12 +117,12 @@ def test_any_call_gets_one_error_object_or_a_true_success(
     assert error["code"] != INTERNAL
 
 
-def test_an_error_speaks_the_version_of_the_request() -> None:
+def test_an_error_has_the_version_of_the_request() -> None:
     stdin = json.dumps({**CONFIG, "cniVersion": "0.3.1", "deviceID": 5}).encode()
     assert error_of({**CALL, "CNI_COMMAND": "ADD"}, stdin)["cniVersion"] == "0.3.1"
 
 
-def test_what_failed_besides_is_in_the_details() -> None:
+def test_what_failed_in_addition_is_in_the_details() -> None:
     failure = KernelRefused("first", details="more")
     failure.add_note("while undoing: second")
     error = error_object(failure, "1.0.0")
@@ -141,7 +139,7 @@ def test_a_plugins_own_error_is_passed_on() -> None:
     assert (error["code"], error["msg"], error["details"]) == (777, "no", "why")
 
 
-def test_a_fault_of_ours_tells_where_and_is_no_traceback() -> None:
+def test_a_fault_of_ours_is_reported_with_its_place_without_a_traceback() -> None:
     try:
         raise ZeroDivisionError("oh")
     except ZeroDivisionError as failure:
@@ -150,7 +148,7 @@ def test_a_fault_of_ours_tells_where_and_is_no_traceback() -> None:
     assert "test_shim.py" in str(error["details"])
 
 
-def test_a_runtime_that_has_gone_gets_no_traceback() -> None:
+def test_a_runtime_that_is_gone_causes_no_traceback() -> None:
     plugin = Path(sysconfig.get_path("scripts")) / "amd-host-device"
     reader, writer = os.pipe()
     os.close(reader)
@@ -161,7 +159,7 @@ def test_a_runtime_that_has_gone_gets_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_sigterm_is_a_failure_of_the_call_and_the_next_one_disturbs_nothing() -> None:
+def test_sigterm_fails_the_call_and_further_signals_are_ignored() -> None:
     program = (
         "import os, signal\n"
         "from amdcni.core.errors import TryAgainLater\n"

@@ -23,7 +23,7 @@ def test_different_attachments_are_shown_differently(
 
 
 @given(some.results, some.ifnames, some.netns_paths)
-def test_the_addresses_of_a_netdev_are_those_that_point_to_it_or_nowhere(
+def test_a_netdev_has_the_addresses_that_point_to_it_or_nowhere(
     result: Result, ifname: str, sandbox: str
 ) -> None:
     """CNI SPEC 1.1 §5: `interface` is "the index into the interfaces list for a CNI Plugin Result
@@ -42,7 +42,7 @@ def test_the_addresses_of_a_netdev_are_those_that_point_to_it_or_nowhere(
 
 
 @given(some.ip_interfaces, some.ifnames, st.none() | some.netns_paths)
-def test_an_address_of_a_netdev_of_another_name_or_sandbox_is_not_its_own(
+def test_an_address_on_another_name_or_sandbox_does_not_belong_to_the_netdev(
     address: IpInterface, ifname: str, sandbox: str | None
 ) -> None:
     here = Interface(ifname, sandbox=sandbox)
@@ -54,7 +54,7 @@ def test_an_address_of_a_netdev_of_another_name_or_sandbox_is_not_its_own(
 
 
 @given(some.ip_interfaces, st.integers(1, 9))
-def test_an_address_that_points_to_no_netdev_of_the_result_is_nobodys(
+def test_an_address_that_points_outside_the_result_belongs_to_no_netdev(
     address: IpInterface, index: int
 ) -> None:
     result = Result((Interface("net1"),), (Ip(address, interface=index),))
@@ -62,7 +62,7 @@ def test_an_address_that_points_to_no_netdev_of_the_result_is_nobodys(
 
 
 @given(some.results, some.results, some.ifnames, some.netns_paths)
-def test_a_result_after_another_tells_what_both_tell(
+def test_a_result_after_another_contains_both(
     ours: Result, previous: Result, ifname: str, sandbox: str
 ) -> None:
     """CNI SPEC 1.1 §5: `prevResult` is part of the result."""
@@ -80,7 +80,7 @@ def netdevs_of(result: Result) -> set[tuple[str, str | None]]:
 
 
 def pointed_to(result: Result) -> set[tuple[IpInterface, str, str | None]]:
-    """Which address is on which interface, as far as the result has the interface."""
+    """Which address is on which interface, as far as the result contains the interface."""
     return {
         (ip.address, netdev.name, netdev.sandbox)
         for ip in result.ips
@@ -90,7 +90,7 @@ def pointed_to(result: Result) -> set[tuple[IpInterface, str, str | None]]:
 
 
 @given(some.results, some.results)
-def test_what_two_results_tell_is_told_once(ours: Result, previous: Result) -> None:
+def test_a_merged_result_contains_nothing_twice(ours: Result, previous: Result) -> None:
     both = ours.after(previous)
     assert len(both.interfaces) == len(netdevs_of(both))
     assert len(both.ips) == len(set(both.ips))
@@ -99,7 +99,7 @@ def test_what_two_results_tell_is_told_once(ours: Result, previous: Result) -> N
 
 
 @given(some.results, some.interfaces, some.macs)
-def test_a_netdev_that_both_results_tell_of_is_as_the_later_one_has_it(
+def test_a_netdev_in_both_results_is_taken_from_the_later_one(
     previous: Result, netdev: Interface, mac: MacAddress
 ) -> None:
     modified = attrs.evolve(netdev, mac=mac)
@@ -108,7 +108,7 @@ def test_a_netdev_that_both_results_tell_of_is_as_the_later_one_has_it(
 
 
 @given(some.results, some.ip_interfaces, st.sampled_from([-1, 99]))
-def test_an_index_that_points_to_no_interface_points_to_none_of_the_other_result(
+def test_an_index_without_an_interface_does_not_point_into_the_other_result(
     previous: Result, address: IpInterface, index: int
 ) -> None:
     both = Result(ips=(Ip(address, interface=index),)).after(previous)

@@ -1,4 +1,4 @@
-"""Records in several state folders: none is out of sight, whatever `dataDir` says now."""
+"""Records in several state folders: none is overlooked, whatever `dataDir` says now."""
 
 import json
 from typing import Any
@@ -19,13 +19,13 @@ F, G = "/var/lib/fabric", "/srv/state"
 
 
 def in_folders(machine: Machine) -> dict[str, set[str]]:
-    """The files of records by their folders."""
+    """The names of the record files, by folder."""
     disks = {"": machine.disk, **machine.other_disks}
     return {folder: set(disk.files) for folder, disk in disks.items() if disk.files}
 
 
 @pytest.mark.parametrize("edited", [{}, {"dataDir": G}], ids=["default", "another"])
-def test_a_data_dir_that_was_edited_keeps_nothing_from_coming_back(
+def test_a_nic_is_returned_even_if_data_dir_was_edited(
     machine: Machine, keeper: Keeper, edited: dict[str, Any]
 ) -> None:
     result = add(machine, dataDir=F)
@@ -40,7 +40,7 @@ def test_a_data_dir_that_was_edited_keeps_nothing_from_coming_back(
 
 
 @pytest.mark.parametrize("then", ["DEL", "heal"])
-def test_killed_at_any_moment_a_call_with_a_folder_of_its_own_is_made_good_from_the_index(
+def test_a_call_killed_with_its_own_state_folder_is_repaired_through_the_index(
     then: str,
 ) -> None:
     killed, at = True, 0
@@ -72,7 +72,7 @@ def test_killed_at_any_moment_a_call_with_a_folder_of_its_own_is_made_good_from_
     assert at > 5
 
 
-def test_where_the_index_cannot_be_written_an_add_changes_nothing(
+def test_if_the_index_cannot_be_written_an_add_changes_nothing(
     machine: Machine, keeper: Keeper
 ) -> None:
     machine.disk.read_only = True
@@ -82,7 +82,7 @@ def test_where_the_index_cannot_be_written_an_add_changes_nothing(
     assert in_folders(machine) == {}
 
 
-def test_gc_releases_what_the_records_of_every_folder_tell(
+def test_gc_releases_stale_attachments_recorded_in_any_folder(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine, dataDir=F)
@@ -93,10 +93,10 @@ def test_gc_releases_what_the_records_of_every_folder_tell(
     assert in_folders(machine) == {G: {B}}
 
 
-def test_of_two_records_of_a_device_in_two_folders_each_goes_with_its_own_attachment(
+def test_two_records_of_a_device_in_two_folders_go_with_their_own_attachments(
     machine: Machine, keeper: Keeper
 ) -> None:
-    """An earlier version, which knew no index, has written the second."""
+    """An earlier version, which had no index, has written the second."""
     add(machine, dataDir=F)
     stray = json.loads(machine.other_disks[F].files[A])
     stray["id"]["containerID"] = "somebody"

@@ -30,7 +30,7 @@ def test_status_is_silent_and_changes_nothing_when_add_would_work(
 
 
 @pytest.mark.parametrize("trouble", [no_ipam_plugin, full_disk, read_only_disk])
-def test_status_names_the_reason_why_add_would_not_work(
+def test_status_and_add_both_fail_if_something_is_missing(
     machine: Machine, trouble: Callable[[Machine], None]
 ) -> None:
     trouble(machine)
@@ -54,7 +54,7 @@ def test_without_the_plugins_of_the_delegate_neither_status_nor_add_works(
     assert machine.picture() == before
 
 
-def test_status_tells_of_a_missing_ipam_plugin_and_a_missing_privilege(machine: Machine) -> None:
+def test_status_reports_a_missing_ipam_plugin_and_a_missing_privilege(machine: Machine) -> None:
     with pytest.raises(NotAvailable, match="dhcp"):
         status(machine, ipam={"type": "dhcp"})
     machine.unready = "the privilege CAP_NET_ADMIN is missing"
@@ -62,13 +62,13 @@ def test_status_tells_of_a_missing_ipam_plugin_and_a_missing_privilege(machine: 
         status(machine)
 
 
-def test_the_status_of_a_plugin_below_is_passed_on(machine: Machine) -> None:
+def test_a_failing_status_of_a_called_plugin_is_passed_on(machine: Machine) -> None:
     machine.plugins.troubles.append(Trouble("host-local", Verb.STATUS))
     with pytest.raises(PluginFailed, match="trouble"):
         status(machine, ipam=HOST_LOCAL)
 
 
-def test_a_plugin_from_before_status_is_not_asked_for_it(machine: Machine) -> None:
+def test_a_plugin_older_than_status_is_not_called_for_it(machine: Machine) -> None:
     machine.plugins.versions["host-device"] = ("1.0.0",)
     machine.plugins.versions["static"] = ("1.0.0",)
     status(machine)

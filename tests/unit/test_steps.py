@@ -31,20 +31,20 @@ def steps_in(module: ModuleType) -> set[type]:
     return {cls for _, cls in classes if cls.__module__ == module.__name__}
 
 
-def test_every_class_that_says_what_shall_be_true_is_a_step() -> None:
+def test_every_class_in_a_module_of_steps_is_a_step() -> None:
     modules = modules_of(steps)
     del modules["execution"]
     found = set().union(*map(steps_in, modules.values()))
     assert found == set(get_args(Step))
 
 
-def test_the_performers_of_steps_are_named_as_the_steps_are() -> None:
+def test_each_module_of_steps_has_a_performing_module_of_the_same_name() -> None:
     assert {*modules_of(performed), "execution"} == {*modules_of(steps)}
     assert all(hasattr(module, "perform") for module in modules_of(performed).values())
 
 
 @given(some.attachments)
-def test_a_step_is_equal_to_another_that_says_the_same(record: Attachment) -> None:
+def test_steps_with_the_same_content_are_equal(record: Attachment) -> None:
     assert SaveRecord(record) == SaveRecord(attrs.evolve(record))
     other_step: object = ReleasePlugins(record)
     assert SaveRecord(record) != other_step
@@ -60,7 +60,7 @@ def test_a_plan_cannot_be_changed(record: Attachment) -> None:
 
 
 @given(some.attachment_ids | st.none(), st.sampled_from(Verb), some.words, some.words)
-def test_a_call_has_all_six_variables_and_they_are_empty_where_they_mean_nothing(
+def test_a_call_sets_all_six_variables_and_unused_ones_are_empty(
     id: AttachmentId | None, verb: Verb, netns: str, args: str
 ) -> None:
     """CNI SPEC 1.1 §2."""
@@ -75,5 +75,5 @@ def test_a_call_has_all_six_variables_and_they_are_empty_where_they_mean_nothing
     }
 
 
-def test_before_the_first_step_nothing_has_been_found_out() -> None:
+def test_before_the_first_step_the_outcome_is_empty() -> None:
     assert attrs.astuple(Outcome()) == (None, None, None, None)

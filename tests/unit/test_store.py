@@ -69,7 +69,7 @@ def test_only_root_can_read_what_is_written_whatever_the_umask(store: Store, fol
     assert mode(folder) == 0o700
 
 
-def test_a_missing_folder_holds_nothing_and_is_not_made_by_looking(
+def test_a_missing_folder_holds_nothing_and_reading_does_not_make_it(
     store: Store, folder: Path
 ) -> None:
     assert (store.all(), store.find(A), store.unfinished()) == ((), None, ())
@@ -97,7 +97,7 @@ def test_a_record_is_marked_while_its_work_has_not_ended(store: Store, phase: Ph
     assert store.unfinished() == (() if phase is Phase.ATTACHED else (A,))
 
 
-def test_unfinished_work_is_found_without_reading_a_record(
+def test_unfinished_work_is_found_without_reading_any_record(
     store: Store, folder: Path, reports: Reports
 ) -> None:
     store.save(record_of(A))
@@ -107,9 +107,7 @@ def test_unfinished_work_is_found_without_reading_a_record(
     assert reports == []
 
 
-def test_other_peoples_files_are_none_of_our_business(
-    store: Store, folder: Path, reports: Reports
-) -> None:
+def test_files_of_others_are_ignored_and_kept(store: Store, folder: Path, reports: Reports) -> None:
     store.save(record_of(A))
     foreign = ["ip-interface-mappings.json", ".0000:02:00.0.json.tmp", "README", "x.json.damaged-1"]
     for name in foreign:
@@ -122,7 +120,7 @@ def test_other_peoples_files_are_none_of_our_business(
 
 
 @pytest.mark.parametrize("text", ["0000:01:00.0@ens1", "@ens1", "@a@b", "@.json", "mlx5_core.sf.4"])
-def test_every_key_is_a_file_name_and_comes_back_as_itself(store: Store, text: str) -> None:
+def test_every_key_can_be_a_file_name_and_is_read_back_unchanged(store: Store, text: str) -> None:
     key = DeviceKey.parse(text)
     store.save(record_of(key))
     assert store.device_keys() == (key,)
@@ -142,7 +140,7 @@ def test_the_records_of_a_device_are_those_of_all_its_netdevs(store: Store) -> N
 
 
 class Order(list[str]):
-    """What the store asks the file system to make last, in its order."""
+    """What the store asks the file system to do durably, in order."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
@@ -160,7 +158,7 @@ class Order(list[str]):
         return noting
 
 
-def test_a_record_is_on_disk_before_it_has_its_name_and_its_name_before_save_returns(
+def test_a_record_is_durable_before_its_rename_and_the_rename_before_save_returns(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(record_of(B))
@@ -170,7 +168,7 @@ def test_a_record_is_on_disk_before_it_has_its_name_and_its_name_before_save_ret
     assert order == ["fsync unfinished", f"fsync {temporary}", f"rename {temporary}", "fsync ."]
 
 
-def test_the_mark_of_unfinished_work_goes_after_the_record_is_durable(
+def test_the_marker_of_unfinished_work_is_removed_after_the_record_is_durable(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(record_of(A))
@@ -183,7 +181,7 @@ def test_the_mark_of_unfinished_work_goes_after_the_record_is_durable(
     assert order == [f"unlink {A}.json", "fsync .", f"unlink unfinished/{A}"]
 
 
-def test_new_folders_are_durable_up_to_the_first_that_was_there(
+def test_new_folders_are_durable_up_to_the_first_existing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = Order(tmp_path, monkeypatch)
@@ -191,7 +189,7 @@ def test_new_folders_are_durable_up_to_the_first_that_was_there(
     assert {"fsync .", "fsync var", "fsync var/lib", "fsync var/lib/cni"} <= set(order)
 
 
-def test_a_reader_sees_the_old_record_or_the_new_one_and_never_half(
+def test_a_reader_sees_the_old_record_or_the_new_one_never_half_of_it(
     store: Store, folder: Path, reports: Reports
 ) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE)
@@ -222,7 +220,7 @@ for number in range(100):
 """
 
 
-def test_what_a_killed_writer_left_is_taken_over(store: Store, folder: Path) -> None:
+def test_the_temporary_file_of_a_killed_writer_is_removed(store: Store, folder: Path) -> None:
     store.save(record_of(A))
     (folder / f".{A}.json.tmp").write_bytes(b"half")
     store.save(record_of(A, args="new"))
@@ -241,7 +239,7 @@ noted = st.builds(
 
 @settings(max_examples=20)
 @given(noted)
-def test_what_was_noted_of_unfinished_work_lasts_until_the_next_work_begins(
+def test_a_note_about_unfinished_work_lasts_until_the_next_work_begins(
     tmp_path_factory: pytest.TempPathFactory, seen: Attempts
 ) -> None:
     folder = str(tmp_path_factory.mktemp("state"))
@@ -257,14 +255,14 @@ def test_what_was_noted_of_unfinished_work_lasts_until_the_next_work_begins(
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"boot 1 2 home", b"boot x 2 home\n"])
-def test_a_damaged_note_is_none(store: Store, folder: Path, damage: bytes) -> None:
+def test_a_damaged_note_is_treated_as_absent(store: Store, folder: Path, damage: bytes) -> None:
     store.save(record_of(A))
     (folder / "unfinished" / str(A)).write_bytes(damage)
     assert store.attempts(A) is None
     assert store.unfinished() == (A,)
 
 
-def test_nothing_is_noted_where_nothing_can_be_written(store: Store, folder: Path) -> None:
+def test_on_a_read_only_folder_a_note_is_silently_left_out(store: Store, folder: Path) -> None:
     store.save(record_of(A))
     answer = in_mounts(
         folder,

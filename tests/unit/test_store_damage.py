@@ -1,4 +1,4 @@
-"""A damaged record in the state folder is set aside and reported, and blocks nobody."""
+"""A damaged record in the state folder is set aside and reported, and blocks no other."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def damages(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("which", range(11))
-def test_a_damaged_record_is_set_aside_reported_and_blocks_nobody(
+def test_a_damaged_record_is_set_aside_and_reported_and_blocks_no_other(
     store: Store, folder: Path, reports: Reports, which: int
 ) -> None:
     for key in (A, B):
@@ -52,7 +52,7 @@ def test_a_damaged_record_is_set_aside_reported_and_blocks_nobody(
     assert store.find(A) == record_of(A, args="again")
 
 
-def test_whoever_only_looks_leaves_a_damaged_record_where_it_is(
+def test_with_looks_only_a_damaged_record_stays_where_it_is(
     store: Store, folder: Path, reports: Reports
 ) -> None:
     for key in (A, B):
@@ -71,9 +71,7 @@ def test_whoever_only_looks_leaves_a_damaged_record_where_it_is(
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_a_record_or_are_set_aside(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
+def test_random_bytes_are_set_aside(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
     (folder / f"{A}.json").write_bytes(data)
     assert Store(str(folder), Reports()).find(A) is None
@@ -97,7 +95,7 @@ def test_a_damaged_record_is_left_to_the_call_that_works_on_its_device(
     assert not path.exists()
 
 
-def test_an_entry_that_cannot_be_read_blocks_no_other_record(
+def test_an_unreadable_entry_blocks_no_other_record(
     store: Store, folder: Path, reports: Reports
 ) -> None:
     store.save(record_of(A))
@@ -114,7 +112,7 @@ def test_a_reader_does_not_set_aside_the_record_that_replaced_a_damaged_one(
     os.mkfifo(path)
 
     def replace_while_it_is_read() -> None:
-        # The open ends when the reader is there; it goes on to read from the FIFO.
+        # This open returns when the reader has opened the FIFO; it then goes on to read.
         with path.open("wb") as damaged:
             other = Store(str(folder / "other"), Reports())
             other.save(record_of(A))

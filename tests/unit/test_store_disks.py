@@ -1,4 +1,4 @@
-"""A state folder on a disk that is full or read-only, or that is no folder at all."""
+"""A state folder on a disk that is full or read-only, or that is not a folder at all."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from amdcni.effects.store import Store
 from tests.unit.state_folder import READ_ONLY, TINY, A, B, Reports, in_mounts, record_of, tree
 
 
-def test_a_full_disk_is_told_and_the_old_record_stays(
+def test_a_full_disk_is_reported_and_the_old_record_stays(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save(record_of(A, args="old"))
@@ -30,7 +30,7 @@ def test_a_full_disk_is_told_and_the_old_record_stays(
     assert tree(folder) == {f"{A}.json", f"unfinished/{A}"}
 
 
-def test_a_read_only_folder_can_be_read_and_locked_and_says_why_not_more(
+def test_a_read_only_folder_can_be_read_and_locked_and_refuses_the_rest_with_a_reason(
     store: Store, folder: Path
 ) -> None:
     store.save(record_of(A))
@@ -57,7 +57,7 @@ print(json.dumps({
     assert store.find(A) == record_of(A)
 
 
-def test_damage_on_a_read_only_folder_is_reported_and_blocks_nobody(
+def test_damage_on_a_read_only_folder_is_reported_and_blocks_no_other_record(
     store: Store, folder: Path
 ) -> None:
     store.save(record_of(A))
@@ -74,7 +74,7 @@ print(json.dumps({"all": [str(r.key) for r in store.all()], "events": reports.ev
     assert answer == {"all": [str(B)], "events": ["record-damaged"]}
 
 
-def test_on_a_disk_that_is_really_full_records_can_be_forgotten_and_none_is_lost(
+def test_on_a_really_full_disk_records_can_be_forgotten_and_none_is_lost(
     folder: Path,
 ) -> None:
     answer = in_mounts(
@@ -112,7 +112,7 @@ print(json.dumps(answer))
     assert answer["left"] == []
 
 
-def test_a_state_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_state_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "state"
     file.write_text("not a folder")
     store = Store(str(file), Reports())

@@ -1,4 +1,4 @@
-"""The locks of a state folder: between calls, processes, and what these leave behind."""
+"""The locks of a state folder: between calls and processes, and with what these leave behind."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ from tests.patience import wait_until
 from tests.unit.state_folder import READ_ONLY, A, B, Reports, in_mounts, record_of
 
 
-def test_who_looks_sees_a_lock_and_takes_none(folder: Path) -> None:
+def test_looking_at_a_lock_does_not_take_it(folder: Path) -> None:
     holder, looker = (Store(str(folder), Reports()) for _ in range(2))
     assert not looker.is_locked(str(A))
     assert not folder.exists()
@@ -42,7 +42,7 @@ def test_who_looks_sees_a_lock_and_takes_none(folder: Path) -> None:
         thread.join()
 
 
-def test_who_looks_sees_the_lock_of_another_process_and_of_its_plugin(folder: Path) -> None:
+def test_a_lock_of_another_process_or_its_plugin_is_seen(folder: Path) -> None:
     store = Store(str(folder), Reports())
     with holder(folder, "child") as process:
         assert store.is_locked(str(A))
@@ -56,7 +56,9 @@ def test_who_looks_sees_the_lock_of_another_process_and_of_its_plugin(folder: Pa
         wait_until(lambda: not store.is_locked(str(A)), "the lock is free")
 
 
-def test_on_a_read_only_folder_nobody_waits_for_himself(store: Store, folder: Path) -> None:
+def test_on_a_read_only_folder_one_process_can_hold_several_locks(
+    store: Store, folder: Path
+) -> None:
     store.save(record_of(A))
     answer = in_mounts(
         folder,
@@ -78,7 +80,7 @@ print(json.dumps({"inside": inside, "after": after, "seen": seen,
     assert (answer["seen"], answer["end"], answer["unseen"]) == (True, None, True)
 
 
-def test_a_lock_excludes_others_from_its_device_and_from_no_other(folder: Path) -> None:
+def test_a_lock_excludes_others_from_its_device_only(folder: Path) -> None:
     first, second = (Store(str(folder), Reports()) for _ in range(2))
     with first.lock(str(A), 0):
         with pytest.raises(DeviceBusy, match=str(A)), second.lock(str(A), 0):
@@ -129,7 +131,7 @@ def is_locked(folder: Path) -> bool:
         return True
 
 
-def test_a_lock_between_processes_ends_with_its_holder_however_that_ends(folder: Path) -> None:
+def test_a_lock_between_processes_ends_when_its_holder_is_killed(folder: Path) -> None:
     with holder(folder, "alone") as process:
         assert is_locked(folder)
         process.kill()
@@ -153,7 +155,7 @@ def test_a_lock_that_a_plugin_has_inherited_outlives_its_killed_holder(folder: P
         wait_until(lambda: not is_locked(folder), "the lock is free")
 
 
-def test_who_waits_gets_the_lock_when_it_is_free(folder: Path) -> None:
+def test_a_waiting_call_gets_the_lock_when_it_is_free(folder: Path) -> None:
     store, order = Store(str(folder), Reports()), []
 
     def wait() -> None:
@@ -181,9 +183,7 @@ def test_the_lock_of_a_finished_call_is_free_even_if_a_daemon_keeps_its_descript
         os.close(kept)
 
 
-def test_a_lock_file_that_another_user_left_without_rights_is_used_all_the_same(
-    store: Store, folder: Path
-) -> None:
+def test_a_lock_file_without_permissions_is_still_used(store: Store, folder: Path) -> None:
     with store.lock(str(A), 0):
         pass
     (folder / "locks" / str(A)).chmod(0)

@@ -1,4 +1,4 @@
-"""Several state folders as if they were one: no record is out of sight, no device has two locks."""
+"""Several state folders as if they were one: no record is overlooked, no device has two locks."""
 
 import os
 from collections.abc import Callable
@@ -22,13 +22,13 @@ def default(tmp_path: Path) -> Path:
 
 
 def stores(default: Path, folder: str = "", *, alone: bool = False) -> Stores:
-    """The stores of a call whose `dataDir` is a folder beside the default one, or that itself."""
+    """The stores of a call whose `dataDir` is the default folder, or one next to it."""
     home = default.parent / folder if folder else default
     return Stores(str(home), Reports(), default=str(default), alone=alone)
 
 
 def saved(default: Path, folder: str, key: DeviceKey, phase: Phase = Phase.ATTACHED) -> Attachment:
-    """A record as a call leaves it that has come so far."""
+    """A record as a call leaves it that got as far as `phase`."""
     call = stores(default, folder)
     call.save(record_of(key, Phase.ATTACHING))
     call.save(record_of(key, phase))
@@ -51,7 +51,7 @@ def test_what_was_saved_in_any_folder_is_found_by_a_call_with_any_other(default:
     assert not (default.parent / "h").exists()
 
 
-def test_only_the_folder_that_is_asked_for_is_looked_into_by_one_who_wants_it_alone(
+def test_with_alone_only_the_given_folder_is_read(
     default: Path,
 ) -> None:
     saved(default, "f", A)
@@ -60,7 +60,7 @@ def test_only_the_folder_that_is_asked_for_is_looked_into_by_one_who_wants_it_al
     assert keys(default, alone=True) == [B]
 
 
-def test_a_record_is_written_and_removed_where_it_was_read(default: Path) -> None:
+def test_a_record_is_written_to_and_removed_from_the_folder_it_was_read_from(default: Path) -> None:
     saved(default, "f", A)
     for act in ("save", "forget"):
         call = stores(default, "g")
@@ -77,7 +77,7 @@ def test_a_record_is_written_and_removed_where_it_was_read(default: Path) -> Non
     assert stores(default).unfinished() == ()
 
 
-def test_the_index_names_a_folder_before_its_first_record_and_until_its_last(default: Path) -> None:
+def test_the_index_names_a_folder_from_its_first_record_until_its_last(default: Path) -> None:
     for key in (A, B):
         saved(default, "f", key)
         assert set(stores(default).indexed().values()) == {str(default.parent / "f")}
@@ -100,7 +100,7 @@ def test_without_the_index_no_record_is_written(default: Path) -> None:
         stores(default, "f").require_writable()
 
 
-def test_a_folder_that_is_gone_or_an_entry_that_is_none_hinders_nobody(default: Path) -> None:
+def test_a_missing_folder_or_an_invalid_entry_in_the_index_is_skipped(default: Path) -> None:
     saved(default, "f", A)
     saved(default, "g", B)
     (default.parent / "f").rename(default.parent / "away")
@@ -114,7 +114,7 @@ def test_a_folder_that_is_gone_or_an_entry_that_is_none_hinders_nobody(default: 
 
 
 @pytest.mark.parametrize("name", ["default", "default/", "link", "f/../default"])
-def test_one_folder_under_several_names_is_one(default: Path, name: str) -> None:
+def test_one_folder_under_several_names_counts_as_one(default: Path, name: str) -> None:
     default.mkdir()
     (default.parent / "f").mkdir()
     (default.parent / "link").symlink_to(default)
@@ -142,7 +142,7 @@ def test_calls_with_different_folders_exclude_each_other(default: Path, others: 
         pass
 
 
-def test_an_earlier_version_at_work_in_the_folder_is_excluded_too(default: Path) -> None:
+def test_calls_also_exclude_an_earlier_version_in_the_same_folder(default: Path) -> None:
     saved(default, "f", A)
     earlier = Store(str(default.parent / "f"), Reports())
     with (
@@ -155,7 +155,7 @@ def test_an_earlier_version_at_work_in_the_folder_is_excluded_too(default: Path)
         earlier.lock(A.lock_name, wait_s=0).__enter__()
 
 
-def test_a_folder_with_records_of_an_earlier_version_is_in_the_index_after_the_first_call(
+def test_a_folder_of_an_earlier_version_is_indexed_by_the_first_call(
     default: Path,
 ) -> None:
     (default.parent / "f" / "locks").mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_a_folder_with_records_of_an_earlier_version_is_in_the_index_after_the_f
         assert keys(default) == found
 
 
-def test_a_lock_is_had_where_one_of_the_folders_cannot_be_made(default: Path) -> None:
+def test_a_lock_can_be_taken_if_one_of_the_folders_cannot_be_made(default: Path) -> None:
     default.write_text("in the way")
     (default.parent / "f").mkdir()
     with stores(default, "f").lock(A.lock_name, wait_s=0):
@@ -181,7 +181,7 @@ def test_a_lock_is_had_where_one_of_the_folders_cannot_be_made(default: Path) ->
         pass
 
 
-def test_a_data_dir_that_can_be_no_folder_keeps_no_record_out_of_sight(default: Path) -> None:
+def test_an_impossible_data_dir_hides_no_record(default: Path) -> None:
     saved(default, "f", A)
     for hostile in ("/" + "a" * 5000, "/proc/self/no", "/dev/null", str(default / f"{A}.json")):
         call = Stores(hostile, Reports(), default=str(default))
@@ -202,14 +202,14 @@ def test_a_damaged_record_is_set_aside_under_the_locks_of_its_call(default: Path
     assert [key for key, _ in call.set_aside()] == [A]
 
 
-def test_a_marker_in_vain_in_another_folder_goes_once_the_work_has_ended(default: Path) -> None:
+def test_a_stale_marker_in_another_folder_is_removed_when_the_work_has_ended(default: Path) -> None:
     saved(default, "f", A, Phase.ATTACHING)
     (default.parent / "f" / f"{A}.json").unlink()
     saved(default, "g", A)
     assert stores(default).unfinished() == ()
 
 
-def test_one_who_only_looks_writes_nothing(default: Path) -> None:
+def test_with_looks_only_reading_writes_nothing(default: Path) -> None:
     saved(default, "f", A)
     before = sorted(path for path in default.parent.rglob("*"))
     looking = Stores(str(default), Reports(), default=str(default), looks_only=True)
@@ -228,7 +228,7 @@ def test_plugins_inherit_every_lock(default: Path) -> None:
     assert not call.held_locks
 
 
-def work_to_die(default: Path, at: int) -> None:
+def write_until_killed(default: Path, at: int) -> None:
     """Save a record and forget it, in a process that ends before its write number `at`."""
     count = 0
 
@@ -249,7 +249,7 @@ def work_to_die(default: Path, at: int) -> None:
     call.forget(A, str(default.parent / "f"))
 
 
-def test_killed_at_any_write_no_record_is_left_that_the_index_does_not_name(
+def test_a_kill_at_any_write_leaves_no_record_outside_the_index(
     tmp_path: Path,
 ) -> None:
     at, killed = 1, True
@@ -258,7 +258,7 @@ def test_killed_at_any_write_no_record_is_left_that_the_index_does_not_name(
         pid = os.fork()
         if pid == 0:
             try:
-                work_to_die(default, at)
+                write_until_killed(default, at)
             finally:
                 os._exit(0)
         killed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
@@ -268,7 +268,7 @@ def test_killed_at_any_write_no_record_is_left_that_the_index_does_not_name(
     assert at > 10
 
 
-def test_the_folder_of_a_record_is_no_part_of_it(default: Path) -> None:
+def test_the_folder_does_not_count_when_records_are_compared(default: Path) -> None:
     record = saved(default, "f", A)
     found = stores(default).find(A)
     assert found == record

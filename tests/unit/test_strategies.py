@@ -1,4 +1,4 @@
-"""The strategies of the kit: what they draw is what they say."""
+"""The strategies of the kit draw what they promise."""
 
 import contextlib
 import os
@@ -22,8 +22,8 @@ Calls = tuple[RuntimeCall, ...]
 T = TypeVar("T")
 
 
-def draws(strategy: SearchStrategy[T], wanted: Callable[[T], bool]) -> None:
-    """Require that a value is drawn for which `wanted` is true; the smallest is not looked for."""
+def assert_draws(strategy: SearchStrategy[T], wanted: Callable[[T], bool]) -> None:
+    """Assert that a value is drawn for which `wanted` is true; the smallest is not searched for."""
     find(strategy, wanted, settings=settings(max_examples=2000, phases=[Phase.generate]))
 
 
@@ -31,25 +31,25 @@ def draws(strategy: SearchStrategy[T], wanted: Callable[[T], bool]) -> None:
 
 
 @given(st.data(), st.sampled_from(sorted(set(Verb) - {Verb.VERSION})))
-def test_a_valid_environment_is_taken(data: st.DataObject, verb: Verb) -> None:
+def test_a_valid_environment_is_accepted(data: st.DataObject, verb: Verb) -> None:
     assert parse_environment(data.draw(some.environments_for(verb))).verb is verb
 
 
 @given(some.hostile_environments)
-def test_an_environment_of_any_kind_can_be_given_and_is_taken_or_refused(
+def test_any_environment_can_be_passed_and_is_accepted_or_refused(
     environ: Mapping[str, str],
 ) -> None:
     for name, value in environ.items():
         assert b"\0" not in os.fsencode(name) + os.fsencode(value)
-    # Anything else than a refusal would be a fault of the parser.
+    # Anything but a refusal would be a fault in the parser.
     with contextlib.suppress(AmdcniError):
         assert isinstance(parse_environment(environ), Invocation)
 
 
-def test_hostile_environments_lack_variables_and_have_what_is_no_text() -> None:
-    draws(some.hostile_environments, lambda environ: "CNI_COMMAND" not in environ)
-    draws(some.hostile_environments, lambda environ: environ.get("CNI_IFNAME") == "")
-    draws(
+def test_hostile_environments_lack_variables_and_contain_undecodable_bytes() -> None:
+    assert_draws(some.hostile_environments, lambda environ: "CNI_COMMAND" not in environ)
+    assert_draws(some.hostile_environments, lambda environ: environ.get("CNI_IFNAME") == "")
+    assert_draws(
         some.hostile_environments,
         lambda environ: any("\udc80" <= letter <= "\udcff" for letter in "".join(environ.values())),
     )
@@ -81,7 +81,7 @@ def test_check_comes_only_after_add_and_before_del(calls: Calls) -> None:
 
 
 @given(some.runtime_calls())
-def test_a_result_is_known_only_if_an_answer_was_got(calls: Calls) -> None:
+def test_a_result_is_known_only_after_an_answer(calls: Calls) -> None:
     for place, call in enumerate(calls):
         if call.has_result:
             assert any(
@@ -93,7 +93,7 @@ def test_a_result_is_known_only_if_an_answer_was_got(calls: Calls) -> None:
 
 
 @given(some.runtime_calls())
-def test_a_netns_that_has_ended_does_not_come_back(calls: Calls) -> None:
+def test_a_netns_that_is_gone_does_not_come_back(calls: Calls) -> None:
     ended: set[int | None] = set()
     for call in calls:
         if call.netns is NetnsSaid.EMPTY:
@@ -105,7 +105,7 @@ def test_a_netns_that_has_ended_does_not_come_back(calls: Calls) -> None:
 
 
 @given(some.runtime_calls(containers=4, devices=3))
-def test_the_calls_are_about_the_containers_and_devices_that_there_are(calls: Calls) -> None:
+def test_the_calls_are_about_the_given_numbers_of_containers_and_devices(calls: Calls) -> None:
     devices: dict[int, int] = {}
     for call in calls:
         assert call.container is None or 0 <= call.container < 4
@@ -116,7 +116,7 @@ def test_the_calls_are_about_the_containers_and_devices_that_there_are(calls: Ca
 
 
 @given(some.runtime_calls())
-def test_gc_lists_every_container_that_has_been_added_and_not_yet_deleted(calls: Calls) -> None:
+def test_gc_lists_every_container_that_was_added_and_not_yet_deleted(calls: Calls) -> None:
     for place, call in enumerate(calls):
         if call.verb is Verb.GC:
             state = {earlier.container: earlier.verb for earlier in calls[:place]}
@@ -125,7 +125,7 @@ def test_gc_lists_every_container_that_has_been_added_and_not_yet_deleted(calls:
 
 
 def _is_late(calls: Calls) -> bool:
-    """Whether a DEL comes when its device has gone on to another container."""
+    """Whether a DEL comes when another container already has its device."""
     owners: dict[int, int | None] = {}
     for call in calls:
         if call.verb is Verb.ADD:
@@ -139,21 +139,21 @@ def _count(calls: Calls, verb: Verb) -> int:
     return max(Counter(c.container for c in calls if c.verb is verb).values(), default=0)
 
 
-def test_what_happens_in_the_field_is_drawn() -> None:
+def test_sequences_known_from_practice_are_drawn() -> None:
     sequences = some.runtime_calls()
-    draws(sequences, _is_late)
-    draws(sequences, lambda calls: _count(calls, Verb.DEL) >= 3)
-    draws(sequences, lambda calls: _count(calls, Verb.ADD) == 2)
-    draws(sequences, lambda calls: any(call.answer_is_lost for call in calls))
-    draws(sequences, lambda calls: any(call.netns is NetnsSaid.EMPTY for call in calls))
-    draws(
+    assert_draws(sequences, _is_late)
+    assert_draws(sequences, lambda calls: _count(calls, Verb.DEL) >= 3)
+    assert_draws(sequences, lambda calls: _count(calls, Verb.ADD) == 2)
+    assert_draws(sequences, lambda calls: any(call.answer_is_lost for call in calls))
+    assert_draws(sequences, lambda calls: any(call.netns is NetnsSaid.EMPTY for call in calls))
+    assert_draws(
         sequences,
         lambda calls: (
             {c.container for c in calls if c.verb is Verb.ADD}
             > {c.container for c in calls if c.verb is Verb.DEL}
         ),
     )
-    draws(
+    assert_draws(
         sequences,
         lambda calls: (
             {c.container for c in calls if c.verb is Verb.DEL}
@@ -161,10 +161,12 @@ def test_what_happens_in_the_field_is_drawn() -> None:
             != set()
         ),
     )
-    draws(sequences, lambda calls: any(call.verb is Verb.GC and call.valid for call in calls))
+    assert_draws(
+        sequences, lambda calls: any(call.verb is Verb.GC and call.valid for call in calls)
+    )
 
 
-def test_a_call_can_be_read() -> None:
+def test_a_call_is_described_in_words() -> None:
     late = RuntimeCall(Verb.DEL, 1, 2, NetnsSaid.EMPTY, netns_is_gone=True)
     assert str(late) == (
         "DEL of container 1 with device 2, without a netns, after its netns has ended"

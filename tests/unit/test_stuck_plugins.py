@@ -1,4 +1,4 @@
-"""An IPAM plugin that hangs keeps no netdev away and no other call waiting."""
+"""An IPAM plugin that hangs delays neither the return of a netdev nor any other call."""
 
 import itertools
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD2, A, B, add, delete, heal, pod_of, process
 
 
-def unleased(machine: Machine, trouble: Trouble) -> None:
-    """An ADD of B with an address that was killed, and whose IPAM plugin is in trouble now."""
+def leave_unreleased(machine: Machine, trouble: Trouble) -> None:
+    """An ADD of B with a lease that was killed, and whose IPAM plugin is now in trouble."""
     with pytest.raises(Killed):
         ask(
             machine,
@@ -35,37 +35,39 @@ def unleased(machine: Machine, trouble: Trouble) -> None:
 
 
 HANGS = Trouble("host-local", Verb.DEL, how="hangs")
-BESIDE = [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)]
-beside = pytest.mark.parametrize("call", BESIDE, ids=["ADD", "DEL", "DEL of nothing"])
+UNRELATED = [lambda m: add(m), lambda m: delete(m), lambda m: delete(m, None, pod=3, netns=None)]
+by_unrelated_calls = pytest.mark.parametrize(
+    "call", UNRELATED, ids=["ADD", "DEL", "DEL of nothing"]
+)
 """Calls that are not about B."""
 
 
-def strangers_executed(machine: Machine) -> list[str]:
-    """The plugins that were executed for the attachment that has B."""
+def plugins_run_for_b(machine: Machine) -> list[str]:
+    """The plugins that were run for the attachment that has B."""
     return [each.plugin for each in machine.plugins.executed if each.container_id == "killed"]
 
 
-@beside
-def test_a_call_about_another_device_executes_no_plugin_and_brings_the_netdev_home(
+@by_unrelated_calls
+def test_a_call_about_another_device_returns_the_netdev_without_running_plugins(
     machine: Machine, other: Keeper, call: Callable[[Machine], object]
 ) -> None:
-    unleased(machine, HANGS)
+    leave_unreleased(machine, HANGS)
     begun_s = machine.kernel.now_s
     for _ in range(3):
         call(machine)
         delete(machine)
         assert other.is_whole()
-    assert strangers_executed(machine) == []
+    assert plugins_run_for_b(machine) == []
     assert machine.kernel.now_s == begun_s
     assert set(machine.disk.files) == {B}
     assert machine.plugins.leases
 
 
-@beside
-def test_a_device_that_waits_for_its_plugin_alone_is_not_even_locked(
+@by_unrelated_calls
+def test_a_device_that_only_waits_for_its_plugin_is_not_even_locked(
     machine: Machine, other: Keeper, call: Callable[[Machine], object]
 ) -> None:
-    unleased(machine, HANGS)
+    leave_unreleased(machine, HANGS)
     call(machine)
     assert "plugin-due" in process(machine).events
     machine.kernel.moments.clear()
@@ -76,10 +78,10 @@ def test_a_device_that_waits_for_its_plugin_alone_is_not_even_locked(
 
 
 @pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
-def test_gc_and_status_do_not_wait_long_for_a_plugin_and_ask_it_ever_more_rarely(
+def test_gc_and_status_wait_briefly_for_a_plugin_and_call_it_less_and_less_often(
     machine: Machine, other: Keeper, verb: Verb
 ) -> None:
-    unleased(machine, HANGS)
+    leave_unreleased(machine, HANGS)
     asked = []
     for _ in range(300):
         begun_s = machine.kernel.now_s
@@ -99,8 +101,8 @@ def test_gc_and_status_do_not_wait_long_for_a_plugin_and_ask_it_ever_more_rarely
     assert machine.plugins.leases == {}
 
 
-def test_a_person_who_heals_waits_for_no_pause(machine: Machine, other: Keeper) -> None:
-    unleased(machine, HANGS)
+def test_amdcni_heal_does_not_wait_for_the_pause_to_end(machine: Machine, other: Keeper) -> None:
+    leave_unreleased(machine, HANGS)
     ask(machine, Verb.STATUS, config_for(), netns=None)
     machine.plugins.troubles = []
     assert heal(machine) == {B: ("unfinished", True)}
@@ -108,7 +110,7 @@ def test_a_person_who_heals_waits_for_no_pause(machine: Machine, other: Keeper) 
 
 
 @pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS, None], ids=["GC", "STATUS", "heal"])
-def test_every_netdev_is_home_before_the_first_plugin_is_told(
+def test_every_netdev_is_home_before_the_first_plugin_is_called(
     machine: Machine, keeper: Keeper, other: Keeper, verb: Verb | None
 ) -> None:
     for pod, device in enumerate((A, B), 1):
@@ -130,23 +132,23 @@ def test_every_netdev_is_home_before_the_first_plugin_is_told(
 
 
 @pytest.mark.parametrize("again", [add, delete], ids=["ADD", "DEL"])
-def test_what_was_brought_home_beside_is_ended_by_its_own_calls(
+def test_an_attachment_whose_netdev_is_home_is_ended_by_its_own_calls(
     machine: Machine, other: Keeper, again: Callable[..., object]
 ) -> None:
-    unleased(machine, Trouble("host-local", Verb.DEL, at=99))
+    leave_unreleased(machine, Trouble("host-local", Verb.DEL, at=99))
     add(machine)
-    assert (strangers_executed(machine), set(machine.disk.files)) == ([], {A, B})
+    assert (plugins_run_for_b(machine), set(machine.disk.files)) == ([], {A, B})
     ask(machine, Verb.DEL, config_for(B), container="killed", netns=None)
-    assert strangers_executed(machine) == ["host-local"]
+    assert plugins_run_for_b(machine) == ["host-local"]
     assert set(machine.disk.files) == {A}
     assert machine.plugins.leases == {}
     again(machine, B, pod=2)
 
 
-def test_the_next_add_of_a_device_takes_it_though_its_lease_is_stuck(
+def test_the_next_add_gets_a_device_although_its_lease_is_stuck(
     machine: Machine, other: Keeper
 ) -> None:
-    unleased(machine, HANGS)
+    leave_unreleased(machine, HANGS)
     add(machine)
     delete(machine)
     add(machine, B, pod=2)
@@ -154,7 +156,7 @@ def test_the_next_add_of_a_device_takes_it_though_its_lease_is_stuck(
     assert machine.disk.attempts == {}
 
 
-def test_an_add_or_del_brings_home_only_as_much_as_there_is_time_for(machine: Machine) -> None:
+def test_an_add_or_del_returns_only_as_many_netdevs_as_its_time_allows(machine: Machine) -> None:
     devices = [f"0000:{number:02x}:00.0" for number in range(16, 24)]
     keepers = {}
     for number, device in enumerate(devices, 16):
@@ -182,7 +184,7 @@ def test_an_add_or_del_brings_home_only_as_much_as_there_is_time_for(machine: Ma
         assert len(machine.disk.files) < left
 
 
-def test_the_stuck_attachment_of_a_gc_keeps_no_other_away(
+def test_a_stuck_attachment_does_not_stop_a_gc_from_releasing_others(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     for pod, device in enumerate((A, B), 1):

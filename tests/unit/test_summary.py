@@ -35,5 +35,5 @@ def test_each_test_that_pytest_ran_or_skipped_is_counted_with_its_reason(tmp_pat
     )
 
 
-def test_where_nothing_was_skipped_no_reason_is_told() -> None:
+def test_if_nothing_was_skipped_no_reason_is_shown() -> None:
     assert summary_of([Ended(failed=False, skipped=None)]) == "1 passed, 0 failed, 0 skipped"

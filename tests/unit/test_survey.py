@@ -1,4 +1,4 @@
-"""What is found of a node's folders and plugins, on folders that a test has made."""
+"""What is found of a node's folders and plugins, on folders that the tests make."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def closed() -> Iterator[Path]:
-    """A folder that this process may not look into: for that root is nobody meanwhile."""
+    """A folder that this process may not read; if it is root, it becomes nobody meanwhile."""
     with tempfile.TemporaryDirectory() as open_to_all:
         os.chmod(open_to_all, 0o755)
         folder, users = Path(open_to_all, "closed"), os.getresuid()
@@ -34,7 +34,7 @@ def closed() -> Iterator[Path]:
             folder.chmod(0o700)
 
 
-def test_configurations_come_in_the_order_of_their_names_and_other_files_not_at_all(
+def test_only_configurations_are_listed_in_the_order_of_their_names(
     tmp_path: Path,
 ) -> None:
     texts = {"10-b.conf": '{"type": "b"}', "00-a.conflist": '{"plugins": []}', "99-c.json": "[]"}
@@ -52,19 +52,19 @@ def test_configurations_come_in_the_order_of_their_names_and_other_files_not_at_
     )
 
 
-def test_a_folder_that_is_not_there_is_a_fault_and_no_denial(tmp_path: Path) -> None:
+def test_a_missing_folder_is_a_fault_but_not_denied(tmp_path: Path) -> None:
     found = survey.read_conf_dir(str(tmp_path / "none"))
     assert (found.files, found.denied) == ((), False)
     assert "No such file" in str(found.fault)
 
 
-def test_a_folder_that_is_closed_is_denied(closed: Path) -> None:
+def test_a_folder_without_permission_is_denied(closed: Path) -> None:
     found = survey.read_conf_dir(str(closed))
     assert (found.files, found.denied) == ((), True)
     assert survey.ask_plugin(STATIC, (str(closed),), {}).hidden == (str(closed),)
 
 
-def test_of_a_folder_that_is_yet_to_be_made_the_nearest_one_is_told(tmp_path: Path) -> None:
+def test_for_a_folder_that_does_not_exist_yet_the_nearest_one_is_read(tmp_path: Path) -> None:
     here = survey.read_folder(str(tmp_path))
     assert (here.path, here.nearest) == (str(tmp_path), str(tmp_path))
     assert (here.is_folder, here.writable) == (True, True)
@@ -74,7 +74,7 @@ def test_of_a_folder_that_is_yet_to_be_made_the_nearest_one_is_told(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "cni").touch()
     assert not survey.read_folder(f"{tmp_path}/cni/state").is_folder
 
@@ -87,7 +87,7 @@ def test_a_file_in_the_way_is_no_folder(tmp_path: Path) -> None:
         ("exit 3", (), "exit status 3"),
     ],
 )
-def test_a_plugin_is_told_with_its_versions_or_with_what_is_wrong(
+def test_a_plugin_is_listed_with_its_versions_or_its_fault(
     tmp_path: Path, script: str, versions: tuple[str, ...], fault: str | None
 ) -> None:
     executable = tmp_path / "static"
@@ -98,6 +98,6 @@ def test_a_plugin_is_told_with_its_versions_or_with_what_is_wrong(
     assert (fault or "None") in str(found.fault)
 
 
-def test_a_plugin_that_is_nowhere_has_no_path(tmp_path: Path) -> None:
+def test_a_missing_plugin_has_no_path(tmp_path: Path) -> None:
     found = survey.ask_plugin(STATIC, (str(tmp_path), "/no/such"), {})
     assert (found.path, found.hidden) == (None, ())

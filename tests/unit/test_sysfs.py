@@ -1,4 +1,4 @@
-"""What is read of /sys, on fake trees of the shape that Linux gives them."""
+"""What is read from /sys, on fake trees with the shape of those in Linux."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def function(sys: Path, bdf: str = BDF, driver: str | None = "ionic") -> Path:
 
 
 def netdev(sys: Path, parent: Path, name: str) -> Path:
-    """A netdev of the host that hangs on the device `parent`."""
+    """A netdev of the host that belongs to the device `parent`."""
     home = parent / "net" / name
     home.mkdir(parents=True)
     (home / "ifindex").write_text("7\n")
@@ -49,7 +49,7 @@ def test_a_pci_function_has_its_driver_and_its_netdevs(sys: Path) -> None:
     assert sysfs.find_device(NIC, sys) == found
 
 
-def test_what_is_not_plugged_in_is_not_found(sys: Path) -> None:
+def test_a_device_that_is_not_plugged_in_is_not_found(sys: Path) -> None:
     assert sysfs.find_device(NIC, sys) is None
     function(sys, "0000:c1:00.1")
     assert sysfs.find_device(NIC, sys) is None
@@ -57,7 +57,7 @@ def test_what_is_not_plugged_in_is_not_found(sys: Path) -> None:
 
 
 @pytest.mark.parametrize("driver", [None, "vfio-pci"])
-def test_a_function_without_netdevs_is_still_there(sys: Path, driver: str | None) -> None:
+def test_a_function_without_netdevs_is_still_found(sys: Path, driver: str | None) -> None:
     function(sys, driver=driver)
     assert sysfs.find_device(NIC, sys) == SysfsDevice(NIC, driver=driver)
 
@@ -71,7 +71,7 @@ def test_a_virtio_netdev_is_one_level_down_and_its_device_is_named(sys: Path) ->
     assert found.virtio == ("virtio3",)
 
 
-def test_netdevs_deeper_down_are_another_devices(sys: Path) -> None:
+def test_netdevs_deeper_down_belong_to_another_device(sys: Path) -> None:
     home = function(sys)
     netdev(sys, home, "ens1")
     netdev(sys, home / "mlx5_core.sf.4", "sf4")
@@ -94,7 +94,7 @@ def test_an_auxiliary_device_is_found_on_its_own_bus(sys: Path) -> None:
     assert sysfs.find_device(SUBFUNCTION, sys) == found
 
 
-def test_a_netdev_that_has_left_meanwhile_is_not_there(sys: Path) -> None:
+def test_a_netdev_that_has_left_meanwhile_is_not_listed(sys: Path) -> None:
     home = function(sys)
     netdev(sys, home, "ens1")
     gone = netdev(sys, home, "ens2")
@@ -106,7 +106,7 @@ def test_a_netdev_that_has_left_meanwhile_is_not_there(sys: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space", "a" * 16, "a:b", "per%cent", "new\nline"])
-def test_an_entry_that_is_no_name_of_a_netdev_is_passed_over(sys: Path, name: str) -> None:
+def test_an_entry_that_is_not_an_ifname_is_skipped(sys: Path, name: str) -> None:
     home = function(sys)
     netdev(sys, home, "ens1")
     (home / "net" / name).mkdir()
@@ -116,7 +116,7 @@ def test_an_entry_that_is_no_name_of_a_netdev_is_passed_over(sys: Path, name: st
     assert found.ifnames == (IfName("ens1"),)
 
 
-def test_a_file_in_the_place_of_the_net_folder_is_no_netdev(sys: Path) -> None:
+def test_a_file_in_place_of_the_net_folder_means_no_netdevs(sys: Path) -> None:
     (function(sys) / "net").write_text("")
     found = sysfs.find_device(NIC, sys)
     assert found is not None
@@ -126,26 +126,26 @@ def test_a_file_in_the_place_of_the_net_folder_is_no_netdev(sys: Path) -> None:
 # ---- from a netdev to its device
 
 
-def test_a_netdev_hangs_on_its_pci_function_be_it_below_a_virtio_device(sys: Path) -> None:
+def test_a_netdev_belongs_to_its_pci_function_also_below_a_virtio_device(sys: Path) -> None:
     netdev(sys, function(sys), "ens1")
     netdev(sys, function(sys, "0000:c2:00.0") / "virtio0", "ens2")
     assert sysfs.bus_device_of(IfName("ens1"), sys) == NIC
     assert sysfs.bus_device_of(IfName("ens2"), sys) == PciAddress.parse("0000:c2:00.0")
 
 
-def test_a_netdev_of_a_subfunction_hangs_on_that_and_not_on_the_pci_function(sys: Path) -> None:
+def test_a_netdev_of_a_subfunction_belongs_to_that_not_to_the_pci_function(sys: Path) -> None:
     netdev(sys, function(sys) / "mlx5_core.sf.4", "sf4")
     assert sysfs.bus_device_of(IfName("sf4"), sys) == SUBFUNCTION
 
 
-def test_a_netdev_without_device_hangs_on_nothing(sys: Path) -> None:
+def test_a_netdev_without_a_device_has_no_bus_device(sys: Path) -> None:
     (sys / "class/net/dummy0").mkdir(parents=True)
     for name in ("dummy0", "absent"):
         assert sysfs.bus_device_of(IfName(name), sys) is None
 
 
 @pytest.mark.parametrize("name", ["ens1.100.7", "mlx5_core.sf.4"])
-def test_the_name_of_a_netdev_without_device_is_no_device(sys: Path, name: str) -> None:
+def test_the_name_of_a_netdev_without_a_device_is_not_a_bus_device(sys: Path, name: str) -> None:
     (sys / "class/net" / name).mkdir(parents=True)
     assert sysfs.bus_device_of(IfName(name), sys) is None
 
@@ -157,7 +157,7 @@ def test_the_name_of_a_netdev_without_device_is_no_device(sys: Path, name: str) 
     "path",
     ["", "/", "/sys", "/sys/class/net", "/sys/devices/../class", "devices/pci0000:00", "/etc"],
 )
-def test_only_a_path_below_sys_devices_is_looked_into(path: str) -> None:
+def test_only_a_path_below_sys_devices_is_read(path: str) -> None:
     assert sysfs.netdevs_at(path) == ()
 
 

@@ -1,4 +1,4 @@
-"""The next calls heal what a call left unfinished, and what a pod left that died without a DEL."""
+"""The next calls heal what a call left unfinished, or a pod that died without a DEL."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def test_every_add_and_del_heals_whatever_was_left_unfinished(
     assert "healed" in process(machine).events
 
 
-def test_healing_costs_nothing_for_healthy_records(
+def test_healing_reads_no_healthy_record_of_another_device(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     reads = []
@@ -57,7 +57,7 @@ def test_healing_costs_nothing_for_healthy_records(
     assert {str(key) for in_add, in_del in reads for key in in_add + in_del} == {A, B}
 
 
-def test_what_another_process_is_at_work_on_is_left_to_it(
+def test_what_another_process_works_on_is_left_to_it(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     leave_unfinished(machine)
@@ -70,7 +70,7 @@ def test_what_another_process_is_at_work_on_is_left_to_it(
     assert other.is_whole()
 
 
-def test_what_cannot_be_healed_is_reported_and_hinders_nobody(
+def test_what_cannot_be_healed_is_reported_and_blocks_no_call(
     machine: Machine, kernel: Kernel, keeper: Keeper, other: Keeper
 ) -> None:
     leave_unfinished(machine)
@@ -100,7 +100,7 @@ def test_the_next_add_of_a_device_that_cannot_be_healed_says_why(
 
 
 @pytest.mark.parametrize("phase", [None, "attached"])
-def test_a_mark_of_unfinished_work_that_is_in_vain_is_taken_away(
+def test_a_stale_marker_of_unfinished_work_is_removed(
     machine: Machine, keeper: Keeper, phase: str | None
 ) -> None:
     if phase == "attached":
@@ -113,7 +113,7 @@ def test_a_mark_of_unfinished_work_that_is_in_vain_is_taken_away(
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["netdev back on the host", "netns dead"])
-def test_add_takes_a_device_from_an_attachment_that_is_no_more(
+def test_add_takes_a_device_from_an_attachment_that_is_gone(
     machine: Machine, kernel: Kernel, keeper: Keeper, nic: Link, dead: bool
 ) -> None:
     add(machine, pod=1)

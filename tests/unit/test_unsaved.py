@@ -1,4 +1,4 @@
-"""What no record can hold is named: of each kind once, of this netdev alone, in words."""
+"""What no record can hold is named in words: each kind once, and only for this netdev."""
 
 import errno
 import ipaddress
@@ -44,7 +44,7 @@ def test_each_kind_is_one_line_that_counts_what_it_does_not_name(found: list[Uns
         assert more == ("" if len(names) <= 8 else f"{len(names) - 8} more")
 
 
-def test_one_thing_and_several_read_as_people_write_them() -> None:
+def test_singular_and_plural_read_naturally() -> None:
     one, other = (Unsaved(Kind.MANAGED_NEIGHBOUR, f"10.0.0.{n}") for n in (7, 8))
     assert in_words([one]) == ("the managed neighbour 10.0.0.7",)
     assert in_words([one, other, one]) == ("the managed neighbours 10.0.0.7, 10.0.0.8",)
@@ -63,7 +63,7 @@ def attribute(number: int, value: bytes | int | str) -> bytes:
 
 
 def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
-    """An answer, whose attributes are called `_7` and the like."""
+    """An answer; its attributes have names such as `_7`."""
     told = [attribute(int(name.strip("_")), value) for name, value in attributes.items()]
     return Reply(0, 0, fixed + b"".join(told))
 
@@ -164,23 +164,23 @@ def test_every_question_has_an_answer_that_names_something() -> None:
 
 
 @pytest.mark.parametrize(("what", "answer", "line"), ANSWERS)
-def test_what_is_lost_is_named_and_what_is_kept_or_anothers_is_not(
+def test_what_is_lost_is_named_but_not_what_is_kept_or_belongs_to_another(
     what: str, answer: Reply, line: str | None
 ) -> None:
     lines = in_words(asked()[what].unsaved_in(answer))
     assert lines == (() if line is None else (line,))
 
 
-def test_where_a_netdev_does_without_arp_every_neighbour_is_noarp() -> None:
+def test_on_a_netdev_without_arp_a_noarp_neighbour_is_not_named() -> None:
     without = attrs.evolve(NETDEV, flags=int(LinkFlag.NOARP))
     assert list(asked(without)["neighbours"].unsaved_in(neighbour("10.0.0.7", 0x40))) == []
 
 
-def test_the_table_of_a_tunnel_is_no_list_of_hardware_addresses() -> None:
+def test_the_table_of_a_tunnel_is_not_read_as_hardware_addresses() -> None:
     assert "hardware addresses" not in asked(attrs.evolve(NETDEV, kind="vxlan"))
 
 
-def test_groups_are_asked_for_if_a_nexthop_object_is_lost() -> None:
+def test_nexthop_groups_are_queried_only_if_a_nexthop_object_is_lost() -> None:
     assert groups_of([Unsaved(Kind.QDISC, "10")]) is None
     question = groups_of([Unsaved(Kind.NEXTHOP, "10"), Unsaved(Kind.QDISC, "12")])
     assert question is not None
@@ -196,7 +196,7 @@ LISTED = """\
 """
 
 
-def test_a_multicast_address_that_somebody_set_is_told_from_the_kernels() -> None:
+def test_only_multicast_addresses_that_somebody_set_are_named() -> None:
     assert list(static_groups(LISTED, OURS)) == [
         Unsaved(Kind.MULTICAST_ADDRESS, "01:00:5e:00:00:99")
     ]
@@ -205,7 +205,7 @@ def test_a_multicast_address_that_somebody_set_is_told_from_the_kernels() -> Non
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
 @pytest.mark.parametrize(("ifindex", "ours"), [(OURS, True), (OTHER, False), (None, False)])
-def test_an_mptcp_endpoint_is_told_of_its_netdev(
+def test_an_mptcp_endpoint_is_named_only_for_its_netdev(
     address: str, ifindex: int | None, ours: bool
 ) -> None:
     ip = ipaddress.ip_address(address)
@@ -216,7 +216,7 @@ def test_an_mptcp_endpoint_is_told_of_its_netdev(
     assert list(mptcp.endpoints_in(answer, OURS)) == found
 
 
-def test_the_family_of_mptcp_is_asked_for_by_its_name() -> None:
+def test_the_mptcp_family_is_queried_by_name() -> None:
     assert b"mptcp_pm\0" in mptcp.family_query().body
     assert mptcp.family_of(reply(bytes(4), _1=struct.pack("=H", 27))) == 27
 
@@ -226,7 +226,7 @@ def test_the_family_of_mptcp_is_asked_for_by_its_name() -> None:
 
 @attrs.define
 class OldKernel:
-    """A kernel that answers every question in one way; `asked` is how often it was."""
+    """A kernel that answers every query in the same way; `asked` counts the queries."""
 
     answer: Callable[[], list[Reply]]
     asked: int = 0
@@ -253,20 +253,20 @@ def refusing(failure: KernelRefused) -> Callable[[], list[Reply]]:
 @pytest.mark.parametrize(
     "code", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT]
 )
-def test_a_kernel_that_does_not_know_a_question_has_nothing_of_the_kind(code: int) -> None:
+def test_a_kernel_that_does_not_know_a_query_has_nothing_of_that_kind(code: int) -> None:
     assert read(refusing(RequestRefused(code)))[0] == ()
 
 
 @pytest.mark.parametrize(
     "failure", [RequestRefused(errno.EPERM), KernelRefused("it changes faster than it can be read")]
 )
-def test_what_cannot_be_read_is_no_reason_to_be_silent(failure: KernelRefused) -> None:
+def test_what_cannot_be_read_is_reported(failure: KernelRefused) -> None:
     lines, asked = read(refusing(failure))
     assert len(lines) == asked
     assert all("they cannot be read" in line for line in lines)
 
 
-def test_the_questions_are_few_whatever_is_there() -> None:
+def test_there_are_six_queries_and_a_seventh_with_mpls() -> None:
     nothing, plain = read(list)
     assert (nothing, plain) == ((), 6)
     assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)

@@ -1,4 +1,4 @@
-"""A machine that ends early or stands still loses the test that it was at, and no other."""
+"""A machine that ends early or hangs loses the test that it was running, and no other."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tests.vm.replay import Chosen, Lost, Session
 
 @frozen
 class Named:
-    """A test of the machine's, and what the machine does at it the first time."""
+    """A test in the machine, and what goes wrong the first time that it runs."""
 
     nodeid: str
     trouble: str | None = None
@@ -27,9 +27,9 @@ class Named:
 
 @frozen
 class Machines:
-    """Processes that write what machines write; each trouble comes once.
+    """Processes that write what machines write; each trouble happens once.
 
-    Time passes by what they say, and while one stands still.
+    Time passes with what they write, and while one hangs.
     """
 
     folder: Path
@@ -95,14 +95,14 @@ def test_the_tests_after_one_that_was_lost_run_in_another_machine(
     assert started == [["a", "b", "c", "d"], ["c", "d"]]
 
 
-def test_a_test_may_take_any_time_as_long_as_something_goes_on(tmp_path: Path) -> None:
+def test_a_test_may_take_any_time_while_there_are_signs_of_life(tmp_path: Path) -> None:
     goes_on = "for i in 1 2 3 4 5 6; do echo '{}' >> signs; sleep 0.3; done"
     report = json.dumps({"nodeid": "a", "when": "teardown"})
     found, _ = played(tmp_path, Named("a", f"{goes_on}; echo '{report}' >> reports"))
     assert found == {"a": "shown"}
 
 
-def test_where_no_machine_comes_to_its_tests_none_is_booted_for_each(tmp_path: Path) -> None:
+def test_if_no_machine_reaches_its_tests_only_one_is_booted(tmp_path: Path) -> None:
     tests = [Named(name, "stillborn") for name in "abc"]
     found, started = played(tmp_path, *tests)
     assert set(found.values()) == {"the machine ended without a report of this test"}
@@ -114,7 +114,7 @@ def test_the_machine_after_the_reboot_has_the_state_of_the_one_before(tmp_path: 
     found, started = played(tmp_path, *tests, Named("c", after_reboot=True))
     assert found["c"] == "shown"
     assert started == [["a", "b"], ["b"], ["c"]]
-    # The second began anew, before the reboot.
+    # The second machine started afresh, before the reboot.
     assert not (tmp_path / "state/record").exists()
     more = tmp_path / "more"
     lasting = Named("a", f"touch {more}/state/record; echo '{{}}' >> signs; {ENDS}")
@@ -122,7 +122,7 @@ def test_the_machine_after_the_reboot_has_the_state_of_the_one_before(tmp_path: 
     assert (more / "state/record").exists()
 
 
-def test_what_is_lost_is_told_with_the_last_words_of_the_machine(tmp_path: Path) -> None:
+def test_a_lost_test_is_reported_with_the_last_words_of_the_machine(tmp_path: Path) -> None:
     last = 'echo \'{"started": ["ip", "link"]}\' >> signs; echo "Kernel panic" > console'
     test = Named("a", f"{last}; {ENDS}")
     session = Session([test], tmp_path, Machines(tmp_path).start)

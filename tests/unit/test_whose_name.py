@@ -1,4 +1,4 @@
-"""Which NIC a configuration means while names go from one to another, and an ADD is repeated."""
+"""Which NIC a configuration means while names move between NICs, and an ADD is repeated."""
 
 import ipaddress
 from collections.abc import Callable
@@ -67,8 +67,8 @@ def pod_dies(machine: Machine) -> None:
     machine.kernel.destroy_netns(machine.kernel.paths["/run/netns/pod1"])
 
 
-def call_it(machine: Machine, name: str, device: str, keeper: Keeper | None = None) -> None:
-    """Somebody gives a NIC another name, which is its own from now on."""
+def name_it(machine: Machine, name: str, device: str, keeper: Keeper | None = None) -> None:
+    """Somebody gives a NIC another name, which it has to keep from now on."""
     kernel, link = machine.kernel, nic_of(machine, device)
     watchers, kernel.watchers = kernel.watchers, []
     kernel.set_up(link, False)
@@ -79,7 +79,7 @@ def call_it(machine: Machine, name: str, device: str, keeper: Keeper | None = No
 
 
 @by_any_key
-def test_a_repeated_add_is_answered_the_same_by_whatever_key_the_nic_is_named(
+def test_a_repeated_add_gets_the_same_answer_whichever_key_names_the_nic(
     machine: Machine, keepers: tuple[Keeper, Keeper], keys: dict[str, object]
 ) -> None:
     first, after_first = add(machine, keys), machine.picture()
@@ -89,7 +89,7 @@ def test_a_repeated_add_is_answered_the_same_by_whatever_key_the_nic_is_named(
 
 
 @by_any_key
-def test_a_nic_that_a_pod_has_is_held_by_whatever_key_it_is_named(
+def test_a_nic_in_a_pod_is_held_whichever_key_names_it(
     machine: Machine, keepers: tuple[Keeper, Keeper], keys: dict[str, object]
 ) -> None:
     add(machine, keys)
@@ -100,7 +100,7 @@ def test_a_nic_that_a_pod_has_is_held_by_whatever_key_it_is_named(
 
 
 @by_any_key
-def test_a_nic_whose_pod_has_died_is_given_back_and_lent_by_whatever_key_it_is_named(
+def test_a_nic_whose_pod_has_died_is_returned_and_lent_whichever_key_names_it(
     machine: Machine, keepers: tuple[Keeper, Keeper], keys: dict[str, object]
 ) -> None:
     add(machine, keys)
@@ -125,13 +125,13 @@ def test_the_repeated_add_of_an_unplugged_nic_is_refused_and_changes_nothing(
     assert machine.last.reported == []
 
 
-def test_a_netdev_on_the_host_goes_before_one_that_had_the_name_earlier(
+def test_a_netdev_on_the_host_wins_over_one_that_had_the_name_before(
     machine: Machine, keepers: tuple[Keeper, Keeper]
 ) -> None:
-    """The record of each NIC is under its own key, and neither gets what is the other's."""
+    """The record of each NIC has its own key, and neither NIC gets what belongs to the other."""
     add(machine, {"device": "ens1"})
     pod_dies(machine)
-    call_it(machine, "ens1", B, keepers[1])
+    name_it(machine, "ens1", B, keepers[1])
     assert [str(ip.address) for ip in add(machine, {"device": "ens1"}, pod=2).ips] == [
         "198.51.100.1/31"
     ]
@@ -143,16 +143,16 @@ def test_a_netdev_on_the_host_goes_before_one_that_had_the_name_earlier(
     assert machine.kernel.violations == []
 
 
-def test_a_pod_keeps_its_nic_when_its_add_is_repeated_while_another_nic_has_the_name(
+def test_a_repeated_add_keeps_the_pods_nic_although_another_has_the_name_now(
     machine: Machine, keepers: tuple[Keeper, Keeper]
 ) -> None:
     first = add(machine, {"device": "ens1"})
-    call_it(machine, "ens1", B, keepers[1])
+    name_it(machine, "ens1", B, keepers[1])
     assert add(machine, {"device": "ens1"}) == first
 
 
 def after(machine: Machine, moment: str, act: Callable[[], None]) -> None:
-    """Let something happen once, when the call in question comes to a moment."""
+    """Let something happen once, when the call reaches a moment."""
     left = [act]
 
     def watch(what: str) -> None:
@@ -162,12 +162,12 @@ def after(machine: Machine, moment: str, act: Callable[[], None]) -> None:
     machine.kernel.interrupts.append(watch)
 
 
-def test_a_name_that_goes_to_another_nic_before_the_lock_is_held_lets_the_add_start_over(
+def test_an_add_starts_over_if_the_name_moves_to_another_nic_before_the_lock(
     machine: Machine, keepers: tuple[Keeper, Keeper]
 ) -> None:
     def swap() -> None:
-        call_it(machine, "ens9", A, keepers[0])
-        call_it(machine, "ens1", B, keepers[1])
+        name_it(machine, "ens9", A, keepers[0])
+        name_it(machine, "ens1", B, keepers[1])
 
     after(machine, f"lock {A}", swap)
     add(machine, {"device": "ens1"})
@@ -175,12 +175,12 @@ def test_a_name_that_goes_to_another_nic_before_the_lock_is_held_lets_the_add_st
     assert machine.kernel.moments.count(f"lock {B}") == 1
 
 
-def test_a_name_that_never_rests_ends_the_add_with_nothing_changed(machine: Machine) -> None:
+def test_an_add_gives_up_unchanged_if_the_name_keeps_moving(machine: Machine) -> None:
     def swap(what: str) -> None:
         if what.startswith("lock "):
             has_it = A if nic_of(machine).name == "ens1" else B
-            call_it(machine, f"ens9{len(machine.kernel.moments)}", has_it)
-            call_it(machine, "ens1", B if has_it == A else A)
+            name_it(machine, f"ens9{len(machine.kernel.moments)}", has_it)
+            name_it(machine, "ens1", B if has_it == A else A)
 
     machine.kernel.interrupts.append(swap)
     with pytest.raises(DeviceBusy):
@@ -211,8 +211,8 @@ def test_two_netdevs_of_a_device_never_share_a_record(machine: Machine) -> None:
     assert keeper.is_whole()
 
 
-def test_two_netdevs_without_a_bus_never_share_a_record(machine: Machine) -> None:
-    """A record is known by the name on the host alone then; the earlier one is not overwritten."""
+def test_two_netdevs_on_no_bus_never_share_a_record(machine: Machine) -> None:
+    """Then only the name on the host identifies a record; the earlier one is not overwritten."""
     kernel = machine.kernel
     first = kernel.add_link("veth0", kind="veth")
     kernel.configure(first, (Address(ipaddress.ip_interface("203.0.113.1/24")),))

@@ -1,4 +1,4 @@
-"""What is refused, word by word: messages are for people, who have to act on nothing else."""
+"""What is refused, word by word: messages are for people, who have nothing else to act on."""
 
 import ipaddress
 import json
@@ -242,7 +242,7 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(message: str) -> None:
     assert refusal.value.message == message
 
 
-def test_what_a_netdev_lacks_on_the_host_is_told_one_by_one() -> None:
+def test_what_a_netdev_lacks_on_the_host_is_listed_one_by_one() -> None:
     gateway, interface = ipaddress.ip_address("10.0.0.1"), ipaddress.ip_interface("10.0.0.0/31")
     lost = Address(ipaddress.ip_interface("fd00::1/64"))
     kept = Address(interface, label="ens1", flags=AddressFlag.NOPREFIXROUTE, valid_s=90)
@@ -280,7 +280,7 @@ def test_what_a_netdev_lacks_on_the_host_is_told_one_by_one() -> None:
     ]
 
 
-def test_what_a_netdev_lacks_in_a_pod_is_told_one_by_one() -> None:
+def test_what_a_netdev_lacks_in_a_pod_is_listed_one_by_one() -> None:
     promised = (Ip(ipaddress.ip_interface("10.0.0.0/31")),)
     record = attrs.evolve(RECORD, pod_ifindex=2)
     pod = attrs.evolve(POD, netdevs=(Netdev(2, IfName("x"), mac=MacAddress("02:00:00:00:00:01")),))

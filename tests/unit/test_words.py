@@ -1,4 +1,4 @@
-"""Plans in words: each step tells what it does, and to what."""
+"""Plans in words: each step says what it does, and to what."""
 
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
@@ -53,19 +53,19 @@ handovers = st.one_of(
 
 
 @given(handovers)
-def test_every_step_of_an_add_and_of_its_undo_is_told_on_one_line(handover: Handover) -> None:
+def test_every_step_of_an_add_and_its_undo_is_described_on_one_line(handover: Handover) -> None:
     plan = plan_add(handover.request, handover.snapshot)
     steps: list[Step] = []
     for planned in plan.steps:
         steps += [planned.step, *planned.undo]
     told = [step.describe() for step in steps]
     assert all(words and words.isprintable() and not words.endswith(".") for words in told)
-    # Different steps are told differently, so that a person can follow.
+    # Different steps are described differently, so that a person can follow.
     assert len(set(told)) == len(set(map(repr, steps)))
 
 
 @given(handovers)
-def test_what_is_written_first_tells_which_addresses_will_be_given_back(handover: Handover) -> None:
+def test_the_first_step_shows_which_addresses_will_be_returned(handover: Handover) -> None:
     save = plan_add(handover.request, handover.snapshot).steps[0].step
     assert isinstance(save, SaveRecord)
     captured = save.record.captured
@@ -74,7 +74,7 @@ def test_what_is_written_first_tells_which_addresses_will_be_given_back(handover
 
 
 @given(some.attachments, some.captures, st.lists(some.neighbours, max_size=2))
-def test_of_what_has_no_short_name_the_number_is_told(
+def test_routes_neighbours_and_sysctls_are_described_by_their_number(
     record: Attachment, captured: Captured, neighbours: list[Neighbour]
 ) -> None:
     captured = attrs.evolve(captured, neighbours=tuple(neighbours))
@@ -90,7 +90,7 @@ def test_of_what_has_no_short_name_the_number_is_told(
 
 
 @given(some.lendings)
-def test_every_step_of_a_release_is_told(lending: Lending) -> None:
+def test_every_step_of_a_release_is_described(lending: Lending) -> None:
     record = lending.record
     for boot_id in (record.boot_id, "another"):
         plan = plan_release(record, boot_id, None)
