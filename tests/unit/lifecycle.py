@@ -134,7 +134,7 @@ class Account(RuleBasedStateMachine):
         assert self.machine.kernel.violations == []
 
     @invariant()
-    def nobody_elses_netdev_is_touched(self) -> None:
+    def no_other_netdev_is_touched(self) -> None:
         for stranger in self.strangers:
             assert stranger.addresses == []
             assert (stranger.alias, stranger.up) == ("", False)
@@ -151,7 +151,7 @@ class Account(RuleBasedStateMachine):
         assert [rider.kind for rider in self.machine.kernel.riders if rider.lost] == []
 
     @invariant()
-    def every_record_is_of_an_attachment_that_was_begun_and_not_ended(self) -> None:
+    def every_record_has_an_attachment_that_was_begun_and_not_ended(self) -> None:
         for who, (device, _) in self.records_by_id().items():
             assert self.held.get(who, self.begun.get(who)) == device
 
@@ -224,7 +224,7 @@ class Events(Account):
 
     @precondition(lambda self: self.held)
     @rule(pick=picks)
-    def a_pod_changes_what_a_netdev_is_known_by(self, pick: int) -> None:
+    def a_pod_changes_what_identifies_a_netdev(self, pick: int) -> None:
         container, ifname = one_of(self.held, pick)
         space = self.spaces.get(container)
         link = space.find(ifname) if space else None
@@ -253,7 +253,7 @@ class Events(Account):
         self.machine.kernel.remove_link(link)
 
     @rule()
-    def the_vlan_is_made_anew(self) -> None:
+    def the_vlan_is_created_again(self) -> None:
         keeper = self.keepers[V]
         if not keeper.is_plugged:
             keeper.link = booted(self.machine, V)
@@ -310,7 +310,7 @@ class Events(Account):
 
     @precondition(lambda self: self.machine.kernel.riders)
     @rule(pick=picks)
-    def it_is_removed(self, pick: int) -> None:
+    def what_rests_on_a_nic_is_removed(self, pick: int) -> None:
         self.machine.kernel.alight(one_of(self.machine.kernel.riders, pick))
 
     @precondition(lambda self: self.machine.disk.files)
@@ -331,7 +331,7 @@ class Events(Account):
         machine.kernel.watchers = watchers
 
     @rule(seconds=st.sampled_from([5, 60, 4000]))
-    def time_goes_by(self, seconds: int) -> None:
+    def time_passes_on_the_node(self, seconds: int) -> None:
         self.machine.kernel.now_s += seconds
 
     @rule()

@@ -147,7 +147,7 @@ def test_a_netdev_without_addresses_is_moved_without_ipam(machine: Machine) -> N
     ],
     ids=lambda keys: "+".join(keys),
 )
-def test_a_netdev_comes_back_whole_whichever_key_named_it(
+def test_a_netdev_is_returned_complete_whichever_key_named_it(
     machine: Machine, keys: dict[str, Any], shows_parent: bool
 ) -> None:
     kernel = machine.kernel
@@ -312,7 +312,7 @@ def test_an_add_to_another_network_is_not_a_repeated_add(machine: Machine, keepe
     assert machine.picture() == before
 
 
-def test_two_netdevs_of_one_container_are_two_attachments(
+def test_two_netdevs_in_one_container_are_two_attachments(
     machine: Machine, keeper: Keeper, other: Keeper
 ) -> None:
     add(machine, A)

@@ -42,7 +42,7 @@ def test_an_entry_of_libcni_is_read_completely() -> None:
     assert [str(ip.address) for ip in cached.result.ips] == ["10.0.0.1/31"]
 
 
-def test_an_entry_is_written_as_libcni_does() -> None:
+def test_an_entry_is_written_as_libcni_writes_it() -> None:
     written = cache_to_json(parse_cache(json.dumps(ENTRY).encode()))
     assert json.loads(base64.b64decode(written.pop("config")))["name"] == "fabric"
     assert written == {key: value for key, value in ENTRY.items() if key != "config"}

@@ -54,14 +54,14 @@ def test_every_key_that_we_do_not_set_reaches_the_delegate_unchanged(handover: H
 
 
 @given(some.handovers)
-def test_the_delegate_is_given_the_netdev_by_its_name(handover: Handover) -> None:
+def test_the_delegate_gets_the_netdev_by_its_name(handover: Handover) -> None:
     """plugins/main/host-device, getLink, looks at `device` first."""
     assert handover.netdev is not None
     assert call_in(plan_of(handover)).config["device"] == handover.netdev.ifname
 
 
 @given(some.userspace_handovers)
-def test_the_delegate_is_given_a_device_without_a_netdev_by_its_address(
+def test_the_delegate_gets_a_device_without_a_netdev_by_its_address(
     handover: Handover,
 ) -> None:
     expected = str(handover.request.device.selector.bus_device)
@@ -69,7 +69,7 @@ def test_the_delegate_is_given_a_device_without_a_netdev_by_its_address(
 
 
 @given(any_handovers)
-def test_the_delegate_speaks_our_version_or_the_first_that_lists_addresses(
+def test_the_delegate_gets_our_version_or_the_first_that_lists_addresses(
     handover: Handover,
 ) -> None:
     """A 0.1.0 or 0.2.0 result has one address per family, and plugins fail with more."""

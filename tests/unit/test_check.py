@@ -137,7 +137,7 @@ def test_each_unusable_address_is_one_problem(lending: Lending, data: st.DataObj
 
 
 @given(some.lendings, st.sampled_from(["TENTATIVE", "DADFAILED"]))
-def test_only_detection_that_may_still_end_is_waited_for(lending: Lending, how: str) -> None:
+def test_only_detection_that_may_still_end_counts_as_settling(lending: Lending, how: str) -> None:
     seen = with_netdev(
         lending,
         lambda n: attrs.evolve(
@@ -286,7 +286,7 @@ def test_an_address_is_present_only_with_its_prefix_length(
     assert lacking(ips, netdev) == expected
 
 
-def test_an_address_with_another_prefix_length_is_lacking() -> None:
+def test_an_address_with_another_prefix_length_is_missing() -> None:
     ip = Ip(ipaddress.ip_interface("10.0.0.1/24"))
     seen = Netdev(2, IfName("net1"), addresses=(Address(ipaddress.ip_interface("10.0.0.1/32")),))
     assert lacking((ip,), seen) == [ip]

@@ -133,7 +133,9 @@ def test_check_of_an_interrupted_attachment_fails(machine: Machine, keeper: Keep
         check(machine, result)
 
 
-def test_check_of_an_unknown_attachment_says_so(machine: Machine, keeper: Keeper) -> None:
+def test_check_of_an_unknown_attachment_fails_and_names_it(
+    machine: Machine, keeper: Keeper
+) -> None:
     result = add(machine)
     with pytest.raises(UnknownAttachment, match="pod2/net1"):
         check(machine, result, pod=2)
@@ -147,7 +149,7 @@ def test_a_failing_check_of_the_ipam_plugin_is_passed_on(machine: Machine, keepe
 
 
 @by_delegate
-def test_check_of_a_device_without_netdev_asks_the_delegate(machine: Machine) -> None:
+def test_check_of_a_device_without_a_netdev_calls_the_delegate(machine: Machine) -> None:
     machine.kernel.functions[A].driver = "vfio-pci"
     machine.kernel.remove_link(machine.kernel.functions[A].links.pop())
     result = add(machine)

@@ -38,7 +38,7 @@ from tests.unit.configurations import (
 
 
 @given(some.requests)
-def test_a_request_is_what_the_configuration_says(request: Request) -> None:
+def test_a_request_is_read_as_the_configuration_says(request: Request) -> None:
     data = encode(request.network.raw).encode()
     assert parse_request(request.invocation, data) == request
 

@@ -129,7 +129,7 @@ def remains(result: Result, version: str) -> Result:
 
 
 @given(some.results, some.versions)
-def test_what_a_version_can_say_survives_being_written_and_read(
+def test_what_a_version_can_express_survives_being_written_and_read(
     result: Result, version: CniVersion
 ) -> None:
     assert result_from_json(result_to_json(result, version)) == remains(result, version)
@@ -375,7 +375,7 @@ def test_a_missing_required_member_is_reported(place: tuple[str | int, ...]) -> 
         assert f"{path_of(place)} is missing" in refusal.value.message
 
 
-def test_every_fault_of_a_result_is_reported_at_once() -> None:
+def test_every_fault_in_a_result_is_reported_at_once() -> None:
     raw = put(
         put(put(FULL, ("ips", 0, "address"), 5), ("routes", 0, "dst"), "x"), ("dns", "domain"), 7
     )

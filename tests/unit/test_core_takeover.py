@@ -71,7 +71,7 @@ def found_on_host(
 @pytest.mark.parametrize("parent", [str(A), "virtio3"])
 @pytest.mark.parametrize("name", ["net1", "ens1", "renamed0"])
 @pytest.mark.parametrize("alias", [None, "ens1", "another"])
-def test_in_the_pod_the_bus_device_is_proof_under_any_name(
+def test_in_the_pod_the_bus_device_identifies_a_netdev_under_any_name(
     parent: str, name: str, alias: str | None
 ) -> None:
     ours = netdev(name, parent=parent, alias=alias)
@@ -321,9 +321,7 @@ def test_an_add_is_refused_while_a_pod_has_the_nic(request: AddRequest) -> None:
 
 
 @given(some.add_requests, st.sampled_from([None, "vfio-pci"]))
-def test_a_device_that_has_no_netdev_at_all_is_in_no_pod(
-    request: AddRequest, driver: str | None
-) -> None:
+def test_a_device_without_any_netdev_is_in_no_pod(request: AddRequest, driver: str | None) -> None:
     assert find_for_add(request, MAPPING, host_with(), device_with(driver=driver)) is None
 
 

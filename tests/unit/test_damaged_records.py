@@ -74,7 +74,7 @@ def test_a_netdev_that_was_never_ours_is_not_taken_from_its_pod(
     assert machine.picture() == before
 
 
-def test_a_netdev_without_parent_is_not_salvaged_unless_its_record_was_damaged(
+def test_a_netdev_without_a_parent_is_not_salvaged_if_no_record_was_damaged(
     machine: Machine, kernel: Kernel
 ) -> None:
     (link,) = kernel.plug("0000:03:00.0", "ens3", shows_parent=False).links

@@ -265,7 +265,9 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
     ],
 )
-def test_findings_word_by_word(judge: Callable[[], Finding], words: str) -> None:
+def test_a_finding_reads_word_for_word_as_expected(
+    judge: Callable[[], Finding], words: str
+) -> None:
     finding = judge()
     remedy = "" if finding.remedy is None else f" → {finding.remedy}"
     assert f"{finding.verdict} {finding.subject}: {finding.says}{remedy}" == words

@@ -31,7 +31,7 @@ def test_a_free_name_is_free_valid_and_similar_to_the_wanted_one(name: str, coun
 
 
 @given(some.ifnames, st.sets(some.ifnames, max_size=3))
-def test_the_wanted_name_is_chosen_if_it_is_free(wanted: IfName, taken: set[IfName]) -> None:
+def test_the_wanted_name_is_kept_if_it_is_free(wanted: IfName, taken: set[IfName]) -> None:
     assert free_name(wanted, taken - {wanted}) == wanted
 
 

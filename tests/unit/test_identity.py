@@ -51,7 +51,7 @@ def some_mac(number: int) -> MacAddress:
 
 
 @given(some.lendings)
-def test_a_netdev_that_is_lent_is_in_its_pod(lending: Lending) -> None:
+def test_a_lent_netdev_is_found_in_its_pod(lending: Lending) -> None:
     assert find_in_pod(lending.record, lending.pod) == lending.netdev
 
 

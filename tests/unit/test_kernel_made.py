@@ -390,7 +390,7 @@ def test_no_ipv4_address_is_made_by_the_kernel(
 
 
 @given(some.ipv6_interfaces, some.macs.filter(lambda mac: len(mac) > 17) | st.none())
-def test_without_a_mac_of_48_bits_no_address_looks_like_slaac(
+def test_without_a_48_bit_mac_no_address_counts_as_slaac(
     interface: ipaddress.IPv6Interface, mac: MacAddress | None
 ) -> None:
     for valid_s in (None, 100):
@@ -437,7 +437,7 @@ def test_the_parent_of_privacy_addresses_is_made_from_a_router_advertisement(
     assert not is_kernels(by_hand, mac, protocols_reported=protocols_reported)
 
 
-def test_without_protocols_the_eui64_link_local_address_is_the_kernels_and_another_is_not() -> None:
+def test_without_protocols_only_the_eui64_link_local_address_is_the_kernels() -> None:
     mac = MacAddress("02:00:00:00:00:01")
     for text, made in (("fe80::ff:fe00:1/64", True), ("fe80::1/64", False)):
         address = Address(ipaddress.ip_interface(text), scope=253)

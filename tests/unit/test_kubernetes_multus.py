@@ -182,9 +182,7 @@ def test_only_a_list_may_switch_check_off_and_offer_versions(listed: bool) -> No
 
 
 @given(some.pod_flows, some.sandboxes)
-def test_a_device_that_is_not_allocated_leaves_no_trace_in_the_calls(
-    flow: PodFlow, sandbox: Sandbox
-) -> None:
+def test_without_an_allocated_device_the_calls_name_none(flow: PodFlow, sandbox: Sandbox) -> None:
     for delegate in delegates_of(flow.pod, flow.definitions, flow.allocation):
         if delegate.device is None:
             for call in calls_of(delete(delegate, flow.pod, sandbox, None)):

@@ -44,7 +44,7 @@ def needing(*plugins: str) -> Review:
 
 
 @given(some.add_requests, some.attachments, some.attachments)
-def test_plans_clash_if_they_are_about_one_netdev(
+def test_plans_clash_exactly_if_they_are_about_the_same_netdev(
     request: AddRequest, one: Attachment, other: Attachment
 ) -> None:
     alike = one.key == other.key and one.host_ifname == other.host_ifname

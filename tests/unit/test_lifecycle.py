@@ -79,13 +79,13 @@ class Lifecycle(Events):
         finally:
             machine.plugins.troubles = []
             if verb in (Verb.ADD, Verb.DEL):
-                self.no_plugin_was_executed_for_another_device(verb, config, who[:2], before)
+                self.no_plugin_was_run_for_another_device(verb, config, who[:2], before)
         note(f"{verb} {who}: done")
         if verb in (Verb.ADD, Verb.DEL) and self.in_order and trouble in (None, *self.stuck):
-            self.only_plugins_and_pauses_are_waited_for(who[:2])
+            self.only_plugins_and_pauses_delay_work(who[:2])
         return None
 
-    def no_plugin_was_executed_for_another_device(
+    def no_plugin_was_run_for_another_device(
         self,
         verb: Verb,
         config: dict[str, object] | bytes,
@@ -100,7 +100,7 @@ class Lifecycle(Events):
         executed = {(each.container_id, each.ifname) for each in self.machine.plugins.executed}
         assert executed <= mine
 
-    def only_plugins_and_pauses_are_waited_for(self, who: Id) -> None:
+    def only_plugins_and_pauses_delay_work(self, who: Id) -> None:
         """A call that succeeds leaves its own device settled, and no netdev away without cause."""
         disk, clock = self.machine.disk, self.machine.kernel
         for key, record in disk.records().items():
@@ -117,15 +117,15 @@ class Lifecycle(Events):
         assert disk.markers == {key for key, each in records if each["phase"] != "attached"}
 
     @rule()
-    def the_runtime_asks_for_the_status(self) -> None:
+    def the_runtime_calls_status(self) -> None:
         begun_s = self.machine.kernel.now_s
         before = self.records_by_id()
         self.call(Verb.STATUS, config_for(), ("pod0", "net1", None), None, None)
         assert self.machine.kernel.now_s - begun_s < 30
-        self.look_for_what_was_healed(before)
+        self.note_what_was_healed(before)
 
     @rule()
-    def a_person_heals(self) -> None:
+    def an_operator_heals(self) -> None:
         before, node = self.records_by_id(), FakeNode(self.machine)
         self.machine.plugins.troubles = list(self.stuck)
         self.abandoned |= self.earlier() if self.stuck else set()
@@ -135,9 +135,9 @@ class Lifecycle(Events):
         if self.in_order and not self.stuck:
             assert {phase for _, phase in self.records_by_id().values()} <= {"attached"}
             assert self.machine.disk.markers == set()
-        self.look_for_what_was_healed(before)
+        self.note_what_was_healed(before)
 
-    def look_for_what_was_healed(self, before: dict[Id, tuple[str, str]]) -> None:
+    def note_what_was_healed(self, before: dict[Id, tuple[str, str]]) -> None:
         after = self.records_by_id()
         for who, (device, _) in before.items():
             if who not in after:

@@ -71,7 +71,7 @@ def test_a_parser_gives_a_value_or_an_error_that_names_what_is_wrong(
 @example("00000000:0A:1F.7")
 @example("mlx5_core.sf.4")
 @example("@eth0")
-def test_the_spelling_that_a_parser_chooses_is_one_that_it_keeps(
+def test_a_parser_keeps_the_spelling_that_it_produces(
     parse: Callable[[str], object], text: str
 ) -> None:
     try:
@@ -128,7 +128,7 @@ def test_a_plugin_name_is_kept_unchanged(name: str) -> None:
 @example(".")
 @example("..")
 @example("-rf")
-def test_a_plugin_name_leads_into_no_other_folder(text: str) -> None:
+def test_a_plugin_name_never_leads_into_another_folder(text: str) -> None:
     try:
         name = parse_plugin_name(text)
     except InvalidName:

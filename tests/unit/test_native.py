@@ -197,7 +197,7 @@ def test_an_mtu_that_the_netdev_cannot_have_does_no_harm(machine: Machine, keepe
         ({"dns": {"nameservers": "x"}}, r"\$.dns.nameservers"),
     ],
 )
-def test_what_the_pod_cannot_get_is_refused_before_anything_is_touched(
+def test_an_invalid_wish_for_the_pod_is_refused_before_anything_is_touched(
     machine: Machine, keeper: Keeper, keys: dict[str, Any], path: str
 ) -> None:
     before = machine.picture()

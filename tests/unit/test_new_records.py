@@ -20,7 +20,7 @@ from tests.unit.handovers import any_handovers, plan_of, record_in
 
 
 @given(some.handovers | some.native_handovers)
-def test_the_record_says_who_gets_which_netdev_and_when(handover: Handover) -> None:
+def test_the_record_says_who_gets_which_netdev_and_since_when(handover: Handover) -> None:
     request, snapshot, netdev = handover.request, handover.snapshot, handover.netdev
     record = record_in(plan_of(handover))
     assert netdev is not None

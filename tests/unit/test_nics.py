@@ -63,7 +63,7 @@ def test_only_two_vendors_are_amd(device: SysfsDevice, vendor: str | None) -> No
 
 
 @pytest.mark.parametrize("vendor", AMD_VENDORS)
-def test_amd_is_called_amd(vendor: str) -> None:
+def test_the_nics_of_amds_vendors_are_called_amd(vendor: str) -> None:
     device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), hardware=Hardware(vendor))
     called = BusNic(device).amd
     assert called is not None

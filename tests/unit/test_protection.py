@@ -147,7 +147,7 @@ def test_a_netdev_rests_on_the_one_that_is_its_link(kind: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(PAIRS))
-def test_the_other_end_of_a_pair_rests_on_nothing(kind: str) -> None:
+def test_one_end_of_a_pair_does_not_rest_on_the_other(kind: str) -> None:
     """IFLA_LINK of such a netdev is the ifindex of its peer."""
     peer = Netdev(5, IfName("peer"), kind=kind, lower=1)
     around = Surroundings((ONE, peer), ways(4, 5, 2))

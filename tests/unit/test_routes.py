@@ -177,7 +177,7 @@ def test_a_route_is_gone_in_the_second_it_expires() -> None:
     assert aged([route], 9) == ()
 
 
-def test_a_route_is_described_as_people_write_it() -> None:
+def test_a_route_is_described_in_words() -> None:
     route = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), metric=5, table=100)
     assert describe(route) == "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 metric 5 in table 100"
     twice = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), Hop(ENS1, 7, ip("10.0.0.3")))

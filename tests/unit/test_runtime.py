@@ -105,7 +105,7 @@ def test_every_call_is_in_the_transcript_with_its_answer_or_failure(
     assert all(exchange.seconds >= 0 for exchange in runtime.transcript)
 
 
-def test_an_add_that_failed_is_not_remembered_and_can_be_deleted(
+def test_a_failed_add_is_not_remembered_and_can_be_deleted(
     runtime: Runtime, plugin_folder: Path
 ) -> None:
     (plugin_folder / "fail-ADD").touch()
@@ -116,7 +116,7 @@ def test_an_add_that_failed_is_not_remembered_and_can_be_deleted(
     assert calls(plugin_folder)[-2:] == ["second DEL c1/net1", "first DEL c1/net1"]
 
 
-def test_a_del_that_failed_is_remembered_and_repeated(
+def test_after_a_failed_del_the_attachment_is_remembered_and_del_can_be_repeated(
     runtime: Runtime, plugin_folder: Path
 ) -> None:
     runtime.add(network(), NET1)

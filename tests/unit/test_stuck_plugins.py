@@ -132,7 +132,7 @@ def test_every_netdev_is_home_before_the_first_plugin_is_called(
 
 
 @pytest.mark.parametrize("again", [add, delete], ids=["ADD", "DEL"])
-def test_an_attachment_whose_netdev_is_home_is_ended_by_its_own_calls(
+def test_an_attachment_whose_netdev_is_home_is_ended_by_its_own_del(
     machine: Machine, other: Keeper, again: Callable[..., object]
 ) -> None:
     leave_unreleased(machine, Trouble("host-local", Verb.DEL, at=99))

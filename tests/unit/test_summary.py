@@ -26,7 +26,7 @@ def test_is_marked(): pass
 """
 
 
-def test_each_test_that_pytest_ran_or_skipped_is_counted_with_its_reason(tmp_path: Path) -> None:
+def test_every_test_is_counted_and_skipped_ones_by_reason(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junit-xml=results.xml"]
     subprocess.run(run, cwd=tmp_path, stdout=subprocess.DEVNULL, check=False)

@@ -105,7 +105,7 @@ def test_a_del_without_a_device_finds_it_in_the_pod(machine: Machine, keeper: Ke
 
 
 @pytest.mark.parametrize("netns", [None, "/run/netns/gone", POD2, "/proc/1/ns/net"])
-def test_a_del_without_a_device_and_without_the_pod_touches_nothing(
+def test_a_del_without_a_device_and_outside_the_pod_touches_nothing(
     machine: Machine, keeper: Keeper, netns: str | None
 ) -> None:
     lend(machine)

@@ -30,7 +30,7 @@ things = st.builds(Unsaved, st.sampled_from(Kind), st.integers(0, 99).map(str))
 
 
 @given(st.lists(things, max_size=30))
-def test_each_kind_is_one_line_that_counts_what_it_does_not_name(found: list[Unsaved]) -> None:
+def test_each_kind_gets_one_line_that_names_eight_and_counts_the_rest(found: list[Unsaved]) -> None:
     lines = in_words(found)
     kinds = list(dict.fromkeys(each.kind for each in found))
     assert len(lines) == len(kinds)
@@ -159,7 +159,7 @@ def asked(netdev: Netdev = NETDEV) -> dict[str, Question]:
     return {each.what: each for each in questions(netdev, has_mpls=True, renumbered=True)}
 
 
-def test_every_question_has_an_answer_that_names_something() -> None:
+def test_every_query_has_an_answer_that_names_something() -> None:
     assert {what for what, _, line in ANSWERS if line is not None} == asked().keys()
 
 

@@ -87,7 +87,7 @@ def played(folder: Path, *tests: Named) -> tuple[dict[str, str], list[list[str]]
         (STANDS_STILL, "the machine stood still: it said nothing for 300 s"),
     ],
 )
-def test_the_tests_after_one_that_was_lost_run_in_another_machine(
+def test_the_tests_after_a_lost_one_run_in_another_machine(
     tmp_path: Path, trouble: str, why: str
 ) -> None:
     found, started = played(tmp_path, Named("a"), Named("b", trouble), Named("c"), Named("d"))
@@ -109,7 +109,7 @@ def test_if_no_machine_reaches_its_tests_only_one_is_booted(tmp_path: Path) -> N
     assert started == [["a", "b", "c"]]
 
 
-def test_the_machine_after_the_reboot_has_the_state_of_the_one_before(tmp_path: Path) -> None:
+def test_the_machine_after_the_reboot_has_the_state_from_before(tmp_path: Path) -> None:
     tests = [Named("a", f"touch {tmp_path}/state/record; {ENDS}"), Named("b")]
     found, started = played(tmp_path, *tests, Named("c", after_reboot=True))
     assert found["c"] == "shown"

@@ -236,7 +236,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("message", REFUSALS)
-def test_a_refusal_says_what_is_wrong_and_what_to_do(message: str) -> None:
+def test_a_refusal_says_word_for_word_what_is_wrong_and_what_to_do(message: str) -> None:
     with pytest.raises(AmdcniError) as refusal:
         REFUSALS[message]()
     assert refusal.value.message == message

@@ -171,11 +171,11 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
     ],
 )
-def test_steps_word_by_word(step: Step, words: str) -> None:
+def test_a_step_reads_word_for_word_as_expected(step: Step, words: str) -> None:
     assert step.describe() == words
 
 
-def test_what_is_kept_word_by_word() -> None:
+def test_a_capture_reads_word_for_word_as_expected() -> None:
     router, mac = ip_address("10.0.0.1"), MacAddress("02:00:00:00:00:01")
     hop = Hop(IfName("ens1"), 7)
     kept = Captured(
