@@ -1,4 +1,4 @@
-"""The record of one held device: everything that giving it back needs, and who holds it."""
+"""The record of one held device: who holds it, and everything needed to give it back."""
 
 from enum import StrEnum
 from typing import Final
@@ -48,17 +48,18 @@ class Attachment:
 
     `captured` is None for a device of a userspace driver, which has no netdev.  `read_at_s` is the
     time of the capture on CLOCK_BOOTTIME of the boot `boot_id`, in whole seconds, and `since` the
-    same moment for a person, in ISO 8601.  `config` is the configuration for other plugins.
-    `args` is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own
-    IPAM plugin; None where the captured addresses were given.  `pod_mac` is the hardware address
-    that the netdev has in the pod if it was given another one there.  `pod_ifindex` and `result`
-    are known once the device is attached.  `hardware` tells the card from another one in its place;
-    None if that was not recorded.  `taken_over` is true of a record that was made from the
-    Go plugin's mapping, which ends with it.
+    same moment in ISO 8601, for people.  `config` is the configuration for other plugins.  `args`
+    is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own IPAM
+    plugin; None if the pod got the captured addresses.  `pod_mac` is the hardware address that the
+    netdev has in the pod if it was given another one there.  `pod_ifindex` and `result` are known
+    once the device is attached.  `hardware` distinguishes the card from another one in its place;
+    None if that was not recorded.  `taken_over` is True for a record made from the Go plugin's
+    mapping, which is removed together with the record.
 
     `read_from` is the JSON object that the record was read from; None for one that was made here.
-    By it, keys of a newer version outlive being written again.  `folder` is the state folder where
-    that was; None belongs into that of the configuration.  Both are no part of the record.
+    It preserves keys of a newer version when the record is written again.  `folder` is the state
+    folder that it was read from; None means the folder of the configuration.  Neither is part of
+    the record.
     """
 
     network: NetworkName
@@ -97,7 +98,7 @@ class Attachment:
 
     @property
     def mark(self) -> str:
-        """The alternative name that the netdev carries on its ways, and no other netdev does.
+        """The altname that only this netdev carries, from before it is moved until it is restored.
 
         It moves along with the netdev, whoever moves it.
         """

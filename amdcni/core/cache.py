@@ -1,4 +1,4 @@
-"""What libcni keeps of an attachment between its ADD and its DEL: the file, in and out.
+"""What libcni keeps of an attachment between its ADD and its DEL: reading and writing the file.
 
 Files are `<folder>/results/<network>-<container ID>-<ifname>`; other runtimes on the same node read
 and write the same ones (libcni/api.go, cachedInfo).
@@ -52,7 +52,7 @@ spell(
 
 
 def file_name(network: NetworkName, id: AttachmentId) -> str:
-    """Under which name libcni keeps the attachment."""
+    """The name of the file in which libcni keeps the attachment."""
     return f"{network}-{id.container_id}-{id.ifname}"
 
 

@@ -32,10 +32,10 @@ def plugins_for(mover: Mover, ipam: PluginName | None) -> tuple[PluginName, ...]
 def config_for_plugins(
     request: AddRequest, mover: Mover, captured: Captured | None
 ) -> dict[str, Any]:
-    """The configuration for the plugins that an ADD executes: complete, also with unknown keys.
+    """The configuration for the plugins that an ADD executes: complete, with unknown keys too.
 
-    Before 0.3.0 a result has one address a family and plugins refuse to give more, so they are
-    called in that version.
+    Before 0.3.0 a result has one address per family and plugins refuse to give more, so they are
+    called in 0.3.0.
     """
     config = dict(request.network.raw)
     if not at_least(request.network.version, INTERFACES_SINCE):
@@ -48,11 +48,11 @@ def config_for_plugins(
 def _for_delegate(
     request: AddRequest, captured: Captured | None, config: dict[str, Any]
 ) -> dict[str, Any]:
-    """The delegate is told by what name to find the netdev, and what addresses to give it.
+    """Add what the delegate needs: how to find the netdev, and which addresses to give it.
 
-    The netdev is named by what it is called now, which every version of the delegate understands;
-    a userspace driver's device by its PCI address.  The configuration's own `ipam` goes before the
-    captured addresses; where there are none, no `ipam` may be there.
+    A netdev is identified by its current name, which every version of the delegate understands, and
+    a userspace driver's device by its PCI address.  The configuration's own `ipam` takes precedence
+    over the captured addresses; with neither, there must be no `ipam`.
     """
     if captured is None:
         config["pciBusID"] = str(request.device.selector.bus_device)
@@ -72,12 +72,12 @@ def add_call(record: Attachment) -> PluginCall:
 
 
 def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
-    """The call that tells a plugin the end of the attachment; None if there is nobody to tell.
+    """The call that ends the attachment for a plugin; None if no plugin has to be called.
 
-    The delegate takes whatever answers to CNI_IFNAME out of the pod, so it is called only while
-    that is our netdev, or if there never was one, and while the path still leads there.  Otherwise
-    the IPAM plugin is called itself; also for a netdev that the kernel would destroy if the
-    delegate were killed on its way.
+    The delegate moves whatever answers to CNI_IFNAME out of the pod, so it is called only while
+    that is our netdev, or if there never was one, and while the path still leads to that pod.
+    Otherwise the IPAM plugin is called directly, as it also is for a netdev that the kernel would
+    destroy if the delegate were killed halfway.
     """
     alive = record.netns.is_alive_in(pod)
     if record.mover is Mover.DELEGATE and pod is not None and pod.path == record.netns.path:
@@ -90,7 +90,7 @@ def release_call(record: Attachment, pod: Netns | None) -> PluginCall | None:
 
 
 def has_plugins(record: Attachment) -> bool:
-    """Whether any other plugin has a part in the attachment."""
+    """Whether any other plugin is involved in the attachment."""
     return record.mover is Mover.DELEGATE or record.ipam is not None
 
 
@@ -100,7 +100,7 @@ def ipam_release_call(record: Attachment, *, netns_alive: bool) -> PluginCall | 
 
 
 def _previous(record: Attachment) -> dict[str, Any]:
-    """The result of the ADD as prevResult, as far as it is known and the version has that."""
+    """The result of the ADD as prevResult; nothing if it is unknown or the version has none."""
     version = record.config.get("cniVersion") or OLDEST
     if record.result is None or not at_least(version, CHECK_SINCE):
         return {}
@@ -108,15 +108,15 @@ def _previous(record: Attachment) -> dict[str, Any]:
 
 
 def owes_plugins(record: Attachment) -> bool:
-    """Whether a plugin has to be told the end of the attachment even once the netdev is home.
+    """Whether a plugin has to be called for the end of the attachment once the netdev is home.
 
-    The delegate does nothing then but call the IPAM plugin, unless there never was a netdev.
+    By then, all that the delegate does is call the IPAM plugin, unless there never was a netdev.
     """
     return record.ipam is not None or (record.captured is None and record.mover is Mover.DELEGATE)
 
 
 def check_call(request: CheckRequest, record: Attachment, pod: Netns) -> PluginCall | None:
-    """The call that asks another plugin whether its part is as it was; None if none has one."""
+    """The call that asks another plugin whether its part is unchanged; None if none has a part."""
     match record.mover:
         case Mover.DELEGATE:
             config = config_for_delegate(request, record, pod)
@@ -135,8 +135,8 @@ def ipam_call(
 ) -> PluginCall | None:
     """A call of the configuration's own IPAM plugin; None if it has none.
 
-    CNI_NETNS is empty once the netns is gone (CNI SPEC 1.1 §2, DEL).  `keys` go before those that
-    the configuration has.
+    CNI_NETNS is empty once the netns is gone (CNI SPEC 1.1 §2, DEL).  `keys` override those of the
+    configuration.
     """
     if record.ipam is None:
         return None

@@ -23,9 +23,10 @@ from amdcni.core.names import IfName, MacAddress
 
 @attrs.frozen(slots=False)
 class Identity:
-    """What tells a netdev from others; None where it is not known.
+    """What distinguishes a netdev from others; None where it is not known.
 
-    `carrier` is whether it had a link: nothing to restore, but CHECK looks whether it still has.
+    `carrier` is whether it had a link: nothing to restore, but CHECK tests whether it still has
+    one.
     """
 
     ifname: IfName
@@ -52,7 +53,7 @@ class Captured(
     token.Token,
     Identity,
 ):
-    """A host netdev as it has to come back: who it is, and all of its aspects."""
+    """A host netdev as it has to come back: its identity, and all of its aspects."""
 
 
 @attrs.frozen(slots=False, kw_only=True)
@@ -64,7 +65,7 @@ class Details(
     neighbours.Neighbours,
     Unsaved,
 ):
-    """What is read of the one netdev that matters, and is too much to read of all.
+    """What is read only of the one netdev that matters, as it is too much to read of all.
 
     `ways_out` are those of the netns, whatever netdev they lead through.
     """
@@ -83,10 +84,10 @@ Change = (
     | qdisc.SetQdisc
     | sysctls.SetSysctl
 )
-"""One thing to be set at a netdev.
+"""One thing to set on a netdev.
 
-`stage` is when it is to be made.  `describe()` is the difference that it removes, to be read behind
-the name of the netdev: `mtu is 1500, was 9000`.
+`stage` is when to set it.  `describe()` is the difference that it removes, to be read after the
+name of the netdev: `mtu is 1500, was 9000`.
 """
 
 
@@ -95,7 +96,7 @@ class Aspect(Protocol):
 
     @property
     def NOUN(self) -> str | None:
-        """What a summary counts the lines as; None if there is nothing to count."""
+        """What a summary calls a line when it counts them; None if there is nothing to count."""
 
     def keep(self, netdev: Netdev, seen: Details, *, protocols_reported: bool) -> Any:
         """What a record keeps: a base of `Captured`."""
@@ -103,10 +104,10 @@ class Aspect(Protocol):
     def due(
         self, kept: Captured, netdev: Netdev, seen: Details, around: Around
     ) -> Sequence[Change]:
-        """What of the kept is not there, in the order in which it has to be set."""
+        """What was kept and is not there, in the order in which it has to be set."""
 
     def lines(self, kept: Captured) -> Iterator[str]:
-        """The kept in the words of `ip`, a line each."""
+        """What was kept, one line each, in the words of `ip`."""
 
 
 ASPECTS: Final[tuple[Aspect, ...]] = (
@@ -120,11 +121,11 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     qdisc,
     sysctls,
 )
-"""In the order in which they are set, as far as their stages leave that open."""
+"""In the order in which they are set where their stages leave it open."""
 
 
 def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Captured:
-    """Everything of `netdev` that a stay in a pod may lose or change, to be given back.
+    """Everything of `netdev` that a pod may lose or change and that has to be given back.
 
     `protocols_reported` is `host.reports_protocols` of the host.
     """
@@ -138,29 +139,29 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
 
 
 def due(kept: Captured, netdev: Netdev, details: Details, around: Around) -> list[Change]:
-    """All that is not yet as it was, in the order in which the kernel takes it.
+    """Everything that is not yet as it was, in the order in which the kernel accepts it.
 
-    Some of it may be optional: see `is_required`.  What is there beyond that is no fault: it is
-    somebody else's work.  Nor is a name: a netdev that came back under a free name has all else
-    (`BringHome`).
+    Some of it may be optional: see `is_required`.  Anything extra is not a fault: somebody else has
+    set it.  Neither is a different name: a netdev that came back under a free name gets everything
+    else (`BringHome`).
     """
     changes = [each for aspect in ASPECTS for each in aspect.due(kept, netdev, details, around)]
     return sorted(changes, key=lambda change: change.stage)
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is not whole without it."""
+    """Whether the netdev is incomplete without it."""
     return not (isinstance(change, routes.SetRoute) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:
-    """All that is kept, a line each."""
+    """Everything that is kept, one line each."""
     for aspect in ASPECTS:
         yield from aspect.lines(kept)
 
 
 def summary(kept: Captured) -> Iterator[str]:
-    """What is kept, in short; addresses are named, since they are what is missed."""
+    """What is kept, in short; addresses are listed, since they are what people miss."""
     yield from (str(address.interface) for address in kept.addresses)
     for aspect in ASPECTS:
         count = len(list(aspect.lines(kept)))
@@ -170,5 +171,5 @@ def summary(kept: Captured) -> Iterator[str]:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many things of a kind."""
+    """The count in words, such as `1 route` or `2 routes`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

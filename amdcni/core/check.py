@@ -1,8 +1,8 @@
 """Whether an attachment is still what its ADD promised (CNI SPEC 1.1 §2, CHECK).
 
-Plugins that are chained behind may change the MTU, the MAC address, routes and sysctls of the
-netdev; none of that is a fault.  That the netdev is there, is ours, is up with a link, and has the
-promised addresses so that they can be used, is not theirs to change.
+Plugins that are chained after ours may change the MTU, the MAC address, routes and sysctls of the
+netdev; none of these is a fault.  What they must not change: the netdev is there, is ours, is up
+with a link, and has the promised addresses in a usable state.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from amdcni.core.spec import Interface, Ip, Result
 def problems(request: CheckRequest, record: Attachment, pod: Netns | None) -> list[str]:
     """Every difference between the promise and the pod, one readable line each; empty if none.
 
-    `pod` is what is found at CNI_NETNS now.
+    `pod` is what CNI_NETNS leads to now.
     """
     if pod is None or not record.netns.is_alive_in(pod):
         return [f"{request.netns!r} is not the network namespace that {record.key} was moved into"]
@@ -32,17 +32,17 @@ def problems(request: CheckRequest, record: Attachment, pod: Netns | None) -> li
 def promised_to(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
     """The addresses of our netdev in the prevResult of a whole list of plugins.
 
-    One that names no netdev can be of any plugin; it is ours if our own ADD has told it.
+    An address that names no netdev can be any plugin's; it is ours if our own ADD has reported it.
     """
-    told = () if record.result is None else [ip.address for ip in record.result.ips]
+    reported = () if record.result is None else [ip.address for ip in record.result.ips]
     ips = request.prev_result.ips_of(request.attachment.ifname, request.netns)
-    return tuple(ip for ip in ips if ip.interface is not None or ip.address in told)
+    return tuple(ip for ip in ips if ip.interface is not None or ip.address in reported)
 
 
 def is_as_promised(record: Attachment, pod: Netns | None) -> bool:
     """Whether the pod has the device as the record's own result promises.
 
-    A link that is gone is left out: an ADD could not bring it back.
+    A lost link does not count: an ADD could not bring it back.
     """
     if record.result is None or pod is None or not record.netns.is_alive_in(pod):
         return False
@@ -63,10 +63,10 @@ def problems_of(record: Attachment, pod: Netns) -> list[str]:
 def differences(
     record: Attachment, promised: tuple[Ip, ...], pod: Netns, *, with_link: bool = True
 ) -> list[str]:
-    """What the device in the pod lacks of its name, its being up, and the promised addresses.
+    """What is wrong with the device in the pod: its name, its state, or the promised addresses.
 
-    An address that nobody can use counts as missing, and unless `with_link` is False, so is a
-    netdev whose link is gone: it had one on the host.
+    An address that nobody can use counts as missing.  Unless `with_link` is False, so does the link
+    of a netdev that had one on the host.
     """
     if record.captured is None:
         return []
@@ -79,7 +79,7 @@ def differences(
     if not ours.up:
         found.append(f"{ours.ifname} is down")
     elif with_link and _has_lost_its_link(record, ours):
-        found.append(f"{ours.ifname} has no link (no carrier), and had one on the host")
+        found.append(f"{ours.ifname} has no link (no carrier), but had one on the host")
     found += [f"{ours.ifname} lacks {ip.address}" for ip in lacking(promised, ours)]
     for ip in promised:
         there = [address for address in ours.addresses if address.interface == ip.address]
@@ -90,7 +90,7 @@ def differences(
 
 
 def is_settling(record: Attachment, promised: Collection[Ip], pod: Netns) -> bool:
-    """Whether the netdev waits for its link, or a promised address for the detection's end."""
+    """Whether the netdev still waits for its link, or a promised address for the end of DAD."""
     ours = find_in_pod(record, pod)
     if ours is None or not ours.up:
         return False
@@ -109,9 +109,9 @@ def _has_lost_its_link(record: Attachment, ours: Netdev) -> bool:
 
 
 def _useless(address: Address, record: Attachment) -> str | None:
-    """Why nobody can use the address, or new connections are not to; None if all is well.
+    """Why the address cannot be used, or not for new connections; None if it is fine.
 
-    It may be deprecated if it was to be: on the host it had a lifetime.
+    It may be deprecated if that was to be expected: on the host it had a lifetime.
     """
     if address.family == 6 and address.flags & AddressFlag.DADFAILED:
         return "is somebody else's: duplicate address detection failed"
@@ -136,9 +136,9 @@ def config_for_delegate(request: CheckRequest, record: Attachment, pod: Netns) -
     """The configuration for the delegate's own CHECK, with a prevResult that it can agree with.
 
     It knows nothing of chained plugins: it would insist on the first MAC address, on every route,
-    and on a connected route for each address in the main table, from where `sbr` takes them and
-    where a /32 has none.  So it is asked about the netdev as it is now; the addresses are compared
-    here.
+    and on a connected route in the main table for each address, although `sbr` moves those
+    elsewhere and a /32 has none.  So it is asked about the netdev as it is now; the addresses are
+    compared here.
     """
     ours = netdev_named(pod.netdevs, request.attachment.ifname)
     mac = None if ours is None else ours.mac

@@ -1,4 +1,4 @@
-"""What has become of an attachment, by its record and by the node as it is now."""
+"""What has become of an attachment, judged by its record and by the node as it is now."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -14,12 +14,13 @@ class Condition(StrEnum):
 
     HELD: the pod has the device.
     UNFINISHED: a call about it was interrupted.
-    RETURNED: the netdev is on the host and nobody has given it back: bare, by a netns that died.
+    RETURNED: the netdev is on the host, but nobody has given it back: it is bare, as its netns
+    died.
     ABANDONED: the pod is gone, and had a device without a netdev.
     OUTDATED: the record is of an earlier boot.
-    MISSING: the netdev is not on the host, and its pod is gone or, of interrupted work, has it no
-    more; who has it is not known.
-    DESTROYED: a netdev made by software is nowhere any more: the kernel destroys it with its netns.
+    MISSING: the netdev is not on the host, and its pod is gone or, after interrupted work, no
+    longer has it; who has it is not known.
+    DESTROYED: a netdev made by software no longer exists: the kernel destroys it with its netns.
     UNPLUGGED: the device is not in the machine, or another card is in its place.
     """
 
@@ -38,12 +39,12 @@ IN_WORDS: Final[Mapping[Condition, str]] = {
     Condition.UNFINISHED: "a call was interrupted",
     Condition.RETURNED: "it is on the host, bare: its pod is gone",
     Condition.ABANDONED: "its pod is gone",
-    Condition.OUTDATED: "the node was booted since",
+    Condition.OUTDATED: "the node has been rebooted since",
     Condition.MISSING: "it is neither on the host nor in its pod",
     Condition.DESTROYED: "it was made by software, and the kernel destroyed it with its pod",
     Condition.UNPLUGGED: "it is not in the machine",
 }
-"""What is found of an attachment, in the words of every output."""
+"""What every output says of an attachment in that condition."""
 
 HEALABLE: Final = frozenset(
     {
@@ -56,7 +57,7 @@ HEALABLE: Final = frozenset(
 )
 """What can be healed from the record alone, without harm to anybody.
 
-What is missing might still be in use; it stays recorded.
+A missing netdev might still be in use; it stays recorded.
 """
 
 
@@ -71,11 +72,11 @@ def condition_of(
 ) -> Condition:
     """What has become of the attachment.
 
-    `pod` is what is found of the pod's netns now, `device` what sysfs says of the device.
-    `is_elsewhere` tells whether the netdev may be in some other
-    netns; it matters for one that is neither on the host nor in its pod.
+    `pod` is the pod's netns as it is now, `device` is what sysfs says of the device.
+    `is_elsewhere` is whether the netdev may be in some other netns; it matters for one that is
+    neither on the host nor in its pod.
 
-    A living pod may still have what an interrupted ADD gave it, if it took the mark away.
+    A living pod may still have what an interrupted ADD gave it, if it removed the mark.
     """
     if record.boot_id != boot_id:
         return Condition.OUTDATED
@@ -99,7 +100,7 @@ def condition_of(
 
 
 def _has_it(record: Attachment, pod: Netns | None, *, inside: bool) -> bool:
-    """Whether the pod is alive, which has the device then, be it in a netns of its own making.
+    """Whether the pod is alive; it then has the device, perhaps in a netns of its own making.
 
     Without cookies, a netns is known only together with a netdev that is in it.
     """

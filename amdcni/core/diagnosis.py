@@ -31,7 +31,7 @@ class Subject(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How it is; what only root can see is not known to others."""
+    """How things stand; what only root can see is UNKNOWN to other users."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -40,7 +40,7 @@ class Verdict(StrEnum):
 
 @attrs.frozen
 class Finding:
-    """One thing that an ADD needs: what was seen of it, and what to do unless it has passed."""
+    """One thing that an ADD needs: what was found, and what to do unless it has passed."""
 
     subject: Subject
     verdict: Verdict
@@ -70,15 +70,15 @@ _AS_ROOT: Final = "run amdcni doctor as root"
 
 
 def judge_privileges(capabilities: Collection[str], *, root: bool) -> Iterator[Finding]:
-    """Whether root may do what ADD does; of others nothing follows, for runtimes call as root."""
+    """Whether root may do what ADD does; other users prove nothing, as runtimes call as root."""
     for name in ("CAP_NET_ADMIN", "CAP_SYS_ADMIN"):
         if name in capabilities:
-            yield passed(Subject.PRIVILEGES, f"{name} is there")
+            yield passed(Subject.PRIVILEGES, f"{name} is available")
         elif root:
             remedy = "give it to the container, or run what calls plugins on the host itself"
             yield failed(Subject.PRIVILEGES, f"root does not have {name} here", remedy)
         else:
-            yield not_known(Subject.PRIVILEGES, f"{name} is root's", _AS_ROOT)
+            yield not_known(Subject.PRIVILEGES, f"only root has {name}", _AS_ROOT)
 
 
 def judge_sysfs(*, has_netdevs: bool, has_pci: bool) -> Finding:
@@ -87,18 +87,18 @@ def judge_sysfs(*, has_netdevs: bool, has_pci: bool) -> Finding:
         remedy = "mount it: mount -t sysfs sysfs /sys"
         return failed(Subject.SYSFS, "sysfs is not mounted on /sys", remedy)
     if not has_pci:
-        remedy = "NICs of this machine can be lent by the keys device, hwaddr and kernelpath alone"
+        remedy = "NICs of this machine can be lent only by the keys device, hwaddr and kernelpath"
         return not_known(Subject.SYSFS, "/sys shows no PCI bus", remedy)
     return passed(Subject.SYSFS, "/sys shows the PCI bus")
 
 
 def judge_nics(nics: Collection[Nic]) -> Finding:
-    """Which NICs there are to lend; that there is none, or none of AMD's, is no failure."""
+    """Which NICs there are to lend; having none, or none of AMD's, is not a failure."""
     ours = [str(nic.bus_device) for nic in nics if nic.bus.amd is not None]
     if not nics:
         return passed(Subject.NICS, "this node has no NIC on a bus, so there is none to lend")
     if not ours:
-        says = f"none of the NICs ({len(nics)}) is AMD's; any other can be lent just the same"
+        says = f"none of the NICs ({len(nics)}) is AMD's; the others can be lent just the same"
         return passed(Subject.NICS, says)
     more = f" and {len(ours) - _MOST_SHOWN} more" if len(ours) > _MOST_SHOWN else ""
     return passed(Subject.NICS, f"NICs of AMD: {', '.join(ours[:_MOST_SHOWN])}{more}")
@@ -109,7 +109,7 @@ _MOST_SHOWN: Final = 8
 
 @attrs.frozen
 class Folder:
-    """The state folder: `nearest` is the folder itself, or what there is of the path to it.
+    """The state folder: `nearest` is the folder itself, or the part of its path that exists.
 
     `free_bytes` and `free_files` are what the file system has left; None means no limit.
     """
@@ -130,28 +130,30 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
     """Whether a record could be written: without one no NIC is lent."""
     if not folder.is_folder:
         remedy = "move it away, or choose another folder with the key dataDir"
-        return failed(Subject.STATE, f"{folder.nearest} is no folder", remedy)
+        return failed(Subject.STATE, f"{folder.nearest} is not a folder", remedy)
     space = folder.free_bytes is None or folder.free_bytes >= _LEAST_BYTES
     files = folder.free_files is None or folder.free_files >= _LEAST_FILES
     if not space or not files:
         says = f"the file system of {folder.nearest} is full"
-        return failed(Subject.STATE, says, "make space there: records are small, but have to fit")
+        return failed(
+            Subject.STATE, says, "free some space there: records are small, but have to fit"
+        )
     if not folder.writable and not root:
-        return not_known(Subject.STATE, f"{folder.path} is root's", _AS_ROOT)
+        return not_known(Subject.STATE, f"only root may write to {folder.path}", _AS_ROOT)
     if not folder.writable:
         remedy = (
-            "is it mounted read-only, or immutable? The default folder has to be writable in any "
-            "case, for its index of the others"
+            "is it mounted read-only, or immutable? The default folder always has to be writable: "
+            "it holds the index of the others"
         )
         return failed(Subject.STATE, f"{folder.nearest} cannot be written", remedy)
-    made = "" if folder.nearest == folder.path else "; the first ADD makes it"
+    made = "" if folder.nearest == folder.path else "; the first ADD creates it"
     return passed(Subject.STATE, f"{folder.path} can be written{made}")
 
 
 def judge_lost_folder(path: str, entry: str) -> Finding:
-    """What the index of state folders names and is not there: records may be out of sight."""
+    """A state folder that is in the index and does not exist: records may be out of sight."""
     remedy = f"mount it again; if it is gone for good, remove {entry}"
-    return failed(Subject.STATE, f"{path} has held records, and is no folder now", remedy)
+    return failed(Subject.STATE, f"{path} held records, but is not a folder now", remedy)
 
 
 # ---- plugins
@@ -173,10 +175,10 @@ class Plugin:
 
 
 def judge_plugin(plugin: Plugin, executable: str) -> Finding:
-    """Whether the plugin is there and speaks; `executable` is this installation's own."""
+    """Whether the plugin is there and answers; `executable` is this installation's own."""
     own = plugin.name == LENDER
     if plugin.path is None and plugin.hidden:
-        says = f"{plugin.name} may be in {', '.join(plugin.hidden)}, which is root's"
+        says = f"{plugin.name} may be in {', '.join(plugin.hidden)}, where only root may look"
         return not_known(Subject.PLUGINS, says, _AS_ROOT)
     if plugin.path is None:
         says = f"{plugin.name} is not in {' or '.join(plugin.dirs) or 'any folder'}"
@@ -186,13 +188,14 @@ def judge_plugin(plugin: Plugin, executable: str) -> Finding:
     if plugin.fault is not None:
         remedy = f"see what it says: CNI_COMMAND=VERSION {plugin.path} </dev/null"
         return failed(Subject.PLUGINS, plugin.fault, remedy)
-    told = f"{plugin.path} answers CNI {', '.join(plugin.versions) or 'no version'}"
+    versions = f"CNI {', '.join(plugin.versions)}" if plugin.versions else "no version of CNI"
+    answer = f"{plugin.path} supports {versions}"
     if own and set(plugin.versions) != set(SUPPORTED):
         remedy = f"is it another plugin of this name? Put a link to {executable} in its place"
-        return failed(Subject.PLUGINS, told, remedy)
+        return failed(Subject.PLUGINS, answer, remedy)
     if not set(plugin.versions) & set(SUPPORTED):
-        return failed(Subject.PLUGINS, f"{told}, none of which is spoken here", _INSTALL)
-    return passed(Subject.PLUGINS, told)
+        return failed(Subject.PLUGINS, f"{answer}, none of which amdcni supports", _INSTALL)
+    return passed(Subject.PLUGINS, answer)
 
 
 _INSTALL: Final = (
@@ -205,7 +208,7 @@ _INSTALL: Final = (
 
 
 def judge_multus(folder: ConfDir) -> Finding:
-    """Whether what the runtime takes, the first file, is Multus, or else amd-host-device itself."""
+    """Whether the first file, which the runtime uses, is Multus, or amd-host-device itself."""
     if folder.fault is not None or not folder.files:
         says = folder.fault or f"{folder.path} has no CNI configuration"
         if folder.denied:
@@ -218,7 +221,7 @@ def judge_multus(folder: ConfDir) -> Finding:
         says = f"{where}, the first: {first.fault}"
         if first.denied:
             return not_known(Subject.MULTUS, says, _AS_ROOT)
-        return failed(Subject.MULTUS, says, "mend or remove it: some runtimes stop at it")
+        return failed(Subject.MULTUS, says, "fix or remove it: some runtimes stop at it")
     if first.is_multus:
         return passed(Subject.MULTUS, f"{where} is Multus, and the first that the runtime finds")
     if LENDER in first.types:
@@ -234,22 +237,22 @@ def judge_multus(folder: ConfDir) -> Finding:
 
 
 def judge_bin_dir(path: str, *, exists: bool) -> Finding:
-    """Whether the folder is there from which plugins are executed."""
+    """Whether the folder from which plugins are executed exists."""
     if exists:
-        return passed(Subject.PLUGINS, f"{path} is there")
-    remedy = "make it, or say with --bin-dir what the binDir of Multus is"
-    return failed(Subject.PLUGINS, f"{path} is no folder", remedy)
+        return passed(Subject.PLUGINS, f"{path} exists")
+    remedy = "create it, or say with --bin-dir what the binDir of Multus is"
+    return failed(Subject.PLUGINS, f"{path} is not a folder", remedy)
 
 
 # ---- networks
 
 
 def judge_definition(where: str, review: Review) -> Iterator[Finding]:
-    """What ADD would refuse of a definition; `where` is its file and its name."""
+    """What ADD would refuse in a definition; `where` is its file and its name."""
     if not review.lends:
         yield passed(Subject.NETWORKS, f"{where} has no plugin of type {LENDER}")
     elif not review.faults:
-        yield passed(Subject.NETWORKS, f"{where}: ADD takes the configuration")
+        yield passed(Subject.NETWORKS, f"{where}: ADD accepts the configuration")
     for fault in review.faults:
         yield failed(Subject.NETWORKS, f"{where}: {fault}", "correct it, and apply it again")
 
@@ -267,7 +270,7 @@ _REMEDIES: Final[Mapping[Condition, str]] = {
         "If it is gone for good, remove {file}"
     ),
     Condition.DESTROYED: (
-        "make the netdev anew, as the node's boot does, and forget the record: {heal}"
+        "create the netdev again, as the node's boot does, and forget the record: {heal}"
     ),
     Condition.UNPLUGGED: "plug it in again, then {heal}; if it is gone for good, remove {file}",
 }
@@ -291,30 +294,30 @@ def judge_record(
     if condition is Condition.HELD:
         return passed(Subject.RECORDS, found)
     if busy:
-        return passed(Subject.RECORDS, f"{whose}: a call is at work on it")
+        return passed(Subject.RECORDS, f"{whose}: a call is working on it")
     if place is not None:
         return failed(Subject.RECORDS, found, place.way_home(heal))
     return failed(Subject.RECORDS, found, _REMEDIES[condition].format(heal=heal, file=file))
 
 
 def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:
-    """What AMD's Go plugin has lent, which waits for nobody but the next call."""
+    """What AMD's Go plugin has lent; it waits only for the next call."""
     for mapping in mappings:
         yield passed(Subject.RECORDS, sentence_on(mapping).removesuffix("."))
 
 
 def judge_ignored_mappings(ignored: Iterable[str]) -> Iterator[Finding]:
-    """What cannot be read of the Go plugin's file: NICs of which it tells do not come back."""
+    """What cannot be read in the Go plugin's file: the NICs listed there do not come back."""
     for fault in ignored:
         remedy = (
-            "nothing that it tells there comes back by itself: give the NICs their addresses by "
-            "hand once their pods have ended, and take the entries out"
+            "nothing listed there comes back by itself: give the NICs their addresses by "
+            "hand once their pods have ended, and remove the entries"
         )
         yield failed(Subject.RECORDS, fault, remedy)
 
 
 def judge_faults(records: Records) -> Iterator[Finding]:
-    """The records that cannot be read; those of a newer version are nothing to remove."""
+    """The records that cannot be read; those of a newer version are not to be removed."""
     for key, fault in records.faults.items():
         newer = "leave it as it is, and install the newer version of amdcni again"
         yield failed(Subject.RECORDS, fault, newer if key in records.newer else _DAMAGED)
@@ -327,20 +330,20 @@ def judge_set_aside(paths: Iterable[str]) -> Iterator[Finding]:
 
 
 _DAMAGED: Final = (
-    "amdcni devices tells where the NIC is; let its pod end, compare the host with what is left "
+    "amdcni devices shows where the NIC is; let its pod end, compare the host with what is left "
     "in the file, and then remove the file"
 )
 
 
 def judge_lost(nics: Iterable[Nic]) -> Iterator[Finding]:
-    """The netdevs that look as if a pod had left them behind without a record."""
+    """The netdevs that look as if a pod had left them behind, without a record."""
     for nic in nics:
         for each in nic.lost or ():
             ifname = each.netdev.ifname
             remedy = (
                 f"find its name with udevadm info /sys/class/net/{ifname} or journalctl -k -g "
                 f"{nic.bus_device}, and its addresses where this node's network is configured; "
-                f"then ip link set {ifname} name NAME, and let that configure it"
+                f"then ip link set {ifname} name NAME, and apply that configuration"
             )
             yield failed(
                 Subject.NICS,

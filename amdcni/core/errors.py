@@ -1,7 +1,7 @@
 """The one hierarchy of failures.
 
-An error is raised where its fact is known and says what is wrong, the offending value, and what
-to do.  Which CNI code a class has is the business of `amdcni_shim.edge` alone.
+An error is raised where the facts are known and says what is wrong, the offending value, and what
+to do.  Only `amdcni_shim.edge` knows which CNI code a class has.
 """
 
 
@@ -38,7 +38,7 @@ class InvalidManifest(InvalidConfiguration):
 
 
 class UnsupportedVersion(AmdcniError):
-    """A cniVersion that is not spoken here, or a verb that this version does not have."""
+    """A cniVersion that is not supported, or a verb that this version does not have."""
 
 
 class UnsupportedField(AmdcniError):
@@ -74,7 +74,7 @@ class DeviceHeld(TryAgainLater):
 
 
 class RestoreIncomplete(TryAgainLater):
-    """The host does not yet have back everything that it had; the record is kept."""
+    """The host does not have everything back yet; the record is kept."""
 
 
 class NetdevLost(TryAgainLater):
@@ -82,7 +82,7 @@ class NetdevLost(TryAgainLater):
 
 
 class NotAvailable(AmdcniError):
-    """An ADD could not work on this node now (CNI SPEC 1.1, STATUS)."""
+    """An ADD could not succeed on this node now (CNI SPEC 1.1, STATUS)."""
 
 
 class DeviceNotFound(AmdcniError):
@@ -130,7 +130,7 @@ class CheckFailed(AmdcniError):
 
 
 class Failures:
-    """A context in which failures do not end what follows; they are raised in the end."""
+    """A context that collects failures, so that what follows still runs; see `raise_first`."""
 
     def __init__(self) -> None:
         self.seen: list[AmdcniError] = []

@@ -1,6 +1,6 @@
 """What an ADD will find once what earlier calls left of its device has been given back.
 
-`amdcni explain --plan` changes nothing, so what giving back would make is derived from the records.
+`amdcni explain --plan` changes nothing, so the state after giving back is derived from the records.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def find_netdev(
 ) -> Found:
     """The netdev of a record that has one.
 
-    `pod` is what is found of the pod's netns now, `device` what sysfs says of the device.
+    `pod` is the pod's netns as it is now, `device` is what sysfs says of the device.
 
     Raises: NetdevLost, as giving back does.
     """
@@ -74,7 +74,7 @@ _KEPT: Final = ("mac", "altnames", "mtu", "txqlen", "group", "flags", "token")
 def details_at_home(
     captured: Captured, netdev: Netdev, details: Details, host: Iterable[Netdev], elapsed_s: int
 ) -> Details:
-    """The details of `netdev` once it has been given back, `details` being those of now."""
+    """The details of `netdev` once it has been given back, `details` being the present ones."""
     others = [other for other in host if other.ifindex != netdev.ifindex]
     kept = {field.name: getattr(captured, field.name, None) for field in attrs.fields(Details)}
     aged = routes.aged(captured.routes, elapsed_s)

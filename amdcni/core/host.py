@@ -44,9 +44,9 @@ SETTABLE_FLAGS: Final = (
     | AddressFlag.NOPREFIXROUTE
     | AddressFlag.MCAUTOJOIN
 )
-"""The flags that last as a caller gave them; the others are the kernel's own state.
+"""The flags that stay as a caller set them; the others are the kernel's own state.
 
-OPTIMISTIC may be given too, but the kernel takes it away when it has found no duplicate.
+OPTIMISTIC may be set too, but the kernel clears it when it has found no duplicate.
 """
 
 PROTO_KERNEL: Final = frozenset({1, 2, 3})
@@ -58,8 +58,8 @@ class Address:
     """One IP address of a netdev, with every attribute that netlink reports (RTM_GETADDR).
 
     `interface` is the local address with its prefix length.  `peer` is the other end of a
-    point-to-point address.  Lifetimes are in whole seconds from the moment of reading; None is for
-    ever.  `scope` is a number of /etc/iproute2/rt_scopes, `proto` one of rt_addrprotos.
+    point-to-point address.  Lifetimes are in whole seconds from the moment of reading; None means
+    forever.  `scope` is a number of /etc/iproute2/rt_scopes, `proto` one of rt_addrprotos.
     """
 
     interface: IpInterface
@@ -80,18 +80,18 @@ class Address:
 
     @property
     def identity(self) -> tuple[IpInterface, IpAddress | None]:
-        """What the kernel tells two addresses of one netdev apart by."""
+        """What distinguishes two addresses of one netdev for the kernel."""
         return (self.interface, self.peer)
 
     @property
     def settable_flags(self) -> int:
-        """The flags that were given by whoever set the address, without the kernel's own state."""
+        """The flags with which the address was set, without the kernel's own state."""
         return self.flags & SETTABLE_FLAGS
 
 
 @attrs.frozen
 class Below:
-    """What is below a netdev, as its own kind tells it (IFLA_INFO_DATA), in the same netns.
+    """What is below a netdev in the same netns, as its kind reports it (IFLA_INFO_DATA).
 
     `links` are ifindexes: the netdev that a tunnel is bound to, or the members of a ring.  `local`
     and `remote` are the ends of a tunnel, None where there is no such address.
@@ -113,7 +113,8 @@ class Netdev:
     what else is below, and `master` the ifindex of the bond, bridge or the like above.  `kind` is
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
-    `group` is a number of /etc/iproute2/group, `token` the IPv6 token (RFC 7217 is none).
+    `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
+    one).
     """
 
     ifindex: int
@@ -153,14 +154,14 @@ class LinkFlag(IntFlag):
 SETTABLE_LINK_FLAGS: Final = (
     LinkFlag.NOARP | LinkFlag.PROMISC | LinkFlag.ALLMULTI | LinkFlag.MULTICAST
 )
-"""The flags of a netdev, besides UP, that an administrator can set."""
+"""The flags of a netdev, other than UP, that an administrator can set."""
 
 
 @attrs.frozen
 class Hop:
     """Where a route leads: out of a netdev, to a next router or straight to the destination.
 
-    `ifname` is what tells the netdev in a record; `ifindex` is its number at the time of reading.
+    `ifname` identifies the netdev in a record; `ifindex` is its number at the time of reading.
     `weight` counts from 1, as for `ip route`; `onlink` is RTNH_F_ONLINK.
     """
 
@@ -173,7 +174,7 @@ class Hop:
 
 @attrs.frozen
 class Route:
-    """One route, with every attribute that netlink reports and takes (RTM_GETROUTE).
+    """One route, with every attribute that netlink reports and accepts (RTM_GETROUTE).
 
     Numbers are those of include/uapi/linux/rtnetlink.h: `kind` is RTN_*, `protocol` RTPROT_*,
     `scope` RT_SCOPE_*, `preference` ICMPV6_ROUTER_PREF_*.  `origin` is an IPv6 source prefix
@@ -220,9 +221,9 @@ class Neighbour:
 
 @attrs.frozen
 class Qdisc:
-    """A root qdisc that somebody has set: `handle` is not 0, as that of the kernel's own is.
+    """A root qdisc that somebody has set: `handle` is not 0, unlike that of the kernel's own.
 
-    `options` are the bytes of TCA_OPTIONS in hexadecimal digits: qdiscs take what they report.
+    `options` are the bytes of TCA_OPTIONS in hexadecimal digits: qdiscs accept what they report.
     """
 
     kind: str
@@ -232,7 +233,7 @@ class Qdisc:
 
 @attrs.frozen
 class WayOut:
-    """One hop of a route of the main table to so many addresses that the node may need it.
+    """One hop of a route in the main table that is wide enough for the node to need it.
 
     The prefix of `destination` has at most `WIDEST_PREFIXES` bits.  A hop that is `dead` cannot be
     used now: its netdev is down or has no carrier.
@@ -249,18 +250,18 @@ class WayOut:
 
 
 WIDEST_PREFIXES: Final = 3
-"""Default routes have 0 bits, the halves that VPNs set instead 1, and 2000::/3 is the Internet."""
+"""Default routes have 0 bits, the halves that VPNs set instead 1, and the Internet is 2000::/3."""
 
 
 @attrs.frozen
 class Load:
-    """What netdevs of the host carry that no netdev tells by itself.
+    """What netdevs of the host carry but do not report themselves.
 
-    `pppoe` are the netdevs with PPPoE sessions, `rdma` the netdevs of RDMA devices made of software
-    by the names of these.  `tunnel_ways` are the ifindexes of the netdevs through which tunnels
-    that are bound to no netdev and no address reach their other end, by the ifindexes of the
-    tunnels.  `receives_for` are the hardware addresses that a netdev receives for besides or on top
-    of its own, by ifindex: each is there for somebody above it, be that in another netns.
+    `pppoe` are the netdevs with PPPoE sessions, `rdma` the netdevs of software RDMA devices, by the
+    names of the latter.  `tunnel_ways` has, by its ifindex, for each tunnel that is bound to no
+    netdev and no address the ifindex of the netdev through which it reaches its other end.
+    `receives_for` has, by ifindex, the hardware addresses for which a netdev receives in addition
+    to its own: each is there for something above it, possibly in another netns.
     """
 
     pppoe: frozenset[IfName] = frozenset()
@@ -275,7 +276,7 @@ class NetnsId:
 
     `cookie` is a number that the kernel never gives to another namespace of the same boot
     (SO_NETNS_COOKIE, Linux 5.14); None if it is not known.  The device and the inode of the nsfs
-    file are given out again within seconds, and tell apart only namespaces that exist together.
+    file are reused within seconds, and distinguish only namespaces that exist at the same time.
     """
 
     dev: int
@@ -283,7 +284,7 @@ class NetnsId:
     cookie: int | None = None
 
     def is_same(self, other: "NetnsId") -> bool:
-        """Whether both are one namespace, by the cookies if both are known."""
+        """Whether both are the same namespace, judged by the cookies if both are known."""
         if self.cookie is not None and other.cookie is not None:
             return self.cookie == other.cookie
         return (self.dev, self.inode) == (other.dev, other.inode)
@@ -300,10 +301,10 @@ class Netns:
 
 @attrs.frozen
 class Hardware:
-    """What tells a card from another one that sits in its place later.
+    """What distinguishes a card from another one that later sits in its place.
 
     `vendor` and `product` are IDs as sysfs spells them, such as `0x1dd8`; `serial` is the device
-    serial number of PCI Express, in hexadecimal.  What the device does not tell is None.
+    serial number of PCI Express, in hexadecimal.  What the device does not report is None.
     """
 
     vendor: str | None = None
@@ -330,18 +331,18 @@ USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})
 
 
 def netdev_named(netdevs: Iterable[Netdev], ifname: str) -> Netdev | None:
-    """The netdev that answers to `ifname`, be it its name or an alternative one."""
+    """The netdev that answers to `ifname`, as its name or as an alternative one."""
     return next((n for n in netdevs if n.ifname == ifname or ifname in n.altnames), None)
 
 
 def names_of(netdevs: Iterable[Netdev]) -> frozenset[str]:
-    """Every name that is taken by one of the netdevs, the alternative ones too."""
+    """Every name that one of the netdevs has, alternative ones included."""
     return frozenset(name for n in netdevs for name in (n.ifname, *n.altnames))
 
 
 def reports_protocols(netdevs: Iterable[Netdev]) -> bool:
-    """Whether this kernel tells the addresses that it made from others (IFA_PROTO, Linux 5.18).
+    """Whether this kernel marks the addresses that it made itself (IFA_PROTO, Linux 5.18).
 
-    It shows on the loopback addresses, or any other that the kernel made.
+    That shows on the loopback addresses, or on any other address that the kernel made.
     """
     return any(a.proto in PROTO_KERNEL for netdev in netdevs for a in netdev.addresses)

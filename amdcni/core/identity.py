@@ -1,17 +1,17 @@
 """From a record to its netdev, by proof and never by likeness.
 
 What a netdev looks like proves nothing: VLANs of one NIC are of one kind, with one hardware
-address, and tunnels have none; a pod changes addresses and names as it likes; another netdev of
-the same PCI function may appear at any time.  What proves that a netdev is that of a record is:
+address, and tunnels have none; a pod changes addresses and names as it likes; another netdev of the
+same PCI function may appear at any time.  The proofs that a netdev is that of a record are:
 
 - its number in the network namespace of the pod, which the kernel gives to no other netdev there;
-- the record's mark, an alternative name that it was given by us before it went anywhere;
-- of hardware on the host: its bus device, if it tells the same port as when it was captured, and
-  is the only one of the device that does;
-- of an ADD that had not come to the mark yet: the number that it has always had on the host.
+- the record's mark, an alternative name that we gave it before it went anywhere;
+- for hardware on the host: its bus device, if the netdev reports the same port as when it was
+  captured, and is the only one of the device that does;
+- if its ADD had not set the mark yet: the number that it has always had on the host.
 
-Whatever the proof, the netdev has to be of the captured kind.  Who has several candidates has no
-proof.  A netdev that is in its pod is not on the host, so the pod is asked first.
+Whatever the proof, the netdev has to be of the captured kind.  Several candidates are no proof.  A
+netdev that is in its pod is not on the host, so the pod is searched first.
 """
 
 from collections.abc import Collection, Iterable
@@ -33,13 +33,13 @@ class Place:
     ifname: IfName
 
     def way_home(self, heal: str) -> str:
-        """What brings the netdev to the host, where `heal` is the command that heals."""
+        """How to bring the netdev to the host; `heal` is the command that heals."""
         out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
         return f"it is in {self.netns} as {self.ifname}; bring it out: {out}; then {heal}"
 
 
 def find_in_pod(record: Attachment, pod: Netns | None) -> Netdev | None:
-    """The netdev of `record` if it is in the pod's netns, `pod` being what was found of that."""
+    """The netdev of `record` if it is in the pod's netns, `pod` being that netns as it is now."""
     captured = record.captured
     if captured is None or pod is None or not record.netns.is_alive_in(pod):
         return None
@@ -56,8 +56,8 @@ def find_home(
 ) -> Netdev | None:
     """The netdev of `record` if it is on the host and not in its pod.
 
-    `host` are the netdevs there, `device` is what sysfs says of the bus device now, and `pod` what
-    was found of the pod's netns.
+    `host` are the netdevs there, `device` is what sysfs says of the bus device now, and `pod` the
+    pod's netns as it is now.
     """
     captured = record.captured
     if captured is None or find_in_pod(record, pod) is not None:
@@ -77,7 +77,7 @@ def needs_mark(
     device: SysfsDevice | None,
     pod: Netns | None,
 ) -> bool:
-    """Whether only its mark tells that a netdev on the host is that of `record`."""
+    """Whether a netdev on the host is known to be that of `record` only by its mark."""
     altnames = tuple(name for name in netdev.altnames if name != record.mark)
     unmarked = attrs.evolve(netdev, altnames=altnames)
     return find_home(record, (*others, unmarked), device, pod) != unmarked
@@ -94,7 +94,7 @@ def find_anywhere(record: Attachment, netns: Netns) -> Netdev | None:
 def is_plugged(record: Attachment, device: SysfsDevice | None) -> bool:
     """Whether the bus device of `record` is in the machine, and no other card in its place.
 
-    A record without a bus device has none to miss.
+    A record without a bus device counts as plugged.
     """
     if record.key.bus_device is None:
         return True
@@ -107,8 +107,8 @@ def is_plugged(record: Attachment, device: SysfsDevice | None) -> bool:
 def dies_with_its_netns(record: Attachment) -> bool:
     """Whether the kernel destroys the netdev together with the netns that it is in.
 
-    It does so with what is made by software.  Hardware it gives back to the host, and what says
-    that it wants that (`netns_refund` of its rtnl_link_ops: net/core/dev.c,
+    It does so with netdevs made by software.  It returns hardware to the host, and netdevs whose
+    kind asks for that (`netns_refund` of its rtnl_link_ops: net/core/dev.c,
     default_device_exit_net).
     """
     captured = record.captured
@@ -124,12 +124,12 @@ _REFUNDED: Final = frozenset({"can", "vcan", "wwan"})
 
 
 def may_be(record: Attachment, netdev: Netdev) -> bool:
-    """Whether nothing that never changes tells that the netdev is another than that of `record`."""
+    """Whether the netdev can be that of `record`, judged by what never changes."""
     return record.captured is not None and _fits(record.captured, netdev)
 
 
 def _fits(captured: Captured, netdev: Netdev) -> bool:
-    """Whether the netdev can be what was captured: what tells it never changes."""
+    """Whether the netdev can be the captured one, judged by what never changes."""
     permanent = {captured.permanent_mac, netdev.permanent_mac} - {None}
     return (
         netdev.kind == captured.kind
@@ -148,20 +148,20 @@ def _marked(record: Attachment, fitting: Iterable[Netdev]) -> Netdev | None:
 def _hardware(
     record: Attachment, captured: Captured, fitting: Iterable[Netdev], visible: Collection[IfName]
 ) -> Netdev | None:
-    """The netdev of the bus device on the host that tells that it is the captured one.
+    """The netdev of the bus device on the host that is known to be the captured one.
 
-    It tells by its permanent hardware address, and where it has none by the number that it had on
-    the host or in the pod: the kernel keeps a number that is free where a netdev comes.
+    It is known by its permanent hardware address or, if it has none, by the number that it had on
+    the host or in the pod: a netdev keeps its number when it moves, if that is free there.
     """
     of_device = [netdev for netdev in fitting if netdev.ifname in visible]
     numbers = {captured.ifindex, record.pod_ifindex}
-    telling = [
+    known = [
         netdev
         for netdev in of_device
         if (captured.permanent_mac is not None and netdev.permanent_mac is not None)
         or netdev.ifindex in numbers
     ]
-    return _only(telling)
+    return _only(known)
 
 
 def _hardware_anywhere(captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
@@ -172,10 +172,10 @@ def _hardware_anywhere(captured: Captured, fitting: Iterable[Netdev]) -> Netdev 
 
 
 def _unmoved(record: Attachment, captured: Captured, fitting: Iterable[Netdev]) -> Netdev | None:
-    """The netdev on the host that an interrupted call has not touched, or has made whole.
+    """The netdev on the host that an interrupted call has not touched, or has fully restored.
 
-    An ADD marks it before it is moved, and the mark goes when all is as it was: before that it is
-    known by its number, and after it by that and its name.
+    An ADD marks it before moving it, and the mark is removed when everything is as it was: before
+    the former it is known by its number, and after the latter by its number and its name.
     """
     if record.phase is Phase.ATTACHED:
         return None

@@ -1,4 +1,4 @@
-"""What a netdev gets in a pod from the mover `native`, and the result that tells of it."""
+"""What a netdev gets in a pod from the mover `native`, and the result that reports it."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -24,17 +24,17 @@ _NOT_HELD: Final = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
 
 def hosts_promise(record: Attachment) -> Result:
-    """The result of giving a pod the captured addresses: what the `static` plugin would say."""
+    """The result of giving a pod the captured addresses: what the `static` plugin would answer."""
     captured = () if record.captured is None else record.captured.addresses
     ips = tuple(Ip(interface, gateway_of(interface)) for interface in given_addresses(captured))
     return _promise(record, Result(ips=ips))
 
 
 def ipams_promise(record: Attachment, given: Result) -> Result:
-    """The result of giving a pod what its own IPAM plugin gives; raises PluginBroken for nothing.
+    """The result of giving a pod what its own IPAM plugin gave; raises PluginBroken if nothing.
 
     Every address is for our netdev (plugins/main/host-device); the plugin's own resolver settings
-    count where the configuration has none.
+    are used if the configuration has none.
     """
     if not given.ips:
         raise PluginBroken(f"the IPAM plugin {record.ipam!r} gave no address; see its `ipam` keys")
@@ -48,13 +48,13 @@ def _promise(record: Attachment, given: Result) -> Result:
 
 
 def described(record: Attachment, promise: Result, netdev: Netdev) -> Result:
-    """The promise with the netdev that keeps it, as it is in the pod."""
+    """The promise together with the netdev, as it is in the pod."""
     interface = Interface(record.id.ifname, netdev.mac, sandbox=record.netns.path)
     return attrs.evolve(promise, interfaces=(interface,))
 
 
 def addresses_for(record: Attachment, promise: Result, now_s: int) -> tuple[Address, ...]:
-    """The addresses that the netdev gets in the pod, in the order in which they are set `now_s`."""
+    """The addresses that the netdev gets in the pod, in the order in which to set them, `now_s`."""
     if record.ipam is not None or record.captured is None:
         return tuple(_plain(ip) for ip in promise.ips)
     fitting = (a for a in record.captured.addresses if is_given(a))
@@ -71,7 +71,7 @@ def _as_held(address: Address) -> Address:
 
 
 def _plain(ip: Ip) -> Address:
-    """As plugins set it that know no more of it: with the usual broadcast address."""
+    """The address as plugins set it that know nothing else: with the usual broadcast address."""
     network = ip.address.network
     if network.version == 6 or network.prefixlen > network.max_prefixlen - 2:
         return Address(ip.address)
@@ -79,9 +79,9 @@ def _plain(ip: Ip) -> Address:
 
 
 def routes_for(promise: Result, netdev: Netdev) -> tuple[host.Route, ...]:
-    """The routes that the netdev gets; one without a gateway goes by the first of its family.
+    """The routes that the netdev gets; one without a gateway uses the first of its family.
 
-    A network of the result is taken without its host part, as plugins take it.
+    The host part of a network in the result is dropped, as plugins do.
     """
     return tuple(_route(route, promise.ips, netdev) for route in promise.routes)
 
@@ -106,8 +106,8 @@ def _route(route: Route, ips: Iterable[Ip], netdev: Netdev) -> host.Route:
 def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
     """The routes of the host as `netdev` can have them in the pod, in the order of setting.
 
-    Local ones are the host's, and the one to link-local neighbours makes the pod's own kernel.  A
-    preferred source that the pod has not got, or not yet, is left to the kernel to choose.
+    Local routes stay the host's, and the pod's own kernel makes the one to link-local neighbours.
+    If the pod does not have a preferred source, or not yet, the kernel chooses one.
     """
     own = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
     return tuple(
@@ -118,13 +118,13 @@ def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
 
 
 def with_routes(result: Result, copied: Iterable[host.Route]) -> Result:
-    """The result with those of the routes that every version can tell: of the main table."""
-    told = tuple(
+    """The result with those of the routes that every version can express: of the main table."""
+    listed = tuple(
         Route(ipaddress.ip_interface(route.destination.with_prefixlen), route.hops[0].via)
         for route in copied
         if route.table == _MAIN_TABLE
     )
-    return attrs.evolve(result, routes=(*result.routes, *told))
+    return attrs.evolve(result, routes=(*result.routes, *listed))
 
 
 def _first_gateway(ips: Iterable[Ip], version: int) -> IpAddress | None:

@@ -33,9 +33,9 @@ def static_ipam(addresses: Iterable[Address]) -> dict[str, Any] | None:
 
 
 def given_addresses(addresses: Iterable[Address]) -> tuple[IpInterface, ...]:
-    """What a result tells of these addresses of a host; those that differ only in their peer once.
+    """These addresses of a host as a result lists them; those that differ only in their peer once.
 
-    They are in the order in which they are set.
+    They are in the order in which they have to be set.
     """
     given = (a.interface for a in in_setting_order(addresses) if is_given(a))
     return tuple(dict.fromkeys(given))

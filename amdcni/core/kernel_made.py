@@ -1,8 +1,9 @@
 """What the kernel makes by itself for a netdev, and whether it will make that again.
 
-Only that is left to it.  Who made something does not tell: network managers mark their routes as
-the kernel's or as a router's, and the kernel makes nothing again that was switched off meanwhile.
-The facts are those of net/ipv4/fib_frontend.c and of net/ipv6/addrconf.c, ndisc.c and route.c.
+Only what it will make again is left to it.  Who made something is not enough to know: network
+managers mark their routes as the kernel's or as a router's, and the kernel makes nothing again that
+has been switched off meanwhile.  The facts are those of net/ipv4/fib_frontend.c and of
+net/ipv6/addrconf.c, ndisc.c and route.c.
 """
 
 import ipaddress
@@ -52,7 +53,7 @@ _INITIAL: Final[Mapping[str, int]] = {
     "autoconf": 1,
     "ra_defrtr_metric": _ROUTER_METRIC,
 }
-"""What sysctls of IPv6 begin with (ip-sysctl.rst), if it is not 0; it counts for unread ones."""
+"""The initial values of IPv6 sysctls, if not 0 (ip-sysctl.rst); they stand in for unread ones."""
 
 
 @attrs.frozen
@@ -72,7 +73,7 @@ class _Settings:
 
     @property
     def takes_prefixes(self) -> bool:
-        """Whether prefixes of router advertisements count."""
+        """Whether prefixes of router advertisements are used."""
         return self.hears_routers and self["accept_ra_pinfo"] > 0
 
     def takes_routes_of(self, length: int) -> bool:
@@ -87,11 +88,11 @@ class _Settings:
 def is_kernels(address: Address, mac: MacAddress | None, *, protocols_reported: bool) -> bool:
     """Whether the kernel made `address` by itself.
 
-    It sets no NOPREFIXROUTE.  Privacy addresses and stable private ones have a flag that nobody
-    else can set.  For the rest, IFA_PROTO says it where the kernel reports it.  Elsewhere addresses
-    from router advertisements show by a finite lifetime and the form of SLAAC, and the link-local
-    address by its EUI-64 of `mac`; a link-local address of any other form might have been set by
-    hand.
+    It never sets NOPREFIXROUTE.  Privacy addresses and stable private ones have a flag that nobody
+    else can set.  For the rest, IFA_PROTO decides where the kernel reports it.  Elsewhere,
+    addresses from router advertisements are known by a finite lifetime and the form of SLAAC, and
+    the link-local address by being the EUI-64 of `mac`; a link-local address of any other form
+    might have been set by hand.
     """
     if address.family == 4 or address.flags & AddressFlag.NOPREFIXROUTE:
         return False
@@ -170,12 +171,13 @@ def _ends_in_eui64(interface: IpInterface, mac: MacAddress | None) -> bool:
 def remakes_route(
     route: Route, netdev: Netdev, sysctls: Values, remade: Collection[Address]
 ) -> bool:
-    """Whether the kernel made `route` and will make it again, its addresses being there.
+    """Whether the kernel made `route` and will make it again once its addresses are there.
 
     `remade` are those of `remade_addresses`.  A route of the kernel's protocol comes with an
-    address if it is in every attribute what the kernel makes of that; managers set others for
-    addresses that have NOPREFIXROUTE.  What routers advertise comes anew where they are heard.  No
-    redirect is among the routes: the kernel keeps these elsewhere, so it was a daemon that set one.
+    address if it equals, in every attribute, the route that the kernel makes for that address;
+    managers set others for addresses that have NOPREFIXROUTE.  What routers advertise comes again
+    where they are heard.  Redirects are not among the routes, as the kernel keeps them elsewhere;
+    one that is was set by a daemon.
     """
     settings = _Settings(sysctls)
     if route.protocol == _RTPROT_RA:
@@ -191,7 +193,7 @@ def remakes_route(
 
 
 def _is_learnt(address: Address, remade: Collection[Address]) -> bool:
-    """Whether a router advertisement will bring it; it tells of the prefix's route apart."""
+    """Whether a router advertisement will bring it; the prefix's route is announced separately."""
     return address in remade and address.interface.network != _LINK_LOCAL
 
 
@@ -219,7 +221,7 @@ def _connected(network: IpNetwork, netdev: Netdev, metric: int | None) -> Route:
 
 
 def _is_local(route: Route, addresses: Iterable[Address]) -> bool:
-    """Whether it is of what the kernel delivers to itself, which comes with the addresses."""
+    """Whether the kernel delivers to itself by the route, which then comes with the addresses."""
     far = route.destination.network_address
     if route.kind == _RTN_LOCAL:
         return any(ipaddress.ip_network(a.interface.ip) == route.destination for a in addresses)
@@ -238,7 +240,7 @@ def _broadcasts_of(address: Address) -> Iterator[object]:
 def _is_on_link(route: Route, plain: Route, netdev: Netdev, remade: Collection[Address]) -> bool:
     """Whether a router has said that a network is on the link.
 
-    One that said so for ever is known by the address that it gave; without one, the route might be
+    If it said so forever, that shows by the address that it gave; without one, the route might be
     anybody's.
     """
     if route.family == 4 or plain != _connected(route.destination, netdev, _PREFIX_METRIC):
@@ -247,7 +249,7 @@ def _is_on_link(route: Route, plain: Route, netdev: Netdev, remade: Collection[A
 
 
 def _is_advertised(route: Route, netdev: Netdev, settings: _Settings) -> bool:
-    """Whether a router has said of itself that it leads there; as the default one never for ever.
+    """Whether a router has said that it leads there itself; as a default router never forever.
 
     Only the main table gets such routes, and each leads to a single link-local address.
     """

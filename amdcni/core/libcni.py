@@ -1,8 +1,7 @@
 """What a container runtime asks the plugins of a network, by the rules of libcni, as conversations.
 
 A conversation yields one `PluginCall` after the other, gets the answer to each, and returns what
-the verb gives.  Whoever drives it executes the calls, be it here, in a namespace or in memory; see
-`conduct`.
+the verb gives.  Its caller executes them, whether here, in a namespace or in memory; see `conduct`.
 
 CNI SPEC 1.1 §3; github.com/containernetworking/cni, libcni/api.go.
 """
@@ -75,7 +74,7 @@ def add(network: PluginList, attachment: Wanted) -> Conversation[Result]:
 def delete(network: PluginList, attachment: Wanted, result: Result | None) -> Conversation[None]:
     """Detach: every plugin in the reverse order; the first that fails ends it.
 
-    `result` is what ADD gave, None if that is not known any more.
+    `result` is what ADD gave, None if that is no longer known.
     """
     known = result if at_least(version_of(network), CHECK_SINCE) else None
     for plugin in reversed(network.plugins):
@@ -83,9 +82,9 @@ def delete(network: PluginList, attachment: Wanted, result: Result | None) -> Co
 
 
 def check(network: PluginList, attachment: Wanted, result: Result) -> Conversation[None]:
-    """Let every plugin look whether all is as `result` says.
+    """Have every plugin check whether everything is as `result` says.
 
-    Raises: UnsupportedVersion if the network's is from before CHECK.
+    Raises: UnsupportedVersion if that of the network is from before CHECK.
     """
     version = version_of(network)
     if not at_least(version, CHECK_SINCE):
@@ -98,9 +97,9 @@ def check(network: PluginList, attachment: Wanted, result: Result) -> Conversati
 def stale(
     network: PluginList, valid: Collection[AttachmentId] | None, known: Collection[Cached]
 ) -> tuple[Cached, ...]:
-    """What a GC detaches before it asks the plugins: what of the network is not `valid`.
+    """What a GC detaches before it asks the plugins: those of the network that are not `valid`.
 
-    None is as good as nothing valid.
+    None means that nothing is valid.
     """
     return tuple(
         cached
@@ -112,25 +111,25 @@ def stale(
 
 
 def gc(network: PluginList, valid: Collection[AttachmentId] | None) -> Conversation[None]:
-    """Tell every plugin what is valid, or, if that is None, nothing; after `stale` has gone.
+    """Send every plugin the list of what is valid, or none if that is None; after `stale` has gone.
 
-    A plugin that fails keeps no other from it; the first failure is raised in the end, with notes
-    of the others.  A version without GC asks none.
+    A plugin that fails does not stop the others; the first failure is raised in the end, with notes
+    of the others.  If the version has no GC, no plugin is called.
     """
     if network.disable_gc or not at_least(version_of(network), GC_AND_STATUS_SINCE):
         return
     kept = [{"containerID": id.container_id, "ifname": id.ifname} for id in sorted(valid or ())]
-    told = {} if valid is None else dict.fromkeys(_VALID, kept)
+    listed = {} if valid is None else dict.fromkeys(_VALID, kept)
     failures = Failures()
     for plugin in network.plugins:
         call = _call(Verb.GC, network, plugin, None, None)
         with failures:
-            yield attrs.evolve(call, config={**call.config, **told})
+            yield attrs.evolve(call, config={**call.config, **listed})
     failures.raise_first()
 
 
 def status(network: PluginList) -> Conversation[None]:
-    """Ask every plugin whether it could carry out an ADD; a version without STATUS asks none."""
+    """Ask every plugin whether it could carry out an ADD; none if the version has no STATUS."""
     if at_least(version_of(network), GC_AND_STATUS_SINCE):
         for plugin in network.plugins:
             yield _call(Verb.STATUS, network, plugin, None, None)
@@ -139,7 +138,7 @@ def status(network: PluginList) -> Conversation[None]:
 def conduct(conversation: Conversation[T], execute: Callable[[PluginCall], Json]) -> T:
     """What the conversation returns when `execute` answers its calls.
 
-    What `execute` raises ends the conversation, unless that goes on without an answer.
+    What `execute` raises ends the conversation, unless it can go on without an answer.
     """
     try:
         call = next(conversation)
@@ -161,13 +160,13 @@ def conduct(conversation: Conversation[T], execute: Callable[[PluginCall], Json]
 
 
 def version_of(network: PluginList) -> CniVersion:
-    """The version that is spoken with the plugins: the newest that the network offers."""
+    """The version in which the plugins are called: the newest that the network offers."""
     offered = {network.version, *network.versions}
     return next(version for version in reversed(SUPPORTED) if version in offered)
 
 
 _VALID: Final = ("cni.dev/valid-attachments", "cni.dev/attachments")
-"""The second is the one of a draft of CNI 1.1, by which some plugins still go."""
+"""The second is that of a draft of CNI 1.1, which some plugins still use."""
 
 
 def _call(
@@ -197,7 +196,7 @@ def _call(
 
 
 def _runtime_config(plugin: Json, capability_args: Json) -> Iterator[tuple[str, Any]]:
-    """The arguments of those capabilities that the plugin declares to have."""
+    """The arguments of those capabilities that the plugin declares."""
     declared = plugin.get("capabilities") or {}
     if not isinstance(declared, dict):
         raise InvalidConfiguration(

@@ -52,7 +52,7 @@ ALTNAME_MAX_BYTES: Final = 127
 """The longest alternative name of a netdev: ALTIFNAMSIZ less the terminating zero."""
 
 NO_MAC: Final = MacAddress("00:00:00:00:00:00")
-"""The hardware address of loopback, and of a netdev that has not got one yet: it tells nothing."""
+"""The hardware address of loopback, and of a netdev that has none yet: it identifies nothing."""
 
 
 def parse_container_id(text: str) -> ContainerId:
@@ -70,10 +70,10 @@ def parse_network_name(text: str) -> NetworkName:
 
 
 def parse_ifname(text: str) -> IfName:
-    """A netdev name that the kernel takes as it is (net/core/dev.c, dev_valid_name).
+    """A netdev name that the kernel accepts as it is (net/core/dev.c, dev_valid_name).
 
     The kernel judges byte by byte, and to it 0xA0 is white space too (lib/ctype.c).  `%` is refused
-    besides: the kernel would take it for a pattern and choose another name.
+    as well: the kernel would take it for a pattern and choose another name.
     """
     encoded = _utf8(text)
     if (
@@ -90,10 +90,10 @@ def parse_ifname(text: str) -> IfName:
 
 
 def parse_netdev_name(text: str) -> NetdevName:
-    """A name that a netdev can have, be it an alternative one, of which the kernel takes any bytes.
+    """A name, perhaps an alternative one, that a netdev can have: the kernel accepts any bytes.
 
-    It looks at the length alone (net/core/rtnetlink.c, ifla_policy): white space, slashes and what
-    is no UTF-8 are fine, the last as the lone surrogates of PEP 383.
+    It checks only the length (net/core/rtnetlink.c, ifla_policy): white space, slashes and bytes
+    that are not UTF-8 are fine, the last as the lone surrogates of PEP 383.
     """
     try:
         octets = text.encode(errors="surrogateescape")
@@ -105,7 +105,7 @@ def parse_netdev_name(text: str) -> NetdevName:
 
 
 def parse_file_path(text: str) -> FilePath:
-    """An absolute path that a file can have: where a plugin happens to be must not matter."""
+    """An absolute path that a file can have: where a plugin happens to run must not matter."""
     if not text.startswith("/") or "\0" in text or _utf8(text) is None:
         raise InvalidName(f"{text!r} is not an absolute path")
     return FilePath(text)
@@ -137,9 +137,9 @@ def parse_plugin_name(text: str) -> PluginName:
 
 
 def parse_ipam_name(text: str) -> IpamName:
-    """The name of an IPAM plugin: not of one that would call or wait for itself without end."""
+    """The name of an IPAM plugin: not of one that would endlessly call, or wait for, itself."""
     if text in _MOVERS:
-        raise InvalidName(f"{text!r} moves netdevs and is no IPAM plugin such as 'host-local'")
+        raise InvalidName(f"{text!r} moves netdevs and is not an IPAM plugin such as 'host-local'")
     return IpamName(parse_plugin_name(text))
 
 
@@ -210,8 +210,8 @@ def parse_bus_device(text: str) -> BusDevice:
 class DeviceKey:
     """What a record and a lock are about; at least one part is given.
 
-    `bus_device` alone names the one netdev of a device.  `ifname` (on the host) tells several
-    netdevs of one device apart, and is all there is for a netdev that hangs on no bus.
+    `bus_device` alone names the one netdev of a device.  `ifname` (on the host) distinguishes
+    several netdevs of one device, and is the only part for a netdev that is on no bus.
     """
 
     bus_device: BusDevice | None
@@ -229,7 +229,7 @@ class DeviceKey:
 
     @property
     def lock_name(self) -> str:
-        """What a call locks that works on it: one lock for all netdevs of a bus device."""
+        """What a call that works on it locks: one lock for all netdevs of a bus device."""
         return str(self if self.bus_device is None else self.bus_device)
 
     def __str__(self) -> str:
@@ -241,7 +241,7 @@ _MARK_PREFIX: Final = "amdcni-"
 
 
 def mark_of(key: DeviceKey) -> str:
-    """The alternative name by which the netdev of a record is known again, wherever it is."""
+    """The alternative name by which the netdev of a record is recognized, wherever it is."""
     return f"{_MARK_PREFIX}{key}"
 
 

@@ -39,8 +39,8 @@ class Port:
 class BusNic:
     """What sysfs says of a NIC on the PCI or auxiliary bus.
 
-    The PCI function below which a sub-function is, is its `parent`, and of a virtual function the
-    physical one.  `vfs` counts the virtual functions that there are, `rdma` names RDMA devices.
+    `parent` is the PCI function below which a sub-function is, or the physical function of a
+    virtual one.  `vfs` is the number of existing virtual functions, `rdma` names the RDMA devices.
     """
 
     device: SysfsDevice
@@ -59,12 +59,12 @@ class BusNic:
 
     @property
     def amd(self) -> str | None:
-        """What AMD calls the vendor; None if it is another one."""
+        """The name of the vendor if it is AMD, else None."""
         return AMD_VENDORS.get(self.device.hardware.vendor or "")
 
 
 class Link(StrEnum):
-    """Whether a netdev can be used; DOWN is by will, and NO_CARRIER is for want of a cable."""
+    """Whether a netdev can be used; DOWN is on purpose, and NO_CARRIER is for lack of a cable."""
 
     UP = "up"
     DOWN = "down"
@@ -102,8 +102,8 @@ class NicNetdev:
 class Records:
     """The records of a state folder, and why others could not be read.
 
-    `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.  The faults of
-    `newer` are that a newer version has written them.
+    `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.  The fault of
+    those in `newer` is that a newer version has written them.
     """
 
     read: tuple[Attachment, ...] = ()
@@ -113,7 +113,7 @@ class Records:
 
     @property
     def knows_none(self) -> bool:
-        """Whether they tell of no NIC at all."""
+        """Whether they mention no NIC at all."""
         return not (self.read or self.faults or self.lent_by_go)
 
     def of(self, bus_device: BusDevice) -> "Records":
@@ -155,7 +155,7 @@ class Nic:
 
     @property
     def away(self) -> tuple[Attachment, ...]:
-        """The records of which no netdev is on the host: what they say comes back."""
+        """The records whose netdev is not on the host: what they say is what comes back."""
         if self.records is None:
             return ()
         here = [each.netdev for each in self.netdevs]
@@ -164,7 +164,7 @@ class Nic:
 
     @property
     def lent_by_go(self) -> GoMapping | None:
-        """What AMD's Go plugin noted of it, if it is to come back by that."""
+        """What AMD's Go plugin noted of it, if that is how it comes back."""
         return None if self.records is None else next(iter(self.records.lent_by_go), None)
 
     @property
@@ -207,7 +207,7 @@ _NAME_OF_LOST: Final = re.compile(r"(net|dev)[0-9]+")
 
 
 def looks_lost(netdev: Netdev) -> bool:
-    """Whether a NIC's netdev that no record knows looks as one that a dying pod has left behind.
+    """Whether a NIC's netdev that no record knows looks like one that a dying pod left behind.
 
     The kernel sends it to the host down and bare, under its name in the pod, such as `net1`, or as
     `dev7` where that is taken (net/core/dev.c, default_device_exit_net).

@@ -1,6 +1,6 @@
-"""What a netdev carries, and why the node would lose more than the netdev by giving it away.
+"""What a netdev carries, and why the node would lose more than the netdev by lending it.
 
-ADD, its preview and `amdcni devices` judge by `protections` alone.
+ADD, its preview and `amdcni devices` all decide by `protections` alone.
 """
 
 from collections import defaultdict
@@ -27,21 +27,21 @@ class Surroundings:
 
 @attrs.frozen
 class Protection:
-    """Why a netdev is not given away, and what to do about it, for people."""
+    """Why a netdev is not lent, and what to do about it, for people."""
 
     why: str
     remedy: str
 
 
 def refuse_protected(netdev: Netdev, around: Surroundings) -> None:
-    """Raise DeviceProtected if the node would lose more than this netdev by giving it away."""
+    """Raise DeviceProtected if the node would lose more than this netdev by lending it."""
     found = protections(around).get(netdev.ifindex)
     if found is not None:
         raise DeviceProtected(f"{netdev.ifname} {found.why}; {found.remedy}")
 
 
 def protections(around: Surroundings) -> dict[int, Protection]:
-    """Why netdevs of the host are not given away, by ifindex; the others may be."""
+    """Why some netdevs of the host are not lent, by ifindex; the others may be."""
     names = {netdev.ifindex: netdev.ifname for netdev in around.netdevs}
     uplinks, carried = uplinks_of(around), _carried(around)
     found = {}
@@ -76,7 +76,7 @@ class _Rest:
 
 
 def _rests(around: Surroundings) -> Iterator[_Rest]:
-    """What rests on which netdev, but for what is enslaved: a bond does not rest on one member."""
+    """What rests on which netdev, not counting masters: a bond does not rest on one member."""
     holders = _holders(around.netdevs)
     for netdev in around.netdevs:
         below = netdev.below
@@ -124,7 +124,7 @@ def _carried(around: Surroundings) -> dict[int, list[str]]:
     for ifindex, macs in around.load.receives_for.items():
         if ifindex not in found:
             found[ifindex] = {f"what receives at {mac} through it": "" for mac in macs}
-    return {n: [what + how for what, how in told.items()] for n, told in found.items()}
+    return {n: [what + how for what, how in resting.items()] for n, resting in found.items()}
 
 
 # ---- the uplink --------------------------------------------------------------------------------
@@ -133,8 +133,8 @@ def _carried(around: Surroundings) -> dict[int, list[str]]:
 def uplinks_of(around: Surroundings) -> dict[int, str]:
     """The netdevs without which the node has no way out, with the family: `IPv4`, or `IPv6`.
 
-    All ways out of a family lead through such a netdev: directly, or by what rests on it, or by
-    the bond, bridge or the like whose member it is.
+    All ways out of a family lead through such a netdev: directly, or through what rests on it, or
+    through the bond, bridge or the like whose member it is.
     """
     below = _below(around)
     found: dict[int, str] = {}
@@ -147,10 +147,10 @@ def uplinks_of(around: Surroundings) -> dict[int, str]:
 
 
 def _ways_out(ways: list[WayOut]) -> Iterator[frozenset[int]]:
-    """The hops of the routes of a family, those together that can stand in for each other.
+    """The hops of the routes of a family, those grouped that can stand in for each other.
 
-    Metrics do not matter: the next route takes over.  Where there is no default route, each other
-    wide prefix counts by itself.  Hops that are dead count only where no other lives.
+    Metrics do not matter: the next route takes over.  Without a default route, each other wide
+    prefix is a group of its own.  Dead hops count only where no hop is alive.
     """
     defaults = [way for way in ways if way.destination.prefixlen == 0]
     for destination in {way.destination for way in defaults or ways}:
@@ -162,8 +162,8 @@ def _ways_out(ways: list[WayOut]) -> Iterator[frozenset[int]]:
 def _below(around: Surroundings) -> Mapping[int, set[int]]:
     """The ifindexes of the netdevs right below each, members of a bond or the like among them.
 
-    PPPoE does not tell which session a PPP netdev has, nor Open vSwitch which member a bridge has:
-    each has all of them below.
+    PPPoE does not show which session a PPP netdev has, nor Open vSwitch which member a bridge has,
+    so each counts as having all of them below it.
     """
     below: dict[int, set[int]] = defaultdict(set)
     for rest in _rests(around):
@@ -186,7 +186,7 @@ _SWITCH: Final = "openvswitch"
 
 
 def _all_below(ifindex: int, below: Mapping[int, set[int]]) -> frozenset[int]:
-    """The netdev itself, and all that are below it at whatever depth."""
+    """The netdev itself, and all that are below it at any depth."""
     found: set[int] = set()
     added = {ifindex}
     while added:

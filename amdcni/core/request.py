@@ -1,6 +1,6 @@
-"""What a runtime asks for: one type a verb, with everything validated before anything is touched.
+"""What a runtime asks for: one type per verb, everything validated before anything is touched.
 
-`parse_environment` needs no JSON and judges first, so that a wrong environment costs nothing.
+`parse_environment` needs no JSON and comes first, so that a wrong environment costs nothing.
 `amdcni.core.codec` makes the requests from it and the bytes of stdin.
 """
 
@@ -45,9 +45,9 @@ FALLBACK_PLUGIN_DIRS: Final = (
 class Invocation:
     """The environment of a call (CNI SPEC 1.1 §2, "Parameters"), checked for its verb.
 
-    `attachment` is None for the verbs that are about no attachment.  `netns` is a path, and None
-    if absent or empty.  `plugin_dirs` is CNI_PATH with the fallbacks behind it.  `environ` is the
-    whole environment as it was, for the plugins that are called in turn.
+    `attachment` is None for verbs that are not about an attachment.  `netns` is a path, and None if
+    absent or empty.  `plugin_dirs` is CNI_PATH followed by the fallbacks.  `environ` is the whole
+    environment as it was, for the plugins that are called in turn.
     """
 
     verb: Verb
@@ -94,7 +94,7 @@ class Network:
 
 @attrs.frozen
 class DeviceSelector:
-    """Which netdev is meant; it has to fit everything that is given.  At least one is given.
+    """Which netdev is meant; it has to fit everything that is given, which is at least one thing.
 
     `ifname` is any of its names.
     """
@@ -112,11 +112,11 @@ class DeviceSelector:
 
 @attrs.frozen
 class Device:
-    """What ADD and CHECK need of a configuration beside the network.
+    """What ADD and CHECK need of a configuration in addition to the network.
 
     `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.
-    `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and
-    `mac` are what the netdev shall have in the pod instead of its own.
+    `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and `mac` are those
+    that the netdev gets in the pod instead of its own.
     """
 
     selector: DeviceSelector
@@ -143,8 +143,8 @@ class AddRequest:
 class DelRequest:
     """DEL: take back what the attachment holds; `selector` is a hint and may be missing.
 
-    `ipam` and `mover` count only where there is no record that tells them.  `fault` is what makes
-    the configuration unusable, of which the request has what could be read; it is the answer if the
+    `ipam` and `mover` count only if there is no record to say them.  `fault` is what makes the
+    configuration unusable, while the request has what could be read of it; it is the answer if the
     attachment holds nothing.
     """
 
@@ -200,11 +200,11 @@ _REQUIRED: Final = {
     Verb.STATUS: (),
     Verb.VERSION: (),
 }
-"""CNI SPEC 1.1 §2; CNI_PATH is asked for only where the text does, there are fallbacks."""
+"""CNI SPEC 1.1 §2; CNI_PATH is required only where the text requires it, as there are fallbacks."""
 
 
 def plugin_dirs_of(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The folders in which plugins are looked for: those of CNI_PATH, and behind them ours."""
+    """The folders in which plugins are looked for: those of CNI_PATH, and then ours."""
     given = [path for path in environ.get("CNI_PATH", "").split(":") if path]
     return tuple(dict.fromkeys([*given, *FALLBACK_PLUGIN_DIRS]))
 
@@ -239,9 +239,7 @@ def _parse_verb(text: str) -> Verb:
     try:
         return Verb(text)
     except ValueError:
-        raise InvalidEnvironment(
-            f"CNI_COMMAND is {text!r}, which is none of {', '.join(Verb)}"
-        ) from None
+        raise InvalidEnvironment(f"CNI_COMMAND is {text!r}, not one of {', '.join(Verb)}") from None
 
 
 def _parse_attachment(container_id: str, ifname: str) -> AttachmentId:
@@ -278,7 +276,7 @@ def _refuse_unknown_args(text: str) -> None:
     pairs = [part.partition("=") for part in text.split(";") if part]
     malformed = [key for key, equals, _ in pairs if not (key and equals)]
     if malformed:
-        raise InvalidEnvironment(f"CNI_ARGS has no key=value in {malformed[0]!r}")
+        raise InvalidEnvironment(f"CNI_ARGS: {malformed[0]!r} is not key=value")
     args = {key: value for key, _, value in pairs}
     unknown = [key for key in args if key not in _KNOWN_ARGS]
     if unknown and args.get("IgnoreUnknown", "").lower() not in ("1", "true"):

@@ -16,7 +16,8 @@ class Candidates:
     """What a selector may mean: the host's netdevs, and what sysfs says of the things it names.
 
     `device` is None if the selector names no bus device, or one that does not exist.
-    `at_kernelpath` are the netdev names below the selector's kernelpath; None if that is no path.
+    `at_kernelpath` are the netdev names below the selector's kernelpath; None if there is no such
+    path.
     """
 
     netdevs: tuple[Netdev, ...]
@@ -72,8 +73,8 @@ def _fits(netdev: Netdev, selector: DeviceSelector, candidates: Candidates) -> b
 def fits_record(selector: DeviceSelector, record: Attachment) -> bool:
     """Whether `selector` meant the netdev of `record` when that was captured.
 
-    Where the netdev is now does not matter, nor what it is called there.  A path of /sys/devices is
-    that of the netdev if the ADD was given it, or if it leads to its bus device.
+    Where the netdev is now does not matter, nor what it is called there.  A path in /sys/devices
+    means the netdev if the ADD was given that path, or if it leads to the netdev's bus device.
     """
     captured = record.captured
     names = () if captured is None else (captured.ifname, *(captured.altnames or ()))
@@ -103,8 +104,9 @@ def key_of(
 ) -> DeviceKey:
     """The key of the record for `netdev` of `device`.
 
-    The host name is part of it only where the device alone does not tell: on no bus, with several
-    netdevs visible, or where another netdev of the device is held already, as `records` tell.
+    The name on the host is part of it only where the device alone is not enough: on no bus, with
+    several netdevs visible, or where `records` show that another netdev of the device is held
+    already.
     """
     if netdev is None or device is None:
         bus_device = None if device is None else device.bus_device

@@ -1,4 +1,4 @@
-"""When unfinished work is tried again by calls that are not about it: ever more rarely.
+"""When calls that are not about unfinished work try it again: less and less often.
 
 A call about the device itself, and a person, always try.
 """
@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 FIRST_PAUSE_S: Final = 10
-"""How long work is left alone after its first failure; each further one doubles that."""
+"""How long work is left alone after its first failure; each further failure doubles that."""
 
 LONGEST_PAUSE_S: Final = 3600
 
@@ -17,10 +17,10 @@ _MOST_DOUBLINGS: Final = 16
 
 @attrs.frozen
 class Attempts:
-    """What was found out about unfinished work in the boot `boot_id`, by all calls since it began.
+    """What all calls have found out about unfinished work in the boot `boot_id` since it began.
 
-    There were `failures` of it, and before `next_s` (CLOCK_BOOTTIME, whole seconds) no call that is
-    not about it tries again.  `home` is whether nothing is left but the calls of plugins.
+    It has failed `failures` times, and before `next_s` (CLOCK_BOOTTIME, whole seconds) no call that
+    is not about it tries again.  `home` is whether only the calls of plugins are left.
     """
 
     boot_id: str
@@ -30,14 +30,14 @@ class Attempts:
 
 
 def after_failure(seen: Attempts | None, boot_id: str, now_s: int, *, home: bool) -> Attempts:
-    """What is to be noted after one more failure."""
+    """What to note after one more failure."""
     failures = 1 + (seen.failures if seen is not None and seen.boot_id == boot_id else 0)
     pause_s = min(FIRST_PAUSE_S * 2 ** min(failures - 1, _MOST_DOUBLINGS), LONGEST_PAUSE_S)
     return Attempts(boot_id, failures, now_s + pause_s, home)
 
 
 def after_homecoming(seen: Attempts | None, boot_id: str, now_s: int) -> Attempts:
-    """What is to be noted once nothing is left but the calls of plugins, which may be tried now."""
+    """What to note once only the calls of plugins are left, which may be tried now."""
     failures = seen.failures if seen is not None and seen.boot_id == boot_id else 0
     return Attempts(boot_id, failures, now_s, home=True)
 
@@ -45,7 +45,7 @@ def after_homecoming(seen: Attempts | None, boot_id: str, now_s: int) -> Attempt
 def is_due(seen: Attempts | None, boot_id: str, now_s: int) -> bool:
     """Whether work may be tried now by calls that are not about it.
 
-    What is of another boot, or cannot be, holds nobody back.
+    What is from another boot, or is impossible, holds nobody back.
     """
     if seen is None or seen.boot_id != boot_id:
         return True
@@ -53,7 +53,7 @@ def is_due(seen: Attempts | None, boot_id: str, now_s: int) -> bool:
 
 
 def is_home(seen: Attempts | None, boot_id: str) -> bool:
-    """Whether nothing is left of the work but the calls of plugins."""
+    """Whether only the calls of plugins are left of the work."""
     return seen is not None and seen.boot_id == boot_id and seen.home
 
 

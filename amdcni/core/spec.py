@@ -1,4 +1,4 @@
-"""The types of CNI SPEC 0.1.0 to 1.1.0, one class a thing, in the shape of the newest version.
+"""The types of CNI SPEC 0.1.0 to 1.1.0, one class each, in the shape of the newest version.
 
 Older versions are spellings of the same values: `codec` reads and writes each of them.
 """
@@ -108,10 +108,10 @@ class Result:
         return tuple(ip for ip in self.ips if ip.interface is None or ip.interface in ours)
 
     def after(self, previous: "Result") -> "Result":
-        """What a list of plugins answers when this comes after `previous`: all that both tell.
+        """What a list of plugins answers when this comes after `previous`: all that is in either.
 
-        What both tell is told once: a netdev as this result has it, since a plugin may modify what
-        it is given (CNI SPEC 1.1 §5).
+        What is in both is listed once: a netdev as this result has it, since a plugin may modify
+        what it is given (CNI SPEC 1.1 §5).
         """
         both = (*previous.interfaces, *self.interfaces)
         merged = {(netdev.name, netdev.sandbox): netdev for netdev in both}
@@ -123,7 +123,7 @@ class Result:
         return Result(tuple(merged.values()), _once(ips), _once(routes), dns)
 
     def _pointing(self, places: Sequence[int]) -> Iterator[Ip]:
-        """The addresses, when the interfaces stand in `places`; a wrong index points to none."""
+        """The addresses, once the interfaces are in `places`; a wrong index becomes None."""
         known = dict[int | None, int](enumerate(places))
         return (attrs.evolve(ip, interface=known.get(ip.interface)) for ip in self.ips)
 
@@ -154,7 +154,7 @@ class PluginInfo:
 class PluginCall:
     """One execution of a CNI plugin: its executable, and what goes in by stdin and CNI_*.
 
-    Everything else of the environment is the caller's own.
+    The rest of the environment is the caller's own.
     """
 
     plugin: PluginName
@@ -167,7 +167,7 @@ class PluginCall:
     def variables(self, dirs: Iterable[str]) -> dict[str, str]:
         """The variables of the call (CNI SPEC 1.1 §2), with `dirs` as CNI_PATH.
 
-        What the call is not about is there and empty, as runtimes have it.
+        Variables that the call is not about are set but empty, as by runtimes.
         """
         return {
             "CNI_COMMAND": self.verb.value,

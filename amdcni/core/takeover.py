@@ -3,17 +3,17 @@
 Its mapping names the device, but neither the holder nor the boot (`amdcni.core.mapping`).  So what
 counts is where the NIC is now, and what is seen of it there:
 
-- In the network namespace that a DEL names: it is that attachment's, and lent in this boot, for no
-  namespace outlives one.  It comes home with all that the mapping tells.
-- On the host, bare, with the name that the mapping tells as its ifalias: `host-device` left that
-  when it moved the NIC, and a boot takes it away.  Its pod is gone, and it gets everything back.
+- In the network namespace that a DEL names: it is that attachment's, and was lent in this boot, as
+  no namespace outlives one.  It comes home with everything in the mapping.
+- On the host, bare, with the name from the mapping as its ifalias: `host-device` left that when it
+  moved the NIC, and a boot would have removed it.  Its pod is gone, and it gets everything back.
 - On the host, bare and down, under that name or one of a pod, without the ifalias: the same, unless
   the Go plugin's file was last written before this boot.  What a boot leaves bare stays bare.
 - On the host under that name, or with that ifalias, and up or with an address: somebody has
-  configured it, the node's boot for instance.  That is right, and the entry is stale.
+  configured it, for instance the node's boot.  That configuration is right, and the entry is stale.
 - Anywhere else it may be another holder's.  It is left alone, and so is its entry.
 
-Bare is without any address but those that the kernel makes by itself.
+Bare means without any address except those that the kernel makes by itself.
 """
 
 import re
@@ -42,7 +42,7 @@ from amdcni.core.plans.snapshot import Clock
 from amdcni.core.request import AddRequest, DelRequest
 
 _POD_NAME: Final = re.compile(r"(net|dev)[0-9]+")
-"""What Multus calls a NIC in a pod, and the kernel one whose name is taken where it falls back."""
+"""What Multus calls a NIC in a pod, or the kernel one that falls back but whose name is taken."""
 
 GONE: Final = NetnsRef("", NetnsId(0, 0))
 """The network namespace of a pod that nobody knows any more; there never is one at this path."""
@@ -68,7 +68,7 @@ def find_in_pod(
 ) -> Netdev | None:
     """The NIC of `mapping` if it is in `pod` as that of the attachment with `ifname`.
 
-    The kernel's word for the bus device proves it, and where the kernel has none, the ifalias that
+    The proof is the bus device that the kernel reports or, where it reports none, the ifalias that
     `host-device` left, while no netdev of the device is on the host.  The pod may have renamed it,
     and earlier Go plugins kept its host name; but then nothing else may be called `ifname`.
     """
@@ -88,7 +88,7 @@ def find_in_pod(
 def find_on_host(
     mapping: GoMapping, ifname: IfName, host: Netns, device: SysfsDevice
 ) -> Lent | Settled | None:
-    """What has become of the NIC of `mapping` if it is on the host; None if it is not to be told.
+    """What has become of the NIC of `mapping` if it is on the host; None if that is not known.
 
     `ifname` is that of the call, one more name that a pod may have given it.
     """
@@ -96,10 +96,10 @@ def find_on_host(
     tagged = [netdev for netdev in visible if netdev.alias == mapping.ifname]
     named = [netdev for netdev in visible if netdev.ifname == mapping.ifname]
     fallen = [n for n in visible if n.ifname == ifname or _POD_NAME.fullmatch(n.ifname)]
-    told = next((fitting for fitting in (tagged, named, fallen) if fitting), [])
-    if len(told) != 1:
+    found = next((fitting for fitting in (tagged, named, fallen) if fitting), [])
+    if len(found) != 1:
         return None
-    netdev = told[0]
+    netdev = found[0]
     bare = _is_bare(netdev, protocols_reported=reports_protocols(host.netdevs))
     if bare and (tagged or (not netdev.up and mapping.may_be_of_this_boot)):
         return Lent(netdev, GONE)
@@ -141,7 +141,7 @@ def find_for_add(
     """
     if _is_away(device):
         raise DeviceHeld(
-            f"{mapping.device} was lent by the earlier plugin, as {mapping.ifname!r} on the host, "
+            f"{mapping.device} was lent by AMD's Go plugin, as {mapping.ifname!r} on the host, "
             "and has not come back; it is free once the pod that has it is deleted"
         )
     return find_on_host(mapping, request.attachment.ifname, host, device)
@@ -168,8 +168,8 @@ def record_of(
 ) -> Attachment:
     """The record from which the NIC of `mapping` is given back; nothing has changed yet.
 
-    The call that found the NIC stands for the attachment that nobody knows.  Only a DEL says that
-    its own addresses are over; an ADD is going to want them.
+    The call that found the NIC stands in for the unknown attachment.  Only a DEL is done with its
+    own addresses; an ADD is going to want them.
     """
     netdev = lent.netdev
     others = [name for name in device.ifnames if name != netdev.ifname]

@@ -1,4 +1,4 @@
-"""What a netdev loses in a pod and no record can hold: named when it is lent, never in silence."""
+"""What a netdev loses in a pod and no record can hold: reported when it is lent, never silent."""
 
 from collections.abc import Iterable
 from enum import Enum
@@ -8,7 +8,7 @@ import attrs
 
 
 class Kind(Enum):
-    """What kind of thing it is: the words for one of them and for several."""
+    """The kinds of such things, each with the words for one and for several."""
 
     QDISC = ("qdisc", "qdiscs")
     CLASS = ("traffic class", "traffic classes")
@@ -18,7 +18,7 @@ class Kind(Enum):
     NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
     MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
     LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
-    NOARP_NEIGHBOUR = ("neighbour of the state noarp", "neighbours of the state noarp")
+    NOARP_NEIGHBOUR = ("noarp neighbour", "noarp neighbours")
     UNICAST_ADDRESS = ("second hardware address", "further hardware addresses")
     MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")

@@ -1,4 +1,4 @@
-"""The CNI versions that are spoken, and which verb needs which (CNI SPEC 1.1, "Version")."""
+"""The CNI versions that are supported, and which verb needs which (CNI SPEC 1.1, "Version")."""
 
 from typing import Final, NewType
 
@@ -10,16 +10,16 @@ CniVersion = NewType("CniVersion", str)
 SUPPORTED: Final[tuple[CniVersion, ...]] = tuple(
     map(CniVersion, ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"))
 )
-"""Every version that is spoken, the oldest first."""
+"""Every supported version, the oldest first."""
 
 NEWEST: Final = SUPPORTED[-1]
-"""The version that answers where none is asked for."""
+"""The version of an answer where none is asked for."""
 
 OLDEST: Final = SUPPORTED[0]
 """The version of a configuration that does not say its own."""
 
 INTERFACES_SINCE: Final = CniVersion("0.3.0")
-"""Results list interfaces and any number of addresses; before, one address a family."""
+"""Results list interfaces and any number of addresses; before, one address per family."""
 
 CHECK_SINCE: Final = CniVersion("0.4.0")
 """The verb CHECK exists."""

@@ -18,7 +18,7 @@ LOST = {
         "the externally learnt neighbour 10.0.0.56"
     ),
     "neighbour add 10.0.0.57 lladdr 02:00:00:00:00:57 dev eth1 nud noarp": (
-        "the neighbour of the state noarp 10.0.0.57"
+        "the noarp neighbour 10.0.0.57"
     ),
     "maddress add 01:00:5e:00:00:99 dev eth1": "the multicast address 01:00:5e:00:00:99",
     "-6 addrlabel add prefix fd00::/64 dev eth1 label 99": "the address label of fd00::/64",

@@ -205,7 +205,7 @@ def test_an_add_of_a_nic_that_a_pod_still_has_says_try_again(
     lend(node, nic, pod)
     other = node.add_pod("pod2")
     lent = dump(pod), file_of(node).read_bytes()
-    runtime.add(other, container_id="other").expect_error(TRY_AGAIN, BDF, "earlier plugin")
+    runtime.add(other, container_id="other").expect_error(TRY_AGAIN, BDF, "AMD's Go plugin")
     assert differences(lent[0], dump(pod)) == []
     assert file_of(node).read_bytes() == lent[1]
     assert runtime.delete(pod).succeeded

@@ -169,7 +169,7 @@ def test_a_bin_dir_must_exist(exists: bool, verdict: Verdict) -> None:
         (ConfDir("/etc/cni/net.d", (OURS,)), PASSED, ["without Multus"]),
         (ConfDir("/etc/cni/net.d", (BRIDGE, MULTUS)), FAILED, ["bridge, portmap", "name"]),
         (ConfDir("/etc/cni/net.d", (BRIDGE, BROKEN)), FAILED, ["install Multus"]),
-        (ConfDir("/etc/cni/net.d", (BROKEN, MULTUS)), FAILED, ["is not JSON", "mend"]),
+        (ConfDir("/etc/cni/net.d", (BROKEN, MULTUS)), FAILED, ["is not JSON", "fix"]),
         (ConfDir("/etc/cni/net.d", (ROOTS, BRIDGE)), UNKNOWN, ["Permission denied", "root"]),
         (ConfDir("/etc/cni/net.d"), FAILED, ["has no CNI configuration"]),
         (ConfDir("/etc/cni/net.d", fault="No such file"), FAILED, ["No such file"]),

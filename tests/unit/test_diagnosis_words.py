@@ -61,7 +61,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
     [
         (
             lambda: privileges("CAP_NET_ADMIN", root=True),
-            "passed privileges: CAP_NET_ADMIN is there",
+            "passed privileges: CAP_NET_ADMIN is available",
         ),
         (
             lambda: privileges(root=True),
@@ -70,7 +70,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: privileges(root=False),
-            f"not known privileges: CAP_NET_ADMIN is root's → {AS_ROOT}",
+            f"not known privileges: only root has CAP_NET_ADMIN → {AS_ROOT}",
         ),
         (
             lambda: diagnosis.judge_sysfs(has_netdevs=False, has_pci=False),
@@ -78,8 +78,8 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=False),
-            "not known sysfs: /sys shows no PCI bus → NICs of this machine can be lent by the keys "
-            "device, hwaddr and kernelpath alone",
+            "not known sysfs: /sys shows no PCI bus → NICs of this machine can be lent only by "
+            "the keys device, hwaddr and kernelpath",
         ),
         (
             lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=True),
@@ -91,7 +91,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: diagnosis.judge_nics(nic_of(LOST, None)),
-            "passed NICs: none of the NICs (1) is AMD's; any other can be lent just the same",
+            "passed NICs: none of the NICs (1) is AMD's; the others can be lent just the same",
         ),
         (
             lambda: diagnosis.judge_nics(amd_nics(2)),
@@ -109,33 +109,34 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: state(is_folder=False),
-            "failed state folder: /var/lib is no folder → move it away, or choose another folder "
-            "with the key dataDir",
+            "failed state folder: /var/lib is not a folder → move it away, or choose another "
+            "folder with the key dataDir",
         ),
         (
             lambda: state(free_bytes=4 * 1024 * 1024 - 1),
-            "failed state folder: the file system of /var/lib is full → make space there: records "
-            "are small, but have to fit",
+            "failed state folder: the file system of /var/lib is full → free some space there: "
+            "records are small, but have to fit",
         ),
         (
             lambda: state(free_files=63),
-            "failed state folder: the file system of /var/lib is full → make space there: records "
-            "are small, but have to fit",
+            "failed state folder: the file system of /var/lib is full → free some space there: "
+            "records are small, but have to fit",
         ),
         (
             lambda: state(writable=False),
             "failed state folder: /var/lib cannot be written → is it mounted read-only, or "
-            "immutable? The default folder has to be writable in any case, for its index of the "
+            "immutable? The default folder always has to be writable: it holds the index of the "
             "others",
         ),
         (
             lambda: state(writable=False, root=False),
-            f"not known state folder: /var/lib/cni/amd-host-device is root's → {AS_ROOT}",
+            "not known state folder: only root may write to /var/lib/cni/amd-host-device → "
+            f"{AS_ROOT}",
         ),
         (
             lambda: state(free_bytes=4 * 1024 * 1024, free_files=64),
-            "passed state folder: /var/lib/cni/amd-host-device can be written; the first ADD makes "
-            "it",
+            "passed state folder: /var/lib/cni/amd-host-device can be written; the first ADD "
+            "creates it",
         ),
         (
             lambda: state(nearest=PATH),
@@ -143,17 +144,17 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=True),
-            "passed plugins: /opt/cni/bin is there",
+            "passed plugins: /opt/cni/bin exists",
         ),
         (
             lambda: diagnosis.judge_bin_dir("/opt/cni/bin", exists=False),
-            "failed plugins: /opt/cni/bin is no folder → make it, or say with --bin-dir what the "
-            "binDir of Multus is",
+            "failed plugins: /opt/cni/bin is not a folder → create it, or say with --bin-dir what "
+            "the binDir of Multus is",
         ),
         (
             lambda: plugin("static", hidden=DIRS),
-            "not known plugins: static may be in /opt/cni/bin, /usr/lib/cni, which is root's → "
-            f"{AS_ROOT}",
+            "not known plugins: static may be in /opt/cni/bin, /usr/lib/cni, where only root may "
+            f"look → {AS_ROOT}",
         ),
         (
             lambda: plugin("static"),
@@ -176,19 +177,19 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: plugin("static", path="/opt/cni/bin/static"),
-            "failed plugins: /opt/cni/bin/static answers CNI no version, none of which is spoken "
-            f"here → {INSTALL}",
+            "failed plugins: /opt/cni/bin/static supports no version of CNI, none of which "
+            f"amdcni supports → {INSTALL}",
         ),
         (
             lambda: plugin("static", path="/opt/cni/bin/static", versions=("9.0.0", "1.0.0")),
-            "passed plugins: /opt/cni/bin/static answers CNI 9.0.0, 1.0.0",
+            "passed plugins: /opt/cni/bin/static supports CNI 9.0.0, 1.0.0",
         ),
         (
             lambda: plugin(
                 "amd-host-device", path="/opt/cni/bin/amd-host-device", versions=("1.0.0",)
             ),
-            "failed plugins: /opt/cni/bin/amd-host-device answers CNI 1.0.0 → is it another plugin "
-            f"of this name? Put a link to {OWN} in its place",
+            "failed plugins: /opt/cni/bin/amd-host-device supports CNI 1.0.0 → is it another "
+            f"plugin of this name? Put a link to {OWN} in its place",
         ),
         (
             lambda: multus(),
@@ -201,7 +202,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: multus(ConfFile("00.conf", fault="it is not JSON")),
-            "failed Multus: /etc/cni/net.d/00.conf, the first: it is not JSON → mend or remove it: "
+            "failed Multus: /etc/cni/net.d/00.conf, the first: it is not JSON → fix or remove it: "
             "some runtimes stop at it",
         ),
         (
@@ -236,7 +237,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: only(diagnosis.judge_definition("a.yaml", Review(lends=True))),
-            "passed networks: a.yaml: ADD takes the configuration",
+            "passed networks: a.yaml: ADD accepts the configuration",
         ),
         (
             lambda: next(
@@ -246,13 +247,13 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: only(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),
-            "failed records: /x.json: it is not JSON → nothing that it tells there comes back by "
-            "itself: give the NICs their addresses by hand once their pods have ended, and take "
-            "the entries out",
+            "failed records: /x.json: it is not JSON → nothing listed there comes back by "
+            "itself: give the NICs their addresses by hand once their pods have ended, and "
+            "remove the entries",
         ),
         (
             lambda: only(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
-            "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices tells "
+            "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices shows "
             "where the NIC is; let its pod end, compare the host with what is left in the file, "
             "and then remove the file",
         ),
@@ -261,7 +262,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "failed NICs: net1 of 0000:c1:00.0 looks lost: down, bare, and in no record → find its "
             "name with udevadm info /sys/class/net/net1 or journalctl -k -g 0000:c1:00.0, and its "
             "addresses where this node's network is configured; then ip link set net1 name NAME, "
-            "and let that configure it",
+            "and apply that configuration",
         ),
     ],
 )

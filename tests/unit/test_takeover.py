@@ -306,7 +306,7 @@ def test_a_preview_refuses_what_the_go_plugin_has_lent(
     machine: Machine, keeper: Keeper, pod: int
 ) -> None:
     lend(machine, A, 1)
-    with pytest.raises(DeviceHeld, match="earlier plugin"):
+    with pytest.raises(DeviceHeld, match="AMD's Go plugin"):
         previewed(machine, pod)
 
 
@@ -334,7 +334,7 @@ def test_an_add_of_a_nic_that_a_pod_has_from_the_go_plugin_is_refused(
 ) -> None:
     lend(machine, A, 1)
     before = machine.picture()
-    with pytest.raises(DeviceHeld, match="earlier plugin"):
+    with pytest.raises(DeviceHeld, match="AMD's Go plugin"):
         add(machine, pod=pod, ifname="net7")
     assert machine.picture() == before
     delete(machine, pod=1)

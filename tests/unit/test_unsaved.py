@@ -130,7 +130,7 @@ ANSWERS: list[tuple[str, Reply, str | None]] = [
         neighbour("10.0.0.7", 4, flags=0x10),
         "the externally learnt neighbour 10.0.0.7",
     ),
-    ("neighbours", neighbour("10.0.0.7", 0x40), "the neighbour of the state noarp 10.0.0.7"),
+    ("neighbours", neighbour("10.0.0.7", 0x40), "the noarp neighbour 10.0.0.7"),
     ("neighbours", neighbour("10.0.0.7", 0x40, mac="ff:ff:ff:ff:ff:ff"), None),
     ("neighbours", neighbour("10.0.0.7", 0x40, mac="33:33:00:00:00:16"), None),
     ("neighbours", neighbour("10.0.0.7", 0x80, flags=0x10, _15=1), None),

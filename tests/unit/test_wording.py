@@ -113,7 +113,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "'./x' is not an absolute path": lambda: parse_file_path("./x"),
     "'x' is not a hardware address such as '02:00:00:00:00:01'": lambda: parse_mac("x"),
     "'a/b' is not a plugin name: a plain file name without '/'": lambda: parse_plugin_name("a/b"),
-    "'host-device' moves netdevs and is no IPAM plugin such as 'host-local'": lambda: (
+    "'host-device' moves netdevs and is not an IPAM plugin such as 'host-local'": lambda: (
         parse_ipam_name("host-device")
     ),
     "'x' is not a PCI address such as '0000:01:00.0'": lambda: PciAddress.parse("x"),
@@ -123,11 +123,11 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "'' is not a device key such as '0000:01:00.0'": lambda: DeviceKey.parse(""),
     "cniVersion '9' is not supported; "
     "supported are 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0": lambda: parse_version("9"),
-    "CNI_COMMAND is 'add', which is none of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: call(
+    "CNI_COMMAND is 'add', not one of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: call(
         CNI_COMMAND="add"
     ),
-    "CNI_COMMAND is '', which is none of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: (
-        parse_environment({})
+    "CNI_COMMAND is '', not one of ADD, DEL, CHECK, GC, STATUS, VERSION": lambda: parse_environment(
+        {}
     ),
     "ADD needs the environment variable CNI_NETNS": lambda: call(CNI_NETNS=""),
     "ADD needs the environment variables CNI_CONTAINERID, CNI_IFNAME": lambda: call(
@@ -138,7 +138,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "not '.' or '..', without '/', ':', '%' and white space": lambda: call(
         CNI_CONTAINERID="-", CNI_IFNAME="."
     ),
-    "CNI_ARGS has no key=value in 'x'": lambda: call(CNI_ARGS="IP=1;x"),
+    "CNI_ARGS: 'x' is not key=value": lambda: call(CNI_ARGS="IP=1;x"),
     "CNI_ARGS has unknown keys: x, y; IgnoreUnknown=true lets them pass": lambda: call(
         CNI_ARGS="x=1;IP=1;y=2"
     ),
