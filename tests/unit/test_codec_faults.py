@@ -271,7 +271,7 @@ def test_only_the_first_faults_of_a_long_list_are_reported_and_the_error_says_so
     failure = refusal_of("GC", {**PLAIN, "cni.dev/valid-attachments": [5] * 10_000})
     listed = [f"$.cni.dev/valid-attachments[{index}]" for index in range(21)]
     assert paths_in(failure) == set(listed)
-    assert f"{listed[20]} is not looked at, nor is what follows" in failure.message
+    assert f"{listed[20]} is not checked, nor is what follows" in failure.message
 
 
 @pytest.mark.parametrize(

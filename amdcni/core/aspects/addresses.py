@@ -63,7 +63,7 @@ def lines(kept: Addresses) -> Iterator[str]:
 
 
 def differences(wanted: Address, seen: Address) -> list[str]:
-    """In what an address is not as wanted, as words behind `has`."""
+    """How an address differs from the wanted one, in words that follow `has`."""
 
     def plain(address: Address) -> dict[str, object]:
         return {
@@ -95,8 +95,8 @@ LIFETIME_TOLERANCE_S: Final = 5
 def in_setting_order(addresses: Iterable[Address]) -> list[Address]:
     """The addresses in the order in which they have to be set so that they are listed as they were.
 
-    The kernel lists IPv4 addresses as they came, a primary one before its secondaries, but the IPv6
-    address that came last first (net/ipv6/addrconf.c, ipv6_link_dev_addr).
+    The kernel lists IPv4 addresses in the order in which they came, a primary one before its
+    secondaries, but of IPv6 addresses the latest first (net/ipv6/addrconf.c, ipv6_link_dev_addr).
     """
     listed = list(addresses)
     fourth = [address for address in listed if address.family == 4]
@@ -104,7 +104,7 @@ def in_setting_order(addresses: Iterable[Address]) -> list[Address]:
 
 
 def relabelled(addresses: Iterable[Address], old: IfName, new: IfName) -> tuple[Address, ...]:
-    """The addresses of a netdev `old` for the time that it is called `new`.
+    """The addresses of the netdev `old` while it is called `new`.
 
     An IPv4 label begins with the netdev's name.  Where the rest does not fit behind a longer name,
     the label is the name alone.
@@ -124,7 +124,7 @@ def _relabelled(label: str | None, old: IfName, new: IfName) -> str | None:
 def aged(addresses: Iterable[Address], elapsed_s: int) -> tuple[Address, ...]:
     """The addresses as they are to be set `elapsed_s` seconds after they were read.
 
-    A finite lifetime goes on meanwhile: what remains of it is left, and an address whose valid
+    A finite lifetime runs on meanwhile: only what remains of it is left, and an address whose valid
     lifetime has run out is gone.  A preferred lifetime that has run out leaves 0: deprecated.
     """
     return tuple(

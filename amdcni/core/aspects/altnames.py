@@ -1,4 +1,4 @@
-"""The alternative names of the netdev, among which our own mark does not count."""
+"""The alternative names of the netdev, except for our own mark."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -21,7 +21,7 @@ class Altnames:
 
 @attrs.frozen
 class SetAltname:
-    """An alternative name that is missing, or one that is to go."""
+    """An alternative name that is missing, or one that has to go."""
 
     altname: str
     present: bool
@@ -38,7 +38,7 @@ def keep(netdev: Netdev, seen: object, *, protocols_reported: bool) -> Altnames:
 
 
 def due(kept: Altnames, netdev: Netdev, seen: object, around: Around) -> list[SetAltname]:
-    """First those to go; a name that another netdev has now cannot come back.
+    """First those that have to go; a name that another netdev has now cannot come back.
 
     The netdev itself may have one of them as its name.
     """

@@ -10,11 +10,11 @@ from amdcni.core.names import IfName
 
 
 class Stage(IntEnum):
-    """When the kernel takes a change, in this order.
+    """When the kernel accepts a change, in this order.
 
     DOWN: before the netdev goes up, which makes addresses and routes of its own.
     UP: when it goes up, or down.
-    ADDRESSES: once it is up; IPv6 addresses do not outlive going down.
+    ADDRESSES: once it is up; IPv6 addresses do not survive going down.
     LAST: once the addresses can be used.
     """
 
@@ -30,7 +30,7 @@ class Around:
 
     `was` is the name that the netdev had when it was captured, `elapsed_s` the seconds since then.
     `others` are the other netdevs of the host.  `awaited` are the names of netdevs that share a
-    route with ours and are yet to return: whoever returns last sets the whole route.
+    route with ours and have yet to return: the last to return sets the whole route.
     """
 
     was: IfName
@@ -47,5 +47,5 @@ class Unsaved:
 
 
 def remaining(lifetime_s: int | None, elapsed_s: int) -> int | None:
-    """What is left of a lifetime, in seconds; None is for ever."""
+    """What is left of a lifetime, in seconds; None means forever."""
     return None if lifetime_s is None else max(0, lifetime_s - elapsed_s)

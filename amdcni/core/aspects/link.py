@@ -14,7 +14,7 @@ NOUN: Final = None
 
 @attrs.frozen(slots=False, kw_only=True)
 class Link:
-    """None leaves what is there, but without an `alias` it had none."""
+    """None leaves what is there, but an `alias` of None means that it had none."""
 
     mac: MacAddress | None = None
     up: bool = False

@@ -1,4 +1,4 @@
-"""The permanent neighbours, which go with the netdev's network namespace."""
+"""The permanent neighbours, which a netdev loses when it leaves its network namespace."""
 
 from collections.abc import Iterator
 from typing import Final

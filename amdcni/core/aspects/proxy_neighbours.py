@@ -1,4 +1,4 @@
-"""The addresses for which the netdev answers neighbour requests in the place of others."""
+"""The addresses for which the netdev answers neighbour requests on behalf of others."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -23,16 +23,16 @@ class Routes:
 
 @attrs.frozen(slots=False, kw_only=True)
 class Seen(SeenSysctls, Routes):
-    """What tells which routes the kernel makes again."""
+    """What decides which routes the kernel makes again."""
 
 
 @attrs.frozen
 class SetRoute:
     """A route that is missing, or lacks hops.
 
-    `least` is what is set where the kernel refuses the `whole`: without hops through netdevs that
-    are yet to return, which may be on the host and not able to take their hop.  The change is
-    `optional` if nothing else than such hops is missing: whoever returns last sets them.
+    `least` is what is set if the kernel refuses the `whole`: it leaves out hops through netdevs
+    that have yet to return, which may be on the host but not ready for their hop.  The change is
+    `optional` if only such hops are missing: the last netdev to return sets them.
     """
 
     whole: "RouteChange"
@@ -57,7 +57,7 @@ def keep(netdev: Netdev, seen: Seen, *, protocols_reported: bool) -> Routes:
 
 
 def due(kept: Routes, netdev: Netdev, seen: Routes, around: Around) -> list[SetRoute]:
-    """Those that are missing, or of which hops are."""
+    """Those that are missing, or lack hops."""
     routes = aged(kept.routes, around.elapsed_s)
     there = SeenRoutes(seen.routes)
     return changes_for(
@@ -87,7 +87,7 @@ def changes_for(
 
 
 def shared_destinations(routes: Iterable[Route]) -> set[IpNetwork]:
-    """Where those of the routes lead that have several hops."""
+    """The destinations of those routes that have several hops."""
     return {route.destination for route in routes if len(route.hops) > 1}
 
 
@@ -110,11 +110,11 @@ def aged(routes: Iterable[Route], elapsed_s: int) -> tuple[Route, ...]:
 def due_on_host(
     routes: Iterable[Route], was: IfName, ours: Netdev, others: Iterable[Netdev]
 ) -> tuple[Route, ...]:
-    """The captured `routes` as they can be had now, in the order in which they have to be set.
+    """The captured `routes` as far as possible now, in the order in which they have to be set.
 
-    Our netdev was called `was` and may have another name now.  Hops through netdevs that are not
-    on the host have to wait for those.  A route to a network comes before those whose next router
-    is found through it.
+    Our netdev was called `was` and may have another name now.  Hops through netdevs that are not on
+    the host have to wait for these.  A route to a network comes before those whose next router is
+    found through it.
     """
     there = ifindexes_of([*others, ours])
     renamed = [_renamed(route, was, ours.ifname) for route in routes]
@@ -133,7 +133,7 @@ def _renamed(route: Route, was: IfName, now: IfName) -> Route:
 
 
 def on_netdevs(route: Route, there: Mapping[str, int]) -> Route:
-    """The route through those of its hops whose netdev is there, with the ifindexes of now.
+    """The route through those of its hops whose netdev is there, with the current ifindexes.
 
     `there` is what `ifindexes_of` says of the netdevs.
     """
@@ -157,7 +157,7 @@ class RouteChange:
 
 
 class SeenRoutes:
-    """Routes that were seen, in which those like another are found at once.
+    """Routes that were seen, which finds those like another one at once.
 
     Routes are alike if they differ in nothing but their hops and when they end.
     """
@@ -169,11 +169,11 @@ class SeenRoutes:
 
     @classmethod
     def of(cls, routes: "Iterable[Route] | SeenRoutes") -> "SeenRoutes":
-        """The routes, which may be such already."""
+        """The routes as a `SeenRoutes`, which they may be already."""
         return routes if isinstance(routes, SeenRoutes) else cls(routes)
 
     def add(self, route: Route) -> None:
-        """Let it be seen, too."""
+        """Add a route to those seen."""
         self._by_likeness.setdefault(_likeness(route), []).append(route)
 
     def alike(self, route: Route) -> Sequence[Route]:
@@ -209,10 +209,10 @@ def missing(due: Route, seen: Iterable[Route] | SeenRoutes) -> RouteChange | Non
 def with_shared(
     routes: Iterable[Route], ifname: IfName, shared: Iterable[Route], *, in_transit: bool
 ) -> tuple[Route, ...]:
-    """The routes of a netdev, made whole by those that another record holds of them.
+    """The routes of a netdev, completed by what another record holds of them.
 
-    A multipath route loses the hop of each netdev that is lent.  Whichever comes back last has to
-    know of all.  While the other netdev is `in_transit`, the route may be missing for a moment.
+    A multipath route loses the hop of each netdev that is lent.  The last to come back has to know
+    all hops.  While the other netdev is `in_transit`, the route may be missing for a moment.
     """
     known = tuple(routes)
     there = {_likeness(route) for route in known}
@@ -229,7 +229,7 @@ def with_shared(
 def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
     """What is left of a multipath route when netdevs go; None if there is nothing left.
 
-    The kernel takes away the whole IPv4 route with the netdev of any of its hops.
+    The kernel removes the whole IPv4 route when the netdev of any of its hops goes.
     """
     hops = [hop for hop in route.hops if hop.ifname not in ifnames]
     if len(hops) == len(route.hops):
@@ -238,7 +238,7 @@ def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
 
 
 def describe(route: Route) -> str:
-    """The route in the words of `ip route`, as far as they tell it from others."""
+    """The route in the words of `ip route`, as far as they distinguish it from others."""
     hops = " ".join(
         f"via {hop.via} dev {hop.ifname}" if hop.via else f"dev {hop.ifname}" for hop in route.hops
     )

@@ -19,7 +19,7 @@ IPV6_MTU: Final = "ipv6/conf/mtu"
 class Sysctls:
     """Sysctls by names such as `ipv4/conf/rp_filter`.
 
-    `eui64` is whether the kernel had made a link-local address of the hardware address.
+    `eui64` is whether the kernel had made a link-local address from the hardware address.
     """
 
     sysctls: Values = attrs.field(factory=dict)
@@ -73,9 +73,9 @@ def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysc
 def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> list[SetSysctl]:
     """Those that are not as they were.
 
-    Last come the MTU, which is set anew when the netdev goes up; accept_dad, so that addresses are
-    set before duplicates are looked for; and how addresses are generated, if there was one of
-    another kind before.
+    Last come the MTU, which the kernel sets again when the netdev goes up; accept_dad, so that
+    addresses are set before duplicates are looked for; and how addresses are generated, if there
+    was one made from the hardware address.
     """
     last = {IPV6_MTU, ACCEPT_DAD, *(_GENERATION if kept.eui64 else ())}
     changes = []

@@ -1,4 +1,4 @@
-"""The IPv6 token, of which the kernel makes addresses in the place of the hardware address."""
+"""The IPv6 token, from which the kernel makes addresses instead of the hardware address."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -56,7 +56,7 @@ def _exactly(kind: type, name: str) -> Callable[[Any, Any], Any]:
 def _values(value: Any, _: Any) -> Any:
     for name, inner in _exactly(dict, "an object")(value, dict).items():
         if type(inner) not in (int, str):
-            raise TypeError(f"has for {name!r} {shown(inner)}, not a number or a string")
+            raise TypeError(f"{name!r} is {shown(inner)}, not a number or a string")
     return value
 
 
@@ -89,7 +89,7 @@ _GRAMMARS: Final[dict[Any, Callable[[str], Any]]] = {
 """Types whose JSON form is a string, each with its parser."""
 
 _MOST_FAULTS: Final = 20
-"""How many faulty members of one list are told of; nobody reads about more."""
+"""How many faulty members of one list are reported; nobody reads about more."""
 
 _WRITTEN_BY_STR: Final = (
     PciAddress,
@@ -109,7 +109,7 @@ _SPELLINGS: Final[dict[type, Mapping[str, str | None]]] = {}
 
 
 def spell(cls: type, **keys: str | None) -> None:
-    """Say how JSON spells attributes of `cls`; the others have the name that they have here.
+    """Say how JSON spells attributes of `cls`; the others keep their names.
 
     An attribute whose key is None is not in JSON at all.
     """
@@ -177,9 +177,9 @@ def _is_tuple(kind: Any) -> bool:
 
 
 def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """Only a list becomes a tuple: cattrs would take the letters of a string one by one.
+    """Only a list becomes a tuple: cattrs would take the characters of a string one by one.
 
-    It ends where faults are too many: each takes a hundred times the memory of what is wrong.
+    It stops when there are too many faults: each takes a hundred times the memory of what is wrong.
     """
     list_first = _exactly(list, "a list")
 
@@ -190,7 +190,7 @@ def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
         for index, member in enumerate(list_first(value, kind)):
             try:
                 if len(faults) == _MOST_FAULTS:
-                    raise ValueError("is not looked at, nor is what follows")
+                    raise ValueError("is not checked, nor is what follows")
                 members.append(structure_member(member, inner))
             except Exception as fault:
                 fault.add_note(cattrs.IterableValidationNote(f"at {index}", index, inner))
@@ -225,13 +225,13 @@ def choose(*choices: type[StrEnum]) -> None:
 def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str, at: str = "$") -> T:
     """`raw` as a `cls`; raises a `failure` that lists every fault with its JSON path.
 
-    `what` names the input to its writer, and `at` is the path of `raw` in it.
+    `what` names the input in the message, and `at` is the path of `raw` in it.
     """
     try:
         return _CONVERTER.structure(raw, cls)
     except cattrs.BaseValidationError as group:
         raise failure(wrong(what, _faults(group, at))) from None
-    except TypeError as fault:  # It is no object at all.
+    except TypeError as fault:  # It is not an object at all.
         raise failure(wrong(what, [f"{at} {fault}"])) from None
 
 

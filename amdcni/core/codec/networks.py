@@ -54,7 +54,7 @@ def plugin_list_to_json(network: PluginList) -> dict[str, Any]:
 
 
 def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
-    """The prevResult of a configuration; `version` is meant where it does not say its own.
+    """The prevResult of a configuration; `version` applies where it does not say its own.
 
     Raises: InvalidConfiguration.
     """

@@ -76,7 +76,7 @@ def result_from_json(
 def result_to_json(result: Result, version: CniVersion) -> dict[str, Any]:
     """`result` as JSON of `version`, holding only the fields that this version has.
 
-    0.1.0 and 0.2.0 have one address a family: the first, with the routes of that family.
+    0.1.0 and 0.2.0 have one address per family: the first, with the routes of that family.
     """
     plain = unstructure(result)
     if not at_least(version, CniVersion("1.1.0")):
@@ -117,7 +117,7 @@ def _to_families(result: Result, plain: Json) -> dict[str, Any]:
 
 
 def _without_empty(value: Any) -> Any:
-    """`value` without the members that say nothing: Go's encoder writes some of them, some not."""
+    """`value` without members that say nothing: Go's encoder writes some of them, but not all."""
     if isinstance(value, dict):
         members = {key: _without_empty(member) for key, member in value.items()}
         return {key: member for key, member in members.items() if member not in (None, "", [], {})}
@@ -132,7 +132,7 @@ def error_to_json(error: ErrorObject) -> dict[str, Any]:
 
 
 def parse_error(raw: Json) -> ErrorObject | None:
-    """The CNI error object that `raw` is; None if it is none."""
+    """`raw` as a CNI error object; None if it is not one."""
     code, msg = raw.get("code"), raw.get("msg")
     if type(code) is not int or code == 0 or not isinstance(msg, str):
         return None

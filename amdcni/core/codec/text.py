@@ -9,11 +9,11 @@ from amdcni.core.errors import UndecodableInput
 MAX_INPUT_BYTES: Final = 1024 * 1024
 """More than any configuration has; a larger input is refused before it is parsed.
 
-As Python values JSON can take thirty times as much memory.
+As Python values, JSON can take thirty times as much memory.
 """
 
 MAX_DEPTH: Final = 100
-"""Deeper than any configuration is, and far from what any of our own recursions takes."""
+"""Deeper than any configuration, and far from what any of our own recursions can take."""
 
 
 def decode_object(
@@ -70,7 +70,7 @@ def _members(value: object) -> Iterable[object]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
+    raise ValueError(f"{constant} is not a JSON value")
 
 
 def _finite(text: str) -> float:

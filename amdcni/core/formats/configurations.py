@@ -155,10 +155,10 @@ def _del_request(invocation: requests.Invocation, network: requests.Network) -> 
 
 
 def parse_call(invocation: requests.Invocation, stdin: bytes) -> requests.Request:
-    """As `parse_request`, but a DEL is one whatever the configuration is.
+    """As `parse_request`, but a DEL becomes a request whatever the configuration is.
 
-    The container ID and the ifname are all that it needs.  The request has the fault, and what can
-    be used of the configuration, each key for itself.
+    The container ID and the ifname are all that it needs.  The request has the fault, and whatever
+    can be used of the configuration, key by key.
     """
     try:
         return parse_request(invocation, stdin)
@@ -183,7 +183,7 @@ def _broken_del(
 
 
 def _is_usable(key: str, value: Any) -> bool:
-    """Whether one key of `_NetworkKeys` has a value that it can have."""
+    """Whether one key of `_NetworkKeys` has a valid value."""
     try:
         structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, _WHAT)
     except (InvalidConfiguration, UnsupportedVersion):
@@ -192,7 +192,7 @@ def _is_usable(key: str, value: Any) -> bool:
 
 
 UNNAMED: Final = NetworkName("unnamed")
-"""The network of a DEL whose configuration does not tell its name."""
+"""The network of a DEL whose configuration does not say its name."""
 
 
 def _given(value: T | None) -> T:
@@ -211,7 +211,7 @@ def _refuse_too_old(version: CniVersion, verb: Verb) -> None:
 
 
 def _refuse_faulty(raw: Json) -> None:
-    """Raise with every fault of all keys that we know, and not only with those of the first few."""
+    """Raise with every fault of all keys that we know, not only with those of the first few."""
     faults = [
         *_respelled(raw),
         *faults_of(given_keys(raw, _NetworkKeys), _NetworkKeys),
@@ -245,7 +245,7 @@ def _log(raw: Json, strict: bool) -> requests.LogSettings:
 
 
 def device_of(raw: Json) -> requests.Device:
-    """What the configuration says of the device: which one, and what the pod gets with it.
+    """What the configuration says about the device: which one, and what the pod gets with it.
 
     Raises: InvalidConfiguration for contradictions and unusable values, UnsupportedField.
     """
@@ -319,7 +319,7 @@ def _mover_or_default(raw: Json) -> requests.Mover:
 
 
 def _respelled(raw: Json) -> list[str]:
-    """The keys that only Go would take for ours, in another case: a delegate would obey them."""
+    """Keys in another case than ours, which only Go would accept: a delegate would obey them."""
     parts = (
         ("$", raw, (_NetworkKeys, _LogKeys, _DeviceKeys)),
         ("$.runtimeConfig", raw.get("runtimeConfig"), (_RuntimeConfig,)),

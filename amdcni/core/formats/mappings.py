@@ -1,4 +1,4 @@
-"""The file in which AMD's Go plugin noted what it lent: read, and rid of single entries."""
+"""The file in which AMD's Go plugin noted what it lent: reading it, and removing single entries."""
 
 import ipaddress
 import json
@@ -17,10 +17,10 @@ from amdcni.core.names import IfName, PciAddress
 _WHAT: Final = "the Go plugin's file"
 
 _NO_ADDRESS: Final = ("", "<nil>")
-"""What Go makes of an address that is none."""
+"""What Go writes for a missing address."""
 
 _DOWN: Final = "DOWN"
-"""The other `state` is UP.  It may be absent, and then what was lent was in use."""
+"""The other `state` is UP.  If it is absent, what was lent was in use."""
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ spell(_Entry, ifname="hostInterfaceName", addresses="hostInterfaceIPs")
 def parse_mappings(data: bytes, written_s: int) -> tuple[tuple[GoMapping, ...], list[str]]:
     """The entries that the Go plugin's file holds, and what is wrong with any others.
 
-    `written_s` is that of `GoMapping`.  A wrong entry hides none of the others.
+    `written_s` is that of `GoMapping`.  A wrong entry does not hide the others.
 
     Raises: UndecodableInput for anything but a JSON object.
     """
@@ -74,7 +74,7 @@ def _addresses(entry: _Entry) -> Iterator[IpInterface]:
 def without_mapping(data: bytes, device: PciAddress) -> bytes | None:
     """The Go plugin's file without the entry of `device`; None if it has none.
 
-    All other entries are the same JSON values, also those that mean nothing to us.
+    All other entries keep their JSON values, including those that mean nothing to us.
 
     Raises: UndecodableInput for anything but a JSON object.
     """

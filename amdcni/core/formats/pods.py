@@ -28,7 +28,7 @@ class PodKeys:
 
     @property
     def wanted_mac(self) -> MacAddress | None:
-        """A pod's own wish goes before the network's."""
+        """A pod's own choice takes precedence over the network's."""
         wished = None if self.runtime_config is None else self.runtime_config.mac
         return wished or self.mac
 

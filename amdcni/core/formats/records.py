@@ -1,4 +1,4 @@
-"""Records as the state folder holds them; attributes keep the names that they have here."""
+"""Records as the state folder holds them; attributes keep their names."""
 
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from amdcni.core.request import Mover
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`.
 
-It also holds all routes of the netdev, and those of a router are many.
+It also holds all routes of the netdev, of which a router has many.
 """
 
 _WHAT: Final = "the record"
@@ -28,7 +28,7 @@ spell(Attachment, read_from=None, folder=None)
 def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
     """The record as JSON; attributes keep their names, `format` is always there.
 
-    Keys that a newer version wrote into the file which the record was read from are kept, at every
+    Keys that a newer version wrote into the file from which the record was read are kept, at every
     level: going back to an older version, and on again, loses nothing.
     """
     written = {"format": attachment.format, **unstructure(attachment)}
@@ -41,9 +41,9 @@ def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
 
 
 def _with_unknown(written: Any, known: Any, raw: Any) -> Any:
-    """`written` with the members of `raw` that are not `known`, which is what we read of `raw`.
+    """`written` with the members of `raw` that are not in `known`, which is what we read of `raw`.
 
-    The members of a list are told by their places, and so only while the list is what was read.
+    The members of a list are matched by position, and so only while the list is as it was read.
     """
     if known == raw:
         return written
