@@ -256,7 +256,7 @@ def test_objects_that_do_not_fit_together_are_refused_in_one_line() -> None:
     assert f"{words} selects the NetworkAttachmentDefinition default/amd-host-device-nad-nic, " in (
         refused(POD, *DEVICES)
     )
-    assert "once more than it has devices of amd.com/nic: 1" in refused(POD, NETWORK, *DEVICES[:2])
+    assert "more often than it has devices of amd.com/nic: 1" in refused(POD, NETWORK, *DEVICES[:2])
     assert f"the device {A} is allocated" in refused(POD, NETWORK, *DEVICES[:2], *DEVICES[:2])
     assert "there are 0 pods" in refused(NETWORK)
     assert "there are 2 pods" in refused(POD, POD)

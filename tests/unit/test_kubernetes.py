@@ -314,7 +314,7 @@ def test_the_checkpoint_finds_pods_only_by_uid() -> None:
     with pytest.raises(InvalidManifest) as told:
         allocation_from_checkpoint(checkpoint_of(), attrs.evolve(POD, uid=None))
     assert told.value.message == (
-        "pod default/work: metadata.uid is missing, by which the checkpoint knows pods; take the "
+        "pod default/work: metadata.uid, by which the checkpoint knows pods, is missing; take the "
         "manifest from the API server (kubectl get pod -o yaml)"
     )
 

@@ -166,7 +166,7 @@ def test_what_multus_could_not_do_is_reported(
 @pytest.mark.parametrize("args", [1, {"cni": 1}])
 def test_arguments_that_cannot_be_added_are_reported(args: object) -> None:
     pod = parse_pod(pod_manifest('[{"name": "fabric", "cni-args": {"a": 1}}]'))
-    with pytest.raises(InvalidManifest, match=r"spec\.config: args\.cni is no object"):
+    with pytest.raises(InvalidManifest, match=r"spec\.config: args\.cni is not an object"):
         delegates_of(pod, [definition(args=args)], {NIC: (A,)})
 
 

@@ -193,7 +193,7 @@ REFUSALS: dict[str, Callable[[], object]] = {
         choose(DeviceSelector(A), DEVICE, attrs.evolve(NIC, ifname=IfName("ens2")), NIC)
     ),
     "CNI_NETNS '/run/netns/pod1' is the host's own network namespace; "
-    "a NIC is not moved to where it is": lambda: refuse_bad_pod(add(), HOST, HOST),
+    "a NIC is not moved to where it already is": lambda: refuse_bad_pod(add(), HOST, HOST),
     "CNI_IFNAME 'net1' already exists in '/run/netns/pod1'": lambda: refuse_bad_pod(
         add(), HOST, POD
     ),

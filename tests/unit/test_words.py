@@ -152,7 +152,7 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (CopyRoutes(RECORD, NIC), "set 2 routes of the host on net1, too"),
         (
             KeepOtherHops(RECORD, NIC),
-            "keep multipath routes through ens1 alive by their other hops",
+            "keep multipath routes through ens1 alive through their other hops",
         ),
         (ReleasePlugins(RECORD), "tell the plugins that pod1/net1 ends"),
         (

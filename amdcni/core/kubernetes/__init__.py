@@ -1,4 +1,4 @@
-"""From a pod's annotation to the call of a plugin, as Kubernetes and Multus go, in pure functions.
+"""From a pod's annotation to the call of a plugin, as Kubernetes and Multus do it, purely.
 
     pod = parse_pod(manifest)
     definitions = [parse_definition(manifest) for manifest in manifests]

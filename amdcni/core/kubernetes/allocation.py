@@ -1,7 +1,7 @@
-"""Which devices the kubelet has allocated to a pod, from each place that tells.
+"""Which devices the kubelet has allocated to a pod, from each place that says so.
 
-The device plugin allocates, the kubelet keeps it in its checkpoint and answers PodResources, and
-the containers get variables.
+The device plugin allocates, the kubelet keeps that in its checkpoint and answers PodResources with
+it, and the containers get variables.
 """
 
 import re
@@ -26,7 +26,7 @@ CHECKPOINT: Final = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint
 
 
 def allocation_from_environment(environ: Mapping[str, str], resources: Iterable[str]) -> Allocation:
-    """What a device plugin has told by variables, in the order that it has told.
+    """What a device plugin has announced in variables, in its order.
 
     Both spellings are read: `PCIDEVICE_AMD_COM_NIC` with a list separated by commas, and
     `PCIDEVICE_AMD_COM_NIC_0` and so on with one device each; if both are there, the list counts.
@@ -36,7 +36,7 @@ def allocation_from_environment(environ: Mapping[str, str], resources: Iterable[
 
 
 def variable_of(resource: str) -> str:
-    """The variable in which the devices of a resource are told."""
+    """The variable that lists the devices of a resource."""
     return f"PCIDEVICE_{resource.upper().replace('.', '_').replace('/', '_')}"
 
 
@@ -77,19 +77,19 @@ spell(_Checkpoint, data="Data")
 
 
 def allocation_from_checkpoint(checkpoint: Json, pod: Pod) -> Allocation:
-    """What the kubelet's checkpoint tells of a pod, by its UID; the IDs come sorted.
+    """What the kubelet's checkpoint says of a pod, by its UID; the IDs come sorted.
 
-    Raises: InvalidManifest if it is no checkpoint, or if the pod has no UID.
+    Raises: InvalidManifest if it is not a checkpoint, or if the pod has no UID.
     """
     if pod.uid is None:
         raise InvalidManifest(
-            f"{pod}: metadata.uid is missing, by which the checkpoint knows pods; take the "
+            f"{pod}: metadata.uid, by which the checkpoint knows pods, is missing; take the "
             "manifest from the API server (kubectl get pod -o yaml)"
         )
-    told = structure(checkpoint, _Checkpoint, InvalidManifest, "the kubelet's checkpoint")
+    read = structure(checkpoint, _Checkpoint, InvalidManifest, "the kubelet's checkpoint")
     return _gathered(
         (entry.resource_name, device)
-        for entry in told.data.entries or ()
+        for entry in read.data.entries or ()
         if entry.pod_uid == pod.uid
         for devices in entry.device_ids.values()
         for device in devices
@@ -123,17 +123,17 @@ class _Answer:
 
 
 def allocation_from_pod_resources(answer: Json, pod: Pod) -> Allocation:
-    """What an answer to PodResources' List tells of a pod; the IDs come sorted.
+    """What an answer to PodResources' List says of a pod; the IDs come sorted.
 
     The answer is JSON, with the names of the protocol (`pod_resources`) or those of its mapping to
     JSON (`podResources`).
 
-    Raises: InvalidManifest if it is no such answer.
+    Raises: InvalidManifest if it is not such an answer.
     """
-    told = structure(_in_snake_case(answer), _Answer, InvalidManifest, "the PodResources answer")
+    read = structure(_in_snake_case(answer), _Answer, InvalidManifest, "the PodResources answer")
     return _gathered(
         (devices.resource_name, device)
-        for entry in told.pod_resources
+        for entry in read.pod_resources
         if ObjectName(entry.namespace, entry.name) == pod.id
         for container in entry.containers
         for devices in container.devices

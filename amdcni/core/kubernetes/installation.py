@@ -74,7 +74,7 @@ def _find_setting(folder: ConfDir, key: str) -> str | None:
 
 
 def configurations_in(folder: ConfDir) -> dict[str, Json]:
-    """The configurations of a folder by their names, for definitions that mean one of them."""
+    """The configurations of a folder by their names, for definitions that refer to one of them."""
     named = ((file.config or {}).get("name") for file in folder.files)
     return {
         name: file.config

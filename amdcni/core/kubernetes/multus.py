@@ -21,14 +21,14 @@ from amdcni.core.spec import AttachmentId, Json, PluginCall, PluginList, Result
 T = TypeVar("T")
 
 DEVICE_INFO_DIR: Final = "/var/run/k8s.cni.cncf.io/devinfo/cni"
-"""Where plugins with the capability CNIDeviceInfoFile leave what they know of a device."""
+"""Where plugins with the capability CNIDeviceInfoFile leave what they know about a device."""
 
 
 TAKEN: Final[Mapping[str, str]] = {
     "lo": "the loopback netdev of every pod",
     "eth0": "the cluster network, which is attached first,",
 }
-"""The names that interfaces of a pod have before Multus attaches its networks, and whose."""
+"""The names that a pod's interfaces have before Multus attaches networks, and whose they are."""
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class Delegate:
     """One network that Multus attaches to a pod, as one interface, by the plugins of `network`.
 
     `device` is None if the definition names no resource.  `version` is the cniVersion as it is
-    written, which may be nothing at all.
+    written, possibly empty.
     """
 
     selection: NetworkSelection
@@ -48,7 +48,7 @@ class Delegate:
 
     @property
     def configuration(self) -> Json:
-        """The definition's configuration with the device in it, as the flow is documented.
+        """The definition's configuration with the device in it, as in the documented flow.
 
         A call has more: `pciBusID`, and what the selection asks for.
         """
@@ -59,7 +59,7 @@ class Delegate:
 
     @property
     def capability_args(self) -> dict[str, Any]:
-        """What plugins that declare the capabilities get as runtimeConfig, but for the file."""
+        """What plugins that declare the capabilities get as runtimeConfig, except for the file."""
         asked = self.selection
         args: dict[str, Any] = {
             "portMappings": list(asked.port_mappings),
@@ -88,13 +88,13 @@ def delegates_of(
 ) -> tuple[Delegate, ...]:
     """The networks of a pod in the order in which Multus attaches them.
 
-    Each that needs a device takes the next one of its resource: a definition that is selected
-    twice takes two.  Multus itself attaches without a device where there are too few, and lets the
-    plugin find out.
+    Each that needs a device takes the next one of its resource: a definition that is selected twice
+    takes two.  Multus itself attaches without a device where there are too few, and lets the plugin
+    find out.
 
     Raises: InvalidManifest for a definition that is missing or given twice, too few devices, a
-    device or an interface name that is there twice or before all networks, and a configuration
-    that is none.
+    device or an interface name that is given twice, an interface name that is taken from the start,
+    and an invalid configuration.
     """
     _refuse_twice(allocation, pod)
     left = {resource: iter(devices) for resource, devices in allocation.items()}
@@ -160,7 +160,7 @@ def _next_device(
     if device is None:
         count = len(allocation.get(definition.resource, ()))
         raise InvalidManifest(
-            f"{pod} selects {definition} once more than it has devices of "
+            f"{pod} selects {definition} more often than it has devices of "
             f"{definition.resource}: {count} are allocated to it"
         )
     return device
@@ -169,7 +169,7 @@ def _next_device(
 def _network_of(
     definition: NetworkAttachmentDefinition, device: str | None, cni_args: Json | None
 ) -> tuple[PluginList, str]:
-    """The plugins with what Multus adds to each, and the cniVersion as it is written."""
+    """The plugins with what Multus adds to each, and the cniVersion as written."""
     what, config = f"{definition}: spec.config", definition.config
     listed = config if definition.is_list else {key: config.get(key) for key in _COMMON}
     plugins = [_with_added(entry, device, cni_args, what) for entry in definition.plugins]
@@ -192,9 +192,7 @@ def _with_added(
         args = plugin.get("args") or {}
         own = args.get("cni") or {} if isinstance(args, dict) else None
         if not isinstance(own, dict):
-            raise InvalidManifest(
-                f"{what}: args.cni is no object, to which cni-args could be added"
-            )
+            raise InvalidManifest(f"{what}: args.cni is not an object, so cni-args cannot be added")
         added["args"] = {**args, "cni": {**own, **cni_args}}
     return {**plugin, **added}
 
@@ -209,7 +207,7 @@ def add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Conversation[Result]:
 
 
 def calls_to_add(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> tuple[PluginCall, ...]:
-    """The calls of `add`, if each plugin answers with the interface and no more."""
+    """The calls of `add`, if each plugin answers with the interface and nothing else."""
     calls: list[PluginCall] = []
 
     def execute(call: PluginCall) -> Json:
@@ -225,8 +223,8 @@ def delete(
 ) -> Conversation[None]:
     """Detach one network; Multus does so in the reverse order of `delegates_of`.
 
-    `result` is what ADD gave, None if that is not known any more.  The requests for addresses
-    are in runtimeConfig alone now, and not in CNI_ARGS.
+    `result` is what ADD gave, None if that is no longer known.  Unlike in `add`, the requests for
+    addresses are in runtimeConfig alone, and not in CNI_ARGS.
     """
     wanted = attrs.evolve(wanted_of(delegate, pod, sandbox), args=_args(pod, sandbox))
     return _as_written(libcni.delete(delegate.network, wanted, result), delegate.version)
@@ -246,7 +244,7 @@ def wanted_of(delegate: Delegate, pod: Pod, sandbox: Sandbox) -> Wanted:
 
 
 def _args(pod: Pod, sandbox: Sandbox) -> tuple[tuple[str, str], ...]:
-    """CNI_ARGS: Multus says it first, and then once more as the container runtime has said it."""
+    """CNI_ARGS: first as Multus sets it, and then once more as the container runtime set it."""
     of_pod = (
         ("K8S_POD_NAMESPACE", pod.id.namespace),
         ("K8S_POD_NAME", pod.id.name),
@@ -257,7 +255,7 @@ def _args(pod: Pod, sandbox: Sandbox) -> tuple[tuple[str, str], ...]:
 
 
 def _as_written(conversation: Conversation[T], version: str) -> Conversation[T]:
-    """The same calls with the cniVersion as it is written, be it empty."""
+    """The same calls with the cniVersion as it is written, even if empty."""
     try:
         call = next(conversation)
         while True:

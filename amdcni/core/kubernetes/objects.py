@@ -29,7 +29,7 @@ class ObjectName:
 
 @attrs.frozen
 class Pod:
-    """A pod as far as its networks go.
+    """A pod, as far as its networks are concerned.
 
     `uid` is None before the API server has given one.  `requests` counts the devices of extended
     resources, such as `amd.com/nic`, over all containers.
@@ -57,12 +57,12 @@ class NetworkAttachmentDefinition:
 
     @property
     def is_list(self) -> bool:
-        """Whether it has several plugins; Multus takes for one what has a `type`."""
+        """Whether it is a list of plugins; whatever has a `type` is a single one to Multus."""
         return not self.config.get("type")
 
     @property
     def plugins(self) -> tuple[Json, ...]:
-        """The configurations of its plugins; a single one is the whole."""
+        """The configurations of its plugins; that of a single one is the whole."""
         return tuple(self.config["plugins"]) if self.is_list else (self.config,)
 
     def __str__(self) -> str:
@@ -118,8 +118,8 @@ def parse_definition(
 ) -> NetworkAttachmentDefinition:
     """The NetworkAttachmentDefinition of a manifest.
 
-    One without `config` means a configuration of the node that has its name: `configurations` are
-    those, by their names.
+    One without `config` refers to the node's configuration of the same name: `configurations` are
+    those of the node, by name.
 
     Raises: InvalidManifest.
     """
@@ -179,7 +179,7 @@ def _decode(text: str, what: str) -> dict[str, Any]:
 
 
 def _requests(spec: _PodSpec, what: str) -> dict[str, int]:
-    """How many devices of each extended resource, whose names have a domain, are requested."""
+    """How many devices of each extended resource, which has a domain in its name, are requested."""
     total: dict[str, int] = {}
     for index, container in enumerate(spec.containers):
         resources = container.resources

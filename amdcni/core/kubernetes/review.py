@@ -87,7 +87,7 @@ _NAMING_KEYS: Final = ("deviceID", "pciBusID", "runtimeConfig", "device", "hwadd
 
 
 def _names_device(plugin: Json) -> bool:
-    """Whether it has a key that names one; whether that is a good one is for ADD to say."""
+    """Whether it has a key that names one; whether the value is valid is for ADD to say."""
     return any(plugin.get(key) for key in _NAMING_KEYS)
 
 
@@ -107,9 +107,9 @@ def request_of(environ: Mapping[str, str], config: Json) -> AddRequest:
 
 
 def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
-    """Why an ADD must fail behind `earlier` ones of the same pod, as far as requests tell.
+    """Why an ADD must fail after `earlier` ones of the same pod, as far as requests show.
 
-    Two that agree in every key by which both name the device mean one netdev, or the first is
+    Two that agree in every key by which both name the device mean one netdev, or else the first is
     refused because several fit.
     """
     own = request.device.selector
@@ -125,7 +125,7 @@ def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
         if other.attachment == request.attachment and _is_netdev(own) and _is_netdev(theirs):
             return (
                 f"another plugin of the same list gives the pod a netdev as "
-                f"{request.attachment.ifname!r} first; lend each NIC by a network of its own"
+                f"{request.attachment.ifname!r} first; lend each NIC through a network of its own"
             )
     return None
 
@@ -133,7 +133,7 @@ def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
 def clash_of_plans(
     record: Attachment, earlier: Iterable[tuple[AddRequest, Attachment]]
 ) -> str | None:
-    """Why an ADD that would save `record` must fail behind those that would save the others."""
+    """Why an ADD that would save `record` must fail after those that would save the others."""
     for request, other in earlier:
         if (record.key, record.host_ifname) == (other.key, other.host_ifname):
             return _taken_by(request, record.host_ifname or str(record.key))
@@ -148,5 +148,5 @@ def _taken_by(other: AddRequest, what: str) -> str:
 
 
 def _is_netdev(selector: DeviceSelector) -> bool:
-    """Whether what is selected surely is a netdev, and no device of a userspace driver."""
+    """Whether the selector certainly means a netdev, and not a device of a userspace driver."""
     return (selector.ifname, selector.hwaddr, selector.kernelpath) != (None, None, None)

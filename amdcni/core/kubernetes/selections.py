@@ -20,7 +20,7 @@ NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _JSON: Final = frozenset('[{"')
-"""One of these makes Multus read JSON."""
+"""Any of these in an annotation makes Multus read it as JSON."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""The annotation `k8s.v1.cni.cncf.io/network-status`, in which Multus tells what a pod has got.
+"""The annotation `k8s.v1.cni.cncf.io/network-status`, in which Multus reports what a pod got.
 
 De-facto standard §5.5; github.com/k8snetworkplumbingwg/network-attachment-definition-client,
 pkg/utils.
@@ -18,11 +18,11 @@ NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
 @attrs.frozen
 class NetworkStatus:
-    """What a pod has got of one network, as one interface.
+    """What a pod got from one network, as one interface.
 
     `name` is `namespace/name` of the definition, or the name of the cluster's default network,
-    which is `default`.  `gateways` are those of default routes, None for one by the device alone.
-    `device_info` is what the device plugin has left of the device.
+    which is `default`.  `gateways` are those of default routes, None for one through the device
+    alone.  `device_info` is what the device plugin has left about the device.
     """
 
     name: str
@@ -37,9 +37,9 @@ class NetworkStatus:
 def statuses_of(
     name: str, result: Result, *, default: bool = False, device_info: Json | None = None
 ) -> Iterator[NetworkStatus]:
-    """What the result of a network's last plugin tells, one status for each interface in the pod.
+    """What the result of a network's last plugin says, one status for each interface in the pod.
 
-    An address that names no interface, gateways, and being the default are of the first.
+    An address that names no interface, gateways, and being the default go to the first.
     """
     inside = [(i, netdev) for i, netdev in enumerate(result.interfaces) if netdev.sandbox]
     for place, (index, netdev) in enumerate(inside):

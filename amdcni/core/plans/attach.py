@@ -76,7 +76,7 @@ def record_in(plan: Plan) -> Attachment:
 
 
 def _by_delegate(record: Attachment, netdev: Netdev | None) -> tuple[Planned, ...]:
-    """The mover `delegate`: it does all the work, and we look."""
+    """The mover `delegate`: it does all the work, and we check."""
     delegated = Planned(DelegateAdd(add_call(record), record, netdev), undo=give_back(record))
     if record.captured is None:
         return (delegated,)
@@ -86,7 +86,7 @@ def _by_delegate(record: Attachment, netdev: Netdev | None) -> tuple[Planned, ..
 def _by_ourselves(
     record: Attachment, netdev: Netdev | None, pod: Netns, mtu: int | None
 ) -> tuple[Planned, ...]:
-    """The mover `native`: the IPAM plugin, if there is one, finds the netdev in the pod and up."""
+    """The mover `native`: the IPAM plugin, if any, runs when the netdev is in the pod and up."""
     call = ipam_call(record, Verb.ADD, netns_alive=True)
     lease = () if call is None else (Planned(IpamAdd(record, call), (ReleasePlugins(record),)),)
     captured = record.captured
@@ -103,7 +103,7 @@ def _by_ourselves(
 
 
 def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
-    """What is due to the netdev's routes once it is in the pod."""
+    """What is due for the netdev's routes once it is in the pod."""
     captured = record.captured
     if captured is None:
         return ()
@@ -112,7 +112,7 @@ def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
 
 
 def _chosen(selector: DeviceSelector, snapshot: Snapshot) -> Netdev | None:
-    """The netdev that is meant; one that is away is held by whoever the records tell of."""
+    """The netdev that is meant; if it is away, the records say who holds it, in a DeviceHeld."""
     try:
         return resolve(selector, snapshot.candidates)
     except DeviceNotFound:

@@ -1,4 +1,4 @@
-"""The record of an ADD: as it begins, and as it has succeeded."""
+"""The record of an ADD: when it begins, and when it has succeeded."""
 
 import attrs
 
@@ -25,7 +25,7 @@ from amdcni.core.steps import (
 
 
 def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) -> Attachment:
-    """The record of an ADD that is about to begin; `netdev` None is a userspace driver's device."""
+    """The record of an ADD about to begin; `netdev` is None for a userspace driver's device."""
     captured = None
     if netdev is not None:
         protocols_reported = reports_protocols(snapshot.host.netdevs)
@@ -54,10 +54,10 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
 
 
 def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mover:
-    """Who moves the netdev: what is made by software is not trusted to the delegate.
+    """Who moves the netdev: the delegate is not trusted with one made by software.
 
-    That takes it through a netns of its own (host-device 1.9), with which the kernel destroys such
-    a netdev if the delegate is killed.
+    The delegate takes it through a netns of its own (host-device 1.9), and if the delegate is
+    killed, the kernel destroys such a netdev together with that netns.
     """
     software = netdev is not None and is_software(netdev.kind, key.bus_device)
     return Mover.NATIVE if software else request.device.mover
@@ -99,7 +99,7 @@ def _described(interface: Interface, record: Attachment, mtu: int | None) -> Int
 
 
 def is_repeated(record: Attachment, request: AddRequest) -> bool:
-    """Whether `request` is the very ADD that `record` tells the success of."""
+    """Whether `request` is the very ADD that has succeeded according to `record`."""
     return (
         record.phase is Phase.ATTACHED
         and record.id == request.attachment

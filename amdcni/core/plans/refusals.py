@@ -1,4 +1,4 @@
-"""Why an ADD is refused before anything has changed, the uplinks apart (`core.protection`)."""
+"""Why an ADD is refused before anything has changed; for uplinks see `core.protection`."""
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import (
@@ -19,7 +19,7 @@ def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
     if pod.id == host.id:
         raise InvalidEnvironment(
             f"CNI_NETNS {request.netns!r} is the host's own network namespace; "
-            "a NIC is not moved to where it is"
+            "a NIC is not moved to where it already is"
         )
     if netdev_named(pod.netdevs, request.attachment.ifname) is not None:
         raise IfnameTaken(

@@ -1,4 +1,4 @@
-"""The plan that gives a device back, be it for DEL, GC, healing, or the undo of an ADD."""
+"""The plan that gives a device back, for DEL, GC, healing, or the undo of an ADD."""
 
 from typing import Final
 
@@ -34,12 +34,12 @@ def plan_release(
     """Give the device of `record` back, from the record and the bus device alone.
 
     The record stays until the IPAM plugin, too, has taken its addresses back.  Only the next holder
-    of the device does not wait for that (`ipam_required` False): the host is whole without.
+    of the device does not wait for that (`ipam_required` False): the host is complete without it.
 
-    A record of an earlier boot restores nothing: the node's own boot configuration is right.  Of a
-    netdev that was `destroyed` nothing is left to restore.  The record of a device that is not
-    plugged in, `device` being what sysfs says of it, stays.  A plugin may work `limit_s` seconds;
-    None is as long as any.
+    A record of an earlier boot restores nothing: the node's own boot configuration is right.  If
+    the netdev was `destroyed`, nothing is left to restore.  If the device is not plugged in, which
+    `device`, what sysfs says of it, shows, the record stays.  A plugin may run for `limit_s`
+    seconds; None means the usual limit.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
     forget = ForgetRecord(record.key, taken_over=record.taken_over, folder=record.folder)
@@ -55,9 +55,9 @@ def plan_release(
 def plan_homecoming(
     record: Attachment, boot_id: str, device: SysfsDevice | None, *, destroyed: bool = False
 ) -> Release:
-    """As much of `plan_release` as needs no plugin: a plugin that hangs keeps no netdev away.
+    """The part of `plan_release` that needs no plugin: a plugin that hangs keeps no netdev away.
 
-    The record stays if a plugin is still to be told (`plan_farewell`).
+    The record stays if a plugin still has to be called (`plan_farewell`).
     """
     whole = plan_release(record, boot_id, device, destroyed=destroyed)
     work = tuple(step for step in whole.work if not isinstance(step, _FAREWELLS))
@@ -80,7 +80,7 @@ _FAREWELLS: Final = (ReleasePlugins, ReleaseIpam)
 def give_back(
     record: Attachment, ipam_required: bool = True, limit_s: float | None = None
 ) -> tuple[Step, ...]:
-    """The steps that undo all that a mover does: the plugins are told, the netdev comes home."""
+    """The steps that undo all that a mover does: plugins are called, and the netdev comes home."""
     home = () if record.captured is None else homecoming(record, record.captured)
     return (ReleasePlugins(record, ipam_required, limit_s), *home)
 

@@ -1,4 +1,4 @@
-"""A record made anew for a netdev in a pod whose record is lost."""
+"""A new record for a netdev in a pod whose record is lost."""
 
 import attrs
 
@@ -27,11 +27,11 @@ from amdcni.core.spec import Json
 def salvage(
     request: DelRequest, device: SysfsDevice, pod: Netns, clock: Clock, *, record_damaged: bool
 ) -> Attachment | None:
-    """A record made anew for a netdev that is in the pod and has lost its own; None if none is.
+    """A new record for a netdev that is in the pod and has lost its own; None if there is none.
 
-    That is our NIC if its bus parent says so.  Without a parent to be seen, it has to have a host
-    name as alias (the delegate leaves it there), and there must have been a record, now damaged.
-    What can be given back then is what the netdev has in the pod.
+    The netdev is our NIC if its bus parent says so.  If no parent can be seen, it has to have a
+    host name as alias (the delegate leaves it there), and there must have been a record, now
+    damaged.  Then, what can be given back is what the netdev has in the pod.
     """
     bus_device = device.bus_device
     netdev = netdev_named(pod.netdevs, request.attachment.ifname)

@@ -26,7 +26,7 @@ class Snapshot:
     """What an ADD has to know of the node, read under the device's lock.
 
     `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
-    same device; what was stale among them is healed already, so that all of them are live.
+    same device; stale ones among them are healed already, so that all of them are live.
     `multipath` are the records, of any device, that hold a route with several hops.
     """
 

@@ -1,4 +1,4 @@
-"""The steps that plans are made of: each says what shall be true, and may be performed again.
+"""The steps that plans are made of: each says what will be true, and may be performed again.
 
 A step whose work is done already does nothing.  So an undo may follow a step that failed half way,
 and a retry may follow an undo that was killed.

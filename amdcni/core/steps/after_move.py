@@ -10,7 +10,7 @@ from amdcni.core.capture import Captured, counted
 class KeepOtherHops:
     """Multipath routes that led through the netdev still lead through the others.
 
-    With the netdev of one hop, the kernel takes an IPv4 route away altogether.
+    When the netdev of one hop goes, the kernel removes an IPv4 route altogether.
     """
 
     record: Attachment
@@ -18,7 +18,9 @@ class KeepOtherHops:
 
     def describe(self) -> str:
         """The step in words."""
-        return f"keep multipath routes through {self.captured.ifname} alive by their other hops"
+        return (
+            f"keep multipath routes through {self.captured.ifname} alive through their other hops"
+        )
 
 
 @attrs.frozen

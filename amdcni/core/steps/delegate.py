@@ -1,4 +1,4 @@
-"""Steps of the mover `delegate`: the `host-device` plugin does the work, and we look."""
+"""Steps of the mover `delegate`: the `host-device` plugin does the work, and we check."""
 
 import attrs
 
@@ -25,7 +25,7 @@ class DelegateAdd:
 
 @attrs.frozen
 class InspectPod:
-    """The netdev is in the pod under the attachment's ifname, as seen by our own eyes."""
+    """The netdev is in the pod under the attachment's ifname, as we have checked ourselves."""
 
     record: Attachment
 

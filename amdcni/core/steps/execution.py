@@ -1,4 +1,4 @@
-"""What steps make up, and what performing them finds out."""
+"""What steps form, and what performing them finds out."""
 
 import attrs
 
@@ -16,7 +16,7 @@ Step = RecordStep | DelegateStep | NativeStep | AfterMoveStep | FarewellStep | H
 
 @attrs.frozen
 class Planned:
-    """A step, and the steps that take it back, in their order; noted before the step acts."""
+    """A step, and the steps that undo it, in their order; noted before the step acts."""
 
     step: Step
     undo: tuple[Step, ...] = ()
@@ -24,7 +24,7 @@ class Planned:
 
 @attrs.frozen
 class Plan:
-    """Steps that all succeed or are all taken back."""
+    """Steps that all succeed or are all undone."""
 
     steps: tuple[Planned, ...]
 
@@ -34,8 +34,8 @@ class Release:
     """Steps that are all tried, whatever fails among them, and then the record is forgotten.
 
     `mark` shows later calls that this work has begun.  If it cannot be written, the work is done
-    all the same: the record that is there suffices to start again.  `forget` is performed only if
-    all of `work` succeeded; it is None where the record has to stay all the same.
+    all the same: the existing record is enough to start again.  `forget` is performed only if all
+    of `work` succeeded; it is None if the record has to stay even then.
     """
 
     mark: SaveRecord | None

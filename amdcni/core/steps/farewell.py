@@ -7,10 +7,10 @@ from amdcni.core.attachment import Attachment
 
 @attrs.frozen
 class ReleasePlugins:
-    """The delegate with its IPAM plugin, or that alone, has been told that the attachment ends.
+    """The delegate with its IPAM plugin, or that plugin alone, knows that the attachment ends.
 
     If not `required`, a refusal is reported and the record does not wait for it.  `limit_s` is how
-    many seconds a plugin may work; None is as long as any.
+    many seconds a plugin may run; None means the usual limit.
     """
 
     record: Attachment
@@ -27,8 +27,8 @@ class ReleaseIpam:
     """The configuration's IPAM plugin, if it has one, has been asked to take its addresses back.
 
     That is all that can be done for an attachment of an earlier boot.  A refusal is reported, and
-    the record does not wait for it.  But a plugin that may work for no more than `limit_s` seconds
-    had no fair chance, so then its refusal is a failure.
+    the record does not wait for it.  But a plugin that may run for no more than `limit_s` seconds
+    has had no fair chance, so its refusal is then a failure.
     """
 
     record: Attachment

@@ -20,7 +20,7 @@ class BringHome:
 
 @attrs.frozen
 class RestoreConfiguration:
-    """The netdev on the host has everything back that was captured and is still to be had."""
+    """The netdev on the host has everything back that was captured and can still be restored."""
 
     record: Attachment
     captured: Captured

@@ -1,4 +1,4 @@
-"""Steps of the mover `native`: netlink does it, and an IPAM plugin if there is one."""
+"""Steps of the mover `native`: netlink does the work, and an IPAM plugin if there is one."""
 
 import attrs
 
@@ -11,8 +11,8 @@ from amdcni.core.spec import PluginCall
 class MoveIntoPod:
     """The netdev is in the pod under the attachment's ifname, up, with the mark of its record.
 
-    `in_the_way` are its altnames that something in the pod has.  `mtu` is the one that it gets
-    there; None keeps its own.
+    `in_the_way` are those of its altnames that something in the pod already has.  `mtu` is what it
+    gets there; None keeps its own.
     """
 
     record: Attachment
@@ -31,7 +31,7 @@ class MoveIntoPod:
 
 @attrs.frozen
 class IpamAdd:
-    """The configuration's own IPAM plugin has given addresses; gives the result that they make."""
+    """The configuration's own IPAM plugin has given addresses; the outcome is their result."""
 
     record: Attachment
     call: PluginCall
@@ -43,7 +43,7 @@ class IpamAdd:
 
 @attrs.frozen
 class ConfigureInPod:
-    """The netdev in the pod has the addresses and routes of the result so far, else the host's."""
+    """The netdev in the pod has the addresses and routes of the result so far, or the host's."""
 
     record: Attachment
 
