@@ -17,9 +17,9 @@ _ROUTES_WAIT_S: Final = 10.0
 def awaited(
     node: Machine, record: Attachment, captured: Captured, host: Iterable[Netdev]
 ) -> frozenset[str]:
-    """The netdevs that share a route with ours and are recorded as lent, or not yet whole again.
+    """The netdevs that share a route with ours and are recorded as lent, or not yet restored.
 
-    Where a stranger on the host has the name of one, that name stands for the stranger.
+    If a stranger on the host has the name of one, that name means the stranger.
     """
     if not shares_routes(captured):
         return frozenset()

@@ -1,4 +1,4 @@
-"""The verbs: each looks at what is there, plans, lets the plan be executed, and answers.
+"""The verbs: each looks at what is there, plans, has the plan executed, and answers.
 
 Each takes a request and a node, and gives what the runtime gets or raises an `AmdcniError`.
 """

@@ -44,7 +44,7 @@ def add(request: AddRequest, node: Node) -> Result:
 
 
 _MOST_ATTEMPTS: Final = 5
-"""How often an ADD starts over because its device has become another before it was locked."""
+"""How often an ADD starts over because its device has changed before it was locked."""
 
 
 def _add_locked(request: AddRequest, key: DeviceKey, node: Node) -> Result | None:
@@ -65,10 +65,11 @@ def _add_locked(request: AddRequest, key: DeviceKey, node: Node) -> Result | Non
 
 
 def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result | None:
-    """Heal what earlier calls left of the device; the result if this very ADD is done already.
+    """Heal what earlier calls left of the device; the result if this very ADD is already done.
 
     A runtime does not repeat an ADD without a DEL, unless the first was killed before it could
-    answer; then the same answer is right if all is as promised, and else the work is done anew.
+    answer; then the same answer is right if everything is as promised; otherwise the work is done
+    again.
     """
     for record in records_about(key, node):
         condition = find_condition(record, node)

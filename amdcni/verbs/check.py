@@ -12,7 +12,7 @@ from amdcni.verbs.settling import find_settled
 
 
 def check(request: CheckRequest, node: Node) -> None:
-    """Raise CheckFailed, listing every difference, unless the attachment is as promised."""
+    """Raise CheckFailed, listing every difference, unless the attachment is healthy."""
     held = records_held_by(request.attachment, request.device.selector.bus_device, node)
     record = next(iter(held), None)
     if record is None:

@@ -1,7 +1,7 @@
-"""Runs plans on a node: all of a plan or nothing of it, and all that can be done of a release.
+"""Runs plans on a node: all of a plan or none of it, and all that can be done of a release.
 
-The executor knows no step but one: a record outlives the work that it describes, so `ForgetRecord`
-is not performed while a failure is on the table.
+The executor knows only one kind of step: a record outlives the work that it describes, so
+`ForgetRecord` is not performed once there is a failure.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from amdcni.ports import Node
 
 
 def run(plan: Plan, node: Node) -> Outcome:
-    """Perform every step of `plan`; if one fails, take all of them back and raise its failure.
+    """Perform every step of `plan`; if one fails, undo all of them and raise its failure.
 
     The undo of a step is noted before the step acts: a step that fails may be half done.
     """
@@ -45,7 +45,7 @@ def release(plan: Release, node: Node) -> None:
 
 
 def _perform_all(steps: Iterable[Step], node: Node) -> list[Exception]:
-    """The failures of `steps`, all of which are tried, but for the forgetting after a failure."""
+    """The failures of `steps`, all of which are tried, except forgetting after a failure."""
     failures: list[Exception] = []
     outcome = Outcome()
     for step in steps:

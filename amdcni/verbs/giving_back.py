@@ -23,8 +23,8 @@ class Returned(StrEnum):
     FORGOTTEN: its record was of an earlier boot, and is gone; the boot has configured the host.
     DESTROYED: it was made by software, and destroyed with its pod; its record is gone.
     UNPLUGGED: it is not in the machine; its record stays.
-    ALREADY: another call has given it back meanwhile.
-    ANOTHERS: another attachment has it meanwhile, and keeps it.
+    ALREADY: another call has given it back in the meantime.
+    ANOTHERS: another attachment has it by now, and keeps it.
     """
 
     BACK = "back"
@@ -91,7 +91,7 @@ def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned
 
 
 def bring_home(record: Attachment, node: Node) -> bool:
-    """Do all of giving back that needs no plugin; whether nothing is left to do.
+    """Do everything of giving back that needs no plugin; whether nothing is left to do.
 
     The lock of the device has to be held.
     """
@@ -115,7 +115,7 @@ def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
 
 
 def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attachment, ...]:
-    """Bring home what can be now; what fails or is locked is left to those who come again.
+    """Bring home what can come home now; what fails or is locked is left to later calls.
 
     Returns the records in the order in which to give them back: those that failed before are last.
     """
@@ -133,13 +133,13 @@ def _failures_of(key: DeviceKey, node: Node) -> int:
 
 
 def note_failure(key: DeviceKey, node: Node, *, home: bool) -> None:
-    """Make the next attempt rarer; `home` is whether the netdev is home and only plugins refuse."""
+    """Put off the next attempt; `home` is whether the netdev is home and only plugins refuse."""
     clock, seen = node.clock(), node.attempts(key)
     node.note(key, retry.after_failure(seen, clock.boot_id, clock.now_s, home=home))
 
 
 def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
-    """Tell the operator that the host has a device back as it was, by a boot or by us."""
+    """Report to the operator that the host has a device back as it was, by a boot or by us."""
     facts = {"device": str(record.key), "holder": str(record.id)}
     if condition is Condition.OUTDATED:
         node.report("outdated", **facts)

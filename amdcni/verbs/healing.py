@@ -21,8 +21,8 @@ from amdcni.verbs.looking import find_condition, is_plugged
 class Effort:
     """What healing may cost the call in which it happens.
 
-    No device is begun once `total_s` seconds are over, and each plugin may work `plugin_limit_s`.
-    With `spares`, what has failed lately is left alone.
+    No device is begun once `total_s` seconds are over, and each plugin may run for
+    `plugin_limit_s`.  With `spares`, what has failed recently is left alone.
     """
 
     total_s: int | None = None
@@ -34,7 +34,7 @@ BY_HAND: Final = Effort()
 """A person wants it: everything is tried, for as long as it takes."""
 
 ROUTINE: Final = Effort(total_s=10, plugin_limit_s=5.0, spares=True)
-"""For GC and STATUS, which a runtime asks from time to time, and waits for."""
+"""For GC and STATUS, which a runtime calls from time to time, and waits for."""
 
 BESIDE: Final = Effort(total_s=3, spares=True)
 """For ADD and DEL, which are about one device, and execute no plugin for another."""
@@ -58,10 +58,10 @@ class _Budget:
 
 
 def heal_unfinished(node: Node) -> None:
-    """Bring home whatever was begun and has no process at it any more, without any plugin.
+    """Bring home whatever was begun and no process is working on any more, without any plugin.
 
     What waits for a plugin is not even locked.  What cannot be healed now stays recorded, is
-    reported, and hinders nobody else: each failure makes the next attempt rarer.
+    reported, and hinders nobody else: each failure puts off the next attempt further.
     """
     boot_id = node.clock().boot_id
     keys = [k for k in node.unfinished() if not retry.is_home(node.attempts(k), boot_id)]
@@ -83,7 +83,7 @@ def _take_up(keys: Iterable[DeviceKey], node: Node, effort: Effort) -> None:
 def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
     """Heal one device, whose lock is held; a marker without unfinished work is stale.
 
-    The record of an unplugged device waits for it, without a word at every call.
+    The record of an unplugged device waits for it, without being reported at every call.
     """
     if record is None:
         node.perform(ForgetRecord(key), Outcome())
@@ -107,7 +107,7 @@ def _report_failure(key: DeviceKey, failure: AmdcniError, node: Node, *, home: b
 class Finding:
     """What was found of one attachment, and what became of it.
 
-    `busy` tells that it was left to another call, which is at work on the device.  `failure` is why
+    `busy` is whether it was left to another call, which is working on the device.  `failure` is why
     it could not be healed now, in words; it stays recorded then.
     """
 
@@ -125,9 +125,9 @@ def heal(
     besides: Collection[DeviceKey] = (),
     dry_run: bool = False,
 ) -> tuple[Finding, ...]:
-    """Look at every record, `besides` these, and heal what needs it; with `dry_run`, only look.
+    """Look at every record but those of `besides`, and heal what needs it; `dry_run` only looks.
 
-    Nothing is waited for: a device at which another call is at work is in good hands.  All netdevs
+    Nothing is waited for: a device that another call is working on is in good hands.  All netdevs
     are brought home before the first plugin is executed.
     """
     findings = look_at([each for each in node.records() if each.key not in besides], node)
@@ -145,7 +145,7 @@ def heal(
             for each in findings
         )
     seen_to = {*besides, *(each.record.key for each in findings if _is_unwell(each))}
-    # What is left there are stale markers.
+    # Only stale markers are left there.
     _take_up([key for key in node.unfinished() if key not in seen_to], node, effort)
     return findings
 
@@ -156,7 +156,7 @@ def is_at_work(finding: Finding, node: Node) -> bool:
 
 
 def _is_to_try(finding: Finding) -> bool:
-    """Whether its lock will tell more: a NIC may have been on its way when it was looked for."""
+    """Whether to look again, locked: a NIC may have been on its way when it was looked for."""
     if finding.healed or finding.busy or finding.failure is not None:
         return False
     return _is_unwell(finding)
@@ -175,11 +175,11 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
     return tuple(Finding(record, find_condition(record, node, host)) for record in known)
 
 
-_NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor tells what to do"
+_NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor says what to do"
 
 
 def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Finding:
-    """Heal what was found, if it is so still once its lock is held; `plugins` too if it is said."""
+    """Heal what was found, if it is still so under its lock; call plugins only with `plugins`."""
     key = finding.record.key
     try:
         with node.lock(key.lock_name, wait_s=0):

@@ -30,7 +30,7 @@ def locked(
 ) -> Iterator[Attachment | None]:
     """Hold the lock of a device, and look again: its record as it is now, None if there is none.
 
-    State folders of their own may each have a record of the device; that of `by` is looked for.
+    Several state folders may each have a record of the device; that of `by` is looked for.
 
     Raises: DeviceBusy when another call holds the lock for longer than `wait_s` seconds.
     """
@@ -78,7 +78,7 @@ def records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
 def records_held_by(
     attachment: AttachmentId, hint: BusDevice | None, node: Node
 ) -> Iterable[Attachment]:
-    """The records of an attachment: looked for where `hint` says, and else among all."""
+    """The records of an attachment: looked for where `hint` says, otherwise among all."""
     near = () if hint is None else node.records_of(hint)
     held = [record for record in near if record.id == attachment]
     return held or [record for record in node.records() if record.id == attachment]
@@ -87,9 +87,9 @@ def records_held_by(
 def key_of_request(request: AddRequest, node: Node) -> DeviceKey:
     """The device that the request means.
 
-    The records of the attachment itself go first: its ADD may be a repeated one.  Then a netdev on
-    the host that fits is meant, and only where there is none, what the records tell to be away, at
-    first what is to be healed.
+    The records of the attachment itself come first: its ADD may be a repeated one.  Then a netdev
+    on the host that fits is meant and, only if there is none, what is away according to the
+    records, starting with what has to be healed.
     """
     selector = request.device.selector
     if selector.bus_device is not None:
@@ -100,7 +100,7 @@ def key_of_request(request: AddRequest, node: Node) -> DeviceKey:
     try:
         netdev = resolve(selector, _candidates(selector, None, node.host(), node))
     except DeviceNotFound:
-        # Read anew: a netdev that has gone since the first reading has left its record before.
+        # Read again: a netdev that has left since the first reading got its record before that.
         away = _records_fitting(selector, node)
         if not away:
             raise
@@ -139,7 +139,7 @@ def look(
 ) -> Snapshot | None:
     """Everything that the plan depends on, read under the lock of `key`.
 
-    None if another device is meant now than what is locked: names go from one netdev to another.
+    None if another device is meant now than the locked one: names move from one netdev to another.
     """
     host = node.host()
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
@@ -153,7 +153,7 @@ def look(
     try:
         netdev = resolve(request.device.selector, candidates)
     except AmdcniError:
-        netdev = None  # The plan knows better why there is none.
+        netdev = None  # The plan can say better why there is none.
     if _means_another(request, key, netdev, node):
         return None
     if netdev is None:
@@ -170,10 +170,10 @@ def look(
 
 
 def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, node: Node) -> bool:
-    """Whether another device is meant now than that of `key`.
+    """Whether a device other than that of `key` is meant now.
 
-    `netdev` is what fits on the host now.  Where nothing does, a netdev may have left after it had
-    been found, and before its bus device was asked for.
+    `netdev` is what fits on the host now.  If nothing does, a netdev may have left after it had
+    been found, and before its bus device was looked up.
     """
     if request.device.selector.bus_device is not None:
         return False
@@ -185,5 +185,5 @@ def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, n
 
 
 def is_meant_again(record: Attachment, request: AddRequest) -> bool:
-    """Whether `request` is the very ADD that `record` tells the success of, of the same device."""
+    """Whether `request` is the ADD that succeeded according to `record`, of the same device."""
     return fits_record(request.device.selector, record) and is_repeated(record, request)

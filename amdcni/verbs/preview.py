@@ -34,8 +34,8 @@ from amdcni.verbs.looking import (
 class Preview:
     """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
 
-    `plan` is None if this very ADD has been done and all is as promised: its result is answered.
-    `unsaved` tells in words what of the netdev no record can hold.
+    `plan` is None if this very ADD has been done and everything is as promised: the answer is its
+    result.  `unsaved` is, in words, what of the netdev no record can hold.
     """
 
     stale: tuple[Attachment, ...]
@@ -44,11 +44,11 @@ class Preview:
 
 
 def preview(request: AddRequest, node: Node) -> Preview:
-    """What `add` would do now; nothing is changed, waited for, or needed of the pod yet.
+    """What `add` would do now; nothing is changed or waited for, and no pod is needed yet.
 
-    A netns that is not there counts as an empty one.
+    A missing netns counts as an empty one.
 
-    Raises: what `add` raises before it changes anything, or if it can give back what is stale.
+    Raises: what `add` raises before it changes anything, or after it has given back what is stale.
     """
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)

@@ -1,4 +1,4 @@
-"""A pod as it is once what takes a moment is over: duplicate address detection, and a link."""
+"""A pod as it is once what takes a moment is over: duplicate address detection, and the link."""
 
 from collections.abc import Callable, Collection
 from typing import Final
@@ -11,7 +11,7 @@ from amdcni.ports import Node
 
 _POLL_S: Final = 0.05
 _MOST_POLLS: Final = 100
-"""Five seconds: detection takes two (RFC 4862), a link hardly more; what takes longer is wrong."""
+"""Five seconds: detection takes two (RFC 4862), a link hardly more; anything longer is a fault."""
 
 
 def find_settled(

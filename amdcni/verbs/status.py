@@ -11,9 +11,9 @@ from amdcni.verbs import healing
 
 
 def status(request: StatusRequest, node: Node) -> None:
-    """Raise NotAvailable, or what a plugin below says, if an ADD could not work now.
+    """Raise NotAvailable, or what another plugin answers, if an ADD could not succeed now.
 
-    A runtime asks from time to time; what can be healed is healed then.
+    A runtime calls it from time to time; then what can be healed is healed.
     """
     node.require_ready()
     healing.heal(node, healing.ROUTINE)
@@ -30,6 +30,6 @@ def _require_plugin(plugin: PluginName, request: StatusRequest, node: Node) -> N
 
 
 def call_if_known(call: PluginCall, node: Node) -> None:
-    """Pass GC or STATUS on to a plugin, unless it is from before CNI 1.1, which brought them."""
+    """Pass GC or STATUS on to a plugin, unless it is from before CNI 1.1, which introduced them."""
     if GC_AND_STATUS_SINCE in node.versions_of(call.plugin):
         node.call(call)

@@ -1,7 +1,7 @@
 """Taking over what AMD's Go plugin lent: from an entry of its file to a record that is on disk.
 
-The rules are those of `amdcni.core.takeover`.  What is done here is done under the device's lock,
-and changes nothing but the record and the Go plugin's file.
+The rules are those of `amdcni.core.takeover`.  Everything here is done under the device's lock, and
+changes nothing but the record and the Go plugin's file.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ def find_mapping(device: BusDevice | None, node: Node) -> GoMapping | None:
 
 
 def still_out(held: Iterable[Attachment], node: Node) -> tuple[GoMapping, ...]:
-    """What the Go plugin noted of NICs that are still to come back; of the `held`, records tell."""
+    """What the Go plugin noted of NICs that are still to come back, except the recorded `held`."""
     recorded = {record.key.bus_device for record in held}
     mappings = [mapping for mapping in node.mappings() if mapping.device not in recorded]
     host = node.host() if mappings else None
@@ -39,7 +39,7 @@ def still_out(held: Iterable[Attachment], node: Node) -> tuple[GoMapping, ...]:
 def find_device(request: DelRequest, node: Node) -> PciAddress | None:
     """The device of a DEL that names none, by what the Go plugin lent to its network namespace.
 
-    Only a netdev that still has the attachment's name is surely meant.
+    Only a netdev that still has the attachment's name is certainly meant.
     """
     if request.netns is None:
         return None
@@ -107,7 +107,7 @@ def _found(
 
 
 def _drop(mapping: GoMapping, reason: str, node: Node) -> None:
-    """Forget a mapping, whose contents the log keeps; it hinders nobody if that cannot be done."""
+    """Forget a mapping, whose contents the log keeps; a failure to do so hinders nobody."""
     facts = {
         "device": str(mapping.device),
         "ifname": mapping.ifname,

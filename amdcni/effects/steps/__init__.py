@@ -17,7 +17,7 @@ from amdcni.ports import Machine
 
 
 def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     if isinstance(step, RecordStep):
         return records.perform(step, so_far, node)
     if isinstance(step, DelegateStep):

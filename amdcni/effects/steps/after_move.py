@@ -26,7 +26,7 @@ from amdcni.ports import Machine
 
 
 def perform(step: AfterMoveStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     match step:
         case KeepOtherHops(record, captured):
             _keep_other_hops(node, record, captured)
@@ -67,7 +67,7 @@ def _seen(node: Machine, routes: Iterable[Route]) -> SeenRoutes:
 
 
 def _copy_routes(node: Machine, record: Attachment, captured: Captured, so_far: Outcome) -> Outcome:
-    """Give the netdev in the pod the routes that it had on the host; the result tells of them."""
+    """Give the netdev in the pod the routes that it had on the host; the result lists them."""
     with entered(node, record) as target:
         netdev = require_in_pod(target, record)
         copied = in_pod.copied_routes(captured, netdev)

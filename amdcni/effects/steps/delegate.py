@@ -1,4 +1,4 @@
-"""Lets the `host-device` plugin move the netdev, and looks what it did."""
+"""Lets the `host-device` plugin move the netdev, and checks what it did."""
 
 from typing import assert_never
 
@@ -17,7 +17,7 @@ from amdcni.ports import Machine
 
 
 def perform(step: DelegateStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     match step:
         case DelegateAdd(call, record, netdev):
             if netdev is not None:
@@ -34,7 +34,7 @@ def _inspect(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
     netdev = None if there is None else netdev_named(there.netdevs, record.id.ifname)
     if netdev is None or find_in_pod(record, there) not in (netdev, None):
         raise PluginBroken(
-            f"{DELEGATE} reported success, and {record.id.ifname!r} "
+            f"{DELEGATE} reported success, but {record.id.ifname!r} "
             f"is not in {record.netns.path!r}, or is another netdev"
         )
     return attrs.evolve(so_far, pod_ifindex=netdev.ifindex, pod_mtu=netdev.mtu)

@@ -16,7 +16,7 @@ _PLUGIN_FAILURES: Final = (PluginFailed, PluginBroken, PluginNotFound)
 
 
 def perform(step: FarewellStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; it finds nothing out."""
+    """Make what `step` says true; that finds nothing out."""
     match step:
         case ReleasePlugins(record):
             _release_plugins(node, step)
@@ -29,7 +29,7 @@ def perform(step: FarewellStep, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _release_plugins(node: Machine, step: ReleasePlugins) -> None:
-    """Tell the plugins; a netdev that the delegate takes out of the pod carries its mark then."""
+    """Tell the plugins; by then, a netdev that the delegate takes out of the pod has its mark."""
     record = step.record
     if not calls.has_plugins(record):
         return
@@ -49,7 +49,7 @@ def _release(
     required: bool,
     limit_s: float | None,
 ) -> None:
-    """Tell the delegate; if it fails, the IPAM plugin: the netdev is fetched in any case."""
+    """Tell the delegate or, if it fails, the IPAM plugin: the netdev is fetched in any case."""
     if call is None:
         return
     try:
@@ -60,7 +60,7 @@ def _release(
             node.report("delegate-failed", device=str(record.key), reason=failure.message)
             _release(node, record, ipam, required, limit_s)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
-            # An ADD that never ended was given nothing by a plugin that is not there.
+            # A plugin that is not there has given nothing to an ADD that never ended.
             return
         elif required:
             raise

@@ -26,7 +26,7 @@ _ROUNDS: Final = 2
 
 
 def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     match step:
         case BringHome(record, captured):
             return attrs.evolve(so_far, home=_bring_home(node, record, captured))
@@ -40,7 +40,7 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
-    """Get the netdev onto the host, under its own name or, if a stranger has that, a free one.
+    """Bring the netdev to the host, under its own name or, if a stranger has that, a free one.
 
     Raises: NetdevLost, KernelRefused.
     """
@@ -79,7 +79,7 @@ def _look(node: Machine, record: Attachment) -> _Sight:
 def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
     """Give the netdev its own name or, if a stranger has that, a free one.
 
-    Somebody may have taken a name that was free, so after a refusal it looks again.
+    Somebody may take a name that was free, so after a refusal the host is read again.
     """
     for attempts_left in reversed(range(_NAMING_ATTEMPTS)):
         netdev = home.netdev
@@ -129,11 +129,11 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
 
 
 def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
-    """Restore everything in the order that the kernel accepts; a refusal does not stop the rest.
+    """Put everything back in the order in which the kernel accepts it; refusals do not stop it.
 
-    `home` is what has just been seen of the netdev.  What is there already is left alone.  Others
-    may be at work on the same netdev, so after a refusal it looks again, and the refusal counts
-    only if something is still missing then.
+    `home` is what has just been seen of the netdev.  What is already there is left alone.  Others
+    may be working on the same netdev, so after a refusal it is read again, and the refusal counts
+    only if something is missing then.
     """
     for _ in range(_ROUNDS):
         refused = _put_back(node, record, captured, home or _require_home(node, record))
@@ -147,10 +147,10 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
 
 
 def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """Set everything that is missing now; return what the kernel refused.
+    """Set everything that is missing now; returns what the kernel refused.
 
-    Addresses that this NIC just held are not checked for duplicates, if the sysctl can be set: the
-    kernel accepts no route from an address that it is checking.
+    No duplicates are looked for of addresses that this NIC has just held, if the sysctl can be set:
+    the kernel accepts no route from an address that it is still checking.
     """
     host, netdev = node.own, home.netdev
     around = _around(node, record, captured, home)
@@ -182,7 +182,7 @@ def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
-    """The netdev on the host, once no address that is the source of a route is tentative."""
+    """The netdev on the host, once no address is tentative that a route needs as its source."""
     sources = {route.source for route in captured.routes if route.family == 6}
     for _ in range(_SETTLE_ATTEMPTS):
         netdev = _require(host.find_by_index(ifindex), record)
@@ -198,9 +198,9 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
 
 
 def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
-    """Raise RestoreIncomplete, listing all that is not as it was, unless the netdev is restored.
+    """Raise RestoreIncomplete, listing what is not as it was, unless the host has everything.
 
-    Everything is read again.  If the netdev was seen coming `home`, it is no longer in its pod.
+    Everything is read again.  If the netdev was seen coming home, it is not in its pod any more.
     """
     with alone_with_shared_routes(node, captured):
         if home is None:
@@ -210,12 +210,14 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
             seen, pod = _seen_at(node, record, home.netdev.ifindex), None
         lacking = _lacking(node, record, captured, seen)
     if lacking:
-        raise RestoreIncomplete(f"{record.key} is not yet restored: " + "; ".join(lacking))
+        raise RestoreIncomplete(
+            f"{record.key} is not yet as it was on the host: " + "; ".join(lacking)
+        )
     _drop_mark(node, record, seen, pod)
 
 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
-    """Remove the mark, unless the record on disk could not identify the netdev without it.
+    """Remove the mark, unless the netdev could not be found without it by the record on disk.
 
     The record may stay for a while, because a plugin or the disk refuses.
     """
@@ -225,7 +227,7 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
 
 
 def _lacking(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """What is missing on the host of all that was captured, one readable line each."""
+    """What the host lacks of everything that was captured, one readable line each."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
     changes = due(captured, netdev, details, _around(node, record, captured, home))

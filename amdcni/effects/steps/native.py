@@ -22,7 +22,7 @@ _DAD_POLL_S: Final = 0.05
 
 
 def perform(step: NativeStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     match step:
         case MoveIntoPod():
             _move(node, step)
@@ -39,7 +39,7 @@ def perform(step: NativeStep, so_far: Outcome, node: Machine) -> Outcome:
 def _move(node: Machine, step: MoveIntoPod) -> None:
     """Move the netdev under its new name, past all alternative names that are in the way.
 
-    The alias tells the name on the host, as `host-device` leaves it: a salvage goes by it.
+    The alias is the name on the host, as with `host-device`: a salvage relies on it.
     """
     record, netdev = step.record, step.netdev
     mark_on_host(node.own, netdev, record)
@@ -74,14 +74,14 @@ def _configure(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
 def _await_addresses(target: Namespace, record: Attachment) -> None:
     """Wait until duplicate address detection is over; a duplicate is a KernelRefused.
 
-    Without a carrier that may be never, so the time to wait is limited.
+    Without a carrier that may never happen, so the wait is limited.
     """
     deadline = time.monotonic() + _DAD_LIMIT_S
     while time.monotonic() < deadline:
         addresses = [a for a in require_in_pod(target, record).addresses if a.family == 6]
         for address in addresses:
             if address.flags & AddressFlag.DADFAILED:
-                raise KernelRefused(f"{address.interface.ip} is somebody else's already (DAD)")
+                raise KernelRefused(f"{address.interface.ip} is already somebody else's (DAD)")
         if not any(
             address.flags & AddressFlag.TENTATIVE
             for address in addresses

@@ -13,7 +13,7 @@ from amdcni.ports import Machine
 
 
 def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
-    """Make true what `step` says; `so_far` with what has been found out by it."""
+    """Make what `step` says true; `so_far` with what that found out."""
     match step:
         case SaveRecord(record):
             node.save(record)
@@ -33,6 +33,6 @@ def _forget(node: Machine, step: ForgetRecord) -> None:
     if step.taken_over and isinstance(key.bus_device, PciAddress):
         node.forget_mapping(key.bus_device)
     node.remove(key, step.folder)
-    # Whoever is killed here is followed by a call that finds unfinished work of no record.
+    # If the process is killed here, the next call finds unfinished work without a record.
     unmark(node.own, key)
     node.forget(key, step.folder)
