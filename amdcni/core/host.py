@@ -258,10 +258,10 @@ class Load:
     """What netdevs of the host carry but do not report themselves.
 
     `pppoe` are the netdevs with PPPoE sessions, `rdma` the netdevs of software RDMA devices, by the
-    names of the latter.  `tunnel_ways` has, by its ifindex, for each tunnel that is bound to no
-    netdev and no address the ifindex of the netdev through which it reaches its other end.
-    `receives_for` has, by ifindex, the hardware addresses for which a netdev receives in addition
-    to its own: each is there for something above it, possibly in another netns.
+    names of the latter.  `tunnel_ways` maps each tunnel that is bound to no netdev and no address
+    to the netdev through which it reaches its other end, both as ifindexes.  `receives_for` maps
+    the ifindex of a netdev to the hardware addresses for which it receives in addition to its own:
+    each is there for something above it, possibly in another netns.
     """
 
     pppoe: frozenset[IfName] = frozenset()

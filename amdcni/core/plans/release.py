@@ -37,9 +37,9 @@ def plan_release(
     of the device does not wait for that (`ipam_required` False): the host is complete without it.
 
     A record of an earlier boot restores nothing: the node's own boot configuration is right.  If
-    the netdev was `destroyed`, nothing is left to restore.  If the device is not plugged in, which
-    `device`, what sysfs says of it, shows, the record stays.  A plugin may run for `limit_s`
-    seconds; None means the usual limit.
+    the netdev was `destroyed`, nothing is left to restore.  `device` is what sysfs says of the
+    device; if it is not plugged in, the record stays.  A plugin may run for `limit_s` seconds; None
+    means the usual limit.
     """
     mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
     forget = ForgetRecord(record.key, taken_over=record.taken_over, folder=record.folder)
