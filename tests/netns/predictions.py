@@ -134,11 +134,22 @@ def explanations(
             accounts = [
                 end.account
                 for at in accounts
-                for end in ends(at, call)
+                for end in (*ends(at, call), *_ends_beside_healing(account, at, call, len(calls)))
                 if end.code == code or (len(calls) > 1 and may_differ(call, end, code))
             ]
         found += accounts
     return found
+
+
+def _ends_beside_healing(before: Account, at: Account, call: Call, calls: int) -> Iterator[End]:
+    """Yield how an ADD may end while another call brings home what has its ifname in the pod.
+
+    It does not wait for that call, which is about another device.
+    """
+    if isinstance(call, Add) and calls > 1:
+        who = before.who(call.by)
+        if is_alive(who, before) and Unfinished(who) in before.nics.values():
+            yield End(IFNAME_TAKEN, at.healed(Unfinished))
 
 
 def may_differ(call: Call, end: End, code: int | None) -> bool:

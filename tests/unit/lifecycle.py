@@ -107,6 +107,14 @@ class Account(RuleBasedStateMachine):
             if record["boot_id"] != boot_id
         }
 
+    def with_ipam(self) -> set[Id]:
+        """Attachments whose record names an IPAM plugin, which is still to release its lease."""
+        return {
+            (record["id"]["containerID"], record["id"]["ifname"])
+            for record in self.machine.disk.records().values()
+            if "ipam" in record
+        }
+
     def note_interrupted(self, who: Id, device: str) -> None:
         """A call about `who` did not end well: it has the device only if the record says so."""
         self.begun[who] = device

@@ -208,8 +208,8 @@ class Lifecycle(Events):
             config["ipam"] = HOST_LOCAL
         failure = self.call(Verb.ADD, config, (container, ifname, path), kill_at, trouble)
         if trouble is not None:
-            recorded = self.records_by_id()
-            self.abandoned |= {id for id in self.machine.plugins.leases if id not in recorded}
+            # An ADD gives up the lease of an earlier one whose NIC it takes, its own too.
+            self.abandoned |= set(self.machine.plugins.leases) - self.with_ipam()
         if failure is None:
             self.begun.pop(who, None)
             assert space is not None

@@ -265,7 +265,7 @@ def ifnames_in(route: Route) -> dict[int, IfName]:
 @given(some.kernel_routes, st.booleans())
 def test_a_route_is_set_with_every_attribute_that_was_read(drawn: Route, replace: bool) -> None:
     route = sendable(drawn)
-    message = routes.told_by(reply_to(routes.put(RouteChange(route, replace=replace))))
+    message = routes.raw_route_of(reply_to(routes.put(RouteChange(route, replace=replace))))
     told = routes.route_of(message, ifnames_in(route))
     assert told == route
     assert told is not None
@@ -299,7 +299,7 @@ def test_a_wide_route_in_the_main_table_is_a_way_out_through_each_hop(
     wide = ipaddress.ip_network(destination)
     hops = tuple(Hop(IfName(f"eth{number}"), number) for number in ifindexes)
     default = Route(wide, hops)
-    ways = routes.told_by(reply_to(routes.put(RouteChange(default)))).ways_out
+    ways = routes.raw_route_of(reply_to(routes.put(RouteChange(default)))).ways_out
     assert ways == tuple(WayOut(wide, number) for number in ifindexes)
     for other in (
         attrs.evolve(default, table=1000),
@@ -309,7 +309,7 @@ def test_a_wide_route_in_the_main_table_is_a_way_out_through_each_hop(
         attrs.evolve(default, destination=ipaddress.ip_network("16.0.0.0/4")),
         attrs.evolve(default, destination=ipaddress.ip_network("2000::/4")),
     ):
-        assert routes.told_by(reply_to(routes.put(RouteChange(other)))).ways_out == ()
+        assert routes.raw_route_of(reply_to(routes.put(RouteChange(other)))).ways_out == ()
 
 
 _RTM_FLAGS_OFFSET = 8
@@ -319,7 +319,7 @@ _RTM_FLAGS_OFFSET = 8
 def test_a_way_out_without_carrier_is_dead(flags: int, dead: bool) -> None:
     default = Route(ipaddress.ip_network("0.0.0.0/0"), (Hop(IfName("eth1"), 3),))
     reply = having(reply_to(routes.put(RouteChange(default))), _RTM_FLAGS_OFFSET, flags, 4)
-    assert [way.dead for way in routes.told_by(reply).ways_out] == [dead]
+    assert [way.dead for way in routes.raw_route_of(reply).ways_out] == [dead]
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.1", "2001:db8::1"])
