@@ -104,7 +104,7 @@ def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fai
         healed = node.run([AMDCNI, "heal", "--json"])
         (found,) = json.loads(healed.stdout)
         assert (healed.returncode, found["found"], found["healed"]) == (1, "missing", False)
-        assert "amdcni doctor tells" in found["failure"]
+        assert "amdcni doctor says" in found["failure"]
         # The failure does not hide where the NIC is.
         assert "neither on the host" in read(node, "release", "eth1", "--yes")
     stranger.delete()

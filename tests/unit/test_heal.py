@@ -101,9 +101,10 @@ def test_healing_that_fails_is_reported_and_does_not_stop_the_rest(
     assert keeper.is_whole()
 
 
-def test_healing_killed_at_any_moment_is_finished_by_the_next(machine: Machine) -> None:
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_healing_killed_at_any_moment_is_finished_by_the_next(mover: str) -> None:
     for moment in range(200):
-        machine = Machine()
+        machine = Machine(mover=mover)
         (link,) = machine.kernel.plug(A, "ens1").links
         machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
         furnish(machine, link)
@@ -124,3 +125,5 @@ def test_healing_killed_at_any_moment_is_finished_by_the_next(machine: Machine) 
         else:
             assert moment > 20
             break
+    else:
+        pytest.fail("healing never came to its end")
