@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 
-from amdcni.cli.manifests import read_file, read_manifests
+from amdcni.cli.manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.cli.printing import print_json
 from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PLACEHOLDERS: Final = ("CONTAINER_ID", "/run/netns/POD", "POD_UID")
-_MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 
 @attrs.frozen
@@ -197,7 +196,7 @@ def _given(devices: list[str], resources: list[str]) -> Allocation:
 
 def _decoded(data: bytes, path: str) -> Json:
     try:
-        return decode_object(data, path, max_bytes=_MAX_FILE_BYTES)
+        return decode_object(data, path, max_bytes=MAX_FILE_BYTES)
     except AmdcniError as fault:
         raise InvalidManifest(fault.message) from None
 

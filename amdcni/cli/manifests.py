@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from amdcni.core.errors import InvalidManifest
 
-MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+"""Enough for the manifests of a cluster; what is larger is another kind of file."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,11 +39,15 @@ def read_file(path: str) -> bytes:
     """
     try:
         if path == "-":
-            return sys.stdin.buffer.read(MAX_MANIFEST_BYTES)
-        with open(path, "rb") as file:
-            return file.read(MAX_MANIFEST_BYTES)
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InvalidManifest(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidManifest(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    return data
 
 
 def _read(path: str) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,11 @@ def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     package = " (package containernetworking-plugins)" if name in _PACKAGED else ""
+    if not looked:
+        raise PluginNotFound(
+            f"the CNI plugin {name!r} cannot be found: CNI_PATH (the runtime's binDir) names no "
+            "absolute folder"
+        )
     raise PluginNotFound(
         f"the CNI plugin {name!r} is not in any of {', '.join(looked)}; install it there{package}, "
         "or correct CNI_PATH (the runtime's binDir)"

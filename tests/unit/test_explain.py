@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from amdcni.cli import main
-from amdcni.cli.manifests import read_manifests
+from amdcni.cli.manifests import MAX_FILE_BYTES, read_manifests
+from amdcni.core.errors import InvalidManifest
 from tests.unit.test_kubernetes import NIC, A, B, checkpoint_of, entry
 
 MANIFESTS = Path(__file__).parents[2] / "examples/manifests"
@@ -316,3 +317,11 @@ def test_a_list_of_objects_and_empty_documents_are_read(tmp_path: Path) -> None:
 def test_a_date_without_quotes_is_a_string_as_in_kubernetes(tmp_path: Path) -> None:
     (path := tmp_path / "pod.yaml").write_text("created: 2026-01-01T00:00:00Z\n")
     assert read_manifests([str(path)]) == ((str(path), {"created": "2026-01-01T00:00:00Z"}),)
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    pod = b"kind: Pod\n---\n"
+    path.write_bytes(pod + b"#" * (MAX_FILE_BYTES - 2 * len(pod) + 5) + b"\n" + pod)
+    with pytest.raises(InvalidManifest, match=f"larger than {MAX_FILE_BYTES} bytes"):
+        read_manifests([str(path)])

@@ -76,6 +76,11 @@ def recorded(
     return json.loads((folder / "stdin").read_bytes()), seen
 
 
+def test_without_an_absolute_folder_a_plugin_cannot_be_found() -> None:
+    with pytest.raises(PluginNotFound, match="names no absolute folder"):
+        find_plugin(NAME, ["", "bin"])
+
+
 def test_a_plugin_gets_the_complete_configuration_and_its_cni_variables(bin_dir: Path) -> None:
     config = {**CONFIG, "unheard-of": [{"deep": None}, 1.5, "é\x00"], "dns": {}, "mtu": 2**60}
     stdin, environ = recorded(bin_dir, call_of(config=config), {})
