@@ -11,9 +11,8 @@ import attrs
 from amdcni.core.aspects import addresses, routes
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, Details
-from amdcni.core.errors import NetdevLost
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
-from amdcni.core.identity import find_home, find_in_pod
+from amdcni.core.identity import find_home, find_in_pod, lost
 from amdcni.core.names import IfName, free_name
 from amdcni.core.plans.snapshot import Snapshot
 
@@ -40,10 +39,7 @@ def find_netdev(
     if at_home is not None:
         return Found(at_home, on_host=True)
     if inside is None:
-        raise NetdevLost(
-            f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
-            "it is held elsewhere, or gone; its record is kept"
-        )
+        raise lost(record)
     return Found(inside, on_host=False)
 
 

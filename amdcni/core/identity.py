@@ -21,6 +21,7 @@ import attrs
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured
+from amdcni.core.errors import NetdevLost
 from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.names import BusDevice, IfName
 
@@ -187,3 +188,11 @@ def _unmoved(record: Attachment, captured: Captured, fitting: Iterable[Netdev]) 
 
 def _only(found: list[Netdev]) -> Netdev | None:
     return found[0] if len(found) == 1 else None
+
+
+def lost(record: Attachment) -> NetdevLost:
+    """The error of one who needs the record's netdev, and finds it nowhere."""
+    return NetdevLost(
+        f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
+        "it is held elsewhere, or gone; its record is kept"
+    )

@@ -4,8 +4,8 @@ The account itself remembers how every NIC was configured and who holds it.  Rec
 plain JSON.
 """
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -101,19 +101,16 @@ class Account(RuleBasedStateMachine):
     def earlier(self) -> set[Id]:
         """Attachments of an earlier boot: their leases are given up if the plugin fails."""
         boot_id = f"boot-{self.machine.kernel.boot}"
-        return {
-            (record["id"]["containerID"], record["id"]["ifname"])
-            for record in self.machine.disk.records().values()
-            if record["boot_id"] != boot_id
-        }
+        return self.ids_of(lambda record: record["boot_id"] != boot_id)
 
     def with_ipam(self) -> set[Id]:
         """Attachments whose record names an IPAM plugin, which is still to release its lease."""
-        return {
-            (record["id"]["containerID"], record["id"]["ifname"])
-            for record in self.machine.disk.records().values()
-            if "ipam" in record
-        }
+        return self.ids_of(lambda record: "ipam" in record)
+
+    def ids_of(self, fits: Callable[[Any], bool]) -> set[Id]:
+        """The attachments whose records, as JSON, fit."""
+        records = self.machine.disk.records().values()
+        return {(r["id"]["containerID"], r["id"]["ifname"]) for r in records if fits(r)}
 
     def note_interrupted(self, who: Id, device: str) -> None:
         """A call about `who` did not end well: it has the device only if the record says so."""

@@ -5,9 +5,7 @@ from typing import Final
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.calls import owes_plugins
 from amdcni.core.capture import Captured
-from amdcni.core.host import (
-    SysfsDevice,
-)
+from amdcni.core.host import SysfsDevice
 from amdcni.core.identity import is_plugged
 from amdcni.core.steps import (
     BringHome,

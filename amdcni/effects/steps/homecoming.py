@@ -11,7 +11,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, due, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
-from amdcni.core.identity import find_home, find_in_pod, needs_mark
+from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
 from amdcni.core.names import free_name
 from amdcni.core.steps.execution import Home, Outcome
 from amdcni.core.steps.homecoming import BringHome, HomecomingStep, RestoreConfiguration, VerifyHome
@@ -47,10 +47,7 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     sight = _look(node, record)
     netdev = sight.netdev or _fetch(node, record, captured, sight)
     if netdev is None:
-        raise NetdevLost(
-            f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
-            "it is held elsewhere, or gone; its record is kept"
-        )
+        raise lost(record)
     home = _give_name(node, record, captured, Home(netdev, sight.others(netdev)))
     if home.netdev.ifname != captured.ifname:
         now = home.netdev.ifname
