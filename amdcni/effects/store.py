@@ -225,14 +225,17 @@ class Store:
     def remove(self, key: DeviceKey) -> None:
         """Remove the record, and leave a marker that there is work to do; raises StateFailure.
 
-        A full disk may have refused the marker, and then the record itself becomes it.
+        A full disk may have refused the marker, and then the record itself becomes it.  What was
+        noted about attempts holds no longer: the next call is to do what is left.
         """
         path, marker = self._path(key), self._folder / "unfinished" / str(key)
         with _io(f"remove the record of {key} from {str(self._folder)!r}"):
             _temporary(path).unlink(missing_ok=True)
             if path.exists():
-                if not marker.exists():
-                    with suppress(OSError):
+                with suppress(OSError):
+                    if marker.exists():
+                        os.truncate(marker, 0)
+                    else:
                         os.rename(path, marker)
                         _sync_folder(marker.parent)
                 path.unlink(missing_ok=True)

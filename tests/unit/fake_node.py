@@ -335,6 +335,7 @@ class FakeNode:
             self._require_writable(disk)
             # A full disk may have refused the marker: the record's own file becomes it.
             disk.markers.add(name)
+            disk.attempts.pop(name, None)
             del disk.files[name]
 
     def _forget(self, name: str, disk: Disk) -> None:

@@ -239,7 +239,7 @@ noted = st.builds(
 
 @settings(max_examples=20)
 @given(noted)
-def test_a_note_about_unfinished_work_lasts_until_the_next_work_begins(
+def test_a_note_about_unfinished_work_lasts_until_the_next_work_begins_or_the_record_is_gone(
     tmp_path_factory: pytest.TempPathFactory, seen: Attempts
 ) -> None:
     folder = str(tmp_path_factory.mktemp("state"))
@@ -252,6 +252,9 @@ def test_a_note_about_unfinished_work_lasts_until_the_next_work_begins(
     assert Store(folder, Reports()).attempts(A) == seen
     store.save(record_of(A, Phase.ATTACHING))
     assert store.attempts(A) is None
+    store.note(A, seen)
+    store.remove(A)
+    assert (store.attempts(A), store.unfinished()) == (None, (A,))
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 40, b"boot 1 2 home", b"boot x 2 home\n"])

@@ -6,11 +6,24 @@ import pytest
 
 from amdcni.core.errors import RestoreIncomplete
 from amdcni.core.retry import LONGEST_PAUSE_S
+from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
+from tests.unit.fake_node import Killed
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
-from tests.unit.two_nics import A, B, add, delete, interfaces_of, leave_unfinished, pod_of, process
+from tests.unit.two_nics import (
+    POD2,
+    A,
+    B,
+    add,
+    delete,
+    interfaces_of,
+    leave_unfinished,
+    pod_of,
+    process,
+)
 
 
 def many_healthy(machine: Machine, count: int) -> None:
@@ -84,6 +97,33 @@ def test_what_cannot_be_healed_is_reported_and_blocks_no_call(
     kernel.now_s += LONGEST_PAUSE_S
     delete(machine)
     assert other.is_whole()
+
+
+@pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["failed", "home"])
+def test_nothing_noted_of_earlier_attempts_outlives_the_record(
+    machine: Machine, other: Keeper, ipam: object
+) -> None:
+    killed, at = True, 0
+    while killed:
+        pod = f"pod-{at}"
+        leave_unfinished(machine, container=pod, ipam=ipam)
+        if ipam is None:
+            machine.kernel.host.refused.add("198.51.100.1/31")
+        delete(machine, None, pod=3)
+        machine.kernel.host.refused.clear()
+        killed = False
+        try:
+            ask(machine, Verb.DEL, config_for(B), container=pod, netns=POD2, kill_at=at)
+        except Killed:
+            killed = True
+        at += 1
+        where = f"killed before: {machine.kernel.moments[-1]}"
+        delete(machine, None, pod=3)
+        assert B in machine.disk.files or machine.disk.markers == set(), where
+        ask(machine, Verb.DEL, config_for(B), container=pod, netns=POD2)
+        assert other.is_whole(), where
+        assert machine.disk.markers == set(), where
+    assert at > 5
 
 
 def test_the_next_add_of_a_device_that_cannot_be_healed_says_why(

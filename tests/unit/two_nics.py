@@ -96,13 +96,15 @@ def reboot(machine: Machine, keeper: Keeper) -> None:
     machine.kernel.watchers.append(keeper.watch)
 
 
-def leave_unfinished(machine: Machine, device: str = B, container: str = "killed") -> None:
+def leave_unfinished(
+    machine: Machine, device: str = B, container: str = "killed", **keys: Any
+) -> None:
     """Kill an ADD of `device` while the netdev is in the pod."""
     with pytest.raises(Killed):
         ask(
             machine,
             Verb.ADD,
-            config_for(device),
+            config_for(device, **keys),
             container=container,
             netns=POD2,
             kill_before="before Confirm",
