@@ -154,6 +154,10 @@ class Call:
         stdout, stderr = finish(self.process, timeout_s)
         return Outcome(self.process.returncode, stdout, stderr.decode(errors="replace"))
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the plugin, unless it has ended; its children do not get it."""
+        self.process.send_signal(number)
+
     def kill(self) -> Outcome:
         """Kill the plugin and its children with SIGKILL, and return what there is of an outcome."""
         kill(self.process)

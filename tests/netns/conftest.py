@@ -1,11 +1,10 @@
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, skip_reason
 from tests import profiles
-from tests.netns.runtime import Runtime
+from tests.netns.runtime import OURS, Runtime
 
 profiles.load(profiles.KERNEL)
 
@@ -35,7 +34,7 @@ def pod(cni_pod: Pod) -> Pod:
 @pytest.fixture(scope="session")
 def plugin() -> Path:
     """The executable under test, as `make` has installed it."""
-    return Path(sysconfig.get_path("scripts"), "amd-host-device")
+    return OURS
 
 
 @pytest.fixture(params=["delegate", "native"])

@@ -7,16 +7,13 @@ seed.
 import math
 import secrets
 import sys
-import sysconfig
 import time
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests import profiles
+from tests.netns.runtime import OURS
 from tests.netns.test_any_order import TimeIsOver, happened, play
-
-PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"
 
 
 def main(minutes: float, seed: int | None) -> int:
@@ -25,7 +22,7 @@ def main(minutes: float, seed: int | None) -> int:
     for number in seeds() if seed is None else [seed]:
         print(f"seed {number}", flush=True)
         try:
-            play(PLUGIN, profiles.KERNEL["deep"], number, until)
+            play(OURS, profiles.KERNEL["deep"], number, until)
         except TimeIsOver:
             break
         except Exception:

@@ -2,22 +2,22 @@
 
 import json
 import os
-import sys
+import sysconfig
 from pathlib import Path
 from typing import Any, Unpack
 
 import pytest
 from attrs import evolve, field, frozen
 
-from amdcni.testing import Call, CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
+from amdcni.testing import CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
 from amdcni.testing.cni import environment_of
+from tests.netns.warm import AnyCall, Moment, WarmCall, start_warm
 
 BDF = "0000:c1:00.0"
 STATE = "/var/lib/cni/amd-host-device"
 LEASES = "/var/lib/cni/networks"
 DEBIAN = Path("/usr/lib/cni")
 """Where Debian installs the plugins of the CNI project."""
-KILLED_CALL = Path(__file__).with_name("killed_call.py")
 
 CONFIG = {
     "cniVersion": "1.1.0",
@@ -28,15 +28,15 @@ CONFIG = {
 }
 """The configuration that Multus derives from the NAD in AMD's integration document."""
 TRY_AGAIN = 11
+OURS = Path(sysconfig.get_path("scripts"), "amd-host-device")
+"""The executable under test, as `make` has installed it."""
+ABOUT_THE_START = {"env", "unset", "uid", "privileged", "through"}
+"""Options with which an executable is started indeed; see `warm.py`."""
 
 by_delegate = pytest.mark.parametrize("mover", ["delegate"], indirect=True)
 """For tests of what the delegate does, or of what does not depend on the mover."""
 natively = pytest.mark.parametrize("mover", ["native"], indirect=True)
 """For tests of what only the mover `native` does."""
-
-
-Moment = tuple[str, int]
-"""`before` or `after` the step with this number, or before the `change` with this number."""
 
 
 @frozen
@@ -52,15 +52,21 @@ class Runtime:
         kept = {key: value for key, value in self.config.items() if key not in without}
         return evolve(self, config={**kept, **keys})
 
-    def start(self, command: str, **options: Unpack[CallOptions]) -> Call:
+    def start(self, command: str, **options: Unpack[CallOptions]) -> AnyCall:
         """Start a call; see `CallOptions`."""
-        return self.node.start_cni(command, self.plugin, self.config, **options)
+        if self.plugin != OURS or options.keys() & ABOUT_THE_START:
+            return self.node.start_cni(command, self.plugin, self.config, **options)
+        return self._start_warm(command, options)
 
-    def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> Call:
-        """Start a call that is killed at a moment unless it ends before; see `killed_call.py`."""
-        argv: list[str | Path] = [sys.executable, KILLED_CALL, at[0], str(at[1])]
-        stdin = json.dumps(self.config).encode()
-        return Call(self.node.start(argv, stdin=stdin, env=environment_of(command, options)))
+    def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> WarmCall:
+        """Start a call that is killed at a moment unless it ends before; see `killed.py`."""
+        return self._start_warm(command, options, at)
+
+    def _start_warm(
+        self, command: str, options: CallOptions, kill: Moment | None = None
+    ) -> WarmCall:
+        stdin, env = json.dumps(self.config).encode(), environment_of(command, options)
+        return start_warm(self.node, [self.plugin], stdin=stdin, env=env, kill=kill)
 
     def call(self, command: str, **options: Unpack[CallOptions]) -> Outcome:
         """Return the outcome of any verb."""

@@ -7,7 +7,6 @@ After every step the kernel and the disk have to agree with an account (`account
 """
 
 import math
-import sysconfig
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,6 @@ from attrs import evolve
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from amdcni.testing import Call as Process
 from amdcni.testing import (
     CallOptions,
     Dump,
@@ -53,6 +51,7 @@ from tests.netns.account import (
     Unfinished,
     Unmarked,
 )
+from tests.netns.command import start_amdcni
 from tests.netns.occurrences import (
     AtOnce,
     Disk,
@@ -79,8 +78,8 @@ from tests.netns.three_nics import (
     require_lent,
     without_marks,
 )
+from tests.netns.warm import AnyCall as Process
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 DISK_BYTES = 128 * 1024
 
 happened: Counter[str] = Counter()
@@ -222,7 +221,7 @@ class AnyOrder(RuleBasedStateMachine):
                     return runtime.start_to_die(("change", before_change), "GC", **nobody)
                 return runtime.start("GC", **nobody)
             case Heal():
-                return Process(self.node.start([AMDCNI, "heal", "--json"]))
+                return start_amdcni(self.node, "heal", "--json")
             case Status():
                 return runtime.start("STATUS", **nobody)
 

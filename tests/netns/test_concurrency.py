@@ -1,6 +1,7 @@
 """Forty processes at once: no record or address is lost, and a device has one holder."""
 
 import random
+import signal
 import time
 from collections import Counter
 
@@ -129,7 +130,7 @@ def test_calls_killed_at_any_time_while_others_run_lose_nothing(
         for call in chance.sample(calls, len(calls) // 2):
             time.sleep(chance.uniform(0, 0.6))
             # A delegate that it started lives on in its own session.
-            call.process.kill()
+            call.send_signal(signal.SIGKILL)
         for call in calls:
             call.wait()
     outcomes = [rail.delete(pod) for rail, pod in zip(of_rail, pods, strict=True)]

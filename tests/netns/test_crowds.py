@@ -1,17 +1,15 @@
 """What pods do in their own netns, and others on the host meanwhile, disturbs no call."""
 
 import json
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from amdcni.testing import Nic, Node, Pod, dump
 from amdcni.testing.namespaces import Namespace
+from tests.netns.command import output_of_amdcni
 from tests.netns.runtime import BDF, Runtime, damage, expect_silence, natively
 from tests.netns.test_heal import heal
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 NAMES = 250
 """More altnames, of 124 bytes each, than fit into one part of a kernel's dump."""
 
@@ -67,7 +65,7 @@ def test_a_nic_returns_from_a_crowded_pod_with_names_that_are_not_text(
     pod.ip_batch([f"link add many{number} type bridge" for number in range(100)])
     pod.ip_batch([f"address add 10.77.{n // 250}.{n % 250}/32 dev net1" for n in range(1000)])
     with going_on(pod, CHURN):
-        found = node.output_of([str(AMDCNI), "attachments", "--json"])
+        found = output_of_amdcni(node, "attachments", "--json")
         assert [each["found"] for each in json.loads(found)] == ["held"]
         expect_silence(runtime.delete(pod))
     assert damage(before, node) == []

@@ -1,29 +1,27 @@
 """`amdcni devices` lists every NIC of the node, for every user."""
 
 import json
-import sysconfig
-from pathlib import Path
 from typing import Any
 
 from amdcni.core.names import PciAddress
 from amdcni.testing import Nic, Node, Pod
+from tests.netns.command import run_amdcni
 from tests.netns.runtime import BDF, Runtime, by_delegate, record_of, state_folder
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 OTHER = "0000:c2:00.0"
 MANY = 200
 
 
 def devices(node: Node, *, status: int = 0, privileged: bool = True) -> dict[str, dict[str, Any]]:
     """Return what `amdcni devices --json` lists, by device."""
-    done = node.run([str(AMDCNI), "devices", "--json"], privileged=privileged)
+    done = run_amdcni(node, "devices", "--json", privileged=privileged)
     assert (done.returncode, done.stderr) == (status, b""), done
     return {each["device"]: each for each in json.loads(done.stdout)}
 
 
 def table(node: Node, *, privileged: bool = True) -> str:
     wide = {"COLUMNS": "200"}
-    done = node.run([str(AMDCNI), "devices"], privileged=privileged, env=wide)
+    done = run_amdcni(node, "devices", privileged=privileged, env=wide)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 
@@ -125,7 +123,7 @@ def test_a_record_of_a_device_that_is_not_listed_is_reported_too(
     node.ip("link add veth9 type veth peer name veth9-peer")
     runtime.having("deviceID", "pciBusID", device="veth9").added(pod)
     record_of(node, "0000:c9:00.0").write_text("{")
-    done = node.run([str(AMDCNI), "devices"])
+    done = run_amdcni(node, "devices")
     assert done.returncode == 1
     for key in ("@veth9", "0000:c9:00.0"):
         told = f"There is also a record of {key}: amdcni attachments show {key}\n"

@@ -1,13 +1,13 @@
 """`amdcni doctor` says what an ADD lacks on a node, and what to do."""
 
 import json
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.command import AMDCNI, run_amdcni
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -19,7 +19,6 @@ from tests.netns.runtime import (
     state_folder,
 )
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 OTHER = "0000:c2:00.0"
 NOBODY = 65534
 
@@ -40,7 +39,7 @@ def doctor(
     node: Node, *options: str, status: int = 0, privileged: bool = True
 ) -> list[dict[str, Any]]:
     """Return what `amdcni doctor --json` finds."""
-    done = node.run([str(AMDCNI), "doctor", "--json", *options], privileged=privileged)
+    done = run_amdcni(node, "doctor", "--json", *options, privileged=privileged)
     assert (done.returncode, done.stderr) == (status, b""), done
     found: list[dict[str, Any]] = json.loads(done.stdout)
     assert all((each["remedy"] is None) == (each["verdict"] == "passed") for each in found)
@@ -72,7 +71,7 @@ def test_all_that_an_empty_node_lacks_is_listed_in_lines_that_can_be_copied(
     node: Node, tmp_path: Path
 ) -> None:
     empty = ["--bin-dir", str(tmp_path), "--cni-conf-dir", str(tmp_path)]
-    done = node.run([str(AMDCNI), "doctor", *empty])
+    done = run_amdcni(node, "doctor", *empty)
     said = done.stdout.decode()
     assert (done.returncode, done.stderr) == (1, b""), done
     assert f"ln -s {AMDCNI.parent}/amd-host-device {tmp_path}/amd-host-device\n" in said

@@ -3,7 +3,6 @@
 Drawn from `runtime_calls`; `test_any_order.py` adds kills, full disks and simultaneous calls.
 """
 
-import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from hypothesis import strategies as st
 from amdcni.core.spec import Verb
 from amdcni.testing import Pod, dump, throwaway_node
 from amdcni.testing.strategies import NetnsSaid, RuntimeCall, runtime_calls
+from tests.netns.command import output_of_amdcni
 from tests.netns.runtime import DEBIAN, TRY_AGAIN, Runtime, damage, ifnames
 from tests.netns.three_nics import BDFS, furnished
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 NICS = tuple(BDFS)[:2]
 CONTAINERS = 3
 
@@ -127,5 +126,5 @@ def test_whatever_runtimes_reorder_repeat_and_lose_the_host_is_restored(
         for number, pod in at_work.pods.items():
             if number not in at_work.gone:
                 pod.delete()
-        node.output_of([str(AMDCNI), "heal"])
+        output_of_amdcni(node, "heal")
         assert damage(before, node) == []

@@ -1,13 +1,13 @@
 """`amdcni heal`, GC and STATUS return the NICs that no call will return any more."""
 
 import json
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.command import output_of_amdcni, run_amdcni, start_amdcni
 from tests.netns.runtime import (
     BDF,
     STATE,
@@ -21,13 +21,12 @@ from tests.netns.runtime import (
     remains,
 )
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 OTHER = "0000:c2:00.0"
 
 
 def heal(node: Node, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Return the exit status and the findings of `amdcni heal --json`."""
-    done = node.run([str(AMDCNI), "heal", "--json", *options])
+    done = run_amdcni(node, "heal", "--json", *options)
     assert done.stdout, done
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return done.returncode, found
@@ -35,7 +34,7 @@ def heal(node: Node, *options: str) -> tuple[int, list[dict[str, Any]]]:
 
 def test_on_a_node_without_records_there_is_nothing_to_heal(node: Node) -> None:
     assert heal(node) == (0, [])
-    assert "Nothing to heal" in node.output_of([str(AMDCNI), "heal"])
+    assert "Nothing to heal" in output_of_amdcni(node, "heal")
 
 
 def test_heal_restores_a_nic_whose_netns_has_died(
@@ -75,7 +74,7 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
     # An operator has to look, and is reminded until that is done.
     set_aside = f"the record of {BDF} was damaged and set aside as {STATE}/{BDF}.json.damaged-"
     for command in ("heal", "attachments"):
-        assert set_aside in node.run([str(AMDCNI), command]).stdout.decode()
+        assert set_aside in run_amdcni(node, command).stdout.decode()
 
 
 STUCK = """case $CNI_COMMAND in
@@ -103,7 +102,7 @@ def test_an_ipam_plugin_that_hangs_blocks_no_call_about_another_nic(
     assert not (tmp_path / "told").exists()
     assert set(records(node)) == {f"{BDF}.json"}
     (tmp_path / "well").touch()
-    done = node.run([str(AMDCNI), "heal", "--json"], env={"CNI_PATH": str(path[0])})
+    done = run_amdcni(node, "heal", "--json", env={"CNI_PATH": str(path[0])})
     assert (done.returncode, json.loads(done.stdout)[0]["healed"]) == (0, True)
     assert (tmp_path / "told").read_text() == "\n"
     assert damage(before, node) == []
@@ -157,7 +156,7 @@ def test_a_stranger_with_the_old_name_is_left_alone_and_the_table_says_what_was_
     node.ip("link add eth1 type bridge")
     node.learn(nic, "eth1_1")
     node.forget(nic, "eth1")
-    said = node.output_of([str(AMDCNI), "heal"])
+    said = output_of_amdcni(node, "heal")
     assert BDF in said
     assert "given back" in said
     assert addresses(node, "eth1_1") == ["10.0.0.0/31", "fd00::8/64"]
@@ -169,8 +168,8 @@ def test_many_healers_at_once_do_no_harm(runtime: Runtime, node: Node, nic: Nic,
     before = dump(node)
     runtime.added(pod)
     pod.delete()
-    healers = [node.start([str(AMDCNI), "heal", "--json"]) for _ in range(6)]
+    healers = [start_amdcni(node, "heal", "--json") for _ in range(6)]
     for healer in healers:
-        healer.communicate()
+        healer.wait()
     assert heal(node) == (0, [])
     assert damage(before, node) == []

@@ -13,7 +13,6 @@ from tests.netns.runtime import (
     BDF,
     DEBIAN,
     TRY_AGAIN,
-    Moment,
     Runtime,
     addresses,
     by_delegate,
@@ -23,6 +22,7 @@ from tests.netns.runtime import (
     plugin_folder,
     records,
 )
+from tests.netns.warm import Moment
 from tests.patience import wait_until
 
 SECOND = "0000:c2:00.0"
@@ -267,7 +267,7 @@ def test_an_add_that_is_terminated_undoes_its_work_and_answers(
     path = plugin_folder(tmp_path / "bin", host_device=script)
     call = runtime.having(cniVersion="1.0.0").start("ADD", netns=pod, path=[path])
     wait_until(lambda: ifnames(pod) == {"net1"}, "the pod has the NIC")
-    call.process.send_signal(number)
+    call.send_signal(number)
     call.wait().expect_error(TRY_AGAIN, number.name)
     assert damage(before, runtime.node) == []
     add_again(runtime, pod, other)
@@ -281,7 +281,7 @@ def test_a_del_that_is_terminated_loses_nothing(runtime: Runtime, pod: Pod, tmp_
     runtime.added(pod)
     call = runtime.start("DEL", netns=pod, path=[path])
     wait_until((path / "host-device.on").exists, "host-device has begun")
-    call.process.send_signal(signal.SIGTERM)
+    call.send_signal(signal.SIGTERM)
     call.wait().expect_error(TRY_AGAIN, "SIGTERM")
     assert runtime.delete(pod).succeeded
     assert damage(before, runtime.node) == []

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from amdcni.testing import Dump, Nic, Node, Pod, differences, dump
+from tests.netns.command import output_of_amdcni
 from tests.netns.runtime import BDF, Runtime, addresses, damage, expect_silence, ifnames, records
-from tests.netns.test_any_order import AMDCNI
 
 ONE_MAC = "02:00:00:00:00:77"
 
@@ -32,7 +32,7 @@ def on(runtime: Runtime, ifname: str) -> Runtime:
 
 def found(node: Node) -> list[str]:
     """Return what `amdcni` finds for each record."""
-    told = node.output_of([AMDCNI, "attachments", "--json"])
+    told = output_of_amdcni(node, "attachments", "--json")
     return [entry["found"] for entry in json.loads(told)]
 
 
@@ -44,7 +44,7 @@ def test_of_two_lookalikes_the_lent_one_returns_and_the_other_is_left_alone(
     assert found(node) == ["held"]
     for call in ("STATUS", "GC"):
         expect_silence(lent.call(call, container_id="", ifname="", netns=""))
-    node.output_of([AMDCNI, "heal"])
+    output_of_amdcni(node, "heal")
     assert addresses(node, "vlan200") == ["10.200.0.1/24"]
     assert addresses(pod) == ["10.100.0.1/24"]
     expect_silence(lent.delete(pod))
@@ -125,7 +125,7 @@ def test_a_netdev_of_the_same_device_that_appears_meanwhile_is_left_alone(
     with_port = dump(node)
     assert found(node) == ["held"]
     pod.delete()
-    node.output_of([AMDCNI, "heal"])
+    output_of_amdcni(node, "heal")
     assert [line for line in differences(before, dump(node)) if "port1" not in line] == []
     gone = [line for line in differences(with_port, dump(node)) if nic.ifname not in line]
     assert gone == []
@@ -144,7 +144,7 @@ def test_a_pod_whose_path_is_hidden_keeps_its_nic(
         assert holder.stdout.readline() == b"inside\n"
         node.output_of(["umount", "--lazy", pod.netns])
         assert found(node) == ["held"]
-        node.output_of([AMDCNI, "heal"])
+        output_of_amdcni(node, "heal")
         assert addresses(node, "port1") == ["10.5.0.1/24"]
         assert len(records(node)) == 1
     finally:

@@ -3,11 +3,11 @@
 import json
 import os
 import pty
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 from amdcni.testing import Nic, Node, Pod, dump
+from tests.netns.command import AMDCNI, run_amdcni
 from tests.netns.runtime import (
     BDF,
     STATE,
@@ -20,25 +20,23 @@ from tests.netns.runtime import (
     record_of,
 )
 
-AMDCNI = str(Path(sysconfig.get_path("scripts")) / "amdcni")
-
 
 def ask(node: Node, *words: str) -> tuple[int, Any]:
     """Return the exit status and JSON of a subcommand that must not write to stderr."""
-    done = node.run([AMDCNI, *words, "--json"])
+    done = run_amdcni(node, *words, "--json")
     assert done.stderr == b"", done
     return done.returncode, json.loads(done.stdout)
 
 
 def ask_loudly(node: Node, *words: str) -> tuple[int, Any]:
     """Return the same for a subcommand that may write to stderr."""
-    done = node.run([AMDCNI, *words, "--json"])
+    done = run_amdcni(node, *words, "--json")
     return done.returncode, json.loads(done.stdout)
 
 
 def read(node: Node, *words: str, columns: str = "200") -> str:
     """Return what a subcommand prints for people."""
-    done = node.run([AMDCNI, *words], env={"COLUMNS": columns})
+    done = run_amdcni(node, *words, env={"COLUMNS": columns})
     assert b"Traceback" not in done.stderr
     return done.stdout.decode() + done.stderr.decode()
 
@@ -101,14 +99,14 @@ def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fai
         assert f"orphan: {place}" in read(node, "attachments")
         for words in (("attachments", "show", "eth1"), ("doctor",)):
             assert f"{place}; bring it out: {out}; then amdcni heal" in read(node, *words)
-        healed = node.run([AMDCNI, "heal", "--json"])
+        healed = run_amdcni(node, "heal", "--json")
         (found,) = json.loads(healed.stdout)
         assert (healed.returncode, found["found"], found["healed"]) == (1, "missing", False)
         assert "amdcni doctor says" in found["failure"]
         # The failure does not hide where the NIC is.
         assert "neither on the host" in read(node, "release", "eth1", "--yes")
     stranger.delete()
-    healed = node.run([AMDCNI, "heal"])
+    healed = run_amdcni(node, "heal")
     assert (healed.returncode, damage(before, node)) == (0, [])
 
 
@@ -190,7 +188,7 @@ def test_release_asks_and_does_nothing_without_a_yes(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
-    done = node.run([AMDCNI, "release", BDF])
+    done = run_amdcni(node, "release", BDF)
     refusal = b"amdcni: there is no terminal to ask on; use --yes\n"
     assert (done.returncode, done.stderr) == (2, refusal)
     assert addresses(pod) == ["10.0.0.0/31", "fd00::8/64"]
@@ -209,7 +207,7 @@ def answered(node: Node, answer: str) -> tuple[str, int]:
     """Return the terminal output of a `release` that gets this answer, and its exit status."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execv(node.entry[0], [*node.entry, AMDCNI, "release", BDF])
+        os.execv(node.entry[0], [*node.entry, str(AMDCNI), "release", BDF])
     os.write(terminal, answer.encode())
     shown = b""
     while True:
@@ -249,9 +247,9 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     assert "eth1 with 10.0.0.0/31, fd00::8/64" in steps[0]
     assert call["plan"][0]["undo"] == [f"remove the record of {BDF}"]
     assert call["not_saved"] == ["the managed neighbour 10.0.0.77"]
-    shown = node.run([AMDCNI, *words, "--device", BDF])
+    shown = run_amdcni(node, *words, "--device", BDF)
     assert b"This would not come back: the managed neighbour 10.0.0.77\n" in shown.stdout
     assert damage(before, node) == []
-    refused = node.run([AMDCNI, *words, "--device", "0000:c9:00.0"])
+    refused = run_amdcni(node, *words, "--device", "0000:c9:00.0")
     assert refused.returncode == 1
     assert b"It would be refused: there is no device 0000:c9:00.0" in refused.stdout

@@ -1,13 +1,11 @@
 """A NIC that carries something stays on the host, and what it carries stays whole."""
 
 import json
-import sysconfig
-from pathlib import Path
 
 from amdcni.testing import Nic, Node, Pod, dump
+from tests.netns.command import run_amdcni
 from tests.netns.runtime import Runtime, damage, natively
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 PROTECTED = 103
 
 CHILDREN = {
@@ -23,7 +21,7 @@ CHILDREN = {
 
 def protection_of(node: Node) -> object:
     """Return what `amdcni devices` says about the NIC's netdev."""
-    first, *_ = json.loads(node.run([str(AMDCNI), "devices", "--json"]).stdout)
+    first, *_ = json.loads(run_amdcni(node, "devices", "--json").stdout)
     (netdev,) = first["netdevs"]
     assert netdev["uplink"] == ("default route" in (netdev["protected"] or ""))
     return netdev["protected"]

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.command import output_of_amdcni, run_amdcni
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -28,7 +28,6 @@ from tests.netns.runtime import (
 
 pytestmark = by_delegate
 
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -331,11 +330,11 @@ def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
 ) -> None:
     before = dump(node)
     runtime.having(dataDir="/run/elsewhere").added(pod)
-    (told,) = json.loads(node.run([str(AMDCNI), "attachments", "--json"]).stdout)
+    (told,) = json.loads(run_amdcni(node, "attachments", "--json").stdout)
     assert (told["device"], told["ifname"]) == (BDF, "net1")
     pod.delete()
     if by == "heal":
-        node.output_of([str(AMDCNI), "heal"])
+        output_of_amdcni(node, "heal")
     elif by == "STATUS":
         assert runtime.call("STATUS", container_id="", ifname="", netns="").succeeded
     else:
@@ -351,7 +350,7 @@ def test_a_command_given_a_folder_looks_into_no_other(
 ) -> None:
     runtime.having(dataDir="/run/elsewhere").added(pod)
     for folder, count in (("/run/elsewhere", 1), (STATE, 0)):
-        done = node.run([str(AMDCNI), "attachments", "--json", "--data-dir", folder])
+        done = run_amdcni(node, "attachments", "--json", "--data-dir", folder)
         assert len(json.loads(done.stdout)) == count
 
 

@@ -1,13 +1,13 @@
 """CHECK finds what is wrong and nothing else; STATUS, GC and silence are as in CNI 1.1."""
 
 import json
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amdcni.testing import Nic, Node, Outcome, Pod, differences, dump
+from tests.netns.command import run_amdcni
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -21,8 +21,6 @@ from tests.netns.runtime import (
     natively,
     records,
 )
-
-AMDCNI = Path(sysconfig.get_path("scripts")) / "amdcni"
 
 CHECK_FAILED = 108
 NOT_AVAILABLE = 50
@@ -63,7 +61,7 @@ def test_check_finds_a_duplicate_address_and_amdcni_check_a_lost_link_too(
     pod.ip_batch(["address del fd00::8/64 dev net1", "address add fd00::8/64 dev net1"])
     runtime.check(pod, result).expect_error(CHECK_FAILED, "fd00::8/64 is somebody else's")
     nic.peer.ip("link set wire down")
-    done = node.run([str(AMDCNI), "check", "--json"])
+    done = run_amdcni(node, "check", "--json")
     (told,) = json.loads(done.stdout)
     assert done.returncode == 1
     assert ["no link" in line for line in told["problems"]] == [True, False]

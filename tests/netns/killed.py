@@ -1,9 +1,4 @@
-"""Serves one CNI call like the executable, and kills itself on the way; a script.
-
-Usage: `killed_call.py before|after|change N`, with the environment and stdin of a call.  The
-process is killed before or after its N-th step, or before the N-th system call in its steps that
-changes something.  A call that ends earlier ends as usual.
-"""
+"""Kills this process, which serves one call, on the way."""
 
 import os
 import signal
@@ -14,7 +9,6 @@ from typing import Any, Final
 from amdcni.core.steps import Outcome, Step
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.rtnetlink import Request, Rtnetlink
-from amdcni_shim.__main__ import main
 
 CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
 """C functions that write files and start plugins; `Rtnetlink.ask` changes the kernel."""
@@ -25,7 +19,11 @@ def die() -> None:
 
 
 def kill(moment: str, number: int) -> None:
-    """Make every node in this process kill it at the moment with this number."""
+    """Make every node in this process kill it before or after its step with this number.
+
+    With the moment `change` it dies before the system call with this number of those in its steps
+    that change something.
+    """
     perform, ask = LinuxNode.perform, Rtnetlink.ask
     steps = changes = 0
 
@@ -59,8 +57,3 @@ def kill(moment: str, number: int) -> None:
 
     LinuxNode.perform = perform_or_die  # type: ignore[method-assign]
     Rtnetlink.ask = die_or_ask  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    kill(sys.argv[1], int(sys.argv[2]))
-    sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))

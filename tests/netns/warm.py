@@ -1,0 +1,138 @@
+"""Calls in processes that have everything loaded, for starting Python costs more than the call.
+
+`warm_server.py` has imported the plugin and the command and forks for each call.  What the
+executables do before they import anything is the business of `test_startup.py` and of all tests
+that execute them: the conformance suite, the virtual machine, the demonstration.
+"""
+
+import atexit
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
+from io import FileIO
+from pathlib import Path
+
+from attrs import frozen
+
+from amdcni.testing import Call, Namespace, Outcome
+from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath
+
+ROOT = Path(__file__).parents[2]
+CHUNK_BYTES = 1 << 16
+
+Moment = tuple[str, int]
+"""`before` or `after` the step with this number, or before the `change` with this number."""
+
+
+@frozen
+class WarmCall:
+    """A call at work in a process that was forked; like `amdcni.testing.Call`."""
+
+    argv: tuple[str, ...]
+    pid: int
+    end: socket.socket
+    """Where the wait status of the process arrives."""
+    stdout: FileIO
+    stderr: FileIO
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> Outcome:
+        """Return the outcome when there is one.
+
+        Raises:
+            subprocess.TimeoutExpired: the call did not end in time, and was killed.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self.end, self.stdout, self.stderr, selectors.DefaultSelector() as waiting:
+            stdout, stderr, end = bytearray(), bytearray(), bytearray()
+            waiting.register(self.stdout, selectors.EVENT_READ, stdout)
+            waiting.register(self.stderr, selectors.EVENT_READ, stderr)
+            waiting.register(self.end, selectors.EVENT_READ, end)
+            while waiting.get_map():
+                ready = waiting.select(max(0, deadline - time.monotonic()))
+                if not ready:
+                    os.killpg(self.pid, signal.SIGKILL)
+                    raise subprocess.TimeoutExpired(self.argv, timeout_s)
+                for key, _ in ready:
+                    if chunk := os.read(key.fd, CHUNK_BYTES):
+                        key.data.extend(chunk)
+                    else:
+                        waiting.unregister(key.fileobj)
+        status = os.waitstatus_to_exitcode(int(end))
+        return Outcome(status, bytes(stdout), stderr.decode(errors="replace"))
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, unless it has ended."""
+        if not select.select([self.end], [], [], 0)[0]:
+            os.kill(self.pid, number)
+
+
+AnyCall = Call | WarmCall
+
+
+def start_warm(
+    where: Namespace,
+    argv: Sequence[StrPath],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] = PLAIN_ENVIRONMENT,
+    kill: Moment | None = None,
+) -> WarmCall:
+    """Start one of the two executables in a namespace, as `Namespace.start` does.
+
+    With `kill` it is killed at a moment unless it ends before.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    request = json.dumps({"argv": words, "env": dict(env), "kill": kill}).encode()
+    end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stdout, their_stdout = os.pipe()
+    stderr, their_stderr = os.pipe()
+    with ExitStack() as theirs:
+        file = theirs.enter_context(tempfile.TemporaryFile())
+        file.write(stdin)
+        file.seek(0)
+        theirs.enter_context(their_end)
+        streams = [their_end.fileno(), file.fileno(), their_stdout, their_stderr]
+        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where)]
+        for descriptor in [their_stdout, their_stderr, *namespaces]:
+            theirs.callback(os.close, descriptor)
+        socket.send_fds(server(), [request], [*streams, *namespaces])
+    pid = int(end.recv(CHUNK_BYTES))
+    return WarmCall(
+        words, pid, end, open(stdout, "rb", buffering=0), open(stderr, "rb", buffering=0)
+    )
+
+
+def namespaces_of(where: Namespace) -> list[str]:
+    """Return the paths of the namespaces that its `nsenter` enters, in the same order."""
+    _, *words, last = where.entry
+    assert last == "--"
+    return [word.partition("=")[2] for word in words]
+
+
+@cache
+def server() -> socket.socket:
+    """Return the socket of this process's own server, which ends with this process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.netns.warm_server"]
+        started = subprocess.Popen(
+            command, cwd=ROOT, stdin=theirs.fileno(), env=dict(PLAIN_ENVIRONMENT)
+        )
+    atexit.register(stop, started, ours)
+    return ours
+
+
+def stop(started: "subprocess.Popen[bytes]", asking: socket.socket) -> None:
+    """End the server."""
+    asking.close()
+    started.wait()

@@ -1,0 +1,125 @@
+"""Forks a process for each call that `warm.py` asks for; a script with a socket as stdin.
+
+Everything is imported before the first call, and each process that is forked goes on as the
+executable does after its start: in the namespaces, with the environment and the standard streams of
+its call, and without any other descriptor of this process.
+"""
+
+import ctypes
+import gc
+import importlib
+import io
+import json
+import os
+import pkgutil
+import selectors
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, NoReturn
+
+from amdcni_shim import __main__ as shim
+from amdcni_shim import process
+
+STREAMS: Final = 3
+MAX_REQUEST_BYTES: Final = 1 << 16
+MAX_DESCRIPTORS: Final = 8
+PACKAGES: Final = ("amdcni.core", "amdcni.effects", "amdcni.verbs", "amdcni.cli")
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def load() -> None:
+    """Import what any call needs, and keep the collector from touching and so copying it."""
+    process.start_lightly()
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        for each in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(each.name)
+    importlib.import_module("amdcni_shim.edge")
+    importlib.import_module("amdcni.log")
+    gc.freeze()
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request, send the process ID and later the wait status, until nobody asks."""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(requests, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is not requests:
+                    waiting.unregister(key.fileobj)
+                    os.close(key.fd)
+                    answer, pid = key.data
+                    send(answer, os.waitpid(pid, 0)[1])
+                    answer.close()
+                    continue
+                data, descriptors, _, _ = socket.recv_fds(
+                    requests, MAX_REQUEST_BYTES, MAX_DESCRIPTORS
+                )
+                if not data:
+                    return
+                pid = os.fork()
+                if pid == 0:
+                    become(json.loads(data), descriptors)
+                answer = socket.socket(fileno=descriptors[0])
+                for descriptor in descriptors[1:]:
+                    os.close(descriptor)
+                send(answer, pid)
+                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (answer, pid))
+
+
+def send(answer: socket.socket, number: int) -> None:
+    """Send a number to who asked, if that is still interested."""
+    with suppress(BrokenPipeError):
+        answer.send(str(number).encode())
+
+
+def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
+    """Serve one call and end; the descriptors are an answer's, three streams', and namespaces'."""
+    status = 70
+    try:
+        os.setsid()
+        streams, namespaces = descriptors[1 : 1 + STREAMS], descriptors[1 + STREAMS :]
+        for descriptor in namespaces:
+            if _LIBC.setns(descriptor, 0) != 0:
+                error = ctypes.get_errno()
+                raise OSError(error, os.strerror(error), "setns")
+        os.chdir("/")
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
+        os.closerange(STREAMS, os.sysconf("SC_OPEN_MAX"))
+        stdin, stdout, stderr = (io.FileIO(n, mode) for n, mode in enumerate(("r", "w", "w")))
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(stdin))
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(stdout))
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(stderr), errors="backslashreplace", line_buffering=True
+        )
+        os.environ.clear()
+        os.environ.update(request["env"])
+        sys.argv = request["argv"]
+        if request["kill"] is not None:
+            from tests.netns.killed import kill
+
+            kill(*request["kill"])
+        status = run(os.path.basename(sys.argv[0]))
+    finally:
+        os._exit(status)
+
+
+def run(program: str) -> int:
+    """Run one of the two executables; return its exit status."""
+    try:
+        if program == "amd-host-device":
+            shim.run()
+        else:
+            importlib.import_module("amdcni.cli").run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    load()
+    serve(socket.socket(fileno=0))
