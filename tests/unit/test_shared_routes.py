@@ -12,9 +12,10 @@ from amdcni.core.names import IfName
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
+from tests.unit.fake_node import Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.interloper import Interloper
-from tests.unit.two_nics import A, B, add, delete, pod_of
+from tests.unit.two_nics import POD1, A, B, add, delete, pod_of
 
 C = "0000:03:00.0"
 SHARED = "10.9.0.0/24"
@@ -56,15 +57,20 @@ Call = Callable[[Machine], object]
 
 
 def between_any_looks(
-    mover: str, before: Sequence[Call], first: Call, second: Call
+    mover: str, before: Sequence[Call], first: Call, second: Call, *, waits: bool = True
 ) -> Iterator[Machine]:
-    """The node after `second` was called between two looks of `first`, for each pair of looks."""
+    """The node after `second` was called between two looks of `first`, for each pair of looks.
+
+    If it `waits`, it is not called while `first` alone may set routes with several hops.
+    """
     at = 0
     while True:
         machine = node_with_two(mover)
         for call in before:
             call(machine)
-        other = Interloper(machine, partial(second, machine), at, lambda locks: "routes" in locks)
+        other = Interloper(
+            machine, partial(second, machine), at, lambda locks: waits and "routes" in locks
+        )
         machine.looks.append(other.look)
         first(machine)
         machine.looks.clear()
@@ -100,6 +106,29 @@ def test_a_nic_lent_while_another_returns_leaves_the_route_to_the_other(mover: s
     ):
         assert hops_to(machine, SHARED) == [[("ens2", 1)]]
         delete(machine, A, pod=1, netns=None)
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+
+
+def leave(machine: Machine) -> None:
+    """The first half of an ADD of A: the netdev has left, and the kernel has removed its routes."""
+    config = config_for(A)
+    with pytest.raises(Killed):
+        ask(machine, Verb.ADD, config, container="pod1", netns=POD1, kill_before="before Keep")
+    machine.locks.add(A)
+
+
+@movers
+def test_a_nic_that_leaves_while_another_returns_takes_no_hop_of_the_other_along(
+    mover: str,
+) -> None:
+    lent = [lambda machine: add(machine, B, pod=2)]
+    for machine in between_any_looks(
+        mover, lent, lambda machine: delete(machine, B, pod=2, netns=None), leave, waits=False
+    ):
+        # If it left last, the second half of its ADD would set the route through the other.
+        assert hops_to(machine, SHARED) in ([], [[("ens2", 1)]])
+        machine.locks.discard(A)
+        delete(machine, A, pod=1)
         assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
 
 

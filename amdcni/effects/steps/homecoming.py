@@ -22,7 +22,7 @@ from amdcni.ports import Machine, Namespace
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 300
 _NAMING_ATTEMPTS: Final = 5
-_ROUNDS: Final = 2
+_LEAST_ROUNDS: Final = 2
 
 
 def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
@@ -132,7 +132,7 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
     may be working on the same netdev, so after a refusal it is read again, and the refusal counts
     only if something is missing then.
     """
-    for _ in range(_ROUNDS):
+    for _ in range(_rounds(captured)):
         refused = _put_back(node, record, captured, home or _require_home(node, record))
         if not refused:
             return
@@ -141,6 +141,12 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
+
+
+def _rounds(captured: Captured) -> int:
+    """How often to look again: each netdev that shares a route may leave meanwhile."""
+    sharing = {hop.ifname for route in captured.routes for hop in route.hops}
+    return max(_LEAST_ROUNDS, len(sharing))
 
 
 def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
@@ -163,11 +169,15 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
         if shares_routes(captured):
             # Another netdev may have returned meanwhile without seeing ours.
             home = _seen_at(node, record, netdev.ifindex)
-        around = _around(node, record, captured, home)
-        late = due(captured, home.netdev, host.details(home.netdev, captured), around)
-        # What was refused before is still due.
-        refused = host.apply(home.netdev, filter(is_required, late))
-        host.apply(home.netdev, (each for each in late if not is_required(each)))
+        return _put_last(node, record, captured, home)
+
+
+def _put_last(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
+    """Set everything that is still missing, also what was refused before."""
+    host, around = node.own, _around(node, record, captured, home)
+    late = due(captured, home.netdev, host.details(home.netdev, captured), around)
+    refused = host.apply(home.netdev, filter(is_required, late))
+    host.apply(home.netdev, (each for each in late if not is_required(each)))
     return refused
 
 
@@ -198,14 +208,20 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
     """Raise RestoreIncomplete, listing what is not as it was, unless the host has everything.
 
     Everything is read again.  If the netdev was seen coming home, it is not in its pod any more.
+    With a netdev that leaves, the kernel removes the whole of a route that both share, which is
+    then set again through those that stay.
     """
     with alone_with_shared_routes(node, captured):
-        if home is None:
-            sight = _look(node, record)
-            seen, pod = _home_in(sight, record), sight.pod
-        else:
-            seen, pod = _seen_at(node, record, home.netdev.ifindex), None
-        lacking = _lacking(node, record, captured, seen)
+        for _ in range(_rounds(captured)):
+            if home is None:
+                sight = _look(node, record)
+                seen, pod = _home_in(sight, record), sight.pod
+            else:
+                seen, pod = _seen_at(node, record, home.netdev.ifindex), None
+            lacking = _lacking(node, record, captured, seen)
+            if not (lacking and shares_routes(captured)):
+                break
+            _put_last(node, record, captured, seen)
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet as it was on the host: " + "; ".join(lacking)
