@@ -24,9 +24,16 @@ demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throw
 test: lint test-unit test-netns ## lint, unit and kernel tests, and the examples of the documentation
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml
 
+# What `make test` leaves to `make test-all`.
+SELECTED := -m "not thorough"
+COVERAGE :=
+
 .PHONY: test-all
-test-all: lint docs test-unit ## everything that must hold, with the documentation and the hardware tests
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-netns test-vm
+test-all: SELECTED :=
+test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
+  --cov-report=term-missing:skip-covered
+test-all: lint docs test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= test-netns test-vm
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
@@ -34,12 +41,12 @@ test-all: lint docs test-unit ## everything that must hold, with the documentati
 .PHONY: test-unit
 test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
 	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
-	  --cov=amdcni.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered \
-	  --junit-xml=$(RESULTS)/unit.xml
+	  $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
 .PHONY: test-netns
 test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
-	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal --junit-xml=$(RESULTS)/netns.xml
+	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal $(SELECTED) \
+	  --junit-xml=$(RESULTS)/netns.xml
 
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs

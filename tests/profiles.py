@@ -19,9 +19,9 @@ _BASE: Final = settings(
 _UNSHRUNK: Final = [Phase.explicit, Phase.reuse, Phase.generate]
 
 UNIT: Final = {
-    "default": settings(_BASE, max_examples=30),
+    "default": settings(_BASE, max_examples=20),
     "deep": settings(_BASE, max_examples=2000),
-    "quick": settings(_BASE, max_examples=20, phases=[Phase.generate]),
+    "quick": settings(_BASE, max_examples=10, phases=[Phase.generate]),
     # Whether a mutant is killed must not depend on chance.
     "mutants": settings(
         _BASE, max_examples=10, phases=[Phase.explicit, Phase.generate], derandomize=True

@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from amdcni.testing import CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
 from amdcni.testing.cni import environment_of
+from amdcni.testing.readings import read
 from tests.netns.warm import AnyCall, Moment, WarmCall, start_warm
 
 BDF = "0000:c1:00.0"
@@ -41,11 +42,12 @@ natively = pytest.mark.parametrize("mover", ["native"], indirect=True)
 
 @frozen
 class Runtime:
-    """Calls the plugin under test on a node with a network configuration."""
+    """Calls the plugin under test on a node with a network configuration, or verbatim bytes."""
 
     node: Node
     plugin: Path
     config: dict[str, Any] = field(factory=CONFIG.copy)
+    stdin: bytes | None = None
 
     def having(self, *without: str, **keys: object) -> "Runtime":
         """Return a runtime whose configuration has other keys."""
@@ -55,7 +57,7 @@ class Runtime:
     def start(self, command: str, **options: Unpack[CallOptions]) -> AnyCall:
         """Start a call; see `CallOptions`."""
         if self.plugin != OURS or options.keys() & ABOUT_THE_START:
-            return self.node.start_cni(command, self.plugin, self.config, **options)
+            return self.node.start_cni(command, self.plugin, self._input(), **options)
         return self._start_warm(command, options)
 
     def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> WarmCall:
@@ -65,8 +67,11 @@ class Runtime:
     def _start_warm(
         self, command: str, options: CallOptions, kill: Moment | None = None
     ) -> WarmCall:
-        stdin, env = json.dumps(self.config).encode(), environment_of(command, options)
-        return start_warm(self.node, [self.plugin], stdin=stdin, env=env, kill=kill)
+        env = environment_of(command, options)
+        return start_warm(self.node, [self.plugin], stdin=self._input(), env=env, kill=kill)
+
+    def _input(self) -> bytes:
+        return json.dumps(self.config).encode() if self.stdin is None else self.stdin
 
     def call(self, command: str, **options: Unpack[CallOptions]) -> Outcome:
         """Return the outcome of any verb."""
@@ -97,7 +102,13 @@ class Runtime:
 def damage(before: Dump, node: Node) -> list[str]:
     """Return what differs from before on the host, and what state and leases are left."""
     left = [f"{path} is left" for path in remains(node)]
-    return [*differences(before, dump(node)), *left]
+    return [*lasting_differences(before, node), *left]
+
+
+def lasting_differences(before: Dump, node: Node) -> list[str]:
+    """Return what differs from before once nothing changes by itself any more."""
+    now, pending = read(node)
+    return [] if now == before and not pending else differences(before, dump(node))
 
 
 def remains(node: Node) -> list[str]:

@@ -216,6 +216,7 @@ def table_after(heading: str) -> list[list[str]]:
     return rows
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path: Path) -> None:
     reason = skip_reason()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,8 +50,7 @@ class Field:
             runtime = runtime.having(prevResult=result)
         elif call.verb is Verb.CHECK:
             return  # The ADD has failed, so the runtime never calls CHECK.
-        stdin = runtime.config if call.edited is None else call.edited
-        outcome = self.runtime.node.cni(call.verb.value, runtime.plugin, stdin, **said)
+        outcome = evolve(runtime, stdin=call.edited).call(call.verb.value, **said)
         match call.verb:
             case Verb.ADD:
                 holder = self.holders.get(call.device, call.container)

@@ -8,6 +8,7 @@ import pytest
 
 from amdcni.testing import Node, dump
 from tests.netns.runtime import Runtime, damage, expect_silence
+from tests.netns.warm import start_warm
 
 RECORDINGS = sorted(
     path
@@ -32,9 +33,8 @@ def test_recorded_calls_get_the_same_results_and_leave_the_host_as_it_was(
     promised = promised_results(calls)
     for call in calls:
         env, stdin = call["env"], call["stdin"].encode()
-        done = node.run([runtime.plugin], stdin=stdin, env=env)
-        assert done.returncode == 0, done
-        assert done.stderr == b""
+        done = start_warm(node, [runtime.plugin], stdin=stdin, env=env).wait()
+        assert (done.exit_status, done.stderr) == (0, ""), done
         if env["CNI_COMMAND"] != "ADD":
             assert done.stdout == b""
             continue

@@ -29,37 +29,41 @@ def delete_another_nic(machine: Machine, config: dict[str, object]) -> None:
     ask(machine, Verb.DEL, config_for(B), container="somebody", netns=None)
 
 
-@pytest.mark.parametrize(
-    ("device", "mover", "ipam"),
-    [
-        pytest.param(A, "delegate", None, id="delegate-static"),
-        pytest.param(A, "delegate", HOST_LOCAL, id="delegate-host-local"),
-        pytest.param(A, "native", None, id="native-static"),
-        pytest.param(A, "native", HOST_LOCAL, id="native-host-local"),
-        pytest.param(V, "native", None, id="software"),
-    ],
+Sequel = Callable[[Machine, dict[str, object]], None]
+SEQUELS: tuple[Sequel, ...] = (
+    add_again,
+    add_elsewhere,
+    delete_it,
+    delete_by_id_alone,
+    delete_after_the_death_of_the_netns,
+    delete_another_nic,
 )
+
+
 @pytest.mark.parametrize(
-    "then",
+    ("device", "mover", "ipam", "sequels"),
     [
-        add_again,
-        add_elsewhere,
-        delete_it,
-        delete_by_id_alone,
-        delete_after_the_death_of_the_netns,
-        delete_another_nic,
+        *(
+            pytest.param(device, mover, ipam, (sequel,), id=f"{name}-{sequel.__name__}")
+            for device, mover, ipam, name in (
+                (A, "delegate", HOST_LOCAL, "delegate"),
+                (A, "native", HOST_LOCAL, "native"),
+                (V, "native", None, "software"),
+            )
+            for sequel in SEQUELS
+        ),
+        # Without a lease the moments are among those with one: another sequel at each.
+        pytest.param(A, "delegate", None, SEQUELS, id="delegate-static"),
+        pytest.param(A, "native", None, SEQUELS, id="native-static"),
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 def test_a_call_killed_at_any_moment_is_repaired_by_the_next(
-    device: str,
-    verb: Verb,
-    then: Callable[[Machine, dict[str, object]], None],
-    ipam: object,
-    mover: str,
+    device: str, verb: Verb, sequels: tuple[Sequel, ...], ipam: object, mover: str
 ) -> None:
     killed, at = True, 0
     while killed:
+        then = sequels[at % len(sequels)]
         machine, keeper, config = new_node(mover, ipam, device)
         before = machine.picture()
         if verb is Verb.DEL:
