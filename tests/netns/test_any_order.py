@@ -352,7 +352,8 @@ class AnyOrder(RuleBasedStateMachine):
         for nic in self.account.carrying:
             assert f"top-{nic}" in now.names(Section.NETDEV), f"what {nic} carried is gone"
         if pending or self.deviations(now):
-            assert self.deviations(dump(self.node)) == []
+            lasting = self.deviations(dump(self.node))
+            assert lasting == [], lasting
 
     def files_agree(self) -> None:
         known = [BDFS[nic] for nic in self.account.records()]

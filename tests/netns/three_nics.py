@@ -5,10 +5,11 @@ All share one hardware address, also with a bystander.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amdcni.testing import Dump, Nic, Node, Section, differences
+from amdcni.testing.dumps import Value
 
 VLAN, BYSTANDER = "vlan1", "vlan2"
 BDFS = {
@@ -94,17 +95,15 @@ def without(whole: Dump, away: set[str]) -> Dump:
 def without_marks(whole: Dump, begun: Iterable[str]) -> Dump:
     """A dump without the marks of devices whose release was begun and killed: they go with it."""
     marks = {f"amdcni-{device}" for device in begun}
-    return Dump(
-        {
-            subject: {
-                name: tuple(each for each in value if each not in marks)
-                if name == "altnames" and isinstance(value, tuple)
-                else value
-                for name, value in attributes.items()
-            }
-            for subject, attributes in whole.subjects.items()
-        }
-    )
+
+    def unmarked(attributes: Mapping[str, Value]) -> dict[str, Value]:
+        altnames = attributes.get("altnames", ())
+        assert isinstance(altnames, tuple)
+        left = [name for name in altnames if name not in marks]
+        others = {name: value for name, value in attributes.items() if name != "altnames"}
+        return {**others, "altnames": tuple(left)} if left else others
+
+    return Dump({subject: unmarked(of) for subject, of in whole.subjects.items()})
 
 
 def words(*texts: object) -> set[str]:
