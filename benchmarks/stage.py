@@ -88,7 +88,7 @@ class Stage:
         }
 
     def repair(self) -> list[Job]:
-        """What an operator does after host-device has given the NIC back without its addresses."""
+        """What an operator does after host-device has returned the NIC without its addresses."""
         commands = [f"link set {self.nic.ifname} up"]
         commands += [f"address add {words} dev {self.nic.ifname}" for words in self.nic.addresses]
         return [Job(["ip", *command.split()]) for command in commands]

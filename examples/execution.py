@@ -139,7 +139,7 @@ def show_pod(page: Page, node: Node, sandbox: Sandbox) -> None:
 def show_record(page: Page, node: Node, delegates: Sequence[Delegate]) -> None:
     page.heading("The record")
     page.say(
-        "Everything that is needed to give a NIC back is in a file. It was on the disk before the "
+        "Everything that is needed to return a NIC is in a file. It was on the disk before the "
         "first change: a crash loses nothing, and the pod's end may be reported late. The first "
         "one:"
     )

@@ -122,7 +122,7 @@ def _add_devices(commands: "Subcommands") -> None:
 def _add_attachments(commands: "Subcommands") -> None:
     attachments = commands.add_parser(
         "attachments",
-        help="where each lent NIC is, since when, and what will be given back",
+        help="where each lent NIC is, since when, and what will be returned",
         description="Prints one row for each NIC that is lent: who holds it, its state, and the "
         "host configuration that will be restored.  An orphan is one that no pod has any more.  "
         "Changes nothing.  The exit status is 1 if a record could not be read.",
@@ -160,7 +160,7 @@ def _add_check(commands: "Subcommands") -> None:
 def _add_release(commands: "Subcommands") -> None:
     release = commands.add_parser(
         "release",
-        help="gives a NIC back to the host without waiting for a DEL",
+        help="returns a NIC to the host without waiting for a DEL",
         description="Does what the DEL of the attachment would do: takes the NIC out of the pod, "
         "if it is there, and restores the host's configuration.  It asks first.  A later DEL "
         "finds nothing to do.  The exit status is 1 if it fails or you say no, and 2 if there is "
@@ -184,7 +184,7 @@ def _add_completion(commands: "Subcommands") -> None:
 def _add_heal(commands: "Subcommands") -> None:
     heal = commands.add_parser(
         "heal",
-        help="gives back what no call will give back any more",
+        help="returns what no call will return any more",
         description="Looks at every record for interrupted work, NICs that came back from a pod "
         "without a DEL, and records of an earlier boot.  Restores the host's configuration from "
         "the record, and reports what it found and did.  The exit status is 1 if something could "

@@ -1,4 +1,4 @@
-"""`amdcni attachments`: where each lent NIC is, and what will be given back."""
+"""`amdcni attachments`: where each lent NIC is, and what will be returned."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class Known:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether no pod has the device and no call is at work to give it back."""
+        """Whether no pod has the device and no call is at work to return it to the host."""
         return self.condition not in (None, Condition.HELD, Condition.UNFINISHED)
 
 
@@ -138,7 +138,7 @@ def print_table(known: Sequence[Known], data_dir: str | None, stdout: IO[str]) -
     if not known:
         print_line(nothing_lent(data_dir), stdout)
         return
-    headings = ("device", "in the pod", "container", "since", "state", "given back as")
+    headings = ("device", "in the pod", "container", "since", "state", "returns as")
     print_rows(make_table("NICs lent to pods", *headings), list(map(_row, known)), stdout)
 
 
@@ -209,19 +209,19 @@ def _lines(known: Known) -> Iterator[str]:
     elif known.condition is not None:
         yield f"  what next    {_WHAT_NEXT[known.condition]}"
     if record.captured is None:
-        yield "  given back   nothing: it has no netdev"
+        yield "  returns as   nothing: it has no netdev"
     else:
-        yield f"  given back   as {record.captured.ifname}, with"
+        yield f"  returns as   {record.captured.ifname}, with"
         yield from (f"    {line}" for line in capture.lines(record.captured))
 
 
 _WHAT_NEXT: Final = {
-    Condition.HELD: "its DEL gives everything back",
-    Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, gives everything back",
-    Condition.RETURNED: "`amdcni heal`, or the next ADD of the NIC, gives everything back",
+    Condition.HELD: "its DEL returns everything",
+    Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, returns everything",
+    Condition.RETURNED: "`amdcni heal`, or the next ADD of the NIC, restores everything",
     Condition.ABANDONED: "`amdcni heal`, or the next ADD of the device, ends it",
     Condition.OUTDATED: "it is forgotten; the boot has configured the host anew",
     Condition.MISSING: "amdcni doctor says what to do",
     Condition.DESTROYED: "`amdcni heal` forgets it: create the netdev again, as the boot does",
-    Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` gives everything back",
+    Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` restores everything",
 }

@@ -47,9 +47,9 @@ _PLACEHOLDERS: Final = ("CONTAINER_ID", "/run/netns/POD", "POD_UID")
 class FollowedCall:
     """One call of a plugin; `plan` is what it would do, `refused` why it would be refused.
 
-    `request` is its parsed input.  `stale` lists what it would give back first, and `done` says
-    that it has been carried out already, and would only repeat its answer.  `unsaved` lists what
-    would not come back with the NIC.
+    `request` is its parsed input.  `stale` lists what it would return to the host first, and `done`
+    says that it has been carried out already, and would only repeat its answer.  `unsaved` lists
+    what would not come back with the NIC.
     """
 
     call: PluginCall
@@ -374,7 +374,7 @@ def _plan_lines(followed: FollowedCall) -> Iterator[str]:
     if followed.plan is not None:
         yield "On this node it would"
         for what in followed.stale:
-            yield f"  - first give back {what}, which no call will do any more, and then"
+            yield f"  - first return {what}, which no call will return any more, and then"
         for number, planned in enumerate(followed.plan.steps, start=1):
             yield f"  {number}. {planned.step.describe()}"
             for undo in planned.undo:

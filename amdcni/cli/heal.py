@@ -1,4 +1,4 @@
-"""`amdcni heal`: gives back what no call will give back any more, and reports what it found."""
+"""`amdcni heal`: returns what no call will return any more, and reports what it found."""
 
 import argparse
 from typing import IO, Any, Final
@@ -75,7 +75,7 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
     if finding.busy:
         return "left to the call that is at work on it"
     if finding.healed:
-        return "forgotten" if finding.condition in _FORGOTTEN else "given back"
+        return "forgotten" if finding.condition in _FORGOTTEN else "returned"
     if finding.condition in HEALABLE and dry_run:
         forgotten = finding.condition in _FORGOTTEN
         return "would be forgotten" if forgotten else "would be healed"
@@ -83,4 +83,4 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
 
 
 _FORGOTTEN: Final = frozenset({Condition.OUTDATED, Condition.DESTROYED})
-"""The conditions in which there is nothing to give back."""
+"""The conditions in which there is nothing to return to the host."""

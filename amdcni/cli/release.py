@@ -1,4 +1,4 @@
-"""`amdcni release`: gives a NIC back to the host without waiting for a DEL."""
+"""`amdcni release`: returns a NIC to the host without waiting for a DEL."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ _LOCK_WAIT_S: Final = 5.0
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Ask, and give the device back; 1 if it was not given back, 2 if there is nobody to ask."""
+    """Ask, and return the device to the host; 1 if it was not returned, 2 if nobody can answer."""
     with on_this_node(options.data_dir, "release", stderr) as node:
         records = [
             (known, known.record)
@@ -48,7 +48,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 
 @attrs.frozen
 class Released:
-    """A record, and what has become of its device; `failure` is why it was not given back."""
+    """A record, and what has become of its device; `failure` is why it was not returned."""
 
     record: Attachment
     returned: Returned | None = None
@@ -61,7 +61,7 @@ class Released:
 
 
 def _release(record: Attachment, node: LinuxNode) -> Released:
-    """Give one device back; a failure does not stop the others."""
+    """Return one device to the host; a failure does not stop the others."""
     try:
         return Released(record, give_back_locked(record, node, wait_s=_LOCK_WAIT_S))
     except AmdcniError as failure:
@@ -84,7 +84,7 @@ def sentence_on(released: Released) -> str:
     record, what = released.record, _named(released.record)
     match released.returned:
         case None:
-            return f"{what} was not given back, and its record stays: {released.failure}"
+            return f"{what} was not returned, and its record stays: {released.failure}"
         case Returned.BACK if record.captured is None:
             return f"{what} is free again."
         case Returned.BACK:
@@ -95,17 +95,17 @@ def sentence_on(released: Released) -> str:
                 "The record is forgotten, and nothing was restored."
             )
         case Returned.ALREADY:
-            return f"{what} was given back by another call meanwhile."
+            return f"{what} was returned by another call in the meantime."
         case Returned.ANOTHERS:
             return f"{what} was given to another attachment meanwhile, which keeps it."
         case Returned.DESTROYED:
             return (
-                f"{what} was made by software and destroyed with its pod, so nothing was given "
-                "back. The record is forgotten; create the netdev again, as the node's boot does."
+                f"{what} was made by software and destroyed with its pod, so nothing was returned. "
+                "The record is forgotten; create the netdev again, as the node's boot does."
             )
         case Returned.UNPLUGGED:
             return (
-                f"{what} is not in the machine, so nothing was given back. "
+                f"{what} is not in the machine, so nothing was returned. "
                 "Its record stays; plug it in again, or see amdcni doctor."
             )
         case _:
@@ -118,7 +118,7 @@ def _is_agreed(known: Known, record: Attachment, stderr: IO[str]) -> bool:
     stderr.write(
         f"{_named(record)}: container {record.id.container_id} {has} it as {record.id.ifname}\n"
         f"in {record.netns.path}, since {record.since}{loses}.\n"
-        "Give it back to the host? [y/N] "
+        "Return it to the host? [y/N] "
     )
     stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

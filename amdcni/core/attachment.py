@@ -1,4 +1,4 @@
-"""The record of one held device: who holds it, and everything needed to give it back."""
+"""The record of one held device: who holds it, and everything needed to return it."""
 
 from enum import StrEnum
 from typing import Final

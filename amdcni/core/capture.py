@@ -125,7 +125,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
 
 
 def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Captured:
-    """Everything of `netdev` that a pod may lose or change and that has to be given back.
+    """Everything of `netdev` that a pod may lose or change and that has to be restored.
 
     `protocols_reported` is `host.reports_protocols` of the host.
     """

@@ -14,7 +14,7 @@ class Condition(StrEnum):
 
     HELD: the pod has the device.
     UNFINISHED: a call about it was interrupted.
-    RETURNED: the netdev is on the host, but nobody has given it back: it is bare, as its netns
+    RETURNED: the netdev is on the host, but nobody has returned it: it is bare, because its netns
     died.
     ABANDONED: the pod is gone, and had a device without a netdev.
     OUTDATED: the record is of an earlier boot.

@@ -261,8 +261,8 @@ def judge_definition(where: str, review: Review) -> Iterator[Finding]:
 
 
 _REMEDIES: Final[Mapping[Condition, str]] = {
-    Condition.UNFINISHED: "give it back: {heal}",
-    Condition.RETURNED: "give it back: {heal}",
+    Condition.UNFINISHED: "return it: {heal}",
+    Condition.RETURNED: "restore it: {heal}",
     Condition.ABANDONED: "forget the record: {heal}",
     Condition.OUTDATED: "forget the record: {heal}",
     Condition.MISSING: (

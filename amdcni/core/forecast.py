@@ -1,6 +1,6 @@
-"""What an ADD will find once what earlier calls left of its device has been given back.
+"""What an ADD will find once what earlier calls left of its device has been returned.
 
-`amdcni explain --plan` changes nothing, so the state after giving back is derived from the records.
+`amdcni explain --plan` changes nothing, so the state after the return is derived from the records.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def find_netdev(
 
     `pod` is the pod's netns as it is now, `device` is what sysfs says of the device.
 
-    Raises: NetdevLost, as giving back does.
+    Raises: NetdevLost, as the return to the host does.
     """
     inside = find_in_pod(record, pod)
     at_home = find_home(record, host.netdevs, device, pod)
@@ -46,7 +46,7 @@ def find_netdev(
 def netdev_at_home(
     captured: Captured, found: Found, host: Iterable[Netdev], elapsed_s: int
 ) -> Netdev:
-    """The netdev once it has been given back; what is not known stays as it is found."""
+    """The netdev once it has been returned; what is not known stays as it is found."""
     host = tuple(host)
     others = [n for n in host if not (found.on_host and n.ifindex == found.netdev.ifindex)]
     taken = {other.ifindex for other in others}
@@ -70,7 +70,7 @@ _KEPT: Final = ("mac", "altnames", "mtu", "txqlen", "group", "flags", "token")
 def details_at_home(
     captured: Captured, netdev: Netdev, details: Details, host: Iterable[Netdev], elapsed_s: int
 ) -> Details:
-    """The details of `netdev` once it has been given back, `details` being the present ones."""
+    """The details of `netdev` once it has been returned; `details` are the present ones."""
     others = [other for other in host if other.ifindex != netdev.ifindex]
     kept = {field.name: getattr(captured, field.name, None) for field in attrs.fields(Details)}
     aged = routes.aged(captured.routes, elapsed_s)

@@ -37,5 +37,5 @@ def sentence_on(mapping: GoMapping) -> str:
     addresses = " and ".join(map(str, mapping.addresses)) or "no address"
     return (
         f"{mapping.device} was lent by AMD's Go plugin, as {mapping.ifname} with {addresses}; the "
-        "DEL of its pod, or the next ADD of the NIC, gives it back."
+        "DEL of its pod, or the next ADD of the NIC, returns it."
     )

@@ -141,7 +141,7 @@ class AddRequest:
 
 @attrs.frozen
 class DelRequest:
-    """DEL: take back what the attachment holds; `selector` is a hint and may be missing.
+    """DEL: return to the host what the attachment holds; `selector` is a hint and may be missing.
 
     `ipam` and `mover` count only if there is no record to say them.  `fault` is what makes the
     configuration unusable, while the request has what could be read of it; it is the answer if the

@@ -1,4 +1,4 @@
-"""Attachments of AMD's Go plugin, turned into records that are given back like our own.
+"""Attachments of AMD's Go plugin, turned into records like ours, from which NICs are returned.
 
 Its mapping names the device, but neither the holder nor the boot (`amdcni.core.mapping`).  So what
 counts is where the NIC is now, and what is seen of it there:
@@ -166,7 +166,7 @@ def record_of(
     device: SysfsDevice,
     clock: Clock,
 ) -> Attachment:
-    """The record from which the NIC of `mapping` is given back; nothing has changed yet.
+    """The record from which the NIC of `mapping` is returned; nothing has changed yet.
 
     The call that found the NIC stands in for the unknown attachment.  Only a DEL is done with its
     own addresses; an ADD is going to want them.

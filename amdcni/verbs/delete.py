@@ -1,4 +1,4 @@
-"""DEL: what an attachment holds is given back."""
+"""DEL: what an attachment holds is returned to the host."""
 
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.salvage import salvage
@@ -12,7 +12,7 @@ from amdcni.verbs.looking import LOCK_WAIT_S, locked, records_about, records_hel
 
 
 def delete(request: DelRequest, node: Node) -> None:
-    """Take back what this attachment holds, and only that; nothing to take back is a success.
+    """Return to the host what this attachment holds, and only that; nothing to return is a success.
 
     A configuration that cannot be used keeps nothing from coming back, as otherwise a pod could not
     end; it is a failure only if the attachment holds nothing.
@@ -35,7 +35,7 @@ def delete(request: DelRequest, node: Node) -> None:
 
 
 def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> bool:
-    """Give back what the Go plugin lent to the attachment; whether there was anything."""
+    """Return to the host what the Go plugin lent to the attachment; whether there was anything."""
     if taking_over.find_mapping(key.bus_device, node) is None:
         return False
     with locked(key, node):
@@ -48,7 +48,7 @@ def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> bool:
 
 
 def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> bool:
-    """Give back a netdev of ours that is in the pod without its record; whether there was one."""
+    """Return to the host our netdev in the pod that has lost its record; whether there was one."""
     device = None if key.bus_device is None else node.find_device(key.bus_device)
     pod = None if request.netns is None else node.find_netns(request.netns)
     if device is None or pod is None or pod.id == node.host().id:

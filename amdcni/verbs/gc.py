@@ -1,4 +1,4 @@
-"""GC: what is attached to nobody any more is given back."""
+"""GC: what is no longer attached to anybody is returned to the host."""
 
 from amdcni.core.errors import Failures
 from amdcni.core.request import GcRequest

@@ -1,4 +1,4 @@
-"""Giving a device back, for every verb and command that does."""
+"""Returning a device to the host, for every verb and command that does."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,13 +17,13 @@ from amdcni.verbs.looking import device_of, find_condition, is_plugged, locked
 
 
 class Returned(StrEnum):
-    """What has become of a device that was to be given back.
+    """What has become of a device that was to be returned.
 
     BACK: it is the host's, as it was.
     FORGOTTEN: its record was of an earlier boot, and is gone; the boot has configured the host.
     DESTROYED: it was made by software, and destroyed with its pod; its record is gone.
     UNPLUGGED: it is not in the machine; its record stays.
-    ALREADY: another call has given it back in the meantime.
+    ALREADY: another call has returned it in the meantime.
     ANOTHERS: another attachment has it by now, and keeps it.
     """
 
@@ -36,7 +36,7 @@ class Returned(StrEnum):
 
 
 def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> Returned:
-    """Give back the device of `record`, whose lock is held, and forget the record."""
+    """Return the device of `record`, whose lock is held, to the host, and forget the record."""
     boot_id, destroyed = node.clock().boot_id, is_destroyed(record, node)
     plan = plan_release(
         record,
@@ -57,7 +57,7 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
 
 
 def is_destroyed(record: Attachment, node: Node) -> bool:
-    """Whether there is nothing to give back, because the kernel has destroyed it."""
+    """Whether there is nothing to return to the host, because the kernel has destroyed it."""
     if not dies_with_its_netns(record):
         return False
     return find_condition(record.detaching(), node) is Condition.DESTROYED
@@ -74,7 +74,7 @@ def _report_destroyed(record: Attachment, node: Node) -> None:
 
 
 def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned:
-    """Give back the device of a record, unless another call has done so while we waited.
+    """Return the device of a record to the host, unless another call did so while we waited.
 
     A failure is noted, so that calls about other devices leave it alone for a while.
     """
@@ -91,7 +91,7 @@ def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned
 
 
 def bring_home(record: Attachment, node: Node) -> bool:
-    """Do everything of giving back that needs no plugin; whether nothing is left to do.
+    """Do every part of the return that needs no plugin; whether nothing is left to do.
 
     The lock of the device has to be held.
     """
@@ -117,7 +117,7 @@ def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
 def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attachment, ...]:
     """Bring home what can come home now; what fails or is locked is left to later calls.
 
-    Returns the records in the order in which to give them back: those that failed before are last.
+    The result has the records in the order in which to release them, earlier failures last.
     """
     records = tuple(records)
     for seen in records:

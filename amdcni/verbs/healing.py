@@ -1,4 +1,4 @@
-"""Giving back what no call asks for any more."""
+"""Returning to the host what no call will return any more."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress

@@ -32,7 +32,7 @@ from amdcni.verbs.looking import (
 
 @attrs.frozen
 class Preview:
-    """What an ADD would do now: give back what is `stale` of the device, and carry out `plan`.
+    """What an ADD would do now: return to the host what is `stale`, and carry out `plan`.
 
     `plan` is None if this very ADD has been done and everything is as promised: the answer is its
     result.  `unsaved` is, in words, what of the netdev no record can hold.
@@ -48,7 +48,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
 
     A missing netns counts as an empty one.
 
-    Raises: what `add` raises before it changes anything, or after it has given back what is stale.
+    Raises: what `add` raises before it changes anything, or once what is stale has been returned.
     """
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
@@ -78,7 +78,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
 def _healed(
     selector: DeviceSelector, snapshot: Snapshot, stale: Collection[Attachment], node: Node
 ) -> Snapshot:
-    """The snapshot as it will be once what is `stale` has been given back."""
+    """The snapshot as it will be once what is `stale` has been returned."""
     details: dict[int, Details] = {}
     for record in stale:
         outdated = record.boot_id != snapshot.clock.boot_id

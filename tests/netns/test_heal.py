@@ -158,7 +158,7 @@ def test_a_stranger_with_the_old_name_is_left_alone_and_the_table_says_what_was_
     node.forget(nic, "eth1")
     said = output_of_amdcni(node, "heal")
     assert BDF in said
-    assert "given back" in said
+    assert "returned" in said
     assert addresses(node, "eth1_1") == ["10.0.0.0/31", "fd00::8/64"]
     assert addresses(node, "eth1") == []
     assert records(node) == {}

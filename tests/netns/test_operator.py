@@ -64,7 +64,13 @@ def test_an_attachment_is_shown_with_all_that_will_be_restored(
     for whole in (pod.netns, "container-1", "fd00::8/64", row["since"]):
         assert whole in read(node, "attachments", columns="40").split()
     text = read(node, "attachments", "show", "eth1")
-    for words in ("container-1", pod.netns, "alias rail-1", "address 10.0.0.0/31", "its DEL gives"):
+    for words in (
+        "container-1",
+        pod.netns,
+        "alias rail-1",
+        "address 10.0.0.0/31",
+        "its DEL returns",
+    ):
         assert words in text
     assert "route 192.0.2.0/24 via 10.0.0.1 table 1000" in text
 
@@ -78,7 +84,7 @@ def test_an_orphan_is_marked_and_shown_with_what_will_restore_it(
     _, (row,) = ask(node, "attachments")
     assert (row["found"], row["orphan"]) == ("returned", True)
     assert "orphan: it is on the host, bare" in read(node, "attachments")
-    assert "`amdcni heal`, or the next ADD of the NIC, gives everything back" in read(
+    assert "`amdcni heal`, or the next ADD of the NIC, restores everything" in read(
         node, "attachments", "show", BDF
     )
 
@@ -179,7 +185,7 @@ def test_release_says_that_an_unplugged_nic_is_not_returned(
     status, (told,) = ask_loudly(node, "release", BDF, "--yes")
     assert (status, told["released"], told["result"]) == (1, False, "unplugged")
     said = read(node, "release", BDF, "--yes")
-    assert "is not in the machine, so nothing was given back" in said
+    assert "is not in the machine, so nothing was returned" in said
     assert record_of(node).exists()
 
 

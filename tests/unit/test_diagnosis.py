@@ -257,7 +257,7 @@ def test_a_nic_that_the_go_plugin_lent_passes() -> None:
         Subject.RECORDS,
         PASSED,
         "0000:c1:00.0 was lent by AMD's Go plugin, as ens1 with 192.0.2.1/31; the DEL of its pod, "
-        "or the next ADD of the NIC, gives it back",
+        "or the next ADD of the NIC, returns it",
     )
     several = attrs.evolve(told, addresses=(address, ip_interface("fd00::1/64")))
     assert "with 192.0.2.1/31 and fd00::1/64; " in sentence_on(several)

@@ -157,16 +157,16 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (ReleasePlugins(RECORD), "tell the plugins that pod1/net1 ends"),
         (
             ReleaseIpam(RECORD),
-            "let the IPAM plugin take back the addresses of pod1/net1",
+            "let the IPAM plugin release the addresses of pod1/net1",
         ),
         (BringHome(RECORD, NIC), "bring the NIC back to the host as ens1"),
         (
             RestoreConfiguration(RECORD, NIC),
-            "give ens1 back " + HELD.removeprefix("ens1 with "),
+            "restore " + HELD,
         ),
         (
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
-            "give ens1 back its state",
+            "restore ens1 with its state",
         ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
     ],

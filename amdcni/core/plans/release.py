@@ -1,4 +1,4 @@
-"""The plan that gives a device back, for DEL, GC, healing, or the undo of an ADD."""
+"""The plan that returns a device to the host, for DEL, GC, healing, or the undo of an ADD."""
 
 from typing import Final
 
@@ -29,9 +29,9 @@ def plan_release(
     destroyed: bool = False,
     limit_s: float | None = None,
 ) -> Release:
-    """Give the device of `record` back, from the record and the bus device alone.
+    """Plan the return of the device of `record`, from the record and the bus device alone.
 
-    The record stays until the IPAM plugin, too, has taken its addresses back.  Only the next holder
+    The record stays until the IPAM plugin, too, has released its addresses.  Only the next holder
     of the device does not wait for that (`ipam_required` False): the host is complete without it.
 
     A record of an earlier boot restores nothing: the node's own boot configuration is right.  If

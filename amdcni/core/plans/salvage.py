@@ -31,7 +31,7 @@ def salvage(
 
     The netdev is our NIC if its bus parent says so.  If no parent can be seen, it has to have a
     host name as alias (the delegate leaves it there), and there must have been a record, now
-    damaged.  Then, what can be given back is what the netdev has in the pod.
+    damaged.  What can be returned is then what the netdev has in the pod.
     """
     bus_device = device.bus_device
     netdev = netdev_named(pod.netdevs, request.attachment.ifname)

@@ -24,7 +24,7 @@ class ReleasePlugins:
 
 @attrs.frozen
 class ReleaseIpam:
-    """The configuration's IPAM plugin, if it has one, has been asked to take its addresses back.
+    """The configuration's IPAM plugin, if it has one, has been asked to release its addresses.
 
     That is all that can be done for an attachment of an earlier boot.  A refusal is reported, and
     the record does not wait for it.  But a plugin that may run for no more than `limit_s` seconds
@@ -36,7 +36,7 @@ class ReleaseIpam:
 
     def describe(self) -> str:
         """The step in words."""
-        return f"let the IPAM plugin take back the addresses of {self.record.id}"
+        return f"let the IPAM plugin release the addresses of {self.record.id}"
 
 
 FarewellStep = ReleasePlugins | ReleaseIpam

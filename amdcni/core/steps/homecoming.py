@@ -27,7 +27,7 @@ class RestoreConfiguration:
 
     def describe(self) -> str:
         """The step in words."""
-        return f"give {self.captured.ifname} back {', '.join(summary(self.captured))}"
+        return f"restore {self.captured.ifname} with {', '.join(summary(self.captured))}"
 
 
 @attrs.frozen
