@@ -15,6 +15,7 @@ from amdcni.testing import (
     unchanged,
 )
 from tests.netns.runtime import BDF
+from tests.netns.three_nics import without_marks
 
 ADDRESS = "10.0.0.2/24 label eth1:a dev eth1"
 DELETE = "address delete 10.0.0.2/24 dev eth1"
@@ -177,3 +178,15 @@ def test_what_has_to_stay_as_it_was_is_compared_at_the_end(node: Node, nic: Nic)
     new = r"address 192\.0\.2\.1/32 on eth1 is new"
     with pytest.raises(AssertionError, match=new), unchanged(node):
         node.ip("address add 192.0.2.1/32 dev eth1")
+
+
+def test_marks_of_begun_releases_can_be_left_out(node: Node) -> None:
+    node.add_nic("0000:c1:00.0", "eth1")
+    node.add_nic("0000:c2:00.0", "eth2")
+    node.ip("link property add dev eth2 altname fabric")
+    before = dump(node)
+    node.ip("link property add dev eth1 altname amdcni-0000:c1:00.0")
+    node.ip("link property add dev eth2 altname amdcni-@eth2")
+    after = dump(node)
+    assert len(differences(before, without_marks(after, ["@eth2"]))) == 1
+    assert differences(before, without_marks(after, ["0000:c1:00.0", "@eth2"])) == []

@@ -97,11 +97,10 @@ def without_marks(whole: Dump, begun: Iterable[str]) -> Dump:
     marks = {f"amdcni-{device}" for device in begun}
 
     def unmarked(attributes: Mapping[str, Value]) -> dict[str, Value]:
-        altnames = attributes.get("altnames", ())
-        assert isinstance(altnames, tuple)
-        left = [name for name in altnames if name not in marks]
+        altnames = str(attributes.get("altnames", "")).split()
+        left = " ".join(name for name in altnames if name not in marks)
         others = {name: value for name, value in attributes.items() if name != "altnames"}
-        return {**others, "altnames": tuple(left)} if left else others
+        return {**others, "altnames": left} if left else others
 
     return Dump({subject: unmarked(of) for subject, of in whole.subjects.items()})
 
