@@ -1,5 +1,6 @@
 """The tables in the reference list exactly what is in the code."""
 
+import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from amdcni.cli import arguments
 from amdcni.core import errors
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
@@ -25,6 +27,9 @@ SOURCES = [
     for path in (DOCS.parent / package).rglob("*.py")
     if "testing" not in path.parts
 ]
+PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+SENTENCES = re.compile(r"[a-z].*[.)]$")
+"""What to do, as whole sentences or a link."""
 
 
 def rows(page: str) -> list[list[str]]:
@@ -110,7 +115,20 @@ def messages_in(path: Path) -> Iterator[str]:
 
 
 def test_every_message_is_documented_with_its_remedy() -> None:
-    documented = {row[0] for row in rows("reference/messages.md")}
+    table = [row for row in rows("reference/messages.md") if row[0] not in ("message", "---")]
     raised = {message for path in SOURCES for message in messages_in(path)}
     with_words = {text for text in raised if re.search("[a-z]{3}", text)}
-    assert with_words - documented == set()
+    assert with_words - {row[0] for row in table} == set()
+    assert [row for row in table if len(row) != 2 or not SENTENCES.search(row[1])] == []
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall("`amdcni ([a-z]+)", (DOCS / page).read_text()))
+    assert named <= set(commands_of(arguments.parser()))

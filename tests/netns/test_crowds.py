@@ -9,11 +9,13 @@ from amdcni.testing.namespaces import Namespace
 from tests.netns.command import output_of_amdcni
 from tests.netns.runtime import BDF, Runtime, damage, expect_silence, natively
 from tests.netns.test_heal import heal
+from tests.patience import wait_until
 
 NAMES = 250
 """More altnames, of 124 bytes each, than fit into one part of a kernel's dump."""
 
-CHURN = "while :; do ip link add churn type veth peer name nruhc; ip link delete churn; done"
+NEIGHBOUR = "10.0.0.1 lladdr 02:00:00:00:00:77 "
+CHURN = "ip link add churn type veth peer name nruhc && ip link delete churn"
 
 
 def add_altnames(pod: Pod, ifname: str) -> None:
@@ -22,14 +24,31 @@ def add_altnames(pod: Pod, ifname: str) -> None:
 
 
 @contextmanager
-def going_on(where: Namespace, script: str) -> Iterator[None]:
-    """Let a shell run the script, a loop, as fast as it can until the block ends."""
+def going_on(where: Namespace, commands: str) -> Iterator[None]:
+    """Let a shell repeat the commands as fast as it can until the block ends.
+
+    They succeed before the block begins, and still do after it.
+    """
+    where.output_of(["sh", "-c", ": >/run/rounds"])
+    script = f"while :; do {commands} && echo >>/run/rounds; done"
     process = where.start(["sh", "-c", f"exec >/dev/null 2>&1; {script}"])
     try:
+        goes_on(where)
         yield
+        goes_on(where)
     finally:
         process.kill()
         process.communicate()
+
+
+def goes_on(where: Namespace) -> None:
+    """Wait until the commands have succeeded once more, from beginning to end."""
+    begun = rounds(where)
+    wait_until(lambda: rounds(where) > begun + 1, "the shell repeats its commands")
+
+
+def rounds(where: Namespace) -> int:
+    return len(where.output_of(["cat", "/run/rounds"]))
 
 
 @natively
@@ -80,13 +99,16 @@ def test_a_nic_is_lent_and_restored_while_others_set_the_same_configuration(
     known = [
         "address add 10.0.0.0/31 dev eth1",
         "link property add dev eth1 altname rail0",
-        "neighbour replace 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1 nud permanent",
+        f"neighbour replace {NEIGHBOUR} dev eth1 nud permanent",
         *routes,
     ]
     node.ip_batch(known[1:])
     (node.root / "run" / "known").write_text("\n".join(known))
     before = dump(node)
-    with going_on(node, "while :; do ip -force -batch /run/known; done"):
+    # Most of it is refused: while the NIC is away, and again if it has everything.
+    with going_on(node, "{ ip -force -batch /run/known || true; }"):
+        node.ip("neighbour delete 10.0.0.1 dev eth1")
+        wait_until(lambda: NEIGHBOUR in node.ip("neighbour show dev eth1"), "they set it again")
         runtime.added(pod)
         expect_silence(runtime.delete(pod))
     assert damage(before, node) == []

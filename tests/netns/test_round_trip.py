@@ -249,8 +249,7 @@ def test_only_a_point_to_point_prefix_has_the_peer_as_gateway(
     nic = node.add_nic(BDF, "eth1", [address])
     (ip,) = runtime.added(pod)["ips"]
     assert (ip["address"], ip.get("gateway")) == (address, gateway)
-    assert pod.ping(nic.peers[0])
-    assert gateway in (None, nic.peers[0])
+    assert pod.ping(ip.get("gateway", nic.peers[0]))
 
 
 def test_lifetimes_keep_running_while_the_pod_has_the_nic(
@@ -295,7 +294,9 @@ def test_lifetimes_keep_running_while_the_pod_has_the_nic(
     for address, wanted in expected.items():
         assert all(abs(a - b) < 10 for a, b in zip(seen[address], wanted, strict=True)), seen
     assert remains(node) == []
-    assert any("10.0.0.3/24" in line for line in differences(before, dump(node)))
+    others = [line for line in differences(before, dump(node)) if " from now, is " not in line]
+    ended = re.compile(r"10\.0\.0\.[23]\b|fd00::2\b")
+    assert [line for line in others if not ended.search(line)] == []
 
 
 # What the kernel makes
@@ -357,13 +358,10 @@ def test_a_lease_of_host_local_lasts_as_long_as_the_attachment(
     assert damage(before, node) == []
 
 
-@pytest.mark.parametrize("ipam", [{}, None, ""])
+@pytest.mark.parametrize("ipam", [{}, None])
 def test_an_empty_ipam_means_the_hosts_addresses(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
-    if ipam == "":
-        runtime.having(ipam=ipam).add(pod).expect_error(7, "$.ipam")
-        return
     before = dump(node)
     result = runtime.having(ipam=ipam).added(pod)
     assert [ip["address"] for ip in result["ips"]] == list(nic.addresses)
@@ -372,7 +370,7 @@ def test_an_empty_ipam_means_the_hosts_addresses(
     assert damage(before, node) == []
 
 
-@pytest.mark.parametrize("ipam", ["host-local", ["static"], 7, {"type": 7}, {"type": "../x"}])
+@pytest.mark.parametrize("ipam", ["", "host-local", ["static"], 7, {"type": 7}, {"type": "../x"}])
 def test_an_invalid_ipam_is_refused_before_anything_is_touched(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object
 ) -> None:
@@ -465,7 +463,5 @@ def test_any_host_is_the_same_before_and_after(
     with throwaway_node() as node:
         node.add_nic(BDF, "eth1", up=up)
         node.output_of(["ip", "link", "set", "eth1", "alias", alias])
-        # Whatever of it the kernel accepts makes a valid host.
-        commands = "\n".join(f"address add {words} {scope} dev eth1" for words in configured)
-        node.run(["ip", "-force", "-batch", "-"], stdin=commands.encode())
+        node.ip_batch([f"address add {words} {scope} dev eth1" for words in configured])
         assert round_trip(Runtime(node, plugin), node.add_pod("pod1")) == []

@@ -365,8 +365,10 @@ class Lifecycle(Events):
         )
         if healthy:
             assert failure is None or isinstance(failure, PluginFailed)
+        elif record is None:
+            assert isinstance(failure, UnknownAttachment)
         else:
-            assert isinstance(failure, (CheckFailed, UnknownAttachment, AmdcniError))
+            assert isinstance(failure, CheckFailed)
 
     @precondition(lambda self: self.machine.disk.files)
     @rule(keep=st.sets(st.integers(0, 5)), kill_at=kills, trouble=troubles)

@@ -252,6 +252,7 @@ def test_a_del_sees_what_another_call_did_while_it_waited_for_the_lock(
     kernel.interrupts.append(go_first)
     with pytest.raises(RestoreIncomplete):
         delete(machine)
+    assert go_first not in kernel.interrupts
     assert (set(machine.disk.files), A in mappings(machine)) == ({A}, True)
     kernel.host.refused.clear()
     keeper.order_matters = False
