@@ -69,8 +69,8 @@ class Node(Protocol):
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`, without looking inside."""
 
-    def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
-        """What sysfs says of the device; None if it is not plugged in."""
+    def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
+        """What sysfs says of the device; None if there is none, or it is not plugged in."""
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         """The device that the host's netdev belongs to; None if it belongs to none."""

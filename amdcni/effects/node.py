@@ -131,8 +131,8 @@ class LinuxNode:
     def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
         return read_load(netdevs, chosen, self.own)
 
-    def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
-        return sysfs.find_device(bus_device)
+    def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
+        return None if bus_device is None else sysfs.find_device(bus_device)
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         return sysfs.bus_device_of(ifname)

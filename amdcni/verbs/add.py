@@ -6,7 +6,7 @@ from typing import Final
 from amdcni.core import calls
 from amdcni.core import check as checks
 from amdcni.core.condition import Condition
-from amdcni.core.errors import DeviceBusy, InvalidEnvironment
+from amdcni.core.errors import InvalidEnvironment
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.request import AddRequest
@@ -20,6 +20,7 @@ from amdcni.verbs.looking import (
     LOCK_WAIT_S,
     find_condition,
     is_meant_again,
+    keeps_changing,
     key_of_request,
     look,
     records_about,
@@ -40,7 +41,7 @@ def add(request: AddRequest, node: Node) -> Result:
             result = _add_locked(request, key, node)
         if result is not None:
             return result
-    raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
+    raise keeps_changing(request)
 
 
 _MOST_ATTEMPTS: Final = 5

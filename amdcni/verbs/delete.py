@@ -49,7 +49,7 @@ def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> bool:
 
 def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> bool:
     """Return to the host our netdev in the pod that has lost its record; whether there was one."""
-    device = None if key.bus_device is None else node.find_device(key.bus_device)
+    device = node.find_device(key.bus_device)
     pod = None if request.netns is None else node.find_netns(request.netns)
     if device is None or pod is None or pod.id == node.host().id:
         return False

@@ -13,7 +13,7 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.ports import Node
 from amdcni.verbs import executor
-from amdcni.verbs.looking import device_of, find_condition, is_plugged, locked
+from amdcni.verbs.looking import find_condition, is_plugged, locked
 
 
 class Returned(StrEnum):
@@ -41,7 +41,7 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
     plan = plan_release(
         record,
         boot_id,
-        device_of(record, node),
+        node.find_device(record.key.bus_device),
         ipam_required=ipam_required,
         destroyed=destroyed,
     )
@@ -96,7 +96,7 @@ def bring_home(record: Attachment, node: Node) -> bool:
     The lock of the device has to be held.
     """
     clock, destroyed = node.clock(), is_destroyed(record, node)
-    device = device_of(record, node)
+    device = node.find_device(record.key.bus_device)
     plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
     executor.release(plan, node)
     if destroyed:
@@ -110,7 +110,7 @@ def bring_home(record: Attachment, node: Node) -> bool:
 def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
     """Tell the plugins that the attachment ends, and forget the record: the netdev is home."""
     boot_id = node.clock().boot_id
-    plan = plan_farewell(record, boot_id, device_of(record, node), limit_s)
+    plan = plan_farewell(record, boot_id, node.find_device(record.key.bus_device), limit_s)
     executor.release(plan, node)
 
 

@@ -9,8 +9,8 @@ import attrs
 from amdcni.core import identity
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition, condition_of
-from amdcni.core.errors import AmdcniError, DeviceNotFound
-from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceNotFound
+from amdcni.core.host import Netdev, Netns
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.recording import is_repeated
@@ -42,20 +42,14 @@ def locked(
         yield record
 
 
-def device_of(record: Attachment, node: Node) -> SysfsDevice | None:
-    """What sysfs says of the record's device now; None if it has none or is not plugged in."""
-    bus_device = record.key.bus_device
-    return None if bus_device is None else node.find_device(bus_device)
-
-
 def is_plugged(record: Attachment, node: Node) -> bool:
     """Whether the device of `record` is in the machine, as far as it is on a bus at all."""
-    return identity.is_plugged(record, device_of(record, node))
+    return identity.is_plugged(record, node.find_device(record.key.bus_device))
 
 
 def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
     """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
-    pod, device = node.find_pod(record.netns), device_of(record, node)
+    pod, device = node.find_pod(record.netns), node.find_device(record.key.bus_device)
     seen = (record, node.clock().boot_id, host or node.host(), pod, device)
     condition = condition_of(*seen)
     if condition is Condition.MISSING and dies_with_its_netns(record):
@@ -110,6 +104,11 @@ def key_of_request(request: AddRequest, node: Node) -> DeviceKey:
     return DeviceKey(None) if netdev is None else _key_of_netdev(netdev, node)
 
 
+def keeps_changing(request: AddRequest) -> DeviceBusy:
+    """The error of an ADD if another device than before is meant each time that it is locked."""
+    return DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
+
+
 def _records_fitting(selector: DeviceSelector, node: Node) -> list[Attachment]:
     return [record for record in node.records() if fits_record(selector, record)]
 
@@ -125,7 +124,7 @@ def _candidates(
 ) -> Candidates:
     return Candidates(
         netdevs=host.netdevs,
-        device=None if bus_device is None else node.find_device(bus_device),
+        device=node.find_device(bus_device),
         at_kernelpath=None if selector.kernelpath is None else node.netdevs_at(selector.kernelpath),
     )
 

@@ -9,7 +9,6 @@ from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Details
 from amdcni.core.condition import Condition
-from amdcni.core.errors import DeviceBusy
 from amdcni.core.host import Netns, NetnsId
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.snapshot import Snapshot
@@ -21,9 +20,9 @@ from amdcni.verbs import taking_over
 from amdcni.verbs.giving_back import is_destroyed
 from amdcni.verbs.looking import (
     IN_USE,
-    device_of,
     find_condition,
     is_meant_again,
+    keeps_changing,
     key_of_request,
     look,
     records_about,
@@ -69,7 +68,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
     pod = node.find_netns(request.netns) or Netns(request.netns, NetnsId(0, 0))
     snapshot = look(request, key, pod, tuple(live), node)
     if snapshot is None:
-        raise DeviceBusy(f"what {request.device.selector} names keeps changing; try again")
+        raise keeps_changing(request)
     snapshot = _healed(request.device.selector, snapshot, stale, node)
     plan = plan_add(request, snapshot)
     return Preview(tuple(stale), plan, snapshot.details.unsaved)
@@ -84,7 +83,7 @@ def _healed(
         outdated = record.boot_id != snapshot.clock.boot_id
         if outdated or record.captured is None or is_destroyed(record, node):
             continue
-        pod, device = node.find_pod(record.netns), device_of(record, node)
+        pod, device = node.find_pod(record.netns), node.find_device(record.key.bus_device)
         found = forecast.find_netdev(record, snapshot.host, pod, device)
         others, elapsed_s = snapshot.host.netdevs, record.elapsed_s(snapshot.clock.now_s)
         seen = node.details(found.netdev) if found.on_host else Details()

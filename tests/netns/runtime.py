@@ -3,6 +3,7 @@
 import json
 import os
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -139,6 +140,13 @@ def record_of(node: Node, device: str = BDF) -> Path:
 def records(node: Node) -> dict[str, Any]:
     """Return the records by file name; all must be JSON."""
     return {path.name: json.loads(path.read_bytes()) for path in state_folder(node).glob("*.json")}
+
+
+def fill_disk(filler: Path) -> None:
+    """Let a file take all the space that is left on its disk."""
+    with filler.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
 
 
 def addresses(where: Namespace, ifname: str = "net1") -> list[str]:

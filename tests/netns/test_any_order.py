@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
@@ -64,7 +64,7 @@ from tests.netns.occurrences import (
     occurrences,
 )
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
-from tests.netns.runtime import DEBIAN, Runtime, addresses, damage, records, remains
+from tests.netns.runtime import DEBIAN, Runtime, addresses, damage, fill_disk, records, remains
 from tests.netns.three_nics import (
     BDFS,
     MAC,
@@ -314,7 +314,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.story.append(what)
         try:
             if self.account.disk_full:
-                fill(self.disk / "filler")
+                fill_disk(self.disk / "filler")
             yield
             self.all_agree()
         except Exception as failure:
@@ -402,13 +402,6 @@ class AnyOrder(RuleBasedStateMachine):
                     assert self.account.records() == {}
                     self.another_port(appears=False)
                     assert damage(self.before, self.node) == []
-
-
-def fill(path: Path) -> None:
-    """Let a file take all the space that is left."""
-    with path.open("ab", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
 
 
 def device(runtime: Runtime, nic: str) -> Runtime:

@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     by_delegate,
     damage,
     expect_silence,
+    fill_disk,
     ifnames,
     record_of,
     records,
@@ -190,9 +191,7 @@ def test_without_state_a_del_succeeds_even_where_nothing_can_be_written(
 def full(node: Node) -> Path:
     """Fill the disk with the state folder; return the file to delete to have space again."""
     filler = node.root / "var/lib/cni/filler"
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
+    fill_disk(filler)
     return filler
 
 

@@ -142,10 +142,10 @@ class FakeNode:
         told = {n: macs for n, macs in load.receives_for.items() if n in numbers}
         return attrs.evolve(load, receives_for=told)
 
-    def find_device(self, bus_device: BusDevice) -> SysfsDevice | None:
+    def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         kernel = self.alive().kernel
         function = kernel.functions.get(str(bus_device))
-        if function is None:
+        if bus_device is None or function is None:
             return None
         here = [link.name for link in function.links if link.space is kernel.host]
         names = tuple(IfName(name) for name in sorted(here))

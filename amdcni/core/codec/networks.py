@@ -27,7 +27,10 @@ spell(
     load_only_inlined_plugins="loadOnlyInlinedPlugins",
 )
 
-_WHAT: Final = "the network configuration"
+CONFIGURATION: Final = "the network configuration"
+"""What messages call it."""
+
+_LIST: Final = f"{CONFIGURATION} list"
 
 
 def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
@@ -38,14 +41,14 @@ def valid_attachments_of(raw: Json) -> frozenset[AttachmentId] | None:
     given = given_keys(raw, _ValidAttachments)
     if not given:
         return None
-    parsed = structure(given, _ValidAttachments, InvalidConfiguration, _WHAT)
+    parsed = structure(given, _ValidAttachments, InvalidConfiguration, CONFIGURATION)
     return frozenset(parsed.attachments)
 
 
 def parse_plugin_list(data: bytes) -> PluginList:
     """A network configuration list, as in a `.conflist` file; raises as `parse_request` does."""
-    raw = decode_object(data, "the network configuration list")
-    return structure(raw, PluginList, InvalidConfiguration, "the network configuration list")
+    raw = decode_object(data, _LIST)
+    return structure(raw, PluginList, InvalidConfiguration, _LIST)
 
 
 def plugin_list_to_json(network: PluginList) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def prev_result_of(raw: Json, version: CniVersion) -> Result | None:
     if not isinstance(previous, dict):
         raise InvalidConfiguration(f"$.prevResult is {shown(previous)}, not an object")
     own = {"cniVersion": version, **previous}
-    return result_from_json(own, InvalidConfiguration, _WHAT, "$.prevResult")
+    return result_from_json(own, InvalidConfiguration, CONFIGURATION, "$.prevResult")
 
 
 def in_version(config: Json, version: CniVersion) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from amdcni.core.codec.converter import (
     structure,
     wrong,
 )
-from amdcni.core.codec.networks import prev_result_of, valid_attachments_of
+from amdcni.core.codec.networks import CONFIGURATION, prev_result_of, valid_attachments_of
 from amdcni.core.codec.text import decode_object
 from amdcni.core.errors import (
     AmdcniError,
@@ -95,8 +95,6 @@ spell(
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
 
-_WHAT: Final = "the network configuration"
-
 
 def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Request:
     """The request that `invocation` and the configuration on stdin make; not for VERSION.
@@ -106,7 +104,7 @@ def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Req
 
     Raises: UndecodableInput, InvalidConfiguration, UnsupportedVersion, UnsupportedField.
     """
-    raw = decode_object(stdin, "the network configuration")
+    raw = decode_object(stdin, CONFIGURATION)
     strict = invocation.verb in (Verb.ADD, Verb.CHECK, Verb.STATUS)
     if strict:
         _refuse_faulty(raw)
@@ -172,7 +170,7 @@ def _broken_del(
     invocation: requests.Invocation, stdin: bytes, fault: AmdcniError
 ) -> requests.DelRequest:
     try:
-        raw = decode_object(stdin, _WHAT)
+        raw = decode_object(stdin, CONFIGURATION)
     except UndecodableInput:
         raw = {}
     given = given_keys(raw, _NetworkKeys)
@@ -185,7 +183,7 @@ def _broken_del(
 def _is_usable(key: str, value: Any) -> bool:
     """Whether one key of `_NetworkKeys` has a valid value."""
     try:
-        structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, _WHAT)
+        structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, CONFIGURATION)
     except (InvalidConfiguration, UnsupportedVersion):
         return False
     return True
@@ -220,7 +218,7 @@ def _refuse_faulty(raw: Json) -> None:
         *(pod_faults(raw) if _mover_or_default(raw) is requests.Mover.NATIVE else ()),
     ]
     if faults:
-        raise InvalidConfiguration(wrong(_WHAT, faults))
+        raise InvalidConfiguration(wrong(CONFIGURATION, faults))
 
 
 def network_of(raw: Json, *, strict: bool = True) -> requests.Network:
@@ -230,13 +228,15 @@ def network_of(raw: Json, *, strict: bool = True) -> requests.Network:
 
     Raises: InvalidConfiguration, UnsupportedVersion.
     """
-    keys = structure(given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, _WHAT)
+    keys = structure(
+        given_keys(raw, _NetworkKeys), _NetworkKeys, InvalidConfiguration, CONFIGURATION
+    )
     return requests.Network(raw, keys.name, keys.cni_version, keys.data_dir, _log(raw, strict))
 
 
 def _log(raw: Json, strict: bool) -> requests.LogSettings:
     try:
-        keys = structure(given_keys(raw, _LogKeys), _LogKeys, InvalidConfiguration, _WHAT)
+        keys = structure(given_keys(raw, _LogKeys), _LogKeys, InvalidConfiguration, CONFIGURATION)
     except InvalidConfiguration:
         if strict:
             raise
@@ -258,7 +258,7 @@ def device_of(raw: Json) -> requests.Device:
 
 
 def _device_keys(raw: Json) -> _DeviceKeys:
-    return structure(_given_device_keys(raw), _DeviceKeys, InvalidConfiguration, _WHAT)
+    return structure(_given_device_keys(raw), _DeviceKeys, InvalidConfiguration, CONFIGURATION)
 
 
 def _given_device_keys(raw: Json) -> dict[str, Any]:

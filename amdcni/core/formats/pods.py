@@ -5,6 +5,7 @@ from typing import Any, Final
 import attrs
 
 from amdcni.core.codec.converter import faults_of, given_keys, spell, structure, wrong
+from amdcni.core.codec.networks import CONFIGURATION
 from amdcni.core.errors import InvalidConfiguration
 from amdcni.core.names import MacAddress
 from amdcni.core.spec import Dns, Json
@@ -40,8 +41,8 @@ def pod_keys_of(raw: Json) -> PodKeys:
     """What `raw` asks for; raises InvalidConfiguration with every fault."""
     faults = pod_faults(raw)
     if faults:
-        raise InvalidConfiguration(wrong("the network configuration", faults))
-    return structure(_given(raw), PodKeys, InvalidConfiguration, "the network configuration")
+        raise InvalidConfiguration(wrong(CONFIGURATION, faults))
+    return structure(_given(raw), PodKeys, InvalidConfiguration, CONFIGURATION)
 
 
 def dns_of(raw: Json) -> Dns | None:

@@ -18,10 +18,10 @@ from amdcni.effects.messages.common import (
 )
 from amdcni.effects.rtnetlink import Reply, Request
 
-_NUD_PERMANENT: Final = 0x80
-_NTF_SELF: Final = 0x02
+NUD_PERMANENT: Final = 0x80
+NTF_SELF: Final = 0x02
 _NTF_PROXY: Final = 0x08
-_AF_BRIDGE: Final = 7
+AF_BRIDGE: Final = 7
 _GROUP_BIT: Final = 0x01  # of the first octet (IEEE 802)
 
 
@@ -58,7 +58,7 @@ def neighbour_of(reply: Reply) -> Neighbour | None:
     """The neighbour in an RTM_NEWNEIGH; None unless it is permanent."""
     fields, attributes = _LAYOUT.read(reply.body)
     address = ip_of(attributes.get("NDA_DST"))
-    if address is None or not fields["state"] & _NUD_PERMANENT:
+    if address is None or not fields["state"] & NUD_PERMANENT:
         return None
     return Neighbour(
         address=address,
@@ -83,7 +83,7 @@ def proxy_of(reply: Reply, ifindex: int) -> Neighbour | None:
 
 def hardware_query(ifindex: int) -> Request:
     """The query for the hardware addresses of one link that are not the link's own."""
-    fields = {"family": _AF_BRIDGE}
+    fields = {"family": AF_BRIDGE}
     return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
 
 
@@ -98,14 +98,14 @@ def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
         return None
     if "NDA_DST" in attributes:
         return None
-    lasting = fields["state"] & _NUD_PERMANENT and fields["flags"] & _NTF_SELF
+    lasting = fields["state"] & NUD_PERMANENT and fields["flags"] & NTF_SELF
     return mac_of(octets) if lasting else None
 
 
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:
     """The request to set the permanent neighbour of a netdev."""
     mac = None if neighbour.mac is None else octets_of(neighbour.mac)
-    return _put(netdev, neighbour, {"state": _NUD_PERMANENT}, [("NDA_LLADDR", mac)])
+    return _put(netdev, neighbour, {"state": NUD_PERMANENT}, [("NDA_LLADDR", mac)])
 
 
 def put_proxy(netdev: Netdev, neighbour: Neighbour) -> Request:

@@ -10,7 +10,7 @@ from amdcni.core.host import Netdev, Qdisc
 from amdcni.effects.messages.common import Layout, request, text_of
 from amdcni.effects.rtnetlink import Reply, Request
 
-_TC_H_ROOT: Final = 0xFFFFFFFF
+TC_H_ROOT: Final = 0xFFFFFFFF
 
 
 class QdiscMessage(nlmsg):  # type: ignore[misc]
@@ -44,7 +44,7 @@ def query_root(ifindex: int) -> Request:
     The kernel answers only with NLM_F_ECHO, some kernels also to those who listen for changes, and
     not at all about a built-in one (net/sched/sch_api.c, tc_get_qdisc).
     """
-    fields = {"index": ifindex, "parent": _TC_H_ROOT}
+    fields = {"index": ifindex, "parent": TC_H_ROOT}
     return request(RTM_GETQDISC, QdiscMessage(), fields, flags=NLM_F_ECHO)
 
 
@@ -54,7 +54,7 @@ _LAYOUT: Final = Layout(QdiscMessage)
 def root_qdisc_of(reply: Reply) -> Qdisc | None:
     """The root qdisc in an RTM_NEWQDISC, if somebody set it."""
     fields, attributes = _LAYOUT.read(reply.body)
-    if fields["parent"] != _TC_H_ROOT or not fields["handle"]:
+    if fields["parent"] != TC_H_ROOT or not fields["handle"]:
         return None
     kind = text_of(attributes["TCA_KIND"]) or ""
     return Qdisc(kind, fields["handle"], attributes.get("TCA_OPTIONS", b"").hex())
@@ -62,7 +62,7 @@ def root_qdisc_of(reply: Reply) -> Qdisc | None:
 
 def put(netdev: Netdev, qdisc: Qdisc) -> Request:
     """The request to make it the root qdisc of a netdev."""
-    fields = {"index": netdev.ifindex, "handle": qdisc.handle, "parent": _TC_H_ROOT}
+    fields = {"index": netdev.ifindex, "handle": qdisc.handle, "parent": TC_H_ROOT}
     options = bytes.fromhex(qdisc.options) if qdisc.options else None
     attributes = [("TCA_KIND", qdisc.kind), ("TCA_OPTIONS", options)]
     flags = NLM_F_CREATE | NLM_F_REPLACE

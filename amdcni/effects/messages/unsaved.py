@@ -23,8 +23,8 @@ from amdcni.core.host import LinkFlag, Netdev
 from amdcni.core.unsaved import Kind, Unsaved
 from amdcni.effects.messages import neighbours
 from amdcni.effects.messages.common import Layout, ip_of, number_of, request, text_of
-from amdcni.effects.messages.neighbours import NeighbourMessage
-from amdcni.effects.messages.qdiscs import QdiscMessage
+from amdcni.effects.messages.neighbours import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, NeighbourMessage
+from amdcni.effects.messages.qdiscs import TC_H_ROOT, QdiscMessage
 from amdcni.effects.rtnetlink import Reply, Request
 
 Found = Iterator[Unsaved]
@@ -56,7 +56,6 @@ def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Q
 
 # ---- traffic control
 
-_TC_H_ROOT: Final = 0xFFFFFFFF
 _TC_H_INGRESS: Final = 0xFFFFFFF1
 _TRAFFIC: Final = Layout(QdiscMessage, {8: "TCA_STAB"})
 _WITH_CLASSES: Final = frozenset({"cbq", "drr", "dsmark", "hfsc", "htb", "qfq"})
@@ -86,7 +85,7 @@ def _qdiscs(reply: Reply, ifindex: int) -> Found:
     kind = text_of(attributes.get("TCA_KIND")) or ""
     if fields["parent"] == _TC_H_INGRESS:
         yield Unsaved(Kind.QDISC, f"{kind} with its filters")
-    elif fields["parent"] != _TC_H_ROOT:
+    elif fields["parent"] != TC_H_ROOT:
         place = f"{_handle(fields['handle'])} in the class {_handle(fields['parent'])}"
         yield Unsaved(Kind.QDISC, f"{kind} {place}")
     elif "TCA_STAB" in attributes:
@@ -112,12 +111,9 @@ def _handle(number: int) -> str:
 
 # ---- neighbours, and hardware addresses
 
-_AF_BRIDGE: Final = 7
-_NTF_SELF: Final = 0x02
 _NTF_EXT_LEARNED: Final = 0x10
 _NTF_EXT_MANAGED: Final = 0x01
 _NUD_NOARP: Final = 0x40
-_NUD_PERMANENT: Final = 0x80
 _NEIGHBOUR: Final = Layout(NeighbourMessage, {15: "NDA_FLAGS_EXT"})
 _WITH_OWN_TABLE: Final = frozenset({"vxlan", "geneve", "bridge"})
 """Kinds whose forwarding entries are not hardware addresses, and move with the netdev."""
@@ -128,7 +124,7 @@ def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
     others = neighbours.query(netdev.ifindex)
     yield Question("neighbours", others, lambda reply: _neighbours(reply, netdev))
     if netdev.kind not in _WITH_OWN_TABLE:
-        entries = request(RTM_GETNEIGH, NeighbourMessage(), {"family": _AF_BRIDGE}, own)
+        entries = request(RTM_GETNEIGH, NeighbourMessage(), {"family": AF_BRIDGE}, own)
         yield Question("hardware addresses", entries, lambda reply: _unicast(reply, netdev))
 
 
@@ -138,7 +134,7 @@ def _neighbours(reply: Reply, netdev: Netdev) -> Found:
     The kernel itself makes NOARP neighbours: for groups, and where a netdev does without ARP.
     """
     fields, attributes = _NEIGHBOUR.read(reply.body)
-    if fields["state"] & _NUD_PERMANENT or fields["ifindex"] != netdev.ifindex:
+    if fields["state"] & NUD_PERMANENT or fields["ifindex"] != netdev.ifindex:
         return
     name, mac = str(ip_of(attributes.get("NDA_DST"))), attributes.get("NDA_LLADDR", b"")
     if (number_of(attributes.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED:
@@ -152,8 +148,8 @@ def _neighbours(reply: Reply, netdev: Netdev) -> Found:
 def _unicast(reply: Reply, netdev: Netdev) -> Found:
     fields, attributes = _NEIGHBOUR.read(reply.body)
     octets = attributes.get("NDA_LLADDR", b"")
-    here = fields["ifindex"] == netdev.ifindex and fields["flags"] & _NTF_SELF
-    if here and fields["state"] & _NUD_PERMANENT and _is_unicast(octets):
+    here = fields["ifindex"] == netdev.ifindex and fields["flags"] & NTF_SELF
+    if here and fields["state"] & NUD_PERMANENT and _is_unicast(octets):
         mac = octets.hex(":")
         if mac != netdev.mac:
             yield Unsaved(Kind.UNICAST_ADDRESS, mac)

@@ -69,7 +69,8 @@ class _Sight:
 
 
 def _look(node: Machine, record: Attachment) -> _Sight:
-    host, pod, device = node.host(), node.find_pod(record.netns), _device_of(node, record)
+    host, pod = node.host(), node.find_pod(record.netns)
+    device = node.find_device(record.key.bus_device)
     return _Sight(host, pod, device, find_home(record, host.netdevs, device, pod))
 
 
@@ -235,7 +236,8 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
     The record may stay for a while, because a plugin or the disk refuses.
     """
     stored = node.find_record(record.key) or record
-    if not needs_mark(stored, home.netdev, home.others, _device_of(node, record), pod):
+    device = node.find_device(record.key.bus_device)
+    if not needs_mark(stored, home.netdev, home.others, device, pod):
         node.own.drop_altname(home.netdev, record.mark)
 
 
@@ -269,8 +271,3 @@ def _require(netdev: Netdev | None, record: Attachment) -> Netdev:
     if netdev is None:
         raise NetdevLost(f"the netdev of {record.key} is not on the host")
     return netdev
-
-
-def _device_of(node: Machine, record: Attachment) -> SysfsDevice | None:
-    bus_device = record.key.bus_device
-    return None if bus_device is None else node.find_device(bus_device)
