@@ -172,7 +172,7 @@ class Namespace(Protocol):
         """Set these attributes of the netdev, named as those of `Netdev`, in one request."""
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
-        """Rename the netdev, which has to be down."""
+        """Rename the netdev; the caller has set it down, as older kernels require."""
 
     def drop_altname(self, netdev: Netdev, altname: str) -> None:
         """Remove an alternative name from the netdev, if it still has it."""

@@ -42,8 +42,10 @@ def _add_explain(commands: "Subcommands") -> None:
         "which networks its annotation selects, what Multus makes of both, and the exact "
         "environment and standard input of each plugin call.  Devices come from --device, a "
         "checkpoint or PodResources, or else from the variables PCIDEVICE_*.  Changes nothing.  "
-        "The exit status is 1 if a manifest is wrong, or if --plan finds that a call would be "
-        "refused.",
+        "The exit status is 1 if a file cannot be read or is wrong, if pod, networks and devices "
+        "do not fit together, or if a call would be refused: because of its configuration, because "
+        "an earlier call of the pod takes the same device, or with --plan also because of what is "
+        "on this node.",
     )
     explain.add_argument(
         "files",
@@ -128,7 +130,7 @@ def _add_attachments(commands: "Subcommands") -> None:
         "Changes nothing.  The exit status is 1 if a record could not be read.",
     )
     attachments.set_defaults(show=None)
-    shown = attachments.add_subparsers(metavar="show")
+    shown = attachments.add_subparsers(metavar="[COMMAND]")
     show = shown.add_parser(
         "show",
         help="everything known about one NIC",

@@ -97,7 +97,7 @@ class Explanation:
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
-    """Explain a pod; 1 if a manifest is wrong, or if a call would be refused on this node."""
+    """Explain a pod; 1 if a call would be refused."""
     explanation = explain(options, os.environ)
     if options.json:
         print_json(as_json(explanation), stdout)

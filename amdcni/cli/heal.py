@@ -82,5 +82,5 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
     return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"
 
 
-_FORGOTTEN: Final = frozenset({Condition.OUTDATED, Condition.DESTROYED})
+_FORGOTTEN: Final = frozenset({Condition.ABANDONED, Condition.OUTDATED, Condition.DESTROYED})
 """The conditions in which there is nothing to return to the host."""

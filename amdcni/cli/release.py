@@ -91,7 +91,7 @@ def sentence_on(released: Released) -> str:
             return f"{what} is the host's again."
         case Returned.FORGOTTEN:
             return (
-                f"{what}: the node was booted since, which configured the host anew. "
+                f"{what}: the node has been rebooted since, which configured the host anew. "
                 "The record is forgotten, and nothing was restored."
             )
         case Returned.ALREADY:

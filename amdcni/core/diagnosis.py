@@ -98,7 +98,8 @@ def judge_nics(nics: Collection[Nic]) -> Finding:
     if not nics:
         return passed(Subject.NICS, "this node has no NIC on a bus, so there is none to lend")
     if not ours:
-        says = f"none of the NICs ({len(nics)}) is AMD's; the others can be lent just the same"
+        none = "the only NIC is not" if len(nics) == 1 else f"none of the {len(nics)} NICs is"
+        says = f"{none} AMD's; NICs of other vendors can be lent just the same"
         return passed(Subject.NICS, says)
     more = f" and {len(ours) - _MOST_SHOWN} more" if len(ours) > _MOST_SHOWN else ""
     return passed(Subject.NICS, f"NICs of AMD: {', '.join(ours[:_MOST_SHOWN])}{more}")
@@ -194,7 +195,8 @@ def judge_plugin(plugin: Plugin, executable: str) -> Finding:
         remedy = f"is it another plugin of this name? Put a link to {executable} in its place"
         return failed(Subject.PLUGINS, answer, remedy)
     if not set(plugin.versions) & set(SUPPORTED):
-        return failed(Subject.PLUGINS, f"{answer}, none of which amdcni supports", _INSTALL)
+        more = ", but no version that amdcni supports" if plugin.versions else ""
+        return failed(Subject.PLUGINS, f"{answer}{more}", _INSTALL)
     return passed(Subject.PLUGINS, answer)
 
 

@@ -186,7 +186,7 @@ class Netlink:
         aspects.link.change_link(self._kernel, netdev, attributes)
 
     def rename(self, netdev: Netdev, ifname: IfName) -> None:
-        """Rename the netdev, which has to be down on older kernels."""
+        """Rename the netdev; older kernels refuse unless it is down."""
         request = links.change(netdev, {"ifname": ifname})
         self._kernel.do(f"rename {netdev.ifname} to {ifname}", request)
 

@@ -29,5 +29,5 @@ def gc(request: GcRequest, node: Node) -> None:
             call_if_known(
                 PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node
             )
-    healing.heal(node, healing.ROUTINE, besides=[record.key for record in stale])
+    healing.heal(node, healing.ROUTINE, except_for=[record.key for record in stale])
     failures.raise_first()

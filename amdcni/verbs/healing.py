@@ -122,15 +122,15 @@ def heal(
     node: Node,
     effort: Effort = BY_HAND,
     *,
-    besides: Collection[DeviceKey] = (),
+    except_for: Collection[DeviceKey] = (),
     dry_run: bool = False,
 ) -> tuple[Finding, ...]:
-    """Look at every record but those of `besides`, and heal what needs it; `dry_run` only looks.
+    """Look at every record but those of `except_for`, and heal what needs it; `dry_run` only looks.
 
     Nothing is waited for: a device that another call is working on is in good hands.  All netdevs
     are brought home before the first plugin is executed.
     """
-    findings = look_at([each for each in node.records() if each.key not in besides], node)
+    findings = look_at([each for each in node.records() if each.key not in except_for], node)
     if dry_run:
         return tuple(
             attrs.evolve(each, busy=_is_to_try(each) and is_at_work(each, node))
@@ -144,7 +144,7 @@ def heal(
             else each
             for each in findings
         )
-    seen_to = {*besides, *(each.record.key for each in findings if _is_unwell(each))}
+    seen_to = {*except_for, *(each.record.key for each in findings if _is_unwell(each))}
     # Only stale markers are left there.
     _take_up([key for key in node.unfinished() if key not in seen_to], node, effort)
     return findings
@@ -201,6 +201,9 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
         if condition not in HEALABLE:
             failure = _NOWHERE if condition is Condition.MISSING else None
             return Finding(record, condition, failure=failure)
+        if plugins and record.id == finding.record.id:
+            # Without plugins it has been tried already, which leaves a record of unfinished work.
+            condition = finding.condition
         healed = bring_home(record, node)
         home = not healed
         if home and plugins:

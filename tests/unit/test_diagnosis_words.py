@@ -91,7 +91,13 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: diagnosis.judge_nics(nic_of(LOST, None)),
-            "passed NICs: none of the NICs (1) is AMD's; the others can be lent just the same",
+            "passed NICs: the only NIC is not AMD's; NICs of other vendors can be lent just the "
+            "same",
+        ),
+        (
+            lambda: diagnosis.judge_nics((*nic_of(LOST, None), *nic_of(LOST, None))),
+            "passed NICs: none of the 2 NICs is AMD's; NICs of other vendors can be lent just the "
+            "same",
         ),
         (
             lambda: diagnosis.judge_nics(amd_nics(2)),
@@ -177,8 +183,12 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: plugin("static", path="/opt/cni/bin/static"),
-            "failed plugins: /opt/cni/bin/static supports no version of CNI, none of which "
-            f"amdcni supports → {INSTALL}",
+            f"failed plugins: /opt/cni/bin/static supports no version of CNI → {INSTALL}",
+        ),
+        (
+            lambda: plugin("static", path="/opt/cni/bin/static", versions=("9.0.0",)),
+            "failed plugins: /opt/cni/bin/static supports CNI 9.0.0, but no version that amdcni "
+            f"supports → {INSTALL}",
         ),
         (
             lambda: plugin("static", path="/opt/cni/bin/static", versions=("9.0.0", "1.0.0")),

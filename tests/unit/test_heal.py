@@ -1,15 +1,22 @@
 """Healing everything: what is returned, what is left alone, and what has to wait."""
 
+import io
+from collections.abc import Callable
+
 import pytest
 
+from amdcni.cli.heal import print_table
 from amdcni.core.spec import Verb
 from amdcni.verbs.healing import heal as heal_all
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import address
 from tests.unit.fake_node import FakeNode, Killed
-from tests.unit.fake_runtime import ask, config_for
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD1, A, B, add, heal, pod_of, process
+
+USERSPACE = "0000:03:00.0"
+"""A device of a userspace driver, which has no netdev."""
 
 
 def test_a_dry_run_takes_no_lock(machine: Machine) -> None:
@@ -37,6 +44,20 @@ def test_a_nic_whose_netns_has_died_is_healed_and_a_held_one_is_left(
     assert heal(machine) == {B: ("held", False)}
 
 
+def test_what_was_found_is_reported_as_it_was_before_healing_began(
+    machine: Machine, keeper: Keeper
+) -> None:
+    """The netdev comes home first, and the IPAM plugin is called later."""
+    add(machine, A, ipam=HOST_LOCAL)
+    machine.kernel.destroy_netns(pod_of(machine))
+    assert heal(machine, dry_run=True) == {A: ("returned", False)}
+    assert heal(machine) == {A: ("returned", True)}
+    assert [facts["found"] for event, facts in process(machine).reported if event == "healed"] == [
+        "returned"
+    ]
+    assert machine.plugins.leases == {}
+
+
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_two_nics_that_were_both_called_net1_are_both_healed(
     machine: Machine, keeper: Keeper, other: Keeper, order: tuple[int, int]
@@ -48,6 +69,47 @@ def test_two_nics_that_were_both_called_net1_are_both_healed(
     assert heal(machine) == {A: ("returned", True), B: ("returned", True)}
     assert keeper.is_whole()
     assert other.is_whole()
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no sentence in a table need a second line."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def shown_by_heal(machine: Machine, *, dry_run: bool = False) -> str:
+    """The table that `amdcni heal` prints."""
+    node, out = FakeNode(machine), io.StringIO()
+    with machine.running(node):
+        print_table(heal_all(node, dry_run=dry_run), out, dry_run=dry_run)
+    return out.getvalue()
+
+
+def pod_ends(machine: Machine) -> None:
+    machine.kernel.destroy_netns(pod_of(machine))
+
+
+def node_reboots(machine: Machine) -> None:
+    machine.kernel.reboot()
+
+
+@pytest.mark.usefixtures("wide_terminal")
+@pytest.mark.parametrize("end", [pod_ends, node_reboots])
+@pytest.mark.parametrize("device", [A, USERSPACE])
+def test_heal_says_given_back_only_of_what_the_host_gets_back(
+    machine: Machine, device: str, end: Callable[[Machine], None]
+) -> None:
+    machine.kernel.plug(USERSPACE, driver="vfio-pci")
+    add(machine, device)
+    end(machine)
+    returned = (device, end) == (A, pod_ends)
+    planned, shown = shown_by_heal(machine, dry_run=True), shown_by_heal(machine)
+    assert ("would be healed" in planned, "would be forgotten" in planned) == (
+        returned,
+        not returned,
+    )
+    assert ("given back" in shown, "forgotten" in shown) == (returned, not returned)
+    assert machine.disk.files == {}
 
 
 @pytest.mark.parametrize("verb", [Verb.GC, Verb.STATUS])
