@@ -34,8 +34,8 @@ RIGHT: dict[str, list[tuple[str, ...]]] = {
     "del_of_another_container_touches_nothing_of_this_one": [
         (
             "            detach(config, container_id, ifname)",
-            '            for told in config.get("prevResult", {}).get("interfaces", []):\n'
-            '                told["name"] in links() and ip("link", "delete", told["name"])\n'
+            '            for netdev in config.get("prevResult", {}).get("interfaces", []):\n'
+            '                netdev["name"] in links() and ip("link", "delete", netdev["name"])\n'
             "            detach(config, container_id, ifname)",
         )
     ],

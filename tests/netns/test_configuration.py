@@ -200,8 +200,8 @@ def test_with_copy_routes_the_pod_gets_the_hosts_routes_too(
     }
     result = runtime.having(copyRoutes=True).added(pod)
     assert had <= set(dump(pod).names(Section.ROUTE))
-    told = {route["dst"]: route.get("gw") for route in result["routes"]}
-    assert told == {"192.0.2.0/24": "10.0.0.1", "2001:db8::/64": "fd00::9"}
+    returned = {route["dst"]: route.get("gw") for route in result["routes"]}
+    assert returned == {"192.0.2.0/24": "10.0.0.1", "2001:db8::/64": "fd00::9"}
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
 

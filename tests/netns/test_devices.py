@@ -35,8 +35,8 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"], mtu=9000, numa_node=1)
     node.add_function(OTHER, vendor="0x15b3")
     node.ip("route add default via 10.0.0.1 dev eth1")
-    told = devices(node)
-    (netdev,) = told[BDF].pop("netdevs")
+    listed = devices(node)
+    (netdev,) = listed[BDF].pop("netdevs")
     assert netdev.pop("addresses")[0] == "10.0.0.0/31"
     assert netdev == {
         "ifname": "eth1",
@@ -47,7 +47,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "uplink": True,
         "protected": "carries the node's only default route of IPv4",
     }
-    assert told[BDF] == {
+    assert listed[BDF] == {
         "device": BDF,
         "kind": "physical function",
         "parent": None,
@@ -63,7 +63,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "faults": [],
         "lost": [],
     }
-    other = told[OTHER]
+    other = listed[OTHER]
     assert (other["driver"], other["amd"], other["netdevs"]) == ("vfio-pci", False, [])
     shown = table(node)
     for words in ("AMD Pensando", "vendor 0x15b3", "up, 10 Gb/s", "uplink", "(none)"):
@@ -76,9 +76,9 @@ def test_a_lent_nic_is_listed_with_its_holder_and_what_will_be_restored(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     runtime.added(pod)
-    told = devices(node)[BDF]
-    assert told["netdevs"] == []
-    assert told["held"] == [
+    listed = devices(node)[BDF]
+    assert listed["netdevs"] == []
+    assert listed["held"] == [
         {
             "container_id": "container-1",
             "ifname": "net1",
@@ -107,13 +107,13 @@ def test_a_lent_nic_is_listed_with_its_holder_and_what_will_be_restored(
 
 def test_a_damaged_record_is_reported_and_left_as_it_is(node: Node) -> None:
     node.add_nic(BDF, "net1", up=False, vendor="0x15b3")
-    told = devices(node)[BDF]
-    assert (told["lost"], told["faults"]) == (["net1"], [])
+    listed = devices(node)[BDF]
+    assert (listed["lost"], listed["faults"]) == (["net1"], [])
     assert "None of these NICs is AMD's" in table(node)
     state_folder(node).mkdir(parents=True)
     record_of(node).write_text("{")
-    told = devices(node, status=1)[BDF]
-    assert (told["lost"], len(told["faults"])) == ([], 1)
+    listed = devices(node, status=1)[BDF]
+    assert (listed["lost"], len(listed["faults"])) == ([], 1)
     assert record_of(node).read_text() == "{"
 
 
@@ -126,8 +126,8 @@ def test_a_record_of_a_device_that_is_not_listed_is_reported_too(
     done = run_amdcni(node, "devices")
     assert done.returncode == 1
     for key in ("@veth9", "0000:c9:00.0"):
-        told = f"There is also a record of {key}: amdcni attachments show {key}\n"
-        assert told in done.stdout.decode()
+        sentence = f"There is also a record of {key}: amdcni attachments show {key}\n"
+        assert sentence in done.stdout.decode()
 
 
 def test_two_hundred_nics_are_all_listed(node: Node) -> None:
@@ -138,7 +138,7 @@ def test_two_hundred_nics_are_all_listed(node: Node) -> None:
     for address, name in zip(addresses, names, strict=True):
         node.add_function(address, driver="ionic")
         node.sysfs.learn(node.sysfs.function(address) / "net", name)
-    told = devices(node)
-    assert list(told) == addresses
-    assert [each["netdevs"][0]["ifname"] for each in told.values()] == names
+    listed = devices(node)
+    assert list(listed) == addresses
+    assert [each["netdevs"][0]["ifname"] for each in listed.values()] == names
     assert addresses[-1] in table(node)

@@ -146,8 +146,8 @@ def test_the_state_folders_of_the_definitions_are_examined_too(
         assert f"{folder} can be written" in said
     there = node.root / folder.lstrip("/")
     there.rename(there.with_name("away"))
-    told = dict(failures(node, *setup))
-    assert f"{folder} held records" in told["state folder"]
+    faults = dict(failures(node, *setup))
+    assert f"{folder} held records" in faults["state folder"]
 
 
 def test_definitions_and_their_plugins_are_checked_and_faults_have_paths(
@@ -157,10 +157,10 @@ def test_definitions_and_their_plugins_are_checked_and_faults_have_paths(
     good.write_text(manifest(ipam={"type": "whereabouts"}))
     bad.write_text(manifest(mover="native", mtu="large").replace("resourceName", "resource"))
     broken.write_text("kind: [")
-    told = failures(node, *setup, str(good), str(bad), str(broken))
-    assert [subject for subject, _ in told] == ["plugins", "networks", "networks", "networks"]
+    faults = failures(node, *setup, str(good), str(bad), str(broken))
+    assert [subject for subject, _ in faults] == ["plugins", "networks", "networks", "networks"]
     for (_, said), words in zip(
-        told, ("whereabouts", "resourceName", "$.mtu", "broken.yaml, line"), strict=True
+        faults, ("whereabouts", "resourceName", "$.mtu", "broken.yaml, line"), strict=True
     ):
         assert words in said
 
@@ -170,9 +170,9 @@ def test_plugins_that_multus_executes_must_be_where_it_looks(
 ) -> None:
     file = tmp_path / "list.yaml"
     file.write_text(manifest(plugins=[{"type": "amd-host-device"}, {"type": "sbr"}]))
-    ((subject, told),) = failures(node, *setup, str(file))
+    ((subject, said),) = failures(node, *setup, str(file))
     assert subject == "plugins"
-    assert f"sbr is not in {tmp_path}/bin " in told
+    assert f"sbr is not in {tmp_path}/bin " in said
     (tmp_path / "bin/sbr").symlink_to(DEBIAN / "sbr")
     assert {each["verdict"] for each in doctor(node, *setup, str(file))} == {"passed"}
 

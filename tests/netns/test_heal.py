@@ -78,7 +78,7 @@ def test_a_dry_run_leaves_even_a_damaged_record_where_it_is(
 
 
 STUCK = """case $CNI_COMMAND in
-  DEL) echo >>{folder}/told; [ -e {folder}/well ] || sleep 1000 ;;
+  DEL) echo >>{folder}/called; [ -e {folder}/well ] || sleep 1000 ;;
   *) echo '{{"cniVersion":"1.0.0","ips":[{{"address":"10.9.9.9/24"}}]}}' ;;
 esac"""
 
@@ -99,12 +99,12 @@ def test_an_ipam_plugin_that_hangs_blocks_no_call_about_another_nic(
         second.added(pod2, container_id="container-2", path=path)
         assert second.delete(pod2, container_id="container-2", path=path).succeeded
         assert differences(before, dump(node)) == []
-    assert not (tmp_path / "told").exists()
+    assert not (tmp_path / "called").exists()
     assert set(records(node)) == {f"{BDF}.json"}
     (tmp_path / "well").touch()
     done = run_amdcni(node, "heal", "--json", env={"CNI_PATH": str(path[0])})
     assert (done.returncode, json.loads(done.stdout)[0]["healed"]) == (0, True)
-    assert (tmp_path / "told").read_text() == "\n"
+    assert (tmp_path / "called").read_text() == "\n"
     assert damage(before, node) == []
 
 

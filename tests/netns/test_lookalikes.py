@@ -32,8 +32,8 @@ def on(runtime: Runtime, ifname: str) -> Runtime:
 
 def found(node: Node) -> list[str]:
     """Return what `amdcni` finds for each record."""
-    told = output_of_amdcni(node, "attachments", "--json")
-    return [entry["found"] for entry in json.loads(told)]
+    printed = output_of_amdcni(node, "attachments", "--json")
+    return [entry["found"] for entry in json.loads(printed)]
 
 
 def test_of_two_lookalikes_the_lent_one_returns_and_the_other_is_left_alone(

@@ -83,10 +83,10 @@ def test_each_thing_that_will_be_lost_is_named_once(
         "the traffic class 2:10 of htb",
         "the filter at the root u32",
     }
-    told = not_saved(outcome)
-    assert len(told) == len(expected)
+    reported = not_saved(outcome)
+    assert len(reported) == len(expected)
     for what in expected:
-        assert len([each for each in told if each.startswith(what)]) == 1, (what, told)
+        assert len([each for each in reported if each.startswith(what)]) == 1, (what, reported)
 
 
 def is_bound(command: str) -> bool:

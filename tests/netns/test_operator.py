@@ -52,9 +52,9 @@ def test_an_attachment_is_shown_with_all_that_will_be_restored(
     runtime.added(pod)
     status, (row,) = ask(node, "attachments")
     assert status == 0
-    told = {key: row[key] for key in ("device", "ifname", "found", "orphan", "host_ifname")}
+    listed = {key: row[key] for key in ("device", "ifname", "found", "orphan", "host_ifname")}
     held = {"device": BDF, "ifname": "net1", "found": "held", "orphan": False}
-    assert told == {**held, "host_ifname": "eth1"}
+    assert listed == {**held, "host_ifname": "eth1"}
     for id in (BDF, "eth1", "container-1", "contain"):
         status, (shown,) = ask(node, "attachments", "show", id)
         assert (status, shown["record"]["id"]["ifname"]) == (0, "net1")
@@ -182,8 +182,8 @@ def test_release_says_that_an_unplugged_nic_is_not_returned(
 ) -> None:
     runtime.added(pod)
     node.unplug(nic)
-    status, (told,) = ask_loudly(node, "release", BDF, "--yes")
-    assert (status, told["released"], told["result"]) == (1, False, "unplugged")
+    status, (released,) = ask_loudly(node, "release", BDF, "--yes")
+    assert (status, released["released"], released["result"]) == (1, False, "unplugged")
     said = read(node, "release", BDF, "--yes")
     assert "is not in the machine, so nothing was returned" in said
     assert record_of(node).exists()
@@ -246,8 +246,8 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     node.ip("neighbour add 10.0.0.77 dev eth1 managed")
     before = dump(node)
     words = ["explain", str(file), "--plan", "--cni-path", "/usr/lib/cni"]
-    status, told = ask(node, *words, "--device", BDF)
-    (call,) = told["networks"][0]["calls"]
+    status, explained = ask(node, *words, "--device", BDF)
+    (call,) = explained["networks"][0]["calls"]
     steps = [step["step"] for step in call["plan"]]
     assert (status, call["refused"]) == (0, None)
     assert "eth1 with 10.0.0.0/31, fd00::8/64" in steps[0]

@@ -329,8 +329,8 @@ def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
 ) -> None:
     before = dump(node)
     runtime.having(dataDir="/run/elsewhere").added(pod)
-    (told,) = json.loads(run_amdcni(node, "attachments", "--json").stdout)
-    assert (told["device"], told["ifname"]) == (BDF, "net1")
+    (row,) = json.loads(run_amdcni(node, "attachments", "--json").stdout)
+    assert (row["device"], row["ifname"]) == (BDF, "net1")
     pod.delete()
     if by == "heal":
         output_of_amdcni(node, "heal")

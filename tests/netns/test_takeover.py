@@ -111,7 +111,7 @@ def amdcni(node: Node, *arguments: str) -> str:
 def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, fallen: bool
 ) -> None:
-    def told() -> Any:
+    def lent_by_go() -> Any:
         (device,) = json.loads(amdcni(node, "devices", "--json"))
         assert device["lost"] == []
         return device["lent_by_go"]
@@ -119,7 +119,7 @@ def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     lend(node, nic, pod)
     if fallen:
         pod.delete()
-    assert told() == {"host_ifname": "eth1", "host_addresses": ADDRESSES}
+    assert lent_by_go() == {"host_ifname": "eth1", "host_addresses": ADDRESSES}
     shown = amdcni(node, "devices")
     for words in ("comes back", "by AMD's Go plugin", *ADDRESSES):
         assert words in shown
@@ -128,7 +128,7 @@ def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
     assert f"passed    records: {sentence}" in doctor
     assert runtime.delete(None if fallen else pod.netns).succeeded
-    assert told() is None
+    assert lent_by_go() is None
     assert "No NIC is lent" in amdcni(node, "attachments")
 
 

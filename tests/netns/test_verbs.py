@@ -62,9 +62,9 @@ def test_check_finds_a_duplicate_address_and_amdcni_check_a_lost_link_too(
     runtime.check(pod, result).expect_error(CHECK_FAILED, "fd00::8/64 is somebody else's")
     nic.peer.ip("link set wire down")
     done = run_amdcni(node, "check", "--json")
-    (told,) = json.loads(done.stdout)
+    (checked,) = json.loads(done.stdout)
     assert done.returncode == 1
-    assert ["no link" in line for line in told["problems"]] == [True, False]
+    assert ["no link" in line for line in checked["problems"]] == [True, False]
 
 
 def test_check_finds_a_netdev_back_on_the_host_and_a_replaced_or_missing_netns(

@@ -139,8 +139,8 @@ class FakeNode:
 
     def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
         load, numbers = self.alive().kernel.load(), {netdev.ifindex for netdev in chosen}
-        told = {n: macs for n, macs in load.receives_for.items() if n in numbers}
-        return attrs.evolve(load, receives_for=told)
+        chosen_alone = {n: macs for n, macs in load.receives_for.items() if n in numbers}
+        return attrs.evolve(load, receives_for=chosen_alone)
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         kernel = self.alive().kernel

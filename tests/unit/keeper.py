@@ -80,13 +80,13 @@ class Keeper:
 
     def _is_complete(self, record: dict[str, Any]) -> bool:
         captured = record.get("captured") or {}
-        told = [entry["interface"] for entry in captured.get("addresses", [])]
+        recorded = [entry["interface"] for entry in captured.get("addresses", [])]
         return (
             record["boot_id"] == f"boot-{self.machine.kernel.boot}"
             and captured.get("ifname") in self.names
             and captured.get("up", False) == self.original.up
             and (captured.get("alias") or "") == self.original.alias
-            and {str(address.interface) for address, _, _ in self.due().addresses} <= set(told)
+            and {str(address.interface) for address, _, _ in self.due().addresses} <= set(recorded)
             and _count(captured, "routes") == len(self.original.routes)
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)

@@ -266,8 +266,8 @@ def test_what_refers_to_a_nic_by_its_ifindex_is_lost_if_the_pod_uses_that_ifinde
     if taken:
         inside.ifindex = link.ifindex
     add(machine, A)
-    told = [facts["what"] for event, facts in process(machine).reported if event == "not-saved"]
-    assert told == (["the address label of fd00::/64"] if taken else [])
+    reported = [facts["what"] for event, facts in process(machine).reported if event == "not-saved"]
+    assert reported == (["the address label of fd00::/64"] if taken else [])
 
 
 # ---- ADD again

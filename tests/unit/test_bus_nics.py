@@ -61,8 +61,8 @@ def test_a_function_is_read_with_everything_that_sysfs_shows(sys: Path) -> None:
 def test_a_virtual_function_names_its_physical_one(sys: Path) -> None:
     home = function(sys)
     link(function(sys, VF) / "physfn", home)
-    told = {str(nic.device.bus_device): nic.parent for nic in read_nics(sys)}
-    assert told == {BDF: None, VF: NIC}
+    found = {str(nic.device.bus_device): nic.parent for nic in read_nics(sys)}
+    assert found == {BDF: None, VF: NIC}
 
 
 def test_a_sub_function_has_the_vendor_of_the_function_above_it(sys: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_sub_function_has_the_vendor_of_the_function_above_it(sys: Path) -> No
     write(home, sfnum="4")
     link(sys / "bus/auxiliary/devices" / home.name, home)
     netdev(home, "eth4", operstate="down")
-    told = {nic.device.bus_device: nic for nic in read_nics(sys)}
-    assert told[SUBFUNCTION] == BusNic(
+    found = {nic.device.bus_device: nic for nic in read_nics(sys)}
+    assert found[SUBFUNCTION] == BusNic(
         SysfsDevice(SUBFUNCTION, None, (IfName("eth4"),), hardware=Hardware("0x1dd8", "0x1002")),
         numa_node=1,
         parent=NIC,

@@ -265,5 +265,5 @@ def test_a_lifetime_may_be_five_seconds_off(
 ) -> None:
     address = Address(ipaddress.ip_interface("fd00::1/64"), preferred_s=0)
     wanted, seen = attrs.evolve(address, valid_s=had), attrs.evolve(address, valid_s=has)
-    told = [f"valid_s {has} (was {had})"]
-    assert differences(wanted, seen) == (told if deviates else [])
+    difference = [f"valid_s {has} (was {had})"]
+    assert differences(wanted, seen) == (difference if deviates else [])

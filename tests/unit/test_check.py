@@ -248,14 +248,14 @@ def test_an_address_that_names_no_netdev_is_ours_only_if_our_add_returned_it(
 ) -> None:
     assert lending.record.result is not None
     ours = lending.record.result
-    told = [ip.address for ip in ours.ips]
-    assume(address not in told)
+    returned = [ip.address for ip in ours.ips]
+    assume(address not in returned)
     nameless = tuple(attrs.evolve(ip, interface=None) for ip in (*ours.ips, Ip(address)))
     check = attrs.evolve(check_of(lending), prev_result=Result(ours.interfaces, nameless))
     assert problems(check, lending.record, lending.pod) == []
     bare = with_netdev(lending, lambda n: attrs.evolve(n, addresses=()))
     lines = problems(check, lending.record, bare)
-    assert {line.rpartition(" ")[2] for line in lines} == set(map(str, told))
+    assert {line.rpartition(" ")[2] for line in lines} == set(map(str, returned))
 
 
 @given(

@@ -38,8 +38,8 @@ def attached(crowd: Crowd) -> Attachment:
 
 def changed(hardware: Hardware, what: str, value: str | None) -> Hardware:
     """The hardware with another value of one attribute."""
-    told: Any = {what: value}
-    return attrs.evolve(hardware, **told)
+    attribute: Any = {what: value}
+    return attrs.evolve(hardware, **attribute)
 
 
 def some_mac(number: int) -> MacAddress:
@@ -169,15 +169,15 @@ def test_neither_of_two_netdevs_with_the_same_hardware_is_ours(crowd: Crowd) -> 
 
 @given(some.hardware_crowds, st.sampled_from(["port_name", "port_id"]))
 def test_another_port_of_the_device_is_not_ours(crowd: Crowd, what: str) -> None:
-    told: Any = {what: "01"}
-    captured = attrs.evolve(crowd.captured, permanent_mac=some_mac(1), **told)
+    port: Any = {what: "01"}
+    captured = attrs.evolve(crowd.captured, permanent_mac=some_mac(1), **port)
     record = attrs.evolve(attached(crowd), captured=captured)
-    ours = attrs.evolve(crowd.ours(FAR), permanent_mac=some_mac(1), **told)
+    ours = attrs.evolve(crowd.ours(FAR), permanent_mac=some_mac(1), **port)
     assert crowd.device is not None
     device = attrs.evolve(crowd.device, ifnames=(ours.ifname,))
     assert find_home(record, (ours,), device, None) == ours
-    told = {what: "02"}
-    other = attrs.evolve(ours, **told)
+    port = {what: "02"}
+    other = attrs.evolve(ours, **port)
     assert find_home(record, (other,), device, None) is None
 
 

@@ -137,10 +137,10 @@ def test_the_old_key_for_the_interface_counts_only_without_the_new_one() -> None
 def test_an_invalid_selection_is_reported_with_the_annotation_and_the_pod(
     annotation: str, words: str
 ) -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         parse_selections(annotation, "default", f"pod default/work: annotation {NETWORKS}")
-    assert words in told.value.message
-    assert told.value.message.startswith(f"pod default/work: annotation {NETWORKS}")
+    assert words in refusal.value.message
+    assert refusal.value.message.startswith(f"pod default/work: annotation {NETWORKS}")
 
 
 # ---- pods and definitions
@@ -182,9 +182,9 @@ def test_a_pod_may_have_no_networks() -> None:
     ],
 )
 def test_what_is_not_a_pod_is_reported(manifest: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         parse_pod(manifest)
-    assert words in told.value.message
+    assert words in refusal.value.message
 
 
 def test_a_definition_has_a_resource_and_a_configuration_with_a_name() -> None:
@@ -221,16 +221,16 @@ def test_a_definition_without_a_configuration_uses_the_nodes_of_its_name() -> No
     ],
 )
 def test_a_definition_without_plugins_is_reported(config: object, words: str) -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         parse_definition(definition_manifest(config))
-    assert words in told.value.message
-    assert told.value.message.startswith("NetworkAttachmentDefinition default/fabric")
+    assert words in refusal.value.message
+    assert refusal.value.message.startswith("NetworkAttachmentDefinition default/fabric")
 
 
 def test_a_resource_that_is_not_a_string_is_reported_with_its_definition() -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         parse_definition(definition_manifest("{}", **{RESOURCE_NAME: [NIC]}))
-    assert told.value.message == (
+    assert refusal.value.message == (
         f"NetworkAttachmentDefinition default/fabric: annotation {RESOURCE_NAME} is ['{NIC}'], "
         "not a string; in YAML, a value with a comma or of digits alone has to be quoted"
     )
@@ -286,13 +286,13 @@ def entry(uid: str, resource: str, *numa: list[str]) -> dict[str, Any]:
 
 
 def test_the_checkpoint_gives_the_devices_of_all_containers_and_numa_nodes_sorted() -> None:
-    told = checkpoint_of(
+    checkpoint = checkpoint_of(
         entry("uid-1", NIC, [C], [B]),
         entry("uid-2", NIC, ["0000:ff:00.0"]),
         entry("uid-1", NIC, [A]),
         entry("uid-1", "amd.com/gpu", ["g0"]),
     )
-    assert allocation_from_checkpoint(told, POD) == {NIC: (A, B, C), "amd.com/gpu": ("g0",)}
+    assert allocation_from_checkpoint(checkpoint, POD) == {NIC: (A, B, C), "amd.com/gpu": ("g0",)}
     assert allocation_from_checkpoint({"Data": {"PodDeviceEntries": None}}, POD) == {}
 
 
@@ -305,15 +305,15 @@ def test_the_checkpoint_gives_the_devices_of_all_containers_and_numa_nodes_sorte
     ],
 )
 def test_what_is_not_a_checkpoint_is_reported(checkpoint: dict[str, Any], words: str) -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         allocation_from_checkpoint(checkpoint, POD)
-    assert words in told.value.message
+    assert words in refusal.value.message
 
 
 def test_the_checkpoint_finds_pods_only_by_uid() -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         allocation_from_checkpoint(checkpoint_of(), attrs.evolve(POD, uid=None))
-    assert told.value.message == (
+    assert refusal.value.message == (
         "pod default/work: metadata.uid, by which the checkpoint knows pods, is missing; take the "
         "manifest from the API server (kubectl get pod -o yaml)"
     )

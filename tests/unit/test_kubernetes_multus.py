@@ -103,10 +103,10 @@ def test_one_device_too_few_is_reported_with_pod_definition_and_resource(
         return
     resource = data.draw(st.sampled_from(wanted))
     fewer = {**flow.allocation, resource: flow.allocation[resource][1:]}
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         delegates_of(flow.pod, flow.definitions, fewer)
     for words in (str(flow.pod), "NetworkAttachmentDefinition ", resource, "are allocated to it"):
-        assert words in told.value.message
+        assert words in refusal.value.message
 
 
 def definition(**config: Any) -> NetworkAttachmentDefinition:
@@ -158,9 +158,9 @@ def test_what_multus_could_not_do_is_reported(
     allocation: Allocation,
     words: str,
 ) -> None:
-    with pytest.raises(InvalidManifest) as told:
+    with pytest.raises(InvalidManifest) as refusal:
         delegates_of(parse_pod(pod_manifest(networks)), definitions, allocation)
-    assert words in told.value.message
+    assert words in refusal.value.message
 
 
 @pytest.mark.parametrize("args", [1, {"cni": 1}])
@@ -288,9 +288,11 @@ def sample_delegates(networks: str, config: dict[str, Any]) -> tuple[Delegate, .
 def test_multus_is_reproduced_from_pod_definition_and_checkpoint(name: str) -> None:
     networks, config = SCENARIOS[name]
     pod, delegates = sample_pod(networks), sample_delegates(networks, config)
-    told = recorded(name)
-    results = {call.env["CNI_IFNAME"]: call.result for call in told if call.result is not None}
-    sandbox = told[0].sandbox
+    recordings = recorded(name)
+    results = {
+        call.env["CNI_IFNAME"]: call.result for call in recordings if call.result is not None
+    }
+    sandbox = recordings[0].sandbox
     conversations = [
         *(add(delegate, pod, sandbox) for delegate in delegates),
         *(delete(d, pod, sandbox, results.get(d.ifname)) for d in reversed(delegates)),
@@ -301,7 +303,7 @@ def test_multus_is_reproduced_from_pod_definition_and_checkpoint(name: str) -> N
         for call in calls_of(conversation)
         if call.plugin == "amd-host-device"
     ]
-    assert made == told
+    assert made == recordings
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -310,11 +312,11 @@ def test_standard_input_from_multus_is_written_as_go_writes_it(name: str) -> Non
         assert to_go_json(json.loads(call["stdin"]), sort_keys=True) == call["stdin"]
 
 
-def default_network_call(told: Recorded, network: PluginList) -> Conversation[Any]:
+def default_network_call(original: Recorded, network: PluginList) -> Conversation[Any]:
     """The call of a runtime for the cluster's default network, by the recorded verb."""
-    env = told.env
+    env = original.env
     args = tuple(tuple(pair.split("=")) for pair in env["CNI_ARGS"].split(";") if pair)
-    listed = told.config.get("cni.dev/valid-attachments")
+    listed = original.config.get("cni.dev/valid-attachments")
     valid = None
     if listed is not None:
         valid = [AttachmentId(ContainerId(i["containerID"]), i["ifname"]) for i in listed]
@@ -322,15 +324,15 @@ def default_network_call(told: Recorded, network: PluginList) -> Conversation[An
         return libcni.status(network)
     if env["CNI_COMMAND"] == "GC":
         return libcni.gc(network, valid)
-    id = AttachmentId(told.sandbox.container_id, parse_ifname(env["CNI_IFNAME"]))
+    id = AttachmentId(original.sandbox.container_id, parse_ifname(env["CNI_IFNAME"]))
     wanted = Wanted(id, env["CNI_NETNS"], args)  # type: ignore[arg-type]
     match env["CNI_COMMAND"]:
         case "ADD":
             return libcni.add(network, wanted)
         case "CHECK":
-            return libcni.check(network, wanted, told.result or Result())
+            return libcni.check(network, wanted, original.result or Result())
         case _:
-            return libcni.delete(network, wanted, told.result)
+            return libcni.delete(network, wanted, original.result)
 
 
 @pytest.mark.parametrize(
@@ -346,9 +348,9 @@ def test_the_calls_of_a_default_network_and_of_cnitool_are_reproduced(
     plugin = {**TYPE, "deviceID": A, "pciBusID": A}
     source = {"cniVersion": "1.1.0", "name": network, "plugins": [plugin]}
     listed = parse_plugin_list(json.dumps(source).encode())
-    for told in recorded(name):
-        (call,) = calls_of(default_network_call(told, listed))
-        assert reproduced(call, dirs) == told
+    for original in recorded(name):
+        (call,) = calls_of(default_network_call(original, listed))
+        assert reproduced(call, dirs) == original
 
 
 def test_every_recording_is_reproduced() -> None:
@@ -377,8 +379,8 @@ def test_without_an_answer_the_second_plugin_of_a_list_still_gets_the_interface(
     delegate = sample_delegates(networks, config)[0]
     sandbox = recorded("multus-1.0.0-list-sbr")[0].sandbox
     _, second = calls_to_add(delegate, sample_pod(networks), sandbox)
-    told = {"name": delegate.ifname, "sandbox": sandbox.netns}
-    assert second.config["prevResult"]["interfaces"] == [told]
+    interface = {"name": delegate.ifname, "sandbox": sandbox.netns}
+    assert second.config["prevResult"]["interfaces"] == [interface]
 
 
 def test_the_addresses_that_a_pod_asks_for_and_its_missing_uid_are_in_cni_args() -> None:
@@ -397,10 +399,10 @@ def test_the_addresses_that_a_pod_asks_for_and_its_missing_uid_are_in_cni_args()
 def test_the_status_is_the_one_that_multus_has_written() -> None:
     """Of `multus-0.3.1`, byte for byte."""
     written = (DATA / "network-status.json").read_text()
-    told = json.loads(written)
+    entries = json.loads(written)
     statuses = [
         status
-        for each in told
+        for each in entries
         for status in statuses_of(
             each["name"],
             result_of(each),
@@ -411,17 +413,17 @@ def test_the_status_is_the_one_that_multus_has_written() -> None:
     assert status_annotation(statuses) == written.rstrip("\n")
 
 
-def result_of(told: dict[str, Any]) -> Result:
+def result_of(entry: dict[str, Any]) -> Result:
     """A result that could have led to a status."""
-    routes = [{"dst": "0.0.0.0/0"}] if "gateway" in told else []
+    routes = [{"dst": "0.0.0.0/0"}] if "gateway" in entry else []
     plain = {
         "cniVersion": "1.0.0",
         "interfaces": [
             {"name": "vethhost"},
-            {"name": told["interface"], "mac": told["mac"], "sandbox": "/run/netns/pod1"},
+            {"name": entry["interface"], "mac": entry["mac"], "sandbox": "/run/netns/pod1"},
         ],
         "ips": [
-            {"address": f"{ip}/{128 if ':' in ip else 32}", "interface": 1} for ip in told["ips"]
+            {"address": f"{ip}/{128 if ':' in ip else 32}", "interface": 1} for ip in entry["ips"]
         ],
         "routes": [*routes, {"dst": "10.0.0.0/8"}],
     }
@@ -436,8 +438,8 @@ def test_each_interface_in_the_pod_has_its_status_and_each_address_at_most_one(
     inside = [netdev for netdev in result.interfaces if netdev.sandbox]
     assert [status.interface for status in statuses] == inside
     assert [status.default for status in statuses] == [n == 0 for n in range(len(inside))]
-    told = [ip for status in statuses for ip in status.ips]
-    assert len(told) <= len(result.ips)
+    addresses = [ip for status in statuses for ip in status.ips]
+    assert len(addresses) <= len(result.ips)
     read = json.loads(status_annotation(statuses))
     assert [status["interface"] for status in read] == [netdev.name for netdev in inside]
 

@@ -139,10 +139,10 @@ def test_del_calls_in_reverse_order_and_every_plugin_gets_the_last_result(
     asked = Plugins()
     conduct(delete(network, attachment, result), asked)
     assert asked.types == types_of(network)[::-1]
-    told = [call.config.get("prevResult") for call in asked.calls]
+    passed = [call.config.get("prevResult") for call in asked.calls]
     known = at_least(network.version, CniVersion("0.4.0"))
     expected = result_to_json(result, network.version) if known else None
-    assert told == [expected] * len(told)
+    assert passed == [expected] * len(passed)
 
 
 @given(networks, attachments)
@@ -176,9 +176,9 @@ def test_capabilities_that_are_not_an_object_are_reported_with_their_plugin(
     network: PluginList, attachment: Wanted
 ) -> None:
     wrong = attrs.evolve(network, plugins=({"type": "sbr", "capabilities": ["mac"]},))
-    with pytest.raises(InvalidConfiguration) as told:
+    with pytest.raises(InvalidConfiguration) as refusal:
         conduct(add(wrong, attachment), Plugins())
-    assert told.value.message == "capabilities of sbr is ['mac'], not an object"
+    assert refusal.value.message == "capabilities of sbr is ['mac'], not an object"
 
 
 @given(networks, attachments, some.results)

@@ -73,23 +73,23 @@ def test_attributes_of_a_link_are_sent_as_they_were_read(netdev: Netdev) -> None
     names = ("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token")
     given_ = {name: getattr(netdev, name) for name in names}
     sent = {name: value for name, value in given_.items() if value is not None}
-    told = links.netdev_of(reply_to(links.change(netdev, sent)), ())
-    assert told.ifindex == netdev.ifindex
+    read = links.netdev_of(reply_to(links.change(netdev, sent)), ())
+    assert read.ifindex == netdev.ifindex
     for name, value in sent.items():
         if name == "token" and not int(value):
             value = None
-        assert getattr(told, name) == value, name
+        assert getattr(read, name) == value, name
 
 
 @pytest.mark.parametrize("up", [True, False])
 @given(st.sampled_from([0, LinkFlag.PROMISC, LinkFlag.NOARP | LinkFlag.MULTICAST]))
 def test_only_the_requested_flags_change(up: bool, flags: int) -> None:
-    told = decoded(links.change(NIC, {"up": up}), ifinfmsg)
-    assert (told["flags"], told["change"]) == (IFF_UP * up, IFF_UP)
-    told = decoded(links.change(NIC, {"flags": flags}), ifinfmsg)
-    assert (told["flags"], told["change"]) == (flags, SETTABLE_LINK_FLAGS)
-    told = decoded(links.change(NIC, {"mtu": 9000}), ifinfmsg)
-    assert (told["flags"], told["change"]) == (0, 0)
+    read = decoded(links.change(NIC, {"up": up}), ifinfmsg)
+    assert (read["flags"], read["change"]) == (IFF_UP * up, IFF_UP)
+    read = decoded(links.change(NIC, {"flags": flags}), ifinfmsg)
+    assert (read["flags"], read["change"]) == (flags, SETTABLE_LINK_FLAGS)
+    read = decoded(links.change(NIC, {"mtu": 9000}), ifinfmsg)
+    assert (read["flags"], read["change"]) == (0, 0)
 
 
 def test_an_alias_is_removed_by_setting_an_empty_one() -> None:
@@ -115,8 +115,8 @@ def info_data(kind: str, *attributes: tuple[int, bytes], **more: Any) -> Reply:
         struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
         for number, value in attributes
     )
-    told = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", data)]}
-    return message_of(links.LinkMessage(), IFLA_IFNAME=b"t0\0", IFLA_LINKINFO=told, **more)
+    info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", data)]}
+    return message_of(links.LinkMessage(), IFLA_IFNAME=b"t0\0", IFLA_LINKINFO=info, **more)
 
 
 LINK, V4, V6 = struct.pack("=I", 7), bytes([10, 0, 0, 1]), bytes([0xFD, *bytes(14), 1])
@@ -154,7 +154,7 @@ def test_a_tunnel_shows_what_is_below_it(
 
 
 @pytest.mark.parametrize(
-    ("mac", "state", "flags", "ifindex", "told"),
+    ("mac", "state", "flags", "ifindex", "received"),
     [
         ("02:00:00:00:00:01", 0x80, 2, 7, True),
         ("03:00:00:00:00:01", 0x80, 2, 7, False),
@@ -166,12 +166,12 @@ def test_a_tunnel_shows_what_is_below_it(
     ],
 )
 def test_a_netdev_receives_for_other_permanent_unicast_addresses(
-    mac: str, state: int, flags: int, ifindex: int, told: bool
+    mac: str, state: int, flags: int, ifindex: int, received: bool
 ) -> None:
     message = neighbours.NeighbourMessage()
     message["ifindex"], message["state"], message["flags"] = ifindex, state, flags
     reply = message_of(message, NDA_LLADDR=bytes.fromhex(mac.replace(":", "")))
-    assert neighbours.received_for(reply, 7) == (mac if told else None)
+    assert neighbours.received_for(reply, 7) == (mac if received else None)
     octets = bytes.fromhex(mac.replace(":", ""))
     sent = message_of(message, NDA_LLADDR=octets, NDA_DST="192.0.2.1")
     assert neighbours.received_for(sent, 7) is None
@@ -218,19 +218,19 @@ def test_a_request_refuses_unknown_attributes() -> None:
 @given(some.addresses)
 def test_an_address_is_set_with_every_attribute_that_was_read(address: Address) -> None:
     assume(address.peer is None or (int(address.peer) and address.peer != address.interface.ip))
-    told = addresses.address_of(reply_to(addresses.put(NIC, address)))
-    assert told is not None
-    assert attrs.evolve(told, flags=0) == attrs.evolve(address, flags=0)
-    assert told.flags == address.flags & SETTABLE_FLAGS
+    read = addresses.address_of(reply_to(addresses.put(NIC, address)))
+    assert read is not None
+    assert attrs.evolve(read, flags=0) == attrs.evolve(address, flags=0)
+    assert read.flags == address.flags & SETTABLE_FLAGS
 
 
 def test_an_address_whose_peer_is_0_is_read_without_one() -> None:
     """The kernel leaves IFA_ADDRESS out then (net/ipv4/devinet.c, inet_fill_ifaddr)."""
     message = ifaddrmsg()
     message["family"], message["prefixlen"] = 2, 32
-    told = addresses.address_of(message_of(message, IFA_LOCAL="10.0.0.1"))
-    assert told is not None
-    assert (str(told.interface), told.peer) == ("10.0.0.1/32", None)
+    read = addresses.address_of(message_of(message, IFA_LOCAL="10.0.0.1"))
+    assert read is not None
+    assert (str(read.interface), read.peer) == ("10.0.0.1/32", None)
 
 
 def test_an_address_of_another_family_is_ignored() -> None:
@@ -266,10 +266,10 @@ def ifnames_in(route: Route) -> dict[int, IfName]:
 def test_a_route_is_set_with_every_attribute_that_was_read(drawn: Route, replace: bool) -> None:
     route = sendable(drawn)
     message = routes.raw_route_of(reply_to(routes.put(RouteChange(route, replace=replace))))
-    told = routes.route_of(message, ifnames_in(route))
-    assert told == route
-    assert told is not None
-    assert [hop.ifindex for hop in told.hops] == [hop.ifindex for hop in route.hops]
+    read = routes.route_of(message, ifnames_in(route))
+    assert read == route
+    assert read is not None
+    assert [hop.ifindex for hop in read.hops] == [hop.ifindex for hop in route.hops]
     assert message.ifindexes == tuple(hop.ifindex for hop in route.hops)
     assert message.unsaved == ()
 
@@ -336,8 +336,8 @@ def test_what_no_record_can_hold_of_a_route_is_reported(number: int, what: str, 
     route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
     reply = reply_to(routes.put(RouteChange(route)))
     more = struct.pack("=HHI", 8, number, 7)
-    told = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
-    assert told.unsaved == (what,)
+    read = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
+    assert read.unsaved == (what,)
 
 
 def test_a_metric_that_no_record_can_hold_is_reported() -> None:
@@ -346,9 +346,9 @@ def test_a_metric_that_no_record_can_hold_is_reported() -> None:
     reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
     mtu, unknown = struct.pack("=HHI", 8, 2, 1400), struct.pack("=HHI", 8, 17, 1)
     body = reply.body[: -len(mtu) - 4] + struct.pack("=HH", 20, 8) + mtu + unknown
-    told = routes.raw_route_of(attrs.evolve(reply, body=body))
-    assert told.unsaved == ("the metric 17",)
-    route = routes.route_of(told, {})
+    read = routes.raw_route_of(attrs.evolve(reply, body=body))
+    assert read.unsaved == ("the metric 17",)
+    route = routes.route_of(read, {})
     assert route is not None
     assert route.metrics == {"mtu": 1400}
 
@@ -374,8 +374,8 @@ def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
 
 @given(some.neighbours)
 def test_a_neighbour_is_set_as_it_was_read(neighbour: Neighbour) -> None:
-    told = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)))
-    assert told == neighbour
+    read = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)))
+    assert read == neighbour
 
 
 def test_a_neighbour_that_is_not_permanent_is_ignored() -> None:

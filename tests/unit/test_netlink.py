@@ -71,7 +71,7 @@ class Host(Kernel):
         return len(data)
 
     def about(
-        self, ifindex: int, looks: list[Look], told: Callable[[int, int], Answer]
+        self, ifindex: int, looks: list[Look], answer_for: Callable[[int, int], Answer]
     ) -> list[Answer]:
         if ifindex:
             if ifindex not in self.netdevs:
@@ -80,7 +80,7 @@ class Host(Kernel):
         else:
             look = looks.pop(0) if looks else Look(self.netdevs)
         flags = NLM_F_MULTI | (NLM_F_DUMP_INTR if look.disturbed else 0)
-        return [*(told(number, flags) for number in sorted(look.shown)), done(flags=flags)]
+        return [*(answer_for(number, flags) for number in sorted(look.shown)), done(flags=flags)]
 
 
 def link(ifindex: int, flags: int) -> Answer:

@@ -50,7 +50,7 @@ def test_the_record_says_who_gets_which_netdev_and_since_when(handover: Handover
 
 @given(some.handovers, st.booleans())
 def test_one_protocol_anywhere_on_the_host_shows_that_the_kernel_reports_them(
-    handover: Handover, told: bool
+    handover: Handover, reported: bool
 ) -> None:
     """An address that looks like SLAAC but whose protocol is not the kernel's was set by hand."""
     snapshot, netdev = handover.snapshot, handover.netdev
@@ -60,10 +60,11 @@ def test_one_protocol_anywhere_on_the_host_shows_that_the_kernel_reports_them(
     ours = attrs.evolve(netdev, mac=mac, addresses=(slaac,))
     others = []
     for other in snapshot.host.netdevs:
-        told_of = [
-            attrs.evolve(a, proto=1 if told and other.loopback else None) for a in other.addresses
+        with_protocols = [
+            attrs.evolve(a, proto=1 if reported and other.loopback else None)
+            for a in other.addresses
         ]
-        others.append(attrs.evolve(other, addresses=tuple(told_of)))
+        others.append(attrs.evolve(other, addresses=tuple(with_protocols)))
     netdevs = tuple(ours if other.ifindex == ours.ifindex else other for other in others)
     host = attrs.evolve(snapshot.host, netdevs=netdevs)
     candidates = attrs.evolve(snapshot.candidates, netdevs=netdevs)
@@ -74,7 +75,7 @@ def test_one_protocol_anywhere_on_the_host_shows_that_the_kernel_reports_them(
     plan = plan_add(request, attrs.evolve(snapshot, host=host, candidates=candidates))
     captured = record_in(plan).captured
     assert captured is not None
-    assert captured.addresses == ((slaac,) if told else ())
+    assert captured.addresses == ((slaac,) if reported else ())
 
 
 @given(some.handovers)

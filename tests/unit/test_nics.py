@@ -95,8 +95,8 @@ def test_every_nic_is_listed_once_with_its_netdevs_on_the_host(
     assert {nic.bus_device for nic in nics} == {bus.device.bus_device for bus in seen}
     assert len(nics) == len(seen)
     for nic in nics:
-        told = {each.netdev.ifname for each in nic.netdevs}
-        assert told == set(nic.bus.device.ifnames) & on_host
+        listed = {each.netdev.ifname for each in nic.netdevs}
+        assert listed == set(nic.bus.device.ifnames) & on_host
 
 
 @given(bus_nics, some.netdevs, st.booleans())
@@ -117,9 +117,9 @@ def test_a_netdev_is_listed_with_its_port_and_whether_the_node_is_reached_throug
 def test_pci_functions_come_first_in_the_order_of_their_addresses(
     seen: list[BusNic],
 ) -> None:
-    told = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None)]
-    functions = [device for device in told if isinstance(device, PciAddress)]
-    assert told[: len(functions)] == functions
+    listed = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None)]
+    functions = [device for device in listed if isinstance(device, PciAddress)]
+    assert listed[: len(functions)] == functions
     assert functions == sorted(functions)
 
 
@@ -227,7 +227,7 @@ def test_another_name_does_not_look_lost(ifname: str) -> None:
     some.attachments,
 )
 def test_a_netdev_is_lost_only_if_nothing_is_recorded_of_its_device(
-    bus_device: PciAddress | AuxiliaryDevice, told: str, record: Attachment
+    bus_device: PciAddress | AuxiliaryDevice, known: str, record: Attachment
 ) -> None:
     key = DeviceKey(bus_device)
     bus = seen_with(SysfsDevice(bus_device, "ionic", (LOST.ifname,)))
@@ -238,6 +238,6 @@ def test_a_netdev_is_lost_only_if_nothing_is_recorded_of_its_device(
         "the Go plugin": Records(
             lent_by_go=(LENT_BY_GO(bus_device),) if isinstance(bus_device, PciAddress) else ()
         ),
-    }[told]
+    }[known]
     (nic,) = nics_of([bus], Surroundings((LOST,)), records)
     assert nic.lost == (nic.netdevs if records.knows_none else ())

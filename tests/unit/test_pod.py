@@ -244,10 +244,10 @@ def test_a_copied_route_keeps_a_source_that_is_ready(flags: int) -> None:
 def test_the_result_lists_the_copied_routes_of_the_main_table(
     result: Result, copied: list[HostRoute]
 ) -> None:
-    told = with_routes(result, copied)
-    assert told.routes[: len(result.routes)] == result.routes
+    listed = with_routes(result, copied)
+    assert listed.routes[: len(result.routes)] == result.routes
     main = [route for route in copied if route.table == 254]
-    assert [(r.dst.network, r.gw) for r in told.routes[len(result.routes) :]] == [
+    assert [(r.dst.network, r.gw) for r in listed.routes[len(result.routes) :]] == [
         (route.destination, route.hops[0].via) for route in main
     ]
-    assert attrs.evolve(told, routes=result.routes) == result
+    assert attrs.evolve(listed, routes=result.routes) == result

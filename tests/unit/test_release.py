@@ -32,6 +32,6 @@ def test_only_a_restored_nic_is_said_to_be_the_hosts_again(
 def test_a_device_counts_as_released_once_its_attachment_no_longer_has_it(
     returned: Returned | None, record: Attachment
 ) -> None:
-    told = as_json(released(record, returned))
-    assert told["released"] == (returned not in (None, Returned.UNPLUGGED, Returned.ANOTHERS))
-    assert (told["result"] is None) == (told["failure"] is not None)
+    printed = as_json(released(record, returned))
+    assert printed["released"] == (returned not in (None, Returned.UNPLUGGED, Returned.ANOTHERS))
+    assert (printed["result"] is None) == (printed["failure"] is not None)

@@ -131,13 +131,13 @@ def test_an_acknowledged_request_succeeds(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("verb", [Rtnetlink.ask, Rtnetlink.get, Rtnetlink.answers, Rtnetlink.dump])
 @pytest.mark.parametrize(
-    ("said", "told"), [(None, "Operation not permitted"), ("not for you", "not for you")]
+    ("said", "expected"), [(None, "Operation not permitted"), ("not for you", "not for you")]
 )
 def test_a_refusal_has_the_kernels_own_words_if_there_are_any(
-    kernel: Kernel, verb: Callable[[Rtnetlink, Request], object], said: str | None, told: str
+    kernel: Kernel, verb: Callable[[Rtnetlink, Request], object], said: str | None, expected: str
 ) -> None:
     kernel.scripts = [[[error(-errno.EPERM, said)]]]
-    with pytest.raises(RequestRefused, match=told) as refusal:
+    with pytest.raises(RequestRefused, match=expected) as refusal:
         verb(Rtnetlink(), ASK)
     assert refusal.value.code == errno.EPERM
 
@@ -220,8 +220,8 @@ def test_an_undisturbed_dump_is_complete_without_a_pause(
     kernel.scripts = [[[thing(1)], [done()]], DISTURBED]
     netlink = Rtnetlink()
     assert netlink.dump_once(ASK) == ([Reply(THING, NLM_F_MULTI, thing(1)[2])], True)
-    told, whole = netlink.dump_once(ASK)
-    assert (numbers(told), whole, pauses) == ([1], False, [])
+    answers, whole = netlink.dump_once(ASK)
+    assert (numbers(answers), whole, pauses) == ([1], False, [])
 
 
 def test_messages_before_the_acknowledgement_are_the_answer(kernel: Kernel) -> None:

@@ -116,8 +116,8 @@ def test_an_address_made_by_the_kernel_in_the_pod_is_not_salvaged(
     record = salvaged(request, ours, pod, clock)
     assert record is not None
     assert record.captured is not None
-    told = [address.interface for address in record.captured.addresses]
-    assert told == [address.interface for address in (own, *(() if reported else (made,)))]
+    restored = [address.interface for address in record.captured.addresses]
+    assert restored == [address.interface for address in (own, *(() if reported else (made,)))]
 
 
 @given(dels_with_a_device, some.netdevs, some.hosts, some.clocks, st.booleans())

@@ -442,10 +442,10 @@ def test_a_missing_or_damaged_file_stops_no_call_and_is_left_unchanged(
 ) -> None:
     machine.disk.mappings = data
     keeper = Keeper(machine, machine.kernel.functions[A].links[0])
-    told = [] if data is None else ["mappings-ignored"]
-    assert delete(machine, pod=2, netns=None) == told
+    reported = [] if data is None else ["mappings-ignored"]
+    assert delete(machine, pod=2, netns=None) == reported
     add(machine)
-    assert events(machine) == told
+    assert events(machine) == reported
     assert delete(machine) == []
     assert keeper.is_whole()
     assert machine.disk.mappings == data

@@ -64,8 +64,8 @@ def attribute(number: int, value: bytes | int | str) -> bytes:
 
 def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
     """An answer; its attributes have names such as `_7`."""
-    told = [attribute(int(name.strip("_")), value) for name, value in attributes.items()]
-    return Reply(0, 0, fixed + b"".join(told))
+    encoded = [attribute(int(name.strip("_")), value) for name, value in attributes.items()]
+    return Reply(0, 0, fixed + b"".join(encoded))
 
 
 def traffic(
@@ -209,9 +209,9 @@ def test_an_mptcp_endpoint_is_named_only_for_its_netdev(
     address: str, ifindex: int | None, ours: bool
 ) -> None:
     ip = ipaddress.ip_address(address)
-    told = attribute(3 if ip.version == 4 else 4, ip.packed)
-    told += b"" if ifindex is None else attribute(7, ifindex)
-    answer = reply(bytes(4), _1=told)
+    encoded = attribute(3 if ip.version == 4 else 4, ip.packed)
+    encoded += b"" if ifindex is None else attribute(7, ifindex)
+    answer = reply(bytes(4), _1=encoded)
     found = [Unsaved(Kind.MPTCP_ENDPOINT, address)] if ours else []
     assert list(mptcp.endpoints_in(answer, OURS)) == found
 

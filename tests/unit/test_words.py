@@ -58,10 +58,10 @@ def test_every_step_of_an_add_and_its_undo_is_described_on_one_line(handover: Ha
     steps: list[Step] = []
     for planned in plan.steps:
         steps += [planned.step, *planned.undo]
-    told = [step.describe() for step in steps]
-    assert all(words and words.isprintable() and not words.endswith(".") for words in told)
+    described = [step.describe() for step in steps]
+    assert all(words and words.isprintable() and not words.endswith(".") for words in described)
     # Different steps are described differently, so that a person can follow.
-    assert len(set(told)) == len(set(map(repr, steps)))
+    assert len(set(described)) == len(set(map(repr, steps)))
 
 
 @given(handovers)
