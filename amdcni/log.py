@@ -1,10 +1,13 @@
 """Log lines by structlog, on stderr and, if wanted, in a file; loaded for the first line."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, Final
 
-from amdcni.core.request import LogLevel, LogSettings
+from amdcni.core.places import Place
+from amdcni.core.request import LogLevel
+from amdcni.effects.trust import open_to_append
 
 _ORDER: Final = list(LogLevel)
 
@@ -12,22 +15,22 @@ Log = Callable[..., None]
 """Called as `log(level, event, **facts)`."""
 
 
-def make_log(settings: LogSettings, stderr: IO[str], **context: object) -> Log:
-    """A log that writes lines of at least the level in `settings`, each with `context`.
+def make_log(least: LogLevel, file: Place | None, stderr: IO[str], **context: object) -> Log:
+    """A log that writes lines of at least the level `least`, each with `context`.
 
     A log file that cannot be written is reported on stderr; a stderr that cannot be written is
     ignored.
     """
 
     def log(level: LogLevel, event: str, **facts: object) -> None:
-        if _ORDER.index(level) >= _ORDER.index(settings.level):
-            _write(settings, stderr, level, event, {**context, **facts})
+        if _ORDER.index(level) >= _ORDER.index(least):
+            _write(file, stderr, level, event, {**context, **facts})
 
     return log
 
 
 def _write(
-    settings: LogSettings, stderr: IO[str], level: LogLevel, event: str, facts: dict[str, Any]
+    file: Place | None, stderr: IO[str], level: LogLevel, event: str, facts: dict[str, Any]
 ) -> None:
     import structlog
 
@@ -39,13 +42,13 @@ def _write(
     entry |= {name: str(fact) for name, fact in facts.items() if fact is not None}
     line = str(render(None, "", stamp(None, "", entry)))
     _say(line, stderr)
-    if settings.file is not None:
+    if file is not None:
         try:
             # A plugin's answer, as JSON, may contain what UTF-8 cannot encode.
-            with open(settings.file, "a", encoding="utf-8", errors="backslashreplace") as file:
-                print(line, file=file)
+            with os.fdopen(open_to_append(file), "wb") as opened:
+                opened.write(f"{line}\n".encode(errors="backslashreplace"))
         except OSError as error:
-            _say(f"logFile {settings.file!r}: {error.strerror}", stderr)
+            _say(f"logFile {file.path!r}: {error.strerror}", stderr)
 
 
 def _say(line: str, stderr: IO[str]) -> None:

@@ -21,6 +21,7 @@ from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans.snapshot import Clock
+from amdcni.core.policy import Policy
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Outcome, Step
@@ -128,6 +129,13 @@ class Node(Protocol):
 
     def versions_of(self, name: PluginName) -> tuple[str, ...]:
         """The CNI versions that a plugin says it speaks; raises PluginNotFound, PluginBroken."""
+
+    @property
+    def policy(self) -> Policy:
+        """What the node's administrator lets definitions do."""
+
+    def allocated_to(self, uid: str) -> frozenset[str] | None:
+        """The devices that the kubelet has allocated to a pod; None if that cannot be read."""
 
     def require_ready(self) -> None:
         """Raise NotAvailable, saying why, if this node could not carry out an ADD."""

@@ -59,19 +59,28 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
     from amdcni.core import codec, formats
     from amdcni.core.request import DelRequest, LogLevel
     from amdcni.effects.node import LinuxNode
+    from amdcni.effects.places import settle
+    from amdcni.effects.policy import read_policy
     from amdcni.log import make_log
 
     request = formats.parse_call(invocation, data)
-    network = request.network
+    network, policy = request.network, read_policy()
+    places = settle(request, policy)
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
-    log = make_log(network.log, stderr, verb=invocation.verb.value, network=network.name, **held_as)
+    said = {"verb": invocation.verb.value, "network": network.name, **held_as}
+    log = make_log(network.log.level, places.log_file, stderr, **said)
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
 
     environ, dirs = invocation.environ, invocation.plugin_dirs
+    if policy.fault is not None:
+        report("policy-unusable", reason=policy.fault)
+    kept = (network.data_dir,)
     try:
-        with LinuxNode(network.data_dir, dirs, environ, report) as node:
+        with LinuxNode(
+            places.data_dir.path, dirs, environ, report, also=kept, policy=policy
+        ) as node:
             result = verbs.serve(request, node)
     except Exception as failure:
         if not (isinstance(request, DelRequest) and failure is request.fault):

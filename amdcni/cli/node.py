@@ -10,7 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
-from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, LogSettings, plugin_dirs_of
+from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.stores import Stores
 from amdcni.log import make_log
@@ -24,7 +24,7 @@ def on_this_node(
 
     None means every known state folder.
     """
-    log = make_log(LogSettings(), stderr, command=command)
+    log = make_log(LogLevel.WARNING, None, stderr, command=command)
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)

@@ -97,6 +97,10 @@ class DeviceProtected(AmdcniError):
     """Moving this netdev would hurt the node: its uplink, a member or a parent of other netdevs."""
 
 
+class PolicyDenies(AmdcniError):
+    """The node's policy does not let this definition, or any, have the device."""
+
+
 class IfnameTaken(AmdcniError):
     """The requested CNI_IFNAME already exists in the pod."""
 

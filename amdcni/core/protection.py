@@ -127,6 +127,12 @@ def _carried(around: Surroundings) -> dict[int, list[str]]:
     return {n: [what + how for what, how in resting.items()] for n, resting in found.items()}
 
 
+def rests_on(netdev: Netdev, around: Surroundings) -> tuple[Netdev, ...]:
+    """The netdevs of the host without which this one does not work, or that are its members."""
+    below = _all_below(netdev.ifindex, _below(around)) - {netdev.ifindex}
+    return tuple(each for each in around.netdevs if each.ifindex in below)
+
+
 # ---- the uplink --------------------------------------------------------------------------------
 
 

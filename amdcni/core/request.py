@@ -56,6 +56,12 @@ class Invocation:
     plugin_dirs: tuple[str, ...]
     environ: Mapping[str, str]
 
+    @property
+    def pod_uid(self) -> str | None:
+        """The UID of the pod, if the runtime says it in CNI_ARGS (`K8S_POD_UID`)."""
+        pairs = [part.partition("=") for part in self.environ.get("CNI_ARGS", "").split(";")]
+        return {key: value for key, _, value in pairs}.get("K8S_POD_UID") or None
+
 
 class Mover(StrEnum):
     """Who moves the netdev into the pod (configuration key `mover`)."""

@@ -19,12 +19,14 @@ from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans.snapshot import Clock
+from amdcni.core.policy import Policy
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Outcome, Step
 from amdcni.effects import netns, sysfs
 from amdcni.effects.load import read_load
 from amdcni.effects.mappings import Mappings
+from amdcni.effects.policy import read_allocated, read_policy
 from amdcni.effects.steps import perform
 from amdcni.effects.stores import Stores
 
@@ -50,14 +52,18 @@ class LinuxNode:
         *,
         looks_only: bool = False,
         alone: bool = False,
+        also: Collection[str] = (),
+        policy: Policy | None = None,
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
         With `looks_only`, reading modifies nothing, not even a damaged record.  With `alone`, no
-        other state folder is looked into; without it, those in the index are.
+        other state folder is looked into; without it, those in the index are, and those of `also`.
+        `policy` is the node's if it was read already.
         """
         self.report = report
-        self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone)
+        self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone, also=also)
+        self._policy = policy
         home, default = self.store.home, self.store.default
         folders = (home,) if alone or home is default else (home, default)
         self._mappings = tuple(Mappings(part.folder, part, report) for part in folders)
@@ -175,6 +181,15 @@ class LinuxNode:
 
     def mappings(self) -> tuple[GoMapping, ...]:
         return tuple(each for mappings in self._mappings for each in mappings.read())
+
+    @property
+    def policy(self) -> Policy:
+        if self._policy is None:
+            self._policy = read_policy()
+        return self._policy
+
+    def allocated_to(self, uid: str) -> frozenset[str] | None:
+        return read_allocated(uid)
 
     # ---- other plugins
 

@@ -27,6 +27,7 @@ from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFail
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.retry import Attempts
 from amdcni.effects import locks
+from amdcni.effects.trust import open_to_read
 
 _MARKERS: Final = ("unfinished", "multipath", "several")
 _NOT_WRITABLE: Final = frozenset(
@@ -111,7 +112,9 @@ class Store:
         """
         path = self._path(key)
         try:
-            record = self._decoded(path.read_bytes(), key)
+            with os.fdopen(open_to_read(path), "rb") as file:
+                data = file.read()
+            record = self._decoded(data, key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

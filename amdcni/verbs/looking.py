@@ -15,6 +15,8 @@ from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.recording import is_repeated
 from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.policy import Naming, Traits, require_naming, traits_of
+from amdcni.core.protection import Surroundings, rests_on
 from amdcni.core.request import AddRequest, DeviceSelector
 from amdcni.core.resolve import Candidates, fits_record, resolve
 from amdcni.core.spec import AttachmentId
@@ -129,6 +131,14 @@ def _candidates(
     )
 
 
+def require_allowed_name(request: AddRequest, node: Node) -> None:
+    """Raise PolicyDenies unless the policy lets this definition name its device as it does."""
+    uid, policy = request.invocation.pod_uid, node.policy
+    asked = None if policy.naming is Naming.ANY else uid
+    allocated = None if asked is None else node.allocated_to(asked)
+    require_naming(policy, request.device.selector, allocated, uid)
+
+
 def look(
     request: AddRequest,
     key: DeviceKey,
@@ -140,7 +150,7 @@ def look(
 
     None if another device is meant now than the locked one: names move from one netdev to another.
     """
-    host = node.host()
+    host, policy = node.host(), node.policy
     candidates = _candidates(request.device.selector, key.bus_device, host, node)
     snapshot = Snapshot(
         clock=node.clock(),
@@ -148,6 +158,7 @@ def look(
         pod=pod,
         candidates=candidates,
         records=records,
+        policy=policy,
     )
     try:
         netdev = resolve(request.device.selector, candidates)
@@ -160,12 +171,25 @@ def look(
     details = node.details(netdev)
     renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
     lost = node.unsaved(netdev, details, renumbered=renumbered)
+    load = node.load(host.netdevs, (netdev,))
+    around = Surroundings(host.netdevs, load=load)
     return attrs.evolve(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
-        load=node.load(host.netdevs, (netdev,)),
+        load=load,
         multipath=node.multipath_records() if details.routes else (),
+        below=() if policy.lending is None else _below(netdev, around, node),
     )
+
+
+def _below(netdev: Netdev, around: Surroundings, node: Node) -> tuple[Traits, ...]:
+    """What the policy's rules look at of the netdevs that this one rests on."""
+    found = []
+    for each in rests_on(netdev, around):
+        bus_device = node.bus_device_of(each.ifname)
+        device = None if bus_device is None else node.find_device(bus_device)
+        found.append(traits_of(each, device))
+    return tuple(found)
 
 
 def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, node: Node) -> bool:

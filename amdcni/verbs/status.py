@@ -3,6 +3,7 @@
 from amdcni.core import calls
 from amdcni.core.errors import NotAvailable, PluginNotFound
 from amdcni.core.names import PluginName
+from amdcni.core.policy import unusable
 from amdcni.core.request import StatusRequest
 from amdcni.core.spec import PluginCall, Verb
 from amdcni.core.versions import GC_AND_STATUS_SINCE
@@ -17,6 +18,8 @@ def status(request: StatusRequest, node: Node) -> None:
     """
     node.require_ready()
     healing.heal(node, healing.ROUTINE)
+    if node.policy.fault is not None:
+        raise NotAvailable(unusable(node.policy.fault))
     for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 

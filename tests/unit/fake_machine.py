@@ -13,6 +13,7 @@ import attrs
 
 from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.policy import Policy
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_netdevs import Link
 from tests.unit.fake_plugins import Plugins
@@ -63,6 +64,9 @@ class Machine:
     locks: set[str] = attrs.field(factory=set)
     kernelpaths: dict[str, str] = attrs.field(factory=dict)
     unready: str | None = None
+    policy: Policy = attrs.field(factory=Policy)
+    allocations: dict[str, frozenset[str]] | None = None
+    """The devices of each pod by its UID, as the kubelet's checkpoint has them."""
     looks: list[Callable[[], None]] = attrs.field(factory=list)
     """What happens before a process looks at anything, or does anything."""
     last: "FakeNode | None" = None

@@ -34,6 +34,7 @@ from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
 from amdcni.core.plans.snapshot import Clock
+from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
@@ -404,6 +405,14 @@ class FakeNode:
         except PluginDied:
             raise PluginBroken(f"{call.plugin} did not end {call.verb} and was killed") from None
         return answer
+
+    @property
+    def policy(self) -> Policy:
+        return self.alive().policy
+
+    def allocated_to(self, uid: str) -> frozenset[str] | None:
+        allocations = self.alive().allocations
+        return None if allocations is None else allocations.get(uid, frozenset())
 
     def require_ready(self) -> None:
         machine = self.alive()

@@ -86,14 +86,24 @@ def allocation_from_checkpoint(checkpoint: Json, pod: Pod) -> Allocation:
             f"{pod}: metadata.uid, by which the checkpoint knows pods, is missing; take the "
             "manifest from the API server (kubectl get pod -o yaml)"
         )
+    return _gathered(_allocated(checkpoint, pod.uid))
+
+
+def devices_allocated_to(checkpoint: Json, uid: str) -> frozenset[str]:
+    """All devices that the kubelet's checkpoint says a pod has, of whatever resource.
+
+    Raises: InvalidManifest if it is not a checkpoint.
+    """
+    return frozenset(device for _, device in _allocated(checkpoint, uid))
+
+
+def _allocated(checkpoint: Json, uid: str) -> Iterator[tuple[str, str]]:
+    """The resource and the ID of each device."""
     read = structure(checkpoint, _Checkpoint, InvalidManifest, "the kubelet's checkpoint")
-    return _gathered(
-        (entry.resource_name, device)
-        for entry in read.data.entries or ()
-        if entry.pod_uid == pod.uid
-        for devices in entry.device_ids.values()
-        for device in devices
-    )
+    for entry in read.data.entries or ():
+        if entry.pod_uid == uid:
+            for devices in entry.device_ids.values():
+                yield from ((entry.resource_name, device) for device in devices)
 
 
 # ---- the kubelet's PodResources API

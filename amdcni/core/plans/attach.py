@@ -13,7 +13,7 @@ from amdcni.core.host import (
     names_of,
 )
 from amdcni.core.plans.recording import record_of
-from amdcni.core.plans.refusals import held_by, refuse_bad_pod, refuse_held
+from amdcni.core.plans.refusals import held_by, refuse_bad_pod, refuse_denied, refuse_held
 from amdcni.core.plans.release import give_back, homecoming
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.protection import refuse_protected
@@ -41,11 +41,13 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     """The whole of ADD: hand the selected device to the attachment.
 
     Raises: whatever forbids it, before anything has changed: InvalidEnvironment, IfnameTaken,
-    DeviceHeld, DeviceNotFound, DeviceAmbiguous, DeviceProtected.
+    DeviceHeld, DeviceNotFound, DeviceAmbiguous, DeviceProtected, PolicyDenies.
     """
-    refuse_held(request.device.selector, snapshot)
+    selector = request.device.selector
+    refuse_held(selector, snapshot)
     refuse_bad_pod(request, snapshot.host, snapshot.pod)
-    netdev = _chosen(request.device.selector, snapshot)
+    netdev = _chosen(selector, snapshot)
+    refuse_denied(netdev, snapshot)
     if netdev is not None:
         refuse_protected(netdev, snapshot.surroundings)
     record = record_of(request, snapshot, netdev)

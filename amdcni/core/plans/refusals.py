@@ -5,12 +5,15 @@ from amdcni.core.errors import (
     DeviceHeld,
     IfnameTaken,
     InvalidEnvironment,
+    PolicyDenies,
 )
 from amdcni.core.host import (
+    Netdev,
     Netns,
     netdev_named,
 )
 from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.policy import denial_of, traits_of
 from amdcni.core.request import AddRequest, DeviceSelector
 
 
@@ -33,6 +36,14 @@ def refuse_held(selector: DeviceSelector, snapshot: Snapshot) -> None:
     for record in snapshot.records:
         if device is None or not device.ifnames or record.host_ifname == selector.ifname:
             raise held_by(record)
+
+
+def refuse_denied(netdev: Netdev | None, snapshot: Snapshot) -> None:
+    """Raise PolicyDenies if the node's policy does not lend the device."""
+    own = traits_of(netdev, snapshot.candidates.device)
+    denial = denial_of(snapshot.policy, (own, *snapshot.below))
+    if denial is not None:
+        raise PolicyDenies(f"{own.ifname or own.address} is not lent: {denial}")
 
 
 def held_by(record: Attachment) -> DeviceHeld:

@@ -8,6 +8,7 @@ from amdcni.core.host import (
     Load,
     Netns,
 )
+from amdcni.core.policy import Policy, Traits
 from amdcni.core.protection import Surroundings
 from amdcni.core.resolve import Candidates
 
@@ -27,7 +28,8 @@ class Snapshot:
 
     `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
     same device; stale ones among them are healed already, so that all of them are live.
-    `multipath` are the records, of any device, that hold a route with several hops.
+    `multipath` are the records, of any device, that hold a route with several hops.  `below` is
+    what the selected netdev rests on.
     """
 
     clock: Clock
@@ -38,6 +40,8 @@ class Snapshot:
     load: Load = attrs.field(factory=Load)
     multipath: tuple[Attachment, ...] = ()
     records: tuple[Attachment, ...] = ()
+    policy: Policy = attrs.field(factory=Policy)
+    below: tuple[Traits, ...] = ()
 
     @property
     def surroundings(self) -> Surroundings:

@@ -1,0 +1,90 @@
+"""The node's policy as JSON, which people write: every fault is named, and no key is guessed."""
+
+from typing import Any, Final
+
+import attrs
+
+from amdcni.core.codec.converter import choose, keys_of, structure
+from amdcni.core.codec.text import decode_object, shown
+from amdcni.core.errors import InvalidConfiguration
+from amdcni.core.names import FilePath
+from amdcni.core.policy import Conditions, Lending, Naming, Policy, Rule, Verdict
+
+_WHAT: Final = "the policy"
+
+
+@attrs.frozen
+class _Lending:
+    otherwise: Verdict
+    rules: tuple[dict[str, Any], ...] = ()
+
+
+@attrs.frozen
+class _Policy:
+    folders: tuple[FilePath, ...] = ()
+    naming: Naming = Naming.ANY
+    lending: _Lending | None = None
+
+
+choose(Verdict, Naming)
+
+
+def parse_policy(data: bytes) -> Policy:
+    """The policy that a file holds.
+
+    Raises: UndecodableInput, InvalidConfiguration for anything that is not wholly understood: a
+    rule that was misspelt must not lend what it was to deny.
+    """
+    raw = decode_object(data, _WHAT)
+    _refuse_unknown(raw, _Policy, "$")
+    if isinstance(raw.get("lending"), dict):
+        _refuse_unknown(raw["lending"], _Lending, "$.lending")
+    read = structure(raw, _Policy, InvalidConfiguration, _WHAT)
+    for folder in read.folders:
+        if folder == "/" or any(part in ("", ".", "..") for part in folder.split("/")[1:]):
+            raise InvalidConfiguration(f"{_WHAT}: $.folders: {folder!r} is no plain folder")
+    lending = None
+    if read.lending is not None:
+        rules = tuple(
+            _rule(rule, f"$.lending.rules[{number}]")
+            for number, rule in enumerate(read.lending.rules)
+        )
+        lending = Lending(rules, read.lending.otherwise)
+    return Policy(read.folders, read.naming, lending)
+
+
+def _rule(raw: dict[str, Any], at: str) -> Rule:
+    verdicts = [verdict for verdict in Verdict if verdict.value in raw]
+    unknown = sorted(set(raw) - {"allow", "deny", "why"})
+    why = raw.get("why")
+    if len(verdicts) != 1 or unknown or not (why is None or isinstance(why, str)):
+        raise InvalidConfiguration(
+            f'{_WHAT}: {at} has to have either "allow" or "deny", and may have a text "why"'
+        )
+    conditions = raw[verdicts[0].value]
+    at = f"{at}.{verdicts[0].value}"
+    if not isinstance(conditions, dict) or not conditions:
+        raise InvalidConfiguration(
+            f"{_WHAT}: {at} is {shown(conditions)}, not an object with a condition"
+        )
+    _refuse_unknown(conditions, Conditions, at)
+    patterns = {key: _patterns(value, f"{at}.{key}") for key, value in conditions.items()}
+    return Rule(verdicts[0], Conditions(**patterns), why)
+
+
+def _patterns(value: Any, at: str) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t for t in texts):
+        raise InvalidConfiguration(
+            f"{_WHAT}: {at} is {shown(value)}, not a pattern or a list of patterns"
+        )
+    return tuple(texts)
+
+
+def _refuse_unknown(raw: dict[str, Any], cls: type, at: str) -> None:
+    unknown = sorted(set(raw) - set(keys_of(cls)))
+    if unknown:
+        known = ", ".join(keys_of(cls))
+        raise InvalidConfiguration(
+            f"{_WHAT}: {at} has the unknown key {unknown[0]!r}; the keys are {known}"
+        )

@@ -1,0 +1,137 @@
+"""What root may rely on: files and folders that nobody but root can exchange or write.
+
+A check by path is safe exactly if every folder on the way is root's: then nobody else can change
+what the path leads to afterwards.  Where that is not required, files are opened part by part.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from amdcni.core.places import Place
+
+_NOT_A_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITABLE_BY_GROUP: Final = stat.S_IWGRP
+_WRITABLE_BY_OTHERS: Final = stat.S_IWOTH
+_LOG_MODE: Final = 0o640
+
+
+def fault_of_folder(place: Place) -> str | None:
+    """Why root should not write below `place`, as far as it exists; None if it may.
+
+    In a sticky folder, such as /tmp, nobody can exchange what is root's, but anybody can make what
+    is missing.
+    """
+    base = os.path.realpath(place.base)
+    parts = [p for p in place.path[len(place.base) :].split("/") if p]
+    above = [*reversed(Path(base).parents), Path(base)]
+    below = [Path(base, *parts[: n + 1]) for n in range(len(parts))]
+    sticky: str | None = None
+    for path in (*above, *below):
+        try:
+            seen = os.lstat(path)
+        except FileNotFoundError:
+            return sticky
+        except OSError as error:
+            return f"{str(path)!r} cannot be looked at: {error.strerror}"
+        fault = _fault(seen, wanted=stat.S_ISDIR, kind="folder", writable=0)
+        exposed = _fault(seen, wanted=stat.S_ISDIR, kind="folder")
+        sticky = f"{str(path)!r} {exposed}" if exposed and seen.st_mode & stat.S_ISVTX else None
+        if fault is not None or (exposed is not None and sticky is None):
+            return f"{str(path)!r} {fault or exposed}"
+    return sticky
+
+
+def is_roots_folder(path: str) -> bool:
+    """Whether `path` itself is a folder in which only root can have written."""
+    try:
+        seen = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return _fault(seen, wanted=stat.S_ISDIR, kind="folder") is None
+
+
+def open_to_read(path: "str | os.PathLike[str]") -> int:
+    """Open a file that only root can have written; nothing is waited for.
+
+    Raises: OSError, also for any other kind of file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOT_A_LINK)
+    return _checked(fd, path)
+
+
+def open_to_append(place: Place) -> int:
+    """Open a log file, which is made if it is missing; its folders have to be there.
+
+    Raises: OSError if a part below the base is a symbolic link, if a folder could be exchanged by
+    others than root, or if the file is of another kind, another owner's, or has another name, too.
+    """
+    *folders, name = [p for p in place.path[len(place.base) :].split("/") if p]
+    folder = os.open(place.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some distributions let a group write to /var/log itself, but not what is below it.
+        _require(folder, place.base, stat.S_ISDIR, "folder", _WRITABLE_BY_OTHERS)
+        for part in folders:
+            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | _NOT_A_LINK, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+            _require(folder, part, stat.S_ISDIR, "folder")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | _NOT_A_LINK
+        fd = os.open(name, flags, _LOG_MODE, dir_fd=folder)
+    finally:
+        os.close(folder)
+    fd = _checked(fd, place.path)
+    if os.fstat(fd).st_nlink != 1:
+        os.close(fd)
+        raise OSError(errno.EPERM, f"{place.path!r} has another name, too")
+    return fd
+
+
+def _checked(fd: int, path: "str | os.PathLike[str]") -> int:
+    try:
+        _require(fd, path, stat.S_ISREG, "regular file")
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _require(
+    fd: int,
+    path: "str | os.PathLike[str]",
+    wanted: Callable[[int], bool],
+    kind: str,
+    writable: int = _WRITABLE_BY_GROUP | _WRITABLE_BY_OTHERS,
+) -> None:
+    fault = _fault(os.fstat(fd), wanted=wanted, kind=kind, writable=writable)
+    if fault is not None:
+        raise OSError(errno.EPERM, f"{os.fspath(path)!r} {fault}")
+
+
+def _fault(
+    seen: os.stat_result,
+    *,
+    wanted: Callable[[int], bool],
+    kind: str,
+    writable: int = _WRITABLE_BY_GROUP | _WRITABLE_BY_OTHERS,
+) -> str | None:
+    if not wanted(seen.st_mode):
+        return f"is not a {kind}"
+    if seen.st_uid not in _trusted():
+        return "does not belong to root"
+    if seen.st_mode & writable & _WRITABLE_BY_OTHERS:
+        return "can be written by everybody"
+    if seen.st_mode & writable & _WRITABLE_BY_GROUP and seen.st_gid not in _trusted():
+        return "can be written by a group"
+    return None
+
+
+def _trusted() -> frozenset[int]:
+    """Root, and whom this process depends on anyway: itself, and the owner of `/`.
+
+    In a user namespace, the machine's root has the number of somebody unknown.
+    """
+    return frozenset({0, os.geteuid(), os.stat("/").st_uid})

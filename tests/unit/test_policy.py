@@ -1,0 +1,236 @@
+"""The node's policy: which NICs are lent, how they may be named, and what a damaged one does."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.errors import AmdcniError, InvalidConfiguration, NotAvailable, PolicyDenies
+from amdcni.core.formats import parse_policy
+from amdcni.core.names import FilePath
+from amdcni.core.policy import (
+    Conditions,
+    Lending,
+    Naming,
+    Policy,
+    Rule,
+    Traits,
+    Verdict,
+    denial_of,
+    fits,
+)
+from amdcni.core.spec import Verb
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.keeper import Keeper
+from tests.unit.two_nics import POD1, A, B, add, delete
+
+ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
+
+
+def lending(*rules: Rule, otherwise: Verdict = ALLOW) -> Policy:
+    return Policy(lending=Lending(rules, otherwise))
+
+
+def rule(verdict: Verdict, **conditions: str) -> Rule:
+    return Rule(verdict, Conditions(**{name: (text,) for name, text in conditions.items()}))
+
+
+# ---- which rule decides
+
+patterns = st.sampled_from(["0x1dd8", "0x1022", "*", "0x1*", "[!0]*"])
+conditions = st.builds(
+    Conditions,
+    vendor=st.lists(patterns, max_size=2).map(tuple),
+    ifname=st.lists(st.sampled_from(["eth*", "ens1", "?th1"]), max_size=2).map(tuple),
+)
+rules = st.builds(Rule, st.sampled_from(Verdict), conditions)
+traits = st.builds(
+    Traits,
+    vendor=st.none() | st.sampled_from(["0x1dd8", "0x1022", "0x8086"]),
+    ifname=st.none() | st.sampled_from(["eth1", "ens1", "mgmt0"]),
+    altnames=st.lists(st.sampled_from(["eth1", "ens1", "x"]), max_size=2).map(tuple),
+)
+
+
+@given(st.lists(rules, max_size=5), st.sampled_from(Verdict), traits)
+def test_the_first_rule_that_fits_decides(
+    given_rules: list[Rule], otherwise: Verdict, own: Traits
+) -> None:
+    verdicts = [each.verdict for each in given_rules if fits(each, own)]
+    denied = (verdicts or [otherwise])[0] is DENY
+    policy = lending(*given_rules, otherwise=otherwise)
+    assert (denial_of(policy, [own]) is not None) is denied
+
+
+@given(st.lists(rules, max_size=5), st.sampled_from(Verdict), traits, traits)
+def test_what_rests_on_a_denied_netdev_is_denied_and_nothing_else_changes(
+    given_rules: list[Rule], otherwise: Verdict, own: Traits, below: Traits
+) -> None:
+    policy = lending(*given_rules, otherwise=otherwise)
+    by_rule = [each.verdict for each in given_rules if fits(each, below)][:1] == [DENY]
+    denied = denial_of(policy, [own]) is not None or by_rule
+    assert (denial_of(policy, [own, below]) is not None) is denied
+
+
+def test_a_rule_that_denies_a_name_sees_alternative_names_and_one_that_allows_does_not() -> None:
+    own = Traits(ifname="eth0", altnames=("eno1",))
+    assert denial_of(lending(rule(DENY, ifname="eno*")), [own]) is not None
+    allowing = lending(rule(ALLOW, ifname="eno*"), otherwise=DENY)
+    assert denial_of(allowing, [own]) is not None
+    assert denial_of(allowing, [Traits(ifname="eno1")]) is None
+
+
+def test_what_a_netdev_lacks_fits_no_pattern() -> None:
+    assert not fits(rule(DENY, vendor="*"), Traits(ifname="eth1"))
+
+
+def test_the_denial_names_the_rule_and_its_reason() -> None:
+    why = Rule(DENY, Conditions(driver=("ionic", "igb")), "management")
+    said = denial_of(lending(rule(DENY, ifname="x"), why), [Traits(driver="igb")])
+    assert said == "rule 2 of /etc/amdcni/policy.json denies driver ionic or igb (management)"
+
+
+@given(traits)
+def test_without_a_policy_everything_may_be_lent_and_with_a_damaged_one_nothing(
+    own: Traits,
+) -> None:
+    assert denial_of(Policy(), [own]) is None
+    assert "not JSON" in str(denial_of(Policy(fault="not JSON"), [own]))
+
+
+# ---- as JSON
+
+WHOLE: dict[str, Any] = {
+    "folders": ["/srv/amdcni"],
+    "naming": "allocated",
+    "lending": {
+        "rules": [
+            {"deny": {"ifname": ["eno*", "mgmt*"]}, "why": "management"},
+            {"allow": {"vendor": "0x1dd8", "driver": "ionic"}},
+        ],
+        "otherwise": "deny",
+    },
+}
+
+
+def parsed(value: object) -> Policy:
+    return parse_policy(json.dumps(value).encode())
+
+
+def test_a_policy_is_read_as_it_is_written() -> None:
+    rules = (
+        Rule(DENY, Conditions(ifname=("eno*", "mgmt*")), "management"),
+        Rule(ALLOW, Conditions(vendor=("0x1dd8",), driver=("ionic",))),
+    )
+    folders = (FilePath("/srv/amdcni"),)
+    assert parsed(WHOLE) == Policy(folders, Naming.ALLOCATED, Lending(rules, DENY))
+    assert parsed({}) == Policy()
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"folder": []}, "folder"),
+    ({"folders": ["srv"]}, "absolute"),
+    ({"folders": ["/srv/../etc"]}, "/srv/../etc"),
+    ({"folders": ["/"]}, "'/'"),
+    ({"naming": "some"}, "naming"),
+    ({"lending": {"rules": []}}, "otherwise"),
+    ({"lending": {"otherwise": "maybe"}}, "otherwise"),
+    ({"lending": {"otherwise": "deny", "rule": []}}, "rule"),
+    ({"lending": {"otherwise": "deny", "rules": [{}]}}, "allow"),
+    ({"lending": {"otherwise": "deny", "rules": [{"allow": {}, "deny": {}}]}}, "either"),
+    ({"lending": {"otherwise": "deny", "rules": [{"allow": {}}]}}, "condition"),
+    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendors": "x"}}]}}, "vendors"),
+    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendor": []}}]}}, "pattern"),
+    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendor": ""}}]}}, "pattern"),
+    ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": [1]}}]}}, "pattern"),
+    ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": "x"}, "why": 1}]}}, "why"),
+    ({"lending": {"otherwise": "deny", "rules": ["allow"]}}, "rules[0]"),
+]
+
+
+@pytest.mark.parametrize(("value", "word"), WRONG, ids=lambda value: json.dumps(value))
+def test_what_is_not_wholly_understood_is_refused(value: dict[str, Any], word: str) -> None:
+    with pytest.raises(InvalidConfiguration) as refusal:
+        parsed(value)
+    assert word in refusal.value.message
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_policy_or_an_error(data: bytes) -> None:
+    with suppress(AmdcniError):
+        assert isinstance(parse_policy(data), Policy)
+
+
+# ---- what calls do
+
+
+def test_a_denied_add_changes_nothing_and_names_the_rule(machine: Machine, keeper: Keeper) -> None:
+    machine.policy = lending(rule(DENY, ifname="ens1"))
+    before = machine.picture()
+    with pytest.raises(PolicyDenies, match=r"ens1 is not lent: rule 1 .*denies ifname ens1"):
+        add(machine)
+    assert machine.picture() == before
+    add(machine, B, pod=2)
+
+
+def test_a_policy_takes_nothing_from_a_pod_and_keeps_nothing_from_the_host(
+    machine: Machine, keeper: Keeper, nic: Link
+) -> None:
+    first = add(machine)
+    machine.policy = Policy(fault="not JSON")
+    assert add(machine) == first
+    with pytest.raises(NotAvailable, match="not JSON"):
+        ask(machine, Verb.STATUS, config_for(), netns=None)
+    assert nic.space is machine.kernel.paths[POD1]
+    delete(machine)
+    assert keeper.is_whole()
+    with pytest.raises(PolicyDenies, match="not JSON"):
+        add(machine)
+
+
+def test_a_device_without_a_netdev_is_judged_by_what_it_is(machine: Machine) -> None:
+    machine.kernel.plug("0000:05:00.0", driver="vfio-pci")
+    machine.policy = lending(rule(DENY, driver="vfio*"))
+    with pytest.raises(PolicyDenies, match=r"0000:05:00\.0 is not lent: .* driver vfio"):
+        add(machine, "0000:05:00.0")
+
+
+UID = "uid-1"
+
+
+def add_as(machine: Machine, uid: str | None = UID, **config: Any) -> None:
+    device = None if config else A
+    args = "" if uid is None else f"IgnoreUnknown=true;K8S_POD_UID={uid}"
+    ask(machine, Verb.ADD, config_for(device, **config), args=args, netns=POD1)
+
+
+@pytest.mark.parametrize(
+    ("uid", "allocations", "config", "word"),
+    [
+        (UID, {UID: frozenset({A})}, {"device": "ens1"}, "by device"),
+        (UID, {UID: frozenset({A})}, {"hwaddr": "02:00:00:00:00:01"}, "by hwaddr"),
+        (UID, {UID: frozenset({A})}, {"kernelpath": "/sys/devices/x"}, "by kernelpath"),
+        (UID, {UID: frozenset({B})}, {}, "not allocated"),
+        ("other", {UID: frozenset({A})}, {}, "not allocated"),
+        (None, {UID: frozenset({A})}, {}, "K8S_POD_UID"),
+        (UID, None, {}, "checkpoint"),
+    ],
+)
+def test_only_what_the_kubelet_has_allocated_is_lent_if_the_policy_says_so(
+    machine: Machine,
+    keeper: Keeper,
+    uid: str | None,
+    allocations: dict[str, frozenset[str]] | None,
+    config: dict[str, Any],
+    word: str,
+) -> None:
+    machine.policy, machine.allocations = Policy(naming=Naming.ALLOCATED), allocations
+    with pytest.raises(PolicyDenies, match=word):
+        add_as(machine, uid, **config)
+    machine.allocations = {UID: frozenset({A})}
+    add_as(machine)
