@@ -3,7 +3,6 @@
 import os
 from typing import Final
 
-from amdcni.core import formats
 from amdcni.core.codec.text import MAX_INPUT_BYTES
 from amdcni.core.errors import AmdcniError
 from amdcni.core.names import FilePath
@@ -23,8 +22,11 @@ def read_policy(path: str = POLICY_PATH) -> Policy:
             return Policy()
         if fault is not None:
             return Policy(fault=fault)
+        # Most nodes have no policy, and a call should not load what reads one in vain.
+        from amdcni.core.formats.policies import parse_policy
+
         with os.fdopen(trust.open_to_read(path), "rb") as file:
-            return formats.parse_policy(file.read(MAX_INPUT_BYTES + 1))
+            return parse_policy(file.read(MAX_INPUT_BYTES + 1))
     except OSError as error:
         return Policy(fault=error.strerror or str(error))
     except AmdcniError as failure:

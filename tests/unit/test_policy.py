@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.errors import AmdcniError, InvalidConfiguration, NotAvailable, PolicyDenies
-from amdcni.core.formats import parse_policy
+from amdcni.core.formats.policies import parse_policy
 from amdcni.core.names import FilePath
 from amdcni.core.policy import (
     Conditions,

@@ -3,7 +3,6 @@
 from amdcni.core.formats.configurations import device_of, network_of, parse_call, parse_request
 from amdcni.core.formats.mappings import parse_mappings, without_mapping
 from amdcni.core.formats.pods import dns_of
-from amdcni.core.formats.policies import parse_policy
 from amdcni.core.formats.records import attachment_to_json, parse_attachment
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "parse_attachment",
     "parse_call",
     "parse_mappings",
-    "parse_policy",
     "parse_request",
     "without_mapping",
 ]
