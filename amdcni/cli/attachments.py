@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import attrs
 
@@ -10,7 +10,7 @@ from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core import capture
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import IN_WORDS, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.formats import attachment_to_json
 from amdcni.core.identity import Place
@@ -165,7 +165,7 @@ def _state(known: Known, record: Attachment) -> str:
         case Condition.MISSING if known.place is not None:
             return f"orphan: it is in {known.place.netns} as {known.place.ifname}"
         case condition:
-            return f"orphan: {IN_WORDS[condition]}"
+            return f"orphan: {condition.about.words}"
 
 
 # ---- one
@@ -207,21 +207,9 @@ def _lines(known: Known) -> Iterator[str]:
     if known.place is not None:
         yield f"  what next    {known.place.way_home('amdcni heal')}"
     elif known.condition is not None:
-        yield f"  what next    {_WHAT_NEXT[known.condition]}"
+        yield f"  what next    {known.condition.about.next}"
     if record.captured is None:
         yield "  returns as   nothing: it has no netdev"
     else:
         yield f"  returns as   {record.captured.ifname}, with"
         yield from (f"    {line}" for line in capture.lines(record.captured))
-
-
-_WHAT_NEXT: Final = {
-    Condition.HELD: "its DEL returns everything",
-    Condition.UNFINISHED: "the next call on this node, or `amdcni heal`, returns everything",
-    Condition.RETURNED: "`amdcni heal`, or the next ADD of the NIC, restores everything",
-    Condition.ABANDONED: "`amdcni heal`, or the next ADD of the device, ends it",
-    Condition.OUTDATED: "it is forgotten; the boot has configured the host anew",
-    Condition.MISSING: "amdcni doctor says what to do",
-    Condition.DESTROYED: "`amdcni heal` forgets it: create the netdev again, as the boot does",
-    Condition.UNPLUGGED: "once it is plugged in again, `amdcni heal` restores everything",
-}

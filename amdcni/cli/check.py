@@ -9,7 +9,7 @@ from amdcni.cli.attachments import Known, read_all
 from amdcni.cli.node import nothing_lent, on_this_node
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core.check import problems_of, promised_by
-from amdcni.core.condition import IN_WORDS, Condition
+from amdcni.core.condition import Condition
 from amdcni.effects.node import LinuxNode
 from amdcni.verbs.settling import find_settled
 
@@ -41,10 +41,10 @@ def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
     if record is None or known.condition is None:
         return (str(known.fault),)
     if known.condition is not Condition.HELD:
-        return (IN_WORDS[known.condition],)
+        return (known.condition.about.words,)
     pod = find_settled(lambda: node.find_pod(record.netns), record, promised_by(record), node)
     if pod is None or record.result is None:
-        return (IN_WORDS[Condition.UNFINISHED],)
+        return (Condition.UNFINISHED.about.words,)
     return tuple(problems_of(record, pod))
 
 

@@ -8,7 +8,7 @@ from typing import IO, Any, Final
 from amdcni.cli.node import on_this_node_silently, read_records
 from amdcni.cli.printing import make_table, print_json, print_line, print_whole
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import IN_WORDS, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
@@ -239,7 +239,7 @@ def _holders(nic: Nic, found: Found) -> Iterator[str]:
         yield f"as {record.id.ifname}"
         yield record.network
         if found[record.key] is not Condition.HELD:
-            yield f"but {IN_WORDS[found[record.key]]}"
+            yield f"but {found[record.key].about.words}"
     if nic.lent_by_go is not None:
         yield "by AMD's Go plugin"
     yield from nic.records.faults.values()

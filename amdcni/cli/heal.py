@@ -1,11 +1,11 @@
 """`amdcni heal`: returns what no call will return any more, and reports what it found."""
 
 import argparse
-from typing import IO, Any, Final
+from typing import IO, Any
 
 from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
-from amdcni.core.condition import HEALABLE, IN_WORDS, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.names import DeviceKey
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
@@ -61,7 +61,7 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
             str(finding.record.key),
             finding.record.host_ifname or "(no netdev)",
             str(finding.record.id),
-            IN_WORDS[finding.condition],
+            finding.condition.about.words,
             _done(finding, dry_run=dry_run),
         )
         for finding in findings
@@ -70,17 +70,13 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
 
 
 def _done(finding: Finding, *, dry_run: bool) -> str:
+    about = finding.condition.about
     if finding.failure is not None:
         return f"not healed: {finding.failure}"
     if finding.busy:
         return "left to the call that is at work on it"
     if finding.healed:
-        return "forgotten" if finding.condition in _FORGOTTEN else "returned"
-    if finding.condition in HEALABLE and dry_run:
-        forgotten = finding.condition in _FORGOTTEN
-        return "would be forgotten" if forgotten else "would be healed"
+        return "returned" if about.restores else "forgotten"
+    if about.healable and dry_run:
+        return "would be healed" if about.restores else "would be forgotten"
     return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"
-
-
-_FORGOTTEN: Final = frozenset({Condition.ABANDONED, Condition.OUTDATED, Condition.DESTROYED})
-"""The conditions in which there is nothing to return to the host."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+import attrs
+
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.host import Netns, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns, find_home, find_in_pod, is_plugged
@@ -33,32 +35,83 @@ class Condition(StrEnum):
     DESTROYED = "destroyed"
     UNPLUGGED = "unplugged"
 
+    @property
+    def about(self) -> "About":
+        """What is said and done about it."""
+        return _ABOUT[self]
 
-IN_WORDS: Final[Mapping[Condition, str]] = {
-    Condition.HELD: "the pod has it",
-    Condition.UNFINISHED: "a call was interrupted",
-    Condition.RETURNED: "it is on the host, bare: its pod is gone",
-    Condition.ABANDONED: "its pod is gone",
-    Condition.OUTDATED: "the node has been rebooted since",
-    Condition.MISSING: "it is neither on the host nor in its pod",
-    Condition.DESTROYED: "it was made by software, and the kernel destroyed it with its pod",
-    Condition.UNPLUGGED: "it is not in the machine",
+
+@attrs.frozen
+class About:
+    """What every output says of an attachment in a condition, and what calls make of it.
+
+    `words` say what was found, and `next` what comes then.  `remedy` is for a person, with the
+    command that heals for `{heal}` and the record for `{file}`; None if nothing is to be done.
+    What is `healable` can be healed from the record alone, without harm to anybody.  What is
+    `in_use` is not taken from the attachment.  `restores` is whether healing restores anything on
+    the host, instead of forgetting the record.
+    """
+
+    words: str
+    next: str
+    remedy: str | None = None
+    healable: bool = False
+    in_use: bool = False
+    restores: bool = True
+
+
+_ABOUT: Final[Mapping[Condition, About]] = {
+    Condition.HELD: About(
+        words="the pod has it",
+        next="its DEL returns everything",
+        in_use=True,
+    ),
+    Condition.UNFINISHED: About(
+        words="a call was interrupted",
+        next="the next call on this node, or `amdcni heal`, returns everything",
+        remedy="return it: {heal}",
+        healable=True,
+    ),
+    Condition.RETURNED: About(
+        words="it is on the host, bare: its pod is gone",
+        next="`amdcni heal`, or the next ADD of the NIC, restores everything",
+        remedy="restore it: {heal}",
+        healable=True,
+    ),
+    Condition.ABANDONED: About(
+        words="its pod is gone",
+        next="`amdcni heal`, or the next ADD of the device, ends it",
+        remedy="forget the record: {heal}",
+        healable=True,
+        restores=False,
+    ),
+    Condition.OUTDATED: About(
+        words="the node has been rebooted since",
+        next="it is forgotten; the boot has configured the host anew",
+        remedy="forget the record: {heal}",
+        healable=True,
+        restores=False,
+    ),
+    Condition.MISSING: About(
+        words="it is neither on the host nor in its pod",
+        next="amdcni doctor says what to do",
+        remedy="it is in no network namespace that can be seen from here: was it unplugged, or "
+        "replaced? If it is gone for good, remove {file}",
+    ),
+    Condition.DESTROYED: About(
+        words="it was made by software, and the kernel destroyed it with its pod",
+        next="`amdcni heal` forgets it: create the netdev again, as the boot does",
+        remedy="create the netdev again, as the node's boot does, and forget the record: {heal}",
+        healable=True,
+        restores=False,
+    ),
+    Condition.UNPLUGGED: About(
+        words="it is not in the machine",
+        next="once it is plugged in again, `amdcni heal` restores everything",
+        remedy="plug it in again, then {heal}; if it is gone for good, remove {file}",
+        in_use=True,
+    ),
 }
-"""What every output says of an attachment in that condition."""
-
-HEALABLE: Final = frozenset(
-    {
-        Condition.UNFINISHED,
-        Condition.RETURNED,
-        Condition.ABANDONED,
-        Condition.DESTROYED,
-        Condition.OUTDATED,
-    }
-)
-"""What can be healed from the record alone, without harm to anybody.
-
-A missing netdev might still be in use; it stays recorded.
-"""
 
 
 def condition_of(

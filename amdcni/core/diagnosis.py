@@ -1,13 +1,13 @@
 """What an ADD needs of a node: from facts to findings, each with what to do about it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import IN_WORDS, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.identity import Place
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
@@ -262,22 +262,6 @@ def judge_definition(where: str, review: Review) -> Iterator[Finding]:
 # ---- records
 
 
-_REMEDIES: Final[Mapping[Condition, str]] = {
-    Condition.UNFINISHED: "return it: {heal}",
-    Condition.RETURNED: "restore it: {heal}",
-    Condition.ABANDONED: "forget the record: {heal}",
-    Condition.OUTDATED: "forget the record: {heal}",
-    Condition.MISSING: (
-        "it is in no network namespace that can be seen from here: was it unplugged, or replaced? "
-        "If it is gone for good, remove {file}"
-    ),
-    Condition.DESTROYED: (
-        "create the netdev again, as the node's boot does, and forget the record: {heal}"
-    ),
-    Condition.UNPLUGGED: "plug it in again, then {heal}; if it is gone for good, remove {file}",
-}
-
-
 def judge_record(
     record: Attachment,
     condition: Condition,
@@ -292,14 +276,15 @@ def judge_record(
     `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
     """
     whose = f"{record.key} of {record.id}"
-    found = f"{whose}: {IN_WORDS[condition]}"
-    if condition is Condition.HELD:
+    found = f"{whose}: {condition.about.words}"
+    remedy = condition.about.remedy
+    if remedy is None:
         return passed(Subject.RECORDS, found)
     if busy:
         return passed(Subject.RECORDS, f"{whose}: a call is working on it")
     if place is not None:
         return failed(Subject.RECORDS, found, place.way_home(heal))
-    return failed(Subject.RECORDS, found, _REMEDIES[condition].format(heal=heal, file=file))
+    return failed(Subject.RECORDS, found, remedy.format(heal=heal, file=file))
 
 
 def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:

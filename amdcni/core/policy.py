@@ -209,9 +209,7 @@ def require_naming(
 
 
 def _named_by_author(selector: DeviceSelector) -> Iterator[str]:
-    if selector.ifname is not None:
-        yield "device"
-    if selector.hwaddr is not None:
-        yield "hwaddr"
-    if selector.kernelpath is not None:
-        yield "kernelpath"
+    """The keys that name a device in another way than a device plugin does."""
+    for field in attrs.fields(DeviceSelector):
+        if field.name != "bus_device" and getattr(selector, field.name) is not None:
+            yield "device" if field.name == "ifname" else field.name

@@ -3,6 +3,8 @@
 Each takes a request and a node, and gives what the runtime gets or raises an `AmdcniError`.
 """
 
+from typing import assert_never
+
 from amdcni.core.request import (
     AddRequest,
     CheckRequest,
@@ -34,4 +36,6 @@ def serve(request: Request, node: Node) -> Result | None:
             gc(request, node)
         case StatusRequest():
             status(request, node)
+        case _:
+            assert_never(request)
     return None

@@ -16,7 +16,6 @@ from amdcni.verbs import executor, taking_over
 from amdcni.verbs.giving_back import give_back, report_healed
 from amdcni.verbs.healing import heal_unfinished
 from amdcni.verbs.looking import (
-    IN_USE,
     LOCK_WAIT_S,
     find_condition,
     is_meant_again,
@@ -76,7 +75,7 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     """
     for record in records_about(key, node):
         condition = find_condition(record, node)
-        if condition in IN_USE:
+        if condition.about.in_use:
             if condition is not Condition.HELD or not is_meant_again(record, request):
                 continue
             netns, promised = record.netns, checks.promised_by(record)

@@ -8,7 +8,7 @@ import attrs
 
 from amdcni.core import retry
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.condition import HEALABLE, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, DeviceBusy
 from amdcni.core.names import DeviceKey
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
@@ -163,7 +163,7 @@ def _is_to_try(finding: Finding) -> bool:
 
 
 def _is_unwell(finding: Finding) -> bool:
-    return finding.condition in HEALABLE or finding.condition is Condition.MISSING
+    return finding.condition.about.healable or finding.condition is Condition.MISSING
 
 
 def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
@@ -198,7 +198,7 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
         if record is None:
             return attrs.evolve(finding, healed=True)
         condition = find_condition(record, node)
-        if condition not in HEALABLE:
+        if not condition.about.healable:
             failure = _NOWHERE if condition is Condition.MISSING else None
             return Finding(record, condition, failure=failure)
         if plugins and record.id == finding.record.id:

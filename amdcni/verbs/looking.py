@@ -59,10 +59,6 @@ def find_condition(record: Attachment, node: Node, host: Netns | None = None) ->
     return condition
 
 
-IN_USE: Final = (Condition.HELD, Condition.UNPLUGGED)
-"""The conditions in which a device is not taken from an attachment."""
-
-
 def records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
     """The records of all netdevs of the bus device, or of the netdev on no bus."""
     if key.bus_device is not None:
@@ -101,7 +97,7 @@ def key_of_request(request: AddRequest, node: Node) -> DeviceKey:
         if not away:
             raise
         own = [record for record in away if record.id == request.attachment]
-        free = [record for record in away if find_condition(record, node) not in IN_USE]
+        free = [record for record in away if not find_condition(record, node).about.in_use]
         return (*own, *free, *away)[0].key
     return DeviceKey(None) if netdev is None else _key_of_netdev(netdev, node)
 

@@ -19,7 +19,6 @@ from amdcni.ports import Node
 from amdcni.verbs import taking_over
 from amdcni.verbs.giving_back import is_destroyed
 from amdcni.verbs.looking import (
-    IN_USE,
     find_condition,
     is_meant_again,
     keeps_changing,
@@ -58,7 +57,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
     live: list[Attachment] = []
     for record in records_about(key, node):
         condition = find_condition(record, node)
-        in_use = condition in IN_USE
+        in_use = condition.about.in_use
         if condition is Condition.HELD and is_meant_again(record, request):
             there = node.find_pod(record.netns)
             if record.result is not None and checks.is_as_promised(record, there):

@@ -24,13 +24,14 @@ from typing import Any, Final
 from attrs import evolve, frozen
 
 from amdcni_shim.__main__ import main
+from amdcni_shim.edge import CODES
 from tests.fuzz import inputs, watch
 from tests.fuzz.inputs import Input
 
 LARGEST_GROWTH_BYTES: Final = 64 * 1024 * 1024
 
 _VERSIONS: Final = frozenset(inputs.VERSIONS)
-_CODES: Final = frozenset({*range(1, 9), 11, 50, 51, *range(100, 109)})
+_CODES: Final = frozenset({*range(1, 9), 11, 50, 51, *CODES.values()})
 """Those of CNI SPEC 1.1 §5 and of docs/reference/errors.md."""
 _INTERNAL: Final = 999
 """A plugin of the CNI project may return this code; from ours it is a fault."""

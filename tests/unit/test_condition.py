@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.condition import HEALABLE, Condition, condition_of
+from amdcni.core.condition import Condition, condition_of
 from amdcni.core.host import Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import DeviceKey, IfName
@@ -42,10 +42,10 @@ def test_a_netdev_that_is_nowhere_is_missing_or_destroyed_if_it_dies_with_its_ne
     condition = condition_of(record, record.boot_id, host, pod, device, is_elsewhere=elsewhere)
     if elsewhere or not dies_with_its_netns(record):
         assert condition is Condition.MISSING
-        assert condition not in HEALABLE
+        assert not condition.about.healable
     else:
         assert condition is Condition.DESTROYED
-        assert condition in HEALABLE
+        assert condition.about.healable
 
 
 @given(some.lendings, st.booleans())
@@ -161,4 +161,4 @@ def test_a_device_that_is_not_found_is_unplugged_in_every_phase(
     assume(record.key.bus_device is not None)
     condition = condition_of(record, record.boot_id, host, host, None)
     assert condition is Condition.UNPLUGGED
-    assert condition not in HEALABLE
+    assert not condition.about.healable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amdcni.core import diagnosis
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import HEALABLE, Condition
+from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
 from amdcni.core.host import Hardware, SysfsDevice
 from amdcni.core.identity import Place
@@ -214,7 +214,7 @@ def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
     assert "None" not in str(finding.remedy) or fine
     if not fine:
         assert "amdcni heal" in str(finding.remedy) or "remove /x/y.json" in str(finding.remedy)
-        assert (condition in HEALABLE) == str(finding.remedy).endswith(": amdcni heal")
+        assert condition.about.healable == str(finding.remedy).endswith(": amdcni heal")
 
 
 @given(some.attachments)

@@ -96,7 +96,7 @@ def node_reboots(machine: Machine) -> None:
 @pytest.mark.usefixtures("wide_terminal")
 @pytest.mark.parametrize("end", [pod_ends, node_reboots])
 @pytest.mark.parametrize("device", [A, USERSPACE])
-def test_heal_says_given_back_only_of_what_the_host_gets_back(
+def test_heal_says_returned_only_of_what_the_host_gets_back(
     machine: Machine, device: str, end: Callable[[Machine], None]
 ) -> None:
     machine.kernel.plug(USERSPACE, driver="vfio-pci")
@@ -108,7 +108,7 @@ def test_heal_says_given_back_only_of_what_the_host_gets_back(
         returned,
         not returned,
     )
-    assert ("given back" in shown, "forgotten" in shown) == (returned, not returned)
+    assert ("returned" in shown, "forgotten" in shown) == (returned, not returned)
     assert machine.disk.files == {}
 
 
