@@ -201,6 +201,8 @@ class AnyOrder(RuleBasedStateMachine):
         nobody: Any = {"container_id": "", "ifname": "", "netns": "", "path": [DEBIAN]}
         match call:
             case Add(nic, by, mover):
+                # Until it answers, its runtime has no result to pass to CHECK.
+                self.results.pop(str(account.who(by)), None)
                 return self.by(by, device(runtime, nic).having(mover=mover), "ADD", before_change)
             case Delete(by, nic, netns):
                 runtime = runtime if nic is None else device(runtime, nic)
