@@ -82,7 +82,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         warm = processes.warm(here, rounds)
         console.print(
             f"\n[bold]Inside one process[/] that has loaded everything, in ms, {rounds} rounds: "
-            "a native ADD, beside the least that is possible, a bare move under another name by "
+            "native calls, beside the least that is possible, a bare move under another name by "
             "pyroute2."
         )
         console.print(tables.warm_table(warm))
@@ -107,7 +107,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
             name: {verb: attrs.asdict(pairs) for verb, pairs in by_verb.items()}
             for name, by_verb in crowded.items()
         },
-        "warm": attrs.asdict(warm),
+        "warm": {verb: attrs.asdict(pairs) for verb, pairs in warm.items()},
         "processes": {name: attrs.asdict(time) for name, time in times.items()},
         "imports": {
             verb: {package: [attrs.asdict(cost) for cost in found] for package, found in by.items()}

@@ -95,8 +95,8 @@ def _round(stage: Stage, *, ours_first: bool) -> dict[str, tuple[Run, Run | None
     return {**dict(zip((*VERBS, *NATIVE), paired, strict=True)), BARE: (bare, None)}
 
 
-def warm(stage: Stage, rounds: int) -> Pairs:
-    """Native ADDs inside one process that has loaded everything, beside bare netlink moves."""
+def warm(stage: Stage, rounds: int) -> dict[str, Pairs]:
+    """Native calls inside one process that has loaded everything, beside bare netlink moves."""
     asked = {
         "config": stage.ours(mover="native"),
         "env": stage.environ(),
@@ -105,4 +105,4 @@ def warm(stage: Stage, rounds: int) -> Pairs:
     }
     answer = stage.node.output_of([str(PYTHON), str(_WARM)], stdin=json.dumps(asked).encode())
     seen = json.loads(answer)
-    return Pairs(seen["adds_ms"], seen["moves_ms"])
+    return {"ADD": Pairs(seen["ADD"], seen["move"]), "DEL": Pairs(seen["DEL"], seen["return"])}

@@ -22,9 +22,10 @@ def process_table(times: Mapping[str, Times]) -> Table:
     return table
 
 
-def warm_table(pairs: Pairs) -> Table:
+def warm_table(calls: Mapping[str, Pairs]) -> Table:
     table = _table("", OURS.name, "bare move", "difference", "ratio")
-    table.add_row("ADD, native", *_cells(pairs))
+    for verb, pairs in calls.items():
+        table.add_row(f"{verb}, native", *_cells(pairs))
     return table
 
 

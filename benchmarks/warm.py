@@ -1,8 +1,8 @@
-"""Times native ADDs inside one process, each beside a bare netlink move; a script.
+"""Times native ADDs and DELs inside one process, each beside a bare netlink move; a script.
 
 It runs inside a node, where a NIC has the addresses.  Standard input is a JSON object with the
 configuration (`config`), the variables of the call (`env`), the netdev's name (`ifname`) and the
-number of `rounds`.  Standard output is a JSON object with the samples of both, in ms.
+number of `rounds`.  Standard output is a JSON object with the samples of all four, in ms.
 """
 
 import gc
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyroute2.iproute.linux import IPRoute
+from pyroute2.iproute.linux import IPRoute, NetNS
 
 from amdcni import verbs
 from amdcni.core import formats
@@ -41,8 +41,8 @@ def silent(event: str, **facts: object) -> None:
     """Report nothing."""
 
 
-def move_and_return(asked: Mapping[str, Any]) -> float:
-    """The time of a move under another name as pyroute2 does it, without that of the way back."""
+def move_and_return(asked: Mapping[str, Any]) -> tuple[float, float]:
+    """The times of a move under another name and of the way back, as pyroute2 does them."""
     path, ifname, moved_ifname = (
         asked["env"]["CNI_NETNS"],
         asked["ifname"],
@@ -62,13 +62,21 @@ def move_and_return(asked: Mapping[str, Any]) -> float:
         moved_ms = milliseconds(move)
         moved = pod.find_netdev(moved_ifname)
         assert moved is not None
-        pod.move(moved, own, netdev.ifname, up=True)
+        host = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+        with NetNS(path, flags=0) as there:
+
+            def go_back() -> None:
+                there.link("set", index=moved.ifindex, net_ns_fd=host, ifname=ifname)
+
+            back_ms = milliseconds(go_back)
+        os.close(host)
         back = own.find_netdev(ifname)
         assert back is not None
+        own.change(back, up=True)
         for address in netdev.addresses:
             if not address.interface.ip.is_link_local:
                 own.put_address(back, address)
-    return moved_ms
+    return moved_ms, back_ms
 
 
 def milliseconds(act: Callable[[], None]) -> float:
@@ -83,15 +91,15 @@ def milliseconds(act: Callable[[], None]) -> float:
 def main() -> None:
     gc.disable()  # as in the executable
     asked = json.load(sys.stdin)
-    adds, moves = [], []
+    samples: dict[str, list[float]] = {name: [] for name in ("ADD", "DEL", "move", "return")}
     for number in range(asked["rounds"] + 1):
         add_ms = milliseconds(lambda: call("ADD", asked))
-        call("DEL", asked)
-        move_ms = move_and_return(asked)
+        del_ms = milliseconds(lambda: call("DEL", asked))
+        seen = (add_ms, del_ms, *move_and_return(asked))
         if number:
-            adds.append(add_ms)
-            moves.append(move_ms)
-    json.dump({"adds_ms": adds, "moves_ms": moves}, sys.stdout)
+            for name, sample in zip(samples, seen, strict=True):
+                samples[name].append(sample)
+    json.dump(samples, sys.stdout)
 
 
 if __name__ == "__main__":
