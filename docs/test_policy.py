@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from amdcni.core.formats import parse_policy
+from amdcni.core.formats.policies import parse_policy
 from amdcni.core.policy import Conditions, Naming, Policy, Verdict
 from docs.test_reference import first_cells
 
