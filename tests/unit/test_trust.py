@@ -11,7 +11,7 @@ from amdcni.core.names import FilePath
 from amdcni.core.places import Place
 from amdcni.core.policy import Policy
 from amdcni.effects import trust
-from amdcni.effects.policy import read_policy
+from amdcni.effects.policy import find_policy, read_policy
 
 NOBODY = 65534
 
@@ -172,6 +172,20 @@ def test_in_a_sticky_folder_what_is_roots_is_safe_and_what_is_missing_is_not(
 def test_without_a_file_there_is_no_policy(tmp_path: Path) -> None:
     assert read_policy(str(tmp_path / "policy.json")) == Policy()
     assert read_policy(str(tmp_path / "missing/policy.json")) == Policy()
+
+
+def test_a_policy_that_cannot_be_looked_at_is_a_fault_and_not_missing(tmp_path: Path) -> None:
+    (tmp_path / "amdcni").write_text("")
+    assert read_policy(str(tmp_path / "amdcni/policy.json")).fault is not None
+    (tmp_path / "dangling.json").symlink_to("nowhere")
+    assert read_policy(str(tmp_path / "dangling.json")).fault is not None
+
+
+def test_who_may_read_the_policy_finds_the_same_as_an_add(tmp_path: Path) -> None:
+    for path in (tmp_path / "policy.json", tmp_path / "dangling.json"):
+        assert find_policy(str(path)) == read_policy(str(path))
+        path.symlink_to("nowhere")
+        assert find_policy(str(path)) == read_policy(str(path)) != Policy()
 
 
 def secure(tmp_path: Path) -> Path:
