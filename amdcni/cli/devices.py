@@ -14,10 +14,12 @@ from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
+from amdcni.core.policy import POLICY_PATH, Denial, Policy, unusable
 from amdcni.core.protection import Surroundings
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.policy import find_policy
 from amdcni.verbs.healing import look_at
 
 
@@ -26,24 +28,25 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     data_dir, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(data_dir, alone=alone) as node:
         records = find_records(node, data_dir)
-        nics = see(node, records)
+        policy = find_policy()
+        nics = see(node, records, policy or Policy())
         looked_at = () if records is None else look_at(records.read, node)
     found = {finding.record.key: finding.condition for finding in looked_at}
     if options.json:
         print_json([as_json(nic, found) for nic in nics], stdout)
     else:
         print_table(nics, found, stdout)
-        for remark in remarks_on(nics, records):
+        for remark in remarks_on(nics, records, policy):
             print_line(remark, stdout)
     return 1 if records is not None and records.faults else 0
 
 
-def see(node: LinuxNode, records: Records | None) -> tuple[Nic, ...]:
-    """The NICs of this node; raises KernelRefused."""
+def see(node: LinuxNode, records: Records | None, policy: Policy) -> tuple[Nic, ...]:
+    """The NICs of this node, as `policy` has them; raises KernelRefused."""
     seen, netdevs = read_nics(), node.host().netdevs
     names = {port.ifname for nic in seen for port in nic.ports}
     load = node.load(netdevs, [netdev for netdev in netdevs if netdev.ifname in names])
-    return nics_of(seen, Surroundings(netdevs, node.own.ways_out(), load), records)
+    return nics_of(seen, Surroundings(netdevs, node.own.ways_out(), load), records, policy)
 
 
 def find_records(node: LinuxNode, data_dir: str) -> Records | None:
@@ -59,10 +62,16 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
         return None
 
 
-def remarks_on(nics: tuple[Nic, ...], records: Records | None) -> Iterator[str]:
-    """What to print below the table, one sentence each."""
+def remarks_on(
+    nics: tuple[Nic, ...], records: Records | None, policy: Policy | None
+) -> Iterator[str]:
+    """What to print below the table, one sentence each; without a `policy` it is not known."""
     if nics and all(nic.bus.amd is None for nic in nics):
         yield "None of these NICs is AMD's, but amd-host-device lends any NIC."
+    if policy is None:
+        yield f"It is not known which NICs are denied: only root may read {POLICY_PATH}."
+    elif policy.fault is not None:
+        yield f"{unusable(policy.fault)}; see amdcni doctor."
     if records is None:
         yield "It is not known which pods have which NICs: only root may read the records."
         return
@@ -100,6 +109,7 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
+        "denied": _says(nic.denial),
     }
 
 
@@ -113,7 +123,12 @@ def _netdev_as_json(netdev: NicNetdev) -> dict[str, Any]:
         "addresses": [str(address.interface) for address in netdev.netdev.addresses],
         "uplink": netdev.uplink,
         "protected": None if netdev.protection is None else netdev.protection.why,
+        "denied": _says(netdev.denial),
     }
+
+
+def _says(denial: Denial | None) -> str | None:
+    return None if denial is None else denial.says
 
 
 def _holder_as_json(record: Attachment, nic: Nic, condition: Condition) -> dict[str, Any]:
@@ -202,6 +217,8 @@ def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
             yield "uplink"
         elif each.protection is not None:
             yield each.protection.why
+        if each.denial is not None:
+            yield each.denial.short
         if each in (nic.lost or ()):
             yield "looks lost"
     for record in back:
@@ -215,6 +232,8 @@ def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
         yield "(none)"
     elif not (nic.netdevs or nic.away or nic.lent_by_go):
         yield "(not on the host)"
+    if nic.denial is not None and not nic.netdevs:
+        yield nic.denial.short
 
 
 def _spoken(speed_mbps: int) -> str:

@@ -23,10 +23,13 @@ from amdcni.core.kubernetes import parse_definition
 from amdcni.core.kubernetes.installation import bin_dir_of, configurations_in, networks_dir_of
 from amdcni.core.kubernetes.review import LENDER, Review, review
 from amdcni.core.nics import Records, together
+from amdcni.core.places import find_data_dir
+from amdcni.core.policy import Naming, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
-from amdcni.effects import survey
+from amdcni.effects import survey, trust
 from amdcni.effects.node import LinuxNode, effective_capabilities
+from amdcni.effects.policy import find_policy
 from amdcni.effects.stores import Stores
 from amdcni.verbs import healing
 
@@ -58,9 +61,10 @@ class State:
 def examine(options: argparse.Namespace) -> Iterator[Finding]:
     """Every finding, in the order in which an ADD would come to need it."""
     root = os.geteuid() == 0
+    policy = find_policy()
     conf_dir = survey.read_conf_dir(options.cni_conf_dir)
     networks = configurations_in(survey.read_conf_dir(networks_dir_of(conf_dir)))
-    reviewed = tuple(_reviews(options.files, networks))
+    reviewed = tuple(_reviews(options.files, networks, policy))
     reviews = [each for _, each in reviewed if isinstance(each, Review)]
     named = [data_dir for each in reviews for data_dir in each.data_dirs]
     indexed = {} if options.data_dir else Stores(DEFAULT_DATA_DIR, lambda *_, **__: None).indexed()
@@ -75,12 +79,16 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
             has_netdevs=os.path.isdir("/sys/class/net"),
             has_pci=os.path.isdir("/sys/bus/pci/devices"),
         )
-        yield from _nics(states)
+        yield from _nics(states, policy, root=root)
         yield diagnosis.judge_multus(conf_dir)
         yield from _plugins(options.bin_dir or bin_dir_of(conf_dir), reviews)
         yield from _networks(reviewed, options.files)
         for state in states:
-            yield diagnosis.judge_state(survey.read_folder(state.data_dir), root=root)
+            folder = survey.read_folder(state.data_dir)
+            place = find_data_dir(state.data_dir, policy or Policy())
+            if root and place is not None:
+                folder = attrs.evolve(folder, exposed=trust.fault_of_folder(place))
+            yield diagnosis.judge_state(folder, root=root)
             yield from _records(state)
         for entry, path in indexed.items():
             if path not in there:
@@ -101,17 +109,22 @@ def _read_state(data_dir: str, opened: ExitStack) -> State:
         return State(data_dir, node, fault=failure.message)
 
 
-def _nics(states: Sequence[State]) -> Iterator[Finding]:
-    """The NICs, and those that look lost because no folder has a record of them."""
+def _nics(states: Sequence[State], policy: Policy | None, *, root: bool) -> Iterator[Finding]:
+    """The NICs, those that look lost as no folder has a record of them, and what may be lent."""
     known = [state.records for state in states if state.records is not None]
     records = together(known) if len(known) == len(states) else None
+    node, nics = states[0].node, None
     try:
-        nics = see(states[0].node, records)
+        nics = see(node, records, policy or Policy())
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
-        return
-    yield diagnosis.judge_nics(nics)
-    yield from diagnosis.judge_lost(nics)
+    else:
+        yield diagnosis.judge_nics(nics)
+        yield from diagnosis.judge_lost(nics)
+    yield diagnosis.judge_policy(policy, nics)
+    if policy is not None and policy.naming is Naming.ALLOCATED:
+        readable = node.allocated_to("") is not None
+        yield diagnosis.judge_checkpoint(readable=readable, root=root)
 
 
 def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
@@ -136,7 +149,9 @@ _Reviewed = tuple[str, Review | str]
 """Where a definition stands, and what an ADD would make of it, or why it cannot be read."""
 
 
-def _reviews(files: Iterable[str], networks: Mapping[str, Json]) -> Iterator[_Reviewed]:
+def _reviews(
+    files: Iterable[str], networks: Mapping[str, Json], policy: Policy | None
+) -> Iterator[_Reviewed]:
     for path in files:
         try:
             manifests = read_manifests([path])
@@ -145,15 +160,17 @@ def _reviews(files: Iterable[str], networks: Mapping[str, Json]) -> Iterator[_Re
             continue
         for _, manifest in manifests:
             if manifest.get("kind") == "NetworkAttachmentDefinition":
-                yield _review(path, manifest, networks)
+                yield _review(path, manifest, networks, policy)
 
 
-def _review(path: str, manifest: Json, networks: Mapping[str, Json]) -> _Reviewed:
+def _review(
+    path: str, manifest: Json, networks: Mapping[str, Json], policy: Policy | None
+) -> _Reviewed:
     try:
         definition = parse_definition(manifest, networks)
     except InvalidManifest as fault:
         return path, f"{path}: {fault.message}"
-    return f"{path}: {definition.id}", review(definition)
+    return f"{path}: {definition.id}", review(definition, policy)
 
 
 def _networks(reviews: Iterable[_Reviewed], files: Iterable[str]) -> Iterator[Finding]:

@@ -9,11 +9,13 @@ import attrs
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.identity import Place
+from amdcni.core.kubernetes.allocation import CHECKPOINT
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import PluginName
 from amdcni.core.nics import Nic, Records
+from amdcni.core.policy import POLICY_PATH, Policy, unusable
 from amdcni.core.versions import SUPPORTED
 
 
@@ -23,6 +25,7 @@ class Subject(StrEnum):
     PRIVILEGES = "privileges"
     SYSFS = "sysfs"
     NICS = "NICs"
+    POLICY = "policy"
     PLUGINS = "plugins"
     STATE = "state folder"
     MULTUS = "Multus"
@@ -108,11 +111,55 @@ def judge_nics(nics: Collection[Nic]) -> Finding:
 _MOST_SHOWN: Final = 8
 
 
+# ---- the policy
+
+
+def judge_policy(policy: Policy | None, nics: Collection[Nic] | None) -> Finding:
+    """Whether the node's policy can be used, and how many NICs it leaves to lend.
+
+    A `policy` that this user may not read is None, and so are `nics` that could not be seen.
+    """
+    if policy is None:
+        return not_known(Subject.POLICY, f"only root may read {POLICY_PATH}", _AS_ROOT)
+    if policy.fault is not None:
+        return failed(Subject.POLICY, unusable(policy.fault), _MEND_POLICY)
+    if policy == Policy():
+        return passed(Subject.POLICY, "there is no policy: every NIC may be lent")
+    if policy.lending is None:
+        return passed(Subject.POLICY, f"{POLICY_PATH} has no rules: every NIC may be lent")
+    count = len(policy.lending.rules)
+    says = f"{POLICY_PATH} has {count} rule{'' if count == 1 else 's'}"
+    if nics is None:
+        return passed(Subject.POLICY, says)
+    free = sum(nic.denial is None for nic in nics)
+    return passed(Subject.POLICY, f"{says}; {free} of {len(nics)} NICs may be lent")
+
+
+_MEND_POLICY: Final = (
+    "correct it, or remove it if every NIC may be lent; it and its folder have to belong to root, "
+    "and nobody else may write to them"
+)
+
+
+def judge_checkpoint(*, readable: bool, root: bool) -> Finding:
+    """Whether it can be read which devices a pod has; only "naming": "allocated" needs that."""
+    if readable:
+        return passed(Subject.POLICY, f"{CHECKPOINT} can be read")
+    if not root:
+        return not_known(Subject.POLICY, f"only root may read {CHECKPOINT}", _AS_ROOT)
+    says = (
+        f'{CHECKPOINT} cannot be read, so nothing is lent: {POLICY_PATH} says "naming": "allocated"'
+    )
+    remedy = "is this a node with a kubelet, and the file root's? If not, remove that key"
+    return failed(Subject.POLICY, says, remedy)
+
+
 @attrs.frozen
 class Folder:
     """The state folder: `nearest` is the folder itself, or the part of its path that exists.
 
-    `free_bytes` and `free_files` are what the file system has left; None means no limit.
+    `free_bytes` and `free_files` are what the file system has left; None means no limit.  `exposed`
+    is why others than root could exchange what is there.
     """
 
     path: str
@@ -121,6 +168,7 @@ class Folder:
     writable: bool = True
     free_bytes: int | None = None
     free_files: int | None = None
+    exposed: str | None = None
 
 
 _LEAST_BYTES: Final = 4 * 1024 * 1024
@@ -132,6 +180,11 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
     if not folder.is_folder:
         remedy = "move it away, or choose another folder with the key dataDir"
         return failed(Subject.STATE, f"{folder.nearest} is not a folder", remedy)
+    if folder.exposed is not None:
+        remedy = "let every folder on the way belong to root, and nobody else write to it"
+        return failed(
+            Subject.STATE, f"{folder.path} cannot be used safely: {folder.exposed}", remedy
+        )
     space = folder.free_bytes is None or folder.free_bytes >= _LEAST_BYTES
     files = folder.free_files is None or folder.free_files >= _LEAST_FILES
     if not space or not files:

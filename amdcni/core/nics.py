@@ -1,18 +1,25 @@
 """The node's NICs: what each one is, which of them the node itself needs, and which look lost."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Netdev, SysfsDevice
+from amdcni.core.host import USERSPACE_DRIVERS, Netdev, SysfsDevice
 from amdcni.core.identity import find_home
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import AuxiliaryDevice, BusDevice, DeviceKey, IfName, PciAddress
-from amdcni.core.protection import Protection, Surroundings, protections, uplinks_of
+from amdcni.core.policy import Denial, Policy, Traits, denial_of, traits_of
+from amdcni.core.protection import (
+    Protection,
+    Surroundings,
+    each_rests_on,
+    protections,
+    uplinks_of,
+)
 
 AMD_VENDORS: Final[Mapping[str, str]] = {"0x1dd8": "AMD Pensando", "0x1022": "AMD"}
 """AMD's vendor IDs on the PCI bus, with what they are called."""
@@ -76,13 +83,15 @@ class Link(StrEnum):
 class NicNetdev:
     """A netdev of a NIC on the host.
 
-    `uplink` is whether the node needs it as a way out, and `protection` why no ADD would lend it.
+    `uplink` is whether the node needs it as a way out, `protection` why no ADD would lend it, and
+    `denial` why the node's policy does not allow that.
     """
 
     netdev: Netdev
     port: Port
     uplink: bool = False
     protection: Protection | None = None
+    denial: Denial | None = None
 
     @property
     def link(self) -> Link:
@@ -141,12 +150,14 @@ def together(folders: Iterable[Records]) -> Records:
 class Nic:
     """A NIC of the node: what it is, its netdevs on the host, and who holds it.
 
-    `records` are those of this device alone; None means that they are not known.
+    `records` are those of this device alone; None means that they are not known.  `denial` is why
+    the node's policy lends nothing of it.
     """
 
     bus: BusNic
     netdevs: tuple[NicNetdev, ...] = ()
     records: Records | None = Records()
+    denial: Denial | None = None
 
     @property
     def bus_device(self) -> BusDevice:
@@ -154,13 +165,16 @@ class Nic:
         return self.bus.device.bus_device
 
     @property
+    def homes(self) -> Iterator[tuple[Attachment, Netdev | None]]:
+        """Each record, and its netdev if that is on the host."""
+        here = [each.netdev for each in self.netdevs]
+        for record in () if self.records is None else self.records.read:
+            yield record, find_home(record, here, self.bus.device, None)
+
+    @property
     def away(self) -> tuple[Attachment, ...]:
         """The records whose netdev is not on the host: what they say is what comes back."""
-        if self.records is None:
-            return ()
-        here = [each.netdev for each in self.netdevs]
-        read = self.records.read
-        return tuple(each for each in read if find_home(each, here, self.bus.device, None) is None)
+        return tuple(record for record, netdev in self.homes if netdev is None)
 
     @property
     def lent_by_go(self) -> GoMapping | None:
@@ -178,15 +192,17 @@ class Nic:
 
 
 def nics_of(
-    seen: Iterable[BusNic], around: Surroundings, records: Records | None
+    seen: Iterable[BusNic], around: Surroundings, records: Records | None, policy: Policy
 ) -> tuple[Nic, ...]:
     """The NICs that were seen, in the order of their addresses, auxiliary devices last."""
+    seen = tuple(seen)
     by_name = {netdev.ifname: netdev for netdev in around.netdevs}
     uplinks, protected = uplinks_of(around), protections(around)
+    below = {} if policy.lending is None else _below(seen, around)
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)
-        return Nic(
+        nic = Nic(
             bus,
             tuple(
                 NicNetdev(netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex))
@@ -195,8 +211,56 @@ def nics_of(
             ),
             None if records is None else records.of(bus.device.bus_device),
         )
+        return _judged(nic, below, policy)
 
     return tuple(sorted(map(nic_of, seen), key=_order))
+
+
+def _below(seen: Iterable[BusNic], around: Surroundings) -> dict[int, tuple[Traits, ...]]:
+    """What rules look at of all that the NICs' netdevs rest on, by ifindex."""
+    devices = {port.ifname: bus.device for bus in seen for port in bus.ports}
+    netdevs = [netdev for netdev in around.netdevs if netdev.ifname in devices]
+    return {
+        netdev.ifindex: tuple(traits_of(each, devices.get(each.ifname)) for each in below)
+        for netdev, below in zip(netdevs, each_rests_on(netdevs, around), strict=True)
+    }
+
+
+def _judged(nic: Nic, below: Mapping[int, tuple[Traits, ...]], policy: Policy) -> Nic:
+    """The NIC with what the policy says of it, by the names that its netdevs have once restored.
+
+    It is denied itself if nothing of it may be lent.  Without root, what is not on the host is not
+    judged, since nobody knows its name.
+    """
+    bare = traits_of(None, nic.bus.device)
+    restored = {}
+    denials = []
+    for record, netdev in nic.homes:
+        traits = _traits_of_restored(record, bare)
+        if netdev is None:
+            denials.append(denial_of(policy, (traits,)))
+        else:
+            restored[netdev.ifindex] = traits
+    if nic.lent_by_go is not None:
+        denials.append(denial_of(policy, (attrs.evolve(bare, ifname=nic.lent_by_go.ifname),)))
+    netdevs = []
+    for each in nic.netdevs:
+        ifindex = each.netdev.ifindex
+        own = restored.get(ifindex) or traits_of(each.netdev, nic.bus.device)
+        denial = denial_of(policy, (own, *below.get(ifindex, ())))
+        netdevs.append(attrs.evolve(each, denial=denial))
+    denials = [each.denial for each in netdevs] + denials
+    unseen = nic.records is None and nic.bus.device.driver not in USERSPACE_DRIVERS
+    if not denials and (policy.fault is not None or not unseen):
+        denials = [denial_of(policy, (bare,))]
+    denial = denials[0] if denials and None not in denials else None
+    return attrs.evolve(nic, netdevs=tuple(netdevs), denial=denial)
+
+
+def _traits_of_restored(record: Attachment, bare: Traits) -> Traits:
+    """What rules look at of a netdev that has come back, `bare` being those of its device alone."""
+    altnames = () if record.captured is None else record.captured.altnames or ()
+    return attrs.evolve(bare, ifname=record.host_ifname, altnames=altnames)
 
 
 def _order(nic: Nic) -> tuple[bool, BusDevice]:

@@ -57,7 +57,7 @@ class Places:
 def places_of(network: Network, policy: Policy) -> Places:
     """What a configuration may use of what it names; the rest is replaced, and is a fault."""
     faults = []
-    data_dir = _place(network.data_dir, policy.folders, OURS)
+    data_dir = find_data_dir(network.data_dir, policy)
     if data_dir is None:
         faults.append(_fault("dataDir", network.data_dir, OURS))
     log_file, wanted = None, network.log.file
@@ -70,6 +70,11 @@ def places_of(network: Network, policy: Policy) -> Places:
             faults.append(f"logFile {wanted!r} has the name of a record or of the state folder")
     faults += _faults_of_ipam(network.raw, policy.folders)
     return Places(data_dir or default_place(), log_file, tuple(faults))
+
+
+def find_data_dir(path: str, policy: Policy) -> Place | None:
+    """The state folder at `path`; None if definitions may not use it."""
+    return _place(path, policy.folders, OURS)
 
 
 def default_place() -> Place:

@@ -110,21 +110,32 @@ def traits_of(netdev: Netdev | None, device: SysfsDevice | None) -> Traits:
     )
 
 
-def denial_of(policy: Policy, chain: Sequence[Traits]) -> str | None:
-    """Why the policy lends the first of `chain` to nobody, in words; None if it may be lent.
+@attrs.frozen
+class Denial:
+    """Why the policy lends a NIC to nobody, in words; `short` is for a table of NICs."""
+
+    says: str
+    short: str
+
+    def __str__(self) -> str:
+        return self.says
+
+
+def denial_of(policy: Policy, chain: Sequence[Traits]) -> Denial | None:
+    """Why the policy lends the first of `chain` to nobody; None if it may be lent.
 
     The others in `chain` are what the first rests on, such as the NIC of a VLAN: a rule that denies
     one of these denies what rests on it, and a rule that allows one of these says nothing.
     """
     if policy.fault is not None:
-        return unusable(policy.fault)
+        return Denial(unusable(policy.fault), "denied: the policy cannot be used")
     if policy.lending is None:
         return None
     own, *below = chain
-    words = _judged(policy.lending, own)
+    denial = _judged(policy.lending, own)
     for each in below:
-        words = words or _denied_below(policy.lending, each)
-    return words
+        denial = denial or _denied_below(policy.lending, each)
+    return denial
 
 
 def unusable(fault: str) -> str:
@@ -132,22 +143,24 @@ def unusable(fault: str) -> str:
     return f"{POLICY_PATH} cannot be used, so nothing is lent: {fault}"
 
 
-def _judged(lending: Lending, traits: Traits) -> str | None:
-    for number, rule in enumerate(lending.rules, start=1):
-        if fits(rule, traits):
-            return _words(number, rule) if rule.verdict is Verdict.DENY else None
-    if lending.otherwise is Verdict.DENY:
-        return f"no rule of {POLICY_PATH} allows it"
-    return None
-
-
-def _denied_below(lending: Lending, traits: Traits) -> str | None:
-    """Why a rule denies what another netdev rests on; that no rule fits it says nothing."""
+def _judged(lending: Lending, traits: Traits) -> Denial | None:
     for number, rule in enumerate(lending.rules, start=1):
         if fits(rule, traits):
             denied = rule.verdict is Verdict.DENY
-            what = traits.ifname or traits.address
-            return f"it rests on {what}, and {_words(number, rule)}" if denied else None
+            return Denial(_words(number, rule), f"denied by rule {number}") if denied else None
+    if lending.otherwise is Verdict.DENY:
+        return Denial(f"no rule of {POLICY_PATH} allows it", "denied: no rule allows it")
+    return None
+
+
+def _denied_below(lending: Lending, traits: Traits) -> Denial | None:
+    """Why a rule denies what another netdev rests on; that no rule fits it says nothing."""
+    for number, rule in enumerate(lending.rules, start=1):
+        if fits(rule, traits):
+            if rule.verdict is Verdict.ALLOW:
+                return None
+            why = f"it rests on {traits.ifname or traits.address}"
+            return Denial(f"{why}, and {_words(number, rule)}", f"denied by rule {number}: {why}")
     return None
 
 
@@ -194,18 +207,34 @@ def require_naming(
     """
     if policy.naming is Naming.ANY:
         return
-    rule = f'{POLICY_PATH} says "naming": "allocated"'
-    named = list(_named_by_author(selector))
-    if named:
-        keys = " and ".join(named)
-        raise PolicyDenies(f"a definition may not name a device by {keys}: {rule}")
+    require_keys(policy, selector)
     if uid is None:
-        raise PolicyDenies(f"the runtime did not say which pod this is (K8S_POD_UID): {rule}")
+        raise PolicyDenies(
+            f"the runtime did not say which pod this is (K8S_POD_UID): {_NAMING_RULE}"
+        )
     if allocated is None:
-        raise PolicyDenies(f"the kubelet's checkpoint cannot be read: {rule}")
-    if str(selector.bus_device) not in allocated:
+        raise PolicyDenies(f"the kubelet's checkpoint cannot be read: {_NAMING_RULE}")
+    require_allocated(policy, selector, allocated, uid)
+
+
+def require_keys(policy: Policy, selector: DeviceSelector) -> None:
+    """Raise PolicyDenies if the policy lets no definition name a device by such keys."""
+    named = list(_named_by_author(selector))
+    if named and policy.naming is Naming.ALLOCATED:
+        keys = " and ".join(named)
+        raise PolicyDenies(f"a definition may not name a device by {keys}: {_NAMING_RULE}")
+
+
+def require_allocated(
+    policy: Policy, selector: DeviceSelector, allocated: Iterable[str], uid: str
+) -> None:
+    """Raise PolicyDenies if the policy wants the device to be one of `allocated`, and it is not."""
+    if policy.naming is Naming.ALLOCATED and str(selector.bus_device) not in allocated:
         what = selector.bus_device
-        raise PolicyDenies(f"{what} is not allocated to the pod with the UID {uid}: {rule}")
+        raise PolicyDenies(f"{what} is not allocated to the pod with the UID {uid}: {_NAMING_RULE}")
+
+
+_NAMING_RULE: Final = f'{POLICY_PATH} says "naming": "allocated"'
 
 
 def _named_by_author(selector: DeviceSelector) -> Iterator[str]:

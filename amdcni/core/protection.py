@@ -129,8 +129,16 @@ def _carried(around: Surroundings) -> dict[int, list[str]]:
 
 def rests_on(netdev: Netdev, around: Surroundings) -> tuple[Netdev, ...]:
     """The netdevs of the host without which this one does not work, or that are its members."""
-    below = _all_below(netdev.ifindex, _below(around)) - {netdev.ifindex}
-    return tuple(each for each in around.netdevs if each.ifindex in below)
+    (found,) = each_rests_on((netdev,), around)
+    return found
+
+
+def each_rests_on(netdevs: Iterable[Netdev], around: Surroundings) -> Iterator[tuple[Netdev, ...]]:
+    """What each of `netdevs` rests on, in their order."""
+    right_below = _below(around)
+    for netdev in netdevs:
+        below = _all_below(netdev.ifindex, right_below) - {netdev.ifindex}
+        yield tuple(each for each in around.netdevs if each.ifindex in below)
 
 
 # ---- the uplink --------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "mtu": 9000,
         "uplink": True,
         "protected": "carries the node's only default route of IPv4",
+        "denied": None,
     }
     assert listed[BDF] == {
         "device": BDF,
@@ -62,6 +63,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "lent_by_go": None,
         "faults": [],
         "lost": [],
+        "denied": None,
     }
     other = listed[OTHER]
     assert (other["driver"], other["amd"], other["netdevs"]) == ("vfio-pci", False, [])

@@ -11,12 +11,12 @@ from tests.netns.command import AMDCNI, run_amdcni
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
+    STATE,
     Runtime,
     by_delegate,
     plugin_folder,
     record_of,
     remains,
-    state_folder,
 )
 
 OTHER = "0000:c2:00.0"
@@ -60,7 +60,7 @@ def test_a_node_that_has_everything_passes(node: Node, nic: Nic, setup: list[str
     assert {each["verdict"] for each in found} == {"passed"}
     subjects = {each["subject"] for each in found}
     assert subjects == {
-        *("privileges", "sysfs", "NICs", "Multus", "plugins", "state folder", "records")
+        *("privileges", "sysfs", "NICs", "policy", "Multus", "plugins", "state folder", "records")
     }
     said = " ".join(each["says"] for each in found)
     assert f"NICs of AMD: {BDF}" in said
@@ -133,7 +133,7 @@ def test_what_needs_an_operator_fails_and_nothing_is_changed(
 def test_the_state_folders_of_the_definitions_are_examined_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, setup: list[str], tmp_path: Path
 ) -> None:
-    folder = f"{state_folder(node)}-fabric"
+    folder = f"{STATE}-fabric"
     file = tmp_path / "fabric.yaml"
     file.write_text(manifest(dataDir=folder))
     runtime.having(dataDir=folder).added(pod)

@@ -6,6 +6,7 @@ from amdcni.core.kubernetes.review import LENDER
 from amdcni.core.names import IfName, PciAddress
 from amdcni.core.nics import BusNic, Nic, Port, nics_of
 from amdcni.core.nics import Records as KnownRecords
+from amdcni.core.policy import Policy
 from amdcni.core.protection import Surroundings
 
 OWN = "/opt/amdcni/bin/amd-host-device"
@@ -21,4 +22,5 @@ LOST = Netdev(7, IfName("net1"))
 
 def nic_of(netdev: Netdev, records: KnownRecords | None) -> tuple[Nic, ...]:
     device = SysfsDevice(PciAddress(0, 0xC1, 0, 0), "ionic", (netdev.ifname,))
-    return nics_of([BusNic(device, ports=(Port(netdev.ifname),))], Surroundings((netdev,)), records)
+    bus = BusNic(device, ports=(Port(netdev.ifname),))
+    return nics_of([bus], Surroundings((netdev,)), records, Policy())

@@ -16,9 +16,11 @@ from amdcni.core.identity import Place
 from amdcni.core.kubernetes.installation import ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
-from amdcni.core.names import DeviceKey, IfName, PciAddress, PluginName
+from amdcni.core.names import DeviceKey, FilePath, IfName, PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic
 from amdcni.core.nics import Records as KnownRecords
+from amdcni.core.policy import Denial, Lending, Policy
+from amdcni.core.policy import Verdict as PolicyVerdict
 from amdcni.core.versions import SUPPORTED
 from amdcni.testing import strategies as some
 from tests.unit.node_facts import BRIDGE, BROKEN, DIRS, LOST, MULTUS, OURS, OWN, PATH, ROOTS, nic_of
@@ -58,6 +60,41 @@ def test_sysfs_must_be_mounted_and_should_show_a_pci_bus(
     has_netdevs: bool, has_pci: bool, verdict: Verdict
 ) -> None:
     assert sound(diagnosis.judge_sysfs(has_netdevs=has_netdevs, has_pci=has_pci), verdict)
+
+
+DENIAL = Denial("it is not wanted", "denied")
+POLICIES = {
+    "none": Policy(),
+    "folders": Policy((FilePath("/srv/amdcni"),)),
+    "rules": Policy(lending=Lending((), PolicyVerdict.DENY)),
+    "torn": Policy(fault="it is torn"),
+    "hidden": None,
+}
+
+
+@pytest.mark.parametrize("which", POLICIES)
+@given(st.none() | st.lists(st.booleans(), max_size=4))
+def test_a_policy_passes_if_it_can_be_used_however_little_it_leaves_to_lend(
+    which: str, denied: list[bool] | None
+) -> None:
+    one = nics_of_vendors("0x1dd8")[0]
+    denials = None if denied is None else [DENIAL if each else None for each in denied]
+    nics = None if denials is None else [attrs.evolve(one, denial=each) for each in denials]
+    verdict = {"torn": FAILED, "hidden": UNKNOWN}.get(which, PASSED)
+    finding = diagnosis.judge_policy(POLICIES[which], nics)
+    assert sound(finding, verdict)
+    assert finding.subject is Subject.POLICY
+    if which == "rules" and denied is not None:
+        assert f"; {denied.count(False)} of {len(denied)} NICs may be lent" in finding.says
+
+
+@pytest.mark.parametrize("root", [True, False])
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_checkpoint_that_cannot_be_read_fails_only_for_root(readable: bool, root: bool) -> None:
+    verdict = PASSED if readable else FAILED if root else UNKNOWN
+    finding = diagnosis.judge_checkpoint(readable=readable, root=root)
+    assert sound(finding, verdict, "kubelet_internal_checkpoint")
+    assert finding.subject is Subject.POLICY
 
 
 def nics_of_vendors(*vendors: str) -> list[Nic]:

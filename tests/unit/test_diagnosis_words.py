@@ -13,6 +13,7 @@ from amdcni.core.kubernetes.review import Review
 from amdcni.core.names import PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic
 from amdcni.core.nics import Records as KnownRecords
+from amdcni.core.policy import Conditions, Lending, Naming, Policy, Rule, Verdict
 from tests.unit.node_facts import DIRS, LOST, MULTUS, OWN, PATH, nic_of
 
 AS_ROOT = "run amdcni doctor as root"
@@ -21,6 +22,9 @@ INSTALL = (
     "install it from github.com/containernetworking/plugins, or the package "
     'containernetworking-plugins ("mover": "native" needs neither host-device nor static)'
 )
+POLICY = "/etc/amdcni/policy.json"
+CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
+ONE_RULE = Lending((Rule(Verdict.DENY, Conditions(ifname=("eno*",))),), Verdict.ALLOW)
 STATE = Folder(PATH, "/var/lib")
 CILIUM = ConfFile("05-cilium.conf", {"plugins": [{"type": "cilium-cni"}, {"type": "tuning"}]})
 
@@ -114,9 +118,54 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "0000:c1:04.0, 0000:c1:05.0, 0000:c1:06.0, 0000:c1:07.0 and 1 more",
         ),
         (
+            lambda: diagnosis.judge_policy(Policy(), ()),
+            "passed policy: there is no policy: every NIC may be lent",
+        ),
+        (
+            lambda: diagnosis.judge_policy(Policy(naming=Naming.ALLOCATED), ()),
+            f"passed policy: {POLICY} has no rules: every NIC may be lent",
+        ),
+        (
+            lambda: diagnosis.judge_policy(Policy(lending=ONE_RULE), amd_nics(2)),
+            f"passed policy: {POLICY} has 1 rule; 2 of 2 NICs may be lent",
+        ),
+        (
+            lambda: diagnosis.judge_policy(Policy(lending=Lending((), Verdict.DENY)), None),
+            f"passed policy: {POLICY} has 0 rules",
+        ),
+        (
+            lambda: diagnosis.judge_policy(Policy(fault="it is torn"), None),
+            f"failed policy: {POLICY} cannot be used, so nothing is lent: it is torn → correct it, "
+            "or remove it if every NIC may be lent; it and its folder have to belong to root, and "
+            "nobody else may write to them",
+        ),
+        (
+            lambda: diagnosis.judge_policy(None, ()),
+            f"not known policy: only root may read {POLICY} → {AS_ROOT}",
+        ),
+        (
+            lambda: diagnosis.judge_checkpoint(readable=True, root=True),
+            f"passed policy: {CHECKPOINT} can be read",
+        ),
+        (
+            lambda: diagnosis.judge_checkpoint(readable=False, root=True),
+            f"failed policy: {CHECKPOINT} cannot be read, so nothing is lent: {POLICY} says "
+            '"naming": "allocated" → is this a node with a kubelet, and the file root\'s? If not, '
+            "remove that key",
+        ),
+        (
+            lambda: diagnosis.judge_checkpoint(readable=False, root=False),
+            f"not known policy: only root may read {CHECKPOINT} → {AS_ROOT}",
+        ),
+        (
             lambda: state(is_folder=False),
             "failed state folder: /var/lib is not a folder → move it away, or choose another "
             "folder with the key dataDir",
+        ),
+        (
+            lambda: state(exposed="'/var/lib' can be written by everybody"),
+            f"failed state folder: {PATH} cannot be used safely: '/var/lib' can be written by "
+            "everybody → let every folder on the way belong to root, and nobody else write to it",
         ),
         (
             lambda: state(free_bytes=4 * 1024 * 1024 - 1),

@@ -19,7 +19,8 @@ from amdcni.core.kubernetes.installation import (
     networks_dir_of,
 )
 from amdcni.core.kubernetes.review import LENDER, Review, clash_of_plans, review
-from amdcni.core.names import PluginName
+from amdcni.core.names import FilePath, PluginName
+from amdcni.core.policy import Naming, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, AddRequest
 from amdcni.testing import strategies as some
 
@@ -129,6 +130,43 @@ def test_an_invalid_device_is_reported_unless_multus_replaces_it() -> None:
     (fault,) = review(definition(None, deviceID="first")).faults
     assert "$.deviceID" in fault
     assert review(definition(deviceID="first")).faults == ()
+
+
+ALLOCATED = Policy(naming=Naming.ALLOCATED)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"dataDir": "/srv/amdcni"}, "dataDir '/srv/amdcni' is in no folder"),
+        ({"logFile": "/etc/cron.d/x"}, "logFile '/etc/cron.d/x' is in no folder"),
+        (
+            {"ipam": {"type": "host-local", "dataDir": "/srv"}},
+            "ipam.dataDir '/srv' is in no folder",
+        ),
+        ({"device": "eth1"}, "a definition may not name a device by device"),
+        ({"hwaddr": "02:00:00:00:00:01"}, "a definition may not name a device by hwaddr"),
+        ({"kernelpath": "/sys/devices/x"}, "a definition may not name a device by kernelpath"),
+    ],
+)
+def test_what_the_policy_does_not_let_a_configuration_say_is_a_fault_with_its_path(
+    config: dict[str, Any], words: str
+) -> None:
+    assert review(definition(**config)).faults == ()
+    (fault,) = review(definition(**config), ALLOCATED).faults
+    assert fault.startswith(f"spec.config: {words}")
+    plugins = [{"type": "tuning"}, {"type": LENDER, **config}]
+    (fault,) = review(definition(plugins=plugins), ALLOCATED).faults
+    assert fault.startswith("spec.config.plugins[1]: ")
+
+
+def test_what_the_policy_lets_a_configuration_say_is_no_fault() -> None:
+    folders = Policy((FilePath("/srv/amdcni"),))
+    assert review(definition(dataDir="/srv/amdcni/a", device="eth1"), folders).faults == ()
+    assert review(definition(logFile="/var/log/amd-host-device.log"), Policy()).faults == ()
+    for policy in (ALLOCATED, Policy(fault="it is torn")):
+        assert review(definition(), policy) == review(definition())
+    assert review(definition(None, deviceID="0000:01:00.0"), ALLOCATED).faults == ()
 
 
 @pytest.mark.parametrize(

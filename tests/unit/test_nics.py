@@ -24,6 +24,7 @@ from amdcni.core.nics import (
     nics_of,
     together,
 )
+from amdcni.core.policy import Policy
 from amdcni.core.protection import Surroundings, protections
 from amdcni.testing import strategies as some
 
@@ -91,7 +92,7 @@ def test_every_nic_is_listed_once_with_its_netdevs_on_the_host(
     seen: list[BusNic], host: Netns, known: bool
 ) -> None:
     on_host = {netdev.ifname for netdev in host.netdevs}
-    nics = nics_of(seen, Surroundings(host.netdevs), Records() if known else None)
+    nics = nics_of(seen, Surroundings(host.netdevs), Records() if known else None, Policy())
     assert {nic.bus_device for nic in nics} == {bus.device.bus_device for bus in seen}
     assert len(nics) == len(seen)
     for nic in nics:
@@ -107,7 +108,7 @@ def test_a_netdev_is_listed_with_its_port_and_whether_the_node_is_reached_throug
     bus = attrs.evolve(bus, ports=(Port(IfName("elsewhere")), port))
     ways = (WayOut(ipaddress.ip_network("::/0"), netdev.ifindex),) if uplink else ()
     around = Surroundings((netdev,), ways)
-    (nic,) = nics_of([bus], around, None)
+    (nic,) = nics_of([bus], around, None, Policy())
     protection = protections(around).get(netdev.ifindex)
     assert nic.netdevs == (NicNetdev(netdev, port, uplink, protection),)
     assert (protection is not None) == uplink
@@ -117,7 +118,7 @@ def test_a_netdev_is_listed_with_its_port_and_whether_the_node_is_reached_throug
 def test_pci_functions_come_first_in_the_order_of_their_addresses(
     seen: list[BusNic],
 ) -> None:
-    listed = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None)]
+    listed = [nic.bus_device for nic in nics_of(seen, Surroundings(()), None, Policy())]
     functions = [device for device in listed if isinstance(device, PciAddress)]
     assert listed[: len(functions)] == functions
     assert functions == sorted(functions)
@@ -131,7 +132,7 @@ def test_a_nic_has_the_records_of_its_device_and_no_others(
     mine = [attrs.evolve(record, key=own) for record in records[:1]]
     stranger = DeviceKey(None, IfName("eth9"))
     known = Records((*mine, *records[1:]), {own: fault, stranger: "another"})
-    (nic,) = nics_of([bus], Surroundings(()), known)
+    (nic,) = nics_of([bus], Surroundings(()), known, Policy())
     assert nic.records is not None
     assert list(nic.records.read) == [
         record for record in known.read if record.key.bus_device == own.bus_device
@@ -162,10 +163,10 @@ def test_a_nic_is_listed_with_its_entry_of_the_go_plugin(bus: BusNic) -> None:
     assert isinstance(device, PciAddress)
     stranger = attrs.evolve(device, function=7 - device.function)
     lent = tuple(map(LENT_BY_GO, (stranger, device)))
-    (nic,) = nics_of([bus], Surroundings(()), Records(lent_by_go=lent))
+    (nic,) = nics_of([bus], Surroundings(()), Records(lent_by_go=lent), Policy())
     assert nic.lent_by_go == lent[1]
     for records in (Records(lent_by_go=lent[:1]), None):
-        (nic,) = nics_of([bus], Surroundings(()), records)
+        (nic,) = nics_of([bus], Surroundings(()), records, Policy())
         assert nic.lent_by_go is None
 
 
@@ -174,7 +175,7 @@ def test_a_recorded_netdev_is_away_while_it_is_not_on_the_host(
     bus: BusNic, record: Attachment
 ) -> None:
     held = attrs.evolve(record, key=DeviceKey(bus.device.bus_device))
-    (nic,) = nics_of([bus], Surroundings(()), Records((held,)))
+    (nic,) = nics_of([bus], Surroundings(()), Records((held,)), Policy())
     assert nic.away == (held,)
 
 
@@ -189,13 +190,13 @@ def test_a_recorded_netdev_on_the_host_is_not_away(lending: some.Lending) -> Non
         captured=attrs.evolve(captured, ifindex=lending.netdev.ifindex),
     )
     bus = seen_with(SysfsDevice(bus_device, "ionic", (lending.netdev.ifname,)))
-    (nic,) = nics_of([bus], Surroundings((lending.netdev,)), Records((record,)))
+    (nic,) = nics_of([bus], Surroundings((lending.netdev,)), Records((record,)), Policy())
     assert nic.away == ()
 
 
 @given(bus_nics)
 def test_without_records_nothing_is_known_to_be_away_or_lost(bus: BusNic) -> None:
-    (nic,) = nics_of([bus], Surroundings(()), None)
+    (nic,) = nics_of([bus], Surroundings(()), None, Policy())
     assert (nic.records, nic.away, nic.lost) == (None, (), None)
 
 
@@ -239,5 +240,5 @@ def test_a_netdev_is_lost_only_if_nothing_is_recorded_of_its_device(
             lent_by_go=(LENT_BY_GO(bus_device),) if isinstance(bus_device, PciAddress) else ()
         ),
     }[known]
-    (nic,) = nics_of([bus], Surroundings((LOST,)), records)
+    (nic,) = nics_of([bus], Surroundings((LOST,)), records, Policy())
     assert nic.lost == (nic.netdevs if records.knows_none else ())

@@ -92,7 +92,7 @@ def test_what_a_netdev_lacks_fits_no_pattern() -> None:
 def test_the_denial_names_the_rule_and_its_reason() -> None:
     why = Rule(DENY, Conditions(driver=("ionic", "igb")), "management")
     said = denial_of(lending(rule(DENY, ifname="x"), why), [Traits(driver="igb")])
-    assert said == "rule 2 of /etc/amdcni/policy.json denies driver ionic or igb (management)"
+    assert str(said) == "rule 2 of /etc/amdcni/policy.json denies driver ionic or igb (management)"
 
 
 @given(traits)

@@ -8,7 +8,7 @@ import attrs
 from amdcni.core.attachment import Attachment
 from amdcni.core.calls import plugins_for
 from amdcni.core.codec import encode
-from amdcni.core.errors import AmdcniError
+from amdcni.core.errors import AmdcniError, PolicyDenies
 from amdcni.core.formats import parse_request
 from amdcni.core.kubernetes.multus import Sandbox, calls_to_add, delegates_of
 from amdcni.core.kubernetes.objects import (
@@ -19,6 +19,8 @@ from amdcni.core.kubernetes.objects import (
 )
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
+from amdcni.core.places import places_of
+from amdcni.core.policy import Policy, require_keys
 from amdcni.core.request import AddRequest, DeviceSelector, parse_environment
 from amdcni.core.spec import Json, PluginCall
 
@@ -41,8 +43,11 @@ class Review:
     data_dirs: tuple[str, ...] = ()
 
 
-def review(definition: NetworkAttachmentDefinition) -> Review:
-    """Follow the definition as far as amd-host-device, as if each pod got a device of its own."""
+def review(definition: NetworkAttachmentDefinition, policy: Policy | None = None) -> Review:
+    """Follow the definition as far as amd-host-device, as if each pod got a device of its own.
+
+    Without a `policy` it is not known what the node's says.
+    """
     lenders = [plugin for plugin in definition.plugins if plugin["type"] == LENDER]
     if not lenders:
         return Review(lends=False)
@@ -66,9 +71,11 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
         try:
             request = request_of(call.variables(()), call.config)
         except AmdcniError as fault:
-            at = f".plugins[{index}]" if definition.is_list else ""
-            faults.append(f"spec.config{at}: {fault.message}")
+            faults.append(f"{_path(definition, index)}: {fault.message}")
         else:
+            if policy is not None:
+                own = denials_of(request, policy)
+                faults += [f"{_path(definition, index)}: {said}" for said in own]
             plugins += plugins_for(request.device.mover, request.device.ipam)
             data_dirs.append(request.network.data_dir)
     return Review(
@@ -78,6 +85,21 @@ def review(definition: NetworkAttachmentDefinition) -> Review:
         chained=tuple(dict.fromkeys(chained)),
         data_dirs=tuple(dict.fromkeys(data_dirs)),
     )
+
+
+def denials_of(request: AddRequest, policy: Policy) -> list[str]:
+    """Why the policy does not let the configuration be what it is, in the words of an ADD."""
+    faults = places_of(request.network, policy).faults
+    found = ["; ".join(faults)] if faults else []
+    try:
+        require_keys(policy, request.device.selector)
+    except PolicyDenies as denial:
+        found.append(denial.message)
+    return found
+
+
+def _path(definition: NetworkAttachmentDefinition, index: int) -> str:
+    return f"spec.config.plugins[{index}]" if definition.is_list else "spec.config"
 
 
 _RESOURCE: Final = "amd.com/nic"
