@@ -43,9 +43,9 @@ def _add_explain(commands: "Subcommands") -> None:
         "environment and standard input of each plugin call.  Devices come from --device, a "
         "checkpoint or PodResources, or else from the variables PCIDEVICE_*.  Changes nothing.  "
         "The exit status is 1 if a file cannot be read or is wrong, if pod, networks and devices "
-        "do not fit together, or if a call would be refused: because of its configuration, because "
-        "an earlier call of the pod takes the same device, or with --plan also because of what is "
-        "on this node.",
+        "do not fit together, or if a call would be refused: because of its configuration or what "
+        "this node's policy says of that, because an earlier call of the pod takes the same "
+        "device, or with --plan also because of what is on this node.",
     )
     explain.add_argument(
         "files",
@@ -112,10 +112,10 @@ def _add_devices(commands: "Subcommands") -> None:
         help="which NICs the node has, where each one is, and what will come back",
         description="Prints one row for each NIC on the node's PCI and auxiliary buses: what it "
         "is, its driver and netdevs with link, speed and addresses, its RDMA devices, whether the "
-        "node is reached through it, and which pod has it.  For a NIC that a pod has, it shows the "
-        "name and addresses that will come back.  Changes nothing and needs no privilege, but only "
-        "root can see which pod has which NIC.  The exit status is 1 if a record could not be "
-        "read.",
+        "node is reached through it, whether the node's policy denies it, and which pod has it.  "
+        "For a NIC that a pod has, it shows the name and addresses that will come back.  Changes "
+        "nothing and needs no privilege, but only root can see which pod has which NIC.  The exit "
+        "status is 1 if a record could not be read.",
     )
     _add_json(devices)
     _add_data_dir(devices)
@@ -212,11 +212,11 @@ def _add_doctor(commands: "Subcommands") -> None:
         "doctor",
         help="whether this node has everything that lending a NIC needs, and what to do if not",
         description="Checks everything that an ADD needs on this node: privileges, sysfs, the "
-        "plugins and the CNI versions that they speak, the state folder and its records, Multus, "
-        "and network definitions.  Each line says passed, failed or not known, and unless it "
-        "passed, what to do.  Changes nothing, but asks plugins for their versions.  What only "
-        "root can see is shown to others as not known.  The exit status is 1 if something has "
-        "failed.",
+        "node's policy, the plugins and the CNI versions that they speak, the state folder and its "
+        "records, Multus, and network definitions.  Each line says passed, failed or not known, "
+        "and unless it passed, what to do.  Changes nothing, but asks plugins for their versions.  "
+        "What only root can see is shown to others as not known.  The exit status is 1 if "
+        "something has failed.",
     )
     doctor.add_argument(
         "files",

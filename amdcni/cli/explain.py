@@ -11,7 +11,7 @@ import attrs
 from amdcni.cli.manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.cli.printing import print_json
 from amdcni.core.codec import decode_object
-from amdcni.core.errors import AmdcniError, InvalidManifest
+from amdcni.core.errors import AmdcniError, InvalidManifest, PolicyDenies
 from amdcni.core.kubernetes import (
     Allocation,
     Delegate,
@@ -29,12 +29,20 @@ from amdcni.core.kubernetes import (
     to_go_json,
 )
 from amdcni.core.kubernetes.installation import configurations_in
-from amdcni.core.kubernetes.review import LENDER, clash_of, clash_of_plans, request_of
+from amdcni.core.kubernetes.review import (
+    LENDER,
+    clash_of,
+    clash_of_plans,
+    denials_of,
+    request_of,
+)
 from amdcni.core.names import parse_container_id
 from amdcni.core.plans.attach import record_in
+from amdcni.core.policy import POLICY_PATH, Naming, Policy, require_allocated
 from amdcni.core.request import AddRequest, plugin_dirs_of
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Plan
+from amdcni.effects.policy import find_policy
 from amdcni.effects.survey import read_conf_dir
 
 if TYPE_CHECKING:
@@ -73,6 +81,30 @@ class Attached:
 
     delegate: Delegate
     calls: tuple[FollowedCall, ...]
+
+
+@attrs.frozen
+class Rules:
+    """What the policy of the node is, and what it is about here.
+
+    A `policy` that this user may not read is None, and so is an `allocation` that may lack some of
+    the pod's devices.
+    """
+
+    policy: Policy | None
+    pod: Pod
+    allocation: Allocation | None
+
+    def require(self, request: AddRequest) -> None:
+        """Raise what an ADD would raise because of its configuration, as far as it is known."""
+        if self.policy is None:
+            return
+        denials = denials_of(request, self.policy)
+        if denials:
+            raise PolicyDenies(denials[0])
+        if self.allocation is not None and self.pod.uid is not None:
+            allocated = {device for ids in self.allocation.values() for device in ids}
+            require_allocated(self.policy, request.device.selector, allocated, self.pod.uid)
 
 
 @attrs.frozen
@@ -116,6 +148,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
     allocation, source = _allocation(options, pod, definitions, environ)
     delegates = delegates_of(pod, definitions, allocation)
     pod = pod if pod.uid else attrs.evolve(pod, uid=_PLACEHOLDERS[2])
+    rules = Rules(find_policy(), pod, allocation if _is_whole(options) else None)
     sandbox = Sandbox(parse_container_id(options.container_id), options.netns)
     dirs = tuple(options.cni_path.split(":"))
     networks: list[Attached] = []
@@ -124,7 +157,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> Explanat
         first = len(earlier)
         for call in calls_to_add(delegate, pod, sandbox):
             followed = FollowedCall(call, call.variables(dirs))
-            earlier.append(_followed(followed, earlier, plan=options.plan))
+            earlier.append(_followed(followed, earlier, rules, plan=options.plan))
         networks.append(Attached(delegate, tuple(earlier[first:])))
     return Explanation(pod, allocation, source, sandbox, tuple(networks))
 
@@ -179,6 +212,11 @@ def _allocation(
     return announced, "the variables PCIDEVICE_*"
 
 
+def _is_whole(options: argparse.Namespace) -> bool:
+    """Whether the source lists all devices of the pod; of variables, only some are read."""
+    return bool(options.device or options.checkpoint or options.pod_resources)
+
+
 def _given(devices: list[str], resources: list[str]) -> Allocation:
     found: dict[str, tuple[str, ...]] = {}
     for text in devices:
@@ -202,7 +240,7 @@ def _decoded(data: bytes, path: str) -> Json:
 
 
 def _followed(
-    followed: FollowedCall, earlier: Sequence[FollowedCall], *, plan: bool
+    followed: FollowedCall, earlier: Sequence[FollowedCall], rules: Rules, *, plan: bool
 ) -> FollowedCall:
     """The call with why it would be refused, and if `plan`, with what it would do on this node.
 
@@ -213,22 +251,33 @@ def _followed(
     try:
         request = request_of(followed.environ, followed.call.config)
         followed = attrs.evolve(followed, request=request)
+        rules.require(request)
         clash = clash_of(request, [each.request for each in earlier if each.request is not None])
         if clash is not None:
             return attrs.evolve(followed, refused=clash)
-        return _planned(followed, request, earlier) if plan else followed
+        return _planned(followed, request, earlier, rules) if plan else followed
     except AmdcniError as failure:
         return attrs.evolve(followed, refused=failure.message)
 
 
 def _planned(
-    followed: FollowedCall, request: AddRequest, earlier: Sequence[FollowedCall]
+    followed: FollowedCall,
+    request: AddRequest,
+    earlier: Sequence[FollowedCall],
+    rules: Rules,
 ) -> FollowedCall:
     """The call with what it would do on this node; nothing is changed."""
     from amdcni.cli.node import on_this_node_silently
+    from amdcni.effects.places import settle
     from amdcni.verbs.preview import preview
 
-    with on_this_node_silently(request.network.data_dir, plugin_dirs_of(followed.environ)) as node:
+    if rules.policy is None:
+        raise PolicyDenies(f"only root may read {POLICY_PATH}; run amdcni explain as root")
+    data_dir = settle(request, rules.policy).data_dir.path
+    # How the device may be named has been judged, by the allocation that is explained here.
+    policy = attrs.evolve(rules.policy, naming=Naming.ANY)
+    dirs = plugin_dirs_of(followed.environ)
+    with on_this_node_silently(data_dir, dirs, policy=policy) as node:
         seen = preview(request, node)
     if seen.plan is None:
         return attrs.evolve(followed, done=True)

@@ -10,6 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
+from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.stores import Stores
@@ -40,13 +41,16 @@ def on_this_node_silently(
     report: Callable[..., None] = lambda *_, **__: None,
     *,
     alone: bool = False,
+    policy: Policy | None = None,
 ) -> LinuxNode:
     """This node, only to be read, with plugins in `dirs` alone.
 
     Only `report` is called with what is of note, as (event, **facts).  With `alone`, the records in
-    other state folders do not count.
+    other state folders do not count.  `policy` replaces the node's.
     """
-    return LinuxNode(data_dir, dirs, os.environ, report, looks_only=True, alone=alone)
+    return LinuxNode(
+        data_dir, dirs, os.environ, report, looks_only=True, alone=alone, policy=policy
+    )
 
 
 def nothing_lent(data_dir: str | None) -> str:

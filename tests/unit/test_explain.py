@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from amdcni.cli import main
+from amdcni.cli.explain import Rules
 from amdcni.cli.manifests import MAX_FILE_BYTES, read_manifests
-from amdcni.core.errors import InvalidManifest
+from amdcni.core.errors import InvalidManifest, PolicyDenies
+from amdcni.core.kubernetes import Allocation, ObjectName, Pod
+from amdcni.core.kubernetes.review import request_of
+from amdcni.core.policy import Naming, Policy
 from tests.unit.test_kubernetes import NIC, A, B, checkpoint_of, entry
 
 MANIFESTS = Path(__file__).parents[2] / "examples/manifests"
@@ -115,6 +119,63 @@ def test_two_netdevs_in_one_list_are_refused_because_they_get_the_same_name(tmp_
     assert status == 1
     assert out.count("It would be refused") == 1
     assert "gives the pod a netdev as 'net1' first" in out
+
+
+# ---- what the policy does not let a configuration say
+
+
+def test_a_configuration_may_write_only_where_definitions_may(tmp_path: Path) -> None:
+    file = objects(tmp_path, "a", a=lending(device="ens5", dataDir="/srv/x", logFile="/etc/x"))
+    status, out, _ = explain(file)
+    assert status == 1
+    (line,) = [line for line in out.splitlines() if "It would be refused: " in line]
+    assert "dataDir '/srv/x' is in no folder where definitions may make root write" in line
+    assert "; logFile '/etc/x' is in no folder" in line
+
+
+UID = "uid-1"
+ALLOCATED = Policy(naming=Naming.ALLOCATED)
+
+
+def refusal(policy: Policy | None, allocation: Allocation | None, **keys: Any) -> str | None:
+    """Why an ADD with these keys would be refused because of its configuration."""
+    environ = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": "/run/netns/x",
+        "CNI_IFNAME": "net1",
+    }
+    request = request_of(environ, {"cniVersion": "1.0.0", "name": "a", **lending(**keys)})
+    try:
+        Rules(policy, Pod(ObjectName("default", "p"), uid=UID), allocation).require(request)
+    except PolicyDenies as denial:
+        return denial.message
+    return None
+
+
+@pytest.mark.parametrize("allocation", [None, {}, {NIC: (A,)}])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("device", "ens5"), ("hwaddr", "02:00:00:00:00:01"), ("kernelpath", "/sys/devices/x")],
+)
+def test_a_definition_may_not_name_a_device_itself_if_the_policy_says_so(
+    allocation: Allocation | None, key: str, value: str
+) -> None:
+    assert f"by {key}: " in str(refusal(ALLOCATED, allocation, **{key: value}))
+    for other in (None, Policy()):
+        assert refusal(other, allocation, **{key: value}) is None
+
+
+def test_a_device_has_to_be_one_of_those_that_are_allocated_as_far_as_these_are_known() -> None:
+    allocation = {"x/vf": (B,), NIC: (A,)}
+    for device in (A, B):
+        assert refusal(ALLOCATED, allocation, deviceID=device) is None
+    other = "0000:03:00.0"
+    said = f"{other} is not allocated to the pod with the UID {UID}: "
+    assert str(refusal(ALLOCATED, allocation, deviceID=other)).startswith(said)
+    assert refusal(ALLOCATED, None, deviceID=other) is None
+    for unlimited in (None, Policy(), Policy(fault="it is torn")):
+        assert refusal(unlimited, allocation, deviceID=other) is None
 
 
 # ---- what is explained
