@@ -65,7 +65,7 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
 
     request = formats.parse_call(invocation, data)
     network, policy = request.network, read_policy()
-    places = settle(request, policy)
+    request, places = settle(request, policy)
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
     said = {"verb": invocation.verb.value, "network": network.name, **held_as}
     log = make_log(network.log.level, places.log_file, stderr, **said)
@@ -76,11 +76,8 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
     environ, dirs = invocation.environ, invocation.plugin_dirs
     if policy.fault is not None:
         report("policy-unusable", reason=policy.fault)
-    kept = (network.data_dir,)
     try:
-        with LinuxNode(
-            places.data_dir.path, dirs, environ, report, also=kept, policy=policy
-        ) as node:
+        with LinuxNode(places.data_dir.path, dirs, environ, report, policy=policy) as node:
             result = verbs.serve(request, node)
     except Exception as failure:
         if not (isinstance(request, DelRequest) and failure is request.fault):

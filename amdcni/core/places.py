@@ -9,13 +9,21 @@ from typing import Any, Final
 
 import attrs
 
-from amdcni.core.names import FilePath
+from amdcni.core.codec.text import shown
+from amdcni.core.errors import InvalidName
+from amdcni.core.names import FilePath, parse_file_path
 from amdcni.core.policy import POLICY_PATH, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Network
 from amdcni.core.spec import Json
 
 _NAMES_IN_STATE: Final = frozenset({"unfinished", "multipath", "several", "locks", "folders"})
 """What a state folder has folders for; nothing else may be put into these."""
+
+_MOST_BYTES: Final = 1024
+"""The longest path: much below PATH_MAX, so that every file below such a folder can be made."""
+
+_MOST_BYTES_OF_NAME: Final = 255
+"""NAME_MAX."""
 
 OURS: Final = (
     "/var/lib/cni/amd-host-device",
@@ -25,10 +33,21 @@ OURS: Final = (
 """Where root may write without a policy: there, and where the last part of the path goes on."""
 
 LEASES: Final = ("/var/lib/cni/networks", "/run/cni/networks")
-"""Where IPAM plugins keep their leases; likewise."""
+"""Where IPAM plugins keep their leases; likewise.
 
-_PATHS_OF_IPAM: Final = ("dataDir", "logFile", "log_file")
-"""Keys of `ipam` that make IPAM plugins known to us write somewhere."""
+Not in our own folders: their files are named as the network, and that may be named as a record.
+"""
+
+_PATHS_OF_IPAM: Final = {
+    "datadir": LEASES,
+    "logfile": OURS,
+    "log_file": OURS,
+    "daemonsocketpath": ("/run/cni/dhcp",),
+}
+"""Keys that make IPAM plugins known to us write somewhere, and where they may.
+
+In small letters: plugins in Go accept a key in any case.
+"""
 
 
 @attrs.frozen
@@ -46,75 +65,132 @@ class Place:
 class Places:
     """Where a call keeps records and log lines, and what the configuration may not use.
 
-    `faults` are in words, each with its key and the remedy.
+    `faults` are in words, each with its key and the remedy.  `raw` is the configuration for other
+    plugins, without what they may not use.
     """
 
     data_dir: Place
-    log_file: Place | None = None
+    log_file: Place | None
+    raw: Json
     faults: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class _Fault:
+    words: str
 
 
 def places_of(network: Network, policy: Policy) -> Places:
     """What a configuration may use of what it names; the rest is replaced, and is a fault."""
-    faults = []
-    data_dir = find_data_dir(network.data_dir, policy)
-    if data_dir is None:
-        faults.append(_fault("dataDir", network.data_dir, OURS))
-    log_file, wanted = None, network.log.file
-    if wanted is not None:
-        log_file = _place(wanted, policy.folders, OURS)
-        if log_file is None:
-            faults.append(_fault("logFile", wanted, OURS))
-        elif _is_for_records(wanted):
-            log_file = None
-            faults.append(f"logFile {wanted!r} has the name of a record or of the state folder")
-    faults += _faults_of_ipam(network.raw, policy.folders)
-    return Places(data_dir or default_place(), log_file, tuple(faults))
+    data_dir = _judged("dataDir", network.data_dir, policy.folders, OURS)
+    log_file = None
+    if network.log.file is not None:
+        log_file = _judged("logFile", network.log.file, policy.folders, OURS)
+        if network.log.file == DEFAULT_DATA_DIR:
+            log_file = _in_the_way("logFile", network.log.file)
+    ipam = list(_faults_of_ipam(network.raw, policy.folders))
+    named = [each.words for each in (data_dir, log_file) if isinstance(each, _Fault)]
+    return Places(
+        default_place() if isinstance(data_dir, _Fault) else data_dir,
+        None if isinstance(log_file, _Fault) else log_file,
+        _without(network.raw, {at for at, _ in ipam}),
+        (*named, *(words for _, words in ipam)),
+    )
 
 
 def find_data_dir(path: str, policy: Policy) -> Place | None:
     """The state folder at `path`; None if definitions may not use it."""
-    return _place(path, policy.folders, OURS)
+    found = _judged("dataDir", FilePath(path), policy.folders, OURS)
+    return None if isinstance(found, _Fault) else found
 
 
 def default_place() -> Place:
     """The default state folder."""
-    place = _place(DEFAULT_DATA_DIR, (), OURS)
-    assert place is not None
-    return place
+    return Place(DEFAULT_DATA_DIR.rpartition("/")[0], DEFAULT_DATA_DIR)
 
 
-def _is_for_records(path: str) -> bool:
-    """Whether a log file there would be a record, or in the way of one."""
-    return ".json" in path.rpartition("/")[2] or path == DEFAULT_DATA_DIR
+def _judged(
+    key: str, path: FilePath, folders: Iterable[str], ours: Iterable[str]
+) -> Place | _Fault:
+    """Where root writes if it writes to `path`."""
+    if len(path.encode()) > _MOST_BYTES:
+        return _Fault(f"{key} {path[:60]!r}... is longer than {_MOST_BYTES} bytes")
+    if any(len(part.encode()) > _MOST_BYTES_OF_NAME for part in path.split("/")):
+        return _Fault(f"{key} {path[:60]!r}... has a part of more than {_MOST_BYTES_OF_NAME} bytes")
+    base = _base_of(path, folders, ours)
+    if base is None:
+        usable = ", ".join(f"{prefix}*" for prefix in ours)
+        return _Fault(
+            f"{key} {path!r} is in no folder where definitions may make root write ({usable}); "
+            f'to allow it, add its folder to "folders" in {POLICY_PATH}'
+        )
+    _, *below = path[len(base) :].strip("/").split("/")
+    return _in_the_way(key, path) if any(map(_is_of_state, below)) else Place(base, path)
 
 
-def _place(path: str, folders: Iterable[str], ours: Iterable[str]) -> Place | None:
-    """Where root writes if it writes to `path`; None if it may not."""
+def _base_of(path: str, folders: Iterable[str], ours: Iterable[str]) -> str | None:
     if any(part in ("", ".", "..") for part in path.split("/")[1:]):
         return None
-    for start in (*(f"{folder}/" for folder in folders), *ours):
-        if f"{path}/".startswith(start) if start.endswith("/") else path.startswith(start):
-            base = start.rstrip("/").rpartition("/")[0] or "/"
-            below = path[len(base) :].split("/")
-            return None if _NAMES_IN_STATE.intersection(below) else Place(base, FilePath(path))
-    return None
+    for folder in folders:
+        if f"{path}/".startswith(f"{folder}/"):
+            return folder.rpartition("/")[0] or "/"
+    return next((each.rpartition("/")[0] for each in ours if path.startswith(each)), None)
 
 
-def _fault(key: str, path: str, ours: Iterable[str]) -> str:
-    usable = ", ".join(f"{prefix}*" for prefix in ours)
-    return (
-        f"{key} {path!r} is in no folder where definitions may make root write ({usable}); "
-        f'to allow it, add its folder to "folders" in {POLICY_PATH}'
-    )
+def _is_of_state(name: str) -> bool:
+    """Whether a state folder has files or folders of such a name."""
+    return name in _NAMES_IN_STATE or ".json" in name or name.startswith(".")
 
 
-def _faults_of_ipam(raw: Json, folders: Iterable[str]) -> Iterator[str]:
-    ipam: Any = raw.get("ipam")
-    if not isinstance(ipam, dict):
-        return
-    usable = (*LEASES, *OURS)
-    for key in _PATHS_OF_IPAM:
-        path = ipam.get(key)
-        if isinstance(path, str) and path and _place(path, folders, usable) is None:
-            yield _fault(f"ipam.{key}", path, usable)
+def _in_the_way(key: str, path: str) -> _Fault:
+    return _Fault(f"{key} {path!r} has the name of a record or of another part of a state folder")
+
+
+# ---- IPAM plugins ------------------------------------------------------------------------------
+
+_At = tuple[str | int, ...]
+"""Where a value is in the configuration: the keys and indexes that lead to it."""
+
+
+def _faults_of_ipam(raw: Json, folders: Iterable[str]) -> Iterator[tuple[_At, str]]:
+    for at, value in _members(raw):
+        if str(at[0]).casefold() != "ipam" or not isinstance(at[-1], str):
+            continue
+        usable = _PATHS_OF_IPAM.get(at[-1].casefold())
+        if len(at) == 1 or usable is None or value in (None, ""):
+            continue
+        key = ".".join(map(str, at))
+        try:
+            path = parse_file_path(value if isinstance(value, str) else "")
+        except InvalidName:
+            yield at, f"{key} is {shown(value)}, not an absolute path"
+            continue
+        found = _judged(key, path, folders, usable)
+        if isinstance(found, _Fault):
+            yield at, found.words
+
+
+def _members(value: Any, at: _At = ()) -> Iterator[tuple[_At, Any]]:
+    """All values in `value`, at any depth: input is never deeper than `codec.text.MAX_DEPTH`."""
+    pairs: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    for key, inner in pairs:
+        yield (*at, key), inner
+        yield from _members(inner, (*at, key))
+
+
+def _without(value: Any, unwanted: set[_At], at: _At = ()) -> Any:
+    if not unwanted:
+        return value
+    if isinstance(value, dict):
+        return {
+            key: _without(inner, unwanted, (*at, key))
+            for key, inner in value.items()
+            if (*at, key) not in unwanted
+        }
+    if isinstance(value, list):
+        return [_without(inner, unwanted, (*at, n)) for n, inner in enumerate(value)]
+    return value

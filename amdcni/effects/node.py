@@ -52,17 +52,16 @@ class LinuxNode:
         *,
         looks_only: bool = False,
         alone: bool = False,
-        also: Collection[str] = (),
         policy: Policy | None = None,
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
         With `looks_only`, reading modifies nothing, not even a damaged record.  With `alone`, no
-        other state folder is looked into; without it, those in the index are, and those of `also`.
+        other state folder is looked into; without it, those in the index are.
         `policy` is the node's if it was read already.
         """
         self.report = report
-        self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone, also=also)
+        self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone)
         self._policy = policy
         home, default = self.store.home, self.store.default
         folders = (home,) if alone or home is default else (home, default)

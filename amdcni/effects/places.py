@@ -9,8 +9,8 @@ from amdcni.core.request import AddRequest, Request, StatusRequest
 from amdcni.effects import trust
 
 
-def settle(request: Request, policy: Policy) -> Places:
-    """Where this call keeps records and log lines.
+def settle(request: Request, policy: Policy) -> tuple[Request, Places]:
+    """The request as it may be served, and where this call keeps records and log lines.
 
     For ADD and STATUS the configuration has to be right.  What was lent is returned whatever it
     says: the other verbs do without what may not be used.
@@ -25,4 +25,5 @@ def settle(request: Request, policy: Policy) -> Places:
         places = attrs.evolve(places, data_dir=default_place())
     if faults and isinstance(request, AddRequest | StatusRequest):
         raise InvalidConfiguration("; ".join(faults))
-    return places
+    network = attrs.evolve(request.network, raw=places.raw)
+    return attrs.evolve(request, network=network), places

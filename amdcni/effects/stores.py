@@ -20,7 +20,7 @@ from amdcni.core.names import BusDevice, DeviceKey, FilePath, parse_file_path
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.core.retry import Attempts
 from amdcni.effects.store import Report, Store
-from amdcni.effects.trust import is_roots_folder
+from amdcni.effects.trust import is_roots_folder, open_to_read
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ class Stores:
     """The records of all state folders, as if they were in one.
 
     A record is written and removed where it was read; a new one goes to `folder`.  With `alone`,
-    there is no other folder, but the locks are the same that other processes take.  The folders of
-    `also` are looked into like those in the index: if only root can have written there.
+    there is no other folder, but the locks are the same that other processes take.  A folder in the
+    index is looked into if only root can have written there.
     """
 
     def __init__(
@@ -45,9 +45,7 @@ class Stores:
         default: str = DEFAULT_DATA_DIR,
         looks_only: bool = False,
         alone: bool = False,
-        also: Iterable[str] = (),
     ) -> None:
-        self._also = tuple(also)
         self._report = report
         self._looks_only = looks_only
         self._alone = alone
@@ -69,7 +67,7 @@ class Stores:
             return (self.home,)
         here = self.home is not self.default and os.path.isdir(self.home.folder)
         parts = [self.home, self.default] if here else [self.default]
-        for path in (*self.indexed().values(), *self._also):
+        for path in self.indexed().values():
             usable = is_roots_folder(path) and os.access(path, os.R_OK | os.X_OK)
             if usable and not any(_is_same(path, part.folder) for part in parts):
                 parts.append(self._others.setdefault(path, self._store(path)))
@@ -82,7 +80,7 @@ class Stores:
         with suppress(OSError):
             for name in sorted(os.listdir(index)):
                 with suppress(OSError, ValueError, InvalidName):
-                    with open(index / name, "rb") as file:
+                    with os.fdopen(open_to_read(index / name), "rb") as file:
                         text = file.read(_MAX_PATH_BYTES + 1).decode(errors="surrogateescape")
                     found[str(index / name)] = parse_file_path(text.removesuffix("\n"))
         return found

@@ -117,13 +117,87 @@ def test_a_state_folder_may_not_be_inside_what_another_is_made_of(name: str) -> 
     assert len(places(dataDir=f"{DEFAULT_DATA_DIR}/{name}/x").faults) == 1
 
 
-@pytest.mark.parametrize("key", ["dataDir", "logFile", "log_file"])
-def test_an_ipam_plugin_keeps_its_files_in_folders_for_leases_or_in_ours(key: str) -> None:
-    for path in ("/var/lib/cni/networks", "/run/cni/networks/x", "/run/amd-host-device-ipam"):
+@pytest.mark.parametrize("name", ["locks", RECORD, f"{RECORD}/x", ".probe.tmp", "x/locks"])
+def test_a_state_folder_is_in_the_way_of_no_part_of_another(name: str) -> None:
+    found = places(dataDir=f"{DEFAULT_DATA_DIR}/{name}")
+    (fault,) = found.faults
+    assert "has the name of a record" in fault
+    assert found.data_dir.path == DEFAULT_DATA_DIR
+
+
+@pytest.mark.parametrize(
+    "path", ["/run/amd-host-device" + "/a" * 600, "/run/amd-host-device/" + "a" * 256]
+)
+def test_a_path_is_so_short_that_all_files_below_it_can_be_made(path: str) -> None:
+    for key in ("dataDir", "logFile"):
+        named: dict[str, Any] = {key: path}
+        (fault,) = places(**named).faults
+        assert fault.startswith(f"{key} '/run/amd-host-device")
+        assert "1024 bytes" in fault or "255 bytes" in fault
+
+
+# ---- what other plugins get
+
+OURS = "/run/amd-host-device-ipam"
+LEASES = "/run/cni/networks/x"
+SOCKET = "/run/cni/dhcp.sock"
+
+
+@pytest.mark.parametrize(
+    ("key", "usable"),
+    [
+        ("dataDir", LEASES),
+        ("DATAdir", LEASES),
+        ("logFile", OURS),
+        ("log_file", OURS),
+        ("daemonSocketPath", SOCKET),
+        ("daemon\u017focketPath", SOCKET),
+    ],
+)
+def test_an_ipam_plugin_writes_only_in_the_folders_for_its_kind_of_file(
+    key: str, usable: str
+) -> None:
+    for path in (usable, None, ""):
         assert places(ipam={"type": "host-local", key: path}).faults == ()
-    for path in ("/etc/cron.d", "/var/lib/cni", "/var/lib/cni/networks/../x", "relative"):
+    others = {OURS, LEASES, SOCKET, "/etc/cron.d", "/var/lib/cni", f"{usable}/../x"} - {usable}
+    for path in others:
         (fault,) = places(ipam={"type": "host-local", key: path}).faults
         assert fault.startswith(f"ipam.{key} {path!r}")
+
+
+@pytest.mark.parametrize(
+    "value", ["relative", "/run/\0", "\ud800", 7, True, ["/etc"], {"x": "/etc"}]
+)
+def test_what_is_no_path_is_no_path_for_an_ipam_plugin(value: Any) -> None:
+    (fault,) = places(ipam={"type": "host-local", "dataDir": value}).faults
+    assert fault.startswith("ipam.dataDir is ")
+    assert "not an absolute path" in fault
+
+
+HIDDEN: list[dict[str, Any]] = [
+    {"ipam": {"type": "x", "ipam": {"dataDir": "/etc"}}},
+    {"ipam": {"type": "x", "ranges": [{}, {"dataDir": "/etc"}]}},
+    {"ipam": {"type": "x"}, "IPAM": {"DataDir": "/etc"}},
+    {"ipam": {"type": "x"}, "Ipam": [{"log_file": "/etc"}]},
+]
+
+
+@pytest.mark.parametrize("keys", HIDDEN, ids=str)
+def test_no_depth_and_no_spelling_hides_a_path(keys: dict[str, Any]) -> None:
+    found = places(**keys)
+    assert len(found.faults) == 1
+    assert "/etc" in found.faults[0]
+    assert "/etc" not in str(found.raw)
+
+
+def test_other_plugins_get_the_configuration_without_the_paths_that_may_not_be_used() -> None:
+    ipam = {"type": "x", "dataDir": "/etc", "log_file": "/run/amd-host-device/x", "a": [1, {}]}
+    found = places(ipam=ipam, dataDir="/etc", other={"dataDir": "/etc"})
+    assert found.raw == {
+        **{"cniVersion": "1.0.0", "name": "net", "type": "amd-host-device", "dataDir": "/etc"},
+        "other": {"dataDir": "/etc"},
+        "ipam": {"type": "x", "log_file": "/run/amd-host-device/x", "a": [1, {}]},
+    }
 
 
 def test_every_fault_is_named() -> None:
