@@ -41,7 +41,8 @@ class Conditions:
     """What a NIC has to be for a rule to fit: all that is given, at least one thing.
 
     `address` is the PCI address or the name of the auxiliary device, `vendor` and `device` are IDs
-    such as `0x1dd8`, and `ifname` is the name on the host.
+    such as `0x1dd8`, and `ifname` is the name on the host.  Capital letters in `address`, `vendor`
+    and `device` mean the small ones, which is what the kernel writes.
     """
 
     address: Patterns = ()
@@ -181,13 +182,17 @@ def fits(rule: Rule, traits: Traits) -> bool:
     return all(
         not patterns or any(_matches(text, patterns) for text in texts)
         for patterns, texts in (
-            (wanted.address, (traits.address,)),
+            (_lower(wanted.address), (traits.address and traits.address.lower(),)),
             (wanted.driver, (traits.driver,)),
-            (wanted.vendor, (traits.vendor,)),
-            (wanted.device, (traits.device,)),
+            (_lower(wanted.vendor), (traits.vendor,)),
+            (_lower(wanted.device), (traits.device,)),
             (wanted.ifname, names),
         )
     )
+
+
+def _lower(patterns: Patterns) -> Patterns:
+    return tuple(pattern.lower() for pattern in patterns)
 
 
 def _matches(text: str | None, patterns: Patterns) -> bool:

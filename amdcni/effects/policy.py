@@ -18,9 +18,7 @@ def read_policy(path: str = POLICY_PATH) -> Policy:
     folder = os.path.dirname(path)
     try:
         fault = trust.fault_of_folder(Place("/", FilePath(folder)))
-        try:
-            os.lstat(path)
-        except FileNotFoundError:
+        if not _is_there(path):
             return Policy()
         if fault is not None:
             return Policy(fault=fault)
@@ -33,6 +31,18 @@ def read_policy(path: str = POLICY_PATH) -> Policy:
         return Policy(fault=error.strerror or str(error))
     except AmdcniError as failure:
         return Policy(fault=failure.message)
+
+
+def _is_there(path: str) -> bool:
+    """Whether there is a policy, even one that a link or file in place of its folder hides.
+
+    Raises: OSError, since what cannot be found out must not be taken for the lack of a policy.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return os.path.islink(os.path.dirname(path))
+    return True
 
 
 def find_policy(path: str = POLICY_PATH) -> Policy | None:

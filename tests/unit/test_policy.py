@@ -85,6 +85,16 @@ def test_a_rule_that_denies_a_name_sees_alternative_names_and_one_that_allows_do
     assert denial_of(allowing, [Traits(ifname="eno1")]) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("vendor", "0x1DD8"), ("device", "0xAB*"), ("address", "0000:C1:*")]
+)
+def test_capital_letters_in_what_the_kernel_numbers_mean_the_small_ones(
+    name: str, pattern: str
+) -> None:
+    own = Traits(address="0000:c1:00.0", vendor="0x1dd8", device="0xabcd")
+    assert fits(rule(DENY, **{name: pattern}), own)
+
+
 def test_what_a_netdev_lacks_fits_no_pattern() -> None:
     assert not fits(rule(DENY, vendor="*"), Traits(ifname="eth1"))
 
@@ -150,6 +160,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": [1]}}]}}, "pattern"),
     ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": "x"}, "why": 1}]}}, "why"),
     ({"lending": {"otherwise": "deny", "rules": ["allow"]}}, "rules[0]"),
+    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"vendor": "1dd8"}}]}}, "0x1dd8"),
+    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"device": "4098"}}]}}, "device"),
+    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"address": "c1:00.0"}}]}}, "c1:00.0"),
 ]
 
 

@@ -1,5 +1,6 @@
 """The node's policy as JSON, which people write: every fault is named, and no key is guessed."""
 
+import re
 from typing import Any, Final
 
 import attrs
@@ -11,6 +12,18 @@ from amdcni.core.names import FilePath
 from amdcni.core.policy import Conditions, Lending, Naming, Policy, Rule, Verdict
 
 _WHAT: Final = "the policy"
+
+_WILD: Final = re.compile(r"[*?\[]")
+_ID: Final = (re.compile(r"0x[0-9a-f]{4}", re.IGNORECASE), "0x1dd8")
+_FORMS: Final = {
+    "address": (
+        re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|[^.:]+\.[^.:]+\.[0-9]+", re.I),
+        "0000:c1:00.0",
+    ),
+    "vendor": _ID,
+    "device": _ID,
+}
+"""What these look like without wildcards: a rule with anything else would silently deny nothing."""
 
 
 @attrs.frozen
@@ -69,6 +82,13 @@ def _rule(raw: dict[str, Any], at: str) -> Rule:
         )
     _refuse_unknown(conditions, Conditions, at)
     patterns = {key: _patterns(value, f"{at}.{key}") for key, value in conditions.items()}
+    for key in patterns.keys() & _FORMS.keys():
+        form, example = _FORMS[key]
+        for pattern in patterns[key]:
+            if not _WILD.search(pattern) and not form.fullmatch(pattern):
+                raise InvalidConfiguration(
+                    f"{_WHAT}: {at}.{key}: {pattern!r} fits nothing; write it like {example!r}"
+                )
     return Rule(verdicts[0], Conditions(**patterns), why)
 
 
