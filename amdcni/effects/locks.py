@@ -52,7 +52,7 @@ def is_held(path: Path) -> bool | None:
     Nothing is locked, made or waited for.  If the kernel cannot be asked, it counts as not held.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError as error:
         return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
     try:

@@ -14,6 +14,7 @@ from amdcni.core.errors import UndecodableInput
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import PciAddress
 from amdcni.effects.store import Store
+from amdcni.effects.trust import open_to_read
 
 FILE_NAME: Final = "ip-interface-mappings.json"
 
@@ -74,7 +75,7 @@ class Mappings:
     def _contents(self) -> tuple[bytes, int] | None:
         """What is in the file, and when that was written; None if it cannot be read."""
         try:
-            with open(self._path, "rb", opener=_open_without_waiting) as file:
+            with os.fdopen(open_to_read(self._path), "rb") as file:
                 data = file.read(codec.MAX_INPUT_BYTES + 1)
                 return data, os.fstat(file.fileno()).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
@@ -87,11 +88,6 @@ class Mappings:
         if reason not in self._reported:
             self._reported.add(reason)
             self._report("mappings-ignored", path=str(self._path), reason=reason)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open the file; a FIFO in its place would block."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _boottime_s(wall_ns: int) -> int:

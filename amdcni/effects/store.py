@@ -27,9 +27,16 @@ from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFail
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.retry import Attempts
 from amdcni.effects import locks
-from amdcni.effects.trust import open_to_read
+from amdcni.effects.trust import (
+    NotTrusted,
+    open_anew,
+    open_folder,
+    open_to_read,
+    open_to_write,
+)
 
 _MARKERS: Final = ("unfinished", "multipath", "several")
+_MOST_BYTES_OF_MARKER: Final = 4096
 _NOT_WRITABLE: Final = frozenset(
     {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
 )
@@ -113,11 +120,13 @@ class Store:
         path = self._path(key)
         try:
             with os.fdopen(open_to_read(path), "rb") as file:
-                data = file.read()
+                data = file.read(formats.MAX_RECORD_BYTES + 1)
             record = self._decoded(data, key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if isinstance(error, NotTrusted) and not path.is_dir():
+                raise DamagedRecord(f"{error.strerror}") from None
             raise StateFailure(f"cannot read {str(path)!r}: {error.strerror}") from None
         except (StateTooNew, DamagedRecord) as failure:
             raise type(failure)(f"{str(path)!r}: {failure.message}") from None
@@ -162,7 +171,8 @@ class Store:
     def attempts(self, key: DeviceKey) -> Attempts | None:
         """What calls about other devices have noted on unfinished work; None if nothing usable."""
         try:
-            return retry.parse_attempts((self._folder / "unfinished" / str(key)).read_bytes())
+            with os.fdopen(open_to_read(self._folder / "unfinished" / str(key)), "rb") as file:
+                return retry.parse_attempts(file.read(_MOST_BYTES_OF_MARKER))
         except OSError:
             return None
 
@@ -212,9 +222,8 @@ class Store:
         with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
-                self._add_marker("unfinished", record.key)
                 # What was noted about earlier work does not hold for this.
-                os.truncate(self._folder / "unfinished" / str(record.key), 0)
+                self._add_marker("unfinished", record.key)
             if record.key.bus_device is not None and record.key.ifname is not None:
                 self._add_marker("several", record.key)
             if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
@@ -231,16 +240,16 @@ class Store:
         A full disk may have refused the marker, and then the record itself becomes it.  What was
         noted about attempts holds no longer: the next call is to do what is left.
         """
-        path, marker = self._path(key), self._folder / "unfinished" / str(key)
+        path = self._path(key)
         with _io(f"remove the record of {key} from {str(self._folder)!r}"):
             _temporary(path).unlink(missing_ok=True)
-            if path.exists():
-                with suppress(OSError):
-                    if marker.exists():
-                        os.truncate(marker, 0)
+            if os.path.lexists(path):
+                with suppress(OSError), self._inside("unfinished") as folder:
+                    if _is_in(folder, key):
+                        os.close(open_to_write(str(key), folder, emptied=True))
                     else:
-                        os.rename(path, marker)
-                        _sync_folder(marker.parent)
+                        os.rename(path, str(key), dst_dir_fd=folder)
+                        os.fsync(folder)
                 path.unlink(missing_ok=True)
                 _sync_folder(self._folder)
 
@@ -253,24 +262,39 @@ class Store:
                 self._remove_marker(kind, key)
 
     def _add_marker(self, kind: str, key: DeviceKey) -> None:
-        marker = self._folder / kind / str(key)
-        if not marker.exists():
-            os.close(os.open(marker, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            _sync_folder(marker.parent)
+        with self._inside(kind) as folder:
+            is_new = not _is_in(folder, key)
+            try:
+                os.close(open_to_write(str(key), folder, emptied=True))
+            except NotTrusted:
+                os.unlink(str(key), dir_fd=folder)
+                os.close(open_to_write(str(key), folder))
+            if is_new:
+                os.fsync(folder)
 
     def _remove_marker(self, kind: str, key: DeviceKey) -> None:
-        (self._folder / kind / str(key)).unlink(missing_ok=True)
+        with suppress(FileNotFoundError), self._inside(kind) as folder:
+            os.unlink(str(key), dir_fd=folder)
+
+    @contextmanager
+    def _inside(self, kind: str) -> Iterator[int]:
+        """One of the folders in the state folder, open, so that nobody can exchange it."""
+        fd = open_folder(self._folder / kind)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def note(self, key: DeviceKey, attempts: Attempts) -> None:
         """Note in the marker of unfinished work how attempts to end it went, if possible.
 
         The note lasts for this boot and is not worth a sync; half a note is treated as absent.
         """
-        marker = self._folder / "unfinished" / str(key)
-        with suppress(OSError):
-            fd = os.open(marker, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW)
-            with os.fdopen(fd, "wb") as file:
-                file.write(retry.to_bytes(attempts))
+        with suppress(OSError), self._inside("unfinished") as folder:
+            if _is_in(folder, key):
+                fd = open_to_write(str(key), folder, emptied=True)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(retry.to_bytes(attempts))
 
     def replace(self, name: str, data: bytes, *, modified_ns: int) -> None:
         """Write another file, whose lock is held, as durably as a record; raises StateFailure.
@@ -285,8 +309,7 @@ class Store:
         # Writers hold the device's lock, so the next one takes over what a killed one left.
         temporary = _temporary(path)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(temporary, flags, 0o600)
+            fd = open_anew(temporary)
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -306,7 +329,10 @@ class Store:
 
     def _make_folders(self) -> None:
         for name in (*_MARKERS, "locks"):
-            _make_folder(self._folder / name)
+            folder = self._folder / name
+            if folder.is_symlink():  # Nothing of ours is elsewhere.
+                folder.unlink()
+            _make_folder(folder)
 
     def require_writable(self) -> None:
         """Raise StateFailure unless a record could be written now."""
@@ -314,7 +340,7 @@ class Store:
         with _io(f"write to the state folder {str(self._folder)!r}"):
             self._make_folders()
             try:
-                with open(probe, "wb") as file:
+                with os.fdopen(open_anew(probe), "wb") as file:
                     file.write(b"\0" * 4096)
                     file.flush()
                     os.fsync(file.fileno())
@@ -364,14 +390,16 @@ class Store:
         path = self._folder / "locks" / device
         try:
             self._make_folders()
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._inside("locks") as folder:
+                return open_to_write(device, folder)
         except OSError as error:
             if error.errno not in _NOT_WRITABLE:
                 raise
-            existing = path if path.exists() else self._folder
-            if not existing.is_dir() and existing != path:
+            with suppress(FileNotFoundError, NotADirectoryError, NotTrusted):
+                return open_to_read(path)
+            if not self._folder.is_dir():
                 raise
-            return os.open(existing, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextmanager
@@ -400,6 +428,15 @@ def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
         except InvalidName:
             continue
     return tuple(keys)
+
+
+def _is_in(folder: int, key: DeviceKey) -> bool:
+    """Whether an open folder has a marker, or anything else in place of it."""
+    try:
+        os.lstat(str(key), dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _temporary(path: Path) -> Path:

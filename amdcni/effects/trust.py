@@ -8,15 +8,22 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from amdcni.core.places import Place
 
 _NOT_A_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_SPECIAL: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV})
+"""What opening says of a link, of a FIFO that nobody reads, of a socket, of an absent device."""
 _WRITABLE_BY_GROUP: Final = stat.S_IWGRP
 _WRITABLE_BY_OTHERS: Final = stat.S_IWOTH
 _LOG_MODE: Final = 0o640
+
+
+class NotTrusted(OSError):
+    """This is no regular file, or another user could have written it."""
 
 
 def fault_of_folder(place: Place) -> str | None:
@@ -59,8 +66,31 @@ def open_to_read(path: "str | os.PathLike[str]") -> int:
 
     Raises: OSError, also for any other kind of file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOT_A_LINK)
-    return _checked(fd, path)
+    return _checked(_open(path, os.O_RDONLY), path)
+
+
+def open_folder(path: "str | os.PathLike[str]") -> int:
+    """Open a folder that is no symbolic link; raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _NOT_A_LINK)
+
+
+def open_to_write(name: str, folder: int, *, emptied: bool = False) -> int:
+    """Open a file in the open `folder`, which is made if it is missing; nothing is waited for.
+
+    Raises: OSError, also for any other kind of file, and for one that has another name, too.
+    """
+    fd = _open(name, os.O_RDWR | os.O_CREAT, dir_fd=folder)
+    _alone(_checked(fd, name), name)
+    if emptied:  # O_TRUNC would have done so before anything was known about the file.
+        os.ftruncate(fd, 0)
+    return fd
+
+
+def open_anew(path: "str | os.PathLike[str]") -> int:
+    """Open a new file in place of whatever has this name; raises OSError, also for a folder."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK, 0o600)
 
 
 def open_to_append(place: Place) -> int:
@@ -79,14 +109,29 @@ def open_to_append(place: Place) -> int:
             os.close(folder)
             folder = inner
             _require(folder, part, stat.S_ISDIR, "folder")
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | _NOT_A_LINK
-        fd = os.open(name, flags, _LOG_MODE, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        fd = _open(name, flags, _LOG_MODE, dir_fd=folder)
     finally:
         os.close(folder)
-    fd = _checked(fd, place.path)
+    return _alone(_checked(fd, place.path), place.path)
+
+
+def _open(
+    path: "str | os.PathLike[str]", flags: int, mode: int = 0o600, dir_fd: int | None = None
+) -> int:
+    flags |= os.O_NONBLOCK | os.O_NOCTTY | _NOT_A_LINK
+    try:
+        return os.open(path, flags, mode, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in _SPECIAL or error.errno == errno.EISDIR:
+            raise _not_trusted(path, "is not a regular file") from None
+        raise
+
+
+def _alone(fd: int, path: "str | os.PathLike[str]") -> int:
     if os.fstat(fd).st_nlink != 1:
         os.close(fd)
-        raise OSError(errno.EPERM, f"{place.path!r} has another name, too")
+        raise _not_trusted(path, "has another name, too")
     return fd
 
 
@@ -108,7 +153,11 @@ def _require(
 ) -> None:
     fault = _fault(os.fstat(fd), wanted=wanted, kind=kind, writable=writable)
     if fault is not None:
-        raise OSError(errno.EPERM, f"{os.fspath(path)!r} {fault}")
+        raise _not_trusted(path, fault)
+
+
+def _not_trusted(path: "str | os.PathLike[str]", fault: str) -> NotTrusted:
+    return NotTrusted(errno.EPERM, f"{os.fspath(path)!r} {fault}")
 
 
 def _fault(

@@ -152,10 +152,16 @@ class Order(list[str]):
         def noting(*arguments: Any, **keywords: Any) -> None:
             real(*arguments, **keywords)
             first = arguments[0]
-            path = os.readlink(f"/proc/self/fd/{first}") if isinstance(first, int) else str(first)
+            path = self._opened(first) if isinstance(first, int) else str(first)
+            if "dir_fd" in keywords:
+                path = os.path.join(self._opened(keywords["dir_fd"]), path)
             self.append(f"{name} {os.path.relpath(path, self.folder)}")
 
         return noting
+
+    @staticmethod
+    def _opened(fd: int) -> str:
+        return os.readlink(f"/proc/self/fd/{fd}")
 
 
 def test_a_record_is_durable_before_its_rename_and_the_rename_before_save_returns(

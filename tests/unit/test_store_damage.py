@@ -2,16 +2,18 @@
 
 import json
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.attachment import Phase
 from amdcni.core.errors import StateTooNew
 from amdcni.core.names import PciAddress
+from amdcni.core.retry import Attempts
 from amdcni.effects.store import Store
 from tests.unit.state_folder import A, B, Reports, record_of, tree
 
@@ -107,24 +109,24 @@ def test_an_unreadable_entry_blocks_no_other_record(
 def test_a_reader_does_not_set_aside_the_record_that_replaced_a_damaged_one(
     store: Store, folder: Path
 ) -> None:
-    store.save(record_of(B))
-    path, good = folder / f"{A}.json", folder / "good"
-    os.mkfifo(path)
+    path = folder / f"{A}.json"
+    store.require_writable()
+    path.write_bytes(b"damaged")
 
-    def replace_while_it_is_read() -> None:
-        # This open returns when the reader has opened the FIFO; it then goes on to read.
-        with path.open("wb") as damaged:
-            other = Store(str(folder / "other"), Reports())
-            other.save(record_of(A))
-            os.rename(folder / "other" / f"{A}.json", good)
-            os.rename(good, path)
-            damaged.write(b"damaged")
+    class Waiting:
+        """Locks only after another call has written the record."""
 
-    writer = threading.Thread(target=replace_while_it_is_read)
-    writer.start()
-    store.all()
-    writer.join()
-    assert store.find(A) == record_of(A)
+        def holds(self, device: str) -> bool:
+            return store.holds(device)
+
+        @contextmanager
+        def lock(self, device: str, wait_s: float) -> Iterator[None]:
+            store.save(record_of(A))
+            with store.lock(device, wait_s):
+                yield
+
+    assert Store(str(folder), Reports(), guard=Waiting()).find(A) == record_of(A)
+    assert path.exists()
 
 
 def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
@@ -144,3 +146,83 @@ def test_a_record_of_a_newer_format_is_refused_and_left_untouched(
     assert reports.events == ["record-too-new"]
     assert path.read_bytes() == newer
     assert tree(folder) == {f"{A}.json", f"{B}.json", f"unfinished/{A}", f"unfinished/{B}"}
+
+
+# ---- what is no regular file
+
+
+def replaced_by_link(path: Path) -> None:
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+def replaced_by_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def replaced_by_other_name(path: Path) -> None:
+    precious = next(each / "precious" for each in path.parents if (each / "precious").exists())
+    path.hardlink_to(precious)
+
+
+SPECIAL = pytest.mark.parametrize(
+    "replace",
+    [replaced_by_link, replaced_by_pipe, replaced_by_other_name],
+    ids=lambda made: made.__name__,
+)
+
+
+@SPECIAL
+def test_a_store_waits_for_nothing_and_writes_to_nothing_but_its_own_files(
+    store: Store, folder: Path, reports: Reports, replace: Callable[[Path], None]
+) -> None:
+    precious = folder.with_name("precious")
+    precious.write_text("precious")
+    store.require_writable()
+    for name in (f".{A}.json.tmp", ".probe.tmp", f"unfinished/{A}", f"locks/{A}"):
+        replace(folder / name)
+    with store.lock(A.lock_name, wait_s=0):
+        store.require_writable()
+        store.attempts(A)
+        store.note(A, Attempts("boot"))
+        store.save(record_of(A))
+        store.save(record_of(A, Phase.ATTACHED))
+        replace(folder / f"unfinished/{A}")
+        store.remove(A)
+        store.forget(A)
+    assert precious.read_text() == "precious"
+    assert not list(folder.rglob("elsewhere"))
+    assert store.unfinished() == ()
+
+
+@pytest.mark.parametrize("replace", [replaced_by_link, replaced_by_pipe])
+def test_what_is_no_regular_file_in_place_of_a_record_is_set_aside(
+    store: Store, folder: Path, reports: Reports, replace: Callable[[Path], None]
+) -> None:
+    store.save(record_of(B))
+    replace(folder / f"{A}.json")
+    assert [record.key for record in store.all()] == [B]
+    assert reports.events == ["record-damaged"]
+    assert store.was_damaged(A)
+
+
+def test_a_link_in_place_of_a_folder_for_markers_is_replaced(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    folder.mkdir()
+    for name in ("unfinished", "multipath", "several", "locks"):
+        (folder / name).symlink_to(elsewhere)
+    with store.lock(A.lock_name, wait_s=0):
+        store.save(record_of(A))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_record_of_any_size_takes_little_memory(
+    store: Store, folder: Path, reports: Reports
+) -> None:
+    store.save(record_of(B))
+    with open(folder / f"{A}.json", "wb") as file:
+        file.truncate(1 << 40)
+    assert [record.key for record in store.all()] == [B]
+    assert reports.events == ["record-damaged"]

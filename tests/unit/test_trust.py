@@ -207,6 +207,22 @@ def test_a_policy_that_others_could_have_written_is_a_fault(
     assert found.folders == ()
 
 
+def dangling(folder: Path) -> None:
+    folder.symlink_to("nowhere")
+
+
+def endless(folder: Path) -> None:
+    folder.symlink_to(folder.name)
+
+
+@pytest.mark.parametrize("hide", [dangling, endless, Path.touch], ids=lambda made: made.__name__)
+def test_a_policy_that_cannot_be_looked_for_is_a_fault(
+    tmp_path: Path, hide: Callable[[Path], None]
+) -> None:
+    hide(tmp_path / "amdcni")
+    assert read_policy(str(tmp_path / "amdcni/policy.json")).fault is not None
+
+
 @needs_root
 def test_a_policy_is_read(tmp_path: Path) -> None:
     path = secure(tmp_path)

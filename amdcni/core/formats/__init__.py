@@ -3,9 +3,10 @@
 from amdcni.core.formats.configurations import device_of, network_of, parse_call, parse_request
 from amdcni.core.formats.mappings import parse_mappings, without_mapping
 from amdcni.core.formats.pods import dns_of
-from amdcni.core.formats.records import attachment_to_json, parse_attachment
+from amdcni.core.formats.records import MAX_RECORD_BYTES, attachment_to_json, parse_attachment
 
 __all__ = [
+    "MAX_RECORD_BYTES",
     "attachment_to_json",
     "device_of",
     "dns_of",
