@@ -273,11 +273,11 @@ def _planned(
 
     if rules.policy is None:
         raise PolicyDenies(f"only root may read {POLICY_PATH}; run amdcni explain as root")
-    data_dir = settle(request, rules.policy).data_dir.path
+    _, places = settle(request, rules.policy)
     # How the device may be named has been judged, by the allocation that is explained here.
     policy = attrs.evolve(rules.policy, naming=Naming.ANY)
     dirs = plugin_dirs_of(followed.environ)
-    with on_this_node_silently(data_dir, dirs, policy=policy) as node:
+    with on_this_node_silently(places.data_dir.path, dirs, policy=policy) as node:
         seen = preview(request, node)
     if seen.plan is None:
         return attrs.evolve(followed, done=True)

@@ -86,7 +86,7 @@ def places_of(network: Network, policy: Policy) -> Places:
     log_file = None
     if network.log.file is not None:
         log_file = _judged("logFile", network.log.file, policy.folders, OURS)
-        if network.log.file == DEFAULT_DATA_DIR:
+        if network.log.file.rstrip("/") == DEFAULT_DATA_DIR:
             log_file = _in_the_way("logFile", network.log.file)
     ipam = list(_faults_of_ipam(network.raw, policy.folders))
     named = [each.words for each in (data_dir, log_file) if isinstance(each, _Fault)]
@@ -112,7 +112,8 @@ def default_place() -> Place:
 def _judged(
     key: str, path: FilePath, folders: Iterable[str], ours: Iterable[str]
 ) -> Place | _Fault:
-    """Where root writes if it writes to `path`."""
+    """Where root writes if it writes to `path`; a `/` at its end makes no difference."""
+    path = FilePath(path.rstrip("/") or "/")
     if len(path.encode()) > _MOST_BYTES:
         return _Fault(f"{key} {path[:60]!r}... is longer than {_MOST_BYTES} bytes")
     if any(len(part.encode()) > _MOST_BYTES_OF_NAME for part in path.split("/")):
@@ -153,11 +154,10 @@ _At = tuple[str | int, ...]
 
 
 def _faults_of_ipam(raw: Json, folders: Iterable[str]) -> Iterator[tuple[_At, str]]:
-    for at, value in _members(raw):
-        if str(at[0]).casefold() != "ipam" or not isinstance(at[-1], str):
-            continue
-        usable = _PATHS_OF_IPAM.get(at[-1].casefold())
-        if len(at) == 1 or usable is None or value in (None, ""):
+    given = (each for key in raw if key.casefold() == "ipam" for each in _members(raw[key], (key,)))
+    for at, value in given:
+        usable = _PATHS_OF_IPAM.get(at[-1].casefold()) if isinstance(at[-1], str) else None
+        if usable is None or value in (None, ""):
             continue
         key = ".".join(map(str, at))
         try:

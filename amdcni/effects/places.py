@@ -4,7 +4,7 @@ import attrs
 
 from amdcni.core.errors import InvalidConfiguration
 from amdcni.core.places import Places, default_place, places_of
-from amdcni.core.policy import Policy
+from amdcni.core.policy import Policy, unusable
 from amdcni.core.request import AddRequest, Request, StatusRequest
 from amdcni.effects import trust
 
@@ -23,6 +23,8 @@ def settle(request: Request, policy: Policy) -> tuple[Request, Places]:
     if exposed is not None:
         faults.append(f"dataDir {places.data_dir.path!r} cannot be used safely: {exposed}")
         places = attrs.evolve(places, data_dir=default_place())
+    if faults and policy.fault is not None:
+        faults.append(unusable(policy.fault))
     if faults and isinstance(request, AddRequest | StatusRequest):
         raise InvalidConfiguration("; ".join(faults))
     network = attrs.evolve(request.network, raw=places.raw)

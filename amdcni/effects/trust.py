@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from amdcni.core.names import FilePath
 from amdcni.core.places import Place
 
 _NOT_A_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -100,10 +101,14 @@ def open_to_append(place: Place) -> int:
     others than root, or if the file is of another kind, another owner's, or has another name, too.
     """
     *folders, name = [p for p in place.path[len(place.base) :].split("/") if p]
-    folder = os.open(place.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    base = os.path.realpath(place.base)
+    fault = fault_of_folder(Place("/", FilePath(os.path.dirname(base))))
+    if fault is not None:
+        raise NotTrusted(errno.EPERM, fault)
+    folder = os.open(base, os.O_PATH | os.O_DIRECTORY | _NOT_A_LINK)
     try:
         # Some distributions let a group write to /var/log itself, but not what is below it.
-        _require(folder, place.base, stat.S_ISDIR, "folder", _WRITABLE_BY_OTHERS)
+        _require(folder, base, stat.S_ISDIR, "folder", _WRITABLE_BY_OTHERS)
         for part in folders:
             inner = os.open(part, os.O_PATH | os.O_DIRECTORY | _NOT_A_LINK, dir_fd=folder)
             os.close(folder)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,7 +42,6 @@ UNUSABLE = (
     f"{DEFAULT_DATA_DIR}-lab/../x",
     f"{DEFAULT_DATA_DIR}/./x",
     f"{DEFAULT_DATA_DIR}//x",
-    f"{DEFAULT_DATA_DIR}/",
     "//var/lib/cni/amd-host-device",
     "/srv/fabric2",
     "/srv",
@@ -53,6 +53,12 @@ UNUSABLE = (
 def test_our_own_folders_may_be_named(path: str) -> None:
     found = places(dataDir=path)
     assert (found.data_dir.path, found.faults) == (path, ())
+
+
+def test_a_slash_at_the_end_makes_no_difference() -> None:
+    assert places(dataDir=f"{DEFAULT_DATA_DIR}/") == evolve(
+        places(), raw=places(dataDir=f"{DEFAULT_DATA_DIR}/").raw
+    )
 
 
 @pytest.mark.parametrize("path", [*UNUSABLE, FOLDER, f"{FOLDER}/x"])

@@ -173,6 +173,12 @@ def test_what_is_not_wholly_understood_is_refused(value: dict[str, Any], word: s
     assert word in refusal.value.message
 
 
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    text = '{"naming": "any", "lending": {"otherwise": "deny", "otherwise": "allow"}}'
+    with pytest.raises(AmdcniError, match="'otherwise' is there twice"):
+        parse_policy(text.encode())
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_policy_or_an_error(data: bytes) -> None:
     with suppress(AmdcniError):

@@ -1,7 +1,7 @@
 """JSON text: strict in what it reads, plain ASCII in what it writes."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from amdcni.core.errors import UndecodableInput
@@ -17,14 +17,21 @@ MAX_DEPTH: Final = 100
 
 
 def decode_object(
-    data: bytes, what: str, *, max_bytes: int = MAX_INPUT_BYTES, max_depth: int = MAX_DEPTH
+    data: bytes,
+    what: str,
+    *,
+    max_bytes: int = MAX_INPUT_BYTES,
+    max_depth: int = MAX_DEPTH,
+    unique: bool = False,
 ) -> dict[str, Any]:
     """The JSON object that `data` holds; `what` names it in errors.
+
+    With `unique`, no object may have a key twice; without, the last one counts.
 
     Raises: UndecodableInput for anything else: other bytes, other JSON values, NaN, and inputs too
     large or too deep to be meant.
     """
-    value = _decode(data, what, max_bytes, max_depth)
+    value = _decode(data, what, max_bytes, max_depth, _once if unique else None)
     if not isinstance(value, dict):
         raise UndecodableInput(f"{what} is {shown(value)}, not a JSON object")
     return value
@@ -38,11 +45,30 @@ def decode_list(data: bytes, what: str) -> list[Any]:
     return value
 
 
-def _decode(data: bytes, what: str, max_bytes: int, max_depth: int) -> Any:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {max(names, key=names.count)!r} is there twice")
+    return found
+
+
+def _decode(
+    data: bytes,
+    what: str,
+    max_bytes: int,
+    max_depth: int,
+    make: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None,
+) -> Any:
     if len(data) > max_bytes:
         raise UndecodableInput(f"{what} is larger than {max_bytes} bytes")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=_refuse,
+            parse_float=_finite,
+            object_pairs_hook=make,
+        )
     except UnicodeDecodeError as fault:
         raise UndecodableInput(f"{what} is not UTF-8: {fault}") from None
     except RecursionError:

@@ -48,7 +48,7 @@ def parse_policy(data: bytes) -> Policy:
     Raises: UndecodableInput, InvalidConfiguration for anything that is not wholly understood: a
     rule that was misspelt must not lend what it was to deny.
     """
-    raw = decode_object(data, _WHAT)
+    raw = decode_object(data, _WHAT, unique=True)
     _refuse_unknown(raw, _Policy, "$")
     if isinstance(raw.get("lending"), dict):
         _refuse_unknown(raw["lending"], _Lending, "$.lending")
