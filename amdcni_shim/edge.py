@@ -33,7 +33,6 @@ CODES: Final[dict[type[errors.AmdcniError], int]] = {
     errors.DeviceNotFound: 101,
     errors.DeviceAmbiguous: 102,
     errors.DeviceProtected: 103,
-    errors.PolicyDenies: 103,
     errors.IfnameTaken: 104,
     errors.KernelRefused: 105,
     errors.PluginNotFound: 106,

@@ -94,10 +94,10 @@ class DeviceAmbiguous(AmdcniError):
 
 
 class DeviceProtected(AmdcniError):
-    """Moving this netdev would hurt the node: its uplink, a member or a parent of other netdevs."""
+    """This netdev is not lent: the node needs it, or something else on the node does."""
 
 
-class PolicyDenies(AmdcniError):
+class PolicyDenies(DeviceProtected):
     """The node's policy does not let this definition, or any, have the device."""
 
 
