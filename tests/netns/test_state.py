@@ -290,20 +290,20 @@ def test_an_add_is_undone_if_the_disk_fills_up_while_the_delegate_runs(
 
 def test_the_key_data_dir_moves_the_state(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
     before = dump(node)
-    moved = runtime.having(dataDir="/run/elsewhere")
+    moved = runtime.having(dataDir="/run/amd-host-device/elsewhere")
     moved.added(pod)
-    record = node.root / "run/elsewhere" / f"{BDF}.json"
+    record = node.root / "run/amd-host-device/elsewhere" / f"{BDF}.json"
     assert json.loads(record.read_bytes())["phase"] == "attached"
     assert (record.stat().st_mode & 0o777, record.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     (entry,) = (state_folder(node) / "folders").iterdir()
-    assert entry.read_text() == "/run/elsewhere\n"
+    assert entry.read_text() == "/run/amd-host-device/elsewhere\n"
     expect_silence(moved.delete(pod))
     assert damage(before, node) == []
     assert not record.exists()
 
 
 EDITS: dict[str, Callable[[Runtime], dict[str, object] | bytes]] = {
-    "another folder": lambda runtime: runtime.having(dataDir="/run/third").config,
+    "another folder": lambda runtime: runtime.having(dataDir="/run/amd-host-device/third").config,
     "default folder": lambda runtime: runtime.having("dataDir", "deviceID", "pciBusID").config,
     "no such version": lambda runtime: runtime.having(cniVersion="1.1").config,
     "no JSON": lambda _: b"{",
@@ -315,7 +315,7 @@ def test_del_finds_the_record_even_if_the_configuration_has_changed(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, edit: str
 ) -> None:
     before = dump(node)
-    moved = runtime.having(dataDir="/run/elsewhere")
+    moved = runtime.having(dataDir="/run/amd-host-device/elsewhere")
     moved.added(pod)
     outcome = node.cni("DEL", runtime.plugin, EDITS[edit](moved), netns=pod)
     assert outcome.succeeded, outcome
@@ -328,7 +328,7 @@ def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, by: str
 ) -> None:
     before = dump(node)
-    runtime.having(dataDir="/run/elsewhere").added(pod)
+    runtime.having(dataDir="/run/amd-host-device/elsewhere").added(pod)
     (row,) = json.loads(run_amdcni(node, "attachments", "--json").stdout)
     assert (row["device"], row["ifname"]) == (BDF, "net1")
     pod.delete()
@@ -347,8 +347,8 @@ def test_a_nic_whose_pod_has_died_is_healed_whatever_folder_its_record_is_in(
 def test_a_command_given_a_folder_looks_into_no_other(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
-    runtime.having(dataDir="/run/elsewhere").added(pod)
-    for folder, count in (("/run/elsewhere", 1), (STATE, 0)):
+    runtime.having(dataDir="/run/amd-host-device/elsewhere").added(pod)
+    for folder, count in (("/run/amd-host-device/elsewhere", 1), (STATE, 0)):
         done = run_amdcni(node, "attachments", "--json", "--data-dir", folder)
         assert len(json.loads(done.stdout)) == count
 
@@ -358,7 +358,7 @@ def test_if_the_index_cannot_be_written_an_add_is_refused_and_changes_nothing(
 ) -> None:
     before = dump(node)
     state_folder(node).write_text("in the way")
-    runtime.having(dataDir="/run/elsewhere").add(pod).expect_error(5, STATE)
+    runtime.having(dataDir="/run/amd-host-device/elsewhere").add(pod).expect_error(5, STATE)
     assert differences(before, dump(node)) == []
     assert ifnames(pod) == set()
 

@@ -445,8 +445,8 @@ def test_the_file_is_looked_for_in_the_configured_state_folder(
 ) -> None:
     before = dump(node)
     lend(node, nic, pod)
-    moved = node.root / "run/elsewhere"
+    moved = node.root / "run/amd-host-device/elsewhere"
     shutil.move(state_folder(node), moved)
-    assert runtime.having(dataDir="/run/elsewhere").delete(pod).succeeded
+    assert runtime.having(dataDir="/run/amd-host-device/elsewhere").delete(pod).succeeded
     assert differences(before, dump(node)) == []
     assert json.loads((moved / file_of(node).name).read_bytes()) == OTHERS

@@ -292,12 +292,12 @@ def test_logs_go_to_the_configured_file_at_the_configured_level(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     before = dump(node)
-    talkative = runtime.having(logLevel="info", logFile="/run/amd.log")
+    talkative = runtime.having(logLevel="info", logFile="/run/amd-host-device.log")
     added = talkative.add(pod)
     assert added.succeeded
     assert "event=done" in added.stderr
     assert talkative.delete(pod).stdout == b""
-    lines = (node.root / "run/amd.log").read_text().splitlines()
+    lines = (node.root / "run/amd-host-device.log").read_text().splitlines()
     assert [("verb=ADD" in line, "verb=DEL" in line) for line in lines] == [
         (True, False),
         (False, True),

@@ -384,7 +384,8 @@ def test_a_folder_in_which_others_can_write_holds_no_new_record(
         runtime.having(dataDir=folder).added(pod)
         expect_silence(runtime.having(dataDir=folder).delete(pod))
         expose(place(node, folder), whose)
-        runtime.having(dataDir=folder).add(pod).expect_error(7, "dataDir", folder)
+        code = 5 if folder == STATE else 7
+        runtime.having(dataDir=folder).add(pod).expect_error(code, folder, "cannot be used safely")
         runtime.having(dataDir=f"{folder}/y").add(pod).expect_error(7, "dataDir", folder)
     assert damage(host, node) == []
 
