@@ -8,6 +8,7 @@
 - The call takes no more than 64 MiB: the peak of resident memory during the call may exceed what
   was resident just before it by that much, in a process that has served calls of every kind and so
   has loaded everything.  Plugins that are called are other processes, and not counted.
+- Nothing is made outside the folders that are for it (`watch.MAY_BE_WRITTEN`), not even a folder.
 - The host is as it was: the network, all files that can be written, descriptors, children.  An ADD
   that succeeds may change it, and then the DEL of the same call restores it.  An ADD that says that
   its undo has failed, for instance because the IPAM plugin refuses to release, may leave a record,
@@ -183,6 +184,8 @@ def _must_succeed(call: Input, verb: str) -> None:
 def made() -> Edge:
     """Return the edge on this node, with some landmarks, after calls that load everything."""
     os.mkfifo("/run/fifo")
+    os.mkfifo("/run/amd-host-device-fifo")
+    os.symlink("/tmp", "/run/amd-host-device-link")
     with open("/tmp/notes", "w") as notes:
         notes.write("somebody's\n")
     edge = Edge(watch.Baseline.taken())

@@ -160,8 +160,30 @@ def seeds() -> Iterator[Input]:
         ("pciBusID", USERSPACE),
     ):
         yield called("ADD", False, mover="native", deviceID=None, **{key: value})
-    yield called(logLevel="debug", logFile="/tmp/log", dataDir="/tmp/state", mover="native")
+    ours: dict[str, Any] = {
+        "dataDir": "/run/amd-host-device/state",
+        "logFile": "/run/amd-host-device.log",
+    }
+    yield called(logLevel="debug", mover="native", **ours)
+    yield called(mover="native", ipam={**HOST_LOCAL, "dataDir": "/run/cni/networks"})
+    yield from misleading()
     yield from enormous()
+
+
+def misleading() -> Iterator[Input]:
+    """Yield the calls that would make root write where it may not, each with its own key."""
+    for path in ("/tmp/state", "/run/amd-host-device/../x", "/run/amd-host-device-link/x"):
+        for verb in ("ADD", "DEL", "GC"):
+            for keys in (
+                {"dataDir": path},
+                {"logFile": path, "logLevel": "debug"},
+                {"ipam": {**HOST_LOCAL, "DataDir": path}},
+            ):
+                valid: dict[str, Any] = {"cni.dev/valid-attachments": []} if verb == "GC" else {}
+                yield called(verb, held=verb == "DEL", mover="native", **keys, **valid)
+    for path in ("/run/amd-host-device-fifo", "/run/amd-host-device/" + "a/" * 1900 + "a"):
+        yield called(logFile=path, logLevel="debug", mover="native")
+        yield called(dataDir=path, mover="native")
 
 
 def enormous() -> Iterator[Input]:
@@ -202,6 +224,15 @@ _PATHS: Final = (
     *("/proc/self/ns/mnt", "/tmp/notes", "/tmp/notes/x", "/sys/devices", "/", "//", "/tmp/../run"),
     *("/var/lib/cni/amd-host-device/0000:01:00.0.json", "/opt/cni/bin", "/usr/bin", "/proc/kmsg"),
     *("/var/lib/cni/amd-host-device/locks/0000:01:00.0", "/sys/devices/pci0000:01/0000:01:00.0"),
+    *("/run/amd-host-device", "/run/amd-host-device/a/b", "/run/amd-host-device-link/x"),
+    *("/run/amd-host-device-fifo", "/run/amd-host-device/../x", "/run/amd-host-device//x"),
+    *(
+        "/var/lib/cni/networks",
+        "/run/cni/networks/x",
+        "/etc/amdcni/policy.json",
+        "/run/cni/dhcp.sock",
+    ),
+    *("/var/lib/cni/amd-host-device/.probe.tmp", "/var/lib/cni/amd-host-device-x/a.b.1.json/x"),
 )
 _NAMES: Final = (
     *("enp1s0", "enp2s0", "net1", "lo", "pod1", "fabric", "all", "default", "a", "-", ".", ""),
@@ -225,10 +256,12 @@ _KEYS: Final = (
     *("cni.dev/valid-attachments", "logLevel", "logFile", "dataDir", "capabilities", "cni.dev/x"),
     *("addresses", "address", "gateway", "routes", "dst", "gw", "ips", "interfaces", "interface"),
     *("sandbox", "ip4", "ip6", "ip", "ranges", "subnet", "nameservers", "containerID", "ifname"),
+    *("log_file", "DataDir", "logfile", "LOGFILE", "daemonSocketPath", "Ipam", "IPAM"),
     *("priority", "scope", "table", "advmss", "version", "DEVICEID", "datadir", "", "\ud800"),
 )
 _LIKELY: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(("logFile", "dataDir", "kernelpath", "sandbox"), _PATHS),
+    **dict.fromkeys(("log_file", "DataDir", "logfile", "LOGFILE", "daemonSocketPath"), _PATHS),
     **dict.fromkeys(("deviceID", "pciBusID"), _DEVICE_IDS),
     **dict.fromkeys(("hwaddr", "mac", "address", "gateway", "dst", "gw", "ip"), _ADDRESSES),
     **dict.fromkeys(("cniVersion", "version"), VERSIONS),
@@ -247,6 +280,7 @@ _LIKELY: Final[dict[str, tuple[Any, ...]]] = {
 
 _VARIABLES: Final = (*ENVIRON, "CNI_ARGS", "CNI_NETNS_OVERRIDE", "CNI_X")
 _ARGS: Final = (
+    *("K8S_POD_UID=a", "IgnoreUnknown=1;K8S_POD_UID=a;K8S_POD_UID=", "K8S_POD_UID=\udcff"),
     *("IgnoreUnknown=1;K8S_POD_NAME=a", "IP=1.2.3.4", "MAC=", "a=b", "=", ";;", "IgnoreUnknown=1"),
 )
 _COMMANDS: Final = (*VERBS, "add", "", "ADD\n")

@@ -70,6 +70,8 @@ edited_configurations: SearchStrategy[bytes] = st.sampled_from(
         b'{"cniVersion":"1.1.0","name":"other","type":"amd-host-device","deviceID":"ens1"}',
         b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/run/amdcni-elsewhere"}',
         b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/proc/self/no"}',
+        b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/etc","logFile":"/etc/passwd"}',
+        b'{"cniVersion":"1.1.0","name":"fabric","dataDir":"/run/amd-host-device/../../etc"}',
         b'{"cniVersion":"1.1.0","name":"fabric","dataDir":7,"logLevel":8,"mover":9}',
         b'{"cniVersion":"1.1.0","name":"fabric","mover":"native","ipam":{"type":"no-ipam"}}',
         b'{"cniVersion":"1.1.0","name":"fabric","mover":"delegate","ipam":"","prevResult":5}',

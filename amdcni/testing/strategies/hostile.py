@@ -11,6 +11,12 @@ from amdcni.testing.strategies.configuration import KNOWN_KEYS, configurations
 from amdcni.testing.strategies.environment import environments
 from amdcni.testing.strategies.values import hostile_values
 
+PLACES: Final = (
+    *("/var/lib/cni/amd-host-device", "/run/amd-host-device", "/var/log/amd-host-device"),
+    *("/var/lib/cni/networks", "/run/cni/networks"),
+)
+"""Where root may write for a configuration."""
+
 VARIABLES: Final = (
     *("CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS"),
     *("CNI_IFNAME", "CNI_ARGS", "CNI_PATH"),
@@ -68,6 +74,23 @@ def _spoiled(config: dict[str, Any], key: str, value: Any) -> bytes:
     return json.dumps({**config, key: value}).encode()
 
 
+def _misled(config: dict[str, Any], key: str, path: str) -> bytes:
+    """A configuration that would make root write somewhere, or let an IPAM plugin do so."""
+    ipam = {"type": "host-local", key: path}
+    return json.dumps({**config, **({"ipam": ipam} if key in _IPAM_KEYS else {key: path})}).encode()
+
+
+_IPAM_KEYS: Final = ("DataDir", "log_file", "daemonSocketPath")
+_misleading_paths = st.sampled_from(
+    [
+        *("/etc", "/etc/cron.d/x", "/var/lib/cni", "/proc/self/root/etc", "/dev/null", "//run/x"),
+        *(f"{base}{way}" for base in PLACES for way in ("/../x", "//x", "/./x", "/locks", "/.x")),
+        *(f"{base}/a.b.1.json" for base in PLACES),
+        *(f"{base}{'/a' * 2000}" for base in PLACES),
+    ]
+)
+
+
 def _cut(config: dict[str, Any], at: int) -> bytes:
     text = json.dumps(config).encode()
     return text[: at % len(text)]
@@ -89,6 +112,12 @@ hostile_inputs: SearchStrategy[bytes] = st.one_of(
         ]
     ),
     st.builds(_spoiled, configurations, st.sampled_from(sorted(KNOWN_KEYS)), hostile_values),
+    st.builds(
+        _misled,
+        configurations,
+        st.sampled_from(["dataDir", "logFile", *_IPAM_KEYS]),
+        _misleading_paths,
+    ),
     st.builds(_cut, configurations, st.integers(0, 10_000)),
     configurations.map(_twice),
 )
