@@ -86,8 +86,6 @@ def places_of(network: Network, policy: Policy) -> Places:
     log_file = None
     if network.log.file is not None:
         log_file = _judged("logFile", network.log.file, policy.folders, OURS)
-        if network.log.file.rstrip("/") == DEFAULT_DATA_DIR:
-            log_file = _in_the_way("logFile", network.log.file)
     ipam = list(_faults_of_ipam(network.raw, policy.folders))
     named = [each.words for each in (data_dir, log_file) if isinstance(each, _Fault)]
     return Places(
@@ -126,7 +124,11 @@ def _judged(
             f'to allow it, add its folder to "folders" in {POLICY_PATH}'
         )
     _, *below = path[len(base) :].strip("/").split("/")
-    return _in_the_way(key, path) if any(map(_is_of_state, below)) else Place(base, path)
+    if any(map(_is_of_state, below)) or (path == DEFAULT_DATA_DIR and key != "dataDir"):
+        return _Fault(
+            f"{key} {path!r} has the name of a record or of another part of a state folder"
+        )
+    return Place(base, path)
 
 
 def _base_of(path: str, folders: Iterable[str], ours: Iterable[str]) -> str | None:
@@ -141,10 +143,6 @@ def _base_of(path: str, folders: Iterable[str], ours: Iterable[str]) -> str | No
 def _is_of_state(name: str) -> bool:
     """Whether a state folder has files or folders of such a name."""
     return name in _NAMES_IN_STATE or ".json" in name or name.startswith(".")
-
-
-def _in_the_way(key: str, path: str) -> _Fault:
-    return _Fault(f"{key} {path!r} has the name of a record or of another part of a state folder")
 
 
 # ---- IPAM plugins ------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def new(before: Files, node: Node) -> list[str]:
 
 PATHS: list[Any] = [
     *("/etc/cron.d/x", "/etc", "/", "/var/lib/cni", "/var/log/other.log", "/proc/self/root/etc"),
-    *(OUTSIDE, f"{STATE}/../elsewhere", f"{STATE}/./x", f"{STATE}//x", f"/{STATE}", f"{STATE}/"),
+    *(OUTSIDE, f"{STATE}/../elsewhere", f"{STATE}/./x", f"{STATE}//x", f"/{STATE}"),
     *(f"{STATE}/locks", f"{STATE}/folders/x", f"{STATE}/{BDF}.json", f"{STATE}/.probe.tmp"),
     *(f"{STATE}/{BDF}.json/x", f"{STATE}/ip-interface-mappings.json", f"{STATE}/.{BDF}.json.tmp"),
     *("/run/amd-host-device" + "/a" * 2000, "/run/amd-host-device/" + "a" * 256),

@@ -116,6 +116,8 @@ RECORD = "0000:01:00.0.json"
 def test_a_log_file_may_not_be_a_record_or_in_the_way_of_one(path: str) -> None:
     found = places(Policy((FOLDER,)), logFile=path)
     assert (found.log_file, len(found.faults)) == (None, 1)
+    for key in ("logFile", "log_file"):
+        assert len(places(Policy((FOLDER,)), ipam={"type": "x", key: path}).faults) == 1
 
 
 @pytest.mark.parametrize("name", ["locks", "folders", "unfinished"])
