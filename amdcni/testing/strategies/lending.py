@@ -1,6 +1,7 @@
 """Devices as pods have them."""
 
 import attrs
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -53,6 +54,7 @@ def _lendings(draw: DrawFn) -> Lending:
         if ifname not in (n.ifname, *n.altnames)
         and (n.parent is None or n.parent != captured.parent)
     )
+    assume(strangers)  # The pod's loopback may have a name that the NIC gets.
     netdev = Netdev(
         ifindex=max(n.ifindex for n in strangers) + 1,
         ifname=ifname,
