@@ -12,7 +12,7 @@ import attrs
 
 from amdcni.core.errors import PolicyDenies
 from amdcni.core.host import Netdev, SysfsDevice
-from amdcni.core.names import FilePath
+from amdcni.core.names import FilePath, PluginName
 from amdcni.core.request import DeviceSelector
 
 POLICY_PATH: Final = FilePath("/etc/amdcni/policy.json")
@@ -77,13 +77,15 @@ class Lending:
 class Policy:
     """What the administrator has said; the default is that of a node without a policy.
 
-    `folders` are further ones below which records and log files may be written.  `lending` is None
-    if every NIC may be lent.  With a `fault` the policy cannot be used, and nothing may be lent.
+    `folders` are further ones below which records and log files may be written.  None means every
+    NIC for `lending`, and every IPAM plugin for `ipam`.  With a `fault` the policy cannot be used,
+    and nothing may be lent.
     """
 
     folders: tuple[FilePath, ...] = ()
     naming: Naming = Naming.ANY
     lending: Lending | None = None
+    ipam: tuple[PluginName, ...] | None = None
     fault: str | None = None
 
 
@@ -240,6 +242,15 @@ def require_allocated(
 
 
 _NAMING_RULE: Final = f'{POLICY_PATH} says "naming": "allocated"'
+
+
+def require_ipam(policy: Policy, ipam: PluginName | None) -> None:
+    """Raise PolicyDenies unless the policy lets a definition name this IPAM plugin."""
+    if policy.ipam is not None and ipam is not None and ipam not in policy.ipam:
+        allowed = ", ".join(policy.ipam) or "none"
+        raise PolicyDenies(
+            f'the IPAM plugin {ipam} may not be used: "ipam" in {POLICY_PATH} allows {allowed}'
+        )
 
 
 def _named_by_author(selector: DeviceSelector) -> Iterator[str]:

@@ -23,7 +23,7 @@ from amdcni.verbs.looking import (
     key_of_request,
     look,
     records_about,
-    require_allowed_name,
+    require_allowed,
 )
 from amdcni.verbs.settling import find_settled
 
@@ -32,7 +32,7 @@ def add(request: AddRequest, node: Node) -> Result:
     """Hand the device to the attachment; on any failure the host is exactly as it was."""
     if not node.is_netns(request.netns):
         raise InvalidEnvironment(f"CNI_NETNS {request.netns!r} is not a network namespace")
-    require_allowed_name(request, node)
+    require_allowed(request, node)
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     heal_unfinished(node)

@@ -15,7 +15,7 @@ from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.recording import is_repeated
 from amdcni.core.plans.snapshot import Snapshot
-from amdcni.core.policy import Naming, Traits, require_naming, traits_of
+from amdcni.core.policy import Naming, Traits, require_ipam, require_naming, traits_of
 from amdcni.core.protection import Surroundings, rests_on
 from amdcni.core.request import AddRequest, DeviceSelector
 from amdcni.core.resolve import Candidates, fits_record, resolve
@@ -127,12 +127,13 @@ def _candidates(
     )
 
 
-def require_allowed_name(request: AddRequest, node: Node) -> None:
-    """Raise PolicyDenies unless the policy lets this definition name its device as it does."""
+def require_allowed(request: AddRequest, node: Node) -> None:
+    """Raise PolicyDenies unless the policy lets this definition name its device and its IPAM."""
     uid, policy = request.invocation.pod_uid, node.policy
     asked = None if policy.naming is Naming.ANY else uid
     allocated = None if asked is None else node.allocated_to(asked)
     require_naming(policy, request.device.selector, allocated, uid)
+    require_ipam(policy, request.device.ipam)
 
 
 def look(

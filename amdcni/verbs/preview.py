@@ -25,7 +25,7 @@ from amdcni.verbs.looking import (
     key_of_request,
     look,
     records_about,
-    require_allowed_name,
+    require_allowed,
 )
 
 
@@ -49,7 +49,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
 
     Raises: what `add` raises before it changes anything, or once what is stale has been returned.
     """
-    require_allowed_name(request, node)
+    require_allowed(request, node)
     for plugin in calls.plugins_for(request.device.mover, request.device.ipam):
         node.find_plugin(plugin)
     key = key_of_request(request, node)

@@ -132,7 +132,7 @@ def test_an_invalid_device_is_reported_unless_multus_replaces_it() -> None:
     assert review(definition(deviceID="first")).faults == ()
 
 
-ALLOCATED = Policy(naming=Naming.ALLOCATED)
+ALLOCATED = Policy(naming=Naming.ALLOCATED, ipam=(PluginName("host-local"),))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,7 @@ ALLOCATED = Policy(naming=Naming.ALLOCATED)
         ({"device": "eth1"}, "a definition may not name a device by device"),
         ({"hwaddr": "02:00:00:00:00:01"}, "a definition may not name a device by hwaddr"),
         ({"kernelpath": "/sys/devices/x"}, "a definition may not name a device by kernelpath"),
+        ({"ipam": {"type": "dhcp"}}, "the IPAM plugin dhcp may not be used"),
     ],
 )
 def test_what_the_policy_does_not_let_a_configuration_say_is_a_fault_with_its_path(

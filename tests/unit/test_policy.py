@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.errors import AmdcniError, InvalidConfiguration, NotAvailable, PolicyDenies
 from amdcni.core.formats.policies import parse_policy
-from amdcni.core.names import FilePath
+from amdcni.core.names import FilePath, PluginName
 from amdcni.core.policy import (
     Conditions,
     Lending,
@@ -25,7 +25,7 @@ from amdcni.core.policy import (
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
-from tests.unit.fake_runtime import ask, config_for
+from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD1, A, B, add, delete
 
@@ -118,6 +118,7 @@ def test_without_a_policy_everything_may_be_lent_and_with_a_damaged_one_nothing(
 WHOLE: dict[str, Any] = {
     "folders": ["/srv/amdcni"],
     "naming": "allocated",
+    "ipam": ["static", "host-local"],
     "lending": {
         "rules": [
             {"deny": {"ifname": ["eno*", "mgmt*"]}, "why": "management"},
@@ -138,7 +139,12 @@ def test_a_policy_is_read_as_it_is_written() -> None:
         Rule(ALLOW, Conditions(vendor=("0x1dd8",), driver=("ionic",))),
     )
     folders = (FilePath("/srv/amdcni"),)
-    assert parsed(WHOLE) == Policy(folders, Naming.ALLOCATED, Lending(rules, DENY))
+    assert parsed(WHOLE) == Policy(
+        folders,
+        Naming.ALLOCATED,
+        Lending(rules, DENY),
+        (PluginName("static"), PluginName("host-local")),
+    )
     assert parsed({}) == Policy()
 
 
@@ -148,6 +154,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"folders": ["/srv/../etc"]}, "/srv/../etc"),
     ({"folders": ["/"]}, "'/'"),
     ({"naming": "some"}, "naming"),
+    ({"ipam": "static"}, "ipam"),
+    ({"ipam": ["../static"]}, "ipam"),
     ({"lending": {"rules": []}}, "otherwise"),
     ({"lending": {"otherwise": "maybe"}}, "otherwise"),
     ({"lending": {"otherwise": "deny", "rule": []}}, "rule"),
@@ -217,6 +225,17 @@ def test_a_device_without_a_netdev_is_judged_by_what_it_is(machine: Machine) -> 
     machine.policy = lending(rule(DENY, driver="vfio*"))
     with pytest.raises(PolicyDenies, match=r"0000:05:00\.0 is not lent: .* driver vfio"):
         add(machine, "0000:05:00.0")
+
+
+@pytest.mark.parametrize("allowed", [(), ("static",)])
+def test_only_ipam_plugins_that_the_policy_lists_are_called(
+    machine: Machine, keeper: Keeper, allowed: tuple[PluginName, ...]
+) -> None:
+    machine.policy = Policy(ipam=allowed)
+    with pytest.raises(PolicyDenies, match=r"host-local may not be used: .* allows (none|static)$"):
+        add(machine, ipam=HOST_LOCAL)
+    assert machine.plugins.executed == []
+    add(machine)
 
 
 UID = "uid-1"

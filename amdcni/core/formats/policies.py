@@ -8,7 +8,7 @@ import attrs
 from amdcni.core.codec.converter import choose, keys_of, structure
 from amdcni.core.codec.text import decode_object, shown
 from amdcni.core.errors import InvalidConfiguration
-from amdcni.core.names import FilePath
+from amdcni.core.names import FilePath, PluginName
 from amdcni.core.policy import Conditions, Lending, Naming, Policy, Rule, Verdict
 
 _WHAT: Final = "the policy"
@@ -37,6 +37,7 @@ class _Policy:
     folders: tuple[FilePath, ...] = ()
     naming: Naming = Naming.ANY
     lending: _Lending | None = None
+    ipam: tuple[PluginName, ...] | None = None
 
 
 choose(Verdict, Naming)
@@ -63,7 +64,7 @@ def parse_policy(data: bytes) -> Policy:
             for number, rule in enumerate(read.lending.rules)
         )
         lending = Lending(rules, read.lending.otherwise)
-    return Policy(read.folders, read.naming, lending)
+    return Policy(read.folders, read.naming, lending, read.ipam)
 
 
 def _rule(raw: dict[str, Any], at: str) -> Rule:

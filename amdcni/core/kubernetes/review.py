@@ -1,6 +1,7 @@
 """What an ADD would make of a NetworkAttachmentDefinition, before any pod asks for it."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final, cast
 
 import attrs
@@ -20,7 +21,7 @@ from amdcni.core.kubernetes.objects import (
 from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
 from amdcni.core.places import places_of
-from amdcni.core.policy import Policy, require_keys
+from amdcni.core.policy import Policy, require_ipam, require_keys
 from amdcni.core.request import AddRequest, DeviceSelector, parse_environment
 from amdcni.core.spec import Json, PluginCall
 
@@ -91,10 +92,14 @@ def denials_of(request: AddRequest, policy: Policy) -> list[str]:
     """Why the policy does not let the configuration be what it is, in the words of an ADD."""
     faults = places_of(request.network, policy).faults
     found = ["; ".join(faults)] if faults else []
-    try:
-        require_keys(policy, request.device.selector)
-    except PolicyDenies as denial:
-        found.append(denial.message)
+    for require in (
+        partial(require_keys, policy, request.device.selector),
+        partial(require_ipam, policy, request.device.ipam),
+    ):
+        try:
+            require()
+        except PolicyDenies as denial:
+            found.append(denial.message)
     return found
 
 
