@@ -64,7 +64,13 @@ def netdev_at_home(
     )
 
 
-_KEPT: Final = ("mac", "altnames", "mtu", "txqlen", "group", "flags", "token")
+_DIFFERENT: Final = frozenset({"ifindex", "ifname", "up", "carrier", "alias", "addresses"})
+_KEPT: Final = tuple(
+    field.name
+    for field in attrs.fields(Captured)
+    if field.name in attrs.fields_dict(Netdev) and field.name not in _DIFFERENT
+)
+"""What the netdev has again as it was captured, if it was."""
 
 
 def details_at_home(

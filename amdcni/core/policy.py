@@ -3,7 +3,7 @@
 The first rule that fits a NIC decides; `otherwise` decides if none fits.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
@@ -226,7 +226,7 @@ def require_naming(
 
 def require_keys(policy: Policy, selector: DeviceSelector) -> None:
     """Raise PolicyDenies if the policy lets no definition name a device by such keys."""
-    named = list(_named_by_author(selector))
+    named = selector.netdev_keys
     if named and policy.naming is Naming.ALLOCATED:
         keys = " and ".join(named)
         raise PolicyDenies(f"a definition may not name a device by {keys}: {_NAMING_RULE}")
@@ -251,10 +251,3 @@ def require_ipam(policy: Policy, ipam: PluginName | None) -> None:
         raise PolicyDenies(
             f'the IPAM plugin {ipam} may not be used: "ipam" in {POLICY_PATH} allows {allowed}'
         )
-
-
-def _named_by_author(selector: DeviceSelector) -> Iterator[str]:
-    """The keys that name a device in another way than a device plugin does."""
-    for field in attrs.fields(DeviceSelector):
-        if field.name != "bus_device" and getattr(selector, field.name) is not None:
-            yield "device" if field.name == "ifname" else field.name

@@ -110,6 +110,13 @@ class DeviceSelector:
     hwaddr: MacAddress | None = None
     kernelpath: FilePath | None = None
 
+    @property
+    def netdev_keys(self) -> tuple[str, ...]:
+        """The keys of the configuration that name a netdev, and not only a device on a bus."""
+        given = [field.name for field in attrs.fields(DeviceSelector) if getattr(self, field.name)]
+        keys = [{"ifname": "device"}.get(name, name) for name in given]
+        return tuple(key for key in keys if key != "bus_device")
+
     def __str__(self) -> str:
         given = (self.bus_device, self.ifname, self.hwaddr, self.kernelpath)
         parts = [str(part) for part in given if part is not None]

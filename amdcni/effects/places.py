@@ -1,11 +1,21 @@
 """Which of the folders and files that a configuration names root writes to."""
 
+from typing import assert_never
+
 import attrs
 
 from amdcni.core.errors import InvalidConfiguration, NotAvailable, StateFailure
 from amdcni.core.places import Places, default_place, places_of
 from amdcni.core.policy import Policy, unusable
-from amdcni.core.request import DEFAULT_DATA_DIR, AddRequest, Request, StatusRequest
+from amdcni.core.request import (
+    DEFAULT_DATA_DIR,
+    AddRequest,
+    CheckRequest,
+    DelRequest,
+    GcRequest,
+    Request,
+    StatusRequest,
+)
 from amdcni.effects import trust
 
 
@@ -42,3 +52,7 @@ def _refuse_default(request: Request, exposed: str) -> None:
             raise StateFailure(words)
         case StatusRequest():
             raise NotAvailable(words)
+        case CheckRequest() | DelRequest() | GcRequest():
+            return
+        case _:
+            assert_never(request)

@@ -22,7 +22,12 @@ from amdcni.core.kubernetes.selections import NetworkSelection
 from amdcni.core.names import ContainerId, PluginName
 from amdcni.core.places import places_of
 from amdcni.core.policy import Policy, require_ipam, require_keys
-from amdcni.core.request import AddRequest, DeviceSelector, parse_environment
+from amdcni.core.request import (
+    DEVICE_KEYS,
+    OTHER_KEYS,
+    AddRequest,
+    parse_environment,
+)
 from amdcni.core.spec import Json, PluginCall
 
 LENDER: Final = PluginName("amd-host-device")
@@ -110,7 +115,7 @@ def _path(definition: NetworkAttachmentDefinition, index: int) -> str:
 _RESOURCE: Final = "amd.com/nic"
 _DEVICE: Final = "0000:01:00.0"
 _SANDBOX: Final = Sandbox(ContainerId("container"), "/run/netns/pod")
-_NAMING_KEYS: Final = ("deviceID", "pciBusID", "runtimeConfig", "device", "hwaddr", "kernelpath")
+_NAMING_KEYS: Final = tuple(key.partition(".")[0] for key in (*DEVICE_KEYS, *OTHER_KEYS))
 
 
 def _names_device(plugin: Json) -> bool:
@@ -149,7 +154,7 @@ def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
         ]
         if pairs and all(mine == its for mine, its in pairs):
             return _taken_by(other, str(own))
-        if other.attachment == request.attachment and _is_netdev(own) and _is_netdev(theirs):
+        if other.attachment == request.attachment and own.netdev_keys and theirs.netdev_keys:
             return (
                 f"another plugin of the same list gives the pod a netdev as "
                 f"{request.attachment.ifname!r} first; lend each NIC through a network of its own"
@@ -172,8 +177,3 @@ def _taken_by(other: AddRequest, what: str) -> str:
         f"{what} is attached as {other.attachment.ifname!r} first; "
         "one device cannot be two interfaces of a pod"
     )
-
-
-def _is_netdev(selector: DeviceSelector) -> bool:
-    """Whether the selector certainly means a netdev, and not a device of a userspace driver."""
-    return (selector.ifname, selector.hwaddr, selector.kernelpath) != (None, None, None)
