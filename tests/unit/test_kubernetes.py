@@ -21,6 +21,7 @@ from amdcni.core.kubernetes import (
     parse_pod,
     parse_selections,
 )
+from amdcni.core.kubernetes.allocation import devices_allocated_to
 from amdcni.testing import strategies as some
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -293,6 +294,8 @@ def test_the_checkpoint_gives_the_devices_of_all_containers_and_numa_nodes_sorte
         entry("uid-1", "amd.com/gpu", ["g0"]),
     )
     assert allocation_from_checkpoint(checkpoint, POD) == {NIC: (A, B, C), "amd.com/gpu": ("g0",)}
+    assert devices_allocated_to(checkpoint, "uid-1") == {A, B, C, "g0"}
+    assert devices_allocated_to(checkpoint, "uid-3") == frozenset()
     assert allocation_from_checkpoint({"Data": {"PodDeviceEntries": None}}, POD) == {}
 
 

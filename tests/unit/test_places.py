@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.formats import network_of
 from amdcni.core.names import FilePath
-from amdcni.core.places import Places, places_of
+from amdcni.core.places import Places, find_data_dir, places_of
 from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR
 
@@ -206,6 +206,13 @@ def test_other_plugins_get_the_configuration_without_the_paths_that_may_not_be_u
         "other": {"dataDir": "/etc"},
         "ipam": {"type": "x", "log_file": "/run/amd-host-device/x", "a": [1, {}]},
     }
+
+
+@pytest.mark.parametrize("path", [*USABLE, *UNUSABLE])
+def test_a_state_folder_is_judged_alike_by_itself_and_in_a_configuration(path: str) -> None:
+    found = find_data_dir(path, Policy((FOLDER,)))
+    named = places(Policy((FOLDER,)), dataDir=path)
+    assert found == (None if named.faults else named.data_dir)
 
 
 def test_every_fault_is_named() -> None:
