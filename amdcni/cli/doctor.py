@@ -68,7 +68,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
     reviews = [each for _, each in reviewed if isinstance(each, Review)]
     named = [data_dir for each in reviews for data_dir in each.data_dirs]
     indexed = {} if options.data_dir else Stores(DEFAULT_DATA_DIR, lambda *_, **__: None).indexed()
-    there = [path for path in indexed.values() if os.path.isdir(path)]
+    there = [path for path in indexed.values() if trust.is_roots_folder(path)]
     first = options.data_dir or DEFAULT_DATA_DIR
     with ExitStack() as opened:
         states = [

@@ -206,8 +206,8 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
 
 def judge_lost_folder(path: str, entry: str) -> Finding:
     """A state folder that is in the index and does not exist: records may be out of sight."""
-    remedy = f"mount it again; if it is gone for good, remove {entry}"
-    return failed(Subject.STATE, f"{path} held records, but is not a folder now", remedy)
+    remedy = f"mount it again, or give it back to root; if it is gone for good, remove {entry}"
+    return failed(Subject.STATE, f"{path} held records, but is no folder of root's now", remedy)
 
 
 # ---- plugins

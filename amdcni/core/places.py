@@ -25,6 +25,9 @@ _MOST_BYTES: Final = 1024
 _MOST_BYTES_OF_NAME: Final = 255
 """NAME_MAX."""
 
+_MOST_FAULTS: Final = 20
+_SHOWN_CHARACTERS: Final = 60
+
 OURS: Final = (
     "/var/lib/cni/amd-host-device",
     "/run/amd-host-device",
@@ -86,13 +89,18 @@ def places_of(network: Network, policy: Policy) -> Places:
     log_file = None
     if network.log.file is not None:
         log_file = _judged("logFile", network.log.file, policy.folders, OURS)
-    ipam = list(_faults_of_ipam(network.raw, policy.folders))
     named = [each.words for each in (data_dir, log_file) if isinstance(each, _Fault)]
+    unwanted = set()
+    for at, value in _paths_of_ipam(network.raw):
+        fault = _fault_of_ipam(at, value, network, policy.folders)
+        if fault is not None:
+            unwanted.add(at)
+            named += [fault] if len(named) < _MOST_FAULTS else []
     return Places(
         default_place() if isinstance(data_dir, _Fault) else data_dir,
         None if isinstance(log_file, _Fault) else log_file,
-        _without(network.raw, {at for at, _ in ipam}),
-        (*named, *(words for _, words in ipam)),
+        _without(network.raw, unwanted),
+        tuple(named),
     )
 
 
@@ -112,9 +120,9 @@ def _judged(
 ) -> Place | _Fault:
     """Where root writes if it writes to `path`; a `/` at its end makes no difference."""
     path = FilePath(path.rstrip("/") or "/")
-    if len(path.encode()) > _MOST_BYTES:
+    if len(_octets(path)) > _MOST_BYTES:
         return _Fault(f"{key} {path[:60]!r}... is longer than {_MOST_BYTES} bytes")
-    if any(len(part.encode()) > _MOST_BYTES_OF_NAME for part in path.split("/")):
+    if any(len(_octets(part)) > _MOST_BYTES_OF_NAME for part in path.split("/")):
         return _Fault(f"{key} {path[:60]!r}... has a part of more than {_MOST_BYTES_OF_NAME} bytes")
     base = _base_of(path, folders, ours)
     if base is None:
@@ -129,6 +137,10 @@ def _judged(
             f"{key} {path!r} has the name of a record or of another part of a state folder"
         )
     return Place(base, path)
+
+
+def _octets(path: str) -> bytes:
+    return path.encode(errors="surrogateescape")
 
 
 def _base_of(path: str, folders: Iterable[str], ours: Iterable[str]) -> str | None:
@@ -151,21 +163,33 @@ _At = tuple[str | int, ...]
 """Where a value is in the configuration: the keys and indexes that lead to it."""
 
 
-def _faults_of_ipam(raw: Json, folders: Iterable[str]) -> Iterator[tuple[_At, str]]:
+def _paths_of_ipam(raw: Json) -> Iterator[tuple[_At, Any]]:
+    """What the configuration names as paths for IPAM plugins, even if it is none."""
     given = (each for key in raw if key.casefold() == "ipam" for each in _members(raw[key], (key,)))
     for at, value in given:
-        usable = _PATHS_OF_IPAM.get(at[-1].casefold()) if isinstance(at[-1], str) else None
-        if usable is None or value in (None, ""):
-            continue
-        key = ".".join(map(str, at))
-        try:
-            path = parse_file_path(value if isinstance(value, str) else "")
-        except InvalidName:
-            yield at, f"{key} is {shown(value)}, not an absolute path"
-            continue
-        found = _judged(key, path, folders, usable)
-        if isinstance(found, _Fault):
-            yield at, found.words
+        if _usable_as(at[-1]) is not None and value not in (None, ""):
+            yield at, value
+
+
+def _usable_as(key: str | int) -> tuple[str, ...] | None:
+    return _PATHS_OF_IPAM.get(key.casefold()) if isinstance(key, str) else None
+
+
+def _fault_of_ipam(at: _At, value: Any, network: Network, folders: Iterable[str]) -> str | None:
+    """What is wrong with a path for an IPAM plugin, in words; None if it may be used."""
+    key = ".".join(str(part)[:_SHOWN_CHARACTERS] for part in at)
+    usable = _usable_as(at[-1]) or ()
+    try:
+        path = parse_file_path(value if isinstance(value, str) else "")
+    except InvalidName:
+        return f"{key} is {shown(value)}, not an absolute path"
+    found = _judged(key, path, folders, usable)
+    if isinstance(found, _Fault):
+        return found.words
+    if not path.startswith(usable) and _is_of_state(network.name):
+        # A folder of the policy may hold records, too, and leases are in one named as the network.
+        return f"{key} {path!r} may not be used by a network named {network.name!r}"
+    return None
 
 
 def _members(value: Any, at: _At = ()) -> Iterator[tuple[_At, Any]]:

@@ -244,10 +244,15 @@ def require_allocated(
 _NAMING_RULE: Final = f'{POLICY_PATH} says "naming": "allocated"'
 
 
+def allows_ipam(policy: Policy, ipam: PluginName | None) -> bool:
+    """Whether the policy lets a definition name this IPAM plugin, or none."""
+    return policy.ipam is None or ipam is None or ipam in policy.ipam
+
+
 def require_ipam(policy: Policy, ipam: PluginName | None) -> None:
     """Raise PolicyDenies unless the policy lets a definition name this IPAM plugin."""
-    if policy.ipam is not None and ipam is not None and ipam not in policy.ipam:
-        allowed = ", ".join(policy.ipam) or "none"
+    if not allows_ipam(policy, ipam):
+        allowed = ", ".join(policy.ipam or ()) or "none"
         raise PolicyDenies(
             f'the IPAM plugin {ipam} may not be used: "ipam" in {POLICY_PATH} allows {allowed}'
         )

@@ -9,6 +9,7 @@ shows only in /proc/locks, and not in a container.
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from contextlib import suppress
@@ -47,14 +48,17 @@ def release(fd: int) -> None:
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a process has the file locked now; None if there is no such file.
+    """Whether a process has the file locked now; None if there is no file to lock.
 
     Nothing is locked, made or waited for.  If the kernel cannot be asked, it counts as not held.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError as error:
-        return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else False
+        return None if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else False
+    if not stat.S_ISREG(os.fstat(fd).st_mode) and not stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     try:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
     except OSError:

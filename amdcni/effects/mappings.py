@@ -14,7 +14,7 @@ from amdcni.core.errors import UndecodableInput
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import PciAddress
 from amdcni.effects.store import Store
-from amdcni.effects.trust import open_to_read
+from amdcni.effects.trust import is_private, open_to_read
 
 FILE_NAME: Final = "ip-interface-mappings.json"
 
@@ -75,7 +75,8 @@ class Mappings:
     def _contents(self) -> tuple[bytes, int] | None:
         """What is in the file, and when that was written; None if it cannot be read."""
         try:
-            with os.fdopen(open_to_read(self._path), "rb") as file:
+            fd = open_to_read(self._path, in_private=is_private(self._store.folder))
+            with os.fdopen(fd, "rb") as file:
                 data = file.read(codec.MAX_INPUT_BYTES + 1)
                 return data, os.fstat(file.fileno()).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):

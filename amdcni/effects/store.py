@@ -29,6 +29,7 @@ from amdcni.core.retry import Attempts
 from amdcni.effects import locks
 from amdcni.effects.trust import (
     NotTrusted,
+    is_private,
     open_anew,
     open_folder,
     open_to_read,
@@ -119,14 +120,15 @@ class Store:
         """
         path = self._path(key)
         try:
-            with os.fdopen(open_to_read(path), "rb") as file:
+            fd = open_to_read(path, in_private=is_private(self.folder))
+            with os.fdopen(fd, "rb") as file:
                 data = file.read(formats.MAX_RECORD_BYTES + 1)
             record = self._decoded(data, key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if isinstance(error, NotTrusted) and not path.is_dir():
-                raise DamagedRecord(f"{error.strerror}") from None
+                raise DamagedRecord(str(error.strerror)) from None
             raise StateFailure(f"cannot read {str(path)!r}: {error.strerror}") from None
         except (StateTooNew, DamagedRecord) as failure:
             raise type(failure)(f"{str(path)!r}: {failure.message}") from None
@@ -331,7 +333,7 @@ class Store:
         for name in (*_MARKERS, "locks"):
             folder = self._folder / name
             if folder.is_symlink():  # Nothing of ours is elsewhere.
-                folder.unlink()
+                folder.unlink(missing_ok=True)
             _make_folder(folder)
 
     def require_writable(self) -> None:

@@ -34,7 +34,7 @@ class Stores:
 
     A record is written and removed where it was read; a new one goes to `folder`.  With `alone`,
     there is no other folder, but the locks are the same that other processes take.  A folder in the
-    index is looked into if only root can have written there.
+    index is looked into if it belongs to root.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Stores:
         self.home = Store(folder, report, looks_only=looks_only, guard=self)
         self.default = self.home if _is_same(folder, default) else self._store(default)
         self._others: dict[str, Store] = {}
+        self._not_believed: set[str] = set()
 
     def _store(self, folder: str) -> Store:
         return Store(folder, self._report, looks_only=self._looks_only, guard=self)
@@ -68,10 +69,17 @@ class Stores:
         here = self.home is not self.default and os.path.isdir(self.home.folder)
         parts = [self.home, self.default] if here else [self.default]
         for path in self.indexed().values():
-            usable = is_roots_folder(path) and os.access(path, os.R_OK | os.X_OK)
-            if usable and not any(_is_same(path, part.folder) for part in parts):
+            usable = os.access(path, os.R_OK | os.X_OK)
+            if usable and not is_roots_folder(path):
+                self._report_once(path)
+            elif usable and not any(_is_same(path, part.folder) for part in parts):
                 parts.append(self._others.setdefault(path, self._store(path)))
         return tuple(parts)
+
+    def _report_once(self, path: str) -> None:
+        if path not in self._not_believed:
+            self._not_believed.add(path)
+            self._report("folder-not-believed", path=path)
 
     def indexed(self) -> dict[str, FilePath]:
         """The other folders in the index, by the files that name them."""

@@ -54,20 +54,37 @@ def fault_of_folder(place: Place) -> str | None:
 
 
 def is_roots_folder(path: str) -> bool:
-    """Whether `path` itself is a folder in which only root can have written."""
+    """Whether `path` leads to a folder of root's, even if others may write there."""
     try:
-        seen = os.lstat(path)
+        seen = os.stat(path)
     except (OSError, ValueError):
         return False
+    return _fault(seen, wanted=stat.S_ISDIR, kind="folder", writable=0) is None
+
+
+def is_private(folder: str) -> bool:
+    """Whether only root can have made or exchanged what is in a folder."""
+    try:
+        seen = os.stat(folder)
+    except OSError:
+        return True
     return _fault(seen, wanted=stat.S_ISDIR, kind="folder") is None
 
 
-def open_to_read(path: "str | os.PathLike[str]") -> int:
+def open_to_read(path: "str | os.PathLike[str]", *, in_private: bool = False) -> int:
     """Open a file that only root can have written; nothing is waited for.
+
+    In a private folder, owner and mode of the file say nothing more, and do not matter.
 
     Raises: OSError, also for any other kind of file.
     """
-    return _checked(_open(path, os.O_RDONLY), path)
+    fd = _open(path, os.O_RDONLY)
+    if not in_private:
+        return _checked(fd, path)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _not_trusted(path, "is not a regular file")
+    return fd
 
 
 def open_folder(path: "str | os.PathLike[str]") -> int:
@@ -83,7 +100,11 @@ def open_to_write(name: str, folder: int, *, emptied: bool = False) -> int:
     fd = _open(name, os.O_RDWR | os.O_CREAT, dir_fd=folder)
     _alone(_checked(fd, name), name)
     if emptied:  # O_TRUNC would have done so before anything was known about the file.
-        os.ftruncate(fd, 0)
+        try:
+            os.ftruncate(fd, 0)
+        except OSError:
+            os.close(fd)
+            raise
     return fd
 
 
@@ -134,7 +155,7 @@ def _open(
 
 
 def _alone(fd: int, path: "str | os.PathLike[str]") -> int:
-    if os.fstat(fd).st_nlink != 1:
+    if os.fstat(fd).st_nlink > 1:
         os.close(fd)
         raise _not_trusted(path, "has another name, too")
     return fd

@@ -1,7 +1,10 @@
 """DEL: what an attachment holds is returned to the host."""
 
+import attrs
+
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.salvage import salvage
+from amdcni.core.policy import allows_ipam
 from amdcni.core.request import DelRequest
 from amdcni.core.steps import Outcome, SaveRecord
 from amdcni.ports import Node
@@ -17,6 +20,8 @@ def delete(request: DelRequest, node: Node) -> None:
     A configuration that cannot be used keeps nothing from coming back, as otherwise a pod could not
     end; it is a failure only if the attachment holds nothing.
     """
+    if not allows_ipam(node.policy, request.ipam):
+        request = _without_ipam(request)
     hint = None if request.selector is None else request.selector.bus_device
     near = taking_over.find_device(request, node) if hint is None else hint
     found = False
@@ -32,6 +37,12 @@ def delete(request: DelRequest, node: Node) -> None:
             raise request.fault
         node.report("configuration-ignored", reason=request.fault.message)
     heal_unfinished(node)
+
+
+def _without_ipam(request: DelRequest) -> DelRequest:
+    """What counts without a record, without the IPAM plugin; a record has its own."""
+    raw = {key: value for key, value in request.network.raw.items() if key.casefold() != "ipam"}
+    return attrs.evolve(request, ipam=None, network=attrs.evolve(request.network, raw=raw))
 
 
 def _take_over(request: DelRequest, key: DeviceKey, node: Node) -> bool:

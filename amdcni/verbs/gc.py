@@ -1,6 +1,7 @@
 """GC: what is no longer attached to anybody is returned to the host."""
 
 from amdcni.core.errors import Failures
+from amdcni.core.policy import allows_ipam
 from amdcni.core.request import GcRequest
 from amdcni.core.spec import PluginCall, Verb
 from amdcni.ports import Node
@@ -24,7 +25,7 @@ def gc(request: GcRequest, node: Node) -> None:
     for record in bring_home_at_once(stale, node):
         with failures:
             give_back_locked(record, node, wait_s=LOCK_WAIT_S)
-    if request.ipam is not None:
+    if request.ipam is not None and allows_ipam(node.policy, request.ipam):
         with failures:
             call_if_known(
                 PluginCall(request.ipam, Verb.GC, request.network.raw, None, "", ""), node

@@ -183,9 +183,7 @@ def _below(netdev: Netdev, around: Surroundings, node: Node) -> tuple[Traits, ..
     """What the policy's rules look at of the netdevs that this one rests on."""
     found = []
     for each in rests_on(netdev, around):
-        bus_device = node.bus_device_of(each.ifname)
-        device = None if bus_device is None else node.find_device(bus_device)
-        found.append(traits_of(each, device))
+        found.append(traits_of(each, node.find_device(node.bus_device_of(each.ifname))))
     return tuple(found)
 
 

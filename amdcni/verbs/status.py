@@ -1,9 +1,9 @@
 """STATUS: whether an ADD could work now."""
 
 from amdcni.core import calls
-from amdcni.core.errors import NotAvailable, PluginNotFound
+from amdcni.core.errors import NotAvailable, PluginNotFound, PolicyDenies
 from amdcni.core.names import PluginName
-from amdcni.core.policy import unusable
+from amdcni.core.policy import require_ipam, unusable
 from amdcni.core.request import StatusRequest
 from amdcni.core.spec import PluginCall, Verb
 from amdcni.core.versions import GC_AND_STATUS_SINCE
@@ -20,6 +20,10 @@ def status(request: StatusRequest, node: Node) -> None:
     healing.heal(node, healing.ROUTINE)
     if node.policy.fault is not None:
         raise NotAvailable(unusable(node.policy.fault))
+    try:
+        require_ipam(node.policy, request.ipam)
+    except PolicyDenies as denial:
+        raise NotAvailable(denial.message) from None
     for plugin in calls.plugins_for(request.mover, request.ipam):
         _require_plugin(plugin, request, node)
 

@@ -212,6 +212,7 @@ def largest(before: str, part: str, after: str) -> bytes:
     return (before + part * (room // len(part)) + after).encode()
 
 
+IN_LONG_KEY = f'"ipam":{{"type":"static","{"x" * 500_000}":['
 NAMED = '{"cniVersion":"1.1.0","name":"fabric","deviceID":"0000:c1:00.0",'
 
 
@@ -222,8 +223,13 @@ NAMED = '{"cniVersion":"1.1.0","name":"fabric","deviceID":"0000:c1:00.0",'
         ("CHECK", largest(NAMED + '"prevResult":{"ips":[', '{"a":1},', "0]}}")),
         ("GC", largest(NAMED + '"cni.dev/valid-attachments":[', "{},", "{}]}")),
         ("ADD", largest(NAMED + '"a":[', "[],", "0]}")),
+        ("DEL", largest(NAMED + IN_LONG_KEY, '{"logFile":1},', "0]}}")),
+        ("ADD", largest(NAMED + IN_LONG_KEY, '{"logFile":1},', "0]}}")),
     ],
-    ids=["wrong name", "wrong addresses", "wrong attachments", "empty lists"],
+    ids=[
+        *("wrong name", "wrong addresses", "wrong attachments", "empty lists"),
+        *("wrong paths, DEL", "wrong paths, ADD"),
+    ],
 )
 def test_no_configuration_takes_64_mib_more_memory_than_a_plain_one(
     verb: str, stdin: bytes

@@ -17,7 +17,8 @@ FOLDER = FilePath("/srv/fabric")
 
 
 def places(policy: Policy | None = None, **keys: Any) -> Places:
-    raw = {"cniVersion": "1.0.0", "name": "net", "type": "amd-host-device", **keys}
+    raw: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net", "type": "amd-host-device"}
+    raw |= keys
     return places_of(network_of(raw, strict=True), policy or Policy())
 
 
@@ -213,6 +214,24 @@ def test_a_state_folder_is_judged_alike_by_itself_and_in_a_configuration(path: s
     found = find_data_dir(path, Policy((FOLDER,)))
     named = places(Policy((FOLDER,)), dataDir=path)
     assert found == (None if named.faults else named.data_dir)
+
+
+@pytest.mark.parametrize("name", ["mlx5_core.sf.4.json", "locks"])
+def test_leases_of_no_network_take_the_place_of_records(name: str) -> None:
+    ipam = {"type": "host-local", "dataDir": FOLDER}
+    (fault,) = places(Policy((FOLDER,)), name=name, ipam=ipam).faults
+    assert fault == f"ipam.dataDir '{FOLDER}' may not be used by a network named {name!r}"
+    assert places(Policy((FOLDER,)), name="fabric", ipam=ipam).faults == ()
+    leases = {"type": "host-local", "dataDir": "/run/cni/networks"}
+    assert places(name=name, ipam=leases).faults == ()
+
+
+def test_only_the_first_faults_are_named_and_shortly_but_all_are_left_out() -> None:
+    ipam = {"type": "x", "k" * 1000: [{"logFile": n} for n in range(1, 100)]}
+    found = places(ipam=ipam)
+    assert len(found.faults) == 20
+    assert max(map(len, found.faults)) < 200
+    assert found.raw["ipam"] == {"type": "x", "k" * 1000: [{}] * 99}
 
 
 def test_every_fault_is_named() -> None:

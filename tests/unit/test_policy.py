@@ -238,6 +238,22 @@ def test_only_ipam_plugins_that_the_policy_lists_are_called(
     add(machine)
 
 
+def test_no_other_verb_calls_a_plugin_that_the_policy_does_not_list(
+    machine: Machine, nic: Link
+) -> None:
+    machine.policy = Policy(ipam=())
+    with pytest.raises(NotAvailable, match="host-local may not be used"):
+        ask(machine, Verb.STATUS, config_for(ipam=HOST_LOCAL), netns=None)
+    ask(machine, Verb.GC, config_for(ipam=HOST_LOCAL, **{"cni.dev/valid-attachments": []}))
+    add(machine)
+    machine.disk.files.clear()
+    machine.disk.markers.clear()
+    delete(machine, ipam=HOST_LOCAL)
+    assert "host-local" not in [each.plugin for each in machine.plugins.executed]
+    assert nic.space is machine.kernel.host
+    machine.kernel.violations.clear()
+
+
 UID = "uid-1"
 
 

@@ -166,6 +166,44 @@ def test_in_a_sticky_folder_what_is_roots_is_safe_and_what_is_missing_is_not(
     assert "does not belong to root" in str(trust.fault_of_folder(place(shared, "state")))
 
 
+# ---- the state folder
+
+
+def loosen(path: Path) -> None:
+    path.chmod(0o666)
+    os.chown(path, NOBODY, NOBODY)
+
+
+@needs_root
+def test_in_a_private_folder_a_record_is_read_whoever_it_belongs_to(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    path.write_text("{}")
+    loosen(path)
+    with pytest.raises(OSError, match="does not belong to root"):
+        trust.open_to_read(path)
+    os.close(trust.open_to_read(path, in_private=True))
+    assert trust.is_private(str(tmp_path))
+    open_to_everybody(tmp_path)
+    assert not trust.is_private(str(tmp_path))
+    path.unlink()
+    fifo(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        trust.open_to_read(path, in_private=True)
+
+
+@needs_root
+@pytest.mark.parametrize("expose", [open_to_everybody, open_to_a_group, replace_by_a_link])
+def test_a_folder_of_roots_is_believed_even_if_others_may_write_there(
+    tmp_path: Path, expose: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    expose(folder)
+    assert trust.is_roots_folder(str(folder))
+    give_away(folder)
+    assert not trust.is_roots_folder(str(folder))
+
+
 # ---- the policy
 
 

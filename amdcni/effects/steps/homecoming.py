@@ -133,11 +133,14 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
     may be working on the same netdev, so after a refusal it is read again, and the refusal counts
     only if something is missing then.
     """
+    before: list[str] = []
     for _ in range(_rounds(captured)):
         refused = _put_back(node, record, captured, home or _require_home(node, record))
         if not refused:
             return
-        home = None
+        if refused == before:
+            break
+        home, before = None, refused
     if _lacking(node, record, captured, _require_home(node, record)):
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
@@ -213,16 +216,20 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
     then set again through those that stay.
     """
     with alone_with_shared_routes(node, captured):
-        for _ in range(_rounds(captured)):
+        before: list[str] = []
+        for rounds_left in reversed(range(_rounds(captured) + 1)):
             if home is None:
                 sight = _look(node, record)
                 seen, pod = _home_in(sight, record), sight.pod
             else:
                 seen, pod = _seen_at(node, record, home.netdev.ifindex), None
             lacking = _lacking(node, record, captured, seen)
-            if not (lacking and shares_routes(captured)):
+            if not (lacking and rounds_left and shares_routes(captured)):
                 break
-            _put_last(node, record, captured, seen)
+            refused = _put_last(node, record, captured, seen)
+            if refused and refused == before:
+                break
+            before = refused
     if lacking:
         raise RestoreIncomplete(
             f"{record.key} is not yet as it was on the host: " + "; ".join(lacking)
