@@ -246,13 +246,34 @@ _NAMING_RULE: Final = f'{POLICY_PATH} says "naming": "allocated"'
 
 def allows_ipam(policy: Policy, ipam: PluginName | None) -> bool:
     """Whether the policy lets a definition name this IPAM plugin, or none."""
-    return policy.ipam is None or ipam is None or ipam in policy.ipam
+    if policy.ipam is None:
+        return ipam not in _NO_IPAM_PLUGINS
+    return ipam is None or ipam in policy.ipam
+
+
+_NO_IPAM_PLUGINS: Final = frozenset(
+    {
+        *("bandwidth", "bridge", "dummy", "firewall", "ipvlan", "loopback", "macvlan", "portmap"),
+        *("ptp", "sbr", "tap", "tuning", "vlan", "vrf", "win-bridge", "win-overlay"),
+        *("calico", "cilium-cni", "flannel", "ib-sriov", "multus", "multus-shim", "ovs", "rdma"),
+        *("ovn-k8s-cni-overlay", "sriov", "weave-net", "kube-router", "danm", "genie"),
+    }
+)
+"""Plugins that attach or change something, and read the whole configuration of the definition.
+
+They are refused in place of an IPAM plugin unless the policy lists them.
+"""
 
 
 def require_ipam(policy: Policy, ipam: PluginName | None) -> None:
     """Raise PolicyDenies unless the policy lets a definition name this IPAM plugin."""
     if not allows_ipam(policy, ipam):
-        allowed = ", ".join(policy.ipam or ()) or "none"
+        if policy.ipam is None:
+            raise PolicyDenies(
+                f"{ipam} is no IPAM plugin; if it is on this node, "
+                f'list it in "ipam" in {POLICY_PATH}'
+            )
+        allowed = ", ".join(policy.ipam) or "none"
         raise PolicyDenies(
             f'the IPAM plugin {ipam} may not be used: "ipam" in {POLICY_PATH} allows {allowed}'
         )

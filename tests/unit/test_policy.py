@@ -21,6 +21,7 @@ from amdcni.core.policy import (
     Verdict,
     denial_of,
     fits,
+    require_ipam,
 )
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
@@ -236,6 +237,17 @@ def test_only_ipam_plugins_that_the_policy_lists_are_called(
         add(machine, ipam=HOST_LOCAL)
     assert machine.plugins.executed == []
     add(machine)
+
+
+@pytest.mark.parametrize("plugin", ["multus", "bridge", "tuning"])
+def test_a_plugin_that_is_no_ipam_plugin_is_refused_unless_the_policy_lists_it(
+    machine: Machine, nic: Link, plugin: str
+) -> None:
+    with pytest.raises(PolicyDenies, match=f"^{plugin} is no IPAM plugin"):
+        add(machine, ipam={"type": plugin})
+    assert machine.plugins.executed == []
+    require_ipam(Policy(ipam=(PluginName(plugin),)), PluginName(plugin))
+    require_ipam(Policy(), PluginName("some-ipam"))
 
 
 def test_no_other_verb_calls_a_plugin_that_the_policy_does_not_list(
