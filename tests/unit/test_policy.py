@@ -78,6 +78,15 @@ def test_what_rests_on_a_denied_netdev_is_denied_and_nothing_else_changes(
     assert (denial_of(policy, [own, below]) is not None) is denied
 
 
+def test_the_denial_names_what_a_netdev_rests_on() -> None:
+    policy = lending(rule(ALLOW, ifname="ens2"), rule(DENY, ifname="ens*"))
+    vlan, denied, allowed = Traits(ifname="vlan1"), Traits(ifname="ens1"), Traits(ifname="ens2")
+    said = denial_of(policy, [vlan, denied])
+    assert "it rests on ens1, and rule 2 of" in str(said)
+    assert denial_of(policy, [vlan, allowed]) is None
+    assert denial_of(policy, [vlan]) is None
+
+
 def test_a_rule_that_denies_a_name_sees_alternative_names_and_one_that_allows_does_not() -> None:
     own = Traits(ifname="eth0", altnames=("eno1",))
     assert denial_of(lending(rule(DENY, ifname="eno*")), [own]) is not None
