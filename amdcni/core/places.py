@@ -120,10 +120,11 @@ def _judged(
 ) -> Place | _Fault:
     """Where root writes if it writes to `path`; a `/` at its end makes no difference."""
     path = FilePath(path.rstrip("/") or "/")
+    begun = f"{key} {path[:_SHOWN_CHARACTERS]!r}..."
     if len(_octets(path)) > _MOST_BYTES:
-        return _Fault(f"{key} {path[:60]!r}... is longer than {_MOST_BYTES} bytes")
+        return _Fault(f"{begun} is longer than {_MOST_BYTES} bytes")
     if any(len(_octets(part)) > _MOST_BYTES_OF_NAME for part in path.split("/")):
-        return _Fault(f"{key} {path[:60]!r}... has a part of more than {_MOST_BYTES_OF_NAME} bytes")
+        return _Fault(f"{begun} has a part of more than {_MOST_BYTES_OF_NAME} bytes")
     base = _base_of(path, folders, ours)
     if base is None:
         usable = ", ".join(f"{prefix}*" for prefix in ours)

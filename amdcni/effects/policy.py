@@ -15,11 +15,10 @@ _MOST_CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
 
 def read_policy(path: str = POLICY_PATH) -> Policy:
     """The policy at `path`; without a file there is none, and what cannot be used is a `fault`."""
-    folder = os.path.dirname(path)
     try:
-        fault = trust.fault_of_folder(Place("/", FilePath(folder)))
         if not _is_there(path):
             return Policy()
+        fault = trust.fault_of_folder(Place("/", FilePath(os.path.dirname(path))))
         if fault is not None:
             return Policy(fault=fault)
         # Most nodes have no policy, and a call should not load what reads one in vain.

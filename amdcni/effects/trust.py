@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -204,6 +205,7 @@ def _fault(
     return None
 
 
+@cache
 def _trusted() -> frozenset[int]:
     """Root, and whom this process depends on anyway: itself, and the owner of `/`.
 

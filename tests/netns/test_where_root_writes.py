@@ -374,8 +374,12 @@ def expose(folder: Path, whose: str) -> None:
     folder.chmod(mode)
 
 
-@pytest.mark.parametrize("whose", EXPOSED)
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+by_exposure = pytest.mark.parametrize("whose", EXPOSED)
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+
+
+@by_exposure
+@as_root
 def test_a_folder_in_which_others_can_write_holds_no_new_record(
     runtime: Runtime, node: Node, pod: Pod, whose: str
 ) -> None:
@@ -390,8 +394,8 @@ def test_a_folder_in_which_others_can_write_holds_no_new_record(
     assert damage(host, node) == []
 
 
-@pytest.mark.parametrize("whose", EXPOSED)
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@by_exposure
+@as_root
 def test_a_del_returns_the_nic_although_others_can_write_in_the_state_folder(
     runtime: Runtime, node: Node, pod: Pod, whose: str
 ) -> None:
