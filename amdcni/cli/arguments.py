@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni_shim.client import SOCKET
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     _add_heal(commands)
     _add_release(commands)
     _add_doctor(commands)
+    _add_agent(commands)
     _add_conformance(commands)
     _add_completion(commands)
     return parser
@@ -181,6 +183,23 @@ def _add_completion(commands: "Subcommands") -> None:
         description="For bash: amdcni completion bash > /etc/bash_completion.d/amdcni",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
+def _add_agent(commands: "Subcommands") -> None:
+    agent = commands.add_parser(
+        "agent",
+        help="serve calls from a resident process, heal and report",
+        description="Runs until SIGTERM or SIGINT, and ends once its calls have ended.  While it "
+        "runs, amd-host-device forwards its calls to it, which makes them several times faster; "
+        "whatever befalls it, calls do their work themselves.  It heals a NIC whose pod died as "
+        "soon as the kernel has returned it.  A second agent waits until the first one has ended.",
+    )
+    agent.add_argument(
+        "--socket",
+        default=SOCKET,
+        metavar="PATH",
+        help="where to listen (default: %(default)s, where the executable looks)",
+    )
 
 
 def _add_heal(commands: "Subcommands") -> None:

@@ -1,0 +1,191 @@
+"""A worker: a process that serves one call at a time, by the very code of the executable.
+
+It is told what to do over a socket, together with the connection to the client, and reports there
+what has become of it.  After each call it compares itself with what it was before; if something was
+left over, a descriptor, a child or a handler, it ends and another one takes its place.
+"""
+
+import ctypes
+import gc
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack, suppress
+from typing import Any, Final, NoReturn
+
+import attrs
+
+from amdcni_agent import looks, protocol
+from amdcni_agent.protocol import Header
+from amdcni_shim import client, process
+from amdcni_shim.__main__ import STDERR, main
+
+LOOK: Final = b"look"
+CALL: Final = b"call"
+MAX_REPORT_BYTES: Final = 1 << 16
+
+_MOST_CALLS: Final = 5000
+"""After so many calls a worker ends: what memory they have scattered is given back."""
+
+_STALL_S: Final = 10.0
+"""How long a client may take to send what it has said it would, or to read the answer."""
+
+_MAX_DESCRIPTORS: Final = 3
+_PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class ClientLeft(Exception):
+    """The client has not sent its whole request."""
+
+
+def be_worker(control: socket.socket, parent: int) -> NoReturn:
+    """Serve what comes over `control`, until the agent `parent` closes it or ends."""
+    status = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        # If the agent is killed, a call at work ends as at a SIGTERM.
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == parent:
+            _serve(control)
+        status = 0
+    except BaseException as failure:
+        # The agent sees that this worker has ended, and starts another one.
+        with suppress(OSError):
+            print(f"a worker failed: {failure!r}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
+
+
+def _serve(control: socket.socket) -> None:
+    before = State.now()
+    for _ in range(_MOST_CALLS):
+        order, descriptors, _, _ = socket.recv_fds(control, len(CALL), 1)
+        if not order:
+            return
+        process.fail_when_asked_to_end()
+        if order == LOOK:
+            report = looks.look()
+        else:
+            report = _serve_client(socket.socket(fileno=descriptors[0]))
+        ended = State.asked_to_end()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        gc.collect()
+        left_over = before.left_over()
+        if left_over:
+            print(f"a worker ends: left over: {left_over}", file=sys.stderr, flush=True)
+        ends = ended or bool(left_over)
+        with suppress(OSError):
+            control.send(json.dumps({**report, "ends": ends}).encode()[:MAX_REPORT_BYTES])
+        if ends:
+            return
+
+
+@attrs.frozen
+class State:
+    """What a worker must be again after each call."""
+
+    descriptors: frozenset[str]
+    netns: tuple[int, int]
+
+    @classmethod
+    def now(cls) -> "State":
+        """The present state."""
+        status = os.stat("/proc/thread-self/ns/net")
+        return cls(frozenset(os.listdir("/proc/self/fd")), (status.st_dev, status.st_ino))
+
+    def left_over(self) -> str:
+        """In words, what is not as it was; empty if everything is."""
+        now, found = State.now(), []
+        if now.descriptors != self.descriptors:
+            found.append(f"descriptors {sorted(now.descriptors ^ self.descriptors)}")
+        if now.netns != self.netns:
+            found.append("another network namespace")
+        try:
+            os.waitpid(-1, os.WNOHANG)
+            found.append("a child")
+        except ChildProcessError:
+            pass
+        return ", ".join(found)
+
+    @staticmethod
+    def asked_to_end() -> bool:
+        """Whether a signal has ended the call, after which further ones are ignored."""
+        return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def _serve_client(connection: socket.socket) -> dict[str, Any]:
+    """Serve the call of a client; return what the agent reports about it."""
+    with connection, ExitStack() as opened:
+        connection.settimeout(_STALL_S)
+        try:
+            header, descriptors = _receive_header(connection, opened)
+            connection.sendall(client.BEGUN)
+            environ = _receive(connection, header.environ_bytes)
+            stdin = _receive(connection, header.stdin_bytes)
+        except (OSError, ClientLeft, protocol.NotForUs):
+            return {"outcome": "dropped"}
+        begun_s = time.monotonic()
+        status, stdout = _call(header, descriptors, environ, stdin)
+        if State.asked_to_end():
+            # Whoever it was, a client that is still there does the work itself.
+            return {"outcome": "dropped"}
+        with suppress(OSError):
+            connection.sendall(protocol.end_of(status, stdout))
+    return {"outcome": "ok" if status == 0 else "failed", "seconds": time.monotonic() - begun_s}
+
+
+def _receive_header(connection: socket.socket, opened: ExitStack) -> tuple[Header, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(connection, client.HEADER_BYTES, _MAX_DESCRIPTORS)
+    for descriptor in descriptors:
+        opened.callback(os.close, descriptor)
+    data += _receive(connection, client.HEADER_BYTES - len(data))
+    header = protocol.parse_header(data)
+    if len(descriptors) != 2 + header.has_netns:
+        raise ClientLeft
+    return header, descriptors
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        part = connection.recv(min(length - len(data), 1 << 16))
+        if not part:
+            raise ClientLeft
+        data += part
+    return bytes(data)
+
+
+def _call(
+    header: Header, descriptors: list[int], environ: bytes, stdin: bytes
+) -> tuple[int, bytes]:
+    """Serve a call as the executable does, with the surroundings of the client."""
+    variables = {
+        os.fsdecode(name): os.fsdecode(value)
+        for name, value in protocol.parse_environ(environ).items()
+    }
+    path = variables.get("CNI_NETNS")
+    opened = {path: descriptors[2] if header.has_netns else None} if path else {}
+    own_stderr, own_umask = os.dup(STDERR), os.umask(header.umask)
+    os.dup2(descriptors[0], STDERR)
+    stdout = io.StringIO()
+    try:
+        with suppress(OSError):
+            os.fchdir(descriptors[1])
+        with open(
+            STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+        ) as stderr:
+            status = main(variables, io.BytesIO(stdin), stdout, stderr, opened)
+    finally:
+        os.dup2(own_stderr, STDERR)
+        os.close(own_stderr)
+        os.umask(own_umask)
+        os.chdir("/")
+    return status, stdout.getvalue().encode()

@@ -1,0 +1,14 @@
+MAGIC = b"amdcni\r\n"
+PROTOCOL = 1
+CALL = 1
+QUESTION = 2
+HAS_NETNS = 1
+HEADER_BYTES = 56
+MAX_ENVIRON_BYTES = 1024 * 1024
+MAX_STDIN_BYTES = 1024 * 1024 + 1
+SOCKET = "/run/amdcni/agent.sock"
+ACCEPTED = b"A"
+NOT_MINE = b"N"
+BEGUN = b"B"
+ENDED = b"S"
+ABOUT_AGENT = b"I"
