@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final
 
 from amdcni.core.errors import StateFailure
-from amdcni_shim import client
 
 _LOCK: Final = "agent.lock"
 _BACKLOG: Final = 512
@@ -26,11 +25,17 @@ _BACKLOG: Final = 512
 class Door:
     """The lock and the listening socket of one agent; raises StateFailure, saying why."""
 
-    def __init__(self, path: str = client.SOCKET) -> None:
+    def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.socket: socket.socket | None = None
         self._lock: int | None = None
         self._own: tuple[int, int] | None = None
+
+    def __enter__(self) -> "Door":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unlock()
 
     def try_lock(self) -> bool:
         """Become the agent that serves; False if another one is."""

@@ -45,7 +45,9 @@ class NotForUs(ValueError):
 
 
 def parse_header(data: bytes) -> Header:
-    """The header in exactly `client.HEADER_BYTES` bytes; raises NotForUs."""
+    """The header in `data`; raises NotForUs."""
+    if len(data) != client.HEADER_BYTES:
+        raise NotForUs("another length")
     magic, protocol, kind, wait_ms, umask, device, inode, environ, stdin, flags, rest = (
         _HEADER.unpack(data)
     )
@@ -53,7 +55,7 @@ def parse_header(data: bytes) -> Header:
         raise NotForUs("another protocol")
     if kind not in tuple(Kind) or flags & ~client.HAS_NETNS or rest or umask & ~0o777:
         raise NotForUs("unknown kind, flags or umask")
-    if environ > client.MAX_ENVIRON_BYTES or stdin > client.MAX_STDIN_BYTES:
+    if environ > client.MAX_ENVIRONMENT_BYTES or stdin > client.MAX_STDIN_BYTES:
         raise NotForUs("too long")
     return Header(
         kind=Kind(kind),
@@ -81,9 +83,9 @@ def parse_environ(data: bytes) -> dict[bytes, bytes]:
 
 def end_of(status: int, stdout: bytes) -> bytes:
     """The answer that ends a call."""
-    return client.ENDED + bytes([status]) + _LENGTH.pack(len(stdout)) + stdout
+    return client.ANSWER + bytes([status]) + _LENGTH.pack(len(stdout)) + stdout
 
 
 def about(data: bytes) -> bytes:
     """The answer to a question; `data` is a JSON object."""
-    return client.ABOUT_AGENT + _LENGTH.pack(len(data)) + data
+    return client.ABOUT + _LENGTH.pack(len(data)) + data

@@ -23,7 +23,16 @@ from amdcni.effects import netns
 from amdcni_agent import protocol, worker
 from amdcni_agent.door import Door
 from amdcni_agent.protocol import Kind
-from amdcni_agent.schedule import DEFAULT_LIMITS, Begin, Limits, Look, Refuse, Retire, Schedule, Start
+from amdcni_agent.schedule import (
+    DEFAULT_LIMITS,
+    Begin,
+    Limits,
+    Look,
+    Refuse,
+    Retire,
+    Schedule,
+    Start,
+)
 from amdcni_agent.watch import Links, Pace
 from amdcni_shim import client
 from amdcni_shim.edge import error_answer
