@@ -283,6 +283,8 @@ class Agent:
             self._hang_up(number)
             return
         if header.kind is Kind.QUESTION:
+            # What is left unread when a connection is closed is an error at the other end.
+            connection.socket.recv(client.HEADER_BYTES)
             self._answer(number, protocol.about(json.dumps(self.about()).encode()))
             self._hang_up(number)
         elif self._ending or header.netns != self._netns:

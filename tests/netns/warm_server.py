@@ -99,10 +99,9 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["env"])
         sys.argv = request["argv"]
-        if request["kill"] is not None:
-            from tests.netns.killed import kill
-
-            kill(*request["kill"])
+        if request["before"] is not None:
+            module, name, arguments = request["before"]
+            getattr(importlib.import_module(module), name)(*arguments)
         status = run(os.path.basename(sys.argv[0]))
     finally:
         os._exit(status)

@@ -1,0 +1,88 @@
+"""An agent on a throwaway node, in a process that has everything loaded; see `warm.py`."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from amdcni.testing import Node, Outcome
+from amdcni_agent.asking import ask
+from tests.netns.command import AMDCNI
+from tests.netns.warm import Preparation, WarmCall, start_warm
+from tests.patience import is_alive, wait_until
+
+SOCKET = "/run/amdcni/agent.sock"
+
+
+@frozen
+class RunningAgent:
+    """An agent at work on a node."""
+
+    node: Node
+    call: WarmCall
+
+    @property
+    def pid(self) -> int:
+        """The main process."""
+        return self.call.pid
+
+    def about(self) -> dict[str, Any] | None:
+        """Return what it says of itself, if it answers."""
+        return ask(str(socket_of(self.node)))
+
+    def serves(self) -> bool:
+        """Return whether this very agent answers on the node's socket."""
+        about = self.about()
+        return about is not None and about["pid"] == self.pid
+
+    def children(self) -> list[int]:
+        """Return its processes other than the main one."""
+        path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(word) for word in path.read_text().split()]
+
+    def end(self) -> Outcome:
+        """End it as systemd does; return what it said."""
+        self.call.send_signal(signal.SIGTERM)
+        return self.call.wait()
+
+    def kill(self) -> None:
+        """Kill the main process."""
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(self.pid), "the agent has ended")
+
+
+def socket_of(node: Node) -> Path:
+    """Return the path of the socket as a test sees it."""
+    return node.root / SOCKET.lstrip("/")
+
+
+@contextmanager
+def agent_on(node: Node, *words: str, before: Preparation | None = None) -> Iterator[RunningAgent]:
+    """Run an agent with these words until the end of the `with`; it serves when that begins."""
+    running = start_agent(node, *words, before=before)
+    try:
+        wait_until(running.serves, "the agent serves")
+        yield running
+    finally:
+        if is_alive(running.pid):
+            running.call.send_signal(signal.SIGCONT)
+            running.end()
+
+
+def start_agent(node: Node, *words: str, before: Preparation | None = None) -> RunningAgent:
+    """Start an agent, which may not serve yet or wait for its turn."""
+    return RunningAgent(node, start_warm(node, [AMDCNI, "agent", *words], before=before))
+
+
+# Preparations
+
+
+def look_only_at_events() -> None:
+    """Make agents in this process look once, and then only because of an event."""
+    from amdcni_agent.watch import Pace
+
+    Pace.__init__.__defaults__ = (1e9, *(Pace.__init__.__defaults__ or ())[1:])
