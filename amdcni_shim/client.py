@@ -1,15 +1,14 @@
-"""The client of the node's agent: forwards a call and gets its answer, or None for "do it yourself".
+"""The client of the node's agent: forwards a call and returns the answer, if the agent serves it.
 
 It imports only what is built into the interpreter or, for `_socket`, costs nothing, because its
 start is nearly all that a call costs.  The protocol is described in
 `docs/reference/agent-protocol.md`; its constants are here, for both ends.
 """
 
+import _socket
 import posix
 import sys
 import time
-
-import _socket
 
 SOCKET_PATH = b"/run/amdcni/agent.sock"
 """Where the agent listens."""
@@ -72,7 +71,7 @@ OWN_NETNS = b"/proc/self/ns/net"
 """The network namespace of the process itself."""
 
 _STDIN, _STDERR = 0, 2
-LENGTH_BYTES = 4
+_LENGTH_BYTES = 4
 _CHUNK_BYTES = 1 << 16
 _UCRED_BYTES = 12
 
@@ -137,7 +136,7 @@ def forward(
         try:
             # Does not wait if too many wait already, because the socket is non-blocking.
             agent.connect(path)
-            if not is_trusted(agent):
+            if not _is_trusted(agent):
                 return None
             _send_header(agent, environ, len(environment), len(stdin), round(begin_s * 1000))
             said = _receive(agent, 1, time.monotonic() + accept_s)
@@ -155,7 +154,7 @@ def forward(
         return None
 
 
-def is_trusted(agent: _socket.socket) -> bool:
+def _is_trusted(agent: _socket.socket) -> bool:
     """Whether the other end belongs to root or to this process's user."""
     credentials = agent.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED_BYTES)
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
@@ -215,7 +214,7 @@ def _open_netns(path: bytes, nsfs: int) -> int | None:
 
 def _receive_answer(agent: _socket.socket, deadline: float) -> tuple[int, bytes] | None:
     status = _receive(agent, 1, deadline)
-    length = int.from_bytes(_receive(agent, LENGTH_BYTES, deadline), "little")
+    length = int.from_bytes(_receive(agent, _LENGTH_BYTES, deadline), "little")
     if length > MAX_OUTPUT_BYTES:
         return None
     return status[0], _receive(agent, length, deadline)
