@@ -22,7 +22,7 @@ import attrs
 from amdcni_agent import looks, protocol
 from amdcni_agent.protocol import Header
 from amdcni_shim import client, process
-from amdcni_shim.__main__ import STDERR, main
+from amdcni_shim.__main__ import main
 
 LOOK: Final = b"look"
 CALL: Final = b"call"
@@ -35,6 +35,7 @@ _STALL_S: Final = 10.0
 """How long a client may take to send what it has said it would, or to read the answer."""
 
 _MAX_DESCRIPTORS: Final = 3
+_STDERR: Final = 2
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -173,18 +174,18 @@ def _call(
     }
     path = variables.get("CNI_NETNS")
     opened = {path: descriptors[2] if header.has_netns else None} if path else {}
-    own_stderr, own_umask = os.dup(STDERR), os.umask(header.umask)
-    os.dup2(descriptors[0], STDERR)
+    own_stderr, own_umask = os.dup(_STDERR), os.umask(header.umask)
+    os.dup2(descriptors[0], _STDERR)
     stdout = io.StringIO()
     try:
         with suppress(OSError):
             os.fchdir(descriptors[1])
         with open(
-            STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+            _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
         ) as stderr:
             status = main(variables, io.BytesIO(stdin), stdout, stderr, opened)
     finally:
-        os.dup2(own_stderr, STDERR)
+        os.dup2(own_stderr, _STDERR)
         os.close(own_stderr)
         os.umask(own_umask)
         os.chdir("/")

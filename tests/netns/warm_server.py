@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pkgutil
+import posix
 import selectors
 import socket
 import sys
@@ -19,8 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from amdcni_shim import __main__ as shim
-from amdcni_shim import process
+from amdcni_shim import process, start
 
 STREAMS: Final = 3
 MAX_REQUEST_BYTES: Final = 1 << 16
@@ -37,6 +37,7 @@ def load() -> None:
         package = importlib.import_module(name)
         for each in pkgutil.walk_packages(package.__path__, f"{name}."):
             importlib.import_module(each.name)
+    importlib.import_module("amdcni_shim.__main__")
     importlib.import_module("amdcni_shim.edge")
     importlib.import_module("amdcni.log")
     gc.freeze()
@@ -98,6 +99,9 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         )
         os.environ.clear()
         os.environ.update(request["env"])
+        # A snapshot that `posix` made at its import, and that the client goes by.
+        posix.environ.clear()
+        posix.environ.update(os.environb)
         sys.argv = request["argv"]
         if request["before"] is not None:
             module, name, arguments = request["before"]
@@ -111,7 +115,7 @@ def run(program: str) -> int:
     """Run one of the two executables; return its exit status."""
     try:
         if program == "amd-host-device":
-            shim.serve_alone(None)
+            start.run()
         else:
             importlib.import_module("amdcni.cli").run()
     except SystemExit as end:
