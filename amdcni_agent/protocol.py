@@ -15,6 +15,10 @@ _HEADER: Final = struct.Struct("<8sIIIIQQIIII")
 _LENGTH: Final = struct.Struct("<I")
 
 
+PROTOCOL: Final = client.PROTOCOL
+"""The number of the protocol that this agent speaks."""
+
+
 class Kind(IntEnum):
     """What a request is about."""
 
@@ -51,7 +55,7 @@ def parse_header(data: bytes) -> Header:
     magic, protocol, kind, wait_ms, umask, device, inode, environ, stdin, flags, rest = (
         _HEADER.unpack(data)
     )
-    if magic != client.MAGIC or protocol != client.PROTOCOL:
+    if magic != client.MAGIC or protocol != PROTOCOL:
         raise NotForUs("another protocol")
     if kind not in tuple(Kind) or flags & ~client.HAS_NETNS or rest or umask & ~0o777:
         raise NotForUs("unknown kind, flags or umask")

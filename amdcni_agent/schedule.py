@@ -76,6 +76,7 @@ class Schedule:
     _waiting: "OrderedDict[int, float]" = attrs.field(factory=OrderedDict, init=False)
     _working: dict[int, int | None] = attrs.field(factory=dict, init=False)
     _idle: "OrderedDict[int, float]" = attrs.field(factory=OrderedDict, init=False)
+    _tidying: set[int] = attrs.field(factory=set, init=False)
     _leaving: set[int] = attrs.field(factory=set, init=False)
     _look_wanted: bool = attrs.field(default=False, init=False)
     _ending: bool = attrs.field(default=False, init=False)
@@ -107,11 +108,19 @@ class Schedule:
         """A worker has been started."""
         self._idle[worker] = now_s
 
+    def answered(self, worker: int) -> int | None:
+        """A worker has the answer to its call, which is returned, and only tidies up after it."""
+        call = self._working.pop(worker, None)
+        if call is not None:
+            self._tidying.add(worker)
+        return call
+
     def finished(self, worker: int, now_s: float) -> int | None:
-        """A worker has done its work: the call, None for a look or if it did nothing."""
-        if worker not in self._working:
+        """A worker has done its work: the call if it was not answered, None for a look."""
+        if worker not in self._working and worker not in self._tidying:
             return None
-        call = self._working.pop(worker)
+        self._tidying.discard(worker)
+        call = self._working.pop(worker, None)
         if worker not in self._leaving:
             self._idle[worker] = now_s
         return call
@@ -123,6 +132,7 @@ class Schedule:
     def died(self, worker: int) -> int | None:
         """A worker has ended: the call that it was serving, if any."""
         self._idle.pop(worker, None)
+        self._tidying.discard(worker)
         self._leaving.discard(worker)
         return self._working.pop(worker, None)
 
@@ -152,7 +162,7 @@ class Schedule:
         if self._ending:
             return self._retire(0.0, now_s, keep=0)
         wanted = self.limits.most_workers if self._waiting else self.limits.spare_workers
-        if len(self._idle) + len(self._working) < wanted:
+        if self._workers < wanted:
             return Start()
         return self._retire(self.limits.idle_s, now_s, keep=self.limits.spare_workers)
 
@@ -161,7 +171,7 @@ class Schedule:
         return self._look_wanted and None not in self._working.values()
 
     def _retire(self, after_s: float, now_s: float, *, keep: int) -> Retire | None:
-        if len(self._idle) + len(self._working) <= keep:
+        if self._workers <= keep:
             return None
         for worker, since_s in self._idle.items():
             if now_s >= since_s + after_s:
@@ -170,10 +180,14 @@ class Schedule:
                 return Retire(worker)
         return None
 
+    @property
+    def _workers(self) -> int:
+        return len(self._idle) + self.working
+
     def next_time_s(self) -> float | None:
         """When `next` has to be asked again even if nothing happens; None if it need not be."""
         times = list(self._waiting.values())
-        if len(self._idle) + len(self._working) > self.limits.spare_workers:
+        if self._workers > self.limits.spare_workers:
             times += [since_s + self.limits.idle_s for since_s in self._idle.values()]
         return min(times, default=None)
 
@@ -182,7 +196,7 @@ class Schedule:
     @property
     def is_over(self) -> bool:
         """Whether nothing is at work or waiting any more, for an agent that is to end."""
-        return self._ending and not self._working and not self._waiting
+        return self._ending and not self.working and not self._waiting
 
     @property
     def idle(self) -> int:
@@ -191,8 +205,8 @@ class Schedule:
 
     @property
     def working(self) -> int:
-        """How many workers are at work."""
-        return len(self._working)
+        """How many workers are at work, or tidying up after it."""
+        return len(self._working) + len(self._tidying)
 
     @property
     def waiting(self) -> int:

@@ -46,6 +46,7 @@ _CHECK_DOOR_S: Final = 10.0
 _STANDBY_S: Final = 0.2
 """How often an agent that waits for its turn looks whether the other one has ended."""
 _MOST_EVENTS: Final = 64
+_HAS_LEFT: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 @attrs.define
@@ -78,6 +79,7 @@ class Agent:
         self._dead: set[int] = set()
         self._links: Links | None = None
         self._pace = Pace(time.monotonic())
+        self._begun = 0
         self._ending = False
         self._check_door_s = 0.0
         self._netns = _netns_of_this_process()
@@ -156,6 +158,7 @@ class Agent:
                 case Look(number):
                     self._order(number, worker.LOOK, [])
                 case Begin(number, call):
+                    self._begun += 1
                     self._order(number, worker.CALL, [self._connections[call].socket.fileno()])
                 case Refuse(call):
                     self._answer(call, client.NOT_MINE)
@@ -200,6 +203,7 @@ class Agent:
             os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
             worker.be_worker(theirs, parent)
         theirs.close()
+        ours.setblocking(False)
         self._workers[pid] = _Worker(pid, ours)
         self._epoll.register(ours, select.EPOLLIN)
         self._schedule.started(pid, now_s)
@@ -266,7 +270,12 @@ class Agent:
 
     def _note_client(self, number: int, events: int) -> None:
         connection = self._connections[number]
-        if connection.is_call or not events & select.EPOLLIN:
+        if connection.is_call or events & _HAS_LEFT:
+            # What its worker has reported comes first: that the answer is on its way.
+            for each in tuple(self._workers.values()):
+                self._note_worker(each)
+            if number not in self._connections:
+                return
             leaving = self._schedule.left(number)
             if leaving is not None:
                 with suppress(ProcessLookupError):
@@ -299,35 +308,48 @@ class Agent:
             self._hang_up(number)
 
     def _note_worker(self, each: _Worker) -> None:
-        try:
-            report = each.control.recv(worker.MAX_REPORT_BYTES)
-        except OSError:
-            report = b""
-        now_s = time.monotonic()
-        if not report:
-            call = self._schedule.died(each.pid)
-            if call is not None:
-                self._log("worker-died", pid=each.pid)
-            self._epoll.unregister(each.control)
-            each.control.close()
-            del self._workers[each.pid]
-            self._dead.add(each.pid)
-        else:
-            call = self._note_report(each, json.loads(report), now_s)
-        if call is not None:
-            self._hang_up(call)
+        """Note all that a worker has reported."""
+        while True:
+            try:
+                report = each.control.recv(worker.MAX_REPORT_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                report = b""
+            if not report:
+                self._note_death(each)
+                return
+            self._note_report(each, json.loads(report), time.monotonic())
 
-    def _note_report(self, each: _Worker, report: dict[str, Any], now_s: float) -> int | None:
-        """Note that a worker has done its work; the call that it was."""
-        if report["ends"]:
-            call = self._schedule.died(each.pid)
-        else:
-            call = self._schedule.finished(each.pid, now_s)
-            if self._schedule.is_leaving(each.pid):
-                each.control.shutdown(socket.SHUT_WR)
-        if report.get("busy") or call is not None:
+    def _note_death(self, each: _Worker) -> None:
+        call = self._schedule.died(each.pid)
+        if call is not None and call in self._connections:
+            self._log("worker-died", pid=each.pid)
+            self._hang_up(call)
+        self._epoll.unregister(each.control)
+        each.control.close()
+        del self._workers[each.pid]
+        self._dead.add(each.pid)
+
+    def _note_report(self, each: _Worker, report: dict[str, Any], now_s: float) -> None:
+        if "status" in report:
+            # The answer is on its way: from now on the client may leave.
+            call = self._schedule.answered(each.pid)
+            if call is not None:
+                self._hang_up(call)
             self._pace.after_call(now_s)
-        return call
+        elif "idle" in report:
+            call = self._schedule.finished(each.pid, now_s)
+            if call is not None:
+                self._hang_up(call)
+            if report["left_over"]:
+                self._log("left-over", pid=each.pid, what=report["left_over"])
+            if not report["idle"]:
+                self._schedule.died(each.pid)
+            elif self._schedule.is_leaving(each.pid):
+                each.control.shutdown(socket.SHUT_WR)
+        elif report.get("busy"):
+            self._pace.after_call(now_s)
 
     def _answer(self, number: int, data: bytes) -> None:
         """Send a short answer, for which there is always room, unless the client has left."""
@@ -349,6 +371,7 @@ class Agent:
             "protocol": client.PROTOCOL,
             "workers": {"idle": schedule.idle, "working": schedule.working},
             "waiting": schedule.waiting,
+            "begun": self._begun,
         }
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
+from amdcni.core.errors import TryAgainLater
 from amdcni_agent import looks, protocol
 from amdcni_agent.protocol import Header
 from amdcni_shim import client, process
@@ -56,6 +57,8 @@ def be_worker(control: socket.socket, parent: int) -> NoReturn:
         if os.getppid() == parent:
             _serve(control)
         status = 0
+    except TryAgainLater:
+        pass  # A signal came when nothing was at work any more.
     except BaseException as failure:
         # The agent sees that this worker has ended, and starts another one.
         with suppress(OSError):
@@ -72,21 +75,23 @@ def _serve(control: socket.socket) -> None:
             return
         process.fail_when_asked_to_end()
         if order == LOOK:
-            report = looks.look()
+            _say(control, looks.look())
         else:
-            report = _serve_client(socket.socket(fileno=descriptors[0]))
+            _serve_client(socket.socket(fileno=descriptors[0]), control)
         ended = State.asked_to_end()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         gc.collect()
         left_over = before.left_over()
-        if left_over:
-            print(f"a worker ends: left over: {left_over}", file=sys.stderr, flush=True)
-        ends = ended or bool(left_over)
-        with suppress(OSError):
-            control.send(json.dumps({**report, "ends": ends}).encode()[:MAX_REPORT_BYTES])
-        if ends:
+        _say(control, {"idle": not ended and not left_over, "left_over": left_over})
+        if ended or left_over:
             return
+
+
+def _say(control: socket.socket, report: dict[str, Any]) -> None:
+    """Report something to the main process; if that has ended, so will this one."""
+    with suppress(OSError):
+        control.send(json.dumps(report).encode())
 
 
 @attrs.frozen
@@ -122,36 +127,44 @@ class State:
         return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
-def _serve_client(connection: socket.socket) -> dict[str, Any]:
-    """Serve the call of a client; return what the agent reports about it."""
+def _serve_client(connection: socket.socket, control: socket.socket) -> None:
+    """Serve the call of a client.
+
+    The main process hears of the answer before the client does, and so before the client can leave:
+    one that leaves earlier is not there any more, and its call is ended.
+    """
     with connection, ExitStack() as opened:
         connection.settimeout(_STALL_S)
-        try:
-            header, descriptors = _receive_header(connection, opened)
-            connection.sendall(client.BEGUN)
-            environ = _receive(connection, header.environ_bytes)
-            stdin = _receive(connection, header.stdin_bytes)
-        except (OSError, ClientLeft, protocol.NotForUs):
-            return {"outcome": "dropped"}
         begun_s = time.monotonic()
+        try:
+            header = protocol.parse_header(_receive(connection, client.HEADER_BYTES))
+            connection.sendall(client.BEGUN)
+            rest, descriptors = _receive_rest(connection, header, opened)
+        except (OSError, ClientLeft, protocol.NotForUs):
+            return
+        environ, stdin = rest[: header.environ_bytes], rest[header.environ_bytes :]
         status, stdout = _call(header, descriptors, environ, stdin)
         if State.asked_to_end():
-            # Whoever it was, a client that is still there does the work itself.
-            return {"outcome": "dropped"}
+            # Whoever wanted that, a client that is still there does the work itself.
+            return
+        _say(control, {"status": status, "seconds": time.monotonic() - begun_s})
         with suppress(OSError):
             connection.sendall(protocol.end_of(status, stdout))
-    return {"outcome": "ok" if status == 0 else "failed", "seconds": time.monotonic() - begun_s}
 
 
-def _receive_header(connection: socket.socket, opened: ExitStack) -> tuple[Header, list[int]]:
-    data, descriptors, _, _ = socket.recv_fds(connection, client.HEADER_BYTES, _MAX_DESCRIPTORS)
+def _receive_rest(
+    connection: socket.socket, header: Header, opened: ExitStack
+) -> tuple[bytes, list[int]]:
+    """The environment and the input of a call, and the descriptors that come with them."""
+    length = header.environ_bytes + header.stdin_bytes
+    data, descriptors, _, _ = socket.recv_fds(
+        connection, min(length, 1 << 16), _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+    )
     for descriptor in descriptors:
         opened.callback(os.close, descriptor)
-    data += _receive(connection, client.HEADER_BYTES - len(data))
-    header = protocol.parse_header(data)
-    if len(descriptors) != 2 + header.has_netns:
+    if not data or len(descriptors) != 2 + header.has_netns:
         raise ClientLeft
-    return header, descriptors
+    return data + _receive(connection, length - len(data)), descriptors
 
 
 def _receive(connection: socket.socket, length: int) -> bytes:

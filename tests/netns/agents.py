@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,22 @@ class RunningAgent:
         about = self.about()
         return about is not None and about["pid"] == self.pid
 
+    def served(self) -> int:
+        """Return how many calls it has had a worker begin."""
+        about = self.about()
+        assert about is not None
+        return int(about["begun"])
+
     def children(self) -> list[int]:
         """Return its processes other than the main one."""
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         return [int(word) for word in path.read_text().split()]
+
+    def catches_signals(self) -> bool:
+        """Return whether a SIGTERM would end it in good order, and not just kill it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
     def end(self) -> Outcome:
         """End it as systemd does; return what it said."""
@@ -53,6 +65,10 @@ class RunningAgent:
         """Kill the main process."""
         os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: not is_alive(self.pid), "the agent has ended")
+
+    def has_been_waited_for(self) -> bool:
+        """Return whether its outcome is known."""
+        return self.call.end.fileno() < 0
 
 
 def socket_of(node: Node) -> Path:
@@ -68,7 +84,7 @@ def agent_on(node: Node, *words: str, before: Preparation | None = None) -> Iter
         wait_until(running.serves, "the agent serves")
         yield running
     finally:
-        if is_alive(running.pid):
+        if not running.has_been_waited_for():
             running.call.send_signal(signal.SIGCONT)
             running.end()
 
@@ -78,11 +94,39 @@ def start_agent(node: Node, *words: str, before: Preparation | None = None) -> R
     return RunningAgent(node, start_warm(node, [AMDCNI, "agent", *words], before=before))
 
 
-# Preparations
+# Preparations: see `Preparation` in `warm.py`.
+
+
+def preparation(function: Callable[..., None], *arguments: str | int) -> Preparation:
+    """Have a function of this module called in the agent's process before it begins."""
+    return (__name__, function.__name__, arguments)
 
 
 def look_only_at_events() -> None:
-    """Make agents in this process look once, and then only because of an event."""
+    """Let the agent look at its start, and then only because of an event."""
     from amdcni_agent.watch import Pace
 
     Pace.__init__.__defaults__ = (1e9, *(Pace.__init__.__defaults__ or ())[1:])
+
+
+def have_few_workers(most_workers: int, most_waiting: int) -> None:
+    """Let the agent have fewer workers, and fewer calls wait."""
+    from amdcni_agent.schedule import Limits
+    from amdcni_agent.serving import Agent
+
+    limits = Limits(1, most_workers, most_waiting)
+    Agent.__init__.__defaults__ = (limits,)
+
+
+def check_the_socket_often() -> None:
+    """Let the agent look all the time whether the path leads to its socket."""
+    from amdcni_agent import serving
+
+    serving._CHECK_DOOR_S = 0.1  # type: ignore[misc]
+
+
+def speak_another_protocol(number: int) -> None:
+    """Let the agent speak the protocol with this number, but not that of the clients."""
+    from amdcni_agent import protocol
+
+    protocol.PROTOCOL = number  # type: ignore[misc]

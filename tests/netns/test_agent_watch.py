@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, dump
-from tests.netns.agents import agent_on
+from tests.netns.agents import agent_on, look_only_at_events, preparation
 from tests.netns.runtime import (
     BDF,
     LEASES,
@@ -21,10 +21,9 @@ from tests.netns.runtime import (
     records,
     remains,
 )
-from tests.netns.warm import Preparation
 from tests.patience import wait_until
 
-BY_EVENTS_ALONE: Final[Preparation] = ("tests.netns.agents", "look_only_at_events", ())
+BY_EVENTS_ALONE: Final = preparation(look_only_at_events)
 """Its first look is the only one that is not because of an event."""
 
 LAST_RAIL = 8

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import pkgutil
-import posix
 import selectors
 import socket
 import sys
@@ -99,9 +98,6 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         )
         os.environ.clear()
         os.environ.update(request["env"])
-        # A snapshot that `posix` made at its import, and that the client goes by.
-        posix.environ.clear()
-        posix.environ.update(os.environb)
         sys.argv = request["argv"]
         if request["before"] is not None:
             module, name, arguments = request["before"]

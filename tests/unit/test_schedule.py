@@ -8,6 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from amdcni_agent.schedule import Begin, Limits, Look, Refuse, Retire, Schedule, Start
 
+LOOKING, TIDYING = -1, -2
+
 LIMITS = Limits(spare_workers=2, most_workers=4, most_waiting=5, idle_s=30)
 
 
@@ -67,6 +69,18 @@ def test_a_worker_whose_client_has_left_is_ended_once_and_gets_no_other_call() -
     assert schedule.is_leaving(102)
     schedule.came(2, until_s=5)
     assert actions_of(schedule)[0] == Begin(101, 2)
+
+
+def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
+    schedule = Schedule(LIMITS)
+    actions_of(schedule)
+    schedule.came(1, until_s=5)
+    actions_of(schedule)
+    assert schedule.answered(102) == 1
+    assert schedule.left(1) is None
+    assert schedule.working == 1
+    assert schedule.finished(102, 0) is None
+    assert schedule.idle == LIMITS.spare_workers
 
 
 def test_a_waiting_call_whose_client_has_left_is_never_begun() -> None:
@@ -157,8 +171,8 @@ class AnyOrder(RuleBasedStateMachine):
                 case Look(worker):
                     assert self.workers[worker] is None
                     assert not self.waiting
-                    self.workers[worker] = -1
-                    assert Counter(self.workers.values())[-1] == 1
+                    self.workers[worker] = LOOKING
+                    assert Counter(self.workers.values())[LOOKING] == 1
                 case Refuse(call):
                     self.waiting.remove(call)
                 case Retire(worker):
@@ -189,11 +203,21 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
+    def a_worker_has_its_answer(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.workers)))
+        at = self.workers[worker]
+        if at is None or at > 0:
+            assert self.schedule.answered(worker) == at
+            self.workers[worker] = None if at is None else TIDYING
+        self.act()
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
     def a_worker_finishes(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.workers)))
         at = self.workers[worker]
         call = self.schedule.finished(worker, self.now_s)
-        assert call == (at if at != -1 else None)
+        assert call == (at if at is not None and at > 0 else None)
         if self.schedule.is_leaving(worker):
             self.schedule.died(worker)
             del self.workers[worker]
@@ -206,7 +230,7 @@ class AnyOrder(RuleBasedStateMachine):
     def a_worker_dies(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.workers)))
         at = self.workers.pop(worker)
-        assert self.schedule.died(worker) == (at if at != -1 else None)
+        assert self.schedule.died(worker) == (at if at is not None and at > 0 else None)
         self.act()
 
     @rule(seconds=st.floats(0, 60))
