@@ -45,6 +45,11 @@ class RunningAgent:
         assert about is not None
         return int(about["begun"])
 
+    def is_idle(self) -> bool:
+        """Return whether no worker is at work, and no call waits."""
+        about = self.about()
+        return about is not None and (about["workers"]["working"], about["waiting"]) == (0, 0)
+
     def children(self) -> list[int]:
         """Return its processes other than the main one."""
         path = Path(f"/proc/{self.pid}/task/{self.pid}/children")

@@ -308,7 +308,7 @@ def test_workers_keep_nothing_of_the_calls_that_they_have_served(
             pod = node.add_pod(f"pod-{number}")
             lend_and_return(lent, pod, nic)
             pod.delete()
-            wait_until(lambda: (agent.about() or {})["workers"]["working"] == 0, "all are idle")
+            wait_until(agent.is_idle, "all workers are idle")
             opened.append({pid: open_files(pid) for pid in agent.children()})
         assert opened[0] == opened[-1]
         assert "left over" not in agent.end().stderr
