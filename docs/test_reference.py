@@ -23,7 +23,7 @@ from amdcni_shim import edge
 DOCS = Path(__file__).parent
 SOURCES = [
     path
-    for package in ("amdcni", "amdcni_shim")
+    for package in ("amdcni", "amdcni_shim", "amdcni_agent")
     for path in (DOCS.parent / package).rglob("*.py")
     if "testing" not in path.parts
 ]

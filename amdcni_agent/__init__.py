@@ -1,0 +1,1 @@
+"""The agent: one resident process a node, which serves calls, heals and reports."""
