@@ -125,7 +125,7 @@ def _report(channel: socket.socket, parent: int, address: Address, log: Log) -> 
     try:
         die_with(parent)
         _leave_behind(channel)
-        _import_lightly()
+        import_lightly()
         from amdcni_agent.scraping import Site
 
         Site(channel, address, log).serve()
@@ -161,7 +161,7 @@ def _leave_behind(channel: socket.socket) -> None:
             os.close(number)
 
 
-def _import_lightly() -> None:
+def import_lightly() -> None:
     """Spare this process what of prometheus_client it does not need.
 
     Importing any part of it executes its package first, which loads HTTP servers and clients and

@@ -35,6 +35,9 @@ class Limits:
     retry_s: float = 10.0
 
 
+DEFAULT_LIMITS: Final = Limits()
+
+
 @attrs.define(eq=False)
 class _Exchange:
     """A connection: first its request is received, then its response is sent.
@@ -75,14 +78,20 @@ class Site:
     """The pages of the agent at an address, made from what the main process says."""
 
     def __init__(
-        self, channel: socket.socket, address: Address, log: Log, limits: Limits | None = None
+        self,
+        channel: socket.socket,
+        address: Address,
+        log: Log,
+        limits: Limits = DEFAULT_LIMITS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = channel
         self._address = address
         self._log = log
-        self._limits = limits or Limits()
+        self._limits = limits
+        self._clock = clock
         self._metrics = Metrics()
-        self._health = Health(heard_s=time.monotonic())
+        self._health = Health(heard_s=clock())
         self._selector = selectors.DefaultSelector()
         self._exchanges: dict[socket.socket, _Exchange] = {}
         self._listener: socket.socket | None = None
@@ -115,7 +124,7 @@ class Site:
                 self._accept()
             elif isinstance(place, socket.socket) and place in self._exchanges:
                 self._proceed(self._exchanges[place])
-        now_s = time.monotonic()
+        now_s = self._clock()
         for exchange in [each for each in self._exchanges.values() if each.until_s <= now_s]:
             self._end(exchange)
         return True
@@ -125,11 +134,11 @@ class Site:
         due = [exchange.until_s for exchange in self._exchanges.values()]
         if self._listener is None:
             due.append(self._listen_from_s)
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return max(0.0, min(due) - self._clock()) if due else None
 
     def _listen(self) -> None:
         """Listen at the address, if it is time to try; a failure is logged once."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if self._listener is not None or now_s < self._listen_from_s:
             return
         where = str(self._address)
@@ -169,7 +178,7 @@ class Site:
             message = Lost(1)
         self._metrics.take(message)
         serves = message.is_serving if isinstance(message, AgentState) else self._health.is_serving
-        self._health = Health(time.monotonic(), serves)
+        self._health = Health(self._clock(), serves)
 
     def _accept(self) -> None:
         """Accept a connection, in place of the oldest if there are too many."""
@@ -179,7 +188,7 @@ class Site:
         with suppress(OSError):  # it has gone again
             connection, _ = self._listener.accept()
             connection.setblocking(False)
-            exchange = _Exchange(connection, time.monotonic() + self._limits.exchange_s)
+            exchange = _Exchange(connection, self._clock() + self._limits.exchange_s)
             self._exchanges[connection] = exchange
             self._selector.register(connection, exchange.awaited)
 
@@ -208,7 +217,7 @@ class Site:
         return pages.response(self._page(request.path), is_head=request.is_head)
 
     def _page(self, path: str) -> pages.Page:
-        now_s = time.monotonic()
+        now_s = self._clock()
         match path:
             case "/metrics":
                 text = self._metrics.text(self._health.age_s(now_s))
