@@ -1,6 +1,5 @@
 """Tells systemd how the agent is, by the protocol of sd_notify(3)."""
 
-import os
 import socket
 from collections.abc import Mapping
 from typing import Final, Self
@@ -57,7 +56,7 @@ class Notifier:
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         with socket.socket(socket.AF_UNIX, kind) as sender:
             try:
-                sender.sendto(os.fsencode("\n".join(lines)), address)
+                sender.sendto("\n".join(lines).encode(errors="backslashreplace"), address)
             except OSError:
                 return False
         return True

@@ -1,7 +1,7 @@
 """The reporting process, as the main process sees it: it is told things, and never waited for.
 
 A scraper that is slow, mute or malicious can hold up the reporting process at most: the main
-process only puts messages into a socket, and drops them if it is full.
+process only puts messages into a socket, and drops them if it is full::
 
     reporter = Reporter(DEFAULT_ADDRESS, log)
     reporter.start()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amdcni_agent.notify import Notifier
@@ -44,6 +44,8 @@ def test_each_event_is_told_in_the_words_of_sd_notify(systemd: tuple[socket.sock
 
 
 @given(st.text())
+@example("healing\nREADY=1")
+@example("\ud800")
 def test_a_status_never_becomes_another_field(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
