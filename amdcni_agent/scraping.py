@@ -141,7 +141,6 @@ class Site:
         now_s = self._clock()
         if self._listener is not None or now_s < self._listen_from_s:
             return
-        where = str(self._address)
         try:
             listener = self._address.listen()
         except OSError as error:
@@ -149,13 +148,13 @@ class Site:
             reason, earlier = error.strerror or str(error), self._refusal
             self._refusal = reason
             if reason != earlier:
-                self._log(LogLevel.WARNING, "metrics-not-served", address=where, reason=reason)
+                facts = {"address": self._address, "reason": reason}
+                self._log(LogLevel.WARNING, "metrics-not-served", **facts)
             return
         self._listener, self._refusal = listener, None
         self._selector.register(listener, selectors.EVENT_READ)
-        port = listener.getsockname()[1]
-        where = str(attrs.evolve(self._address, port=port))
-        self._log(LogLevel.INFO, "metrics-served", address=where)
+        bound = attrs.evolve(self._address, port=listener.getsockname()[1])
+        self._log(LogLevel.INFO, "metrics-served", address=bound)
 
     def _hear(self) -> bool:
         """Take the messages that have arrived; False at their end."""
