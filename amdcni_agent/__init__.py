@@ -1,1 +1,1 @@
-"""The agent: one resident process a node, which serves calls, heals and reports."""
+"""The resident process that serves calls at once, heals by itself and reports: `amdcni agent`."""
