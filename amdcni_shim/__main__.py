@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from amdcni.core.versions import NEWEST, plugin_info
+from amdcni_shim.client import MAX_STDIN_BYTES
 
 if TYPE_CHECKING:
     from amdcni.core.request import Invocation
@@ -21,11 +22,6 @@ ABOUT: Final = (
     f"speaks CNI up to {NEWEST}\n"
     "A container runtime calls it with CNI_COMMAND set.  People use the command amdcni.\n"
 )
-
-STDERR: Final = 2
-
-MAX_STDIN_BYTES: Final = 1024 * 1024 + 1
-"""One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration is noticed."""
 
 
 def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: IO[str]) -> int:
@@ -92,27 +88,22 @@ def _answer(value: Mapping[str, Any], stdout: IO[str]) -> None:
     stdout.flush()
 
 
-def _hold_standard_descriptors() -> None:
-    """Keep sockets and locks from taking the place of a closed stdin, stdout or stderr."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(fd)
+def serve_alone(data: bytes | None) -> None:
+    """Serve the call that this process was started for, without the agent, and end the process.
 
-
-def run() -> None:
-    """Serve the call that this process was started for, and end it.
-
-    A closed stdin is an empty configuration; without a stdout nothing is done.
+    `data` is standard input, or None if it has not been read.
     """
-    _hold_standard_descriptors()
     if os.environ.get("CNI_COMMAND") not in (None, "VERSION"):
         from amdcni_shim import process
 
         process.fail_when_asked_to_end()
         process.start_lightly()
     try:
-        stdin, stderr = sys.stdin or io.TextIOWrapper(io.BytesIO()), sys.stderr or io.StringIO()
-        status = 1 if sys.stdout is None else main(os.environ, stdin.buffer, sys.stdout, stderr)
+        if data is None and sys.stdin is not None:
+            stdin: IO[bytes] = sys.stdin.buffer
+        else:
+            stdin = io.BytesIO(data or b"")
+        status = main(os.environ, stdin, sys.stdout, sys.stderr or io.StringIO())
     except OSError:
         # The runtime has gone without reading its answer.
         status = 1
@@ -121,4 +112,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    serve_alone(None)

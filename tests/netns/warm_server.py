@@ -112,7 +112,7 @@ def run(program: str) -> int:
     """Run one of the two executables; return its exit status."""
     try:
         if program == "amd-host-device":
-            shim.run()
+            shim.serve_alone(None)
         else:
             importlib.import_module("amdcni.cli").run()
     except SystemExit as end:
