@@ -131,6 +131,7 @@ def forward(
     if len(environment) > MAX_ENVIRONMENT_BYTES or len(stdin) > MAX_STDIN_BYTES:
         return None
     kind = _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+    opened: list[int] = []
     try:
         agent = _socket.socket(_socket.AF_UNIX, kind)
         try:
@@ -138,20 +139,36 @@ def forward(
             agent.connect(path)
             if not _is_trusted(agent):
                 return None
-            _send_header(agent, environ, len(environment), len(stdin), round(begin_s * 1000))
-            said = _receive(agent, 1, time.monotonic() + accept_s)
-            if said != ACCEPTED:
+            own, umask = posix.stat(OWN_NETNS), _umask()
+            opened.append(posix.open(b".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC))
+            netns = _open_netns(environ.get(b"CNI_NETNS", b""), own.st_dev)
+            if netns is not None:
+                opened.append(netns)
+            first = header(
+                wait_ms=round(begin_s * 1000),
+                umask=umask,
+                netns_device=own.st_dev,
+                netns_inode=own.st_ino,
+                environment_bytes=len(environment),
+                stdin_bytes=len(stdin),
+                flags=0 if netns is None else HAS_NETNS,
+            )
+            _send(agent, first, time.monotonic() + accept_s)
+            if _receive(agent, 1, time.monotonic() + accept_s) != ACCEPTED:
                 return None
             said = _receive(agent, 1, time.monotonic() + begin_s + BEGIN_MARGIN_S)
             deadline = time.monotonic() + answer_s
             if said == BEGUN:
-                _send(agent, environment + stdin, deadline)
+                _send(agent, environment + stdin, deadline, _STDERR, *opened)
                 said = _receive(agent, 1, deadline)
             return _receive_answer(agent, deadline) if said == ANSWER else None
         finally:
             agent.close()
     except OSError:
         return None
+    finally:
+        for fd in opened:
+            posix.close(fd)
 
 
 def _is_trusted(agent: _socket.socket) -> bool:
@@ -161,42 +178,10 @@ def _is_trusted(agent: _socket.socket) -> bool:
     return uid in (0, posix.geteuid())
 
 
-def _send_header(
-    agent: _socket.socket,
-    environ: dict[bytes, bytes],
-    environment_bytes: int,
-    stdin_bytes: int,
-    wait_ms: int,
-) -> None:
-    own = posix.stat(OWN_NETNS)
+def _umask() -> int:
     umask = posix.umask(0o077)
     posix.umask(umask)
-    opened = [posix.open(b".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)]
-    try:
-        netns = _open_netns(environ.get(b"CNI_NETNS", b""), own.st_dev)
-        if netns is not None:
-            opened.append(netns)
-        fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (_STDERR, *opened))
-        sent = agent.sendmsg(
-            [
-                header(
-                    wait_ms=wait_ms,
-                    umask=umask,
-                    netns_device=own.st_dev,
-                    netns_inode=own.st_ino,
-                    environment_bytes=environment_bytes,
-                    stdin_bytes=stdin_bytes,
-                    flags=0 if netns is None else HAS_NETNS,
-                )
-            ],
-            [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)],
-            _socket.MSG_NOSIGNAL,
-        )
-    finally:
-        for fd in opened:
-            posix.close(fd)
-    if sent != HEADER_BYTES:
-        raise OSError("the header was sent in part")
+    return umask
 
 
 def _open_netns(path: bytes, nsfs: int) -> int | None:
@@ -232,9 +217,15 @@ def _receive(agent: _socket.socket, length: int, deadline: float) -> bytes:
     return bytes(data)
 
 
-def _send(agent: _socket.socket, data: bytes, deadline: float) -> None:
+def _send(agent: _socket.socket, data: bytes, deadline: float, *fds: int) -> None:
+    """Send everything, the descriptors with the first byte."""
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if fds else []
     agent.settimeout(_left(deadline))
-    agent.sendall(data, _socket.MSG_NOSIGNAL)
+    sent = agent.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+    if sent < len(data):
+        agent.settimeout(_left(deadline))
+        agent.sendall(memoryview(data)[sent:], _socket.MSG_NOSIGNAL)
 
 
 def _left(deadline: float) -> float:

@@ -4,7 +4,7 @@ The launchers start this with `-S`: neither `.pth` files nor `sitecustomize` are
 third of the time is saved.  `site` is loaded if packages cannot be found without it.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import posix
 import sys
 

@@ -94,6 +94,12 @@ struct request {
     unsigned char bytes[MAX_ENVIRONMENT_BYTES + MAX_STDIN_BYTES];
 };
 
+/* Standard error, the current folder, and the network namespace of CNI_NETNS if there is one. */
+struct descriptors {
+    int fds[MAX_FDS];
+    size_t count;
+};
+
 struct answer {
     unsigned char status;
     size_t length;
@@ -190,14 +196,37 @@ static bool receive(int agent, void *data, size_t length, int64_t deadline) {
     return true;
 }
 
-static bool send_all(int agent, const unsigned char *data, size_t length, int64_t deadline) {
+/* Sends everything, the descriptors, if there are any, with the first byte. */
+static bool send_all(int agent, unsigned char *data, size_t length, const struct descriptors *opened,
+                     int64_t deadline) {
+    union {
+        struct cmsghdr alignment;
+        unsigned char bytes[CMSG_SPACE(sizeof opened->fds)];
+    } control;
+    struct iovec part;
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (opened != NULL) {
+        size_t size = opened->count * sizeof opened->fds[0];
+        memset(&control, 0, sizeof control);
+        message.msg_control = control.bytes;
+        /* musl has another type here than glibc. */
+        message.msg_controllen = (socklen_t)CMSG_SPACE(size);
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = (socklen_t)CMSG_LEN(size);
+        memcpy(CMSG_DATA(rights), opened->fds, size);
+    }
     while (length > 0) {
         if (now_ms() >= deadline) return false;
-        ssize_t count = send(agent, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        part = (struct iovec){.iov_base = data, .iov_len = length};
+        ssize_t count = sendmsg(agent, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (!may_retry(count, agent, POLLOUT, deadline)) return false;
         if (count > 0) {
             data += count;
             length -= (size_t)count;
+            message.msg_control = NULL;
+            message.msg_controllen = 0;
         }
     }
     return true;
@@ -216,48 +245,35 @@ static int open_netns(const char *path, dev_t nsfs) {
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static bool send_header(int agent, const struct request *request) {
-    struct stat own;
-    if (stat("/proc/self/ns/net", &own) < 0) return false;
-    int fds[MAX_FDS] = {STDERR_FILENO, open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), -1};
-    if (fds[1] < 0) return false;
-    fds[2] = open_netns(getenv("CNI_NETNS"), own.st_dev);
-    size_t fds_length = (fds[2] < 0 ? 2 : 3) * sizeof fds[0];
+/* Opens what the agent gets; `own` is this process's network namespace. */
+static bool open_descriptors(struct descriptors *opened, const struct stat *own) {
+    opened->fds[0] = STDERR_FILENO;
+    opened->fds[1] = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (opened->fds[1] < 0) return false;
+    opened->fds[2] = open_netns(getenv("CNI_NETNS"), own->st_dev);
+    opened->count = opened->fds[2] < 0 ? 2 : 3;
+    return true;
+}
+
+static void close_descriptors(const struct descriptors *opened) {
+    for (size_t i = 1; i < opened->count; i++) close(opened->fds[i]);
+}
+
+static void fill_header(unsigned char header[HEADER_BYTES], const struct request *request,
+                        const struct descriptors *opened, const struct stat *own) {
     mode_t mask = umask(077);
     umask(mask);
-
-    unsigned char header[HEADER_BYTES] = "amdcni\r\n";
+    memset(header, 0, HEADER_BYTES);
+    memcpy(header, "amdcni\r\n", 8);
     unsigned char *to = put(header + 8, PROTOCOL, 4);
     to = put(to, CALL, 4);
     to = put(to, BEGIN_MS, 4);
     to = put(to, mask, 4);
-    to = put(to, own.st_dev, 8);
-    to = put(to, own.st_ino, 8);
+    to = put(to, own->st_dev, 8);
+    to = put(to, own->st_ino, 8);
     to = put(to, request->environment_length, 4);
     to = put(to, request->stdin_length, 4);
-    put(to, fds[2] < 0 ? 0 : HAS_NETNS, 4);
-
-    union {
-        struct cmsghdr alignment;
-        unsigned char bytes[CMSG_SPACE(sizeof fds)];
-    } control;
-    memset(&control, 0, sizeof control);
-    struct iovec part = {.iov_base = header, .iov_len = sizeof header};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    message.msg_control = control.bytes;
-    message.msg_controllen = (socklen_t)CMSG_SPACE(fds_length);
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = (socklen_t)CMSG_LEN(fds_length);
-    memcpy(CMSG_DATA(rights), fds, fds_length);
-
-    ssize_t sent;
-    do sent = sendmsg(agent, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    close(fds[1]);
-    if (fds[2] >= 0) close(fds[2]);
-    return sent == HEADER_BYTES;
+    put(to, opened->count == MAX_FDS ? HAS_NETNS : 0, 4);
 }
 
 static bool receive_answer(int agent, struct answer *answer, int64_t deadline) {
@@ -278,19 +294,31 @@ static bool receive_answer(int agent, struct answer *answer, int64_t deadline) {
     return false;
 }
 
-/* One call over the connection `agent`; false means to do the work without the agent. */
-static bool converse(int agent, const struct request *request, struct answer *answer) {
+static bool converse_with(int agent, struct request *request, const struct descriptors *opened,
+                          const struct stat *own, struct answer *answer) {
+    unsigned char header[HEADER_BYTES];
     unsigned char said;
-    if (!send_header(agent, request)) return false;
+    fill_header(header, request, opened, own);
+    if (!send_all(agent, header, sizeof header, NULL, now_ms() + ACCEPT_MS)) return false;
     if (!receive(agent, &said, 1, now_ms() + ACCEPT_MS) || said != 'A') return false;
     if (!receive(agent, &said, 1, now_ms() + BEGIN_MS + BEGIN_MARGIN_MS)) return false;
     int64_t deadline = now_ms() + ANSWER_MS;
     if (said == 'B') {
         size_t length = request->environment_length + request->stdin_length;
-        if (!send_all(agent, request->bytes, length, deadline)) return false;
+        if (!send_all(agent, request->bytes, length, opened, deadline)) return false;
         if (!receive(agent, &said, 1, deadline)) return false;
     }
     return said == 'S' && receive_answer(agent, answer, deadline);
+}
+
+/* One call over the connection `agent`; false means to do the work without the agent. */
+static bool converse(int agent, struct request *request, struct answer *answer) {
+    struct stat own;
+    struct descriptors opened;
+    if (stat("/proc/self/ns/net", &own) < 0 || !open_descriptors(&opened, &own)) return false;
+    bool served = converse_with(agent, request, &opened, &own, answer);
+    close_descriptors(&opened);
+    return served;
 }
 
 /* Whether the other end belongs to root or to this process's user. */
@@ -301,7 +329,7 @@ static bool is_trusted(int agent) {
            (other.uid == 0 || other.uid == geteuid());
 }
 
-static bool forward(const struct request *request, struct answer *answer) {
+static bool forward(struct request *request, struct answer *answer) {
     const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = AGENT_SOCKET};
     /* Non-blocking: if too many wait already, connect() does not wait. */
     int agent = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
