@@ -7,6 +7,9 @@ RESULTS := .results
 # The tool that writes the locks; no other environment has it.
 UV := uv==0.13.9
 
+# No target is made by a rule that make itself has: the launcher in sh would be made from that in C.
+MAKEFLAGS += --no-builtin-rules
+
 export PYTHON
 
 .DEFAULT_GOAL := help

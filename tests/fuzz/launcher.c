@@ -9,12 +9,17 @@
 #include "../../launchers/amd-host-device.c"
 #undef main
 
+#include <stdio.h>
+
 enum { MAX_VARIABLES = 64, SOCKET_BUFFER = 1 << 17 };
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
-static void claim(bool truth) {
-    if (!truth) abort();
+#define claim(truth) ((truth) ? (void)0 : fail_claim(#truth, __LINE__))
+
+static void fail_claim(const char *claimed, int line) {
+    fprintf(stderr, "line %d: not so: %s (errno %d)\n", line, claimed, errno);
+    abort();
 }
 
 /* Cuts `length` bytes, or as many as there are, from the front of the data. */
