@@ -106,8 +106,8 @@ class Client:
         if self.name == "static":
             return [str(built(times)), *arguments]
         seconds = ", ".join(str(each / 1000) for each in (times.accept, times.begin, times.answer))
-        arguments = f"{os.fsencode(socket_path())!r}, {seconds}"
-        program = python_program().replace("run()", f"run({arguments})")
+        run = f"run({os.fsencode(socket_path())!r}, {seconds})"
+        program = python_program().replace("run()", run)
         return [str(folder() / "bin/python3"), "-I", "-S", "-c", program, *arguments]
 
     def start(
