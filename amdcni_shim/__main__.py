@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from amdcni.core.versions import NEWEST, plugin_info
@@ -24,8 +25,18 @@ ABOUT: Final = (
 )
 
 
-def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: IO[str]) -> int:
-    """Serve one call; return the exit status."""
+def main(
+    environ: Mapping[str, str],
+    stdin: IO[bytes],
+    stdout: IO[str],
+    stderr: IO[str],
+    opened: Mapping[str, int | None] = MappingProxyType({}),
+) -> int:
+    """Serve one call; return the exit status.
+
+    `opened` are descriptors of what is at the paths of network namespaces, None for nothing, if
+    that was found in another mount namespace.
+    """
     command = environ.get("CNI_COMMAND")
     if command is None:
         stderr.write(ABOUT)
@@ -39,7 +50,7 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
 
         invocation = parse_environment(environ)
         data = stdin.read(MAX_STDIN_BYTES)
-        answer = _serve(invocation, data, stderr)
+        answer = _serve(invocation, data, stderr, opened)
     except Exception as failure:
         from amdcni_shim.edge import error_answer
 
@@ -50,7 +61,9 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
     return 0
 
 
-def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
+def _serve(
+    invocation: "Invocation", data: bytes, stderr: IO[str], opened: Mapping[str, int | None]
+) -> dict[str, Any] | None:
     from amdcni import verbs
     from amdcni.core import codec, formats
     from amdcni.core.request import DelRequest, LogLevel
@@ -73,7 +86,8 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
     if policy.fault is not None:
         report("policy-unusable", reason=policy.fault)
     try:
-        with LinuxNode(places.data_dir.path, dirs, environ, report, policy=policy) as node:
+        folder = places.data_dir.path
+        with LinuxNode(folder, dirs, environ, report, policy=policy, opened=opened) as node:
             result = verbs.serve(request, node)
     except Exception as failure:
         if not (isinstance(request, DelRequest) and failure is request.fault):

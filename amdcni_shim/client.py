@@ -71,7 +71,7 @@ OWN_NETNS = b"/proc/self/ns/net"
 """The network namespace of the process itself."""
 
 _STDIN, _STDERR = 0, 2
-_LENGTH_BYTES = 4
+LENGTH_BYTES = 4
 _CHUNK_BYTES = 1 << 16
 _UCRED_BYTES = 12
 
@@ -137,7 +137,7 @@ def forward(
         try:
             # Does not wait if too many wait already, because the socket is non-blocking.
             agent.connect(path)
-            if not _is_trusted(agent):
+            if not is_trusted(agent):
                 return None
             own, umask = posix.stat(OWN_NETNS), _umask()
             opened.append(posix.open(b".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC))
@@ -171,7 +171,7 @@ def forward(
             posix.close(fd)
 
 
-def _is_trusted(agent: _socket.socket) -> bool:
+def is_trusted(agent: _socket.socket) -> bool:
     """Whether the other end belongs to root or to this process's user."""
     credentials = agent.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED_BYTES)
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
@@ -199,7 +199,7 @@ def _open_netns(path: bytes, nsfs: int) -> int | None:
 
 def _receive_answer(agent: _socket.socket, deadline: float) -> tuple[int, bytes] | None:
     status = _receive(agent, 1, deadline)
-    length = int.from_bytes(_receive(agent, _LENGTH_BYTES, deadline), "little")
+    length = int.from_bytes(_receive(agent, LENGTH_BYTES, deadline), "little")
     if length > MAX_OUTPUT_BYTES:
         return None
     return status[0], _receive(agent, length, deadline)

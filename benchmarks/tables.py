@@ -22,6 +22,19 @@ def process_table(times: Mapping[str, Times]) -> Table:
     return table
 
 
+def agent_table(calls: Mapping[str, Pairs]) -> Table:
+    table = _table("", OURS.name, "beside", "difference", "ratio")
+    for name, pairs in sorted(calls.items()):
+        table.add_row(name, *_cells(pairs))
+    return table
+
+
+def healing_table(samples: Sequence[float]) -> Table:
+    table = _table("", "ms")
+    table.add_row("from the death of a pod until its NIC is whole", _spread(samples, 0))
+    return table
+
+
 def warm_table(calls: Mapping[str, Pairs]) -> Table:
     table = _table("", OURS.name, "bare move", "difference", "ratio")
     for verb, pairs in calls.items():

@@ -1,0 +1,41 @@
+"""A look at all attachments, in a worker: what needs it is healed, and all is counted."""
+
+import os
+import sys
+from collections import Counter
+from typing import Any, Final
+
+from amdcni.core.condition import Condition
+from amdcni.core.errors import AmdcniError
+from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
+from amdcni.effects.node import LinuxNode
+from amdcni.log import make_log
+from amdcni.verbs import healing
+from amdcni.verbs.healing import Effort
+
+WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
+"""Nobody waits for it, but others need the worker; what has failed is tried ever more rarely."""
+
+
+def look() -> dict[str, Any]:
+    """Heal what needs it; return how many attachments are in each condition now, and events."""
+    log = make_log(LogLevel.WARNING, None, sys.stderr, by="agent")
+    events: Counter[str] = Counter()
+
+    def report(event: str, **facts: object) -> None:
+        events[event] += 1
+        log(LogLevel.WARNING, event, **facts)
+
+    dirs = plugin_dirs_of(os.environ)
+    try:
+        with LinuxNode(DEFAULT_DATA_DIR, dirs, os.environ, report) as node:
+            findings = healing.heal(node, WATCHING)
+    except AmdcniError as failure:
+        log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
+        return {"look": None, "events": dict(events)}
+    seen = Counter(finding.condition for finding in findings if not finding.healed)
+    return {
+        "look": {condition.value: seen[condition] for condition in Condition},
+        "busy": any(finding.busy for finding in findings),
+        "events": dict(events),
+    }
