@@ -42,12 +42,12 @@ test-all: lint docs test-unit ## everything that must hold: thorough tests, cove
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
-test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
+test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
 	  $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
 .PHONY: test-netns
-test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
+test-netns: system tools $(VENV)/dev.stamp launcher ## the kernel tests alone, in throwaway namespaces
 	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal $(SELECTED) \
 	  --junit-xml=$(RESULTS)/netns.xml
 
