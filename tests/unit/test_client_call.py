@@ -1,6 +1,7 @@
 """What both clients send: the header, the descriptors, the environment and standard input."""
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -13,7 +14,7 @@ from attrs import define
 
 from amdcni_shim import client as protocol
 from tests.patience import PATIENCE_S, wait_until
-from tests.unit.clients import CLIENTS, HASTY, PATIENT, Client, Environ, alone, socket_path
+from tests.unit.clients import CLIENTS, HASTY, PATIENT, Client, Environ, alone, built, socket_path
 from tests.unit.fake_agent import Connection, FakeAgent, answer_of
 
 # In the locale "C" Python would add LC_CTYPE to its environment (PEP 538).
@@ -201,10 +202,6 @@ def test_one_byte_more_than_a_configuration_may_have_is_forwarded(client: Client
     "stdin", [LARGE, LARGE[: protocol.MAX_STDIN_BYTES - 1], b"\0\xff", b""], ids=len
 )
 def test_what_was_read_reaches_the_plugin_that_does_the_work(client: Client, stdin: bytes) -> None:
-    def refuse(connection: Connection) -> None:
-        connection.read_header()
-        connection.say(b"N")
-
     environ = {**CALL, "CNI_NETNS": "/no/such", "CNI_PATH": "/no/such"}
     with FakeAgent(socket_path(), refuse):
         done = client.run(environ, stdin)
@@ -227,6 +224,35 @@ def test_an_agent_that_stops_before_it_begins_holds_nothing_of_the_client(
         done = client.run(environ, LARGE, times=HASTY)
         ended.set()
     assert (done.returncode, done.stdout) == alone(environ, LARGE)
+
+
+def refuse(connection: Connection) -> None:
+    connection.read_header()
+    connection.say(b"N")
+
+
+def test_the_client_in_python_leaves_its_umask_as_it_was() -> None:
+    before = os.umask(0o027)
+    try:
+        with FakeAgent(socket_path(), refuse) as agent:
+            assert protocol.forward({b"A": b"1"}, b"", os.fsencode(socket_path())) is None
+        assert agent.connections == 1
+        assert os.umask(before) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_the_static_launcher_leaves_its_umask_as_it_was(tmp_path: Path) -> None:
+    launcher = shutil.copy(built(PATIENT), tmp_path)
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\numask\n")
+    python.chmod(0o755)
+    with FakeAgent(socket_path(), refuse) as agent:
+        done = subprocess.run(
+            [launcher], env=CALL, input=b"", stdout=subprocess.PIPE, umask=0o027, check=True
+        )
+    assert agent.connections == 1
+    assert int(done.stdout, 8) == 0o027
 
 
 # ---- standard streams and signals
