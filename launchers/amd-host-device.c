@@ -353,7 +353,9 @@ static bool give_stdin_back(const struct request *request) {
         rest += written;
         length -= (size_t)written;
     }
-    return lseek(file, 0, SEEK_SET) == 0 && dup2(file, STDIN_FILENO) == STDIN_FILENO;
+    bool given = lseek(file, 0, SEEK_SET) == 0 && dup2(file, STDIN_FILENO) == STDIN_FILENO;
+    close(file);
+    return given;
 }
 
 /* Becomes the python3 beside this executable, which does the work alone. */
