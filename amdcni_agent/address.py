@@ -56,3 +56,6 @@ class Address:
 
 
 DEFAULT_ADDRESS: Final = Address(ipaddress.IPv4Address("127.0.0.1"), 9464)
+
+OFF: Final = "off"
+"""What is written in place of an address if no metrics are served."""

@@ -12,6 +12,7 @@ from amdcni.effects.node import LinuxNode
 from amdcni.log import make_log
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Effort
+from amdcni_agent.events import MOST_EVENTS, Event, event_of
 
 WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 """Nobody waits for it, but others need the worker; what has failed is tried ever more rarely."""
@@ -20,10 +21,10 @@ WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 def look() -> dict[str, Any]:
     """Heal what needs it; return how many attachments are in each condition now, and events."""
     log = make_log(LogLevel.WARNING, None, sys.stderr, by="agent")
-    events: Counter[str] = Counter()
+    events: list[Event] = []
 
     def report(event: str, **facts: object) -> None:
-        events[event] += 1
+        events.append(event_of(event, facts))
         log(LogLevel.WARNING, event, **facts)
 
     dirs = plugin_dirs_of(os.environ)
@@ -32,10 +33,10 @@ def look() -> dict[str, Any]:
             findings = healing.heal(node, WATCHING)
     except AmdcniError as failure:
         log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
-        return {"look": None, "events": dict(events)}
+        return {"look": None, "busy": False, "events": events[:MOST_EVENTS]}
     seen = Counter(finding.condition for finding in findings if not finding.healed)
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "busy": any(finding.busy for finding in findings),
-        "events": dict(events),
+        "events": events[:MOST_EVENTS],
     }

@@ -12,17 +12,22 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any, Final
 
 import attrs
 
 from amdcni.core.errors import StateFailure, TryAgainLater
+from amdcni.core.request import LogLevel
 from amdcni.effects import netns
+from amdcni.log import Log
 from amdcni_agent import protocol, worker
 from amdcni_agent.door import Door
+from amdcni_agent.ledger import Doing, Ledger
+from amdcni_agent.notify import Notifier
 from amdcni_agent.protocol import Kind
+from amdcni_agent.reports import Reporter
 from amdcni_agent.schedule import (
     DEFAULT_LIMITS,
     Begin,
@@ -36,8 +41,6 @@ from amdcni_agent.schedule import (
 from amdcni_agent.watch import Links, Pace
 from amdcni_shim import client
 from amdcni_shim.edge import error_answer
-
-Log = Callable[..., None]
 
 _PEER: Final = struct.Struct("=iII")  # struct ucred: PID, UID, GID
 _GREETING_S: Final = 5.0
@@ -69,9 +72,18 @@ class _Connection:
 class Agent:
     """One agent, from its start to its end."""
 
-    def __init__(self, door: Door, log: Log, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        door: Door,
+        log: Log,
+        reporter: Reporter,
+        notifier: Notifier,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self._door = door
         self._log = log
+        self._reporter = reporter
+        self._ledger = Ledger(reporter, notifier, version("amdcni"))
         self._schedule = Schedule(limits)
         self._epoll = select.epoll()
         self._workers: dict[int, _Worker] = {}
@@ -79,7 +91,6 @@ class Agent:
         self._dead: set[int] = set()
         self._links: Links | None = None
         self._pace = Pace(time.monotonic())
-        self._begun = 0
         self._ending = False
         self._check_door_s = 0.0
         self._netns = _netns_of_this_process()
@@ -98,18 +109,24 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         self._epoll.register(self._woken, select.EPOLLIN)
+        self._reporter.start()
+        self._ledger.say(self._doing(), time.monotonic())
         if not self._wait_for_lock():
+            self._reporter.stop()
             return
         self._open_door()
         self._links = Links()
         self._epoll.register(self._links.socket, select.EPOLLIN)
-        self._log("serving", socket=str(self._door.path), pid=os.getpid())
+        self._ledger.serving(self._doing())
+        self._log(LogLevel.INFO, "serving", socket=str(self._door.path), pid=os.getpid())
         while not self._schedule.is_over:
             self._act()
+            self._ledger.say(self._doing(), time.monotonic())
             self._wait()
+        self._reporter.stop()
         for each in tuple(self._workers.values()):
             each.control.close()
-        self._log("ended", pid=os.getpid())
+        self._log(LogLevel.INFO, "ended", pid=os.getpid())
 
     def _end(self, *_: object) -> None:
         self._ending = True
@@ -119,8 +136,11 @@ class Agent:
         waits = False
         while not self._door.try_lock():
             if not waits:
-                self._log("standing-by", socket=str(self._door.path), pid=os.getpid())
+                self._log(
+                    LogLevel.INFO, "standing-by", socket=str(self._door.path), pid=os.getpid()
+                )
             waits = True
+            self._ledger.say(self._doing(), time.monotonic())
             time.sleep(_STANDBY_S)
             if self._ending:
                 return False
@@ -158,9 +178,10 @@ class Agent:
                 case Look(number):
                     self._order(number, worker.LOOK, [])
                 case Begin(number, call):
-                    self._begun += 1
+                    self._ledger.begun(call, now_s)
                     self._order(number, worker.CALL, [self._connections[call].socket.fileno()])
                 case Refuse(call):
+                    self._ledger.fell_back(call, now_s)
                     self._answer(call, client.NOT_MINE)
                     self._hang_up(call)
                 case Retire(number):
@@ -176,20 +197,21 @@ class Agent:
             self._close_door()
             self._door.unlock()
             self._schedule.end()
-            self._log("ending", at_work=self._schedule.working)
+            self._ledger.ending(self._doing())
+            self._log(LogLevel.INFO, "ending", at_work=self._schedule.working)
 
     def _check_door(self, now_s: float) -> None:
         """Bind anew if the path does not lead to our socket any more."""
         self._check_door_s = now_s + _CHECK_DOOR_S
         if self._door.is_ours():
             return
-        self._log("socket-lost", socket=str(self._door.path))
+        self._log(LogLevel.WARNING, "socket-lost", socket=str(self._door.path))
         self._close_door()
         try:
             if self._door.is_locked() or self._wait_for_lock():
                 self._open_door()
         except StateFailure as failure:
-            self._log("socket-not-opened", reason=str(failure))
+            self._log(LogLevel.WARNING, "socket-not-opened", reason=str(failure))
 
     def _start_worker(self, now_s: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -197,6 +219,7 @@ class Agent:
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
+            self._reporter.forget()
             # Nothing of the agent's may stay open in a worker: neither clients nor other workers.
             keep = theirs.fileno()
             os.closerange(3, keep)
@@ -219,6 +242,7 @@ class Agent:
         """Wait for events, and note what they say."""
         now_s = time.monotonic()
         times = [self._check_door_s, self._pace.due_s, self._schedule.next_time_s()]
+        times.append(self._ledger.next_time_s())
         times += [c.came_s + _GREETING_S for c in self._connections.values() if not c.is_call]
         until_s = min(each for each in times if each is not None)
         timeout_s = max(0.0, until_s - now_s)
@@ -276,6 +300,7 @@ class Agent:
                 self._note_worker(each)
             if number not in self._connections:
                 return
+            self._ledger.dropped(number, time.monotonic())
             leaving = self._schedule.left(number)
             if leaving is not None:
                 with suppress(ProcessLookupError):
@@ -301,6 +326,7 @@ class Agent:
             self._hang_up(number)
         elif self._schedule.came(number, time.monotonic() + header.wait_s):
             connection.is_call = True
+            self._ledger.came(number, time.monotonic())
             self._epoll.modify(number, select.EPOLLRDHUP)
             self._answer(number, client.ACCEPTED)
         else:
@@ -324,7 +350,8 @@ class Agent:
     def _note_death(self, each: _Worker) -> None:
         call = self._schedule.died(each.pid)
         if call is not None and call in self._connections:
-            self._log("worker-died", pid=each.pid)
+            self._log(LogLevel.WARNING, "worker-died", pid=each.pid)
+            self._ledger.fell_back(call, time.monotonic())
             self._hang_up(call)
         self._epoll.unregister(each.control)
         each.control.close()
@@ -336,20 +363,24 @@ class Agent:
             # The answer is on its way: from now on the client may leave.
             call = self._schedule.answered(each.pid)
             if call is not None:
+                self._ledger.answered(call, report, now_s)
                 self._hang_up(call)
             self._pace.after_call(now_s)
         elif "idle" in report:
             call = self._schedule.finished(each.pid, now_s)
             if call is not None:
+                self._ledger.fell_back(call, now_s)
                 self._hang_up(call)
             if report["left_over"]:
-                self._log("left-over", pid=each.pid, what=report["left_over"])
+                self._log(LogLevel.WARNING, "left-over", pid=each.pid, what=report["left_over"])
             if not report["idle"]:
                 self._schedule.died(each.pid)
             elif self._schedule.is_leaving(each.pid):
                 each.control.shutdown(socket.SHUT_WR)
-        elif report.get("busy"):
-            self._pace.after_call(now_s)
+        else:
+            self._ledger.looked(report)
+            if report["busy"]:
+                self._pace.after_call(now_s)
 
     def _answer(self, number: int, data: bytes) -> None:
         """Send a short answer, for which there is always room, unless the client has left."""
@@ -363,6 +394,11 @@ class Agent:
                 self._epoll.unregister(number)
             connection.socket.close()
 
+    def _doing(self) -> Doing:
+        schedule = self._schedule
+        is_serving = self._door.socket is not None and not self._ending
+        return Doing(is_serving, schedule.idle, schedule.working, schedule.waiting)
+
     def about(self) -> dict[str, Any]:
         """What a question about the agent is answered."""
         schedule = self._schedule
@@ -371,7 +407,7 @@ class Agent:
             "protocol": client.PROTOCOL,
             "workers": {"idle": schedule.idle, "working": schedule.working},
             "waiting": schedule.waiting,
-            "begun": self._begun,
+            "begun": self._ledger.begun_calls,
         }
 
 

@@ -5,7 +5,6 @@ what has become of it.  After each call it compares itself with what it was befo
 left over, a descriptor, a child or a handler, it ends and another one takes its place.
 """
 
-import ctypes
 import gc
 import io
 import json
@@ -13,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, Final, NoReturn
 
@@ -21,6 +20,8 @@ import attrs
 
 from amdcni.core.errors import TryAgainLater
 from amdcni_agent import looks, protocol
+from amdcni_agent.events import MOST_EVENTS, Event, event_of
+from amdcni_agent.parent import die_with
 from amdcni_agent.protocol import Header
 from amdcni_shim import client, process
 from amdcni_shim.__main__ import main
@@ -37,8 +38,6 @@ _STALL_S: Final = 10.0
 
 _MAX_DESCRIPTORS: Final = 3
 _STDERR: Final = 2
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class ClientLeft(Exception):
@@ -52,10 +51,9 @@ def be_worker(control: socket.socket, parent: int) -> NoReturn:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # If the agent is killed, a call at work ends as at a SIGTERM.
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == parent:
-            _serve(control)
+        # If the agent is killed, a call at work ends in good order.
+        die_with(parent, signal.SIGTERM)
+        _serve(control)
         status = 0
     except TryAgainLater:
         pass  # A signal came when nothing was at work any more.
@@ -135,7 +133,6 @@ def _serve_client(connection: socket.socket, control: socket.socket) -> None:
     """
     with connection, ExitStack() as opened:
         connection.settimeout(_STALL_S)
-        begun_s = time.monotonic()
         try:
             header = protocol.parse_header(_receive(connection, client.HEADER_BYTES))
             connection.sendall(client.BEGUN)
@@ -143,13 +140,41 @@ def _serve_client(connection: socket.socket, control: socket.socket) -> None:
         except (OSError, ClientLeft, protocol.NotForUs):
             return
         environ, stdin = rest[: header.environ_bytes], rest[header.environ_bytes :]
-        status, stdout = _call(header, descriptors, environ, stdin)
+        events: list[Event] = []
+        status, stdout = _call(header, descriptors, environ, stdin, events)
         if State.asked_to_end():
             # Whoever wanted that, a client that is still there does the work itself.
             return
-        _say(control, {"status": status, "seconds": time.monotonic() - begun_s})
+        _say(control, _report(status, stdout, environ, stdin, events))
         with suppress(OSError):
             connection.sendall(protocol.end_of(status, stdout))
+
+
+def _report(
+    status: int, stdout: bytes, environ: bytes, stdin: bytes, events: list[Event]
+) -> dict[str, Any]:
+    """What the main process is told of a call that has its answer."""
+    verb = protocol.parse_environ(environ).get(b"CNI_COMMAND", b"")
+    return {
+        "status": status,
+        "code": None if status == 0 else _member(stdout, "code"),
+        "verb": verb.decode(errors="replace"),
+        "mover": _member(stdin, "mover") if verb in _MOVING else None,
+        "events": events[:MOST_EVENTS],
+    }
+
+
+_MOVING: Final = (b"ADD", b"DEL")
+
+
+def _member(data: bytes, name: str) -> Any:
+    """A member of a JSON object, if it is one and has it."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, str | int) else None
 
 
 def _receive_rest(
@@ -178,9 +203,16 @@ def _receive(connection: socket.socket, length: int) -> bytes:
 
 
 def _call(
-    header: Header, descriptors: list[int], environ: bytes, stdin: bytes
+    header: Header, descriptors: list[int], environ: bytes, stdin: bytes, events: list[Event]
 ) -> tuple[int, bytes]:
-    """Serve a call as the executable does, with the surroundings of the client."""
+    """Serve a call as the executable does, with the surroundings of the client.
+
+    What is reported is added to `events`, too.
+    """
+
+    def heard(event: str, facts: Mapping[str, object]) -> None:
+        events.append(event_of(event, facts))
+
     variables = {
         os.fsdecode(name): os.fsdecode(value)
         for name, value in protocol.parse_environ(environ).items()
@@ -196,7 +228,7 @@ def _call(
         with open(
             _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
         ) as stderr:
-            status = main(variables, io.BytesIO(stdin), stdout, stderr, opened)
+            status = main(variables, io.BytesIO(stdin), stdout, stderr, opened, heard)
     finally:
         os.dup2(own_stderr, _STDERR)
         os.close(own_stderr)

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,8 @@ from amdcni_shim.client import MAX_STDIN_BYTES
 
 if TYPE_CHECKING:
     from amdcni.core.request import Invocation
+
+Heard = Callable[[str, Mapping[str, object]], None]
 
 ABOUT: Final = (
     "amd-host-device: CNI plugin that lends a NIC with its addresses to a pod; "
@@ -31,11 +33,13 @@ def main(
     stdout: IO[str],
     stderr: IO[str],
     opened: Mapping[str, int | None] = MappingProxyType({}),
+    heard: Heard = lambda *_: None,
 ) -> int:
     """Serve one call; return the exit status.
 
     `opened` are descriptors of what is at the paths of network namespaces, None for nothing, if
-    that was found in another mount namespace.
+    that was found in another mount namespace.  `heard` is called with each event that is reported,
+    and its facts.
     """
     command = environ.get("CNI_COMMAND")
     if command is None:
@@ -50,7 +54,7 @@ def main(
 
         invocation = parse_environment(environ)
         data = stdin.read(MAX_STDIN_BYTES)
-        answer = _serve(invocation, data, stderr, opened)
+        answer = _serve(invocation, data, stderr, opened, heard)
     except Exception as failure:
         from amdcni_shim.edge import error_answer
 
@@ -62,7 +66,11 @@ def main(
 
 
 def _serve(
-    invocation: "Invocation", data: bytes, stderr: IO[str], opened: Mapping[str, int | None]
+    invocation: "Invocation",
+    data: bytes,
+    stderr: IO[str],
+    opened: Mapping[str, int | None],
+    heard: Heard,
 ) -> dict[str, Any] | None:
     from amdcni import verbs
     from amdcni.core import codec, formats
@@ -81,6 +89,7 @@ def _serve(
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
+        heard(event, facts)
 
     environ, dirs = invocation.environ, invocation.plugin_dirs
     if policy.fault is not None:

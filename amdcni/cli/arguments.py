@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni_agent.address import DEFAULT_ADDRESS, OFF
 from amdcni_shim.client import SOCKET_PATH
 
 if TYPE_CHECKING:
@@ -197,6 +198,13 @@ def _add_agent(commands: "Subcommands") -> None:
         "soon as the kernel has returned it.  A second agent waits until the first one has ended.",
     )
     _add_socket(agent, "where to listen")
+    agent.add_argument(
+        "--metrics",
+        default=str(DEFAULT_ADDRESS),
+        metavar="ADDRESS",
+        help=f"the IP address and port that serve metrics and health, or {OFF} "
+        "(default: %(default)s)",
+    )
 
 
 def _add_status(commands: "Subcommands") -> None:

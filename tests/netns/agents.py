@@ -95,7 +95,11 @@ def agent_on(node: Node, *words: str, before: Preparation | None = None) -> Iter
 
 
 def start_agent(node: Node, *words: str, before: Preparation | None = None) -> RunningAgent:
-    """Start an agent, which may not serve yet or wait for its turn."""
+    """Start an agent, which may not serve yet or wait for its turn.
+
+    Unless the words say otherwise, it serves no metrics.
+    """
+    words = words or ("--metrics", "off")
     return RunningAgent(node, start_warm(node, [AMDCNI, "agent", *words], before=before))
 
 
