@@ -24,9 +24,9 @@ PACKAGES = (
     "amdcni.log",
     "amdcni.testing",
     "amdcni.pytest_plugin",
-    "amdcni.cli",
     "amdcni_shim",
     "amdcni_agent",
+    "amdcni.cli",
 )
 """From the bottom to the top: a package imports only from those before it.
 
