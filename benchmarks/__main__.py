@@ -81,6 +81,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
             "quartiles below. Difference and ratio are those of the two calls in a round."
         )
         console.print(tables.process_table(times))
+        console.print(tables.cold_start(times["ADD, native"]))
 
         warm = processes.warm(here, rounds)
         console.print(
@@ -104,8 +105,8 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         tracer = Tracer(here.node)
         costs = _watched(console, "imports", rounds, imports.measure(here, tracer, rounds))
         console.print(
-            f"\n[bold]Imports of {OURS.name}[/], in ms: the package's own modules / these with "
-            "what they are the first to need; then the number of modules. Measured with "
+            f"\n[bold]Imports of {OURS.name}[/], native, in ms: the package's own modules / these "
+            "with what they are the first to need; then the number of modules. Measured with "
             "-X importtime, which itself takes time."
         )
         console.print(tables.import_table(costs))

@@ -1,6 +1,7 @@
 """The results as tables for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -20,6 +21,16 @@ def process_table(times: Mapping[str, Times]) -> Table:
     for name, time in times.items():
         table.add_row(f"{name}, CPU", *_cells(time.cpu))
     return table
+
+
+AIM: Final = 4
+"""How many times as long as that of `host-device` a whole native ADD may take."""
+
+
+def cold_start(native_add: Times) -> str:
+    """The ratio that counts most, as a sentence."""
+    ratio = spread_of(native_add.wall.ratios).median
+    return f"A native ADD takes {ratio:.1f} times as long as that of host-device; the aim is {AIM}."
 
 
 def agent_table(calls: Mapping[str, Pairs]) -> Table:

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -89,7 +88,7 @@ class LinuxNode:
     # ---- facts
 
     def clock(self) -> Clock:
-        wall = datetime.now(UTC).isoformat(timespec="seconds")
+        wall = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
         return Clock(int(time.clock_gettime(time.CLOCK_BOOTTIME)), self._boot_id, wall)
 
     def host(self) -> Netns:
