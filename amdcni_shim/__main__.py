@@ -85,6 +85,7 @@ def _serve(
     request, places = settle(request, policy)
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
     said = {"verb": invocation.verb.value, "network": network.name, **held_as}
+    said |= {} if invocation.pod is None else {"pod": invocation.pod}
     log = make_log(network.log.level, places.log_file, stderr, **said)
 
     def report(event: str, **facts: object) -> None:

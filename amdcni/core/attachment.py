@@ -15,7 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
-from amdcni.core.request import Mover
+from amdcni.core.request import Mover, pod_named_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
 FORMAT: Final = 1
@@ -95,6 +95,11 @@ class Attachment:
         if self.captured is None:
             return ()
         return tuple(str(address.interface) for address in self.captured.addresses)
+
+    @property
+    def pod(self) -> str | None:
+        """The pod's namespace and name; None if the runtime did not say them."""
+        return pod_named_in(self.args)
 
     @property
     def mark(self) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -40,9 +41,10 @@ def samples(node: Node) -> dict[str, float]:
     status, text = page(node, "/metrics")
     if status != OK:
         return {}
+    families: Any = text_string_to_metric_families(text.rstrip() + "\n")  # type: ignore[no-untyped-call]
     return {
         " ".join([sample.name, *sample.labels.values()]): sample.value
-        for family in text_string_to_metric_families(text.rstrip() + "\n")
+        for family in families
         for sample in family.samples
     }
 
@@ -92,8 +94,7 @@ def test_systemd_is_told_when_the_agent_serves_that_it_is_alive_and_that_it_ends
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(path))
         env = {"NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "20000", "PATH": "/usr/bin"}
-        words = [AMDCNI, "agent", "--metrics", "off"]
-        agent = start_warm(node, words, env=env)
+        agent = start_warm(node, [AMDCNI, "agent", "--metrics", "off"], env=env)
         said = [systemd.recv(4096).decode() for _ in range(4)]
         agent.send_signal(signal.SIGTERM)
         while "STOPPING=1" not in said[-1]:
