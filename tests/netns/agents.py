@@ -1,8 +1,9 @@
 """An agent on a throwaway node, in a process that has everything loaded; see `warm.py`."""
 
+import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from attrs import frozen
 from amdcni.testing import Node, Outcome
 from amdcni_agent.asking import ask
 from tests.netns.command import AMDCNI
+from tests.netns.killed import killing
 from tests.netns.warm import Preparation, WarmCall, start_warm
 from tests.patience import is_alive, wait_until
 
@@ -116,6 +118,34 @@ def look_only_at_events() -> None:
     from amdcni_agent.watch import Pace
 
     Pace.__init__.__defaults__ = (1e9, *(Pace.__init__.__defaults__ or ())[1:])
+
+
+def serve_only() -> None:
+    """Let the agent serve calls and never look, and let a call kill its worker if it says when.
+
+    A call that is killed so says it in the variable `KILLED_AT`; see `killed.py`.
+    """
+    from amdcni_agent import watch, worker
+
+    watch.Pace.due_s = property(lambda _: math.inf)  # type: ignore[assignment,method-assign]
+    vars(worker)["main"] = killable(vars(worker)["main"])
+
+
+KILLED_AT = "AMDCNI_TEST_KILLED_AT"
+
+
+def killable(main: Callable[..., int]) -> Callable[..., int]:
+    """Return a `main` of the executable that kills its process at the moment that a call names."""
+
+    def wrapped(environ: Mapping[str, str], *rest: Any) -> int:
+        at = environ.get(KILLED_AT)
+        if at is None:
+            return main(environ, *rest)
+        moment, _, number = at.partition(" ")
+        with killing(moment, int(number)):
+            return main(environ, *rest)
+
+    return wrapped
 
 
 def have_few_workers(most_workers: int, most_waiting: int) -> None:
