@@ -170,6 +170,20 @@ class Kernel:
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
+    def reset(self, address: str, name: str = "eth0") -> None:
+        """The driver makes the netdevs of a device anew: on the host, bare, with other numbers."""
+        for link in self.functions[address].links:
+            self.remove_link(link)
+            self._ifindex += 1
+            new = Link(self._ifindex, link.name, link.mac, self.host)
+            for field in ("mtu", "txqlen", "group", "flags", "alias"):
+                setattr(link, field, getattr(new, field))
+            link.ifindex, link.name = self._ifindex, name
+            link.mac = link.permanent_mac or link.mac
+            link.altnames.clear()
+            link.lose_configuration()
+            self._put_into(link, self.host)
+
     def make_netns(self, path: str) -> Space:
         """A new namespace at `path`, with the lowest free inode, as nsfs chooses it."""
         taken = {space.inode for space in self.spaces}

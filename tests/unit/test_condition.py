@@ -115,7 +115,7 @@ def test_a_device_without_a_netdev_is_held_as_long_as_the_netns_lives(
 def test_an_attachment_is_unfinished_while_its_work_has_not_ended(
     lending: Lending, phase: Phase
 ) -> None:
-    record = attrs.evolve(lending.record, phase=phase)
+    record = attrs.evolve(lending.record, phase=phase, result=None)
     host, device = empty_host(lending.pod), device_of(record)
     condition = condition_of(record, record.boot_id, host, lending.pod, device)
     assert condition is Condition.UNFINISHED
