@@ -13,7 +13,7 @@ from amdcni.core.names import IfName, NetworkName
 from amdcni.core.plans.recording import is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.core.request import AddRequest, DeviceSelector, Mover
-from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -25,10 +25,10 @@ from amdcni.core.steps import (
     IpamAdd,
     KeepOtherHops,
     MoveIntoPod,
-    RestoreLink,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreLink,
     SaveRecord,
     Step,
     VerifyHome,
@@ -190,9 +190,11 @@ def test_an_add_is_repeated_if_its_record_is_of_the_same_attachment_network_and_
         netns=attrs.evolve(record.netns, path=request.netns),
     )
     assume(name != request.network.name and other != request.attachment)
+    again = attrs.evolve(same, phase=Phase.ATTACHING, result=Result())
     assert is_repeated(same, request)
+    assert is_repeated(again, request)
     for different in (
-        attrs.evolve(same, phase=Phase.ATTACHING),
+        attrs.evolve(same, phase=Phase.ATTACHING, result=None),
         attrs.evolve(same, phase=Phase.DETACHING),
         attrs.evolve(same, id=other),
         attrs.evolve(same, network=name),

@@ -1,16 +1,20 @@
 """A NIC that comes back bare while its pod lives, as after a reset, is attached again."""
 
+import ipaddress
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.errors import AmdcniError, CheckFailed, DeviceHeld
+from amdcni.core.codec import result_to_json
+from amdcni.core.errors import CheckFailed, DeviceHeld
+from amdcni.core.host import Hop, Neighbour, Qdisc, Route
+from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Lending, Policy, Verdict
 from amdcni.core.spec import Result, Verb
+from amdcni.core.versions import CniVersion
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
 from tests.unit.fake_kernel import Kernel
@@ -26,7 +30,6 @@ from tests.unit.two_nics import (
     add,
     delete,
     heal,
-    interfaces_of,
     pod_of,
     process,
 )
@@ -46,9 +49,7 @@ def findings_of(machine: Machine, *, dry_run: bool = False) -> tuple[Finding, ..
 
 def check(machine: Machine, result: Result, **keys: Any) -> None:
     """CHECK with the result that the ADD has answered."""
-    from amdcni.core.codec import result_to_json
-
-    previous = result_to_json(result, "1.1.0")  # type: ignore[arg-type]
+    previous = result_to_json(result, CniVersion("1.1.0"))
     ask(machine, Verb.CHECK, config_for(A, prevResult=previous, **keys))
 
 
@@ -105,7 +106,7 @@ def test_any_host_is_the_same_after_any_number_of_resets(mover: str, data: st.Da
         furnish(machine, link)
     keeper = Keeper(machine, link)
     machine.kernel.make_netns(POD1)
-    keys = {"ipam": HOST_LOCAL} if data.draw(st.booleans()) else {}
+    keys = keys_for(data.draw(st.sampled_from([None, HOST_LOCAL])))
     result = add(machine, **keys)
     before = seen_in_pod(link)
     for name in data.draw(st.lists(st.sampled_from(["eth0", "ens1", "net1"]), max_size=3)):
@@ -156,18 +157,9 @@ def other_label(machine: Machine, link: Link) -> None:
 
 def route_of_its_own(machine: Machine, link: Link) -> None:
     machine.kernel.set_up(link, True)
-    route = furnished_route(machine, link)
-    machine.kernel.add_route(machine.kernel.host, route)
-
-
-def furnished_route(machine: Machine, link: Link) -> Any:
-    import ipaddress
-
-    from amdcni.core.host import Hop, Route
-    from amdcni.core.names import IfName
-
     own = Hop(IfName(link.name), link.ifindex)
-    return Route(ipaddress.ip_network("10.99.0.0/16"), (own,), table=7)
+    route = Route(ipaddress.ip_network("10.99.0.0/16"), (own,), table=7)
+    machine.kernel.add_route(machine.kernel.host, route)
 
 
 def sysctl(machine: Machine, link: Link) -> None:
@@ -175,23 +167,14 @@ def sysctl(machine: Machine, link: Link) -> None:
 
 
 def token(machine: Machine, link: Link) -> None:
-    import ipaddress
-
     link.token = ipaddress.ip_address("::9")
 
 
 def neighbour(machine: Machine, link: Link) -> None:
-    import ipaddress
-
-    from amdcni.core.host import Neighbour
-    from amdcni.core.names import MacAddress
-
     link.neighbours = [Neighbour(ipaddress.ip_address("10.1.1.1"), MacAddress(link.mac))]
 
 
 def qdisc(machine: Machine, link: Link) -> None:
-    from amdcni.core.host import Qdisc
-
     link.qdisc = Qdisc("fq", 0x70000)
 
 
@@ -417,7 +400,7 @@ def pod_ends(machine: Machine) -> None:
 
 
 def adds_again(machine: Machine) -> None:
-    add(machine, **({"ipam": HOST_LOCAL} if machine.plugins.leases else {}))
+    add(machine, **keys_for(HOST_LOCAL if machine.plugins.leases else None))
 
 
 def adds_another(machine: Machine) -> None:
@@ -494,5 +477,3 @@ def test_a_del_that_was_killed_is_not_taken_back_by_healing(
             heal(machine)
             assert keeper.is_whole()
             assert machine.disk.files == {}
-
-
