@@ -52,9 +52,10 @@ class Attachment:
     is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own IPAM
     plugin; None if the pod got the captured addresses.  `pod_mac` is the hardware address that the
     netdev has in the pod if it was given another one there.  `pod_ifindex` and `result` are known
-    once the device is attached; `result` stays known while its netdev is attached again.  `hardware` distinguishes the card from another one in its place;
-    None if that was not recorded.  `taken_over` is True for a record made from the Go plugin's
-    mapping, which is removed together with the record.
+    once the device is attached, and `result` also while it is attached again.  `hardware`
+    distinguishes the card from another one in its place; None if that was not recorded.
+    `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
+    with the record.
 
     `read_from` is the JSON object that the record was read from; None for one that was made here.
     It preserves keys of a newer version when the record is written again.  `folder` is the state

@@ -14,6 +14,7 @@ from amdcni.core.identity import (
     find_in_pod,
     is_made_anew,
     is_plugged,
+    is_replaced,
 )
 
 
@@ -122,7 +123,7 @@ _ABOUT: Final[Mapping[Condition, About]] = {
         healed="forgotten",
     ),
     Condition.UNPLUGGED: About(
-        words="it is not in the machine",
+        words="it is not in the machine, or another card is in its place",
         next="once it is plugged in again, `amdcni heal` restores everything",
         remedy="plug it in again, then {heal}; if it is gone for good, remove {file}",
         in_use=True,
@@ -166,7 +167,8 @@ def condition_of(
     if at_home:
         return Condition.RETURNED
     if finished and _has_it(record, pod, inside=inside):
-        return Condition.HELD
+        replaced = not inside and is_replaced(record, host.netdevs, device)
+        return Condition.UNPLUGGED if replaced else Condition.HELD
     if record.captured is None:
         return Condition.ABANDONED
     unseen = record.pod_ifindex is None and record.netns.is_alive_in(pod)

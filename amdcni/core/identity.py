@@ -116,6 +116,21 @@ def is_plugged(record: Attachment, device: SysfsDevice | None) -> bool:
     return all(None in pair or pair[0] == pair[1] for pair in zip(then, now, strict=True))
 
 
+def is_replaced(record: Attachment, host: Iterable[Netdev], device: SysfsDevice | None) -> bool:
+    """Whether another card is in the place of one that had no serial number, by its address.
+
+    Only a netdev in the very place of one that was alone on its device says so.
+    """
+    captured = record.captured
+    if captured is None or captured.permanent_mac is None or record.key.ifname is not None:
+        return False
+    unknown = attrs.evolve(captured, permanent_mac=None)
+    visible = () if device is None else device.ifnames
+    there = [n for n in host if n.ifname in visible and _fits(unknown, n)]
+    macs = [netdev.permanent_mac for netdev in there]
+    return bool(macs) and None not in macs and captured.permanent_mac not in macs
+
+
 def dies_with_its_netns(record: Attachment) -> bool:
     """Whether the kernel destroys the netdev together with the netns that it is in.
 

@@ -69,11 +69,14 @@ def described(record: Attachment, promise: Result, netdev: Netdev) -> Result:
 
 
 def addresses_for(record: Attachment, promise: Result, now_s: int) -> tuple[Address, ...]:
-    """The addresses that the netdev gets in the pod, in the order in which to set them, `now_s`."""
-    if record.result is not None and record.mover is Mover.DELEGATE:
-        return tuple(_as_held(_plain(ip)) for ip in promise.ips)
-    if record.ipam is not None or record.captured is None:
-        return tuple(_plain(ip) for ip in promise.ips)
+    """The addresses that the netdev gets in the pod, in the order in which to set them, `now_s`.
+
+    One that is attached again gets them as its ADD gave them, and has just held them.
+    """
+    by_plugin = record.ipam is not None or record.mover is Mover.DELEGATE
+    if by_plugin or record.captured is None:
+        plain = tuple(_plain(ip) for ip in promise.ips)
+        return plain if record.result is None else tuple(map(_as_held, plain))
     fitting = (a for a in record.captured.addresses if is_given(a))
     due = aged(fitting, record.elapsed_s(now_s))
     held = (_as_held(address) for address in in_setting_order(due))

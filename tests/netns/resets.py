@@ -6,7 +6,7 @@ MADE_ANEW = "eth9"
 """What a netdev is called that was made anew, until somebody renames it."""
 
 
-def reset(node: Node, nic: Nic, where: Namespace) -> None:
+def reset(node: Node, nic: Nic, where: Namespace, name: str = MADE_ANEW) -> None:
     """Let the NIC, which is in the netns `where`, be as it is after a reset.
 
     A netdev whose number is free on the host gets that one: a veth has no permanent address.
@@ -19,7 +19,7 @@ def reset(node: Node, nic: Nic, where: Namespace) -> None:
             *(f"link property del dev {ifname} altname {altname}" for altname in altnames),
             f'link set {ifname} alias ""',
             f"link set {ifname} address {nic.mac} mtu 1500 txqueuelen 1000 group default",
-            f"link set {ifname} netns {node.netns} name {MADE_ANEW}",
+            f"link set {ifname} netns {node.netns} name {name}",
         ]
     )
     node.refresh()

@@ -29,6 +29,7 @@ HOST_LOCAL = {
     "ranges": [[{"subnet": "10.9.0.0/24"}]],
     "routes": [{"dst": "192.0.2.0/24"}],
 }
+ADDRESSES = ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
 IPAMS = pytest.mark.parametrize("ipam", [None, STATIC, HOST_LOCAL], ids=["host", "static", "lease"])
 
 
@@ -61,8 +62,11 @@ def having(runtime: Runtime, ipam: object, **keys: object) -> Runtime:
     return runtime.having(**({} if ipam is None else {"ipam": ipam}), **keys)
 
 
-@IPAMS
-@pytest.mark.parametrize("copied", [False, True], ids=["", "copied"])
+@pytest.mark.parametrize(
+    ("ipam", "copied"),
+    [(None, False), (None, True), (STATIC, False), (HOST_LOCAL, False)],
+    ids=["host", "copied", "static", "lease"],
+)
 def test_after_a_reset_the_pod_gets_its_nic_back_and_its_del_restores_the_host(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object, copied: bool
 ) -> None:
@@ -75,7 +79,9 @@ def test_after_a_reset_the_pod_gets_its_nic_back_and_its_del_restores_the_host(
         assert (ifnames(node), ifnames(pod)) == ({MADE_ANEW}, set())
         status, finding = heal(node)
         assert (status, finding["found"], finding["healed"]) == (0, "reset", True)
-        assert differences(in_pod, dump(pod)) == []
+        # The kernel remembers that no duplicates were looked for of an address.
+        changed = differences(in_pod, dump(pod))
+        assert [each for each in changed if "nodad was absent" not in each] == []
         assert ifnames(node) == set()
         expect_silence(runtime.check(pod, result, path=[DEBIAN]))
     expect_silence(runtime.delete(pod, path=[DEBIAN]))
@@ -136,10 +142,9 @@ def test_every_command_says_the_same_of_it(
     reset(node, nic, pod)
     (row,) = json.loads(output_of_amdcni(node, "attachments", "--json"))
     assert (row["found"], row["orphan"]) == ("reset", False)
-    for command in (("attachments",), ("heal", "--dry-run"), ("devices",)):
-        assert words in " ".join(wide(node, *command).split())
-    for command in (("attachments", "show", BDF), ("check",), ("doctor",)):
-        assert words in run_amdcni(node, *command, env=WIDE).stdout.decode()
+    for command in ("attachments", f"attachments show {BDF}", "heal --dry-run", "check", "doctor"):
+        assert words in wide(node, *command.split())
+    assert f"but {words}" in wide(node, "devices")
     runtime.check(pod, result).expect_error(108, "is not in")
     runtime.add(node.add_pod("pod2"), container_id="other").expect_error(TRY_AGAIN, "container-1")
     assert "attached again" in wide(node, "heal")
@@ -200,7 +205,7 @@ def test_what_a_network_manager_sets_again_does_not_keep_it_on_the_host(
         ]
     )
     assert heal(node)[1]["healed"]
-    assert addresses(pod) == ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
+    assert sorted(addresses(pod)) == ADDRESSES
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
 
@@ -259,7 +264,7 @@ def heals(runtime: Runtime, pod: Pod) -> None:
     _, finding = heal(runtime.node)
     assert finding["failure"] is None
     assert finding["healed"] or finding["found"] == "held"
-    assert sorted(addresses(pod)) == ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
+    assert sorted(addresses(pod)) == ADDRESSES
     expect_silence(runtime.delete(pod))
 
 
@@ -274,7 +279,7 @@ def ends(runtime: Runtime, pod: Pod) -> None:
 
 def adds(runtime: Runtime, pod: Pod) -> None:
     runtime.added(pod)
-    assert sorted(addresses(pod)) == ["10.0.0.0/31", "10.0.0.5/24", "fd00::8/64"]
+    assert sorted(addresses(pod)) == ADDRESSES
     expect_silence(runtime.delete(pod))
 
 
