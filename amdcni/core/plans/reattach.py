@@ -49,14 +49,16 @@ def plan_reattach(
     taken = names_of(snapshot.pod.netdevs) | {record.id.ifname}
     in_the_way = tuple(sorted(taken & {*netdev.altnames, *(captured.altnames or ())}))
     changes = _link_due(captured, netdev, snapshot.host)
-    home = homecoming(begun, captured)
+    # What it sets is also what the host is to have, so it needs no undo.
+    link_again = (Planned(RestoreLink(netdev, changes)),) if changes else ()
+    move = MoveIntoPod(begun, netdev, in_the_way, _mtu_of(record))
     # Writing the same again would forget what was noted of earlier attempts.
     noted = () if begun == record else (Planned(SaveRecord(begun)),)
     return Plan(
         (
             *noted,
-            Planned(RestoreLink(netdev, changes), undo=home),
-            Planned(MoveIntoPod(begun, netdev, in_the_way, _mtu_of(record))),
+            *link_again,
+            Planned(move, undo=homecoming(begun, captured)),
             Planned(ConfigureInPod(begun)),
             *routes_after(begun, copied=copies_routes(record.config)),
             Planned(ConfirmRecord(begun)),
