@@ -5,7 +5,7 @@ or the kernel.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import permutations
+from itertools import permutations, product
 from typing import assert_never
 
 from attrs import evolve, frozen
@@ -80,22 +80,31 @@ def ends(account: Account, call: Call) -> Iterator[End]:
 
 def _ends_of_healing(account: Account, call: Call) -> Iterator[End]:
     healed = account.healed(Unfinished, Bare)
-    again = healed.attached_again(begun_alone=False)
-    # Whether an unmarked one is healed depends on whether it is still in its pod.
-    for ended in (again, again.healed(Unmarked)):
-        yield End(None, ended)
-    if again != healed and account.disk_full:
-        code = SOMETHING_NOT_HEALED if isinstance(call, Heal) else None
-        for ended in (healed, healed.healed(Unmarked)):
-            yield End(code, ended)
+    for again in _attached_again(healed, begun_alone=False):
+        # Whether an unmarked one is healed depends on whether it is still in its pod.
+        for ended in (again, again.healed(Unmarked)):
+            yield End(None, ended)
+            if isinstance(call, Heal) and account.disk_full:
+                yield End(SOMETHING_NOT_HEALED, ended)
 
 
 def _healed_beside(account: Account) -> Iterator[Account]:
     """Yield what may become of the other NICs in a call about one."""
-    healed = account.healed(Unfinished)
-    yield healed.attached_again(begun_alone=True)
-    if account.disk_full:
-        yield healed
+    yield from _attached_again(account.healed(Unfinished), begun_alone=True)
+
+
+def _attached_again(account: Account, *, begun_alone: bool) -> Iterator[Account]:
+    """Yield the account with the NICs in their pods that were reset.
+
+    On a full disk they may be anywhere, whatever the records say.
+    """
+    if not account.disk_full:
+        yield account.attached_again(begun_alone=begun_alone)
+        return
+    resets = {nic: s for nic, s in account.nics.items() if isinstance(s, Reset)}
+    for begun in product((False, True), repeat=len(resets)):
+        states = {nic: evolve(resets[nic], begun=b) for nic, b in zip(resets, begun, strict=True)}
+        yield account.having(**states)
 
 
 def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
