@@ -44,9 +44,7 @@ def is_as_promised(record: Attachment, pod: Netns | None) -> bool:
 
     A lost link does not count: an ADD could not bring it back.
     """
-    if record.result is None or record.phase is not Phase.ATTACHED:
-        return False
-    if pod is None or not record.netns.is_alive_in(pod):
+    if record.result is None or pod is None or not record.netns.is_alive_in(pod):
         return False
     return not differences(record, promised_by(record), pod, with_link=False)
 

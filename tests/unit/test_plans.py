@@ -10,7 +10,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.calls import ipam_call, release_call
 from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.names import IfName, NetworkName
-from amdcni.core.plans.recording import is_repeated
+from amdcni.core.plans.recording import confirmed, is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.core.request import AddRequest, DeviceSelector, Mover
 from amdcni.core.spec import AttachmentId, Result, Verb
@@ -25,6 +25,7 @@ from amdcni.core.steps import (
     IpamAdd,
     KeepOtherHops,
     MoveIntoPod,
+    Outcome,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
@@ -201,6 +202,15 @@ def test_an_add_is_repeated_if_its_record_is_of_the_same_attachment_network_and_
         attrs.evolve(same, netns=attrs.evolve(record.netns, path="/elsewhere")),
     ):
         assert not is_repeated(different, request)
+
+
+@given(some.attachments, some.results, some.results)
+def test_what_is_attached_again_keeps_the_result_of_its_add(
+    record: Attachment, promised: Result, found: Result
+) -> None:
+    again = attrs.evolve(record, phase=Phase.ATTACHING, result=promised)
+    done = confirmed(again, Outcome(result=found, pod_ifindex=7, pod_mtu=9))
+    assert (done.phase, done.result, done.pod_ifindex) == (Phase.ATTACHED, promised, 7)
 
 
 # ---- returning

@@ -8,58 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amdcni.core.codec import result_to_json
 from amdcni.core.errors import CheckFailed, DeviceHeld
 from amdcni.core.host import Hop, Neighbour, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Lending, Policy, Verdict
-from amdcni.core.spec import Result, Verb
-from amdcni.core.versions import CniVersion
-from amdcni.verbs import healing
-from amdcni.verbs.healing import Finding
+from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import RIDERS, Link, address
-from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
+from tests.unit.resets import IPAMS, check, findings_of, keys_for, other_address, seen_in_pod
 from tests.unit.two_nics import (
     POD1,
     A,
-    B,
     add,
     delete,
     heal,
     pod_of,
     process,
 )
-
-IPAMS = pytest.mark.parametrize("ipam", [None, HOST_LOCAL], ids=["host's", "leased"])
-
-
-def keys_for(ipam: object) -> dict[str, Any]:
-    return {} if ipam is None else {"ipam": ipam}
-
-
-def findings_of(machine: Machine, *, dry_run: bool = False) -> tuple[Finding, ...]:
-    node = FakeNode(machine)
-    with machine.running(node):
-        return healing.heal(node, dry_run=dry_run)
-
-
-def check(machine: Machine, result: Result, **keys: Any) -> None:
-    """CHECK with the result that the ADD has answered."""
-    previous = result_to_json(result, CniVersion("1.1.0"))
-    ask(machine, Verb.CHECK, config_for(A, prevResult=previous, **keys))
-
-
-def seen_in_pod(link: Link) -> object:
-    """Everything that a pod can tell of its netdev, except its number."""
-    addresses = {str(own.address.interface) for own in link.addresses if not own.by_kernel}
-    state = (link.name, link.up, link.mac, link.mtu, link.txqlen, link.group, link.alias)
-    routes = {(r.destination, r.table, r.metric, r.protocol) for r in link.space.routes}
-    return (link.space, state, addresses, sorted(link.altnames), routes)
-
 
 # ---- what the pod and the host get
 
@@ -72,6 +40,7 @@ def test_the_pod_has_again_what_its_add_gave_it_and_its_del_restores_the_host(
     keys = {**keys_for(ipam), "copyRoutes": copied}
     result = add(machine, **keys)
     before, leases = seen_in_pod(nic), dict(machine.plugins.leases)
+    recorded = machine.disk.records()[A]["result"]
     machine.kernel.reset(A)
     machine.plugins.executed.clear()
     assert heal(machine, dry_run=True) == {A: ("reset", False)}
@@ -80,6 +49,7 @@ def test_the_pod_has_again_what_its_add_gave_it_and_its_del_restores_the_host(
     assert (machine.plugins.executed, machine.plugins.leases) == ([], leases)
     assert ("reattached", {"device": A, "holder": "pod1/net1"}) in process(machine).reported
     assert machine.disk.records()[A]["pod_ifindex"] == nic.ifindex
+    assert machine.disk.records()[A]["result"] == recorded
     assert machine.disk.records()[A]["captured"]["ifindex"] != 2
     check(machine, result, **keys)
     assert heal(machine) == {A: ("held", False)}
@@ -87,6 +57,20 @@ def test_the_pod_has_again_what_its_add_gave_it_and_its_del_restores_the_host(
     assert keeper.is_whole()
     assert (machine.disk.files, machine.disk.markers) == ({}, set())
     assert machine.plugins.leases == {}
+
+
+def test_the_pod_has_the_mtu_and_the_hardware_address_again_that_it_was_given(
+    keeper: Keeper, machine: Machine, nic: Link
+) -> None:
+    native = machine.mover == "native"
+    asked: dict[str, Any] = {"mtu": 1400, "mac": "02:aa:bb:cc:dd:ee"} if native else {}
+    add(machine, A, **asked)
+    before = seen_in_pod(nic)
+    machine.kernel.reset(A)
+    heal(machine)
+    assert seen_in_pod(nic) == before
+    delete(machine)
+    assert keeper.is_whole()
 
 
 @pytest.mark.parametrize("mover", ["delegate", "native"])
@@ -147,10 +131,6 @@ def test_gc_and_status_attach_it_again_too(machine: Machine, nic: Link, verb: Ve
 # ---- what stays on the host
 
 
-def other_address(machine: Machine, link: Link) -> None:
-    machine.kernel.configure(link, (address("10.9.9.9/24"),))
-
-
 def other_label(machine: Machine, link: Link) -> None:
     machine.kernel.configure(link, (address("192.0.2.1/31", label="eth0:mine"),))
 
@@ -189,12 +169,13 @@ def test_a_netdev_that_somebody_has_configured_stays_on_the_host_and_that_is_rep
     machine.kernel.reset(A)
     configured(machine, nic)
     before = machine.kernel.configuration_of(nic)
-    for dry_run in (True, False, False):
+    for dry_run in (True, False, False, False):
         (finding,) = findings_of(machine, dry_run=dry_run)
         assert (finding.condition, finding.healed) == ("reset", False)
-        assert "configured" in (finding.failure or "") or dry_run
+        assert "configured" in (finding.failure or "")
         assert nic.space is machine.kernel.host
         assert machine.kernel.configuration_of(nic) == before
+    assert machine.disk.attempts[A].split()[1] == b"3"
     assert "not-healed" in process(machine).events
     assert keeper.is_recorded()
 
@@ -337,143 +318,3 @@ def test_the_same_add_gives_the_pod_its_nic_again(
     assert (nic.space, nic.name) == (pod_of(machine), "net1")
     delete(machine, **keys)
     assert keeper.is_whole()
-
-
-# ---- failures and kills
-
-
-def test_what_the_pod_refuses_is_undone_and_tried_ever_less_often(
-    machine: Machine, keeper: Keeper, other: Keeper, nic: Link
-) -> None:
-    keeper.order_matters = False
-    add(machine)
-    machine.kernel.reset(A)
-    pod_of(machine).refused = {"192.0.2.9/24"}
-    (finding,) = findings_of(machine)
-    assert "192.0.2.9/24" in (finding.failure or "")
-    assert keeper.is_whole()
-    assert machine.disk.records()[A]["phase"] == "attaching"
-    moments = []
-    for _ in range(3):
-        attempts = machine.disk.attempts[A].split()
-        moments.append((int(attempts[1]), int(attempts[2]) - machine.kernel.now_s))
-        machine.kernel.now_s += moments[-1][1]
-        add(machine, B, pod=2)
-        delete(machine, B, pod=2)
-    assert moments == [(1, 10), (2, 20), (3, 40)]
-    pod_of(machine).refused = set()
-    machine.kernel.now_s += 80
-    add(machine, B, pod=2)
-    assert (nic.space, machine.disk.markers) == (pod_of(machine), set())
-    delete(machine)
-    delete(machine, B, pod=2)
-    assert keeper.is_whole()
-
-
-def test_a_full_disk_leaves_it_on_the_host_until_there_is_space(
-    machine: Machine, keeper: Keeper, nic: Link
-) -> None:
-    add(machine)
-    machine.kernel.reset(A)
-    machine.disk.full = True
-    assert heal(machine) == {A: ("reset", False)}
-    assert nic.space is machine.kernel.host
-    machine.disk.full = False
-    assert heal(machine) == {A: ("reset", True)}
-
-
-Sequel = Callable[[Machine], None]
-
-
-def heals(machine: Machine) -> None:
-    heal(machine)
-    assert machine.disk.records()[A]["phase"] == "attached"
-
-
-def deletes(machine: Machine) -> None:
-    delete(machine)
-
-
-def pod_ends(machine: Machine) -> None:
-    machine.kernel.destroy_netns(pod_of(machine))
-    heal(machine)
-
-
-def adds_again(machine: Machine) -> None:
-    add(machine, **keys_for(HOST_LOCAL if machine.plugins.leases else None))
-
-
-def adds_another(machine: Machine) -> None:
-    add(machine, B, pod=2)
-    delete(machine, B, pod=2)
-    heals(machine)
-
-
-def resets_again(machine: Machine) -> None:
-    machine.kernel.reset(A, "eth5")
-    heals(machine)
-
-
-SEQUELS = (heals, deletes, pod_ends, adds_again, adds_another, resets_again)
-
-
-@IPAMS
-@pytest.mark.parametrize("sequel", SEQUELS)
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-def test_killed_at_any_moment_it_is_continued_or_ended_by_the_next_call(
-    mover: str, sequel: Sequel, ipam: object
-) -> None:
-    killed, at = True, 0
-    while killed:
-        machine = Machine(mover=mover)
-        (link,) = machine.kernel.plug(A, "ens1").links
-        machine.kernel.plug(B, "ens2")
-        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
-        furnish(machine, link)
-        keeper = Keeper(machine, link)
-        for number in (1, 2):
-            machine.kernel.make_netns(f"/run/netns/pod{number}")
-        result = add(machine, **keys_for(ipam))
-        before = seen_in_pod(link)
-        machine.kernel.reset(A)
-        node = FakeNode(machine, kill_at=at)
-        killed = False
-        try:
-            with machine.running(node):
-                healing.heal(node)
-        except Killed:
-            killed = True
-            machine.locks.clear()
-        where = f"killed before: {machine.kernel.moments[-1]}"
-        at += 1
-        sequel(machine)
-        if A in machine.disk.files:
-            assert seen_in_pod(link) == before, where
-            assert machine.disk.markers == set(), where
-            if sequel is not adds_again:
-                check(machine, result, **keys_for(ipam))
-            delete(machine)
-        assert keeper.is_whole(), where
-        assert machine.disk.files == {}, where
-        assert machine.plugins.leases == {}, where
-        assert machine.kernel.violations == [], where
-    assert at > 20
-
-
-def test_a_del_that_was_killed_is_not_taken_back_by_healing(
-    machine: Machine, keeper: Keeper, nic: Link
-) -> None:
-    """Not even if the disk was full, so that the record does not say that the DEL had begun."""
-    for full in (False, True):
-        for moment in ("before ForgetRecord", "remove", "unmark"):
-            add(machine)
-            machine.kernel.reset(A)
-            heal(machine)
-            machine.disk.full = full
-            with pytest.raises(Killed):
-                ask(machine, Verb.DEL, config_for(A), kill_before=moment)
-            machine.locks.clear()
-            machine.disk.full = False
-            heal(machine)
-            assert keeper.is_whole()
-            assert machine.disk.files == {}
