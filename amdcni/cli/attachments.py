@@ -37,7 +37,8 @@ class Known:
     @property
     def is_orphan(self) -> bool:
         """Whether no pod has the device and no call is at work to return it to the host."""
-        return self.condition not in (None, Condition.HELD, Condition.UNFINISHED)
+        of_a_pod = (Condition.HELD, Condition.RESET)
+        return self.condition not in (None, *of_a_pod, Condition.UNFINISHED)
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
@@ -162,6 +163,8 @@ def _state(known: Known, record: Attachment) -> str:
             return record.phase.value
         case Condition.UNFINISHED:
             return f"{record.phase.value}: a call is at work, or was interrupted"
+        case Condition.RESET:
+            return f"{record.phase.value}: {known.condition.about.words}"
         case Condition.MISSING if known.place is not None:
             return f"orphan: it is in {known.place.netns} as {known.place.ifname}"
         case condition:

@@ -203,7 +203,7 @@ def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:
     """The attachments whose netdevs are not on the host with what the records say."""
     read = () if nic.records is None else nic.records.read
     away = [each.key for each in nic.away]
-    bare = (Condition.RETURNED, Condition.UNFINISHED)
+    bare = (Condition.RETURNED, Condition.RESET, Condition.UNFINISHED)
     return tuple(each for each in read if each.key in away or found[each.key] in bare)
 
 

@@ -76,7 +76,7 @@ def _done(finding: Finding, *, dry_run: bool) -> str:
     if finding.busy:
         return "left to the call that is at work on it"
     if finding.healed:
-        return "returned" if about.restores else "forgotten"
+        return about.healed
     if about.healable and dry_run:
-        return "would be healed" if about.restores else "would be forgotten"
+        return f"would be {about.healed}"
     return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"

@@ -52,9 +52,10 @@ class Attachment:
     is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own IPAM
     plugin; None if the pod got the captured addresses.  `pod_mac` is the hardware address that the
     netdev has in the pod if it was given another one there.  `pod_ifindex` and `result` are known
-    once the device is attached.  `hardware` distinguishes the card from another one in its place;
-    None if that was not recorded.  `taken_over` is True for a record made from the Go plugin's
-    mapping, which is removed together with the record.
+    once the device is attached, and `result` also while it is attached again.  `hardware`
+    distinguishes the card from another one in its place; None if that was not recorded.
+    `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
+    with the record.
 
     `read_from` is the JSON object that the record was read from; None for one that was made here.
     It preserves keys of a newer version when the record is written again.  `folder` is the state
@@ -113,9 +114,24 @@ class Attachment:
         """Seconds since the capture, `now_s` being CLOCK_BOOTTIME of the same boot."""
         return max(0, now_s - self.read_at_s)
 
+    @property
+    def is_reattaching(self) -> bool:
+        """Whether the netdev, which its living pod has lost, is on its way into the pod again.
+
+        An earlier version takes that for an interrupted ADD, which it undoes.
+        """
+        return self.phase is Phase.ATTACHING and self.result is not None
+
     def attached(self, result: Result, pod_ifindex: int | None) -> "Attachment":
         """This record once its ADD has succeeded."""
         return attrs.evolve(self, phase=Phase.ATTACHED, result=result, pod_ifindex=pod_ifindex)
+
+    def reattaching(self, captured: Captured | None) -> "Attachment":
+        """This record once its netdev, which its living pod has lost, is to go there again.
+
+        What comes back to the host stays what was `captured` at first; only the number is new.
+        """
+        return attrs.evolve(self, phase=Phase.ATTACHING, captured=captured, pod_ifindex=None)
 
     def detaching(self) -> "Attachment":
         """This record once its release has begun."""

@@ -8,7 +8,14 @@ import attrs
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.host import Netns, SysfsDevice
-from amdcni.core.identity import dies_with_its_netns, find_home, find_in_pod, is_plugged
+from amdcni.core.identity import (
+    dies_with_its_netns,
+    find_home,
+    find_in_pod,
+    is_made_anew,
+    is_plugged,
+    is_replaced,
+)
 
 
 class Condition(StrEnum):
@@ -16,8 +23,10 @@ class Condition(StrEnum):
 
     HELD: the pod has the device.
     UNFINISHED: a call about it was interrupted.
-    RETURNED: the netdev is on the host, but nobody has returned it: it is bare, because its netns
-    died.
+    RETURNED: the netdev is on the host, but nobody has returned it: its netns died, or somebody
+    has taken it out of its pod.
+    RESET: the netdev was made anew on the host while its pod lives, as by a reset of the device, or
+    it is on its way into the pod again and that was interrupted.
     ABANDONED: the pod is gone, and had a device without a netdev.
     OUTDATED: the record is of an earlier boot.
     MISSING: the netdev is not on the host, and its pod is gone or, after interrupted work, no
@@ -29,6 +38,7 @@ class Condition(StrEnum):
     HELD = "held"
     UNFINISHED = "unfinished"
     RETURNED = "returned"
+    RESET = "reset"
     ABANDONED = "abandoned"
     OUTDATED = "outdated"
     MISSING = "missing"
@@ -47,9 +57,8 @@ class About:
 
     `words` say what was found, and `next` what comes then.  `remedy` is for a person, with the
     command that heals for `{heal}` and the record for `{file}`; None if nothing is to be done.
-    What is `healable` can be healed from the record alone, without harm to anybody.  What is
-    `in_use` is not taken from the attachment.  `restores` is whether healing restores anything on
-    the host, instead of forgetting the record.
+    What is `healable` can be healed from the record alone, without harm to anybody, and is then
+    `healed`, in a word.  What is `in_use` is not taken from the attachment.
     """
 
     words: str
@@ -57,7 +66,7 @@ class About:
     remedy: str | None = None
     healable: bool = False
     in_use: bool = False
-    restores: bool = True
+    healed: str = "returned"
 
 
 _ABOUT: Final[Mapping[Condition, About]] = {
@@ -78,19 +87,27 @@ _ABOUT: Final[Mapping[Condition, About]] = {
         remedy="restore it: {heal}",
         healable=True,
     ),
+    Condition.RESET: About(
+        words="it was reset, and its pod, which lives, has lost it",
+        next="`amdcni heal` attaches it again, unless somebody has configured it on the host",
+        remedy="attach it again: {heal}",
+        healable=True,
+        in_use=True,
+        healed="attached again",
+    ),
     Condition.ABANDONED: About(
         words="its pod is gone",
         next="`amdcni heal`, or the next ADD of the device, ends it",
         remedy="forget the record: {heal}",
         healable=True,
-        restores=False,
+        healed="forgotten",
     ),
     Condition.OUTDATED: About(
         words="the node has been rebooted since",
         next="it is forgotten; the boot has configured the host anew",
         remedy="forget the record: {heal}",
         healable=True,
-        restores=False,
+        healed="forgotten",
     ),
     Condition.MISSING: About(
         words="it is neither on the host nor in its pod",
@@ -103,10 +120,10 @@ _ABOUT: Final[Mapping[Condition, About]] = {
         next="`amdcni heal` forgets it: create the netdev again, as the boot does",
         remedy="create the netdev again, as the node's boot does, and forget the record: {heal}",
         healable=True,
-        restores=False,
+        healed="forgotten",
     ),
     Condition.UNPLUGGED: About(
-        words="it is not in the machine",
+        words="it is not in the machine, or another card is in its place",
         next="once it is plugged in again, `amdcni heal` restores everything",
         remedy="plug it in again, then {heal}; if it is gone for good, remove {file}",
         in_use=True,
@@ -136,20 +153,36 @@ def condition_of(
     if not is_plugged(record, device):
         return Condition.UNPLUGGED
     inside = find_in_pod(record, pod) is not None
-    at_home = not inside and find_home(record, host.netdevs, device, pod) is not None
+    home = None if inside else find_home(record, host.netdevs, device, pod)
+    at_home = home is not None
+    if _is_due_in(record, pod) and (
+        (inside or at_home)
+        if record.is_reattaching
+        else home is not None and is_made_anew(record, home)
+    ):
+        return Condition.RESET
     finished = record.phase is Phase.ATTACHED
     if not finished and (record.captured is None or inside or at_home):
         return Condition.UNFINISHED
     if at_home:
         return Condition.RETURNED
     if finished and _has_it(record, pod, inside=inside):
-        return Condition.HELD
+        replaced = not inside and is_replaced(record, host.netdevs, device)
+        return Condition.UNPLUGGED if replaced else Condition.HELD
     if record.captured is None:
         return Condition.ABANDONED
     unseen = record.pod_ifindex is None and record.netns.is_alive_in(pod)
     if dies_with_its_netns(record) and not (is_elsewhere or unseen):
         return Condition.DESTROYED
     return Condition.MISSING
+
+
+def _is_due_in(record: Attachment, pod: Netns | None) -> bool:
+    """Whether a finished ADD has promised the netdev to a pod that is proved to be alive."""
+    if record.phase is Phase.DETACHING or record.result is None or pod is None:
+        return False
+    known = record.netns.id.cookie is not None and pod.id.cookie is not None
+    return known and record.netns.is_alive_in(pod)
 
 
 def _has_it(record: Attachment, pod: Netns | None, *, inside: bool) -> bool:

@@ -71,6 +71,17 @@ def find_home(
     return _hardware(record, captured, fitting, visible) or _unmoved(record, captured, fitting)
 
 
+def is_made_anew(record: Attachment, netdev: Netdev) -> bool:
+    """Whether a netdev on the host, known as that of `record`, is not the one that left the host.
+
+    A reset or an update of a device, and plugging it in again, make another netdev of the same
+    hardware.  The one that left carries the mark of the record and, as its ifalias, the name that
+    it had on the host: somebody has taken it out of its pod.
+    """
+    moved = record.mark in netdev.altnames or netdev.alias == record.host_ifname
+    return record.key.bus_device is not None and not moved
+
+
 def needs_mark(
     record: Attachment,
     netdev: Netdev,
@@ -105,6 +116,21 @@ def is_plugged(record: Attachment, device: SysfsDevice | None) -> bool:
     return all(None in pair or pair[0] == pair[1] for pair in zip(then, now, strict=True))
 
 
+def is_replaced(record: Attachment, host: Iterable[Netdev], device: SysfsDevice | None) -> bool:
+    """Whether another card is in the place of one that had no serial number, by its address.
+
+    Only a netdev in the very place of one that was alone on its device says so.
+    """
+    captured = record.captured
+    if captured is None or captured.permanent_mac is None or record.key.ifname is not None:
+        return False
+    unknown = attrs.evolve(captured, permanent_mac=None)
+    visible = () if device is None else device.ifnames
+    there = [n for n in host if n.ifname in visible and _fits(unknown, n)]
+    macs = [netdev.permanent_mac for netdev in there]
+    return bool(macs) and None not in macs and captured.permanent_mac not in macs
+
+
 def dies_with_its_netns(record: Attachment) -> bool:
     """Whether the kernel destroys the netdev together with the netns that it is in.
 
@@ -127,6 +153,18 @@ _REFUNDED: Final = frozenset({"can", "vcan", "wwan"})
 def may_be(record: Attachment, netdev: Netdev) -> bool:
     """Whether the netdev can be that of `record`, judged by what never changes."""
     return record.captured is not None and _fits(record.captured, netdev)
+
+
+def has_come_back(record: Attachment, netdev: Netdev) -> bool:
+    """Whether the netdev on the host is that of `record`, whose pod is alive and has lost it.
+
+    The kernel gives the number of a netdev that has left to no other one.
+    """
+    captured = record.captured
+    if captured is None or not _fits(captured, netdev):
+        return False
+    permanent = (captured.permanent_mac, netdev.permanent_mac)
+    return None not in permanent or netdev.ifindex == captured.ifindex
 
 
 def _fits(captured: Captured, netdev: Netdev) -> bool:

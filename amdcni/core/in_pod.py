@@ -12,9 +12,10 @@ from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import PluginBroken
-from amdcni.core.formats import dns_of
+from amdcni.core.formats import copies_routes, dns_of
 from amdcni.core.host import Address, AddressFlag, IpAddress, Netdev
 from amdcni.core.ipam import gateway_of, given_addresses, is_given
+from amdcni.core.request import Mover
 from amdcni.core.spec import Interface, Ip, Result, Route
 
 _MAIN_TABLE: Final = 254
@@ -47,6 +48,20 @@ def _promise(record: Attachment, given: Result) -> Result:
     return Result((), ips, given.routes, dns)
 
 
+def promised_again(record: Attachment) -> Result | None:
+    """What the ADD of a netdev that is attached again has promised; None if it is a first ADD.
+
+    The copied routes are not in it: they are copied again, with all their attributes.
+    """
+    if record.result is None:
+        return None
+    copied: tuple[Route, ...] = ()
+    if record.captured is not None and copies_routes(record.config):
+        copied = _listed(record.captured.routes)
+    routes = tuple(route for route in record.result.routes if route not in copied)
+    return attrs.evolve(record.result, routes=routes)
+
+
 def described(record: Attachment, promise: Result, netdev: Netdev) -> Result:
     """The promise together with the netdev, as it is in the pod."""
     interface = Interface(record.id.ifname, netdev.mac, sandbox=record.netns.path)
@@ -54,9 +69,14 @@ def described(record: Attachment, promise: Result, netdev: Netdev) -> Result:
 
 
 def addresses_for(record: Attachment, promise: Result, now_s: int) -> tuple[Address, ...]:
-    """The addresses that the netdev gets in the pod, in the order in which to set them, `now_s`."""
-    if record.ipam is not None or record.captured is None:
-        return tuple(_plain(ip) for ip in promise.ips)
+    """The addresses that the netdev gets in the pod, in the order in which to set them, `now_s`.
+
+    One that is attached again gets them as its ADD gave them, and has just held them.
+    """
+    by_plugin = record.ipam is not None or record.mover is Mover.DELEGATE
+    if by_plugin or record.captured is None:
+        plain = tuple(_plain(ip) for ip in promise.ips)
+        return plain if record.result is None else tuple(map(_as_held, plain))
     fitting = (a for a in record.captured.addresses if is_given(a))
     due = aged(fitting, record.elapsed_s(now_s))
     held = (_as_held(address) for address in in_setting_order(due))
@@ -119,12 +139,15 @@ def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
 
 def with_routes(result: Result, copied: Iterable[host.Route]) -> Result:
     """The result with those of the routes that every version can express: of the main table."""
-    listed = tuple(
+    return attrs.evolve(result, routes=(*result.routes, *_listed(copied)))
+
+
+def _listed(copied: Iterable[host.Route]) -> tuple[Route, ...]:
+    return tuple(
         Route(ipaddress.ip_interface(route.destination.with_prefixlen), route.hops[0].via)
         for route in copied
         if route.table == _MAIN_TABLE
     )
-    return attrs.evolve(result, routes=(*result.routes, *listed))
 
 
 def _first_gateway(ips: Iterable[Ip], version: int) -> IpAddress | None:

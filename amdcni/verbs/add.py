@@ -5,7 +5,6 @@ from typing import Final
 
 from amdcni.core import calls
 from amdcni.core import check as checks
-from amdcni.core.condition import Condition
 from amdcni.core.errors import InvalidEnvironment
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.attach import plan_add
@@ -76,7 +75,7 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
     for record in records_about(key, node):
         condition = find_condition(record, node)
         if condition.about.in_use:
-            if condition is not Condition.HELD or not is_meant_again(record, request):
+            if not is_meant_again(record, condition, request):
                 continue
             netns, promised = record.netns, checks.promised_by(record)
             pod = find_settled(partial(node.find_pod, netns), record, promised, node)

@@ -15,6 +15,7 @@ from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
 from amdcni.ports import Node
 from amdcni.verbs.giving_back import bring_home, note_failure, report_healed, say_farewell
 from amdcni.verbs.looking import find_condition, is_plugged
+from amdcni.verbs.reattaching import plan_now, reattach
 
 
 @attrs.frozen
@@ -89,6 +90,8 @@ def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
         node.perform(ForgetRecord(key), Outcome())
     elif record.phase is Phase.ATTACHED:
         node.perform(SaveRecord(record), Outcome())
+    elif find_condition(record, node) is Condition.RESET:
+        reattach(record, node)
     elif is_plugged(record, node):
         outdated = record.boot_id != node.clock().boot_id
         if bring_home(record, node):
@@ -132,10 +135,7 @@ def heal(
     """
     findings = look_at([each for each in node.records() if each.key not in except_for], node)
     if dry_run:
-        return tuple(
-            attrs.evolve(each, busy=_is_to_try(each) and is_at_work(each, node))
-            for each in findings
-        )
+        return tuple(_foreseen(each, node) for each in findings)
     budget = _Budget(effort, node)
     for plugins in (False, True):
         findings = tuple(
@@ -148,6 +148,18 @@ def heal(
     # Only stale markers are left there.
     _take_up([key for key in node.unfinished() if key not in seen_to], node, effort)
     return findings
+
+
+def _foreseen(finding: Finding, node: Node) -> Finding:
+    """The finding with what healing would come upon now."""
+    if _is_to_try(finding) and is_at_work(finding, node):
+        return attrs.evolve(finding, busy=True)
+    if finding.condition is Condition.RESET and not finding.record.is_reattaching:
+        try:
+            plan_now(finding.record, node)
+        except AmdcniError as failure:
+            return attrs.evolve(finding, failure=str(failure))
+    return finding
 
 
 def is_at_work(finding: Finding, node: Node) -> bool:
@@ -201,6 +213,9 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
         if not condition.about.healable:
             failure = _NOWHERE if condition is Condition.MISSING else None
             return Finding(record, condition, failure=failure)
+        if condition is Condition.RESET:
+            reattach(record, node)
+            return Finding(record, condition, healed=True)
         if plugins and record.id == finding.record.id:
             # Without plugins it has been tried already, which leaves a record of unfinished work.
             condition = finding.condition

@@ -202,6 +202,11 @@ def _means_another(request: AddRequest, key: DeviceKey, netdev: Netdev | None, n
     return now.lock_name != key.lock_name
 
 
-def is_meant_again(record: Attachment, request: AddRequest) -> bool:
-    """Whether `request` is the ADD that succeeded according to `record`, of the same device."""
+def is_meant_again(record: Attachment, condition: Condition, request: AddRequest) -> bool:
+    """Whether `request` is the ADD that succeeded according to `record`, of the same device.
+
+    The device has to be in the machine.
+    """
+    if condition not in (Condition.HELD, Condition.RESET):
+        return False
     return fits_record(request.device.selector, record) and is_repeated(record, request)

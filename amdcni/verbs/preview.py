@@ -8,7 +8,6 @@ from amdcni.core import calls, forecast
 from amdcni.core import check as checks
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Details
-from amdcni.core.condition import Condition
 from amdcni.core.host import Netns, NetnsId
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.snapshot import Snapshot
@@ -58,7 +57,7 @@ def preview(request: AddRequest, node: Node) -> Preview:
     for record in records_about(key, node):
         condition = find_condition(record, node)
         in_use = condition.about.in_use
-        if condition is Condition.HELD and is_meant_again(record, request):
+        if is_meant_again(record, condition, request):
             there = node.find_pod(record.netns)
             if record.result is not None and checks.is_as_promised(record, there):
                 return Preview((), None)

@@ -143,10 +143,31 @@ class Unmarked:
     who: Who
 
 
-State = Home | Lent | Bare | Unfinished | Unmarked
+@frozen
+class Reset:
+    """Anywhere: its netdev was made anew on the host while its pod lives, and healing puts it back.
 
-Record = tuple[str, str, bool]
-"""Container ID, ifname, and whether the work is finished."""
+    `begun` is whether the record says that this was begun; it was then killed or refused.
+    """
+
+    who: Who
+    begun: bool = False
+
+
+State = Home | Lent | Bare | Unfinished | Unmarked | Reset
+
+
+@frozen
+class Record:
+    """What a record on disk says: whose it is, and whether the work is finished.
+
+    If it is not, it is `again` if the NIC is on its way into a pod that had it before.
+    """
+
+    container_id: str
+    ifname: str
+    finished: bool
+    again: bool = False
 
 
 @frozen
@@ -200,9 +221,12 @@ class Account:
             case Check(_, Holder(nic)) if nic not in self.records() and self.records():
                 nic = min(self.records())
                 return evolve(call, by=self.who(Holder(nic)), nic=nic)
-            case Add(_, by):
+            case Add(nic, by):
                 who = self.who(by)
-                return evolve(call, by=self.who(Sandbox(who.pod, who.ifname)))
+                who = self.who(Sandbox(who.pod, who.ifname))
+                # A runtime does not use a name twice without a DEL.
+                mine = [n for n, s in self.nics.items() if isinstance(s, Reset) and s.who == who]
+                return evolve(call, by=who, nic=mine[0] if mine else nic)
             case Delete(by) | Check(_, by):
                 return evolve(call, by=self.who(by))
             case Collect(frozenset() as spared):
@@ -213,17 +237,17 @@ class Account:
     def records(self) -> dict[str, Record]:
         """Return what is on disk, by NIC."""
         return {
-            nic: (state.who.container_id, state.who.ifname, not isinstance(state, Unfinished))
-            for nic, state in self.nics.items()
-            if not isinstance(state, Home)
+            nic: record_in(state) for nic, state in self.nics.items() if not isinstance(state, Home)
         }
 
     def pod_dies(self, pod: str) -> "Account":
         """Return the account after a pod's death: its NICs are bare, unfinished ones stay so."""
         came = {
-            nic: Bare(state.who)
+            nic: Unfinished(state.who)
+            if isinstance(state, Reset) and state.begun
+            else Bare(state.who)
             for nic, state in self.nics.items()
-            if isinstance(state, Lent | Unmarked) and state.who.pod == pod
+            if isinstance(state, Lent | Unmarked | Reset) and state.who.pod == pod
         }
         return evolve(self.having(**came), alive=self.alive - {pod})
 
@@ -251,3 +275,20 @@ class Account:
     def healed(self, *kinds: type[State]) -> "Account":
         """Return this account with every NIC on the host that was in one of these states."""
         return self.having(**{n: Home() for n, s in self.nics.items() if isinstance(s, kinds)})
+
+    def attached_again(self, *, begun_alone: bool) -> "Account":
+        """Return this account with every NIC in its pod that was reset."""
+        return self.having(
+            **{
+                nic: Lent(state.who)
+                for nic, state in self.nics.items()
+                if isinstance(state, Reset) and (state.begun or not begun_alone)
+            }
+        )
+
+
+def record_in(state: Lent | Bare | Unfinished | Unmarked | Reset) -> Record:
+    """Return what is on disk about a NIC in this state."""
+    again = isinstance(state, Reset) and state.begun
+    finished = not (again or isinstance(state, Unfinished))
+    return Record(state.who.container_id, state.who.ifname, finished, again)

@@ -17,7 +17,7 @@ from tests.netns.account import (
     Sandbox,
     Status,
 )
-from tests.netns.three_nics import BDFS, PODS
+from tests.netns.three_nics import BDFS, PODS, VLAN
 
 T = TypeVar("T")
 
@@ -60,6 +60,13 @@ class PodMeddles:
 
 
 @frozen
+class Resets:
+    """A NIC that a pod has is reset: its netdev is made anew, on the host and bare."""
+
+    nic: str
+
+
+@frozen
 class Port:
     """Another netdev of the device of one NIC appears, or disappears."""
 
@@ -74,7 +81,7 @@ class Rests:
     child: str
 
 
-Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests
+Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests | Resets
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
@@ -152,4 +159,5 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (2, st.builds(Port, weighted((3, st.just(True)), (1, st.just(False))))),
     (1, st.builds(Disk, st.booleans())),
     (1, st.builds(Rests, nics, children)),
+    (3, st.builds(Resets, st.sampled_from(sorted(set(BDFS) - {VLAN})))),
 )

@@ -5,10 +5,10 @@ or the kernel.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import permutations
+from itertools import permutations, product
 from typing import assert_never
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from tests.netns.account import (
     Account,
@@ -22,6 +22,7 @@ from tests.netns.account import (
     Home,
     Lent,
     Record,
+    Reset,
     Sandbox,
     State,
     Status,
@@ -56,30 +57,54 @@ def ends(account: Account, call: Call) -> Iterator[End]:
             own = account.lent_to({account.who(by)})
             # It holds two only after a kill; then only the one that is named is released.
             released = own & {nic} or own
-            yield End(None, account.released(released).healed(Unfinished))
+            for beside in _healed_beside(account.released(released)):
+                yield End(None, beside)
         case Check(_, by):
             who = account.who(by)
             held = [s for s in account.nics.values() if not isinstance(s, Home) and s.who == who]
             if not any(isinstance(state, Lent) for state in held):
                 yield End(CHECK_FAILED if held else UNKNOWN_CONTAINER, account)
-            if any(isinstance(state, Lent | Unmarked) for state in held):
+            if any(isinstance(state, Lent | Unmarked | Reset) for state in held):
                 yield End(None, account)
         case Status() if account.disk_full:
             yield End(NOT_AVAILABLE, account)
         case Collect(frozenset() as spared):
             kept = {account.who(someone) for someone in spared}
-            yield from _ends_of_healing(account.released(account.lent_to(account.holders() - kept)))
+            stale = account.lent_to(account.holders() - kept)
+            yield from _ends_of_healing(account.released(stale), call)
         case Collect() | Heal() | Status():
-            yield from _ends_of_healing(account)
+            yield from _ends_of_healing(account, call)
         case _:
             assert_never(call)
 
 
-def _ends_of_healing(account: Account) -> Iterator[End]:
+def _ends_of_healing(account: Account, call: Call) -> Iterator[End]:
     healed = account.healed(Unfinished, Bare)
-    yield End(None, healed)
-    # Whether an unmarked one is healed depends on whether it is still in its pod.
-    yield End(None, healed.healed(Unmarked))
+    for again in _attached_again(healed, begun_alone=False):
+        # Whether an unmarked one is healed depends on whether it is still in its pod.
+        for ended in (again, again.healed(Unmarked)):
+            yield End(None, ended)
+            if isinstance(call, Heal) and account.disk_full:
+                yield End(SOMETHING_NOT_HEALED, ended)
+
+
+def _healed_beside(account: Account) -> Iterator[Account]:
+    """Yield what may become of the other NICs in a call about one."""
+    yield from _attached_again(account.healed(Unfinished), begun_alone=True)
+
+
+def _attached_again(account: Account, *, begun_alone: bool) -> Iterator[Account]:
+    """Yield the account with the NICs in their pods that were reset.
+
+    On a full disk they may be anywhere, whatever the records say.
+    """
+    if not account.disk_full:
+        yield account.attached_again(begun_alone=begun_alone)
+        return
+    resets = {nic: s for nic, s in account.nics.items() if isinstance(s, Reset)}
+    for begun in product((False, True), repeat=len(resets)):
+        states = {nic: evolve(resets[nic], begun=b) for nic, b in zip(resets, begun, strict=True)}
+        yield account.having(**states)
 
 
 def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
@@ -87,7 +112,13 @@ def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
     if not is_alive(who, account):
         yield End(INVALID_ENVIRONMENT, account)
         return
-    healed = account.healed(Unfinished)
+    for healed in _healed_beside(account):
+        yield from _ends_of_add_after_healing(account, healed, who, call)
+
+
+def _ends_of_add_after_healing(
+    account: Account, healed: Account, who: Who, call: Add
+) -> Iterator[End]:
     match healed.nics[call.nic]:
         case Lent(holder) if holder == who:
             yield End(None, healed)
@@ -95,6 +126,12 @@ def _ends_of_add(account: Account, call: Add) -> Iterator[End]:
         case Lent():
             yield End(TRY_AGAIN, healed)
             return
+        case Reset(holder) if holder != who:
+            yield End(TRY_AGAIN, healed)
+            return
+        case Reset():
+            # If it is in its pod by now, this very ADD has been done.
+            yield End(None, healed.having(**{call.nic: Lent(who)}))
         case Unmarked(holder) if holder != who:
             yield End(TRY_AGAIN, healed)
         case _:
@@ -144,8 +181,14 @@ def explanations(
 def _ends_beside_healing(before: Account, at: Account, call: Call, calls: int) -> Iterator[End]:
     """Yield how an ADD may end while another call brings home what has its ifname in the pod.
 
-    It does not wait for that call, which is about another device.
+    It does not wait for that call, which is about another device.  Nor does healing wait for any.
     """
+    for end in ends(at, call) if calls > 1 else ():
+        # What was not attached again is busy.
+        resets = {n: s for n, s in at.nics.items() if isinstance(s, Reset)}
+        busy = {n: s for n, s in resets.items() if end.account.nics[n] == Lent(s.who)}
+        if busy and not (isinstance(call, Add) and call.nic in busy):
+            yield evolve(end, account=end.account.having(**busy))
     if isinstance(call, Add) and calls > 1:
         who = before.who(call.by)
         if is_alive(who, before) and Unfinished(who) in before.nics.values():
@@ -180,19 +223,25 @@ def remnants(account: Account, call: Call, nic: str, record: Record | None) -> S
     states = {before, *after, *begun} if given_back or begun else {before}
     if record is None:
         return Home() if given_back or Home() in states else None
-    container_id, ifname, finished = record
+    names = (record.container_id, record.ifname)
     if (
-        isinstance(before, Lent | Bare | Unmarked)
-        and _names(before.who) == (container_id, ifname)
-        and finished
+        isinstance(before, Lent | Bare | Unmarked | Reset)
+        and _names(before.who) == names
+        and record.finished
     ):
         # On a full disk, the release begins without being recorded.
-        unmarked = isinstance(before, Lent) and given_back and account.disk_full
-        return Unmarked(before.who) if unmarked else before
+        unmarked = isinstance(before, Lent | Reset) and given_back and account.disk_full
+        return Unmarked(before.who) if unmarked else _without_a_record_of_work(before)
     for state in states:
-        if not isinstance(state, Home) and _names(state.who) == (container_id, ifname):
-            return state if finished else Unfinished(state.who)
+        if not isinstance(state, Home) and _names(state.who) == names:
+            if record.again:
+                return Reset(state.who, begun=True)
+            return state if record.finished else Unfinished(state.who)
     return None
+
+
+def _without_a_record_of_work(state: State) -> State:
+    return Reset(state.who) if isinstance(state, Reset) else state
 
 
 def _names(who: Who) -> tuple[str, str]:

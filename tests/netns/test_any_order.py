@@ -47,6 +47,7 @@ from tests.netns.account import (
     Home,
     Lent,
     Record,
+    Reset,
     Status,
     Unfinished,
     Unmarked,
@@ -60,10 +61,12 @@ from tests.netns.occurrences import (
     PodEnds,
     PodMeddles,
     Port,
+    Resets,
     Rests,
     occurrences,
 )
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
+from tests.netns.resets import reset
 from tests.netns.runtime import DEBIAN, Runtime, addresses, damage, fill_disk, records, remains
 from tests.netns.three_nics import (
     BDFS,
@@ -142,6 +145,8 @@ class AnyOrder(RuleBasedStateMachine):
                 self.a_pod_meddles(pod)
             case Port(appears):
                 self.another_port(appears)
+            case Resets(nic):
+                self.a_nic_is_reset(nic)
             case Rests(nic, child):
                 self.something_rests(nic, child)
             case _:
@@ -272,6 +277,15 @@ class AnyOrder(RuleBasedStateMachine):
                     happened["a pod meddles"] += 1
                     meddle(self.pods[pod], state.who.ifname)
 
+    def a_nic_is_reset(self, nic: str) -> None:
+        """Reset a NIC that a pod has; one on the host just has to be configured anew."""
+        state = self.account.nics[nic]
+        if isinstance(state, Lent):
+            with self.step(f"{nic} is reset"):
+                happened["a NIC is reset"] += 1
+                reset(self.node, self.nics[nic], self.pods[state.who.pod], f"new-{nic}")
+                self.account = self.account.having(**{nic: Reset(state.who)})
+
     def another_port(self, appears: bool) -> None:
         with self.step(f"{PORT} {'appears' if appears else 'disappears'}"):
             if appears and self.port is None:
@@ -336,10 +350,11 @@ class AnyOrder(RuleBasedStateMachine):
         names = {f"{bdf}.json": nic for nic, bdf in BDFS.items()}
         names[f"{BDFS['eth1']}@eth1.json"] = "eth1"
         return {
-            names[file]: (
+            names[file]: Record(
                 record["id"]["containerID"],
                 record["id"]["ifname"],
-                record["phase"] == "attached",
+                finished=record["phase"] == "attached",
+                again=record["phase"] == "attaching" and "result" in record,
             )
             for file, record in records(self.node).items()
         }
@@ -380,7 +395,7 @@ class AnyOrder(RuleBasedStateMachine):
             match state:
                 case Lent(who) if who.pod == pod.name:
                     require_lent(self.nics[nic], links.pop(who.ifname, None))
-                case Unfinished(who) | Unmarked(who) if who.pod == pod.name:
+                case Unfinished(who) | Unmarked(who) | Reset(who) if who.pod == pod.name:
                     index = self.nics[nic].peer_ifindex
                     links = {
                         n: link for n, link in links.items() if link.get("link_index") != index

@@ -170,6 +170,18 @@ class Kernel:
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
+    def reset(self, address: str, name: str = "eth0") -> None:
+        """The driver makes the first netdev of a device anew: on the host, bare, not as before."""
+        link = self.functions[address].links[0]
+        self.remove_link(link)
+        self._ifindex += 1
+        new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
+        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+            setattr(link, field, getattr(new, field))
+        link.lose_configuration()
+        self._put_into(link, self.host)
+        link.name = f"eth{link.ifindex}" if name in self.host.names else name
+
     def make_netns(self, path: str) -> Space:
         """A new namespace at `path`, with the lowest free inode, as nsfs chooses it."""
         taken = {space.inode for space in self.spaces}

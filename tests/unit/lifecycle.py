@@ -56,6 +56,8 @@ class Account(RuleBasedStateMachine):
         self.begun: dict[Id, str] = {}
         self.paths: dict[str, str] = {}
         self.stuck: list[Trouble] = []
+        self.reset: set[Id] = set()
+        """Those whose netdev was made anew on the host, and has not been seen in the pod since."""
         self.abandoned: set[Id] = set()
         """Former holders of a NIC whose leases the next ADD could not release; it does not wait."""
 
@@ -64,7 +66,9 @@ class Account(RuleBasedStateMachine):
         if device not in self.siblings:
             return None
         link = self.keepers[device].link
-        return link.name if link.space is self.machine.kernel.host else BOOT[device][0]
+        made_anew = device in map(self.nic_given_to, self.reset)
+        at_home = link.space is self.machine.kernel.host and not made_anew
+        return link.name if at_home else BOOT[device][0]
 
     @property
     def in_order(self) -> bool:
@@ -76,12 +80,26 @@ class Account(RuleBasedStateMachine):
         return container in self.spaces
 
     def holder_of(self, device: str) -> Id | None:
-        """The attachment whose living pod really has the NIC."""
+        """The attachment whose living pod really has the NIC, or had it when that was reset."""
         space = self.keepers[device].link.space
         for (container, ifname), held in self.held.items():
             if held == device and self.spaces.get(container) is space:
                 return container, ifname
-        return None
+        return next((who for who in self.awaiting() if self.nic_given_to(who) == device), None)
+
+    def nic_given_to(self, who: Id) -> str:
+        return {**self.begun, **self.held}[who]
+
+    def awaiting(self) -> set[Id]:
+        """The attachments that are to get their NIC again, which was reset, in a living pod."""
+        records = self.records_by_id()
+        for who in list(self.reset):
+            there = self.keepers[self.nic_given_to(who)].link.space is self.spaces.get(who[0])
+            if there and records[who][1:] == ATTACHED:
+                self.reset.discard(who)
+        due = self.ids_of(lambda r: r["phase"] in ("attached", "attaching") and "result" in r)
+        known = self.machine.kernel.has_cookies
+        return {who for who in self.reset & due if known and who[0] in self.spaces}
 
     def records_by_id(self) -> dict[Id, tuple[str, str]]:
         """(device, phase) of every record on the disk."""
@@ -123,6 +141,7 @@ class Account(RuleBasedStateMachine):
     def note_gone(self, who: Id, device: str | None) -> None:
         self.held.pop(who, None)
         self.begun.pop(who, None)
+        self.reset.discard(who)
         assert who not in self.records_by_id()
         if device is not None and device not in self.recorded:
             keeper = self.keepers[device]
@@ -169,7 +188,7 @@ class Account(RuleBasedStateMachine):
         for (container, ifname), device in self.held.items():
             record = self.records_by_id().get((container, ifname))
             link, space = self.keepers[device].link, self.spaces.get(container)
-            untouched = (container, ifname) not in self.begun
+            untouched = (container, ifname) not in {*self.begun, *self.reset}
             if record == (device, "attached") and space is not None and untouched:
                 assert link.space is space or self.keepers[device].is_whole()
 
@@ -237,6 +256,16 @@ class Events(Account):
         if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
             link.mac = "02:00:00:00:99:01"
             link.altnames.clear()
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
+    def a_nic_is_reset(self, pick: int) -> None:
+        who = one_of(self.held, pick)
+        keeper = self.keepers[self.held[who]]
+        ours = self.spaces.get(who[0]) is keeper.link.space and who in self.records_by_id()
+        if keeper.link.function is not None and keeper.is_plugged and ours:
+            self.machine.kernel.reset(keeper.link.function)
+            self.reset.add(who)
 
     @rule(device=st.sampled_from([A, B]))
     def another_netdev_of_the_device_appears(self, device: str) -> None:
@@ -326,6 +355,7 @@ class Events(Account):
         watchers, machine.kernel.watchers = machine.kernel.watchers, []
         machine.kernel.reboot()
         self.spaces.clear()
+        self.reset.clear()
         self.strangers.clear()
         for device, link in self.siblings.items():
             machine.kernel.functions[device].links.remove(link)

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.condition import Condition, condition_of
-from amdcni.core.host import Netns, NetnsId, SysfsDevice
+from amdcni.core.host import Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
-from amdcni.core.names import DeviceKey, IfName
+from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, parse_mac
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
 
@@ -78,6 +78,86 @@ def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_netns_path(
     assert condition_of(record, record.boot_id, host, pod, device) is Condition.RETURNED
 
 
+PCI = PciAddress(0, 1, 0, 0)
+OURS, OTHERS = parse_mac("02:00:00:00:00:01"), parse_mac("02:00:00:00:00:02")
+
+
+def made_anew(lending: Lending, mac: MacAddress = OURS) -> tuple[Attachment, Netdev]:
+    """The record of a NIC with a permanent address, and its netdev after a reset."""
+    captured = lending.record.captured
+    assert captured is not None
+    captured = attrs.evolve(captured, permanent_mac=OURS)
+    record = attrs.evolve(lending.record, key=DeviceKey(PCI), captured=captured, hardware=None)
+    new = attrs.evolve(lending.netdev, ifindex=77, permanent_mac=mac, alias=None, addresses=())
+    return record, attrs.evolve(new, ifname=IfName("eth77"), altnames=())
+
+
+def seen_anew(record: Attachment, netdev: Netdev, pod: Netns | None) -> Condition:
+    """Its condition with the netdev on the host, as the only one of the device."""
+    host = Netns("/proc/self/ns/net", NetnsId(99, 1, 2**64), (netdev,))
+    return condition_of(record, record.boot_id, host, pod, device_of(record, netdev.ifname))
+
+
+@given(some.lendings)
+def test_a_netdev_made_anew_was_reset_only_if_its_pod_is_proved_to_live(lending: Lending) -> None:
+    record, netdev = made_anew(lending)
+    bare = attrs.evolve(lending.pod, netdevs=lending.pod.netdevs[:1])
+    known = attrs.evolve(bare, id=attrs.evolve(bare.id, cookie=5))
+    record = attrs.evolve(record, netns=NetnsRef(bare.path, known.id))
+    assert seen_anew(record, netdev, known) is Condition.RESET
+    assert Condition.RESET.about.healable
+    another = attrs.evolve(known, id=attrs.evolve(known.id, cookie=6))
+    unknown = attrs.evolve(known, id=attrs.evolve(known.id, cookie=None))
+    for pod in (None, another, unknown):
+        assert seen_anew(record, netdev, pod) is Condition.RETURNED
+    unfinished = attrs.evolve(record, phase=Phase.DETACHING)
+    assert seen_anew(unfinished, netdev, known) is Condition.UNFINISHED
+
+
+@given(some.lendings, st.booleans())
+def test_a_netdev_that_somebody_moved_home_was_not_reset(lending: Lending, marked: bool) -> None:
+    record, netdev = made_anew(lending)
+    pod = attrs.evolve(lending.pod, id=attrs.evolve(lending.pod.id, cookie=5), netdevs=())
+    record = attrs.evolve(record, netns=NetnsRef(pod.path, pod.id))
+    moved = {"altnames": (record.mark,)} if marked else {"alias": record.host_ifname}
+    assert seen_anew(record, attrs.evolve(netdev, **moved), pod) is Condition.RETURNED
+
+
+@given(some.lendings, st.booleans())
+def test_what_was_to_be_attached_again_is_reset_wherever_it_is(
+    lending: Lending, inside: bool
+) -> None:
+    record, netdev = made_anew(lending)
+    pod = attrs.evolve(lending.pod, id=attrs.evolve(lending.pod.id, cookie=5), netdevs=())
+    record = attrs.evolve(record, netns=NetnsRef(pod.path, pod.id))
+    record = record.reattaching(record.captured)
+    marked = attrs.evolve(netdev, altnames=(record.mark,))
+    if inside:
+        away = attrs.evolve(netdev, ifindex=9, ifname=IfName("lo9"))
+        pod = attrs.evolve(pod, netdevs=(marked,))
+        away = attrs.evolve(away, permanent_mac=OTHERS)
+        assert seen_anew(record, away, pod) is Condition.RESET
+    else:
+        assert seen_anew(record, marked, pod) is Condition.RESET
+
+
+@given(some.lendings)
+def test_another_card_in_the_place_of_one_that_a_pod_had_is_no_attachment_of_it(
+    lending: Lending,
+) -> None:
+    record, other = made_anew(lending, OTHERS)
+    pod = attrs.evolve(lending.pod, id=attrs.evolve(lending.pod.id, cookie=5), netdevs=())
+    record = attrs.evolve(record, netns=NetnsRef(pod.path, pod.id))
+    assert seen_anew(record, other, pod) is Condition.UNPLUGGED
+    several = attrs.evolve(record, key=DeviceKey(PCI, IfName("ens1")))
+    assert seen_anew(several, other, pod) is Condition.HELD
+    unknown = attrs.evolve(other, permanent_mac=None)
+    assert seen_anew(record, unknown, pod) is Condition.HELD
+    assert record.captured is not None
+    captured = attrs.evolve(record.captured, permanent_mac=None)
+    assert seen_anew(attrs.evolve(record, captured=captured), other, pod) is Condition.HELD
+
+
 @given(some.lendings)
 def test_a_netdev_in_its_living_pod_is_held_whatever_is_on_the_host(lending: Lending) -> None:
     record, pod = lending.record, lending.pod
@@ -115,7 +195,7 @@ def test_a_device_without_a_netdev_is_held_as_long_as_the_netns_lives(
 def test_an_attachment_is_unfinished_while_its_work_has_not_ended(
     lending: Lending, phase: Phase
 ) -> None:
-    record = attrs.evolve(lending.record, phase=phase)
+    record = attrs.evolve(lending.record, phase=phase, result=None)
     host, device = empty_host(lending.pod), device_of(record)
     condition = condition_of(record, record.boot_id, host, lending.pod, device)
     assert condition is Condition.UNFINISHED

@@ -104,7 +104,7 @@ def test_heal_says_returned_only_of_what_the_host_gets_back(
     end(machine)
     returned = (device, end) == (A, pod_ends)
     planned, shown = shown_by_heal(machine, dry_run=True), shown_by_heal(machine)
-    assert ("would be healed" in planned, "would be forgotten" in planned) == (
+    assert ("would be returned" in planned, "would be forgotten" in planned) == (
         returned,
         not returned,
     )

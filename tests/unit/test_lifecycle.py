@@ -124,18 +124,39 @@ class Lifecycle(Events):
         assert self.machine.kernel.now_s - begun_s < 30
         self.note_what_was_healed(before)
 
-    @rule()
-    def an_operator_heals(self) -> None:
-        before, node = self.records_by_id(), FakeNode(self.machine)
+    @rule(kill_at=kills)
+    def an_operator_heals(self, kill_at: int | None) -> None:
+        before, node = self.records_by_id(), FakeNode(self.machine, kill_at=kill_at)
+        awaiting = self.awaiting()
         self.machine.plugins.troubles = list(self.stuck)
         self.abandoned |= self.earlier() if self.stuck else set()
+        killed = False
         with self.machine.running(node):
-            healing.heal(node)
+            try:
+                healing.heal(node)
+            except Killed:
+                killed = True
         self.machine.plugins.troubles = []
-        if self.in_order and not self.stuck:
+        if self.in_order and not self.stuck and not killed:
             assert {phase for _, phase in self.records_by_id().values()} <= {"attached"}
             assert self.machine.disk.markers == set()
+            for who in awaiting:
+                self.has_its_nic_again(who)
         self.note_what_was_healed(before)
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks, kill_at=kills)
+    def a_nic_is_reset_and_attached_again(self, pick: int, kill_at: int | None) -> None:
+        """As an agent does: by themselves the two rarely come one after the other."""
+        self.a_nic_is_reset(pick)
+        self.an_operator_heals(kill_at)
+
+    def has_its_nic_again(self, who: Id) -> None:
+        device, space = self.nic_given_to(who), self.spaces[who[0]]
+        link = self.keepers[device].link
+        assert (link.space, link.name, link.up) == (space, who[1], True)
+        self.has_what_was_promised(who, device, leased=False, repeated=True)
+        self.reset.discard(who)
 
     def note_what_was_healed(self, before: dict[Id, tuple[str, str]]) -> None:
         after = self.records_by_id()
@@ -215,7 +236,8 @@ class Lifecycle(Events):
             assert space is not None
             assert (keeper.link.space, keeper.link.name, keeper.link.up) == (space, ifname, True)
             self.held[who] = device
-            self.has_what_was_promised(who, device, leased, holder == who)
+            self.has_what_was_promised(who, device, leased, who == holder or who in self.reset)
+            self.reset.discard(who)
         elif isinstance(failure, Killed):
             self.note_interrupted(who, device)
         else:
@@ -376,6 +398,7 @@ class Lifecycle(Events):
         before = self.records_by_id()
         self.abandoned |= self.earlier() if trouble or self.stuck else set()
         living = {who for who, (device, _) in before.items() if self.holder_of(device) == who}
+        living -= self.reset
         kept = {who for n, who in enumerate(sorted(before)) if n in keep}
         valid = [{"containerID": container, "ifname": ifname} for container, ifname in sorted(kept)]
         config = config_for(**{"cni.dev/valid-attachments": valid})

@@ -10,10 +10,10 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.calls import ipam_call, release_call
 from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.names import IfName, NetworkName
-from amdcni.core.plans.recording import is_repeated
+from amdcni.core.plans.recording import confirmed, is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.core.request import AddRequest, DeviceSelector, Mover
-from amdcni.core.spec import AttachmentId, Verb
+from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import (
     BringHome,
     ConfigureInPod,
@@ -25,9 +25,11 @@ from amdcni.core.steps import (
     IpamAdd,
     KeepOtherHops,
     MoveIntoPod,
+    Outcome,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreLink,
     SaveRecord,
     Step,
     VerifyHome,
@@ -129,7 +131,7 @@ def test_all_steps_are_about_the_one_record(handover: Handover) -> None:
                 assert step.call == ipam_call(record_in(plan), Verb.ADD, netns_alive=True)
             elif isinstance(step, KeepOtherHops):
                 assert step.captured == record_in(plan).captured
-            elif not isinstance(step, DelegateAdd):
+            elif not isinstance(step, DelegateAdd | RestoreLink):
                 assert step.record == record_in(plan)
 
 
@@ -189,15 +191,26 @@ def test_an_add_is_repeated_if_its_record_is_of_the_same_attachment_network_and_
         netns=attrs.evolve(record.netns, path=request.netns),
     )
     assume(name != request.network.name and other != request.attachment)
+    again = attrs.evolve(same, phase=Phase.ATTACHING, result=Result())
     assert is_repeated(same, request)
+    assert is_repeated(again, request)
     for different in (
-        attrs.evolve(same, phase=Phase.ATTACHING),
+        attrs.evolve(same, phase=Phase.ATTACHING, result=None),
         attrs.evolve(same, phase=Phase.DETACHING),
         attrs.evolve(same, id=other),
         attrs.evolve(same, network=name),
         attrs.evolve(same, netns=attrs.evolve(record.netns, path="/elsewhere")),
     ):
         assert not is_repeated(different, request)
+
+
+@given(some.attachments, some.results, some.results)
+def test_what_is_attached_again_keeps_the_result_of_its_add(
+    record: Attachment, promised: Result, found: Result
+) -> None:
+    again = attrs.evolve(record, phase=Phase.ATTACHING, result=promised)
+    done = confirmed(again, Outcome(result=found, pod_ifindex=7, pod_mtu=9))
+    assert (done.phase, done.result, done.pod_ifindex) == (Phase.ATTACHED, promised, 7)
 
 
 # ---- returning

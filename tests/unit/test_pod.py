@@ -19,11 +19,13 @@ from amdcni.core.in_pod import (
     described,
     hosts_promise,
     ipams_promise,
+    promised_again,
     routes_for,
     with_routes,
 )
 from amdcni.core.ipam import static_ipam
 from amdcni.core.names import IfName, PluginName
+from amdcni.core.request import Mover
 from amdcni.core.spec import Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 
@@ -31,8 +33,9 @@ UNHELD = AddressFlag.TENTATIVE | AddressFlag.DADFAILED
 
 
 def of_host(record: Attachment) -> Attachment:
-    """The record of an attachment that got the host's addresses, with a minimal configuration."""
-    return attrs.evolve(record, ipam=None, config={"name": "fabric"})
+    """The record of an ADD that gives the host's addresses, with a minimal configuration."""
+    config = {"name": "fabric"}
+    return attrs.evolve(record, ipam=None, config=config, mover=Mover.NATIVE, result=None)
 
 
 captured_records = some.attachments_of(with_netdev=True).map(of_host)
@@ -130,6 +133,26 @@ def test_an_address_from_ipam_gets_the_broadcast_address_of_its_network(
     (given,) = addresses_for(record, promise, 0)
     expected = None if broadcast is None else ipaddress.ip_address(broadcast)
     assert (str(given.interface), given.broadcast) == (address, expected)
+
+
+@given(captured_records, some.results)
+def test_what_is_attached_again_has_what_its_add_promised_but_no_route_twice(
+    record: Attachment, promise: Result
+) -> None:
+    assert record.captured is not None
+    assert promised_again(record) is None
+    copied = with_routes(promise, record.captured.routes)
+    plain = attrs.evolve(record, result=promise)
+    assert promised_again(plain) == promise
+    copying = {"name": "fabric", "copyRoutes": True}
+    again = promised_again(attrs.evolve(record, result=copied, config=copying))
+    assert again is not None
+    assert set(again.routes) <= set(promise.routes)
+    assert attrs.evolve(again, routes=()) == attrs.evolve(promise, routes=())
+    addresses = addresses_for(attrs.evolve(plain, mover=Mover.DELEGATE), promise, 0)
+    assert [address.interface for address in addresses] == [ip.address for ip in promise.ips]
+    for address in addresses:
+        assert bool(address.flags & AddressFlag.NODAD) == (address.family == 6)
 
 
 @given(some.attachments, some.results)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.aspects.link import SetLink
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
 from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route
@@ -36,6 +37,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreLink,
     SaveRecord,
     Step,
     VerifyHome,
@@ -146,6 +148,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             MoveIntoPod(RECORD, Netdev(7, IfName("ens1"))),
             "move ens1 into /run/netns/pod1 as net1 and set it up",
+        ),
+        (
+            RestoreLink(Netdev(7, IfName("eth0")), (SetLink("mtu", 9000, 1500),)),
+            "give eth0 what it had: mtu is 1500, was 9000",
         ),
         (IpamAdd(RECORD, CALL), "execute host-device with ADD, which gives addresses"),
         (ConfigureInPod(RECORD), "set the addresses and routes of net1 in the pod"),

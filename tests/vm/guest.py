@@ -113,6 +113,13 @@ class Guest:
             if driver == slot.driver:
                 self.await_return(slot)
 
+    def replug(self, slot: Slot) -> None:
+        """Take a NIC out of the machine and plug it in again, as far as its kernel can tell."""
+        self._touched.add(slot)
+        (_PCI / "devices" / slot.bdf / "remove").write_text("1")
+        (_PCI / "rescan").write_text("1")
+        self.await_return(slot)
+
     def _configure(self, slots: Collection[Slot]) -> None:
         for slot in slots:
             adding = [f"address add {words} dev {slot.ifname}" for words in addresses_of(slot)]
@@ -239,13 +246,12 @@ class Guest:
         plugin = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
         return {**plugin, "mover": self.mover, "deviceID": slot.bdf, "pciBusID": slot.bdf}
 
-    def heal(self) -> list[dict[str, Any]]:
-        """Run `amdcni heal` in this process too, and return what it found and did."""
+    def heal(self, status: int = 0) -> list[dict[str, Any]]:
+        """Run `amdcni heal`, which ends with `status`, and return what it found and did."""
         from amdcni.cli import main
 
         stdout, stderr = io.StringIO(), io.StringIO()
-        status = main(["heal", "--json"], stdout, stderr)
-        assert status == 0, stderr.getvalue()
+        assert main(["heal", "--json"], stdout, stderr) == status, stderr.getvalue()
         found: list[dict[str, Any]] = json.loads(stdout.getvalue())
         return found
 

@@ -1,6 +1,12 @@
 """The JSON of this plugin alone: its configuration, its records, and the Go plugin's mapping."""
 
-from amdcni.core.formats.configurations import device_of, network_of, parse_call, parse_request
+from amdcni.core.formats.configurations import (
+    copies_routes,
+    device_of,
+    network_of,
+    parse_call,
+    parse_request,
+)
 from amdcni.core.formats.mappings import parse_mappings, without_mapping
 from amdcni.core.formats.pods import dns_of
 from amdcni.core.formats.records import MAX_RECORD_BYTES, attachment_to_json, parse_attachment
@@ -8,6 +14,7 @@ from amdcni.core.formats.records import MAX_RECORD_BYTES, attachment_to_json, pa
 __all__ = [
     "MAX_RECORD_BYTES",
     "attachment_to_json",
+    "copies_routes",
     "device_of",
     "dns_of",
     "network_of",

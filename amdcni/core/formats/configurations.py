@@ -257,6 +257,11 @@ def device_of(raw: Json) -> requests.Device:
     return attrs.evolve(device, mtu=pod.mtu or None, mac=pod.wanted_mac)
 
 
+def copies_routes(raw: Json) -> bool:
+    """Whether a configuration with which an ADD has succeeded gives the pod the host's routes."""
+    return raw.get("copyRoutes") is True
+
+
 def _device_keys(raw: Json) -> _DeviceKeys:
     return structure(_given_device_keys(raw), _DeviceKeys, InvalidConfiguration, CONFIGURATION)
 

@@ -13,7 +13,13 @@ from amdcni.core.host import (
     names_of,
 )
 from amdcni.core.plans.recording import record_of
-from amdcni.core.plans.refusals import held_by, refuse_bad_pod, refuse_denied, refuse_held
+from amdcni.core.plans.refusals import (
+    held_by,
+    refuse_bad_pod,
+    refuse_come_back,
+    refuse_denied,
+    refuse_held,
+)
 from amdcni.core.plans.release import give_back, homecoming
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.protection import refuse_protected
@@ -47,6 +53,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     refuse_held(selector, snapshot)
     refuse_bad_pod(request, snapshot.host, snapshot.pod)
     netdev = _chosen(selector, snapshot)
+    refuse_come_back(netdev, snapshot)
     refuse_denied(netdev, snapshot)
     if netdev is not None:
         refuse_protected(netdev, snapshot.surroundings)
@@ -65,7 +72,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
             *handing_over,
-            *_routes_after(record, copied=request.device.copy_routes),
+            *routes_after(record, copied=request.device.copy_routes),
             Planned(ConfirmRecord(record)),
         )
     )
@@ -104,7 +111,7 @@ def _by_ourselves(
     )
 
 
-def _routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
+def routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:
     """What is due for the netdev's routes once it is in the pod."""
     captured = record.captured
     if captured is None:

@@ -80,8 +80,11 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
 def confirmed(record: Attachment, outcome: Outcome) -> Attachment:
     """The record of an ADD that has succeeded, with the result that it answers.
 
-    That is what the mover gave, with the MTU and the PCI address of our netdev.
+    That is what the mover gave, with the MTU and the PCI address of our netdev.  A netdev that is
+    attached again keeps the result that its ADD has answered.
     """
+    if record.result is not None:
+        return record.attached(record.result, outcome.pod_ifindex)
     result = outcome.result or Result()
     interfaces = tuple(
         _described(interface, record, outcome.pod_mtu)
@@ -101,7 +104,7 @@ def _described(interface: Interface, record: Attachment, mtu: int | None) -> Int
 def is_repeated(record: Attachment, request: AddRequest) -> bool:
     """Whether `request` is the very ADD that has succeeded according to `record`."""
     return (
-        record.phase is Phase.ATTACHED
+        (record.phase is Phase.ATTACHED or record.is_reattaching)
         and record.id == request.attachment
         and record.network == request.network.name
         and record.netns.path == request.netns

@@ -12,6 +12,7 @@ from amdcni.core.host import (
     Netns,
     netdev_named,
 )
+from amdcni.core.identity import has_come_back
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.policy import denial_of, traits_of
 from amdcni.core.request import AddRequest, DeviceSelector
@@ -35,6 +36,13 @@ def refuse_held(selector: DeviceSelector, snapshot: Snapshot) -> None:
     device = snapshot.candidates.device
     for record in snapshot.records:
         if device is None or not device.ifnames or record.host_ifname == selector.ifname:
+            raise held_by(record)
+
+
+def refuse_come_back(netdev: Netdev | None, snapshot: Snapshot) -> None:
+    """Raise if the netdev is on the host only because a reset has taken it from a living pod."""
+    for record in snapshot.records:
+        if netdev is not None and has_come_back(record, netdev):
             raise held_by(record)
 
 

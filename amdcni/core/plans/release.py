@@ -39,7 +39,8 @@ def plan_release(
     device; if it is not plugged in, the record stays.  A plugin may run for `limit_s` seconds; None
     means the usual limit.
     """
-    mark = SaveRecord(record.detaching()) if record.phase is Phase.ATTACHED else None
+    finished = record.phase is Phase.ATTACHED or record.is_reattaching
+    mark = SaveRecord(record.detaching()) if finished else None
     forget = ForgetRecord(record.key, taken_over=record.taken_over, folder=record.folder)
     if record.boot_id != boot_id:
         return Release(None, (ReleaseIpam(record, limit_s),), forget)

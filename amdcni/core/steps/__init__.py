@@ -12,7 +12,7 @@ from amdcni.core.steps.delegate import DelegateAdd, InspectPod
 from amdcni.core.steps.execution import Home, Outcome, Plan, Planned, Release, Step
 from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
 from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
-from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod
+from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, SaveRecord
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "ReleaseIpam",
     "ReleasePlugins",
     "RestoreConfiguration",
+    "RestoreLink",
     "SaveRecord",
     "Step",
     "VerifyHome",

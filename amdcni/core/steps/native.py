@@ -3,8 +3,22 @@
 import attrs
 
 from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Change
 from amdcni.core.host import Netdev
 from amdcni.core.spec import PluginCall
+
+
+@attrs.frozen
+class RestoreLink:
+    """The netdev, made anew on the host, has what the one before it took along into the pod."""
+
+    netdev: Netdev
+    changes: tuple[Change, ...]
+
+    def describe(self) -> str:
+        """The step in words."""
+        differences = ", ".join(change.describe() for change in self.changes)
+        return f"give {self.netdev.ifname} what it had: {differences}"
 
 
 @attrs.frozen
@@ -43,7 +57,10 @@ class IpamAdd:
 
 @attrs.frozen
 class ConfigureInPod:
-    """The netdev in the pod has the addresses and routes of the result so far, or the host's."""
+    """The netdev in the pod has the addresses and routes of the result so far, or the host's.
+
+    One that is attached again has those of the result that its ADD has answered.
+    """
 
     record: Attachment
 
@@ -52,4 +69,4 @@ class ConfigureInPod:
         return f"set the addresses and routes of {self.record.id.ifname} in the pod"
 
 
-NativeStep = MoveIntoPod | IpamAdd | ConfigureInPod
+NativeStep = RestoreLink | MoveIntoPod | IpamAdd | ConfigureInPod

@@ -7,7 +7,7 @@ import attrs
 
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
-from amdcni.core.attachment import Attachment
+from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured, due, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
@@ -240,9 +240,12 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
     """Remove the mark, unless the netdev could not be found without it by the record on disk.
 
-    The record may stay for a while, because a plugin or the disk refuses.
+    The record may stay for a while, because a plugin or the disk refuses.  If the disk did not even
+    take that the release has begun, the mark shows that the netdev has been brought home.
     """
     stored = node.find_record(record.key) or record
+    if stored.phase is Phase.ATTACHED:
+        return
     device = node.find_device(record.key.bus_device)
     if not needs_mark(stored, home.netdev, home.others, device, pod):
         node.own.drop_altname(home.netdev, record.mark)

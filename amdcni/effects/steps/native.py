@@ -12,7 +12,13 @@ from amdcni.core.codec import result_from_json
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import AddressFlag
 from amdcni.core.steps.execution import Outcome
-from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, NativeStep
+from amdcni.core.steps.native import (
+    ConfigureInPod,
+    IpamAdd,
+    MoveIntoPod,
+    NativeStep,
+    RestoreLink,
+)
 from amdcni.effects.marks import mark_on_host
 from amdcni.effects.pod_netns import entered, require_in_pod
 from amdcni.ports import Machine, Namespace
@@ -24,6 +30,11 @@ _DAD_POLL_S: Final = 0.05
 def perform(step: NativeStep, so_far: Outcome, node: Machine) -> Outcome:
     """Make what `step` says true; `so_far` with what that found out."""
     match step:
+        case RestoreLink(netdev, changes):
+            refused = node.own.apply(netdev, changes)
+            if refused:
+                raise KernelRefused("; ".join(refused))
+            return so_far
         case MoveIntoPod():
             _move(node, step)
             return so_far
@@ -48,13 +59,14 @@ def _move(node: Machine, step: MoveIntoPod) -> None:
         for altname in step.in_the_way:
             node.own.drop_altname(netdev, altname)
         given = {name: value for name, value in asked.items() if value is not None}
-        alias = netdev.ifname
+        alias = record.host_ifname
         node.own.move(netdev, target, record.id.ifname, alias=alias, **given, up=True)
 
 
 def _configure(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:
     """Give the netdev the addresses and routes that `so_far` promises, or those of the host."""
-    promise = so_far.result or in_pod.hosts_promise(record)
+    again = in_pod.promised_again(record)
+    promise = again or so_far.result or in_pod.hosts_promise(record)
     wanted = in_pod.addresses_for(record, promise, node.clock().now_s)
     with entered(node, record) as target:
         netdev = require_in_pod(target, record)
