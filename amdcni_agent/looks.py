@@ -11,7 +11,7 @@ from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
 from amdcni.log import make_log
 from amdcni.verbs import healing
-from amdcni.verbs.healing import Effort
+from amdcni.verbs.healing import Effort, Finding
 from amdcni_agent.events import MOST_EVENTS, Event, event_of
 
 WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
@@ -34,9 +34,16 @@ def look() -> dict[str, Any]:
     except AmdcniError as failure:
         log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
         return {"look": None, "busy": False, "events": events[:MOST_EVENTS]}
-    seen = Counter(finding.condition for finding in findings if not finding.healed)
+    seen = Counter(filter(None, map(_condition_now, findings)))
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "busy": any(finding.busy for finding in findings),
         "events": events[:MOST_EVENTS],
     }
+
+
+def _condition_now(finding: Finding) -> Condition | None:
+    """The condition of an attachment after the look; None if it has ended."""
+    if not finding.healed:
+        return finding.condition
+    return Condition.HELD if finding.condition is Condition.RESET else None

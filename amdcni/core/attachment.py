@@ -103,6 +103,12 @@ class Attachment:
         return pod_named_in(self.args)
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What a log line says of it: the device, who holds it, and the pod if it is known."""
+        known = {"device": str(self.key), "holder": str(self.id)}
+        return known if self.pod is None else {**known, "pod": self.pod}
+
+    @property
     def mark(self) -> str:
         """The altname that only this netdev carries, from before it is moved until it is restored.
 

@@ -13,7 +13,7 @@ from attrs import frozen
 from amdcni.testing import Node, Outcome
 from amdcni_agent.asking import ask
 from tests.netns.command import AMDCNI
-from tests.netns.killed import killing
+from tests.netns.killed import KILLED_AT, killing
 from tests.netns.warm import Preparation, WarmCall, start_warm
 from tests.patience import is_alive, wait_until
 
@@ -129,9 +129,6 @@ def serve_only() -> None:
 
     watch.Pace.due_s = property(lambda _: math.inf)  # type: ignore[assignment,method-assign]
     vars(worker)["main"] = killable(vars(worker)["main"])
-
-
-KILLED_AT = "AMDCNI_TEST_KILLED_AT"
 
 
 def killable(main: Callable[..., int]) -> Callable[..., int]:

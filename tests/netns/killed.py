@@ -16,6 +16,10 @@ CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
 """C functions that write files and start plugins; `Rtnetlink.ask` changes the kernel."""
 
 
+KILLED_AT: Final = "AMDCNI_TEST_KILLED_AT"
+"""The variable in which a call says when the worker that serves it is to be killed."""
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

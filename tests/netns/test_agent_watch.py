@@ -7,6 +7,7 @@ import pytest
 
 from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.agents import agent_on, look_only_at_events, preparation
+from tests.netns.resets import reset
 from tests.netns.runtime import (
     BDF,
     LEASES,
@@ -77,6 +78,23 @@ def test_what_happened_before_the_agent_started_is_healed_at_its_start(
     with agent_on(node, before=BY_EVENTS_ALONE):
         wait_until(lambda: whole(node, {"eth1"}), "the NIC is whole again")
     assert damage(before, node) == []
+
+
+def test_a_nic_that_is_reset_goes_back_into_its_living_pod(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    with agent_on(node, before=BY_EVENTS_ALONE) as agent:
+        result = runtime.added(pod)
+        reset(node, nic, pod)
+        wait_until(lambda: "net1" in ifnames(pod), "the NIC is in its pod again")
+        wait_until(agent.is_idle, "the look has ended")
+        assert addresses(pod) == list(nic.addresses)
+        expect_silence(runtime.check(pod, result))
+        expect_silence(runtime.delete(pod))
+        said = agent.end().stderr
+    assert damage(before, node) == []
+    assert "event=reattached" in said
 
 
 @by_delegate
