@@ -6,8 +6,9 @@ from typing import Any
 import attrs
 
 from amdcni.core.condition import Condition
-from amdcni.core.request import Mover
+from amdcni.core.request import LogLevel, Mover
 from amdcni.core.spec import Verb
+from amdcni.log import Log
 from amdcni_agent.events import messages_of
 from amdcni_agent.health import HEARTBEAT_S
 from amdcni_agent.messages import (
@@ -49,12 +50,14 @@ class _Times:
 class Ledger:
     """Follows each call from its arrival to its end; times are of `time.monotonic`."""
 
-    def __init__(self, reporter: Reporter, notifier: Notifier, version: str) -> None:
+    def __init__(self, log: Log, reporter: Reporter, notifier: Notifier, version: str) -> None:
+        self._log = log
         self.begun_calls = 0
         self._reporter = reporter
         self._notifier = notifier
         self._version = version
         self._times: dict[int, _Times] = {}
+        self._needs: set[tuple[str, str]] = set()
         self._doing: Doing | None = None
         self._next_state_s = 0.0
         self._next_alive_s = 0.0
@@ -113,7 +116,11 @@ class Ledger:
     # ---- looks, and the agent itself
 
     def looked(self, report: Mapping[str, Any]) -> None:
-        """A worker has looked at all attachments."""
+        """A worker has looked at all attachments; who needs somebody is logged once."""
+        needs = {(need["device"], need["found"]): need for need in report["needs"]}
+        for each in needs.keys() - self._needs:
+            self._log(LogLevel.WARNING, "needs-somebody", **needs[each])
+        self._needs = set(needs)
         if report["look"] is not None:
             found = {Condition(name): number for name, number in report["look"].items()}
             self._reporter.send(Attachments(found))

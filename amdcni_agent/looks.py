@@ -14,6 +14,9 @@ from amdcni.verbs import healing
 from amdcni.verbs.healing import Effort, Finding
 from amdcni_agent.events import MOST_EVENTS, Event, event_of
 
+MOST_NEEDS: Final = 100
+"""So many attachments are told of; a report has to be small."""
+
 WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 """Nobody waits for it, but others need the worker; what has failed is tried ever more rarely."""
 
@@ -33,11 +36,12 @@ def look() -> dict[str, Any]:
             findings = healing.heal(node, WATCHING)
     except AmdcniError as failure:
         log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
-        return {"look": None, "busy": False, "events": events[:MOST_EVENTS]}
+        return {"look": None, "busy": False, "needs": [], "events": events[:MOST_EVENTS]}
     seen = Counter(filter(None, map(_condition_now, findings)))
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "busy": any(finding.busy for finding in findings),
+        "needs": [_need(finding) for finding in findings if _needs_somebody(finding)][:MOST_NEEDS],
         "events": events[:MOST_EVENTS],
     }
 
@@ -47,3 +51,14 @@ def _condition_now(finding: Finding) -> Condition | None:
     if not finding.healed:
         return finding.condition
     return Condition.HELD if finding.condition is Condition.RESET else None
+
+
+def _needs_somebody(finding: Finding) -> bool:
+    """Whether the look could not heal an attachment, and no call is at work on it."""
+    is_well = finding.healed or finding.busy or finding.condition.about.remedy is None
+    return not is_well
+
+
+def _need(finding: Finding) -> dict[str, str]:
+    """What a log line says of an attachment that needs somebody."""
+    return {**finding.record.facts, "found": finding.condition.value}

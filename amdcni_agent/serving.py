@@ -83,7 +83,7 @@ class Agent:
         self._door = door
         self._log = log
         self._reporter = reporter
-        self._ledger = Ledger(reporter, notifier, version("amdcni"))
+        self._ledger = Ledger(log, reporter, notifier, version("amdcni"))
         self._schedule = Schedule(limits)
         self._epoll = select.epoll()
         self._workers: dict[int, _Worker] = {}
