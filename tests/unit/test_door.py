@@ -4,11 +4,19 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from amdcni.core.errors import StateFailure
 from amdcni_agent.door import Door
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name: that of a socket has at most 107 bytes."""
+    with TemporaryDirectory(prefix="door-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

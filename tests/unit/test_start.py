@@ -19,7 +19,10 @@ CALL |= {"CNI_NETNS": "/no/such/netns", "CNI_PATH": "/no/such/folder"}
 CONFIG = b'{"cniVersion": "1.0.0", "name": "fabric", "deviceID": 5}'
 USED_IF_THERE = {"rich", "pygments"}
 """What structlog also loads, but does not need."""
-NOT_THE_PLUGIN = ("amdcni.cli", "amdcni.testing", "amdcni.runtime", "amdcni.pytest_plugin")
+NOT_THE_PLUGIN = (
+    *("amdcni.cli", "amdcni.testing", "amdcni.runtime", "amdcni.pytest_plugin"),
+    "amdcni_agent",
+)
 
 
 def test_the_list_has_the_packages_of_the_plugin() -> None:

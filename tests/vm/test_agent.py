@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amdcni.testing import differences
+from amdcni.testing import Namespace, differences
 from amdcni_agent.asking import ask
 from tests.netns.runtime import addresses, expect_silence, ifnames
 from tests.patience import wait_until
@@ -28,16 +28,16 @@ def serves() -> bool:
     return about is not None and about["workers"]["working"] == 0
 
 
-@pytest.fixture
-def agent(guest: Guest) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def agent() -> Iterator[None]:
     """An agent at work in the machine."""
-    running = guest.host.start([sys.executable, "-c", PROGRAM])
+    running = Namespace().start([sys.executable, "-c", PROGRAM])
     try:
         wait_until(serves, "the agent serves")
         yield
     finally:
         running.terminate()
-        running.wait()
+        running.communicate()
 
 
 @pytest.mark.usefixtures("agent")
