@@ -19,16 +19,21 @@ def allowed() -> None:
         pytest.skip(reason)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--agent", action="store_true", help="run an agent on the node of each test")
-
-
 @pytest.fixture
-def node(cni_node: Node, request: pytest.FixtureRequest) -> Iterator[Node]:
+def node(cni_node: Node) -> Node:
+    return cni_node
+
+
+@pytest.fixture(
+    params=[False, pytest.param(True, marks=pytest.mark.thorough)],
+    ids=["alone", "through the agent"],
+)
+def either_way(node: Node, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a test on a node without an agent, and again on one with an agent."""
     with ExitStack() as running:
-        if request.config.getoption("--agent"):
-            running.enter_context(agent_on(cni_node))
-        yield cni_node
+        if request.param:
+            running.enter_context(agent_on(node))
+        yield
 
 
 @pytest.fixture

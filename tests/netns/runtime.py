@@ -33,6 +33,8 @@ CONFIG = {
 TRY_AGAIN = 11
 OURS = Path(sysconfig.get_path("scripts"), "amd-host-device")
 """The executable under test, as `make` has installed it."""
+STATIC = OURS.with_name("amd-host-device-static")
+"""The launcher in C, as `make launcher` has built it."""
 ABOUT_THE_START = {"env", "unset", "uid", "privileged", "through"}
 """Options with which an executable is started indeed; see `warm.py`."""
 

@@ -1,7 +1,6 @@
 """Calls through the agent: the same answers and effects as without it, whatever befalls it."""
 
 import re
-import sysconfig
 from pathlib import Path
 
 import attrs
@@ -12,6 +11,7 @@ from tests.netns.agents import agent_on
 from tests.netns.runtime import (
     DEBIAN,
     OURS,
+    STATIC,
     Runtime,
     addresses,
     by_delegate,
@@ -21,9 +21,6 @@ from tests.netns.runtime import (
     plugin_folder,
     records,
 )
-
-STATIC = Path(sysconfig.get_path("scripts"), "amd-host-device-static")
-"""The launcher in C, as `make launcher` has built it."""
 
 DEVICE_NOT_FOUND = 101
 

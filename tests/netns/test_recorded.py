@@ -21,6 +21,7 @@ def test_there_are_recordings_of_multus_and_cnitool() -> None:
     assert {path.stem.partition("-")[0] for path in RECORDINGS} == {"cnitool", "multus"}
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
 def test_recorded_calls_get_the_same_results_and_leave_the_host_as_it_was(
     runtime: Runtime, node: Node, recording: Path
