@@ -42,7 +42,7 @@ class Address:
         return f"{host}:{self.port}"
 
     def listen(self) -> socket.socket:
-        """A socket that listens here and blocks nobody."""
+        """A non-blocking socket that listens here."""
         family = socket.AF_INET6 if self.host.version == 6 else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

@@ -38,7 +38,7 @@ class Door:
         self.unlock()
 
     def try_lock(self) -> bool:
-        """Become the agent that serves; False if another one is."""
+        """Become the agent that serves; False if another one already is."""
         folder = self._require_folder()
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -110,7 +110,7 @@ class Door:
         return (seen.st_dev, seen.st_ino) == self._own
 
     def close(self) -> None:
-        """Listen no more; clients that were not accepted yet do the work themselves."""
+        """Stop listening; clients that were not accepted yet do the work themselves."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None

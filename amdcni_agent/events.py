@@ -1,4 +1,4 @@
-"""What workers tell the main process of events, and what the reporting process is told of them."""
+"""What workers say about events, and what becomes of it for the reporting process."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -10,11 +10,11 @@ Event = tuple[str, str]
 """The name of an event, and the one of its facts that is counted apart, empty if there is none."""
 
 MOST_EVENTS = 200
-"""So many are told of one call: nobody needs more, and a report has to be small."""
+"""A worker reports no more of one call: nobody needs them, and a report has to be small."""
 
 
 def event_of(name: str, facts: Mapping[str, object]) -> Event:
-    """An event with its facts, as a worker tells it."""
+    """The event with these facts, as a worker reports it."""
     return name, str(facts.get("found") or facts.get("aspect") or "")
 
 

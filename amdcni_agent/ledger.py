@@ -116,10 +116,10 @@ class Ledger:
     # ---- looks, and the agent itself
 
     def looked(self, report: Mapping[str, Any]) -> None:
-        """A worker has looked at all attachments; who needs somebody is logged once."""
+        """A worker has looked at all attachments; what needs attention is logged once."""
         needs = {(need["device"], need["found"]): need for need in report["needs"]}
         for each in needs.keys() - self._needs:
-            self._log(LogLevel.WARNING, "needs-somebody", **needs[each])
+            self._log(LogLevel.WARNING, "needs-attention", **needs[each])
         self._needs = set(needs)
         if report["look"] is not None:
             found = {Condition(name): number for name, number in report["look"].items()}

@@ -15,7 +15,7 @@ from amdcni.verbs.healing import Effort, Finding
 from amdcni_agent.events import MOST_EVENTS, Event, event_of
 
 MOST_NEEDS: Final = 100
-"""So many attachments are told of; a report has to be small."""
+"""No more attachments are reported: a report has to be small."""
 
 WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 """Nobody waits for it, but others need the worker; what has failed is tried ever more rarely."""
@@ -41,7 +41,7 @@ def look() -> dict[str, Any]:
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "busy": any(finding.busy for finding in findings),
-        "needs": [_need(finding) for finding in findings if _needs_somebody(finding)][:MOST_NEEDS],
+        "needs": [_need(finding) for finding in findings if _needs_attention(finding)][:MOST_NEEDS],
         "events": events[:MOST_EVENTS],
     }
 
@@ -53,12 +53,12 @@ def _condition_now(finding: Finding) -> Condition | None:
     return Condition.HELD if finding.condition is Condition.RESET else None
 
 
-def _needs_somebody(finding: Finding) -> bool:
+def _needs_attention(finding: Finding) -> bool:
     """Whether the look could not heal an attachment, and no call is at work on it."""
     is_well = finding.healed or finding.busy or finding.condition.about.remedy is None
     return not is_well
 
 
 def _need(finding: Finding) -> dict[str, str]:
-    """What a log line says of an attachment that needs somebody."""
+    """What a log line says of an attachment that needs attention."""
     return {**finding.record.facts, "found": finding.condition.value}

@@ -26,7 +26,7 @@ FELL_BACK: Final = "fell-back"
 """The client was told to do the work itself, or has to, because its worker has died."""
 
 DROPPED: Final = "dropped"
-"""The client had gone before a worker began."""
+"""The client had gone before it had an answer."""
 
 OTHER_ERROR: Final = "error-other"
 """The call has failed with a code that is not ours: that of another plugin."""
@@ -129,7 +129,7 @@ class AgentState:
 
 @attrs.frozen
 class Lost:
-    """So many messages since the last one of this kind could not be sent."""
+    """How many messages could not be sent since the last one of this kind."""
 
     count: int = attrs.field(validator=_COUNT)
 

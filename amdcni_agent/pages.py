@@ -1,6 +1,6 @@
 """The pages for scrapers and probes: from the head of a request to a whole response; pure.
 
-One request a connection, GET or HEAD, without a body: more than that, nobody needs here.
+One request a connection, GET or HEAD, without a body: nobody needs more here.
 """
 
 from http import HTTPStatus
@@ -27,7 +27,7 @@ class Page:
 
 @attrs.frozen
 class Request:
-    """Which page is wanted; `is_head` is whether without its body."""
+    """Which page is wanted; `is_head` if without its body."""
 
     path: str
     is_head: bool = False

@@ -1,4 +1,4 @@
-"""The reporting process, as the main process sees it: it is told things, and never waited for.
+"""The reporting process, as the main process sees it: it gets messages and is never waited for.
 
 A scraper that is slow, mute or malicious can hold up the reporting process at most: the main
 process only puts messages into a socket, and drops them if it is full::
@@ -33,9 +33,9 @@ from amdcni_agent.parent import die_with
 
 
 class Reporter:
-    """A handle on the reporting process at `address`; with None there is none, and none is told.
+    """The reporting process that serves at `address`; with None there is none to be told anything.
 
-    Used by the main process alone, which must wait for none of its children but by their pids.
+    Used by the main process alone, which must wait for its children only by their process IDs.
     """
 
     def __init__(self, address: Address | None, log: Log) -> None:
@@ -45,7 +45,7 @@ class Reporter:
         self._pid: int | None = None
         self._lost = 0
         self._latest: dict[type[Message], Message] = {}
-        """What a new process has to be told again: what is, other than what has happened."""
+        """What a new process has to be told again: how things are, not what has happened."""
 
     def start(self) -> None:
         """Start the process, in place of one that runs.

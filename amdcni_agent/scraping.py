@@ -24,7 +24,7 @@ _MESSAGES_A_ROUND: Final = 256
 
 @attrs.frozen
 class Limits:
-    """What one scraper can take from the others: little.
+    """How little one scraper can take from the others.
 
     At most `connections` are open; a further one ends the oldest.  A connection ends after
     `exchange_s`.  An address that is taken is tried again every `retry_s`.

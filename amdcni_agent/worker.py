@@ -31,7 +31,7 @@ CALL: Final = b"call"
 MAX_REPORT_BYTES: Final = 1 << 16
 
 _MOST_CALLS: Final = 5000
-"""After so many calls a worker ends: what memory they have scattered is given back."""
+"""After so many calls a worker ends, so that memory that they have fragmented is given back."""
 
 _STALL_S: Final = 10.0
 """How long a client may take to send what it has said it would, or to read the answer."""

@@ -88,7 +88,9 @@ def test_the_log_events_match_the_code() -> None:
     reported = {
         event
         for path in SOURCES
-        for event in re.findall(r'(?:report\(|log\(LogLevel\.\w+,)\s*"([a-z-]+)"', path.read_text())
+        for event in re.findall(
+            r'(?:report\(|log\(\s*LogLevel\.\w+,)\s*"([a-z-]+)"', path.read_text()
+        )
     }
     listed = {row[0] for row in rows("how-to/read-the-log.md")} - {"event", "---"}
     assert listed == reported

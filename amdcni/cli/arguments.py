@@ -191,11 +191,11 @@ def _add_completion(commands: "Subcommands") -> None:
 def _add_agent(commands: "Subcommands") -> None:
     agent = commands.add_parser(
         "agent",
-        help="serve calls from a resident process, heal and report",
+        help="serves calls from a resident process, heals and reports",
         description="Runs until SIGTERM or SIGINT, and ends once its calls have ended.  While it "
         "runs, amd-host-device forwards its calls to it, which makes them several times faster; "
-        "whatever befalls it, calls do their work themselves.  It heals a NIC whose pod died as "
-        "soon as the kernel has returned it.  A second agent waits until the first one has ended.",
+        "without it, calls do their work themselves.  It heals a NIC whose pod has died as soon as "
+        "the kernel has returned it.  A second agent waits until the first one has ended.",
     )
     _add_socket(agent, "where to listen")
     agent.add_argument(
@@ -210,10 +210,10 @@ def _add_agent(commands: "Subcommands") -> None:
 def _add_status(commands: "Subcommands") -> None:
     status = commands.add_parser(
         "status",
-        help="whether the agent serves, what is lent, what needs somebody",
+        help="whether the agent serves, what is lent, what needs attention",
         description="Shows on one screen whether the agent of this node serves, how many NICs are "
-        "lent in which condition, and what needs somebody.  Changes nothing.  The exit status is 0 "
-        "if all is well, 1 if something needs somebody, and 3 if only the agent does not serve.",
+        "lent in which condition, and what needs attention.  Changes nothing.  The exit status is "
+        "0 if all is well, 1 if something needs attention, and 3 if only the agent does not serve.",
     )
     _add_socket(status, "where the agent listens")
     _add_json(status)

@@ -1,4 +1,4 @@
-"""`amdcni status`: whether the agent serves, what is lent, and what needs somebody."""
+"""`amdcni status`: whether the agent serves, what is lent, and what needs attention."""
 
 import argparse
 from collections import Counter
@@ -16,7 +16,7 @@ from amdcni.effects.node import LinuxNode
 from amdcni_agent.asking import ask
 
 NO_AGENT: Final = 3
-"""The exit status if nothing needs somebody, but calls do their work without the agent."""
+"""The exit status if nothing needs attention, but calls do their work without the agent."""
 
 
 @attrs.frozen
@@ -37,8 +37,9 @@ class Status:
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
-    """Show the state of the node; 1 if something needs somebody, 3 if only there is no agent."""
-    with on_this_node_silently(options.data_dir or DEFAULT_DATA_DIR) as node:
+    """Show the state of the node; 1 if something needs attention, 3 if only the agent is away."""
+    folder, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
+    with on_this_node_silently(folder, alone=alone) as node:
         records = read_records(node)
         lent = look_at_all(records, node)
         needs = (*_needs(lent, node), *(Need(str(k), f) for k, f in set_aside_in(node.store)))
@@ -69,7 +70,10 @@ def _needs(lent: Sequence[Known], node: LinuxNode) -> Iterator[Need]:
 
 def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
     if status.agent is None:
-        yield "The agent does not serve: calls do their work themselves, and nothing is watched."
+        yield (
+            "The agent does not serve: calls do their work themselves, and no NIC is healed in "
+            "between."
+        )
         yield "Start it: amdcni agent"
     else:
         workers = status.agent["workers"]
@@ -84,7 +88,7 @@ def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
     for condition, number in sorted(found.items()):
         yield f"{number} lent, {condition}: {condition.about.words}"
     if status.needs:
-        yield "Needs somebody:"
+        yield "Needs attention:"
     for need in status.needs:
         yield f"  {need.device}: {need.words}"
 

@@ -105,7 +105,7 @@ def test_a_log_file_that_is_rotated_is_made_anew_for_the_next_line(
 
 
 @by_delegate
-def test_status_says_whether_the_agent_serves_what_is_lent_and_what_needs_somebody(
+def test_status_says_whether_the_agent_serves_what_is_lent_and_what_needs_attention(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     said = run_amdcni(node, "status")
@@ -125,8 +125,11 @@ def test_status_says_whether_the_agent_serves_what_is_lent_and_what_needs_somebo
     pod.delete()
     said = run_amdcni(node, "status")
     assert said.returncode == 1
-    assert b"Needs somebody:" in said.stdout
+    assert b"Needs attention:" in said.stdout
     assert b"0000:c1:00.0" in said.stdout
+    said = run_amdcni(node, "status", "--data-dir", "/var/lib/cni/another")
+    assert said.returncode == NO_AGENT
+    assert b"0000:c1:00.0" not in said.stdout
     expect_silence(runtime.delete(None))
 
 

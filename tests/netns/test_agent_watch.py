@@ -87,6 +87,9 @@ def test_a_nic_that_is_reset_goes_back_into_its_living_pod(
     with agent_on(node, before=BY_EVENTS_ALONE) as agent:
         result = runtime.added(pod)
         reset(node, nic, pod)
+        # Unlike the kernel's, the fake sysfs shows the NIC only after its link event.
+        node.ip("link add other0 type bridge")
+        node.ip("link del other0")
         wait_until(lambda: "net1" in ifnames(pod), "the NIC is in its pod again")
         wait_until(agent.is_idle, "the look has ended")
         assert addresses(pod) == list(nic.addresses)
