@@ -73,9 +73,8 @@ class Ledger:
     def answered(self, call: int, report: Mapping[str, Any], now_s: float) -> None:
         """A worker has its answer."""
         outcome = OK if report["status"] == 0 else outcome_of(report["code"])
-        verb, mover = Verb(report["verb"]) if report["verb"] in tuple(Verb) else None, None
-        if report["mover"] in tuple(Mover):
-            mover = Mover(report["mover"])
+        verb = None if report["verb"] is None else Verb(report["verb"])
+        mover = None if report["mover"] is None else Mover(report["mover"])
         self._end(call, outcome, now_s, verb=verb, mover=mover)
         for message in messages_of(map(tuple, report["events"])):
             self._reporter.send(message)

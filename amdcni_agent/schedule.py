@@ -15,13 +15,15 @@ import attrs
 class Limits:
     """How many workers there are, in idle times and at most, and how many calls may wait.
 
-    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.
+    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.  If one
+    cannot be started, that is tried again after `retry_s` seconds.
     """
 
     spare_workers: int = 2
     most_workers: int = 16
     most_waiting: int = 256
     idle_s: float = 30.0
+    retry_s: float = 1.0
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -51,7 +53,7 @@ class Refuse:
 
 @attrs.frozen
 class Start:
-    """A worker is started; the agent says its number by `started`."""
+    """A worker is started; the agent says its number by `started`, or else `not_started`."""
 
 
 @attrs.frozen
@@ -69,7 +71,8 @@ class Schedule:
     """Calls that wait, workers that are idle or at work; `next` says what is to be done now.
 
     Every call that is accepted is begun once, refused once, or dropped because its client has left.
-    A look, of which at most one is at work, is begun when no call waits for the worker.
+    A look, of which at most one is at work, is begun when no call waits for the worker.  Once a
+    call is answered, refused or left, its number may be that of another one.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -78,6 +81,7 @@ class Schedule:
     _idle: "OrderedDict[int, float]" = attrs.field(factory=OrderedDict, init=False)
     _tidying: set[int] = attrs.field(factory=set, init=False)
     _leaving: set[int] = attrs.field(factory=set, init=False)
+    _start_from_s: float = attrs.field(default=float("-inf"), init=False)
     _look_wanted: bool = attrs.field(default=False, init=False)
     _ending: bool = attrs.field(default=False, init=False)
 
@@ -95,7 +99,9 @@ class Schedule:
         if self._waiting.pop(call, None) is not None:
             return None
         for worker, at in self._working.items():
-            if at == call and worker not in self._leaving:
+            if at == call:
+                del self._working[worker]
+                self._tidying.add(worker)
                 self._leaving.add(worker)
                 return worker
         return None
@@ -107,6 +113,10 @@ class Schedule:
     def started(self, worker: int, now_s: float) -> None:
         """A worker has been started."""
         self._idle[worker] = now_s
+
+    def not_started(self, now_s: float) -> None:
+        """A worker could not be started."""
+        self._start_from_s = now_s + self.limits.retry_s
 
     def answered(self, worker: int) -> int | None:
         """A worker has the answer to its call, which is returned, and only tidies up after it."""
@@ -161,10 +171,15 @@ class Schedule:
             return Look(worker)
         if self._ending:
             return self._retire(0.0, now_s, keep=0)
-        wanted = self.limits.most_workers if self._waiting else self.limits.spare_workers
-        if self._workers < wanted:
+        if self._lacks_workers and now_s >= self._start_from_s:
             return Start()
         return self._retire(self.limits.idle_s, now_s, keep=self.limits.spare_workers)
+
+    @property
+    def _lacks_workers(self) -> bool:
+        wanted = self._waiting or self._may_look
+        limit = self.limits.most_workers if wanted else self.limits.spare_workers
+        return self._workers < limit and not self._ending
 
     @property
     def _may_look(self) -> bool:
@@ -189,9 +204,16 @@ class Schedule:
         times = list(self._waiting.values())
         if self._workers > self.limits.spare_workers:
             times += [since_s + self.limits.idle_s for since_s in self._idle.values()]
+        if self._lacks_workers:
+            times.append(self._start_from_s)
         return min(times, default=None)
 
     # ---- what is to be shown
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._ending
 
     @property
     def is_over(self) -> bool:
