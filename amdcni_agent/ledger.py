@@ -58,6 +58,7 @@ class Ledger:
         self._doing: Doing | None = None
         self._next_state_s = 0.0
         self._next_alive_s = 0.0
+        self._next_start_s = 0.0
 
     # ---- calls
 
@@ -132,7 +133,9 @@ class Ledger:
     def say(self, doing: Doing, now_s: float) -> None:
         """Say what the agent is doing if that has changed or is due, and that it is alive."""
         if doing != self._doing or now_s >= self._next_state_s:
-            if self._reporter.died():
+            if now_s >= self._next_start_s and self._reporter.died():
+                # Not at every call, if it ends at once.
+                self._next_start_s = now_s + HEARTBEAT_S
                 self._reporter.start()
             fields = attrs.asdict(doing)
             self._reporter.send(AgentState(version=self._version, **fields))
