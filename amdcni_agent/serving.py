@@ -31,6 +31,7 @@ from amdcni_agent.reports import Reporter
 from amdcni_agent.schedule import (
     DEFAULT_LIMITS,
     Begin,
+    Kill,
     Limits,
     Look,
     Refuse,
@@ -190,6 +191,9 @@ class Agent:
                     self._hang_up(call)
                 case Retire(number):
                     self._workers[number].control.shutdown(socket.SHUT_WR)
+                case Kill(number):
+                    self._log(LogLevel.WARNING, "worker-killed", pid=number)
+                    os.kill(number, signal.SIGKILL)
         for pid in tuple(self._dead):
             if os.waitpid(pid, os.WNOHANG)[0] == pid:
                 self._dead.discard(pid)
@@ -318,11 +322,11 @@ class Agent:
                 self._note_worker(each)
             if number not in self._connections:
                 return
-            self._ledger.dropped(number, time.monotonic())
-            leaving = self._schedule.left(number)
+            now_s = time.monotonic()
+            self._ledger.dropped(number, now_s)
+            leaving = self._schedule.left(number, now_s)
             if leaving is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(leaving, signal.SIGTERM)
+                os.kill(leaving, signal.SIGTERM)
             self._hang_up(number)
             return
         try:

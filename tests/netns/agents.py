@@ -132,6 +132,14 @@ def have_few_workers(most_workers: int, most_waiting: int) -> None:
     Agent.__init__.__defaults__ = (limits,)
 
 
+def kill_soon() -> None:
+    """Let the agent kill a worker that has not ended a moment after its client."""
+    from amdcni_agent.schedule import Limits
+    from amdcni_agent.serving import Agent
+
+    Agent.__init__.__defaults__ = (Limits(undo_s=0.5),)
+
+
 def check_the_socket_often() -> None:
     """Let the agent look all the time whether the path leads to its socket."""
     from amdcni_agent import serving

@@ -14,7 +14,7 @@ from tests.netns.agents import (
     agent_on,
     check_the_socket_often,
     have_few_workers,
-    look_only_at_events,
+    kill_soon,
     preparation,
     socket_of,
     stop_before_the_rest,
@@ -110,6 +110,28 @@ def test_a_request_whose_client_has_left_before_it_was_read_is_not_begun(
 def is_stopped(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat").read_text()
     return status.rpartition(")")[2].split()[0] == "T"
+
+
+@by_delegate
+def test_a_worker_that_cannot_end_after_its_client_was_killed_is_killed_too(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
+) -> None:
+    """Whoever reads the client's stderr has stopped reading, and more was to be written."""
+    before = dump(node)
+    folder = plugin_folder(
+        tmp_path / "plugins",
+        host_device=f"""{DEBIAN}/host-device || exit
+[ $CNI_COMMAND = VERSION ] || [ -e {tmp_path}/$CNI_COMMAND ] || head -c 1000000 /dev/zero >&2
+touch {tmp_path}/$CNI_COMMAND""",
+    )
+    with agent_on(node, before=preparation(kill_soon)):
+        call = runtime.start("ADD", netns=pod, path=[folder])
+        wait_until((tmp_path / "ADD").exists, "the plugin has moved the NIC")
+        time.sleep(0.2)
+        call.send_signal(signal.SIGKILL)
+        expect_silence(runtime.delete(pod))
+        assert damage(before, node) == []
+        call.wait()
 
 
 # The end

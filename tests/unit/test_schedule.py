@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from amdcni_agent.schedule import Begin, Limits, Look, Refuse, Retire, Schedule, Start
+from amdcni_agent.schedule import Begin, Kill, Limits, Look, Refuse, Retire, Schedule, Start
 
 LOOKING, TIDYING = -1, -2
 
@@ -64,8 +64,8 @@ def test_a_worker_whose_client_has_left_is_ended_once_and_gets_no_other_call() -
     actions_of(schedule)
     schedule.came(1, until_s=5)
     actions_of(schedule)
-    assert schedule.left(1) == 102
-    assert schedule.left(1) is None
+    assert schedule.left(1, 0) == 102
+    assert schedule.left(1, 0) is None
     assert schedule.finished(102, 0) is None
     assert schedule.is_leaving(102)
     schedule.came(2, until_s=5)
@@ -78,11 +78,11 @@ def test_a_call_is_not_confused_with_an_earlier_one_of_its_number_whose_client_h
         actions_of(schedule)
         schedule.came(1, until_s=5)
         actions_of(schedule)
-        assert schedule.left(1) == 102
+        assert schedule.left(1, 0) == 102
         schedule.came(1, until_s=5)
         assert end(schedule, 102) is None
         assert actions_of(schedule, first=103)[0] == Begin(101, 1)
-        assert schedule.left(1) == 101
+        assert schedule.left(1, 0) == 101
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again_a_little_later() -> None:
@@ -109,7 +109,7 @@ def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
     schedule.came(1, until_s=5)
     actions_of(schedule)
     assert schedule.answered(102) == 1
-    assert schedule.left(1) is None
+    assert schedule.left(1, 0) is None
     assert schedule.working == 1
     assert schedule.finished(102, 0) is None
     assert schedule.idle == LIMITS.spare_workers
@@ -118,7 +118,7 @@ def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
 def test_a_waiting_call_whose_client_has_left_is_never_begun() -> None:
     schedule = Schedule(LIMITS)
     schedule.came(1, until_s=5)
-    assert schedule.left(1) is None
+    assert schedule.left(1, 0) is None
     assert Begin(101, 1) not in actions_of(schedule)
 
 
@@ -165,6 +165,32 @@ def test_a_look_has_a_worker_of_its_own_while_calls_are_at_work() -> None:
     actions_of(schedule)
     schedule.want_look()
     assert actions_of(schedule, first=103) == [Start(), Look(103)]
+
+
+def test_a_worker_that_does_not_end_after_its_client_has_left_is_killed_once() -> None:
+    schedule = Schedule(LIMITS)
+    actions_of(schedule)
+    schedule.came(1, until_s=5)
+    actions_of(schedule)
+    assert schedule.left(1, 10) == 102
+    assert actions_of(schedule, 10 + LIMITS.undo_s - 1) == []
+    assert schedule.next_time_s() == 10 + LIMITS.undo_s
+    assert actions_of(schedule, 10 + LIMITS.undo_s) == [Kill(102)]
+    assert schedule.working == 1
+    schedule.died(102)
+    assert schedule.working == 0
+
+
+def test_a_look_that_does_not_end_is_ended_and_others_follow() -> None:
+    schedule = Schedule(LIMITS)
+    actions_of(schedule)
+    schedule.want_look()
+    assert actions_of(schedule) == [Look(102)]
+    schedule.want_look()
+    assert actions_of(schedule, LIMITS.look_s - 1) == []
+    assert actions_of(schedule, LIMITS.look_s) == [Kill(102)]
+    schedule.died(102)
+    assert actions_of(schedule, LIMITS.look_s, first=103) == [Look(101), Start()]
 
 
 def test_an_agent_that_ends_refuses_what_waits_and_waits_for_what_is_at_work() -> None:
@@ -223,6 +249,9 @@ class AnyOrder(RuleBasedStateMachine):
                 case Retire(worker):
                     assert self.workers.pop(worker) is None
                     self.schedule.died(worker)
+                case Kill(worker):
+                    assert self.workers.pop(worker) in (LOOKING, TIDYING)
+                    self.schedule.died(worker)
 
     @rule(wait_s=st.floats(0, 10))
     def a_call_comes(self, wait_s: float) -> None:
@@ -247,7 +276,7 @@ class AnyOrder(RuleBasedStateMachine):
     def a_client_leaves(self, data: st.DataObject) -> None:
         call = data.draw(st.integers(1, LIMITS.most_waiting + LIMITS.most_workers))
         serving = [worker for worker, at in self.workers.items() if at == call]
-        told = self.schedule.left(call)
+        told = self.schedule.left(call, self.now_s)
         assert serving == ([] if told is None else [told])
         if told is not None:
             self.workers[told] = TIDYING
