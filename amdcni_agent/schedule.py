@@ -15,9 +15,9 @@ import attrs
 class Limits:
     """How many workers there are, in idle times and at most, and how many calls may wait.
 
-    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.  If one
-    cannot be started, that is tried again after `retry_s` seconds.  One that has not ended `undo_s`
-    seconds after its client has left is killed, and so is one that looks for `look_s` seconds.
+    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.  If
+    one cannot be started, that is tried again after `retry_s` seconds.  One that has not ended
+    `undo_s` seconds after its client has left is killed, and so is one that looks for `look_s`.
     """
 
     spare_workers: int = 2

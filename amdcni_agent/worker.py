@@ -238,7 +238,7 @@ def _call(
     try:
         with suppress(OSError):
             os.fchdir(descriptors[1])
-        stderr = open(
+        stderr = os.fdopen(
             _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
         )
         try:

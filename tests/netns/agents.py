@@ -197,4 +197,4 @@ def stop_before_the_rest() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         return receive_rest(connection, *rest)
 
-    worker._receive_rest = stop_and_receive
+    worker._receive_rest = stop_and_receive  # type: ignore[assignment]

@@ -1,6 +1,5 @@
 """Events that come in an unlucky order, or with unlucky contents: no call is lost or mixed up."""
 
-import json
 import os
 import signal
 import time
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.testing import PLAIN_ENVIRONMENT, Nic, Node, Pod, dump
+from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.agents import (
     RunningAgent,
     agent_on,
@@ -22,16 +21,15 @@ from tests.netns.agents import (
 from tests.netns.runtime import (
     DEBIAN,
     Runtime,
-    addresses,
     by_delegate,
     damage,
     expect_silence,
-    ifnames,
     natively,
     plugin_folder,
     records,
 )
 from tests.netns.test_agent_accidents import SECOND, lend_and_return, open_files, pausing
+from tests.netns.warm import WarmCall
 from tests.patience import is_alive, wait_until
 
 TOO_LONG = ["x" * 100_000, "x" * 100_000 + "y" * 200_000]
@@ -91,6 +89,7 @@ def test_a_request_whose_client_has_left_before_it_was_read_is_not_begun(
     before = dump(node)
     with agent_on(node, before=preparation(stop_before_the_rest)) as agent:
         call = runtime.start("ADD", netns=pod)
+        assert isinstance(call, WarmCall)
         wait_until(lambda: any(map(is_stopped, agent.children())), "a worker is stopped")
         (worker,) = filter(is_stopped, agent.children())
         idle = next(pid for pid in agent.children() if pid != worker)
@@ -138,11 +137,9 @@ touch {tmp_path}/$CNI_COMMAND""",
 
 
 @by_delegate
-@pytest.mark.parametrize("verb", ["DEL"])
 def test_an_agent_that_waits_for_its_last_call_takes_no_processor(
-    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path, verb: str
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
-    second = node.add_nic(SECOND, "eth2", ["10.0.2.0/31"])
     before = dump(node)
     folder = pausing(tmp_path / "plugins", before=True)
     with agent_on(node) as agent:
@@ -159,6 +156,7 @@ def test_an_agent_that_waits_for_its_last_call_takes_no_processor(
         assert call.wait().succeeded
         assert agent.call.wait().succeeded
     expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
 
 
 def test_an_agent_whose_folder_was_spoilt_ends_when_it_is_asked_to(node: Node) -> None:

@@ -5,9 +5,6 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
-from pathlib import Path
-
-import pytest
 
 from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.agents import (
@@ -17,11 +14,10 @@ from tests.netns.agents import (
     ignore_the_end_of_children,
     preparation,
     socket_of,
-    start_agent,
 )
-from tests.netns.runtime import Runtime, addresses, by_delegate, damage, expect_silence, natively
-from tests.netns.test_agent_accidents import lend_and_return, pausing
-from tests.patience import is_alive, wait_until
+from tests.netns.runtime import Runtime, damage, natively
+from tests.netns.test_agent_accidents import lend_and_return
+from tests.patience import wait_until
 
 A_WHILE_S = 1.0
 FEW_S = 0.3
