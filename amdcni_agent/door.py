@@ -86,7 +86,10 @@ class Door:
         """Listen at the path, in place of whatever is there now."""
         self.close()
         unique = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise StateFailure(f"cannot make a socket: {error.strerror}") from None
         try:
             opened.bind(str(unique))
             unique.chmod(0o600)
@@ -102,7 +105,9 @@ class Door:
         return opened
 
     def is_ours(self) -> bool:
-        """Whether the path still leads to our socket."""
+        """Whether this listens, and the path still leads to our socket."""
+        if self.socket is None:
+            return False
         try:
             seen = self.path.lstat()
         except OSError:

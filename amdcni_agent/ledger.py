@@ -61,6 +61,7 @@ class Ledger:
         self._doing: Doing | None = None
         self._next_state_s = 0.0
         self._next_alive_s = 0.0
+        self._next_start_s = 0.0
 
     # ---- calls
 
@@ -76,9 +77,8 @@ class Ledger:
     def answered(self, call: int, report: Mapping[str, Any], now_s: float) -> None:
         """A worker has its answer."""
         outcome = OK if report["status"] == 0 else outcome_of(report["code"])
-        verb, mover = Verb(report["verb"]) if report["verb"] in tuple(Verb) else None, None
-        if report["mover"] in tuple(Mover):
-            mover = Mover(report["mover"])
+        verb = None if report["verb"] is None else Verb(report["verb"])
+        mover = None if report["mover"] is None else Mover(report["mover"])
         self._end(call, outcome, now_s, verb=verb, mover=mover)
         for message in messages_of(map(tuple, report["events"])):
             self._reporter.send(message)
@@ -140,7 +140,9 @@ class Ledger:
     def say(self, doing: Doing, now_s: float) -> None:
         """Say what the agent is doing if that has changed or is due, and that it is alive."""
         if doing != self._doing or now_s >= self._next_state_s:
-            if self._reporter.died():
+            if now_s >= self._next_start_s and self._reporter.died():
+                # Not at every call, if it ends at once.
+                self._next_start_s = now_s + HEARTBEAT_S
                 self._reporter.start()
             fields = attrs.asdict(doing)
             self._reporter.send(AgentState(version=self._version, **fields))

@@ -54,11 +54,11 @@ class Notifier:
         # A name without a file is written with "@" and begins with a zero byte.
         address = f"\0{self.socket[1:]}" if self.socket.startswith("@") else self.socket
         kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        with socket.socket(socket.AF_UNIX, kind) as sender:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, kind) as sender:
                 sender.sendto("\n".join(lines).encode(errors="backslashreplace"), address)
-            except OSError:
-                return False
+        except OSError:
+            return False
         return True
 
 

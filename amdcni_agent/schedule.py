@@ -15,13 +15,18 @@ import attrs
 class Limits:
     """How many workers there are, in idle times and at most, and how many calls may wait.
 
-    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.
+    A worker that has been idle for `idle_s` seconds ends, if it is not needed in idle times.  If
+    one cannot be started, that is tried again after `retry_s` seconds.  One that has not ended
+    `undo_s` seconds after its client has left is killed, and so is one that looks for `look_s`.
     """
 
     spare_workers: int = 2
     most_workers: int = 16
     most_waiting: int = 256
     idle_s: float = 30.0
+    retry_s: float = 1.0
+    undo_s: float = 120.0
+    look_s: float = 120.0
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -51,7 +56,7 @@ class Refuse:
 
 @attrs.frozen
 class Start:
-    """A worker is started; the agent says its number by `started`."""
+    """A worker is started; the agent says its number by `started`, or else `not_started`."""
 
 
 @attrs.frozen
@@ -61,7 +66,14 @@ class Retire:
     worker: int
 
 
-Action = Begin | Look | Refuse | Start | Retire
+@attrs.frozen
+class Kill:
+    """A worker that should have ended long ago is killed."""
+
+    worker: int
+
+
+Action = Begin | Look | Refuse | Start | Retire | Kill
 
 
 @attrs.define
@@ -69,7 +81,8 @@ class Schedule:
     """Calls that wait, workers that are idle or at work; `next` says what is to be done now.
 
     Every call that is accepted is begun once, refused once, or dropped because its client has left.
-    A look, of which at most one is at work, is begun when no call waits for the worker.
+    A look, of which at most one is at work, is begun when no call waits for the worker.  Once a
+    call is answered, refused or left, its number may be that of another one.
     """
 
     limits: Limits = DEFAULT_LIMITS
@@ -78,6 +91,8 @@ class Schedule:
     _idle: "OrderedDict[int, float]" = attrs.field(factory=OrderedDict, init=False)
     _tidying: set[int] = attrs.field(factory=set, init=False)
     _leaving: set[int] = attrs.field(factory=set, init=False)
+    _kill_at_s: dict[int, float] = attrs.field(factory=dict, init=False)
+    _start_from_s: float = attrs.field(default=float("-inf"), init=False)
     _look_wanted: bool = attrs.field(default=False, init=False)
     _ending: bool = attrs.field(default=False, init=False)
 
@@ -90,13 +105,16 @@ class Schedule:
         self._waiting[call] = until_s
         return True
 
-    def left(self, call: int) -> int | None:
+    def left(self, call: int, now_s: float) -> int | None:
         """The client of a call has left: the worker that has to end what it is doing, if any."""
         if self._waiting.pop(call, None) is not None:
             return None
         for worker, at in self._working.items():
-            if at == call and worker not in self._leaving:
+            if at == call:
+                del self._working[worker]
+                self._tidying.add(worker)
                 self._leaving.add(worker)
+                self._kill_at_s[worker] = now_s + self.limits.undo_s
                 return worker
         return None
 
@@ -107,6 +125,10 @@ class Schedule:
     def started(self, worker: int, now_s: float) -> None:
         """A worker has been started."""
         self._idle[worker] = now_s
+
+    def not_started(self, now_s: float) -> None:
+        """A worker could not be started."""
+        self._start_from_s = now_s + self.limits.retry_s
 
     def answered(self, worker: int) -> int | None:
         """A worker has the answer to its call, which is returned, and only tidies up after it."""
@@ -120,6 +142,7 @@ class Schedule:
         if worker not in self._working and worker not in self._tidying:
             return None
         self._tidying.discard(worker)
+        self._kill_at_s.pop(worker, None)
         call = self._working.pop(worker, None)
         if worker not in self._leaving:
             self._idle[worker] = now_s
@@ -134,6 +157,7 @@ class Schedule:
         self._idle.pop(worker, None)
         self._tidying.discard(worker)
         self._leaving.discard(worker)
+        self._kill_at_s.pop(worker, None)
         return self._working.pop(worker, None)
 
     def end(self) -> None:
@@ -149,6 +173,10 @@ class Schedule:
             if self._ending or now_s >= until_s:
                 del self._waiting[call]
                 return Refuse(call)
+        for worker, at_s in self._kill_at_s.items():
+            if now_s >= at_s:
+                del self._kill_at_s[worker]
+                return Kill(worker)
         if self._idle and (self._waiting or self._may_look):
             # The one that was idle last: the others can end.
             worker, _ = self._idle.popitem()
@@ -158,13 +186,19 @@ class Schedule:
                 return Begin(worker, call)
             self._look_wanted = False
             self._working[worker] = None
+            self._kill_at_s[worker] = now_s + self.limits.look_s
             return Look(worker)
         if self._ending:
             return self._retire(0.0, now_s, keep=0)
-        wanted = self.limits.most_workers if self._waiting else self.limits.spare_workers
-        if self._workers < wanted:
+        if self._lacks_workers and now_s >= self._start_from_s:
             return Start()
         return self._retire(self.limits.idle_s, now_s, keep=self.limits.spare_workers)
+
+    @property
+    def _lacks_workers(self) -> bool:
+        wanted = self._waiting or self._may_look
+        limit = self.limits.most_workers if wanted else self.limits.spare_workers
+        return self._workers < limit and not self._ending
 
     @property
     def _may_look(self) -> bool:
@@ -186,12 +220,19 @@ class Schedule:
 
     def next_time_s(self) -> float | None:
         """When `next` has to be asked again even if nothing happens; None if it need not be."""
-        times = list(self._waiting.values())
+        times = [*self._waiting.values(), *self._kill_at_s.values()]
         if self._workers > self.limits.spare_workers:
             times += [since_s + self.limits.idle_s for since_s in self._idle.values()]
+        if self._lacks_workers:
+            times.append(self._start_from_s)
         return min(times, default=None)
 
     # ---- what is to be shown
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether `end` was called."""
+        return self._ending
 
     @property
     def is_over(self) -> bool:

@@ -31,6 +31,7 @@ from amdcni_agent.reports import Reporter
 from amdcni_agent.schedule import (
     DEFAULT_LIMITS,
     Begin,
+    Kill,
     Limits,
     Look,
     Refuse,
@@ -46,6 +47,8 @@ _PEER: Final = struct.Struct("=iII")  # struct ucred: PID, UID, GID
 _GREETING_S: Final = 5.0
 """How long a client may take to send its header once it is connected."""
 _CHECK_DOOR_S: Final = 10.0
+_REOPEN_S: Final = 1.0
+"""How long an agent that is short of descriptors accepts nothing."""
 _STANDBY_S: Final = 0.2
 """How often an agent that waits for its turn looks whether the other one has ended."""
 _MOST_EVENTS: Final = 64
@@ -108,6 +111,8 @@ class Agent:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
+        # Whoever has started the agent may have ignored it; then nobody can be waited for.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._epoll.register(self._woken, select.EPOLLIN)
         self._reporter.start()
         self._ledger.say(self._doing(), time.monotonic())
@@ -160,9 +165,9 @@ class Agent:
     def _act(self) -> None:
         """Do everything that is to be done now."""
         now_s = time.monotonic()
-        if self._ending:
+        if self._ending and not self._schedule.is_ending:
             self._stop_accepting()
-        elif now_s >= self._check_door_s:
+        if now_s >= self._check_door_s and not self._ending:
             self._check_door(now_s)
         for number, connection in tuple(self._connections.items()):
             if not connection.is_call and now_s >= connection.came_s + _GREETING_S:
@@ -186,6 +191,9 @@ class Agent:
                     self._hang_up(call)
                 case Retire(number):
                     self._workers[number].control.shutdown(socket.SHUT_WR)
+                case Kill(number):
+                    self._log(LogLevel.WARNING, "worker-killed", pid=number)
+                    os.kill(number, signal.SIGKILL)
         for pid in tuple(self._dead):
             if os.waitpid(pid, os.WNOHANG)[0] == pid:
                 self._dead.discard(pid)
@@ -194,29 +202,37 @@ class Agent:
         """Let another agent serve from now on, and end once the calls at work have ended."""
         if self._door.socket is not None:
             self._accept()
-            self._close_door()
-            self._door.unlock()
-            self._schedule.end()
-            self._ledger.ending(self._doing())
-            self._log(LogLevel.INFO, "ending", at_work=self._schedule.working)
+        self._close_door()
+        self._door.unlock()
+        self._schedule.end()
+        self._ledger.ending(self._doing())
+        self._log(LogLevel.INFO, "ending", at_work=self._schedule.working)
 
     def _check_door(self, now_s: float) -> None:
-        """Bind anew if the path does not lead to our socket any more."""
+        """Bind anew if the path does not lead to our socket any more, unless another one serves."""
         self._check_door_s = now_s + _CHECK_DOOR_S
         if self._door.is_ours():
             return
-        self._log(LogLevel.WARNING, "socket-lost", socket=str(self._door.path))
-        self._close_door()
+        if self._door.socket is not None:
+            self._log(LogLevel.WARNING, "socket-lost", socket=str(self._door.path))
+            self._close_door()
         try:
-            if self._door.is_locked() or self._wait_for_lock():
+            if self._door.is_locked() or self._door.try_lock():
                 self._open_door()
+            else:
+                self._check_door_s = now_s + _STANDBY_S
         except StateFailure as failure:
             self._log(LogLevel.WARNING, "socket-not-opened", reason=str(failure))
 
     def _start_worker(self, now_s: float) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pid = os.fork()
+        except OSError as error:
+            self._log(LogLevel.WARNING, "worker-not-started", reason=error.strerror)
+            self._schedule.not_started(now_s)
+            return
         if pid == 0:
             signal.set_wakeup_fd(-1)
             self._reporter.forget()
@@ -241,8 +257,9 @@ class Agent:
     def _wait(self) -> None:
         """Wait for events, and note what they say."""
         now_s = time.monotonic()
-        times = [self._check_door_s, self._pace.due_s, self._schedule.next_time_s()]
-        times.append(self._ledger.next_time_s())
+        times = [self._ledger.next_time_s(), self._schedule.next_time_s()]
+        if not self._ending:
+            times += [self._check_door_s, self._pace.due_s]
         times += [c.came_s + _GREETING_S for c in self._connections.values() if not c.is_call]
         until_s = min(each for each in times if each is not None)
         timeout_s = max(0.0, until_s - now_s)
@@ -277,8 +294,13 @@ class Agent:
         while True:
             try:
                 opened, _ = self._door.socket.accept()
-            except OSError:
-                # Nobody is waiting any more, or no descriptor is left: the client does the work.
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # No descriptor is left.  Who connects now learns at once that nobody serves.
+                self._log(LogLevel.WARNING, "not-accepting", reason=error.strerror)
+                self._close_door()
+                self._check_door_s = time.monotonic() + _REOPEN_S
                 return
             opened.setblocking(False)
             _, uid, _ = _PEER.unpack(
@@ -300,11 +322,11 @@ class Agent:
                 self._note_worker(each)
             if number not in self._connections:
                 return
-            self._ledger.dropped(number, time.monotonic())
-            leaving = self._schedule.left(number)
+            now_s = time.monotonic()
+            self._ledger.dropped(number, now_s)
+            leaving = self._schedule.left(number, now_s)
             if leaving is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(leaving, signal.SIGTERM)
+                os.kill(leaving, signal.SIGTERM)
             self._hang_up(number)
             return
         try:

@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,6 +20,8 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from amdcni.core.errors import TryAgainLater
+from amdcni.core.request import Mover
+from amdcni.core.spec import Verb
 from amdcni_agent import looks, protocol
 from amdcni_agent.events import MOST_EVENTS, Event, event_of
 from amdcni_agent.parent import die_with
@@ -41,7 +44,7 @@ _STDERR: Final = 2
 
 
 class ClientLeft(Exception):
-    """The client has not sent its whole request."""
+    """The client has not sent its whole request, or does not wait for an answer any more."""
 
 
 def be_worker(control: socket.socket, parent: int) -> NoReturn:
@@ -67,7 +70,7 @@ def be_worker(control: socket.socket, parent: int) -> NoReturn:
 
 def _serve(control: socket.socket) -> None:
     before = State.now()
-    for _ in range(_MOST_CALLS):
+    for left in reversed(range(_MOST_CALLS)):
         order, descriptors, _, _ = socket.recv_fds(control, len(CALL), 1)
         if not order:
             return
@@ -81,8 +84,9 @@ def _serve(control: socket.socket) -> None:
             signal.signal(number, signal.SIG_DFL)
         gc.collect()
         left_over = before.left_over()
-        _say(control, {"idle": not ended and not left_over, "left_over": left_over})
-        if ended or left_over:
+        goes_on = left > 0 and not ended and not left_over
+        _say(control, {"idle": goes_on, "left_over": left_over})
+        if not goes_on:
             return
 
 
@@ -154,17 +158,16 @@ def _report(
     status: int, stdout: bytes, environ: bytes, stdin: bytes, events: list[Event]
 ) -> dict[str, Any]:
     """What the main process is told of a call that has its answer."""
-    verb = protocol.parse_environ(environ).get(b"CNI_COMMAND", b"")
+    said = protocol.parse_environ(environ).get(b"CNI_COMMAND", b"").decode(errors="replace")
+    verb = said if said in tuple(Verb) else None
+    mover = _member(stdin, "mover") if verb in (Verb.ADD, Verb.DEL) else None
     return {
         "status": status,
         "code": None if status == 0 else _member(stdout, "code"),
-        "verb": verb.decode(errors="replace"),
-        "mover": _member(stdin, "mover") if verb in _MOVING else None,
+        "verb": verb,
+        "mover": mover if mover in tuple(Mover) else None,
         "events": events[:MOST_EVENTS],
     }
-
-
-_MOVING: Final = (b"ADD", b"DEL")
 
 
 def _member(data: bytes, name: str) -> Any:
@@ -189,7 +192,17 @@ def _receive_rest(
         opened.callback(os.close, descriptor)
     if not data or len(descriptors) != 2 + header.has_netns:
         raise ClientLeft
-    return data + _receive(connection, length - len(data)), descriptors
+    data += _receive(connection, length - len(data))
+    if _has_left(connection):
+        # While the agent was stopped: whoever has left may have done the work, and undone it.
+        raise ClientLeft
+    return data, descriptors
+
+
+def _has_left(connection: socket.socket) -> bool:
+    waiting = select.poll()
+    waiting.register(connection, select.POLLRDHUP)
+    return bool(waiting.poll(0))
 
 
 def _receive(connection: socket.socket, length: int) -> bytes:
@@ -225,10 +238,14 @@ def _call(
     try:
         with suppress(OSError):
             os.fchdir(descriptors[1])
-        with open(
+        stderr = os.fdopen(
             _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
-        ) as stderr:
+        )
+        try:
             status = main(variables, io.BytesIO(stdin), stdout, stderr, opened, heard)
+        finally:
+            with suppress(OSError):  # nobody reads it, or the disk is full
+                stderr.close()
     finally:
         os.dup2(own_stderr, _STDERR)
         os.close(own_stderr)

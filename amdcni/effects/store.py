@@ -342,7 +342,8 @@ class Store:
         with _io(f"write to the state folder {str(self._folder)!r}"):
             self._make_folders()
             try:
-                with os.fdopen(open_anew(probe), "wb") as file:
+                # Unless another call has just made its own.
+                with suppress(FileExistsError), os.fdopen(open_anew(probe), "wb") as file:
                     file.write(b"\0" * 4096)
                     file.flush()
                     os.fsync(file.fileno())

@@ -63,6 +63,11 @@ class RunningAgent:
         (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
         return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
+    def busy_s(self) -> float:
+        """Return for how many seconds its main process has used a processor."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> Outcome:
         """End it as systemd does; return what it said."""
         self.call.send_signal(signal.SIGTERM)
@@ -154,6 +159,14 @@ def have_few_workers(most_workers: int, most_waiting: int) -> None:
     Agent.__init__.__defaults__ = (limits,)
 
 
+def kill_soon() -> None:
+    """Let the agent kill a worker that has not ended a moment after its client."""
+    from amdcni_agent.schedule import Limits
+    from amdcni_agent.serving import Agent
+
+    Agent.__init__.__defaults__ = (Limits(undo_s=0.5),)
+
+
 def check_the_socket_often() -> None:
     """Let the agent look all the time whether the path leads to its socket."""
     from amdcni_agent import serving
@@ -166,3 +179,49 @@ def speak_another_protocol(number: int) -> None:
     from amdcni_agent import protocol
 
     protocol.PROTOCOL = number  # type: ignore[misc]
+
+
+def fail_to_fork(times: int) -> None:
+    """Let the kernel refuse the agent its first processes, as when memory or numbers are short."""
+    import errno
+
+    fork, left = os.fork, [times]
+
+    def refused() -> int:
+        if os.getpid() != agent or left[0] == 0:
+            return fork()
+        left[0] -= 1
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    agent = os.getpid()
+    os.fork = refused
+
+
+def have_few_descriptors(number: int) -> None:
+    """Let the agent's main process and its workers have few files open at once."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
+def ignore_the_end_of_children() -> None:
+    """Begin as a program that is started by one that ignores SIGCHLD."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def stop_before_the_rest() -> None:
+    """Let a worker stop when the rest of its first request has come and is not read yet."""
+    import select
+    import socket
+
+    from amdcni_agent import worker
+
+    receive_rest = worker._receive_rest
+
+    def stop_and_receive(connection: socket.socket, *rest: Any) -> Any:
+        worker._receive_rest = receive_rest
+        select.select([connection], [], [])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return receive_rest(connection, *rest)
+
+    worker._receive_rest = stop_and_receive  # type: ignore[assignment]

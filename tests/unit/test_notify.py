@@ -1,5 +1,7 @@
 """What systemd hears from the agent."""
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +93,14 @@ def test_a_sign_of_life_is_due_at_half_of_the_limit(
     environ: dict[str, str], expected: float | None
 ) -> None:
     assert Notifier.of(environ, PID).watchdog_s == expected
+
+
+def test_without_a_free_descriptor_nothing_is_told(
+    systemd: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    _, name = systemd
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert not Notifier.of({"NOTIFY_SOCKET": name}, PID).alive()

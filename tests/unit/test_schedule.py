@@ -1,12 +1,13 @@
 """Which call goes to which worker, in any order of events."""
 
 from collections import Counter
+from itertools import count
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from amdcni_agent.schedule import Begin, Limits, Look, Refuse, Retire, Schedule, Start
+from amdcni_agent.schedule import Begin, Kill, Limits, Look, Refuse, Retire, Schedule, Start
 
 LOOKING, TIDYING = -1, -2
 
@@ -63,12 +64,43 @@ def test_a_worker_whose_client_has_left_is_ended_once_and_gets_no_other_call() -
     actions_of(schedule)
     schedule.came(1, until_s=5)
     actions_of(schedule)
-    assert schedule.left(1) == 102
-    assert schedule.left(1) is None
-    assert schedule.finished(102, 0) == 1
+    assert schedule.left(1, 0) == 102
+    assert schedule.left(1, 0) is None
+    assert schedule.finished(102, 0) is None
     assert schedule.is_leaving(102)
     schedule.came(2, until_s=5)
     assert actions_of(schedule)[0] == Begin(101, 2)
+
+
+def test_a_call_is_not_confused_with_an_earlier_one_of_its_number_whose_client_has_left() -> None:
+    for end in (Schedule.answered, Schedule.died, lambda each, worker: each.finished(worker, 0)):
+        schedule = Schedule(LIMITS)
+        actions_of(schedule)
+        schedule.came(1, until_s=5)
+        actions_of(schedule)
+        assert schedule.left(1, 0) == 102
+        schedule.came(1, until_s=5)
+        assert end(schedule, 102) is None
+        assert actions_of(schedule, first=103)[0] == Begin(101, 1)
+        assert schedule.left(1, 0) == 101
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_a_little_later() -> None:
+    schedule = Schedule(LIMITS)
+    schedule.came(1, until_s=5)
+    assert schedule.next(0) == Start()
+    schedule.not_started(0)
+    assert schedule.next(0) is None
+    assert schedule.next_time_s() == LIMITS.retry_s
+    assert actions_of(schedule, LIMITS.retry_s) == [Start(), Begin(101, 1), Start()]
+
+
+def test_a_call_is_refused_in_its_time_if_no_worker_can_be_started() -> None:
+    schedule = Schedule(LIMITS)
+    schedule.came(1, until_s=5)
+    schedule.not_started(4.5)
+    assert schedule.next_time_s() == 5
+    assert schedule.next(5) == Refuse(1)
 
 
 def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
@@ -77,7 +109,7 @@ def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
     schedule.came(1, until_s=5)
     actions_of(schedule)
     assert schedule.answered(102) == 1
-    assert schedule.left(1) is None
+    assert schedule.left(1, 0) is None
     assert schedule.working == 1
     assert schedule.finished(102, 0) is None
     assert schedule.idle == LIMITS.spare_workers
@@ -86,7 +118,7 @@ def test_a_client_may_leave_once_its_answer_is_on_its_way() -> None:
 def test_a_waiting_call_whose_client_has_left_is_never_begun() -> None:
     schedule = Schedule(LIMITS)
     schedule.came(1, until_s=5)
-    assert schedule.left(1) is None
+    assert schedule.left(1, 0) is None
     assert Begin(101, 1) not in actions_of(schedule)
 
 
@@ -126,6 +158,41 @@ def test_a_look_waits_until_no_call_does_and_only_one_is_at_work() -> None:
     assert [type(each) for each in actions_of(schedule)] == [Look]
 
 
+def test_a_look_has_a_worker_of_its_own_while_calls_are_at_work() -> None:
+    schedule = Schedule(LIMITS)
+    for call in range(LIMITS.spare_workers):
+        schedule.came(call, until_s=5)
+    actions_of(schedule)
+    schedule.want_look()
+    assert actions_of(schedule, first=103) == [Start(), Look(103)]
+
+
+def test_a_worker_that_does_not_end_after_its_client_has_left_is_killed_once() -> None:
+    schedule = Schedule(LIMITS)
+    actions_of(schedule)
+    schedule.came(1, until_s=5)
+    actions_of(schedule)
+    assert schedule.left(1, 10) == 102
+    assert actions_of(schedule, 10 + LIMITS.undo_s - 1) == []
+    assert schedule.next_time_s() == 10 + LIMITS.undo_s
+    assert actions_of(schedule, 10 + LIMITS.undo_s) == [Kill(102)]
+    assert schedule.working == 1
+    schedule.died(102)
+    assert schedule.working == 0
+
+
+def test_a_look_that_does_not_end_is_ended_and_others_follow() -> None:
+    schedule = Schedule(LIMITS)
+    actions_of(schedule)
+    schedule.want_look()
+    assert actions_of(schedule) == [Look(102)]
+    schedule.want_look()
+    assert actions_of(schedule, LIMITS.look_s - 1) == []
+    assert actions_of(schedule, LIMITS.look_s) == [Kill(102)]
+    schedule.died(102)
+    assert actions_of(schedule, LIMITS.look_s, first=103) == [Look(101), Start()]
+
+
 def test_an_agent_that_ends_refuses_what_waits_and_waits_for_what_is_at_work() -> None:
     schedule = Schedule(LIMITS)
     for call in range(5):
@@ -149,8 +216,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.now_s = 0.0
         self.workers: dict[int, int | None] = {}
         self.waiting: set[int] = set()
-        self.calls = 0
         self.started = 0
+        self.refuses_processes = False
+        self.refused_s = float("-inf")
         self.ended = False
 
     @initialize()
@@ -160,6 +228,9 @@ class AnyOrder(RuleBasedStateMachine):
     def act(self) -> None:
         while (action := self.schedule.next(self.now_s)) is not None:
             match action:
+                case Start() if self.refuses_processes:
+                    self.refused_s = self.now_s
+                    self.schedule.not_started(self.now_s)
                 case Start():
                     self.started += 1
                     self.workers[self.started] = None
@@ -178,13 +249,22 @@ class AnyOrder(RuleBasedStateMachine):
                 case Retire(worker):
                     assert self.workers.pop(worker) is None
                     self.schedule.died(worker)
+                case Kill(worker):
+                    assert self.workers.pop(worker) in (LOOKING, TIDYING)
+                    self.schedule.died(worker)
 
     @rule(wait_s=st.floats(0, 10))
     def a_call_comes(self, wait_s: float) -> None:
-        self.calls += 1
-        if self.schedule.came(self.calls, self.now_s + wait_s):
-            self.waiting.add(self.calls)
+        # As the kernel does with descriptors: the lowest number that is free.
+        used = {*self.waiting, *self.workers.values()}
+        call = next(number for number in count(1) if number not in used)
+        if self.schedule.came(call, self.now_s + wait_s):
+            self.waiting.add(call)
         self.act()
+
+    @rule(refuses=st.booleans())
+    def the_kernel_has_no_processes_or_some_again(self, refuses: bool) -> None:
+        self.refuses_processes = refuses
 
     @rule()
     def a_look_is_due(self) -> None:
@@ -194,10 +274,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_client_leaves(self, data: st.DataObject) -> None:
-        call = data.draw(st.integers(0, self.calls + 1))
+        call = data.draw(st.integers(1, LIMITS.most_waiting + LIMITS.most_workers))
         serving = [worker for worker, at in self.workers.items() if at == call]
-        told = self.schedule.left(call)
-        assert told is None or [told] == serving
+        told = self.schedule.left(call, self.now_s)
+        assert serving == ([] if told is None else [told])
+        if told is not None:
+            self.workers[told] = TIDYING
         self.waiting.discard(call)
         self.act()
 
@@ -206,9 +288,10 @@ class AnyOrder(RuleBasedStateMachine):
     def a_worker_has_its_answer(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.workers)))
         at = self.workers[worker]
-        if at is None or at > 0:
-            assert self.schedule.answered(worker) == at
-            self.workers[worker] = None if at is None else TIDYING
+        if at != LOOKING:
+            call = at if at is not None and at > 0 else None
+            assert self.schedule.answered(worker) == call
+            self.workers[worker] = at if call is None else TIDYING
         self.act()
 
     @precondition(lambda self: self.workers)
@@ -257,9 +340,11 @@ class AnyOrder(RuleBasedStateMachine):
     def nothing_waits_while_a_worker_could_begin_it(self) -> None:
         if self.waiting:
             assert not self.schedule.idle
-            assert len(self.workers) == LIMITS.most_workers
-        if not self.ended:
-            assert len(self.workers) >= LIMITS.spare_workers
+        if self.now_s >= self.refused_s + LIMITS.retry_s:
+            assert not self.waiting or len(self.workers) == LIMITS.most_workers
+            assert self.ended or len(self.workers) >= LIMITS.spare_workers
+        due_s = self.schedule.next_time_s()
+        assert due_s is None or due_s > self.now_s
 
 
 test_in_any_order_no_call_is_lost_or_begun_twice = AnyOrder.TestCase

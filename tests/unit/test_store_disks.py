@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,20 @@ def test_a_state_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StateFailure), store.lock(str(A), 0):
         pass
     assert file.read_text() == "not a folder"
+
+
+def test_calls_that_look_at_the_same_time_whether_the_folder_can_be_written_do_not_disturb_another(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def unlink_before_another_writes(path: Path) -> None:
+        with suppress(FileNotFoundError):
+            unlink(path)
+        path.touch()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink_before_another_writes)
+        store.require_writable()
+    store.require_writable()
+    assert tree(folder) == set()
