@@ -7,6 +7,9 @@ RESULTS := .results
 # The tool that writes the locks; no other environment has it.
 UV := uv==0.13.9
 
+# No target is made by a rule that make itself has: the launcher in sh would be made from that in C.
+MAKEFLAGS += --no-builtin-rules
+
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -14,7 +17,7 @@ export PYTHON
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: system $(VENV)/run.stamp ## plays the Kubernetes integration flow in throwaway namespaces
@@ -39,12 +42,12 @@ test-all: lint docs test-unit ## everything that must hold: thorough tests, cove
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
-test-unit: system $(VENV)/dev.stamp ## the unit tests alone, and the examples of the documentation
+test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
 	  $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
 .PHONY: test-netns
-test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaway namespaces
+test-netns: system tools $(VENV)/dev.stamp launcher ## the kernel tests alone, in throwaway namespaces
 	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal $(SELECTED) \
 	  --junit-xml=$(RESULTS)/netns.xml
 
@@ -52,7 +55,7 @@ test-netns: system tools $(VENV)/dev.stamp ## the kernel tests alone, in throwaw
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm --junit-xml=$(RESULTS)/vm.xml
 
-# How long the two targets below run.
+# How long the targets below run.
 MINUTES := 10
 
 .PHONY: fuzz
@@ -62,6 +65,11 @@ fuzz: system $(VENV)/dev.stamp ## plays calls and accidents in any order for MIN
 .PHONY: fuzz-edge
 fuzz-edge: system $(VENV)/fuzz.stamp ## fuzzes the executable in a cage, led by coverage, for MINUTES=10
 	@$(BIN)/python -m tests.fuzz $(MINUTES)
+
+.PHONY: fuzz-launcher
+fuzz-launcher: ## fuzzes the static launcher, led by coverage, for MINUTES=10
+	@scripts/setup.sh fuzz-launcher
+	@scripts/fuzz-launcher.sh $(MINUTES)
 
 .PHONY: mutants
 mutants: system $(VENV)/mutants.stamp ## puts faults into the core, or ONLY=amdcni.core.pod, and counts those that no test notices
@@ -80,6 +88,18 @@ docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 .PHONY: bench
 bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks
+
+# How large the launcher may be if musl is its library.
+LAUNCHER_MAX_BYTES := 24576
+
+.PHONY: launcher
+launcher: $(VENV)/run.stamp ## the static launcher, as .venv/bin/amd-host-device-static
+	@scripts/setup.sh launcher
+	@scripts/build-launcher.sh $(BIN)/amd-host-device-static
+	@! command -v musl-gcc >/dev/null || \
+	  [ $$(wc -c <$(BIN)/amd-host-device-static) -le $(LAUNCHER_MAX_BYTES) ] || \
+	  { echo "the static launcher has more than $(LAUNCHER_MAX_BYTES) bytes" >&2; exit 1; }
+	@ls -l $(BIN)/amd-host-device-static
 
 .PHONY: venv
 venv: system $(VENV)/dev.stamp ## everything for development, in .venv
@@ -106,7 +126,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .promtool .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

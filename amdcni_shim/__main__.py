@@ -8,13 +8,17 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from amdcni.core.versions import NEWEST, plugin_info
+from amdcni_shim.client import MAX_STDIN_BYTES
 
 if TYPE_CHECKING:
     from amdcni.core.request import Invocation
+
+Heard = Callable[[str, Mapping[str, object]], None]
 
 ABOUT: Final = (
     "amd-host-device: CNI plugin that lends a NIC with its addresses to a pod; "
@@ -22,14 +26,21 @@ ABOUT: Final = (
     "A container runtime calls it with CNI_COMMAND set.  People use the command amdcni.\n"
 )
 
-STDERR: Final = 2
 
-MAX_STDIN_BYTES: Final = 1024 * 1024 + 1
-"""One byte more than `codec.MAX_INPUT_BYTES`, so that a larger configuration is noticed."""
+def main(
+    environ: Mapping[str, str],
+    stdin: IO[bytes],
+    stdout: IO[str],
+    stderr: IO[str],
+    opened: Mapping[str, int | None] = MappingProxyType({}),
+    heard: Heard = lambda *_: None,
+) -> int:
+    """Serve one call; return the exit status.
 
-
-def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: IO[str]) -> int:
-    """Serve one call; return the exit status."""
+    `opened` are descriptors of what is at the paths of network namespaces, None for nothing, if
+    that was found in another mount namespace.  `heard` is called with each event that is reported,
+    and its facts.
+    """
     command = environ.get("CNI_COMMAND")
     if command is None:
         stderr.write(ABOUT)
@@ -43,7 +54,7 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
 
         invocation = parse_environment(environ)
         data = stdin.read(MAX_STDIN_BYTES)
-        answer = _serve(invocation, data, stderr)
+        answer = _serve(invocation, data, stderr, opened, heard)
     except Exception as failure:
         from amdcni_shim.edge import error_answer
 
@@ -54,7 +65,13 @@ def main(environ: Mapping[str, str], stdin: IO[bytes], stdout: IO[str], stderr: 
     return 0
 
 
-def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, Any] | None:
+def _serve(
+    invocation: "Invocation",
+    data: bytes,
+    stderr: IO[str],
+    opened: Mapping[str, int | None],
+    heard: Heard,
+) -> dict[str, Any] | None:
     from amdcni import verbs
     from amdcni.core import codec, formats
     from amdcni.core.request import DelRequest, LogLevel
@@ -68,16 +85,19 @@ def _serve(invocation: "Invocation", data: bytes, stderr: IO[str]) -> dict[str, 
     request, places = settle(request, policy)
     held_as = {} if invocation.attachment is None else {"attachment": str(invocation.attachment)}
     said = {"verb": invocation.verb.value, "network": network.name, **held_as}
+    said |= {} if invocation.pod is None else {"pod": invocation.pod}
     log = make_log(network.log.level, places.log_file, stderr, **said)
 
     def report(event: str, **facts: object) -> None:
         log(LogLevel.WARNING, event, **facts)
+        heard(event, facts)
 
     environ, dirs = invocation.environ, invocation.plugin_dirs
     if policy.fault is not None:
         report("policy-unusable", reason=policy.fault)
     try:
-        with LinuxNode(places.data_dir.path, dirs, environ, report, policy=policy) as node:
+        folder = places.data_dir.path
+        with LinuxNode(folder, dirs, environ, report, policy=policy, opened=opened) as node:
             result = verbs.serve(request, node)
     except Exception as failure:
         if not (isinstance(request, DelRequest) and failure is request.fault):
@@ -92,27 +112,22 @@ def _answer(value: Mapping[str, Any], stdout: IO[str]) -> None:
     stdout.flush()
 
 
-def _hold_standard_descriptors() -> None:
-    """Keep sockets and locks from taking the place of a closed stdin, stdout or stderr."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        pass
-    os.close(fd)
+def serve_alone(data: bytes | None) -> None:
+    """Serve the call that this process was started for, without the agent, and end the process.
 
-
-def run() -> None:
-    """Serve the call that this process was started for, and end it.
-
-    A closed stdin is an empty configuration; without a stdout nothing is done.
+    `data` is standard input, or None if it has not been read.
     """
-    _hold_standard_descriptors()
     if os.environ.get("CNI_COMMAND") not in (None, "VERSION"):
         from amdcni_shim import process
 
         process.fail_when_asked_to_end()
         process.start_lightly()
     try:
-        stdin, stderr = sys.stdin or io.TextIOWrapper(io.BytesIO()), sys.stderr or io.StringIO()
-        status = 1 if sys.stdout is None else main(os.environ, stdin.buffer, sys.stdout, stderr)
+        if data is None and sys.stdin is not None:
+            stdin: IO[bytes] = sys.stdin.buffer
+        else:
+            stdin = io.BytesIO(data or b"")
+        status = main(os.environ, stdin, sys.stdout, sys.stderr or io.StringIO())
     except OSError:
         # The runtime has gone without reading its answer.
         status = 1
@@ -121,4 +136,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    run()
+    serve_alone(None)

@@ -16,7 +16,7 @@ import attrs
 from rich.console import Console
 
 from amdcni.testing import NotAllowedHere, ThrowawayError
-from benchmarks import crowds, imports, processes, tables
+from benchmarks import agent, crowds, imports, processes, tables
 from benchmarks.stage import OURS, THEIRS, stage
 from benchmarks.tracing import Tracer
 
@@ -28,9 +28,12 @@ def main() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 100
-    for plugin in (OURS, THEIRS):
+    for plugin in (OURS, THEIRS, agent.LAUNCHER):
         if not plugin.exists():
-            print(f"Nothing can be measured: {plugin} is missing; try make venv", file=sys.stderr)
+            print(
+                f"Nothing can be measured: {plugin} is missing; try make venv launcher",
+                file=sys.stderr,
+            )
             return 2
     try:
         results = _measure(console, arguments.rounds)
@@ -78,6 +81,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
             "quartiles below. Difference and ratio are those of the two calls in a round."
         )
         console.print(tables.process_table(times))
+        console.print(tables.cold_start(times["ADD, native"]))
 
         warm = processes.warm(here, rounds)
         console.print(
@@ -87,12 +91,22 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         )
         console.print(tables.warm_table(warm))
 
+        calls = _watched(console, "calls through the agent", rounds, agent.measure(here, rounds))
+        console.print(
+            f"\n[bold]Through the agent[/], whole processes in ms, {rounds} rounds; `bare move` is "
+            f"`ip link set ... netns ...` alone, and {agent.LIMIT} is the processor time of the "
+            "client, not of the agent."
+        )
+        console.print(tables.agent_table(calls))
+        healed = _watched(console, "healing", max(2, rounds // 3), agent.heal(here, rounds // 3))
+        console.print(tables.healing_table(healed))
+
         # From here on every Python in the node is slower.
         tracer = Tracer(here.node)
         costs = _watched(console, "imports", rounds, imports.measure(here, tracer, rounds))
         console.print(
-            f"\n[bold]Imports of {OURS.name}[/], in ms: the package's own modules / these with "
-            "what they are the first to need; then the number of modules. Measured with "
+            f"\n[bold]Imports of {OURS.name}[/], native, in ms: the package's own modules / these "
+            "with what they are the first to need; then the number of modules. Measured with "
             "-X importtime, which itself takes time."
         )
         console.print(tables.import_table(costs))
@@ -109,6 +123,8 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         },
         "warm": {verb: attrs.asdict(pairs) for verb, pairs in warm.items()},
         "processes": {name: attrs.asdict(time) for name, time in times.items()},
+        "agent": {name: attrs.asdict(pairs) for name, pairs in calls.items()},
+        "healing_ms": healed,
         "imports": {
             verb: {package: [attrs.asdict(cost) for cost in found] for package, found in by.items()}
             for verb, by in costs.items()

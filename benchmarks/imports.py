@@ -62,7 +62,7 @@ def measure(stage: Stage, tracer: Tracer, rounds: int) -> Iterator[Costs]:
     found: dict[str, dict[str, list[Cost]]] = {verb: {p: [] for p in ROWS} for verb in TIMED}
     for _ in range(rounds):
         for verb in TIMED:
-            trace = tracer.run(stage.call(OURS, verb, stage.ours()))
+            trace = tracer.run(stage.call(OURS, verb, stage.ours(mover="native")))
             for package, cost in costs(trace).items():
                 found[verb][package].append(cost)
         yield found

@@ -1,6 +1,7 @@
 """The results as tables for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -19,6 +20,29 @@ def process_table(times: Mapping[str, Times]) -> Table:
     table.add_section()
     for name, time in times.items():
         table.add_row(f"{name}, CPU", *_cells(time.cpu))
+    return table
+
+
+AIM: Final = 4
+"""How many times as long as that of `host-device` a whole native ADD may take."""
+
+
+def cold_start(native_add: Times) -> str:
+    """The ratio that counts most, as a sentence."""
+    ratio = spread_of(native_add.wall.ratios).median
+    return f"A native ADD takes {ratio:.1f} times as long as that of host-device; the aim is {AIM}."
+
+
+def agent_table(calls: Mapping[str, Pairs]) -> Table:
+    table = _table("", OURS.name, "beside", "difference", "ratio")
+    for name, pairs in sorted(calls.items()):
+        table.add_row(name, *_cells(pairs))
+    return table
+
+
+def healing_table(samples: Sequence[float]) -> Table:
+    table = _table("", "ms")
+    table.add_row("from the death of a pod until its NIC is whole", _spread(samples, 0))
     return table
 
 

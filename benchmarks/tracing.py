@@ -15,10 +15,11 @@ from amdcni.testing import Node
 from benchmarks.stage import PYTHON, Job
 
 _FOLDER: Final = "/run/traced"
-# bash, because the interpreter finds its virtual environment by argv[0].
+# bash, because the interpreter finds its virtual environment by argv[0].  The arguments of a start
+# may have several lines.
 _SCRIPT: Final = f"""\
 #!/bin/bash -p
-echo "$*" >>{_FOLDER}/starts
+printf '%s\\0' "$*" >>{_FOLDER}/starts
 exec -a "$0" {_FOLDER}/python -X importtime "$@"
 """
 _HEADER: Final = "import time: self [us] | cumulative | imported package\n"
@@ -82,7 +83,7 @@ class Tracer:
         stderr = done.stderr.decode(errors="replace")
         return Trace(
             imports=imports_of(stderr),
-            starts=tuple(self._starts.read_text().splitlines()),
+            starts=tuple(self._starts.read_text().split("\0")[:-1]),
             exit_status=done.returncode,
             stdout=done.stdout.decode(errors="replace"),
             stderr=_LINE.sub("", stderr).replace(_HEADER, ""),

@@ -3,7 +3,7 @@
 import argparse
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -15,15 +15,20 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.codec import networks
 from amdcni.core.codec.converter import keys_of
+from amdcni.core.condition import Condition
 from amdcni.core.formats import configurations, pods
 from amdcni.core.host import Address
+from amdcni.core.request import Mover
+from amdcni.core.spec import Verb
 from amdcni.testing import strategies
+from amdcni_agent.messages import CallEnded, What
+from amdcni_agent.metrics import NONE, Metrics
 from amdcni_shim import edge
 
 DOCS = Path(__file__).parent
 SOURCES = [
     path
-    for package in ("amdcni", "amdcni_shim")
+    for package in ("amdcni", "amdcni_shim", "amdcni_agent")
     for path in (DOCS.parent / package).rglob("*.py")
     if "testing" not in path.parts
 ]
@@ -87,6 +92,55 @@ def test_the_log_events_match_the_code() -> None:
     }
     listed = {row[0] for row in rows("how-to/read-the-log.md")} - {"event", "---"}
     assert listed == reported
+
+
+KINDS = ("counter", "gauge", "histogram", "info")
+
+
+def test_the_metrics_match_the_code() -> None:
+    suffixes = {"counter": "_total", "info": "_info"}
+    served = {
+        f"{family.name}{suffixes.get(family.type, '')}": (family.type, family.unit)
+        for family in Metrics().registry.collect()
+    }
+    listed = {row[0]: (row[1], row[2]) for row in rows("reference/metrics.md") if row[1] in KINDS}
+    assert set(listed) == set(served)
+    for name, (kind, unit) in served.items():
+        assert listed[name][0] == kind
+        assert not unit or listed[name][1] == unit
+
+
+def test_the_labels_of_each_metric_match_the_code() -> None:
+    metrics = Metrics()
+    metrics.take(CallEnded(Verb.ADD, None, "ok", lasted_s=1, queued_s=1))
+    served = {
+        re.sub("_(bucket|sum|count)$", "", sample.name): set(sample.labels) - {"le"}
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+    listed = {
+        row[0]: set(re.findall(r"\w+", row[3])) - {"none"}
+        for row in rows("reference/metrics.md")
+        if row[1] in KINDS
+    }
+    assert listed == served
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [("verb", [*Verb, NONE]), ("mover", [*Mover, NONE]), ("condition", Condition), ("what", What)],
+)
+def test_the_values_of_each_label_match_the_code(label: str, values: Iterable[str]) -> None:
+    page = (DOCS / "reference/metrics.md").read_text()
+    (listed,) = re.findall(rf"^\| `{label}` \| (.*) \|$", page, re.M)
+    assert set(re.findall("`([^`]+)`", listed)) == set(values)
+
+
+def test_every_alert_is_listed_with_what_to_do() -> None:
+    alerts = (DOCS.parent / "deploy/prometheus/alerts.yaml").read_text()
+    named = [row for row in rows("how-to/monitor.md") if row[0].startswith("Amdcni")]
+    assert [row[0] for row in named] == re.findall(r"- alert: (\w+)", alerts)
+    assert all(SENTENCES.search(row[1]) for row in named)
 
 
 def test_every_strategy_is_documented() -> None:

@@ -3,6 +3,8 @@
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
 #   setup.sh tools       strace, which the kernel tests use if it is there; installed only as root
+#   setup.sh launcher    the compiler for small static executables, or if it cannot be had, any other
+#   setup.sh fuzz-launcher  the compiler with the fuzzer
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
@@ -41,6 +43,20 @@ setup_system() {
 
 setup_tools() {
     [ -x /usr/bin/strace ] || [ "$(id -u)" != 0 ] || apt_install strace
+}
+
+setup_launcher() {
+    command -v musl-gcc >/dev/null && return
+    # With another compiler the launcher is the same, only larger.
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        (apt_install musl-tools) && return
+    fi
+    command -v cc >/dev/null || apt_install musl-tools
+}
+
+setup_fuzz_launcher() {
+    runtime=$(clang --print-file-name=libclang_rt.fuzzer-"$(uname -m)".a 2>/dev/null) || runtime=
+    [ -e "$runtime" ] || apt_install clang libclang-rt-dev
 }
 
 is_recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -87,6 +103,8 @@ setup_venv() {
 case $* in
 system) setup_system ;;
 tools) setup_tools ;;
+launcher) setup_launcher ;;
+fuzz-launcher) setup_fuzz_launcher ;;
 "venv run" | "venv dev" | "venv fuzz" | "venv mutants") setup_venv "$2" ;;
-*) die "usage: setup.sh system | tools | venv run | venv dev | venv fuzz | venv mutants" ;;
+*) die "usage: setup.sh system | tools | launcher | fuzz-launcher | venv run | venv dev | venv fuzz | venv mutants" ;;
 esac

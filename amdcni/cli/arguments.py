@@ -1,12 +1,15 @@
 """The command line of `amdcni`: all of its subcommands and their options."""
 
 import argparse
+import os
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni_agent.address import DEFAULT_ADDRESS, OFF
+from amdcni_shim.client import SOCKET_PATH
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -29,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     _add_heal(commands)
     _add_release(commands)
     _add_doctor(commands)
+    _add_agent(commands)
+    _add_status(commands)
     _add_conformance(commands)
     _add_completion(commands)
     return parser
@@ -181,6 +186,47 @@ def _add_completion(commands: "Subcommands") -> None:
         description="For bash: amdcni completion bash > /etc/bash_completion.d/amdcni",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
+def _add_agent(commands: "Subcommands") -> None:
+    agent = commands.add_parser(
+        "agent",
+        help="serve calls from a resident process, heal and report",
+        description="Runs until SIGTERM or SIGINT, and ends once its calls have ended.  While it "
+        "runs, amd-host-device forwards its calls to it, which makes them several times faster; "
+        "whatever befalls it, calls do their work themselves.  It heals a NIC whose pod died as "
+        "soon as the kernel has returned it.  A second agent waits until the first one has ended.",
+    )
+    _add_socket(agent, "where to listen")
+    agent.add_argument(
+        "--metrics",
+        default=str(DEFAULT_ADDRESS),
+        metavar="ADDRESS",
+        help=f"the IP address and port that serve metrics and health, or {OFF} "
+        "(default: %(default)s)",
+    )
+
+
+def _add_status(commands: "Subcommands") -> None:
+    status = commands.add_parser(
+        "status",
+        help="whether the agent serves, what is lent, what needs somebody",
+        description="Shows on one screen whether the agent of this node serves, how many NICs are "
+        "lent in which condition, and what needs somebody.  Changes nothing.  The exit status is 0 "
+        "if all is well, 1 if something needs somebody, and 3 if only the agent does not serve.",
+    )
+    _add_socket(status, "where the agent listens")
+    _add_json(status)
+    _add_data_dir(status)
+
+
+def _add_socket(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument(
+        "--socket",
+        default=os.fsdecode(SOCKET_PATH),
+        metavar="PATH",
+        help=f"{what} (default: %(default)s, where the executable looks)",
+    )
 
 
 def _add_heal(commands: "Subcommands") -> None:

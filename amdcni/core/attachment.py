@@ -15,7 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
-from amdcni.core.request import Mover
+from amdcni.core.request import Mover, pod_named_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
 FORMAT: Final = 1
@@ -96,6 +96,17 @@ class Attachment:
         if self.captured is None:
             return ()
         return tuple(str(address.interface) for address in self.captured.addresses)
+
+    @property
+    def pod(self) -> str | None:
+        """The pod's namespace and name; None if the runtime did not say them."""
+        return pod_named_in(self.args)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a log line says of it: the device, who holds it, and the pod if it is known."""
+        known = {"device": str(self.key), "holder": str(self.id)}
+        return known if self.pod is None else {**known, "pod": self.pod}
 
     @property
     def mark(self) -> str:

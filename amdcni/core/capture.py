@@ -149,6 +149,11 @@ def due(kept: Captured, netdev: Netdev, details: Details, around: Around) -> lis
     return sorted(changes, key=lambda change: change.stage)
 
 
+def aspect_of(change: Change) -> str:
+    """The name of the aspect that a change belongs to, which is that of its module."""
+    return type(change).__module__.rpartition(".")[2]
+
+
 def is_required(change: Change) -> bool:
     """Whether the netdev is incomplete without it."""
     return not (isinstance(change, routes.SetRoute) and change.optional)

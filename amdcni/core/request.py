@@ -59,8 +59,12 @@ class Invocation:
     @property
     def pod_uid(self) -> str | None:
         """The UID of the pod, if the runtime says it in CNI_ARGS (`K8S_POD_UID`)."""
-        pairs = [part.partition("=") for part in self.environ.get("CNI_ARGS", "").split(";")]
-        return {key: value for key, _, value in pairs}.get("K8S_POD_UID") or None
+        return _pairs_in(self.environ.get("CNI_ARGS", "")).get("K8S_POD_UID") or None
+
+    @property
+    def pod(self) -> str | None:
+        """The pod's namespace and name, if the runtime says them in CNI_ARGS."""
+        return pod_named_in(self.environ.get("CNI_ARGS", ""))
 
 
 class Mover(StrEnum):
@@ -268,6 +272,17 @@ def _parse_attachment(container_id: str, ifname: str) -> AttachmentId:
     if faults:
         raise InvalidEnvironment("; ".join(faults))
     return AttachmentId(parse_container_id(container_id), parse_ifname(ifname))
+
+
+def pod_named_in(args: str) -> str | None:
+    """The pod that CNI_ARGS name, as `namespace/name`; None if they name none."""
+    pairs = _pairs_in(args)
+    namespace, name = pairs.get("K8S_POD_NAMESPACE"), pairs.get("K8S_POD_NAME")
+    return f"{namespace}/{name}" if namespace and name else None
+
+
+def _pairs_in(args: str) -> dict[str, str]:
+    return {key: value for key, _, value in (part.partition("=") for part in args.split(";"))}
 
 
 _KNOWN_ARGS: Final = frozenset(

@@ -150,6 +150,23 @@ class PluginInfo:
     supported: tuple[str, ...]
 
 
+def with_sandbox_at(result: Json, old: str, new: str) -> dict[str, Any]:
+    """The JSON of a result with the netns path `new` wherever it has `old`.
+
+    What has not the form of a result is left as it is.
+    """
+    interfaces = result.get("interfaces")
+    if not isinstance(interfaces, list):
+        return dict(result)
+    moved = [
+        {**each, "sandbox": new}
+        if isinstance(each, Mapping) and each.get("sandbox") == old
+        else each
+        for each in interfaces
+    ]
+    return {**result, "interfaces": moved}
+
+
 @attrs.frozen
 class PluginCall:
     """One execution of a CNI plugin: its executable, and what goes in by stdin and CNI_*.
@@ -177,6 +194,14 @@ class PluginCall:
             "CNI_ARGS": self.args,
             "CNI_PATH": ":".join(dirs),
         }
+
+    def with_netns_at(self, path: str) -> "PluginCall":
+        """This call where `path` leads to the same netns; results, too, name it (`sandbox`)."""
+        previous = self.config.get("prevResult")
+        config = dict(self.config)
+        if isinstance(previous, Mapping):
+            config["prevResult"] = with_sandbox_at(previous, self.netns, path)
+        return attrs.evolve(self, config=config, netns=path)
 
     def describe(self) -> str:
         """The call in words."""

@@ -47,6 +47,14 @@ def netns_id(where: int | str, cookie: int | None = None) -> NetnsId:
     return NetnsId(status.st_dev, status.st_ino, cookie)
 
 
+def leads_to(path: str, fd: int) -> bool:
+    """Whether the namespace of `fd` is at `path`, as seen from here."""
+    try:
+        return netns_id(path) == netns_id(fd)
+    except (OSError, ValueError):
+        return False
+
+
 def all_paths() -> Iterator[tuple[str, NetnsId]]:
     """The paths of all named network namespaces and of those of all processes, with their IDs."""
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())

@@ -4,9 +4,9 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -21,7 +21,7 @@ from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginNa
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
 from amdcni.core.retry import Attempts
-from amdcni.core.spec import Json, PluginCall
+from amdcni.core.spec import Json, PluginCall, with_sandbox_at
 from amdcni.core.steps import Outcome, Step
 from amdcni.effects import netns, sysfs
 from amdcni.effects.load import read_load
@@ -53,16 +53,20 @@ class LinuxNode:
         looks_only: bool = False,
         alone: bool = False,
         policy: Policy | None = None,
+        opened: Mapping[str, int | None] = MappingProxyType({}),
     ) -> None:
         """A node with its state in `data_dir`; `report` gets (event, **facts).
 
         With `looks_only`, reading modifies nothing, not even a damaged record.  With `alone`, no
         other state folder is looked into; without it, those in the index are.
-        `policy` is the node's if it was read already.
+        `policy` is the node's if it was read already.  `opened` are descriptors of what others have
+        found at the paths of network namespaces, None for nothing; from here, the paths may lead
+        elsewhere.
         """
         self.report = report
         self.store = Stores(data_dir, report, looks_only=looks_only, alone=alone)
         self._policy = policy
+        self._opened = opened
         home, default = self.store.home, self.store.default
         folders = (home,) if alone or home is default else (home, default)
         self._mappings = tuple(Mappings(part.folder, part, report) for part in folders)
@@ -84,7 +88,7 @@ class LinuxNode:
     # ---- facts
 
     def clock(self) -> Clock:
-        wall = datetime.now(UTC).isoformat(timespec="seconds")
+        wall = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
         return Clock(int(time.clock_gettime(time.CLOCK_BOOTTIME)), self._boot_id, wall)
 
     def host(self) -> Netns:
@@ -122,10 +126,17 @@ class LinuxNode:
         return None
 
     def is_netns(self, path: str) -> bool:
-        fd = netns.open_netns(path)
+        fd = self._open(path)
         if fd is not None:
             os.close(fd)
         return fd is not None
+
+    def _open(self, path: str) -> int | None:
+        """A descriptor of the network namespace at `path`; None if there is none."""
+        if path not in self._opened:
+            return netns.open_netns(path)
+        fd = self._opened[path]
+        return None if fd is None else netns.open_netns(f"/proc/self/fd/{fd}")
 
     def details(self, netdev: Netdev) -> Details:
         return attrs.evolve(self.own.details(netdev), ways_out=self.own.ways_out())
@@ -199,7 +210,20 @@ class LinuxNode:
         return self._plugins.versions_of(name)
 
     def call(self, call: PluginCall, *, limit_s: float | None = None) -> Json:
-        return self._plugins.call(call, self.store.held_locks, limit_s)
+        path = self._path_for_plugins(call.netns)
+        if path == call.netns:
+            return self._plugins.call(call, self.store.held_locks, limit_s)
+        there = call.with_netns_at(path)
+        return with_sandbox_at(
+            self._plugins.call(there, self.store.held_locks, limit_s), path, call.netns
+        )
+
+    def _path_for_plugins(self, path: str) -> str:
+        """A path that leads from here to the netns that was found at `path`."""
+        fd = self._opened.get(path)
+        if fd is None or netns.leads_to(path, fd):
+            return path
+        return f"/proc/{os.getpid()}/fd/{fd}"
 
     def require_ready(self) -> None:
         here = effective_capabilities()
@@ -234,7 +258,7 @@ class LinuxNode:
     @contextmanager
     def enter(self, path: str) -> Iterator["Netlink | None"]:
         """The socket is kept for the next time: while open, no other netns has its identity."""
-        fd = netns.open_netns(path)
+        fd = self._open(path)
         if fd is None:
             yield None
             return

@@ -1,17 +1,19 @@
 """Pods of a throwaway node: network namespaces with a path, from which NICs come home."""
 
 import itertools
+import sys
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import field, frozen
 
 from amdcni.testing.isolation import NODE_NETNS
-from amdcni.testing.namespaces import Namespace
+from amdcni.testing.namespaces import Namespace, StrPath
 from amdcni.testing.nics import Nic
 
+_ENDING = Path(__file__).with_name("ending.py")
 _END_TIMEOUT_S = 60
 _PAUSE_S = 0.005
 
@@ -29,6 +31,9 @@ class Host(Protocol):
 
     def ip(self, command: str) -> str:
         """Run `ip` on the node."""
+
+    def output_of(self, argv: Sequence[StrPath]) -> str:
+        """Run a program on the node, which has to succeed, and return what it printed."""
 
     def ip_json(self, command: str) -> list[dict[str, Any]]:
         """Run `ip -details -json` on the node and return what it printed."""
@@ -67,15 +72,19 @@ class Pod(Namespace):
         """
         nics = {nic.peer_ifindex for nic in self.node.nics}
         links = self.ip_json("link show")
-        for link in links:
-            if link.get("link_index") in nics:
-                self._send_home(link["ifname"], link["ifindex"], link.get("altnames", []))
+        moves = [
+            str(word)
+            for link in links
+            if link.get("link_index") in nics
+            for word in (link["ifindex"], self._prepare(link))
+        ]
         cables = {
             (link.get("link_index"), link["ifindex"])
             for link in links
             if "link_netnsid" in link and link.get("link_index") not in nics
         }
-        self.node.ip(f"netns delete {self.name}")
+        words = [sys.executable, "-I", "-S", str(_ENDING), self.netns, NODE_NETNS, *moves]
+        self.node.output_of(words)
         # The kernel removes them later, in a worker (cleanup_net in net/core/net_namespace.c).
         deadline = time.monotonic() + _END_TIMEOUT_S
         while self._node_has(cables) and time.monotonic() < deadline:
@@ -94,15 +103,17 @@ class Pod(Namespace):
         self.delete()
         self.create()
 
-    def _send_home(self, ifname: str, ifindex: int, altnames: Sequence[str]) -> None:
+    def _prepare(self, link: Mapping[str, Any]) -> str:
+        """Set a netdev down, without altnames that the host has; return its name there, if new."""
+        ifname, ifindex = link["ifname"], link["ifindex"]
         links = self.node.ip_json("link show")
         taken = {
             *(link["ifname"] for link in links),
             *itertools.chain.from_iterable(link.get("altnames", []) for link in links),
         }
-        for altname in taken.intersection(altnames):
+        for altname in taken.intersection(link.get("altnames", [])):
             self.ip(f"link property del dev {ifname} altname {altname}")
-        fallback = "dev%d" if f"dev{ifindex}" in taken else f"dev{ifindex}"
-        rename = f" name {fallback}" if ifname in taken else ""
         self.ip(f"link set {ifname} down")
-        self.ip(f"link set {ifname} netns {NODE_NETNS}{rename}")
+        if ifname not in taken:
+            return ""
+        return "dev%d" if f"dev{ifindex}" in taken else f"dev{ifindex}"

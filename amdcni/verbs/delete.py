@@ -69,7 +69,7 @@ def _salvage(request: DelRequest, key: DeviceKey, node: Node) -> bool:
     if record is not None:
         with locked(key, node):
             if not records_about(key, node):
-                node.report("salvaged", device=str(key), holder=str(record.id))
+                node.report("salvaged", **record.facts)
                 node.perform(SaveRecord(record), Outcome())
                 give_back(record, node)
                 return True

@@ -49,7 +49,7 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
     if destroyed:
         _report_destroyed(record, node)
     if plan.forget is None:
-        node.report("unplugged", device=str(record.key), holder=str(record.id))
+        node.report("unplugged", **record.facts)
         return Returned.UNPLUGGED
     if destroyed:
         return Returned.DESTROYED
@@ -66,8 +66,7 @@ def is_destroyed(record: Attachment, node: Node) -> bool:
 def _report_destroyed(record: Attachment, node: Node) -> None:
     node.report(
         "destroyed",
-        device=str(record.key),
-        holder=str(record.id),
+        **record.facts,
         ifname=record.host_ifname,
         addresses=" ".join(record.host_addresses),
     )
@@ -140,7 +139,7 @@ def note_failure(key: DeviceKey, node: Node, *, home: bool) -> None:
 
 def report_healed(record: Attachment, condition: Condition, node: Node) -> None:
     """Report to the operator that the host has a device back as it was, by a boot or by us."""
-    facts = {"device": str(record.key), "holder": str(record.id)}
+    facts = record.facts
     if condition is Condition.OUTDATED:
         node.report("outdated", **facts)
     elif condition is not Condition.DESTROYED:

@@ -75,10 +75,12 @@ def _take_up(keys: Iterable[DeviceKey], node: Node, effort: Effort) -> None:
         if not budget.allows(key):
             continue
         with suppress(DeviceBusy), node.lock(key.lock_name, wait_s=0):
+            record = None
             try:
-                _heal(key, node.find_record(key), node)
+                record = node.find_record(key)
+                _heal(key, record, node)
             except AmdcniError as failure:
-                _report_failure(key, failure, node, home=False)
+                _report_failure(key, record, failure, node, home=False)
 
 
 def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
@@ -98,11 +100,14 @@ def _heal(key: DeviceKey, record: Attachment | None, node: Node) -> None:
             condition = Condition.OUTDATED if outdated else Condition.UNFINISHED
             report_healed(record, condition, node)
         elif not outdated:
-            node.report("plugin-due", device=str(key), holder=str(record.id))
+            node.report("plugin-due", **record.facts)
 
 
-def _report_failure(key: DeviceKey, failure: AmdcniError, node: Node, *, home: bool) -> None:
-    node.report("not-healed", device=str(key), reason=str(failure))
+def _report_failure(
+    key: DeviceKey, record: Attachment | None, failure: AmdcniError, node: Node, *, home: bool
+) -> None:
+    facts = {"device": str(key)} if record is None else record.facts
+    node.report("not-healed", **facts, reason=str(failure))
     note_failure(key, node, home=home)
 
 
@@ -199,7 +204,7 @@ def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Fi
     except DeviceBusy:
         return attrs.evolve(finding, busy=True)
     except AmdcniError as failure:
-        node.report("not-healed", device=str(key), reason=str(failure))
+        node.report("not-healed", **finding.record.facts, reason=str(failure))
         return attrs.evolve(finding, failure=str(failure))
 
 
@@ -228,5 +233,5 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
             report_healed(record, condition, node)
         return Finding(record, condition, healed=healed)
     except AmdcniError as refusal:
-        _report_failure(key, refusal, node, home=home)
+        _report_failure(key, finding.record, refusal, node, home=home)
         return attrs.evolve(finding, failure=str(refusal))

@@ -29,7 +29,7 @@ def reattach(record: Attachment, node: Node) -> None:
             node.perform(SaveRecord(record.reattaching(record.captured)), Outcome())
         raise
     executor.run(plan, node)
-    node.report("reattached", device=str(record.key), holder=str(record.id))
+    node.report("reattached", **record.facts)
 
 
 def _is_begun(record: Attachment, node: Node) -> bool:

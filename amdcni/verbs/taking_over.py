@@ -77,7 +77,7 @@ def begin(
         return None
     record = takeover.record_of(request, mapping, found, device, node.clock())
     node.perform(SaveRecord(record), Outcome())
-    node.report("taken-over", device=str(record.key), holder=str(record.id))
+    node.report("taken-over", **record.facts)
     return record
 
 

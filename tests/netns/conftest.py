@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, skip_reason
 from tests import profiles
+from tests.netns.agents import agent_on
 from tests.netns.runtime import OURS, Runtime
 
 profiles.load(profiles.KERNEL)
@@ -16,9 +19,16 @@ def allowed() -> None:
         pytest.skip(reason)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--agent", action="store_true", help="run an agent on the node of each test")
+
+
 @pytest.fixture
-def node(cni_node: Node) -> Node:
-    return cni_node
+def node(cni_node: Node, request: pytest.FixtureRequest) -> Iterator[Node]:
+    with ExitStack() as running:
+        if request.config.getoption("--agent"):
+            running.enter_context(agent_on(cni_node))
+        yield cni_node
 
 
 @pytest.fixture

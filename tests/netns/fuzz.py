@@ -22,7 +22,8 @@ def main(minutes: float, seed: int | None) -> int:
     for number in seeds() if seed is None else [seed]:
         print(f"seed {number}", flush=True)
         try:
-            play(OURS, profiles.KERNEL["deep"], number, until)
+            # Every other round goes through an agent.
+            play(OURS, profiles.KERNEL["deep"], number, until, served=number % 2 == 1)
         except TimeIsOver:
             break
         except Exception:

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -14,8 +16,24 @@ CHANGES: Final = frozenset({"fsync", "rename", "unlink", "fork_exec", "write"})
 """C functions that write files and start plugins; `Rtnetlink.ask` changes the kernel."""
 
 
+KILLED_AT: Final = "AMDCNI_TEST_KILLED_AT"
+"""The variable in which a call says when the worker that serves it is to be killed."""
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def killing(moment: str, number: int) -> Iterator[None]:
+    """Do what `kill` does until the end of the `with`."""
+    perform, ask = LinuxNode.perform, Rtnetlink.ask
+    kill(moment, number)
+    try:
+        yield
+    finally:
+        LinuxNode.perform, Rtnetlink.ask = perform, ask  # type: ignore[method-assign]
+        sys.setprofile(None)
 
 
 def kill(moment: str, number: int) -> None:

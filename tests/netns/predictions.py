@@ -127,7 +127,11 @@ def _ends_of_add_after_healing(
             yield End(TRY_AGAIN, healed)
             return
         case Reset(holder) if holder != who:
-            yield End(TRY_AGAIN, healed)
+            # That it is held is found out only once the pod has been looked at.
+            if Lent(who) not in healed.nics.values():
+                yield End(TRY_AGAIN, healed)
+            if {Lent(who), Unmarked(who)} & set(healed.nics.values()):
+                yield End(IFNAME_TAKEN, healed)
             return
         case Reset():
             # If it is in its pod by now, this very ADD has been done.

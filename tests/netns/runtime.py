@@ -13,7 +13,8 @@ from attrs import evolve, field, frozen
 from amdcni.testing import CallOptions, Dump, Namespace, Node, Outcome, Pod, differences, dump
 from amdcni.testing.cni import environment_of
 from amdcni.testing.readings import read
-from tests.netns.warm import AnyCall, Moment, WarmCall, start_warm
+from tests.netns.killed import KILLED_AT
+from tests.netns.warm import AnyCall, Moment, Preparation, WarmCall, start_warm, to_die
 
 BDF = "0000:c1:00.0"
 STATE = "/var/lib/cni/amd-host-device"
@@ -63,13 +64,20 @@ class Runtime:
 
     def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> WarmCall:
         """Start a call that is killed at a moment unless it ends before; see `killed.py`."""
-        return self._start_warm(command, options, at)
+        return self._start_warm(command, options, to_die(at))
+
+    def start_whose_worker_dies(
+        self, at: Moment, command: str, **options: Unpack[CallOptions]
+    ) -> WarmCall:
+        """Start a call through an agent whose worker is killed at a moment; see `agents.py`."""
+        env = {**environment_of(command, options), KILLED_AT: f"{at[0]} {at[1]}"}
+        return start_warm(self.node, [self.plugin], stdin=self._input(), env=env)
 
     def _start_warm(
-        self, command: str, options: CallOptions, kill: Moment | None = None
+        self, command: str, options: CallOptions, before: Preparation | None = None
     ) -> WarmCall:
         env = environment_of(command, options)
-        return start_warm(self.node, [self.plugin], stdin=self._input(), env=env, kill=kill)
+        return start_warm(self.node, [self.plugin], stdin=self._input(), env=env, before=before)
 
     def _input(self) -> bytes:
         return json.dumps(self.config).encode() if self.stdin is None else self.stdin

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any, assert_never
+from typing import Any, Unpack, assert_never
 
 import hypothesis
 import pytest
@@ -52,6 +52,7 @@ from tests.netns.account import (
     Unfinished,
     Unmarked,
 )
+from tests.netns.agents import agent_on, preparation, serve_only
 from tests.netns.command import start_amdcni
 from tests.netns.occurrences import (
     AtOnce,
@@ -99,7 +100,8 @@ class TimeIsOver(BaseException):
 class AnyOrder(RuleBasedStateMachine):
     """A node, what happens to it, and the account of it."""
 
-    def __init__(self, plugin: Path, until: float) -> None:
+    def __init__(self, plugin: Path, until: float, *, served: bool = False) -> None:
+        """With `served`, calls go through an agent, which does nothing by itself."""
         super().__init__()
         if not failures and time.monotonic() > until:
             raise TimeIsOver
@@ -120,6 +122,9 @@ class AnyOrder(RuleBasedStateMachine):
             self.runtime = Runtime(self.node, plugin)
             self.disk = self.node.cover("/var/lib/cni", size_bytes=DISK_BYTES)
             self.nics = furnished(self.node)
+            self.served = served
+            if served:
+                self.stack.enter_context(agent_on(self.node, before=preparation(serve_only)))
             self.pods = {name: self.node.add_pod(name) for name in PODS}
             self.before = dump(self.node)
         except BaseException:
@@ -224,9 +229,7 @@ class AnyOrder(RuleBasedStateMachine):
                         for who in sorted(map(account.who, spared), key=str)
                     ]
                     runtime = runtime.having(**{"cni.dev/valid-attachments": valid})
-                if before_change is not None:
-                    return runtime.start_to_die(("change", before_change), "GC", **nobody)
-                return runtime.start("GC", **nobody)
+                return self.call_of(runtime, "GC", before_change, **nobody)
             case Heal():
                 return start_amdcni(self.node, "heal", "--json")
             case Status():
@@ -242,9 +245,17 @@ class AnyOrder(RuleBasedStateMachine):
             "netns": self.pods[who.pod].netns if netns else "",
             "path": [DEBIAN],
         }
-        if kill is not None:
-            return runtime.start_to_die(("change", kill), command, **options)
-        return runtime.start(command, **options)
+        return self.call_of(runtime, command, kill, **options)
+
+    def call_of(
+        self, runtime: Runtime, command: str, kill: int | None, **options: Unpack[CallOptions]
+    ) -> Process:
+        """Start a call, which may be killed: it, or the worker that serves it."""
+        if kill is None:
+            return runtime.start(command, **options)
+        if self.served:
+            return runtime.start_whose_worker_dies(("change", kill), command, **options)
+        return runtime.start_to_die(("change", kill), command, **options)
 
     # ---- accidents
 
@@ -460,16 +471,24 @@ def code_of(call: Call, outcome: Outcome) -> int | None:
     return outcome.error_code
 
 
-def play(plugin: Path, profile: settings, seed: int | None = None, until: float = math.inf) -> None:
-    """Play examples; a failure says what happened in the first that failed and in the last.
+def play(
+    plugin: Path,
+    profile: settings,
+    seed: int | None = None,
+    until: float = math.inf,
+    *,
+    served: bool = False,
+) -> None:
+    """Play examples, with `served` through an agent.
 
-    The last is the smallest, unless the outcome depends on which of several calls was faster.
+    A failure says what happened in the first example that failed, and in the last.  The last is
+    the smallest, unless the outcome depends on which of several calls was faster.
 
     Raises:
         TimeIsOver: an example would have begun after `until`, by `time.monotonic`.
     """
     failures.clear()
-    machine: Any = partial(AnyOrder, plugin, until)
+    machine: Any = partial(AnyOrder, plugin, until, served=served)
     try:
         run_state_machine_as_test(
             machine if seed is None else hypothesis.seed(seed)(machine), settings=profile
@@ -483,8 +502,13 @@ def play(plugin: Path, profile: settings, seed: int | None = None, until: float 
         raise
 
 
-def test_the_host_is_restored_in_whatever_order_things_happen(plugin: Path) -> None:
+@pytest.mark.parametrize(
+    "served",
+    [False, pytest.param(True, marks=pytest.mark.thorough)],
+    ids=["alone", "through the agent"],
+)
+def test_the_host_is_restored_in_whatever_order_things_happen(plugin: Path, served: bool) -> None:
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
-    play(plugin, profiles.KERNEL[profiles.CHOSEN])
+    play(plugin, profiles.KERNEL[profiles.CHOSEN], served=served)

@@ -31,12 +31,14 @@ def traced() -> Iterator[tuple[Stage, Tracer]]:
 
 @pytest.fixture(scope="module")
 def calls() -> Iterator[dict[str, Trace]]:
-    """An ADD, a DEL, and calls that need nothing from a node, each traced."""
+    """ADDs and DELs by both movers, and calls that need nothing from a node, each traced."""
     with traced() as (here, tracer):
-        config = here.ours()
+        config, native = here.ours(), here.ours(mover="native")
         jobs = {
             "ADD": here.call(OURS, "ADD", config),
             "DEL": here.call(OURS, "DEL", config),
+            "native ADD": here.call(OURS, "ADD", native),
+            "native DEL": here.call(OURS, "DEL", native),
             "VERSION": here.call(OURS, "VERSION", config),
             "no ifname": here.call(OURS, "ADD", config, CNI_IFNAME=""),
             "unknown verb": here.call(OURS, "ATTACH", config),
@@ -44,7 +46,7 @@ def calls() -> Iterator[dict[str, Trace]]:
         yield {name: tracer.run(job) for name, job in jobs.items()}
 
 
-SUCCESSES = ("ADD", "DEL", "VERSION")
+SUCCESSES = ("ADD", "DEL", "native ADD", "native DEL", "VERSION")
 REFUSED = ("no ifname", "unknown verb")
 
 
@@ -81,6 +83,37 @@ def test_a_call_executes_only_the_modules_of_pyroute2_that_describe_messages(
     assert "asyncio" not in calls[name].packages
 
 
+SELDOM_USED = {
+    *("inspect", "dis", "ast", "tokenize", "traceback", "selectors", "attr.validators"),
+    *("subprocess", "datetime", "amdcni.effects.plugins", "amdcni.core.formats.policies"),
+}
+"""What other packages import but a call does not use, and what only some calls use."""
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [("native ADD", {"check", "delete", "gc", "status"}), ("native DEL", {"add", "check", "gc"})],
+)
+def test_a_native_call_loads_only_what_it_uses(
+    calls: dict[str, Trace], name: str, others: set[str]
+) -> None:
+    modules = {each.module for each in calls[name].imports}
+    assert modules & SELDOM_USED == set()
+    assert modules & {f"amdcni.verbs.{verb}" for verb in others} == set()
+
+
+MOST_MODULES = 125
+"""Each of ours takes a call about a quarter of a millisecond, mostly to make its classes."""
+
+
+@pytest.mark.parametrize("name", ["native ADD", "native DEL"])
+def test_a_native_call_loads_no_more_of_our_modules_than_before(
+    calls: dict[str, Trace], name: str
+) -> None:
+    ours = {each.module for each in calls[name].imports if each.module.startswith("amdcni")}
+    assert len(ours) <= MOST_MODULES, sorted(ours)
+
+
 @pytest.mark.parametrize("name", ["ADD", "DEL"])
 def test_a_call_with_nothing_to_log_loads_no_structlog(calls: dict[str, Trace], name: str) -> None:
     assert "structlog" not in calls[name].packages
@@ -108,8 +141,8 @@ def test_no_module_of_ours_needs_unittest(calls: dict[str, Trace], name: str) ->
 def test_a_call_that_needs_nothing_of_the_node_loads_neither_netlink_nor_codec_nor_log(
     calls: dict[str, Trace], name: str
 ) -> None:
-    packages = {each.package for each in calls[name].imports}
-    assert {"pyroute2", "structlog", "cattrs"}.isdisjoint(packages)
+    loaded = {each.module for each in calls[name].imports}
+    assert {"pyroute2", "structlog", "cattrs", "amdcni.core.codec"}.isdisjoint(loaded)
 
 
 # The tracer itself

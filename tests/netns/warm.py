@@ -33,6 +33,14 @@ CHUNK_BYTES = 1 << 16
 Moment = tuple[str, int]
 """`before` or `after` the step with this number, or before the `change` with this number."""
 
+Preparation = tuple[str, str, tuple[str | int, ...]]
+"""A function that the process calls before it becomes the executable: module, name, arguments."""
+
+
+def to_die(at: Moment) -> Preparation:
+    """Have the process killed at a moment, unless it ends before; see `killed.py`."""
+    return ("tests.netns.killed", "kill", at)
+
 
 @frozen
 class WarmCall:
@@ -85,14 +93,11 @@ def start_warm(
     *,
     stdin: bytes = b"",
     env: Mapping[str, str] = PLAIN_ENVIRONMENT,
-    kill: Moment | None = None,
+    before: Preparation | None = None,
 ) -> WarmCall:
-    """Start one of the two executables in a namespace, as `Namespace.start` does.
-
-    With `kill` it is killed at a moment unless it ends before.
-    """
+    """Start one of the two executables in a namespace, as `Namespace.start` does."""
     words = tuple(os.fspath(word) for word in argv)
-    request = json.dumps({"argv": words, "env": dict(env), "kill": kill}).encode()
+    request = json.dumps({"argv": words, "env": dict(env), "before": before}).encode()
     end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stdout, their_stdout = os.pipe()
     stderr, their_stderr = os.pipe()

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from amdcni_shim import __main__ as shim
-from amdcni_shim import process
+from amdcni_shim import process, start
 
 STREAMS: Final = 3
 MAX_REQUEST_BYTES: Final = 1 << 16
@@ -37,6 +36,7 @@ def load() -> None:
         package = importlib.import_module(name)
         for each in pkgutil.walk_packages(package.__path__, f"{name}."):
             importlib.import_module(each.name)
+    importlib.import_module("amdcni_shim.__main__")
     importlib.import_module("amdcni_shim.edge")
     importlib.import_module("amdcni.log")
     gc.freeze()
@@ -99,10 +99,9 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["env"])
         sys.argv = request["argv"]
-        if request["kill"] is not None:
-            from tests.netns.killed import kill
-
-            kill(*request["kill"])
+        if request["before"] is not None:
+            module, name, arguments = request["before"]
+            getattr(importlib.import_module(module), name)(*arguments)
         status = run(os.path.basename(sys.argv[0]))
     finally:
         os._exit(status)
@@ -112,7 +111,7 @@ def run(program: str) -> int:
     """Run one of the two executables; return its exit status."""
     try:
         if program == "amd-host-device":
-            shim.run()
+            start.run()
         else:
             importlib.import_module("amdcni.cli").run()
     except SystemExit as end:

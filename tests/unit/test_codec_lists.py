@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from amdcni.core.codec import parse_plugin_list
-from amdcni.core.errors import InvalidConfiguration, UndecodableInput
+from amdcni.core.errors import InvalidConfiguration, UndecodableInput, UnsupportedVersion
 from amdcni.core.spec import PluginList
 from amdcni.testing import strategies as some
 from tests.unit.configurations import paths_in
@@ -65,3 +65,9 @@ def test_only_a_json_object_is_a_configuration_list() -> None:
     parse: Callable[[bytes], PluginList] = parse_plugin_list
     with pytest.raises(UndecodableInput, match="the network configuration list is a list"):
         parse(b"[]")
+
+
+def test_an_unsupported_version_outweighs_all_other_faults() -> None:
+    raw = {"name": 5, "cniVersions": [7, "9.9.9"], "plugins": "x"}
+    with pytest.raises(UnsupportedVersion, match=r"9\.9\.9"):
+        parse_plugin_list(json.dumps(raw).encode())

@@ -25,7 +25,8 @@ from amdcni.core import errors
 from amdcni.core.codec import MAX_INPUT_BYTES
 from amdcni.testing.strategies import hostile_texts, hostile_values
 from amdcni_shim import edge
-from amdcni_shim.__main__ import MAX_STDIN_BYTES, main
+from amdcni_shim.__main__ import main
+from amdcni_shim.client import MAX_STDIN_BYTES
 from tests.patience import PATIENCE_S, wait_until
 
 PLUGIN = Path(sysconfig.get_path("scripts")) / "amd-host-device"

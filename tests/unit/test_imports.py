@@ -24,8 +24,9 @@ PACKAGES = (
     "amdcni.log",
     "amdcni.testing",
     "amdcni.pytest_plugin",
-    "amdcni.cli",
     "amdcni_shim",
+    "amdcni_agent",
+    "amdcni.cli",
 )
 """From the bottom to the top: a package imports only from those before it.
 
@@ -47,7 +48,7 @@ FORBIDDEN_IN_THE_CORE = ("socket", "subprocess", "asyncio", "logging", "pyroute2
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for package in ("amdcni", "amdcni_shim"):
+    for package in ("amdcni", "amdcni_shim", "amdcni_agent"):
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             yield ".".join(part for part in parts if part != "__init__"), path

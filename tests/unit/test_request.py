@@ -34,6 +34,7 @@ from amdcni.core.request import (
     Request,
     StatusRequest,
     parse_environment,
+    pod_named_in,
     selector_of,
 )
 from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
@@ -200,6 +201,22 @@ def test_if_an_argument_occurs_twice_the_last_one_counts(environ: dict[str, str]
     parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=0;A=1;IgnoreUnknown=1;A=1"})
     with pytest.raises(InvalidEnvironment):
         parse_environment({**environ, "CNI_ARGS": "IgnoreUnknown=1;A=1;IgnoreUnknown=0;A=1"})
+
+
+@pytest.mark.parametrize(
+    ("args", "pod"),
+    [
+        ("IgnoreUnknown=1;K8S_POD_NAMESPACE=ai;K8S_POD_NAME=trainer-0", "ai/trainer-0"),
+        ("K8S_POD_NAME=trainer-0", None),
+        ("K8S_POD_NAMESPACE=ai;K8S_POD_NAME=", None),
+        ("", None),
+        ("nonsense;;=", None),
+    ],
+)
+def test_the_pod_is_known_by_its_namespace_and_name(args: str, pod: str | None) -> None:
+    assert pod_named_in(args) == pod
+    about = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c1", "CNI_IFNAME": "net1"}
+    assert parse_environment({**about, "CNI_ARGS": args}).pod == pod
 
 
 def test_the_value_of_an_argument_may_have_an_equals_sign() -> None:

@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amdcni.core.errors import KernelRefused, PluginFailed
-from amdcni_shim.__main__ import MAX_STDIN_BYTES, main
+from amdcni_shim.__main__ import main
+from amdcni_shim.client import MAX_STDIN_BYTES
 from amdcni_shim.edge import INTERNAL, error_object
 
 CALL = {

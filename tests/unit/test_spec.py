@@ -1,12 +1,23 @@
 """The types of the CNI specification."""
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.codec import result_to_json
 from amdcni.core.host import IpInterface
-from amdcni.core.names import MacAddress
-from amdcni.core.spec import AttachmentId, Interface, Ip, Result, Verb
+from amdcni.core.names import MacAddress, PluginName
+from amdcni.core.spec import (
+    AttachmentId,
+    Interface,
+    Ip,
+    PluginCall,
+    Result,
+    Verb,
+    with_sandbox_at,
+)
+from amdcni.core.versions import parse_version
 from amdcni.testing import strategies as some
 
 
@@ -113,3 +124,34 @@ def test_an_index_without_an_interface_does_not_point_into_the_other_result(
 ) -> None:
     both = Result(ips=(Ip(address, interface=index),)).after(previous)
     assert Ip(address) in both.ips
+
+
+def call_with(previous: object) -> PluginCall:
+    config = {"type": "host-device", "prevResult": previous}
+    return PluginCall(PluginName("host-device"), Verb.CHECK, config, None, "/seen/there", "")
+
+
+def test_a_call_whose_netns_is_elsewhere_from_here_names_it_so_in_its_previous_result() -> None:
+    """`host-device` compares both (plugins/main/host-device, cmdCheck)."""
+    lent, other = {"name": "net1", "sandbox": "/seen/there"}, {"name": "eth0", "sandbox": "/other"}
+    call = call_with({"interfaces": [lent, other, "odd"], "ips": []})
+    moved = call.with_netns_at("/seen/here")
+    assert moved.netns == "/seen/here"
+    assert moved.config["prevResult"] == {
+        "interfaces": [{**lent, "sandbox": "/seen/here"}, other, "odd"],
+        "ips": [],
+    }
+    assert moved.with_netns_at("/seen/there") == call
+
+
+@pytest.mark.parametrize("previous", [None, "odd", {"interfaces": "odd"}, {}])
+def test_what_is_no_result_is_passed_on_as_it_is(previous: object) -> None:
+    call = call_with(previous)
+    assert call.with_netns_at("/seen/here").config == call.config
+
+
+@given(some.results, some.netns_paths)
+def test_a_result_names_the_old_path_again_if_it_is_moved_back(result: Result, path: str) -> None:
+    written = result_to_json(result, parse_version("1.1.0"))
+    there = with_sandbox_at(written, path, "/somewhere else")
+    assert with_sandbox_at(there, "/somewhere else", path) == written

@@ -113,12 +113,16 @@ class Guest:
             if driver == slot.driver:
                 self.await_return(slot)
 
-    def replug(self, slot: Slot) -> None:
-        """Take a NIC out of the machine and plug it in again, as far as its kernel can tell."""
+    def replug(self, slot: Slot, *, awaited: bool = True) -> None:
+        """Take a NIC out of the machine and plug it in again, as far as its kernel can tell.
+
+        Unless that is not `awaited`, its netdev is on the host at the end.
+        """
         self._touched.add(slot)
         (_PCI / "devices" / slot.bdf / "remove").write_text("1")
         (_PCI / "rescan").write_text("1")
-        self.await_return(slot)
+        if awaited:
+            self.await_return(slot)
 
     def _configure(self, slots: Collection[Slot]) -> None:
         for slot in slots:

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, UnsupportedVersion
@@ -114,22 +113,18 @@ def spell(cls: type, **keys: str | None) -> None:
     An attribute whose key is None is not in JSON at all.
     """
     _SPELLINGS[cls] = keys
-    renames: Any = {
-        attribute: override(omit=True) if key is None else override(rename=key)
-        for attribute, key in keys.items()
-    }
-    structure: Any = make_dict_structure_fn(cls, _CONVERTER, **renames)
-    _CONVERTER.register_structure_hook(cls, _from_object(structure))
-    _CONVERTER.register_unstructure_hook(
-        cls, make_dict_unstructure_fn(cls, _CONVERTER, _cattrs_omit_if_default=True, **renames)
-    )
+
+
+def _members_of(cls: type) -> "list[tuple[str, attrs.Attribute[Any]]]":
+    """The JSON keys of `cls` with the attributes that they stand for."""
+    spellings = _SPELLINGS.get(cls, {})
+    keys = ((spellings.get(field.name, field.name), field) for field in attrs.fields(cls))
+    return [(key, field) for key, field in keys if key is not None]
 
 
 def keys_of(cls: type) -> list[str]:
     """The JSON keys of `cls`."""
-    spellings = _SPELLINGS.get(cls, {})
-    keys = (spellings.get(field.name, field.name) for field in attrs.fields(cls))
-    return [key for key in keys if key is not None]
+    return [key for key, _ in _members_of(cls)]
 
 
 def given_keys(raw: Json, cls: type) -> dict[str, Any]:
@@ -142,13 +137,14 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(int, _exactly(int, "a whole number"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    # Of several hooks for a type, the last one counts.
+    converter.register_structure_hook_func(_is_mapping, _mapping_of(converter))
     converter.register_structure_hook_func(_is(Json), _exactly(dict, "an object"))
     converter.register_structure_hook_func(_is(Values), _values)
     for mapping in (Json, Values):
         converter.register_unstructure_hook_func(_is(mapping), lambda value: value)
-    converter.register_structure_hook_factory(
-        attrs.has, lambda cls: _from_object(make_dict_structure_fn(cls, converter))
-    )
+    converter.register_structure_hook_factory(attrs.has, _reader_by(converter))
+    converter.register_unstructure_hook_factory(attrs.has, _writer_by(converter))
     for kind, parse in _GRAMMARS.items():
         converter.register_structure_hook_func(_is(kind), _from_text(parse))
         converter.register_structure_hook_func(_is(kind | None), _optional(_from_text(parse)))
@@ -158,9 +154,68 @@ def _make_converter() -> cattrs.Converter:
     return converter
 
 
-def _from_object(structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _reader_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
+    """What gives the hook that reads a class.
+
+    cattrs would generate and compile a function for each class; a call reads few values of many
+    classes, and compiling would cost it more than all else about them.
+    """
     object_first = _exactly(dict, "an object")
-    return lambda value, kind: structure(object_first(value, kind), kind)
+
+    def reader_of(cls: Any) -> Callable[[Any, Any], Any]:
+        members = [
+            (key, field, converter.get_structure_hook(field.type))
+            for key, field in _members_of(cls)
+        ]
+
+        def read(value: Any, kind: Any) -> Any:
+            given: dict[str, Any] = {}
+            faults: list[Exception] = []
+            object_first(value, kind)
+            for key, field, read_member in members:
+                try:
+                    if key in value:
+                        given[str(field.alias)] = read_member(value[key], field.type)
+                    elif field.default is attrs.NOTHING:
+                        raise KeyError(key)
+                except Exception as fault:
+                    fault.add_note(cattrs.AttributeValidationNote(key, field.name, field.type))
+                    faults.append(fault)
+            if faults:
+                raise cattrs.ClassValidationError("wrong members", faults, cls)
+            return cls(**given)
+
+        return read
+
+    return reader_of
+
+
+def _writer_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any], Any]]:
+    """What gives the hook that writes a class without the members that have their default."""
+
+    def writer_of(cls: Any) -> Callable[[Any], Any]:
+        members = [
+            (key, field.name, _default_of(field), converter.get_unstructure_hook(field.type))
+            for key, field in _members_of(cls)
+        ]
+
+        def write(value: Any) -> dict[str, Any]:
+            written = {}
+            for key, name, default, write_member in members:
+                member = getattr(value, name)
+                if member != default:
+                    written[key] = write_member(member)
+            return written
+
+        return write
+
+    return writer_of
+
+
+def _default_of(field: "attrs.Attribute[Any]") -> Any:
+    """The default of an attribute, all of whose factories make equal values."""
+    made_by = getattr(field.default, "factory", None)
+    return field.default if made_by is None else made_by()
 
 
 def _one_of(choice: type[StrEnum]) -> Callable[[str], StrEnum]:
@@ -183,25 +238,47 @@ def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     """
     list_first = _exactly(list, "a list")
 
-    def structure(value: Any, kind: Any) -> Any:
-        inner, members = get_args(kind)[0], []
-        structure_member = converter.get_structure_hook(inner)
-        faults: list[Exception] = []
-        for index, member in enumerate(list_first(value, kind)):
-            try:
-                if len(faults) == _MOST_FAULTS:
-                    raise ValueError("is not checked, nor is what follows")
-                members.append(structure_member(member, inner))
-            except Exception as fault:
-                fault.add_note(cattrs.IterableValidationNote(f"at {index}", index, inner))
-                faults.append(fault)
-            if len(faults) > _MOST_FAULTS:
-                break
-        if faults:
-            raise cattrs.IterableValidationError("wrong members", faults, kind)
-        return tuple(members)
+    def read(value: Any, kind: Any) -> Any:
+        members = enumerate(list_first(value, kind))
+        return tuple(each for _, each in _read_all(members, get_args(kind)[0], kind, converter))
 
-    return structure
+    return read
+
+
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) in (Mapping, dict)
+
+
+def _mapping_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Only an object becomes a mapping, whose keys are strings."""
+    object_first = _exactly(dict, "an object")
+
+    def read(value: Any, kind: Any) -> Any:
+        members = object_first(value, kind).items()
+        return dict(_read_all(members, get_args(kind)[1], kind, converter))
+
+    return read
+
+
+def _read_all(
+    members: Iterable[tuple[Any, Any]], inner: Any, kind: Any, converter: cattrs.Converter
+) -> list[tuple[Any, Any]]:
+    """Each member read as an `inner`, with its place; a fault has a note of that."""
+    read_member, found = converter.get_structure_hook(inner), []
+    faults: list[Exception] = []
+    for place, member in members:
+        try:
+            if len(faults) == _MOST_FAULTS:
+                raise ValueError("is not checked, nor is what follows")
+            found.append((place, read_member(member, inner)))
+        except Exception as fault:
+            fault.add_note(cattrs.IterableValidationNote(f"at {place}", place, inner))
+            faults.append(fault)
+        if len(faults) > _MOST_FAULTS:
+            break
+    if faults:
+        raise cattrs.IterableValidationError("wrong members", faults, kind)
+    return found
 
 
 def _optional(structure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

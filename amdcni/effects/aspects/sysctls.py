@@ -23,12 +23,16 @@ _VALUE_BYTES: Final = 4096
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctls:
-    """All of them, and those that a new netdev would get; what cannot be read has no value."""
+    """All of them; what cannot be read has no value.
+
+    Those that a new netdev would get say what to keep, so they are not read once that is known.
+    """
     own: dict[str, int | str] = {}
     usual: dict[str, int | str] = {}
     for tree in _TREES:
         names = _read_all(tree, netdev.ifname, None, own)
-        _read_all(tree, _DEFAULTS, names, usual)
+        if kept is None:
+            _read_all(tree, _DEFAULTS, names, usual)
     return SeenSysctls(sysctls=own, sysctl_defaults=usual)
 
 

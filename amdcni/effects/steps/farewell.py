@@ -57,7 +57,7 @@ def _release(
     except _PLUGIN_FAILURES as failure:
         ipam = calls.ipam_release_call(record, netns_alive=True)
         if call.plugin == calls.DELEGATE and record.captured is not None and call != ipam:
-            node.report("delegate-failed", device=str(record.key), reason=failure.message)
+            node.report("delegate-failed", **record.facts, reason=failure.message)
             _release(node, record, ipam, required, limit_s)
         elif isinstance(failure, PluginNotFound) and record.phase is Phase.ATTACHING:
             # A plugin that is not there has given nothing to an ADD that never ended.
@@ -65,4 +65,4 @@ def _release(
         elif required:
             raise
         else:
-            node.report("ipam-not-released", device=str(record.key), reason=failure.message)
+            node.report("ipam-not-released", **record.facts, reason=failure.message)

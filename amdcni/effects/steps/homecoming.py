@@ -8,7 +8,7 @@ import attrs
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured, due, is_required
+from amdcni.core.capture import Captured, Change, aspect_of, due, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
@@ -51,7 +51,7 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     home = _give_name(node, record, captured, Home(netdev, sight.others(netdev)))
     if home.netdev.ifname != captured.ifname:
         now = home.netdev.ifname
-        node.report("name-taken", device=str(record.key), was=captured.ifname, now=now)
+        node.report("name-taken", **record.facts, was=captured.ifname, now=now)
     return home
 
 
@@ -231,9 +231,10 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
                 break
             before = refused
     if lacking:
-        raise RestoreIncomplete(
-            f"{record.key} is not yet as it was on the host: " + "; ".join(lacking)
-        )
+        for aspect in sorted(set(map(aspect_of, lacking))):
+            node.report("not-restored", **record.facts, aspect=aspect)
+        words = "; ".join(f"{seen.netdev.ifname}: {change.describe()}" for change in lacking)
+        raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
     _drop_mark(node, record, seen, pod)
 
 
@@ -251,12 +252,14 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
         node.own.drop_altname(home.netdev, record.mark)
 
 
-def _lacking(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """What the host lacks of everything that was captured, one readable line each."""
+def _lacking(
+    node: Machine, record: Attachment, captured: Captured, home: Home
+) -> tuple[Change, ...]:
+    """What the host lacks of everything that was captured."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
     changes = due(captured, netdev, details, _around(node, record, captured, home))
-    return [f"{netdev.ifname}: {change.describe()}" for change in changes if is_required(change)]
+    return tuple(change for change in changes if is_required(change))
 
 
 def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -> Around:

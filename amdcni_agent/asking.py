@@ -1,0 +1,29 @@
+"""Asks the agent of this node about itself."""
+
+import json
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+from amdcni_shim import client
+
+_PATIENCE_S: Final = 2.0
+_MAX_BYTES: Final = 1 << 16
+
+
+def ask(path: str) -> dict[str, Any] | None:
+    """What the agent that listens at `path` says of itself; None if none answers in two seconds."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_PATIENCE_S)
+        with suppress(OSError, ValueError):
+            asking.connect(path)
+            if not client.is_trusted(asking):
+                return None
+            asking.sendall(client.header(kind=client.QUESTION))
+            answer = b""
+            while len(answer) < _MAX_BYTES and (part := asking.recv(_MAX_BYTES)):
+                answer += part
+            if answer[:1] == client.ABOUT:
+                found = json.loads(answer[1 + client.LENGTH_BYTES :])
+                return found if isinstance(found, dict) else None
+    return None

@@ -1,0 +1,64 @@
+"""A look at all attachments, in a worker: what needs it is healed, and all is counted."""
+
+import os
+import sys
+from collections import Counter
+from typing import Any, Final
+
+from amdcni.core.condition import Condition
+from amdcni.core.errors import AmdcniError
+from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
+from amdcni.effects.node import LinuxNode
+from amdcni.log import make_log
+from amdcni.verbs import healing
+from amdcni.verbs.healing import Effort, Finding
+from amdcni_agent.events import MOST_EVENTS, Event, event_of
+
+MOST_NEEDS: Final = 100
+"""So many attachments are told of; a report has to be small."""
+
+WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
+"""Nobody waits for it, but others need the worker; what has failed is tried ever more rarely."""
+
+
+def look() -> dict[str, Any]:
+    """Heal what needs it; return how many attachments are in each condition now, and events."""
+    log = make_log(LogLevel.WARNING, None, sys.stderr, by="agent")
+    events: list[Event] = []
+
+    def report(event: str, **facts: object) -> None:
+        events.append(event_of(event, facts))
+        log(LogLevel.WARNING, event, **facts)
+
+    dirs = plugin_dirs_of(os.environ)
+    try:
+        with LinuxNode(DEFAULT_DATA_DIR, dirs, os.environ, report) as node:
+            findings = healing.heal(node, WATCHING)
+    except AmdcniError as failure:
+        log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
+        return {"look": None, "busy": False, "needs": [], "events": events[:MOST_EVENTS]}
+    seen = Counter(filter(None, map(_condition_now, findings)))
+    return {
+        "look": {condition.value: seen[condition] for condition in Condition},
+        "busy": any(finding.busy for finding in findings),
+        "needs": [_need(finding) for finding in findings if _needs_somebody(finding)][:MOST_NEEDS],
+        "events": events[:MOST_EVENTS],
+    }
+
+
+def _condition_now(finding: Finding) -> Condition | None:
+    """The condition of an attachment after the look; None if it has ended."""
+    if not finding.healed:
+        return finding.condition
+    return Condition.HELD if finding.condition is Condition.RESET else None
+
+
+def _needs_somebody(finding: Finding) -> bool:
+    """Whether the look could not heal an attachment, and no call is at work on it."""
+    is_well = finding.healed or finding.busy or finding.condition.about.remedy is None
+    return not is_well
+
+
+def _need(finding: Finding) -> dict[str, str]:
+    """What a log line says of an attachment that needs somebody."""
+    return {**finding.record.facts, "found": finding.condition.value}

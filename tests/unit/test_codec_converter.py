@@ -1,0 +1,58 @@
+"""How any attrs class is read from JSON and written: what other plugins rely on."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from amdcni.core.codec.converter import structure, unstructure
+from amdcni.core.errors import AmdcniError, UndecodableInput
+
+
+@attrs.frozen
+class Inner:
+    name: str
+    counts: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Outer:
+    inner: Inner
+    others: tuple[Inner, ...] = ()
+    free: dict[str, Any] | None = None
+    on: bool = False
+
+
+def fault_of(raw: object) -> str:
+    with pytest.raises(AmdcniError) as caught:
+        structure(raw, Outer, UndecodableInput, "it")
+    return caught.value.message.removeprefix("it is wrong: ")
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        ([], "$ is a list ([]), not an object"),
+        ({}, "$.inner is missing"),
+        ({"inner": None}, "$.inner is null (null), not an object"),
+        ({"inner": {"name": "a"}, "free": []}, "$.free is a list ([]), not an object"),
+        (
+            {"inner": {"name": "a", "counts": {"x": [1, "2"], "y": 3}}, "others": [{}]},
+            '$.inner.counts[x][1] is a string ("2"), not a whole number; '
+            "$.inner.counts[y] is a number (3), not a list; $.others[0].name is missing",
+        ),
+        ({"inner": {"name": "a", "counts": 5}}, "$.inner.counts is a number (5), not an object"),
+    ],
+)
+def test_every_fault_is_named_with_its_path(raw: object, fault: str) -> None:
+    assert fault_of(raw) == fault
+
+
+def test_a_value_is_written_as_it_was_read_without_its_defaults() -> None:
+    raw = {"inner": {"name": "a", "counts": {"x": [1]}}, "others": [{"name": "b"}], "free": {}}
+    read = structure(raw, Outer, UndecodableInput, "it")
+    assert read == Outer(Inner("a", {"x": (1,)}), (Inner("b"),), {})
+    assert json.loads(json.dumps(unstructure(read))) == raw
+    assert unstructure(Outer(Inner("a"))) == {"inner": {"name": "a"}}
