@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.host import Netns, SysfsDevice
+from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.identity import (
     dies_with_its_netns,
     find_home,
@@ -155,11 +155,7 @@ def condition_of(
     inside = find_in_pod(record, pod) is not None
     home = None if inside else find_home(record, host.netdevs, device, pod)
     at_home = home is not None
-    if _is_due_in(record, pod) and (
-        (inside or at_home)
-        if record.is_reattaching
-        else home is not None and is_made_anew(record, home)
-    ):
+    if _is_due_in(record, pod) and _was_reset(record, home, inside=inside):
         return Condition.RESET
     finished = record.phase is Phase.ATTACHED
     if not finished and (record.captured is None or inside or at_home):
@@ -183,6 +179,13 @@ def _is_due_in(record: Attachment, pod: Netns | None) -> bool:
         return False
     known = record.netns.id.cookie is not None and pod.id.cookie is not None
     return known and record.netns.is_alive_in(pod)
+
+
+def _was_reset(record: Attachment, home: Netdev | None, *, inside: bool) -> bool:
+    """Whether the pod lacks the netdev only since that was made anew; `home` is it on the host."""
+    if record.is_reattaching:
+        return inside or home is not None
+    return home is not None and is_made_anew(record, home)
 
 
 def _has_it(record: Attachment, pod: Netns | None, *, inside: bool) -> bool:
