@@ -5,6 +5,7 @@ import socket
 from contextlib import suppress
 from typing import Any, Final
 
+from amdcni.core.errors import NotAvailable
 from amdcni_shim import client
 
 _PATIENCE_S: Final = 2.0
@@ -12,11 +13,19 @@ _MAX_BYTES: Final = 1 << 16
 
 
 def ask(path: str) -> dict[str, Any] | None:
-    """What the agent that listens at `path` says of itself; None if none answers in two seconds."""
+    """What the agent that listens at `path` says of itself; None if none answers in two seconds.
+
+    Raises: NotAvailable if this user may not ask.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(_PATIENCE_S)
-        with suppress(OSError, ValueError):
+        try:
             asking.connect(path)
+        except PermissionError:
+            raise NotAvailable(f"only root can ask the agent at {path!r}; run as root") from None
+        except OSError:
+            return None
+        with suppress(OSError, ValueError):
             if not client.is_trusted(asking):
                 return None
             asking.sendall(client.header(kind=client.QUESTION))

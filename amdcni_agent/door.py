@@ -20,6 +20,7 @@ from amdcni.core.errors import StateFailure
 
 _LOCK: Final = "agent.lock"
 _BACKLOG: Final = 512
+_OTHERS: Final = 0o077
 
 
 class Door:
@@ -68,18 +69,21 @@ class Door:
         return False
 
     def _require_folder(self) -> Path:
-        """The folder, made if it is missing: root's, and nobody else's."""
+        """The folder, made if it is missing, which nobody else can look into from now on.
+
+        Something else may have made it with the usual mode, such as a volume of the kubelet.
+        """
         folder = self.path.parent
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             seen = folder.lstat()
         except OSError as error:
             raise StateFailure(f"cannot make {str(folder)!r}: {error.strerror}") from None
-        private = stat.S_ISDIR(seen.st_mode) and not seen.st_mode & 0o077
-        if not private or seen.st_uid != os.geteuid():
-            raise StateFailure(
-                f"{str(folder)!r} is not a folder of this user with mode 0700; remove it"
-            )
+        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
+            raise StateFailure(f"{str(folder)!r} is not a folder of this user; remove it")
+        if seen.st_mode & _OTHERS:
+            # The path is that of a folder and not of a link, in a folder that is root's.
+            folder.chmod(0o700)
         return folder
 
     def open(self) -> socket.socket:
@@ -100,7 +104,7 @@ class Door:
             opened.close()
             with suppress(OSError):
                 unique.unlink()
-            raise StateFailure(f"cannot listen at {str(self.path)!r}: {error.strerror}") from None
+            raise StateFailure(f"cannot listen at {str(self.path)!r}: {why(error)}") from None
         self.socket, self._own = opened, (seen.st_dev, seen.st_ino)
         return opened
 
@@ -126,3 +130,8 @@ class Door:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def why(error: OSError) -> str:
+    """What went wrong, also where it was not the kernel that refused, as for a path too long."""
+    return error.strerror or str(error)

@@ -144,9 +144,8 @@ class Ledger:
                 # Not at every call, if it ends at once.
                 self._next_start_s = now_s + HEARTBEAT_S
                 self._reporter.start()
-            fields = attrs.asdict(doing)
-            self._reporter.send(AgentState(version=self._version, **fields))
-            if self._doing is None or doing.is_serving != self._doing.is_serving:
+            self._reporter.send(AgentState(version=self._version, **attrs.asdict(doing)))
+            if now_s >= self._next_state_s:
                 self._notifier.status(str(doing))
             self._doing = doing
             self._next_state_s = now_s + HEARTBEAT_S

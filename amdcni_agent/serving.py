@@ -104,12 +104,12 @@ class Agent:
     # ---- from start to end
 
     def run(self) -> None:
-        """Serve until a SIGTERM or SIGINT has come and all calls at work have ended.
+        """Serve until a SIGTERM, SIGINT or SIGHUP has come and all calls at work have ended.
 
         Raises: StateFailure, saying why, if it cannot serve.
         """
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         # Whoever has started the agent may have ignored it; then nobody can be waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

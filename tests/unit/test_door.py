@@ -112,11 +112,18 @@ def test_an_agent_whose_lock_file_was_removed_serves_no_more_until_it_has_it_aga
     assert door.try_lock()
 
 
-def test_a_folder_that_others_can_look_into_is_not_used(path: Path, door: Door) -> None:
+def test_a_folder_that_others_could_look_into_is_closed_to_them(path: Path, door: Door) -> None:
     path.parent.mkdir()
     path.parent.chmod(0o755)
-    with pytest.raises(StateFailure, match="mode 0700"):
-        door.try_lock()
+    assert door.try_lock()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_refused_in_words(tmp_path: Path) -> None:
+    with Door(str(tmp_path / ("x" * 100) / "agent.sock")) as door:
+        assert door.try_lock()
+        with pytest.raises(StateFailure, match="path too long"):
+            door.open()
 
 
 def test_a_folder_of_another_user_is_not_used(path: Path, door: Door) -> None:
@@ -124,12 +131,12 @@ def test_a_folder_of_another_user_is_not_used(path: Path, door: Door) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     os.chown(path.parent, 65534, 65534)
-    with pytest.raises(StateFailure, match="mode 0700"):
+    with pytest.raises(StateFailure, match="is not a folder of this user"):
         door.try_lock()
 
 
 def test_a_folder_that_is_a_link_is_not_used(path: Path, tmp_path: Path, door: Door) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     path.parent.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StateFailure, match="mode 0700"):
+    with pytest.raises(StateFailure, match="is not a folder of this user"):
         door.try_lock()

@@ -26,7 +26,7 @@ class ShortLived(Reporter):
 
 def test_a_reporting_process_that_ends_at_once_is_not_started_at_every_call() -> None:
     reporter = ShortLived()
-    ledger = Ledger(reporter, Notifier(), "1.0")
+    ledger = Ledger(lambda *_, **__: None, reporter, Notifier(), "1.0")
     for number in range(100):
         ledger.say(Doing(is_serving=True, busy_workers=number), now_s=number / 100)
     assert reporter.starts == 1
