@@ -103,6 +103,8 @@ def test_a_worker_killed_at_any_change_changes_neither_answer_nor_effect(
                 assert addresses(pod) == list(nic.addresses)
             expect_silence(runtime.delete(pod))
             said = agent.end().stderr
+        # A look that is killed, too, may leave a stale marker, which the next call takes away.
+        expect_silence(runtime.delete(pod))
         assert damage(before, node) == []
         if WORKER_DIED not in said:
             break
