@@ -11,12 +11,18 @@ from typing import Final
 from amdcni.testing import Node, Pod, ThrowawayError
 from amdcni_agent.asking import ask
 from benchmarks.processes import Pairs
-from benchmarks.stage import OURS, THEIRS, Job, Run, Stage
+from benchmarks.stage import OURS, THEIRS, Job, Stage
 
 LAUNCHER: Final = OURS.with_name("amd-host-device-static")
-CLIENTS: Final = {"launcher": LAUNCHER, "Python client": OURS}
+CALLERS: Final = {
+    "launcher": [str(LAUNCHER)],
+    "Python client": [str(OURS)],
+    "alone": [str(OURS), "--alone"],
+}
+"""The executables that are called: two that ask the agent, and one that works without it."""
 COMMAND: Final = Path(sysconfig.get_path("scripts"), "amdcni")
-ALONE: Final = "--alone"
+BARE_MOVE: Final = "bare move"
+PLAIN: Final = "host-device"
 LIMIT: Final = "10 ms in 100"
 
 _MOVERS: Final = ("native", "delegate")
@@ -25,6 +31,8 @@ _SOCKET: Final = "run/amdcni/agent.sock"
 _RECORDS: Final = "var/lib/cni/amd-host-device"
 _PATIENCE_S: Final = 30.0
 _POLL_S: Final = 0.002
+_PAUSE: Final = Job(["sleep", "0.2"])
+"""After it, nothing is left to pay of the processor time of the call before."""
 _GROUP: Final = "/run/limited"
 """Where the node sees the cgroup in which a client has little processor time."""
 
@@ -67,51 +75,45 @@ def measure(stage: Stage, rounds: int) -> Iterator[dict[str, Pairs]]:
 
 def _round(stage: Stage, limited: bool, number: int) -> dict[str, tuple[float, float]]:
     """Each call of a round beside what it is compared with; what comes first alternates."""
-    moves = _bare_moves(stage)
     theirs = [stage.call(THEIRS, verb, stage.theirs()) for verb in _VERBS]
-    groups: list[tuple[str, list[Job]]] = [
-        ("bare move", moves),
-        ("host-device", theirs),
-        *(
-            (f"{client}, {mover}", _calls(stage, [str(path)], mover))
-            for client, path in CLIENTS.items()
-            for mover in _MOVERS
-        ),
-        ("alone, native", _calls(stage, [str(OURS), ALONE], "native")),
-    ]
+    plain = [(BARE_MOVE, _bare_moves(stage)), (PLAIN, theirs)]
+    for caller, words in CALLERS.items():
+        plain += [(f"{caller}, {mover}", _calls(stage, words, mover)) for mover in _MOVERS]
+    groups = list(plain)
     if limited:
-        words = ["sh", "-c", f'echo $$ > {_GROUP}/cgroup.procs; exec "$@"', "sh", str(LAUNCHER)]
-        groups.append((f"launcher with {LIMIT}, native", _calls(stage, words, "native")))
+        groups += [(f"{name}, {LIMIT}", _limited(jobs)) for name, jobs in plain[1:]]
     if number % 2:
         groups.reverse()
     jobs: list[Job] = []
-    places: dict[str, int] = {}
+    places: dict[tuple[str, str], int] = {}
     for name, group in groups:
-        places[name] = len(jobs)
-        jobs += [*group, *(stage.repair() if name in ("bare move", "host-device") else [])]
+        for verb, job in zip(_VERBS, group, strict=True):
+            jobs += [_PAUSE] if name.endswith(LIMIT) else []
+            places[verb, name] = len(jobs)
+            jobs.append(job)
+        jobs += stage.repair() if name == BARE_MOVE or name.startswith(PLAIN) else []
     runs = stage.run(jobs)
-
-    def taken(name: str, verb: str) -> Run:
-        return runs[places[name] + _VERBS.index(verb)]
-
-    times = {}
-    for name in places:
-        for verb in _VERBS:
-            for beside in ("bare move", "host-device", "launcher, native"):
-                if _is_compared(name, beside):
-                    pair = (taken(name, verb).wall_s * 1000, taken(beside, verb).wall_s * 1000)
-                    times[f"{verb}, {name}, beside {beside}"] = pair
-    return times
+    times_ms = {place: runs[number].wall_s * 1000 for place, number in places.items()}
+    return {
+        f"{verb}, {name}, beside {beside}": (taken_ms, times_ms[verb, beside])
+        for (verb, name), taken_ms in times_ms.items()
+        for beside in _beside(name)
+    }
 
 
-def _is_compared(name: str, beside: str) -> bool:
-    if name in ("bare move", "host-device"):
-        return False
-    if LIMIT in name:
-        return beside == "launcher, native"
-    if name.endswith("delegate") or name.startswith("alone"):
-        return beside == "host-device"
-    return beside == "bare move"
+def _beside(name: str) -> tuple[str, ...]:
+    """What a call is compared with: with a limit the same without, else what has to be done."""
+    if name.endswith(LIMIT):
+        return (name.removesuffix(f", {LIMIT}"),)
+    if name in (BARE_MOVE, PLAIN):
+        return ()
+    return (PLAIN, BARE_MOVE) if name.endswith("native") else (PLAIN,)
+
+
+def _limited(jobs: Sequence[Job]) -> list[Job]:
+    """The same calls with little processor time."""
+    script = f'echo $$ > {_GROUP}/cgroup.procs; exec "$@"'
+    return [Job(["sh", "-c", script, "sh", *job.argv], job.env, job.stdin) for job in jobs]
 
 
 def _calls(stage: Stage, words: Sequence[str], mover: str) -> list[Job]:
