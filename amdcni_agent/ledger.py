@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from amdcni.core.condition import Condition
+from amdcni.core.errors import TryAgainLater
 from amdcni.core.request import LogLevel, Mover
 from amdcni.core.spec import Verb
 from amdcni.log import Log
@@ -22,6 +23,7 @@ from amdcni_agent.messages import (
 )
 from amdcni_agent.notify import Notifier
 from amdcni_agent.reports import Reporter
+from amdcni_shim.edge import code_of
 
 
 @attrs.frozen
@@ -82,6 +84,11 @@ class Ledger:
         self._end(call, outcome, now_s, verb=verb, mover=mover)
         for message in messages_of(map(tuple, report["events"])):
             self._reporter.send(message)
+
+    def refused(self) -> None:
+        """A call was not accepted, because too many wait: the client is told to try again."""
+        outcome = outcome_of(code_of(TryAgainLater("")))
+        self._reporter.send(CallEnded(None, None, outcome, lasted_s=None, queued_s=0.0))
 
     def fell_back(self, call: int, now_s: float) -> None:
         """The client has to do the work itself."""

@@ -352,6 +352,7 @@ class Agent:
             self._epoll.modify(number, select.EPOLLRDHUP)
             self._answer(number, client.ACCEPTED)
         else:
+            self._ledger.refused()
             self._answer(number, client.ACCEPTED + _TOO_MANY)
             self._hang_up(number)
 

@@ -192,9 +192,6 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
     return tuple(Finding(record, find_condition(record, node, host)) for record in known)
 
 
-_NOWHERE: Final = "it is neither on the host nor in its pod; amdcni doctor says what to do"
-
-
 def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Finding:
     """Heal what was found, if it is still so under its lock; call plugins only with `plugins`."""
     key = finding.record.key
@@ -216,7 +213,8 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
             return attrs.evolve(finding, healed=True)
         condition = find_condition(record, node)
         if not condition.about.healable:
-            failure = _NOWHERE if condition is Condition.MISSING else None
+            about = condition.about
+            failure = f"{about.words}; {about.next}" if condition is Condition.MISSING else None
             return Finding(record, condition, failure=failure)
         if condition is Condition.RESET:
             reattach(record, node)
