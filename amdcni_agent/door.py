@@ -100,7 +100,9 @@ class Door:
             opened.close()
             with suppress(OSError):
                 unique.unlink()
-            raise StateFailure(f"cannot listen at {str(self.path)!r}: {error.strerror}") from None
+            raise StateFailure(
+                f"cannot listen at {str(self.path)!r}: {error.strerror or error}"
+            ) from None
         self.socket, self._own = opened, (seen.st_dev, seen.st_ino)
         return opened
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from amdcni_agent.door import Door
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "amdcni" / "agent.sock"
+def path() -> Iterator[Path]:
+    """A short one: that of a socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "amdcni", "agent.sock")
 
 
 @pytest.fixture
@@ -125,3 +128,10 @@ def test_a_folder_that_is_a_link_is_not_used(path: Path, tmp_path: Path, door: D
     path.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateFailure, match="mode 0700"):
         door.try_lock()
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_reported_as_such(path: Path) -> None:
+    with Door(str(path.parent / ("x" * 100))) as door:
+        assert door.try_lock()
+        with pytest.raises(StateFailure, match="too long"):
+            door.open()
