@@ -104,7 +104,9 @@ class Door:
             opened.close()
             with suppress(OSError):
                 unique.unlink()
-            raise StateFailure(f"cannot listen at {str(self.path)!r}: {why(error)}") from None
+            raise StateFailure(
+                f"cannot listen at {str(self.path)!r}: {error.strerror or error}"
+            ) from None
         self.socket, self._own = opened, (seen.st_dev, seen.st_ino)
         return opened
 
@@ -130,8 +132,3 @@ class Door:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def why(error: OSError) -> str:
-    """What went wrong, also where it was not the kernel that refused, as for a path too long."""
-    return error.strerror or str(error)
