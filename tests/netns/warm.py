@@ -25,7 +25,7 @@ from pathlib import Path
 from attrs import frozen
 
 from amdcni.testing import Call, Namespace, Outcome
-from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath
+from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath, namespaces_of
 
 ROOT = Path(__file__).parents[2]
 CHUNK_BYTES = 1 << 16
@@ -107,7 +107,7 @@ def start_warm(
         file.seek(0)
         theirs.enter_context(their_end)
         streams = [their_end.fileno(), file.fileno(), their_stdout, their_stderr]
-        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where)]
+        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where.entry)]
         for descriptor in [their_stdout, their_stderr, *namespaces]:
             theirs.callback(os.close, descriptor)
         socket.send_fds(server(), [request], [*streams, *namespaces])
@@ -115,13 +115,6 @@ def start_warm(
     return WarmCall(
         words, pid, end, open(stdout, "rb", buffering=0), open(stderr, "rb", buffering=0)
     )
-
-
-def namespaces_of(where: Namespace) -> list[str]:
-    """Return the paths of the namespaces that its `nsenter` enters, in the same order."""
-    _, *words, last = where.entry
-    assert last == "--"
-    return [word.partition("=")[2] for word in words]
 
 
 @cache
