@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
     Runtime,
+    by_both,
     by_delegate,
     damage,
     expect_silence,
@@ -131,6 +132,7 @@ def test_a_hardware_address_that_was_set_is_restored(runtime: Runtime, nic: Nic,
     assert damage(before, node) == []
 
 
+@by_both
 def test_everything_is_restored_after_a_failed_add(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:

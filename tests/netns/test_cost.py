@@ -10,7 +10,15 @@ from attrs import frozen
 from amdcni.core.names import PciAddress
 from amdcni.testing import Node, Pod
 from amdcni.testing.cni import environment_of
-from tests.netns.runtime import BDF, Runtime, expect_silence, natively, record_of, state_folder
+from tests.netns.runtime import (
+    BDF,
+    Runtime,
+    by_both,
+    expect_silence,
+    natively,
+    record_of,
+    state_folder,
+)
 
 WATCHED_CALL = Path(__file__).with_name("watched_call.py")
 COUNTED_CALL = Path(__file__).with_name("counted_call.py")
@@ -130,6 +138,7 @@ def test_requests_grow_with_the_nics_own_routes_and_with_nothing_else(
     assert three[1].requests - two[1].requests == some
 
 
+@by_both
 def test_netdevs_are_read_once_before_a_call_and_once_to_verify_and_a_record_is_decoded_once(
     node: Node, runtime: Runtime, pod: Pod
 ) -> None:

@@ -78,10 +78,19 @@ class WarmCall:
         status = os.waitstatus_to_exitcode(int(end))
         return Outcome(status, bytes(stdout), stderr.decode(errors="replace"))
 
+    def kill(self) -> Outcome:
+        """Kill the process and its children, and return what there is of an outcome."""
+        if not self._has_ended():
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.wait()
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, unless it has ended."""
-        if not select.select([self.end], [], [], 0)[0]:
+        if not self._has_ended():
             os.kill(self.pid, number)
+
+    def _has_ended(self) -> bool:
+        return bool(select.select([self.end], [], [], 0)[0])
 
 
 AnyCall = Call | WarmCall
@@ -95,7 +104,7 @@ def start_warm(
     env: Mapping[str, str] = PLAIN_ENVIRONMENT,
     before: Preparation | None = None,
 ) -> WarmCall:
-    """Start one of the two executables in a namespace, as `Namespace.start` does."""
+    """Start one of the two executables or a script in a namespace, as `Namespace.start` does."""
     words = tuple(os.fspath(word) for word in argv)
     request = json.dumps({"argv": words, "env": dict(env), "before": before}).encode()
     end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
