@@ -13,7 +13,6 @@ from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, by_both, damage, 
 PROCESSES = 40
 
 
-@by_both
 def test_exactly_one_of_forty_containers_gets_a_device(
     runtime: Runtime, nic: Nic, node: Node
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.testing import Nic, Node, Pod, differences, dump, skip_reason, throwaway_node
@@ -454,8 +454,6 @@ def local_address_of(address: str) -> str:
     return re.split("[ /]", address)[0]
 
 
-# An example takes a second, which is too long for shrinking.
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     # Of two with the same local address, the first would own its local route.
     configured=st.lists(ipv4_addresses | ipv6_addresses, max_size=9, unique_by=local_address_of),
