@@ -29,27 +29,30 @@ test: lint test-unit test-netns ## lint, unit and kernel tests, and the examples
 
 # What `make test` leaves to `make test-all`.
 SELECTED := -m "not thorough"
+# How hard Hypothesis tries; see tests/profiles.py.
+PROFILE = $(or $(HYPOTHESIS_PROFILE),brief)
 COVERAGE :=
 
 .PHONY: test-all
 test-all: SELECTED :=
+test-all: PROFILE = $(or $(HYPOTHESIS_PROFILE),default)
 test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
 test-all: lint docs test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= test-netns test-vm
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= PROFILE=$(PROFILE) test-netns test-vm
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
 test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
-	$(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit --numprocesses=auto --dist=worksteal \
-	  $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
+	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
+	  --numprocesses=auto --dist=worksteal $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
 .PHONY: test-netns
 test-netns: system tools $(VENV)/dev.stamp launcher ## the kernel tests alone, in throwaway namespaces
-	$(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal $(SELECTED) \
-	  --junit-xml=$(RESULTS)/netns.xml
+	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest tests/netns --numprocesses=auto --dist=worksteal \
+	  $(SELECTED) --junit-xml=$(RESULTS)/netns.xml
 
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs

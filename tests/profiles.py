@@ -1,4 +1,5 @@
-"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, `deep` or, for a brief look, `quick`.
+"""How hard Hypothesis tries: HYPOTHESIS_PROFILE is `default`, as for `make test-all`, `brief`, as
+for `make test`, `deep`, or `quick`, which looks for new examples alone.
 
 An example of the kernel tests plays a whole node, so there are few of them.
 """
@@ -20,6 +21,7 @@ _UNSHRUNK: Final = [Phase.explicit, Phase.reuse, Phase.generate]
 
 UNIT: Final = {
     "default": settings(_BASE, max_examples=20),
+    "brief": settings(_BASE, max_examples=10),
     "deep": settings(_BASE, max_examples=2000),
     "quick": settings(_BASE, max_examples=10, phases=[Phase.generate]),
     # Whether a mutant is killed must not depend on chance.
@@ -29,6 +31,7 @@ UNIT: Final = {
 }
 KERNEL: Final = {
     "default": settings(_BASE, max_examples=12, stateful_step_count=16, phases=_UNSHRUNK),
+    "brief": settings(_BASE, max_examples=4, stateful_step_count=16, phases=_UNSHRUNK),
     # The seed determines the whole round, so an earlier failure is not played first.
     "deep": settings(
         _BASE, max_examples=30, stateful_step_count=30, database=None, print_blob=True

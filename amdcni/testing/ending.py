@@ -2,7 +2,7 @@
 
 As in the kernel, the namespace has neither a path nor a process any more when they come home.  The
 arguments are the path of the namespace, that of the one to which netdevs go, and for each netdev
-its ifindex and its name there, empty for the present one.  It starts with `python -I -S`.
+its ifindex and its name there, empty for the present one.
 """
 
 import ctypes
@@ -56,7 +56,3 @@ def main(path: str, home_path: str, *moves: str) -> None:
     os.unlink(path)
     for ifindex, ifname in zip(moves[::2], moves[1::2], strict=True):
         _send_home(kernel, int(ifindex), ifname, home)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

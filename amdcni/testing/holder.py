@@ -1,9 +1,9 @@
-"""The process that holds a throwaway node's namespaces; a script, run by `isolation.py`.
+"""The process that holds a throwaway node's namespaces; a script, started by `isolation.py`.
 
-It needs nothing outside the standard library and starts with `python -I -S`.  It makes the
-namespaces, prints one line of JSON (`{"user_namespace": bool}` or `{"refused": reason}`) and then
-waits until its standard input ends: the owner closed it, or is dead.  It then kills what is left
-in its mount namespace, so that the kernel frees everything that the node was made of.
+It makes the namespaces, prints one line of JSON (`{"user_namespace": bool}` or
+`{"refused": reason}`) and then waits until its standard input ends: the owner closed it, or is
+dead.  It then kills what is left in its mount namespace, so that the kernel frees everything that
+the node was made of.
 """
 
 import contextlib
@@ -109,15 +109,22 @@ def link_entries(source: str, target: str, leave_out: tuple[str, ...] = ()) -> N
             os.symlink(os.path.relpath(f"{source}/{entry}", target), f"{target}/{entry}")
 
 
-def keep_network_namespace(name: str) -> None:
-    """Give the current network namespace the path HOME/name and set its loopback up."""
-    path = f"{HOME}/{name}"
+def keep_network_namespace(path: str, accept_dad: str) -> None:
+    """Give the current network namespace a path, and set its loopback up."""
     open(path, "w").close()
     mount("", "/proc/self/ns/net", path, _MS_BIND)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16xH14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[0]
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+    with open("/proc/sys/net/ipv6/conf/default/accept_dad", "w") as file:
+        file.write(accept_dad)
+
+
+def make_network_namespace(path: str, accept_dad: str) -> None:
+    """Make another network namespace of the node and give it a path, as `ip netns add` does."""
+    unshare(_CLONE_NEWNET, "network")
+    keep_network_namespace(path, accept_dad)
 
 
 def mount_sysfs() -> None:
@@ -143,7 +150,7 @@ def mount_sysfs() -> None:
         os.makedirs(f"/sys/bus/{bus}/drivers")
 
 
-def set_up() -> bool:
+def set_up(accept_dad: str) -> bool:
     """Make the whole node; return whether that took a user namespace."""
     if not os.path.exists("/proc/sys/net/ipv6"):
         raise Refused("the kernel runs without IPv6")
@@ -152,7 +159,7 @@ def set_up() -> bool:
     mount("tmpfs", "tmpfs", "/run", options="mode=0755")
     os.mkdir(HOME)
     os.mkdir("/run/netns")
-    keep_network_namespace("node")
+    keep_network_namespace(f"{HOME}/node", accept_dad)
     cover("/var/lib/cni")
     mount_sysfs()
     return in_user_namespace
@@ -180,16 +187,12 @@ def _mount_namespace_of(pid: int) -> str | None:
         return None
 
 
-def main() -> None:
+def main(accept_dad: str) -> None:
     """Hold the namespaces until standard input ends."""
     try:
-        print(json.dumps({"user_namespace": set_up()}), flush=True)
+        print(json.dumps({"user_namespace": set_up(accept_dad)}), flush=True)
     except Refused as refusal:
         print(json.dumps({"refused": str(refusal)}), flush=True)
         return
     sys.stdin.buffer.read()
     kill_inhabitants()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,18 +3,19 @@
 import functools
 import json
 import shutil
+import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attrs import frozen
 
 from amdcni.testing.holder import HOME
 from amdcni.testing.namespaces import Namespace, ThrowawayError
+from amdcni.testing.scripts import start_script
 
-_HOLDER = Path(__file__).with_name("holder.py")
+_STDERR = 2
 _TOOLS = {"nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2", "tc": "iproute2"}
 _END_TIMEOUT_S = 10
 
@@ -55,7 +56,7 @@ NODE_NETNS = f"{HOME}/node"
 
 
 @contextmanager
-def isolated() -> Iterator[Isolation]:
+def isolated(*, duplicate_address_detection: bool = False) -> Iterator[Isolation]:
     """Hold new namespaces for the body of the `with`, or until this process dies.
 
     Raises:
@@ -63,30 +64,27 @@ def isolated() -> Iterator[Isolation]:
     """
     for tool in _TOOLS:
         _tool(tool)
-    holder = subprocess.Popen(
-        [sys.executable, "-I", "-S", _HOLDER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # A session of its own: an interrupt at the keyboard must not take the node away before
-        # the tests have ended.
-        start_new_session=True,
-    )
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    with holder:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            holder = start_script(
+                "holder.main",
+                [str(int(duplicate_address_detection))],
+                [],
+                [theirs.fileno(), theirs.fileno(), _STDERR],
+            )
+        with ours.makefile("r") as answers:
+            answer = json.loads(answers.readline() or "{}")
         try:
-            answer = json.loads(holder.stdout.readline() or "{}")
             if not answer:
                 raise ThrowawayError("the holder of the namespaces died, see standard error")
             if "refused" in answer:
                 raise NotAllowedHere(f"no private network namespaces here: {answer['refused']}")
             yield Isolation(holder.pid, answer["user_namespace"])
         finally:
-            holder.stdin.close()
-            try:
+            ours.shutdown(socket.SHUT_WR)
+            with suppress(subprocess.TimeoutExpired):
                 holder.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                holder.kill()
 
 
 def _tool(name: str) -> str:

@@ -5,14 +5,14 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from attrs import field, frozen
+
+from amdcni.testing.scripts import run_script
 
 PLAIN_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -27,7 +27,7 @@ Only what hangs takes so long, however busy the machine is.
 
 StrPath = str | os.PathLike[str]
 
-_PING = Path(__file__).with_name("ping.py")
+_ENTERED = ("--user=", "--mount=", "--net=")
 
 
 class ThrowawayError(Exception):
@@ -111,11 +111,9 @@ class Namespace:
             CommandFailed: with what it wrote to standard error.
         """
         done = self.run(argv, stdin=stdin)
-        if done.returncode != 0:
-            command = shlex.join(str(word) for word in argv)
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()
-            raise CommandFailed(f"{command} ended with {done.returncode}: {said}")
-        return done.stdout.decode()
+        return _output_of(
+            subprocess.CompletedProcess(argv, done.returncode, done.stdout, done.stderr)
+        )
 
     def ip(self, command: str) -> str:
         """Run iproute2's `ip` with the words of `command`, as in `ip("link set eth1 up")`.
@@ -174,9 +172,30 @@ class Namespace:
         Raises:
             CommandFailed: the address is not one, or there is no route to it.
         """
-        ping: list[StrPath] = [sys.executable, "-I", "-S", _PING]
-        answer = self.output_of([*ping, address, str(count), str(timeout_s)])
+        answer = output_of_script(self.entry, "ping.main", address, str(count), str(timeout_s))
         return [float(line) for line in answer.splitlines()]
+
+
+def namespaces_of(entry: Sequence[str]) -> list[str]:
+    """Return the paths of the namespaces that an `entry` enters, in the same order."""
+    return [word.partition("=")[2] for word in entry if word.startswith(_ENTERED)]
+
+
+def output_of_script(entry: Sequence[str], name: str, *arguments: str) -> str:
+    """Return what a function of a script of the kit prints, which must succeed; see `scripts`.
+
+    Raises:
+        CommandFailed: with what it wrote to standard error.
+    """
+    return _output_of(run_script(name, arguments, namespaces_of(entry), PATIENCE_S))
+
+
+def _output_of(done: "subprocess.CompletedProcess[bytes]") -> str:
+    if done.returncode != 0:
+        command = shlex.join(str(word) for word in done.args)
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise CommandFailed(f"{command} ended with {done.returncode}: {said}")
+    return done.stdout.decode()
 
 
 def finish(process: subprocess.Popen[bytes], timeout_s: float) -> tuple[bytes, bytes]:

@@ -39,15 +39,13 @@ def throwaway_node(*, duplicate_address_detection: bool = False) -> Iterator["No
     Raises:
         NotAllowedHere: this machine does not allow this user to make one.
     """
-    with isolated() as isolation:
-        node = Node(
+    with isolated(duplicate_address_detection=duplicate_address_detection) as isolation:
+        yield Node(
             isolation.entry(NODE_NETNS),
             isolation=isolation,
             sysfs=FakeSysfs(isolation.root),
             duplicate_address_detection=duplicate_address_detection,
         )
-        node.sysctl("net/ipv6/conf/default/accept_dad", int(duplicate_address_detection))
-        yield node
 
 
 @frozen(kw_only=True, eq=False)

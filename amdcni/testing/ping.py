@@ -1,8 +1,4 @@
-"""ICMP echo, for IPv4 and IPv6; a script, run by `Namespace.ping` with `python -I -S`.
-
-Usage: `ping.py ADDRESS COUNT TIMEOUT_S`.  It prints the round trip time in seconds of each request
-that was answered, one per line.  RFC 792 and RFC 4443 §4.
-"""
+"""ICMP echo, for IPv4 and IPv6; a script, run by `Namespace.ping`.  RFC 792 and RFC 4443 §4."""
 
 import os
 import socket
@@ -64,8 +60,15 @@ def round_trip_s(
     return None
 
 
-def main(address: str, count: int, timeout_s: float) -> None:
-    """Ping `address` and print the times."""
+def main(address: str, count: str, timeout_s: str) -> None:
+    """Ping `address` and print the round trip time in seconds of each answer, one per line."""
+    try:
+        _ping(address, int(count), float(timeout_s))
+    except OSError as error:
+        sys.exit(f"cannot ping {address}: {error.strerror or error}")
+
+
+def _ping(address: str, count: int, timeout_s: float) -> None:
     found = socket.getaddrinfo(address, None, type=socket.SOCK_RAW, flags=socket.AI_NUMERICHOST)
     family, _, _, _, target = found[0]
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
@@ -74,10 +77,3 @@ def main(address: str, count: int, timeout_s: float) -> None:
             taken_s = round_trip_s(raw, target, sequence, timeout_s)
             if taken_s is not None:
                 print(f"{taken_s:.6f}", flush=True)
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
-    except OSError as error:
-        sys.exit(f"cannot ping {sys.argv[1]}: {error.strerror or error}")

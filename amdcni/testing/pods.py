@@ -1,19 +1,17 @@
 """Pods of a throwaway node: network namespaces with a path, from which NICs come home."""
 
 import itertools
-import sys
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import field, frozen
 
 from amdcni.testing.isolation import NODE_NETNS
-from amdcni.testing.namespaces import Namespace, StrPath
+from amdcni.testing.namespaces import Namespace, output_of_script
 from amdcni.testing.nics import Nic
 
-_ENDING = Path(__file__).with_name("ending.py")
 _END_TIMEOUT_S = 60
 _PAUSE_S = 0.005
 
@@ -29,11 +27,9 @@ class Host(Protocol):
     def root(self) -> Path:
         """The node's root folder as a test sees it."""
 
-    def ip(self, command: str) -> str:
-        """Run `ip` on the node."""
-
-    def output_of(self, argv: Sequence[StrPath]) -> str:
-        """Run a program on the node, which has to succeed, and return what it printed."""
+    @property
+    def entry(self) -> tuple[str, ...]:
+        """The command that runs the command appended to it on the node."""
 
     def ip_json(self, command: str) -> list[dict[str, Any]]:
         """Run `ip -details -json` on the node and return what it printed."""
@@ -58,9 +54,8 @@ class Pod(Namespace):
 
     def create(self) -> None:
         """Make the network namespace, with its loopback up."""
-        self.node.ip(f"netns add {self.name}")
-        self.ip("link set lo up")
-        self.sysctl("net/ipv6/conf/default/accept_dad", int(self.duplicate_address_detection))
+        accept_dad = str(int(self.duplicate_address_detection))
+        output_of_script(self.node.entry, "holder.make_network_namespace", self.netns, accept_dad)
 
     def delete(self) -> None:
         """End the network namespace as far as this node can.
@@ -83,8 +78,7 @@ class Pod(Namespace):
             for link in links
             if "link_netnsid" in link and link.get("link_index") not in nics
         }
-        words = [sys.executable, "-I", "-S", str(_ENDING), self.netns, NODE_NETNS, *moves]
-        self.node.output_of(words)
+        output_of_script(self.node.entry, "ending.main", self.netns, NODE_NETNS, *moves)
         # The kernel removes them later, in a worker (cleanup_net in net/core/net_namespace.c).
         deadline = time.monotonic() + _END_TIMEOUT_S
         while self._node_has(cables) and time.monotonic() < deadline:

@@ -8,12 +8,12 @@ protocol of an address.
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from amdcni.testing.dumps import Dump, Expiry, Section, Subject, Value, differences
-from amdcni.testing.namespaces import Namespace, ThrowawayError
+from amdcni.testing.namespaces import Namespace, ThrowawayError, output_of_script
 
 _PAUSE_S = 0.01
 
@@ -34,9 +34,6 @@ rule show
 END
 done
 tc -json -details qdisc show
-echo
-cd /proc/sys
-grep --recursive --no-messages '' net/ipv4/conf net/ipv4/neigh net/ipv6/conf net/ipv6/neigh || :
 """
 
 # Numbers of the kernel, the other end of the wire, and what other sections show.
@@ -48,6 +45,7 @@ _NOT_OF_AN_ADDRESS = {
     *("family", "local", "prefixlen", "address", "tentative", "optimistic"),
     *("valid_life_time", "preferred_life_time"),
 }
+_MOVING = frozenset(Section) - {Section.SYSCTL}
 _STATE_FLAGS = ("LOWER_UP", "NO-CARRIER", "RUNNING", "DORMANT", "linkdown", "dead", "offload")
 _ROUTE_NAME = ("from", "tos", "gateway", "via", "dev", "metric", "table")
 _SYSCTL = re.compile(r"(?P<folder>net/.*)/(?P<name>[^/:]+):(?P<value>.*)")
@@ -68,15 +66,17 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
         Unsettled: it did not within `timeout_s`, for instance as an address stays tentative.
     """
     deadline = time.monotonic() + timeout_s
-    previous: Dump | None = None
     while True:
         current, pending = read(namespace)
-        if not pending and current == previous:
-            return current
+        changes: list[str] = []
+        if not pending:
+            time.sleep(_PAUSE_S)
+            later, pending = _read_what_moves(namespace)
+            changes = differences(current, later, sections=_MOVING)
+            if not pending and not changes:
+                return current
         if time.monotonic() > deadline:
-            changes = [] if previous is None else differences(previous, current)
             raise Unsettled(f"not at rest after {timeout_s} s: {'; '.join(pending or changes)}")
-        previous = current
         time.sleep(_PAUSE_S)
 
 
@@ -105,8 +105,18 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
+    found, pending = _read_what_moves(namespace)
+    sysctls = {
+        Subject(Section.SYSCTL, folder): values
+        for folder, values in _sysctls(output_of_script(namespace.entry, "sysctls.main"))
+    }
+    return Dump({**found.subjects, **sysctls}), pending
+
+
+def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
+    """Return the same without sysctls, which never change by themselves."""
     now_s = time.monotonic()
-    answers, sysctls = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
+    answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
     links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers
     subjects: dict[Subject, Mapping[str, Value]] = {}
 
@@ -131,25 +141,28 @@ def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     _read_neighbours("", neighbours, add)
     _read_neighbours("proxy ", proxies, add)
     _read_qdiscs(qdiscs, add)
-    for folder, values in sysctls.items():
-        add(Section.SYSCTL, folder, values)
     return Dump(subjects), list(_pending(addressed))
 
 
-def _answers(text: str) -> tuple[list[_Entries], dict[str, dict[str, Value]]]:
-    """Return the JSON lists that begin `text`, and the sysctls that end it, by folder."""
+def _answers(text: str) -> list[_Entries]:
+    """Return the JSON lists that `text` consists of."""
     decoder, answers = json.JSONDecoder(), []
-    while (text := text.lstrip()).startswith("["):
+    while text := text.lstrip():
         answer, end = decoder.raw_decode(text)
         answers.append([entry for entry in answer if entry])
         text = text[end:]
+    return answers
+
+
+def _sysctls(text: str) -> Iterable[tuple[str, dict[str, Value]]]:
+    """Return the sysctls by folder."""
     sysctls: dict[str, dict[str, Value]] = {}
     for line in text.splitlines():
         match = _SYSCTL.fullmatch(line)
         if match is None:
             raise ThrowawayError(f"not a sysctl: {line!r}")
         sysctls.setdefault(match["folder"], {})[match["name"]] = match["value"]
-    return answers, sysctls
+    return sysctls.items()
 
 
 def _read_links(links: _Entries, tokens: _Entries, add: _Add) -> None:

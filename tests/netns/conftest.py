@@ -52,12 +52,13 @@ def plugin() -> Path:
     return OURS
 
 
-@pytest.fixture(params=["delegate", "native"])
+@pytest.fixture(params=[pytest.param("delegate", marks=pytest.mark.thorough), "native"])
 def mover(request: pytest.FixtureRequest) -> str:
+    """The mover of the test: `make test` tries the other one where it matters, see `by_both`."""
     return str(request.param)
 
 
 @pytest.fixture
 def runtime(node: Node, plugin: Path, mover: str) -> Runtime:
-    """A runtime whose configuration names the mover; see `by_delegate` and `natively`."""
+    """A runtime whose configuration names the mover; see `by_both`."""
     return Runtime(node, plugin).having(mover=mover)

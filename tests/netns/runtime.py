@@ -38,6 +38,9 @@ STATIC = OURS.with_name("amd-host-device-static")
 ABOUT_THE_START = {"env", "unset", "uid", "privileged", "through"}
 """Options with which an executable is started indeed; see `warm.py`."""
 
+by_both = pytest.mark.parametrize("mover", ["delegate", "native"], indirect=True)
+"""For tests that `make test`, too, runs with both movers.  The others are about what is the same
+code for both, and about laws that the unit tests have for both."""
 by_delegate = pytest.mark.parametrize("mover", ["delegate"], indirect=True)
 """For tests of what the delegate does, or of what does not depend on the mover."""
 natively = pytest.mark.parametrize("mover", ["native"], indirect=True)

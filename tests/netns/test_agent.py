@@ -14,6 +14,7 @@ from tests.netns.runtime import (
     STATIC,
     Runtime,
     addresses,
+    by_both,
     by_delegate,
     damage,
     expect_silence,
@@ -57,6 +58,7 @@ def everything(runtime: Runtime, pod: Pod) -> list[Said]:
     return said
 
 
+@by_both
 def test_every_verb_answers_and_does_the_same_with_the_agent_as_without(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from amdcni.testing import Nic, Node, Outcome, Pod, dump
-from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, damage, records
+from tests.netns.runtime import TRY_AGAIN, Runtime, addresses, by_both, damage, records
 
 PROCESSES = 40
 
@@ -117,7 +117,8 @@ def test_the_next_container_gets_the_device_that_a_del_is_about_to_free(
     assert damage(before, node) == []
 
 
-@pytest.mark.parametrize("seed", range(2))
+@by_both
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_calls_killed_at_any_time_while_others_run_lose_nothing(
     runtime: Runtime, rails: list[Nic], node: Node, seed: int
 ) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amdcni.testing import Nic, Node, Pod, Section, differences, dump, skip_reason, throwaway_node
@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     BDF,
     TRY_AGAIN,
     Runtime,
+    by_both,
     by_delegate,
     damage,
     expect_silence,
@@ -131,6 +132,7 @@ def test_a_hardware_address_that_was_set_is_restored(runtime: Runtime, nic: Nic,
     assert damage(before, node) == []
 
 
+@by_both
 def test_everything_is_restored_after_a_failed_add(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -267,8 +269,7 @@ def test_a_route_from_an_ipv6_address_without_duplicates_is_restored_at_once(
         assert damage(before, node) == []
 
 
-# An example takes a second, which is too long for shrinking.
-@settings(max_examples=16, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(max_examples=4 * settings().max_examples // 3)
 @given(host=host_configurations, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
 def test_any_host_is_the_same_before_and_after(
     plugin: Path, host: HostConfiguration, up: bool, mover: str

@@ -7,15 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
-from amdcni.core.spec import Verb
-from amdcni.testing import Node, skip_reason
+from amdcni.core.spec import Json, Verb
+from amdcni.testing import CallOptions, Node, skip_reason
+from amdcni.testing.cni import environment_of
 from amdcni.testing.conformance import (
     delegates,
     test_add,
@@ -34,10 +35,12 @@ from amdcni.testing.conformance.clauses import MARK
 from amdcni.testing.conformance.delegates import Recorder
 from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import Subject
+from amdcni.testing.namespaces import StrPath
 from tests.netns import model_ipam, model_plugin
 from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM
 from tests.netns.model_variants import RIGHT
 from tests.netns.runtime import DEBIAN
+from tests.netns.warm import AnyCall, start_warm
 
 MODULES: list[ModuleType] = [
     *(test_add, test_at_once, test_check, test_configuration, test_del),
@@ -49,6 +52,28 @@ Skipped = pytest.skip.Exception
 
 IPAM = "model-ipam"
 WITHOUT_IPAM = {"add_works_without_the_optional_variables"}
+
+
+class WarmNode(Node):
+    """A node on which calls of the model plugins are processes that were forked; see `warm.py`."""
+
+    def start_cni(  # type: ignore[override]  # What it returns has the methods of a Call.
+        self, command: str, plugin: StrPath, config: Json | bytes, **options: Unpack[CallOptions]
+    ) -> AnyCall:
+        if "through" in options or not Path(plugin).read_bytes().startswith(b"#!"):
+            return super().start_cni(command, plugin, config, **options)
+        stdin = config if isinstance(config, bytes) else json.dumps(config).encode()
+        return start_warm(self, [plugin], stdin=stdin, env=environment_of(command, options))
+
+
+@pytest.fixture
+def node(node: Node) -> Node:
+    return WarmNode(
+        node.entry,
+        isolation=node.isolation,
+        sysfs=node.sysfs,
+        duplicate_address_detection=node.duplicate_address_detection,
+    )
 
 
 def clauses() -> dict[str, Clause]:
@@ -116,13 +141,22 @@ def run(clause: Clause, stage: Stage, recorder: Recorder, folder: Path) -> None:
     clause(**{key: offered[key] for key in wanted})
 
 
-ALL_FAULTS = [
-    (name, model, fault)
+MODEL_OF = {
+    name: model
     for model, found in ((model_plugin, FAULTS), (model_ipam, FAULTS_OF_IPAM))
-    for name, faults in found.items()
-    for fault in faults
-]
-MODEL_OF = {name: model for name, model, _ in ALL_FAULTS}
+    for name in found
+}
+
+
+def first_of_its_kind(kinds: Sequence[object]) -> list[Sequence[pytest.MarkDecorator]]:
+    """Return the marks that leave all but the first of each kind to `make test-all`."""
+    return [
+        [pytest.mark.thorough] if kind in kinds[:place] else [] for place, kind in enumerate(kinds)
+    ]
+
+
+ALL_FAULTS = [(name, fault) for name in MODEL_OF for fault in {**FAULTS, **FAULTS_OF_IPAM}[name]]
+VARIANTS = [(name, change) for name, changes in RIGHT.items() for change in changes]
 
 
 def test_every_clause_has_a_fault_that_it_finds() -> None:
@@ -135,7 +169,13 @@ def test_a_correct_plugin_passes(name: str, node: Node, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [(name, change) for name, changes in RIGHT.items() for change in changes]
+    ("name", "change"),
+    [
+        pytest.param(*variant, marks=marks)
+        for variant, marks in zip(
+            VARIANTS, first_of_its_kind([change for _, change in VARIANTS]), strict=True
+        )
+    ],
 )
 def test_a_plugin_that_is_correct_in_another_way_passes(
     name: str, change: Change, node: Node, tmp_path: Path
@@ -143,12 +183,18 @@ def test_a_plugin_that_is_correct_in_another_way_passes(
     pass_clause(name, node, tmp_path, changed(model_plugin, change))
 
 
-@pytest.mark.parametrize(("name", "model", "fault"), ALL_FAULTS)
-def test_a_fault_is_found(
-    name: str, model: ModuleType, fault: Change, node: Node, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        pytest.param(*fault, marks=marks)
+        for fault, marks in zip(
+            ALL_FAULTS, first_of_its_kind([name for name, _ in ALL_FAULTS]), strict=True
+        )
+    ],
+)
+def test_a_fault_is_found(name: str, fault: Change, node: Node, tmp_path: Path) -> None:
     with pytest.raises((AssertionError, Failed, Skipped)) as found:
-        try_clause(name, node, tmp_path, changed(model, fault))
+        try_clause(name, node, tmp_path, changed(MODEL_OF[name], fault))
     assert not isinstance(found.value, Skipped), found.value
 
 

@@ -1,7 +1,6 @@
 """What a call reads does not depend on what else is on the node."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,16 @@ from attrs import frozen
 from amdcni.core.names import PciAddress
 from amdcni.testing import Node, Pod
 from amdcni.testing.cni import environment_of
-from tests.netns.runtime import BDF, Runtime, expect_silence, natively, record_of, state_folder
+from tests.netns.runtime import (
+    BDF,
+    Runtime,
+    by_both,
+    expect_silence,
+    natively,
+    record_of,
+    state_folder,
+)
+from tests.netns.warm import start_warm
 
 WATCHED_CALL = Path(__file__).with_name("watched_call.py")
 COUNTED_CALL = Path(__file__).with_name("counted_call.py")
@@ -30,15 +38,18 @@ class Asked:
     records: int
 
 
+def run_script(runtime: Runtime, script: Path, notes: str, command: str, pod: Pod) -> None:
+    """Have a script make a call, which must succeed."""
+    stdin = json.dumps(runtime.config).encode()
+    env = environment_of(command, {"netns": pod})
+    outcome = start_warm(runtime.node, [script, notes], stdin=stdin, env=env).wait()
+    assert outcome.succeeded, outcome
+
+
 def read_by(runtime: Runtime, command: str, pod: Pod) -> list[str]:
     """Make a call; return what it read in the state folder, in order."""
     notes = runtime.node.root / "run" / "watched"
-    done = runtime.node.run(
-        [sys.executable, WATCHED_CALL, "/run/watched"],
-        stdin=json.dumps(runtime.config).encode(),
-        env=environment_of(command, {"netns": pod}),
-    )
-    assert done.returncode == 0, done
+    run_script(runtime, WATCHED_CALL, "/run/watched", command, pod)
     return [path for path in json.loads(notes.read_text()) if "/amd-host-device" in path]
 
 
@@ -76,12 +87,7 @@ def asked_by(runtime: Runtime, pod: Pod) -> tuple[Asked, Asked]:
     notes = runtime.node.root / "run" / "counted"
     found = []
     for command in ("ADD", "DEL"):
-        done = runtime.node.run(
-            [sys.executable, COUNTED_CALL, "/run/counted"],
-            stdin=json.dumps(runtime.config).encode(),
-            env=environment_of(command, {"netns": pod}),
-        )
-        assert done.returncode == 0, done
+        run_script(runtime, COUNTED_CALL, "/run/counted", command, pod)
         found.append(Asked(**json.loads(notes.read_text())))
     return found[0], found[1]
 
@@ -130,6 +136,7 @@ def test_requests_grow_with_the_nics_own_routes_and_with_nothing_else(
     assert three[1].requests - two[1].requests == some
 
 
+@by_both
 def test_netdevs_are_read_once_before_a_call_and_once_to_verify_and_a_record_is_decoded_once(
     node: Node, runtime: Runtime, pod: Pod
 ) -> None:

@@ -15,6 +15,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_both,
     by_delegate,
     damage,
     hide_plugins,
@@ -44,6 +45,7 @@ def fails_and_then_works(
     assert damage(before, runtime.node) == []
 
 
+@by_both
 def test_a_missing_ipam_plugin_is_an_error_before_anything_moves(
     runtime: Runtime, nic: Nic, pod: Pod
 ) -> None:
@@ -60,6 +62,7 @@ def test_an_add_is_undone_if_the_ipam_plugin_vanishes_after_the_move(
     fails_and_then_works(runtime.having(ipam={"type": "gone"}), pod, 999, "gone", path=[path])
 
 
+@by_both
 def test_the_error_of_an_exhausted_range_is_passed_on_and_the_other_lease_stays(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -79,6 +82,7 @@ def test_the_error_of_an_exhausted_range_is_passed_on_and_the_other_lease_stays(
     assert damage(before, node) == []
 
 
+@by_both
 def test_if_the_ipam_plugin_fails_add_is_undone_and_passes_its_error_on(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_del_returns_the_nic_even_if_the_delegate_is_gone(
     assert damage(before, node) == []
 
 
+@by_both
 def test_a_del_that_cannot_release_a_lease_restores_the_host_and_can_be_repeated(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path
 ) -> None:
@@ -189,6 +194,7 @@ def test_a_del_that_cannot_release_a_lease_restores_the_host_and_can_be_repeated
     assert damage(before, node) == []
 
 
+@by_both
 @pytest.mark.parametrize("by", ["DEL", "another ADD"])
 def test_an_address_that_the_kernel_refuses_blocks_no_other_and_is_retried(
     runtime: Runtime, node: Node, pod: Pod, by: str
@@ -271,6 +277,7 @@ def members(node: Node, group: str) -> str:
     return "\n".join(line for line in lines if "Z" not in line.split()[1])
 
 
+@by_both
 def test_a_failed_add_restores_labels_and_metrics_too(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tests.netns.runtime import (
     STATE,
     Runtime,
     addresses,
+    by_both,
     damage,
     ifnames,
     plugin_folder,
@@ -37,6 +38,7 @@ def test_on_a_node_without_records_there_is_nothing_to_heal(node: Node) -> None:
     assert "Nothing to heal" in output_of_amdcni(node, "heal")
 
 
+@by_both
 def test_heal_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:

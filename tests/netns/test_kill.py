@@ -40,13 +40,17 @@ UNDO_STEPS = DEL_STEPS[1:]
 
 
 def boundaries(mover: str, steps: tuple[str, ...], first: int = 1) -> list[Any]:
-    """Return where a call can be killed: before each step, numbered from `first`, or at the end."""
+    """Return where a call can be killed: before each step, numbered from `first`, or at the end.
+
+    The steps of a DEL and an undo are the same for both movers.
+    """
+    marks = [] if steps == ADD_STEPS[mover] or mover == "native" else [pytest.mark.thorough]
     numbers = range(first, first + len(steps))
-    inner = [
-        pytest.param(mover, ("before", number), id=f"{mover}, before {step}")
-        for number, step in zip(numbers, steps, strict=True)
+    ends = [("before", number, step) for number, step in zip(numbers, steps, strict=True)]
+    return [
+        pytest.param(mover, (moment, number), id=f"{mover}, {moment} {step}", marks=marks)
+        for moment, number, step in (*ends, ("after", numbers[-1], steps[-1]))
     ]
-    return [*inner, pytest.param(mover, ("after", numbers[-1]), id=f"{mover}, after {steps[-1]}")]
 
 
 def killed_at(by_delegate: list[Any], natively: list[Any]) -> pytest.MarkDecorator:

@@ -6,7 +6,16 @@ import pytest
 
 from amdcni.testing import Dump, Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni
-from tests.netns.runtime import BDF, Runtime, addresses, damage, expect_silence, ifnames, records
+from tests.netns.runtime import (
+    BDF,
+    Runtime,
+    addresses,
+    by_both,
+    damage,
+    expect_silence,
+    ifnames,
+    records,
+)
 
 ONE_MAC = "02:00:00:00:00:77"
 
@@ -36,6 +45,7 @@ def found(node: Node) -> list[str]:
     return [entry["found"] for entry in json.loads(printed)]
 
 
+@by_both
 def test_of_two_lookalikes_the_lent_one_returns_and_the_other_is_left_alone(
     runtime: Runtime, node: Node, pod: Pod, twins: Dump
 ) -> None:

@@ -11,6 +11,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_both,
     damage,
     expect_silence,
     ifnames,
@@ -163,6 +164,7 @@ def test_another_pod_that_now_uses_the_netns_path_is_left_alone(
     assert damage(before, node) == []
 
 
+@by_both
 @pytest.mark.parametrize("said", [True, False], ids=["path as before", "no netns"])
 def test_a_del_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, said: bool
@@ -175,6 +177,7 @@ def test_a_del_restores_a_nic_whose_netns_has_died(
     assert damage(before, node) == []
 
 
+@by_both
 def test_two_nics_that_return_under_strange_names_get_their_own_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -231,6 +234,7 @@ def test_the_record_of_an_unplugged_nic_stays_until_it_is_back(
     assert damage(before, node) == []
 
 
+@by_both
 def test_the_next_add_restores_a_nic_whose_netns_has_died(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:

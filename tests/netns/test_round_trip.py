@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.testing import Nic, Node, Pod, differences, dump, skip_reason, throwaway_node
@@ -19,6 +19,7 @@ from tests.netns.runtime import (
     LEASES,
     Runtime,
     addresses,
+    by_both,
     by_delegate,
     damage,
     expect_silence,
@@ -71,6 +72,7 @@ def round_trip(runtime: Runtime, pod: Pod) -> list[str]:
 # Versions
 
 
+@by_both
 @pytest.mark.parametrize("version", RESULTS)
 def test_in_every_version_the_pod_reaches_its_peer_and_the_host_is_restored(
     runtime: Runtime, nic: Nic, pod: Pod, version: str | None
@@ -105,6 +107,7 @@ def test_an_unknown_version_is_refused_before_anything_is_touched(
     assert damage(before, runtime.node) == []
 
 
+@by_both
 def test_two_nics_of_one_pod_are_lent_and_returned_independently(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -124,6 +127,7 @@ def test_two_nics_of_one_pod_are_lent_and_returned_independently(
 # Attributes of the netdev
 
 
+@by_both
 def test_an_admin_down_nic_is_up_in_the_pod_and_down_again_on_the_host(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
@@ -137,6 +141,7 @@ def test_an_admin_down_nic_is_up_in_the_pod_and_down_again_on_the_host(
     assert "UP" not in link["flags"]
 
 
+@by_both
 def test_a_nic_without_addresses_is_lent_and_returned_without_any(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
@@ -220,6 +225,7 @@ def test_every_attribute_of_an_address_is_restored(
     assert round_trip(runtime, pod) == []
 
 
+@by_both
 def test_the_pod_gets_all_addresses_in_the_order_of_the_host(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
@@ -252,6 +258,7 @@ def test_only_a_point_to_point_prefix_has_the_peer_as_gateway(
     assert pod.ping(ip.get("gateway", nic.peers[0]))
 
 
+@by_both
 def test_lifetimes_keep_running_while_the_pod_has_the_nic(
     runtime: Runtime, node: Node, pod: Pod, tmp_path: Path
 ) -> None:
@@ -307,6 +314,7 @@ def advertise(nic: Nic, *prefixes: str) -> None:
     nic.peer.output_of([sys.executable, "-I", "-S", ROUTER, *prefixes])
 
 
+@by_both
 def test_addresses_from_router_advertisements_are_left_to_the_kernel(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
@@ -343,6 +351,7 @@ def test_ipam_in_the_configuration_takes_precedence_over_the_hosts_addresses(
     assert damage(before, node) == []
 
 
+@by_both
 @pytest.mark.parametrize("version", ["0.2.0", "1.1.0"])
 def test_a_lease_of_host_local_lasts_as_long_as_the_attachment(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, version: str
@@ -445,8 +454,6 @@ def local_address_of(address: str) -> str:
     return re.split("[ /]", address)[0]
 
 
-# An example takes a second, which is too long for shrinking.
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     # Of two with the same local address, the first would own its local route.
     configured=st.lists(ipv4_addresses | ipv6_addresses, max_size=9, unique_by=local_address_of),

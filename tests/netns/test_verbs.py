@@ -14,6 +14,7 @@ from tests.netns.runtime import (
     TRY_AGAIN,
     Runtime,
     addresses,
+    by_both,
     by_delegate,
     damage,
     expect_silence,
@@ -123,6 +124,7 @@ def chained(
     return runtime.node.cni(command, DEBIAN / plugin["type"], config, netns=pod)
 
 
+@by_both
 def test_check_and_del_work_with_sbr_and_tuning_chained(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -231,6 +233,7 @@ def holders(node: Node) -> set[str]:
     return {record["id"]["containerID"] for record in records(node).values()}
 
 
+@by_both
 def test_gc_releases_exactly_what_is_not_in_the_list(
     runtime: Runtime, node: Node, three: dict[str, Pod]
 ) -> None:

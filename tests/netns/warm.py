@@ -25,7 +25,7 @@ from pathlib import Path
 from attrs import frozen
 
 from amdcni.testing import Call, Namespace, Outcome
-from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath
+from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath, namespaces_of
 
 ROOT = Path(__file__).parents[2]
 CHUNK_BYTES = 1 << 16
@@ -78,10 +78,19 @@ class WarmCall:
         status = os.waitstatus_to_exitcode(int(end))
         return Outcome(status, bytes(stdout), stderr.decode(errors="replace"))
 
+    def kill(self) -> Outcome:
+        """Kill the process and its children, and return what there is of an outcome."""
+        if not self._has_ended():
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.wait()
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, unless it has ended."""
-        if not select.select([self.end], [], [], 0)[0]:
+        if not self._has_ended():
             os.kill(self.pid, number)
+
+    def _has_ended(self) -> bool:
+        return bool(select.select([self.end], [], [], 0)[0])
 
 
 AnyCall = Call | WarmCall
@@ -95,7 +104,7 @@ def start_warm(
     env: Mapping[str, str] = PLAIN_ENVIRONMENT,
     before: Preparation | None = None,
 ) -> WarmCall:
-    """Start one of the two executables in a namespace, as `Namespace.start` does."""
+    """Start one of the two executables or a script in a namespace, as `Namespace.start` does."""
     words = tuple(os.fspath(word) for word in argv)
     request = json.dumps({"argv": words, "env": dict(env), "before": before}).encode()
     end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -107,7 +116,7 @@ def start_warm(
         file.seek(0)
         theirs.enter_context(their_end)
         streams = [their_end.fileno(), file.fileno(), their_stdout, their_stderr]
-        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where)]
+        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where.entry)]
         for descriptor in [their_stdout, their_stderr, *namespaces]:
             theirs.callback(os.close, descriptor)
         socket.send_fds(server(), [request], [*streams, *namespaces])
@@ -115,13 +124,6 @@ def start_warm(
     return WarmCall(
         words, pid, end, open(stdout, "rb", buffering=0), open(stderr, "rb", buffering=0)
     )
-
-
-def namespaces_of(where: Namespace) -> list[str]:
-    """Return the paths of the namespaces that its `nsenter` enters, in the same order."""
-    _, *words, last = where.entry
-    assert last == "--"
-    return [word.partition("=")[2] for word in words]
 
 
 @cache

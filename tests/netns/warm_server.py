@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import socket
 import sys
@@ -108,15 +109,25 @@ def become(request: dict[str, Any], descriptors: Sequence[int]) -> NoReturn:
 
 
 def run(program: str) -> int:
-    """Run one of the two executables; return its exit status."""
+    """Run one of the two executables, or a script in Python; return its exit status."""
     try:
         if program == "amd-host-device":
             start.run()
-        else:
+        elif program == "amdcni":
             importlib.import_module("amdcni.cli").run()
+        else:
+            run_script(sys.argv[0])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
+
+
+def run_script(path: str) -> None:
+    """Run a script as an interpreter of its own does, which flushes what was printed at the end."""
+    try:
+        runpy.run_path(path, run_name="__main__")
+    finally:
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

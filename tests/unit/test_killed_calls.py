@@ -44,15 +44,19 @@ SEQUELS: tuple[Sequel, ...] = (
     ("device", "mover", "ipam", "sequels"),
     [
         *(
-            pytest.param(device, mover, ipam, (sequel,), id=f"{name}-{sequel.__name__}")
-            for device, mover, ipam, name in (
-                (A, "delegate", HOST_LOCAL, "delegate"),
-                (A, "native", HOST_LOCAL, "native"),
-                (V, "native", None, "software"),
+            pytest.param(
+                device, mover, ipam, (sequel,), id=f"{name}-{sequel.__name__}", marks=marks
+            )
+            for device, mover, ipam, name, marks in (
+                (A, "delegate", HOST_LOCAL, "delegate", [pytest.mark.thorough]),
+                (A, "native", HOST_LOCAL, "native", []),
+                (V, "native", None, "software", [pytest.mark.thorough]),
             )
             for sequel in SEQUELS
         ),
-        # Without a lease the moments are among those with one: another sequel at each.
+        # Another sequel at each moment; without a lease the moments are among those with one.
+        pytest.param(A, "delegate", HOST_LOCAL, SEQUELS, id="delegate"),
+        pytest.param(V, "native", None, SEQUELS, id="software"),
         pytest.param(A, "delegate", None, SEQUELS, id="delegate-static"),
         pytest.param(A, "native", None, SEQUELS, id="native-static"),
     ],

@@ -65,8 +65,16 @@ class Others:
             yield partial(kernel.add_route, link.space, attrs.evolve(route, hops=hops))
 
 
-@pytest.mark.parametrize("daemon_only", [False, True], ids=["all", "daemon"])
-@pytest.mark.parametrize("mover", ["delegate", "native"])
+@pytest.mark.parametrize(
+    ("mover", "daemon_only"),
+    [
+        pytest.param("delegate", False, id="delegate-all"),
+        pytest.param("delegate", True, id="delegate-daemon", marks=pytest.mark.thorough),
+        # What a daemon does is among what all do.
+        pytest.param("native", False, id="native-all", marks=pytest.mark.thorough),
+        pytest.param("native", True, id="native-daemon"),
+    ],
+)
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 def test_others_may_set_the_nics_configuration_at_any_moment_of_a_call(
     verb: Verb, mover: str, daemon_only: bool
