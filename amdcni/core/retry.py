@@ -36,6 +36,15 @@ def after_failure(seen: Attempts | None, boot_id: str, now_s: int, *, home: bool
     return Attempts(boot_id, failures, now_s + pause_s, home)
 
 
+def before_homecoming(seen: Attempts | None, boot_id: str, now_s: int) -> Attempts:
+    """What to note before the netdev is brought home once more: a call may be killed amid that.
+
+    The next call may then go on at once.
+    """
+    failures = seen.failures if seen is not None and seen.boot_id == boot_id else 0
+    return Attempts(boot_id, failures, now_s)
+
+
 def after_homecoming(seen: Attempts | None, boot_id: str, now_s: int) -> Attempts:
     """What to note once only the calls of plugins are left, which may be tried now."""
     failures = seen.failures if seen is not None and seen.boot_id == boot_id else 0

@@ -45,6 +45,7 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
         ipam_required=ipam_required,
         destroyed=destroyed,
     )
+    _note_away(record.key, node)
     executor.release(plan, node)
     if destroyed:
         _report_destroyed(record, node)
@@ -97,6 +98,7 @@ def bring_home(record: Attachment, node: Node) -> bool:
     clock, destroyed = node.clock(), is_destroyed(record, node)
     device = node.find_device(record.key.bus_device)
     plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
+    _note_away(record.key, node)
     executor.release(plan, node)
     if destroyed:
         _report_destroyed(record, node)
@@ -104,6 +106,16 @@ def bring_home(record: Attachment, node: Node) -> bool:
         seen = node.attempts(record.key)
         node.note(record.key, retry.after_homecoming(seen, clock.boot_id, clock.now_s))
     return plan.forget is not None
+
+
+def _note_away(key: DeviceKey, node: Node) -> None:
+    """Withdraw the note that the netdev is home, if any, before the netdev is changed once more.
+
+    Otherwise, what a killed call leaves incomplete would seem to wait for a plugin only.
+    """
+    clock, seen = node.clock(), node.attempts(key)
+    if retry.is_home(seen, clock.boot_id):
+        node.note(key, retry.before_homecoming(seen, clock.boot_id, clock.now_s))
 
 
 def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:

@@ -360,12 +360,14 @@ class FakeNode:
         return None if data is None else retry.parse_attempts(data)
 
     def note(self, key: DeviceKey, attempts: Attempts) -> None:
-        """As `effects.store`, which writes into a marker that is there."""
+        """As `effects.store`, which empties a marker that is there and then writes into it."""
         self._require_lock(key)
         self._kernel.moment(f"note attempts {key}")
         disk = self._marking(key)
-        if disk is not None and not (disk.read_only or disk.full):
-            disk.attempts[str(key)] = retry.to_bytes(attempts)
+        if disk is not None and not disk.read_only:
+            disk.attempts.pop(str(key), None)
+            if not disk.full:
+                disk.attempts[str(key)] = retry.to_bytes(attempts)
 
     def _require_writable(self, disk: Disk) -> None:
         if disk.read_only:

@@ -60,6 +60,8 @@ class Account(RuleBasedStateMachine):
         """Those whose netdev was made anew on the host, and has not been seen in the pod since."""
         self.abandoned: set[Id] = set()
         """Former holders of a NIC whose leases the next ADD could not release; it does not wait."""
+        self.unwithdrawn: set[str] = set()
+        """The keys of records noted home when the disk was read-only, which keeps such a note."""
 
     def name_of(self, device: str) -> str | None:
         """The name that picks the netdev among those of its device; None if there is only one."""
@@ -191,6 +193,27 @@ class Account(RuleBasedStateMachine):
             untouched = (container, ifname) not in {*self.begun, *self.reset}
             if record == (device, "attached") and space is not None and untouched:
                 assert link.space is space or self.keepers[device].is_whole()
+
+    def noted_home(self) -> set[str]:
+        """The keys of the records of this boot of which a note says that only plugins are left."""
+        disk, boot_id = self.machine.disk, f"boot-{self.machine.kernel.boot}"
+        records = disk.records()
+        return {
+            key
+            for key, note in disk.attempts.items()
+            if (note.split()[0].decode(), note.split()[3]) == (boot_id, b"home")
+            and records.get(key, {}).get("boot_id") == boot_id
+        }
+
+    @invariant()
+    def what_is_noted_home_is_home(self) -> None:
+        noted = self.noted_home()
+        self.unwithdrawn &= noted
+        if self.machine.disk.read_only:
+            self.unwithdrawn |= noted
+        for key in noted - self.unwithdrawn:
+            keeper = self.keepers[nic_of(key)]
+            assert keeper.is_whole() or not keeper.is_plugged
 
     @invariant()
     def no_lock_is_left(self) -> None:

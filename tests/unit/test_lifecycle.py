@@ -45,6 +45,9 @@ troubles: SearchStrategy[Trouble | None] = st.none() | st.builds(
     st.sampled_from(["fails", "dies", "hangs"]),
 )
 
+_BEFORE_THE_PLUGIN = 6
+"""A moment of a DEL when it has noted that it has begun."""
+
 
 class Lifecycle(Events):
     """The calls of runtimes and people, whatever happens to the node meanwhile."""
@@ -149,6 +152,21 @@ class Lifecycle(Events):
     def a_nic_is_reset_and_attached_again(self, pick: int, kill_at: int | None) -> None:
         """As an agent does: by themselves the two rarely come one after the other."""
         self.a_nic_is_reset(pick)
+        self.an_operator_heals(kill_at)
+
+    @precondition(lambda self: self.spaces)
+    @rule(pick=picks, device=st.sampled_from(NICS), kill_at=kills)
+    def a_nic_that_waits_for_its_plugin_is_returned_again(
+        self, pick: int, device: str, kill_at: int | None
+    ) -> None:
+        """By themselves the four calls rarely come one after the other."""
+        who = (one_of(self.spaces, pick), "net1")
+        self.try_to_add(who[0], device, who[1], True, None, None)
+        if who in self.held:
+            self.try_to_delete(who, None, True, _BEFORE_THE_PLUGIN, None)
+        before = self.records_by_id()
+        self.call(Verb.DEL, config_for(), ("nobody", "net1", None), None, None)
+        self.note_what_was_healed(before)
         self.an_operator_heals(kill_at)
 
     def has_its_nic_again(self, who: Id) -> None:

@@ -157,13 +157,14 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
     """Set everything that is missing now; returns what the kernel refused.
 
     No duplicates are looked for of addresses that this NIC has just held, if the sysctl can be set:
-    the kernel accepts no route from an address that it is still checking.
+    the kernel accepts no route from an address that it is still checking.  If nothing is missing
+    before that, the sysctl is left alone: a NIC that is whole is not changed for a moment.
     """
     host, netdev = node.own, home.netdev
     around = _around(node, record, captured, home)
     early = due(captured, netdev, host.details(netdev, captured, early=True), around)
     early = [each for each in early if each.stage < Stage.LAST]
-    if ACCEPT_DAD in captured.sysctls:
+    if early and ACCEPT_DAD in captured.sysctls:
         # After the MTU: below 1280 bytes there are no sysctls of IPv6.
         place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
         early.insert(place, SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN))
