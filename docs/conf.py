@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
         "pathlib",
         "prometheus_client",
         "pyroute2",
+        "select",
         "signal",
         "_?socket",
         "structlog",
