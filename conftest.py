@@ -1,5 +1,6 @@
 """Runs the Python examples of README.md, docs/ and the docstrings as tests."""
 
+import gc
 from doctest import ELLIPSIS
 from pathlib import Path
 
@@ -25,6 +26,11 @@ docstrings = Sybil(
 pytest_collect_file = (pages + docstrings).pytest()
 
 CONFORMANCE = Path(__file__).parent / "amdcni/testing/conformance"
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from what is imported and collected, which stays until the end."""
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

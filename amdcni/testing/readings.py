@@ -6,9 +6,8 @@ protocol of an address.
 """
 
 import json
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,10 +44,8 @@ _NOT_OF_AN_ADDRESS = {
     *("family", "local", "prefixlen", "address", "tentative", "optimistic"),
     *("valid_life_time", "preferred_life_time"),
 }
-_MOVING = frozenset(Section) - {Section.SYSCTL}
 _STATE_FLAGS = ("LOWER_UP", "NO-CARRIER", "RUNNING", "DORMANT", "linkdown", "dead", "offload")
 _ROUTE_NAME = ("from", "tos", "gateway", "via", "dev", "metric", "table")
-_SYSCTL = re.compile(r"(?P<folder>net/.*)/(?P<name>[^/:]+):(?P<value>.*)")
 
 
 _Entries = list[dict[str, Any]]
@@ -67,14 +64,15 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        current, pending = read(namespace)
+        found, pending = _read_what_moves(namespace)
         changes: list[str] = []
         if not pending:
+            whole = _with_sysctls(found, namespace)
             time.sleep(_PAUSE_S)
             later, pending = _read_what_moves(namespace)
-            changes = differences(current, later, sections=_MOVING)
-            if not pending and not changes:
-                return current
+            if not pending and later == found:
+                return whole
+            changes = differences(found, later)
         if time.monotonic() > deadline:
             raise Unsettled(f"not at rest after {timeout_s} s: {'; '.join(pending or changes)}")
         time.sleep(_PAUSE_S)
@@ -106,11 +104,13 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
     found, pending = _read_what_moves(namespace)
-    sysctls = {
-        Subject(Section.SYSCTL, folder): values
-        for folder, values in _sysctls(output_of_script(namespace.entry, "sysctls.main"))
-    }
-    return Dump({**found.subjects, **sysctls}), pending
+    return _with_sysctls(found, namespace), pending
+
+
+def _with_sysctls(found: Dump, namespace: Namespace) -> Dump:
+    sysctls = json.loads(output_of_script(namespace.entry, "sysctls.main"))
+    subjects = {Subject(Section.SYSCTL, folder): values for folder, values in sysctls.items()}
+    return Dump({**found.subjects, **subjects})
 
 
 def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
@@ -152,17 +152,6 @@ def _answers(text: str) -> list[_Entries]:
         answers.append([entry for entry in answer if entry])
         text = text[end:]
     return answers
-
-
-def _sysctls(text: str) -> Iterable[tuple[str, dict[str, Value]]]:
-    """Return the sysctls by folder."""
-    sysctls: dict[str, dict[str, Value]] = {}
-    for line in text.splitlines():
-        match = _SYSCTL.fullmatch(line)
-        if match is None:
-            raise ThrowawayError(f"not a sysctl: {line!r}")
-        sysctls.setdefault(match["folder"], {})[match["name"]] = match["value"]
-    return sysctls.items()
 
 
 def _read_links(links: _Entries, tokens: _Entries, add: _Add) -> None:

@@ -1,9 +1,9 @@
-"""The sysctls of netdevs, as `grep -r` prints them; a script, run by `readings.py`."""
+"""The sysctls of netdevs; a script, run by `readings.py`."""
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterator
 
 _ROOT = "/proc/sys"
 _FOLDERS = ("net/ipv4/conf", "net/ipv4/neigh", "net/ipv6/conf", "net/ipv6/neigh")
@@ -11,25 +11,26 @@ _MAX_BYTES = 1 << 16
 
 
 def main() -> None:
-    """Print `FOLDER/NETDEV/NAME:VALUE` for each sysctl that can be read, with one line a value."""
-    lines: list[str] = []
+    """Print a JSON object with the values by name of each folder, as `net/ipv4/conf/eth1`."""
+    found = {}
     for folder in _FOLDERS:
         for ifname in os.listdir(f"{_ROOT}/{folder}"):
             # A netdev may go at any time, and its sysctls with it.
             with contextlib.suppress(FileNotFoundError):
-                lines += _lines_of(f"{folder}/{ifname}")
-    sys.stdout.write("".join(lines))
+                found[f"{folder}/{ifname}"] = _values_in(f"{_ROOT}/{folder}/{ifname}")
+    json.dump(found, sys.stdout)
 
 
-def _lines_of(folder: str) -> Iterator[str]:
-    opened = os.open(f"{_ROOT}/{folder}", os.O_RDONLY)
+def _values_in(folder: str) -> dict[str, str]:
+    """Return those that can be read."""
+    opened, values = os.open(folder, os.O_RDONLY), {}
     try:
         for name in os.listdir(opened):
             with contextlib.suppress(OSError):
-                for line in _read(opened, name).splitlines():
-                    yield f"{folder}/{name}:{line}\n"
+                values[name] = _read(opened, name).removesuffix("\n")
     finally:
         os.close(opened)
+    return values
 
 
 def _read(folder: int, name: str) -> str:

@@ -33,7 +33,7 @@ from amdcni.testing.conformance import (
 )
 from amdcni.testing.conformance.clauses import MARK
 from amdcni.testing.conformance.delegates import Recorder
-from amdcni.testing.conformance.stage import Stage, build
+from amdcni.testing.conformance.stage import NICS, Stage, build
 from amdcni.testing.conformance.subject import Subject
 from amdcni.testing.namespaces import StrPath
 from tests.netns import model_ipam, model_plugin
@@ -51,6 +51,7 @@ Failed = pytest.fail.Exception
 Skipped = pytest.skip.Exception
 
 IPAM = "model-ipam"
+AT_ONCE = {"different_containers_can_be_attached_and_detached_at_once"}
 WITHOUT_IPAM = {"add_works_without_the_optional_variables"}
 
 
@@ -123,7 +124,9 @@ def try_with(name: str, node: Node, folder: Path, text: str, config: Mapping[str
     executable = folder / (IPAM if name in FAULTS_OF_IPAM else "model")
     executable.write_text(f"#!{sys.executable} -IS\n{text}")
     executable.chmod(0o755)
-    stage = build(node, Subject(executable, config, dirs=(str(folder / "ipam"),)), listed)
+    subject = Subject(executable, config, dirs=(str(folder / "ipam"),))
+    # Most clauses have no more than two containers.
+    stage = build(node, subject, listed, nics=NICS if name in AT_ONCE else 2)
     recorder = delegates.install(folder / "ipam", stage.spoken)
     run(clauses()[name], stage, recorder, folder)
 

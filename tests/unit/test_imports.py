@@ -1,6 +1,7 @@
 """What an import loads, what it uses, and that imports point down."""
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -59,7 +60,12 @@ def package_of(module: str) -> int | None:
     return PACKAGES.index(fitting[0]) if fitting else None
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@functools.cache
+def imports_of(path: Path) -> list[str]:
+    return list(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -309,12 +309,12 @@ def _for_execution(config: Json) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in _OF_THE_RUNTIME}
 
 
-def build(node: Node, subject: Subject, supported: tuple[str, ...]) -> Stage:
+def build(node: Node, subject: Subject, supported: tuple[str, ...], *, nics: int = NICS) -> Stage:
     """Return a stage on a node that has nothing yet."""
     forwarding = [f"/proc/sys/net/{family}/conf/all/forwarding" for family in ("ipv4", "ipv6")]
     node.output_of(["tee", *forwarding], stdin=b"1")
     routes = []
-    for number in range(1, NICS + 1):
+    for number in range(1, nics + 1):
         ifname = ifname_of(number)
         node.add_nic(bdf_of(number), ifname, [f"10.0.{number}.0/31", f"fd00:0:0:{number}::8/64"])
         routes.append(f"route add 192.0.{number}.0/24 via 10.0.{number}.1 dev {ifname}")
