@@ -84,7 +84,7 @@ def test_a_call_executes_only_the_modules_of_pyroute2_that_describe_messages(
 
 
 SELDOM_USED = {
-    *("inspect", "dis", "ast", "tokenize", "traceback", "selectors", "attr.validators"),
+    *("tokenize", "traceback", "selectors", "attr.validators"),
     *("subprocess", "datetime", "amdcni.effects.plugins", "amdcni.core.formats.policies"),
 }
 """What other packages import but a call does not use, and what only some calls use."""

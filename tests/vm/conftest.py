@@ -21,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(recording.Recorder(config))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What the last test before the reboot leaves is what the first one after it finds.
+    items.sort(key=lambda item: item.path.name == "test_reboot.py")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     return None if INSIDE else replay.show(item)
