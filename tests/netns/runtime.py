@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sysconfig
 from contextlib import suppress
 from pathlib import Path
@@ -55,17 +56,23 @@ class Runtime:
     plugin: Path
     config: dict[str, Any] = field(factory=CONFIG.copy)
     stdin: bytes | None = None
+    before: Preparation | None = None
+    """What the process of a call does before it becomes the executable; see `warm.py`."""
 
     def having(self, *without: str, **keys: object) -> "Runtime":
         """Return a runtime whose configuration has other keys."""
         kept = {key: value for key, value in self.config.items() if key not in without}
         return evolve(self, config={**kept, **keys})
 
+    def slim(self) -> "Runtime":
+        """Return a runtime whose calls get no more than a gibibyte of memory."""
+        return evolve(self, before=(__name__, limit_memory.__name__, ()))
+
     def start(self, command: str, **options: Unpack[CallOptions]) -> AnyCall:
         """Start a call; see `CallOptions`."""
         if self.plugin != OURS or options.keys() & ABOUT_THE_START:
             return self.node.start_cni(command, self.plugin, self._input(), **options)
-        return self._start_warm(command, options)
+        return self._start_warm(command, options, self.before)
 
     def start_to_die(self, at: Moment, command: str, **options: Unpack[CallOptions]) -> WarmCall:
         """Start a call that is killed at a moment unless it ends before; see `killed.py`."""
@@ -111,6 +118,11 @@ class Runtime:
         """Return the outcome of CHECK after an ADD that gave `result`."""
         options["netns"] = pod
         return self.having(prevResult=result).call("CHECK", **options)
+
+
+def limit_memory() -> None:
+    """Let this process have no more than a gibibyte of memory."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
 
 def damage(before: Dump, node: Node) -> list[str]:

@@ -63,7 +63,7 @@ def pausing(folder: Path, *, before: bool) -> Path:
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", ["before", pytest.param("after", marks=pytest.mark.thorough)])
 def test_a_worker_killed_at_any_step_changes_neither_answer_nor_effect(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, verb: str, moment: str
 ) -> None:

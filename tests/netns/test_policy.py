@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from amdcni.testing import Nic, Node, Pod, differences, dump
+from amdcni.testing import Dump, Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni
 from tests.netns.guarded import CHECKPOINT, allocate, guard, set_policy
 from tests.netns.runtime import BDF, Runtime, damage, expect_silence, ifnames
@@ -16,7 +16,6 @@ from tests.netns.runtime import BDF, Runtime, damage, expect_silence, ifnames
 OTHER = "0000:c2:00.0"
 DENIED = 103
 OF_NOBODY: Any = {"container_id": None, "ifname": None, "netns": None}
-SLIM = ["/usr/bin/prlimit", "--as=1073741824", "--"]
 
 
 @pytest.fixture
@@ -41,9 +40,8 @@ def naming(runtime: Runtime, **keys: object) -> Runtime:
     return runtime.having("deviceID", "pciBusID", **keys)
 
 
-def requires(runtime: Runtime, pod: Pod, *, denied: bool, **keys: object) -> None:
+def requires(runtime: Runtime, pod: Pod, before: Dump, *, denied: bool, **keys: object) -> None:
     """Require that an ADD is denied and changes nothing, or that it succeeds and DEL too."""
-    before = dump(runtime.node)
     named = naming(runtime, **keys)
     if denied:
         named.add(pod).expect_error(DENIED, "is not lent", "policy.json")
@@ -83,24 +81,26 @@ def test_a_nic_is_denied_by_what_it_is_however_it_is_named(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, condition: str
 ) -> None:
     node.ip(f"link property add dev {nic.ifname} altname fabric0")
+    before = dump(node)
     for pattern in CONDITIONS[condition]:
         deny(node, **{condition: pattern})
-        requires(runtime, pod, denied=True, deviceID=BDF)
+        requires(runtime, pod, before, denied=True, deviceID=BDF)
     # A veth has no PCI function of its own: by its name, it is a netdev on no bus.
     for way in [*ids(nic), *(names(nic) if condition == "ifname" else [])]:
-        requires(runtime, pod, denied=True, **way)
-    requires(runtime, pod, denied=False, deviceID=OTHER)
+        requires(runtime, pod, before, denied=True, **way)
+    requires(runtime, pod, before, denied=False, deviceID=OTHER)
 
 
 def test_only_what_a_rule_allows_is_lent_if_the_policy_denies_otherwise(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     node.ip("link property add dev ens2 altname eth7")
+    before = dump(node)
     for conditions in ({"vendor": "0x1dd8"}, {"ifname": "eth*"}, {"driver": ["x", "ionic"]}):
         set_policy(node, lending={"rules": [{"allow": conditions}], "otherwise": "deny"})
-        requires(runtime, pod, denied=False, deviceID=BDF)
-        requires(runtime, pod, denied=True, deviceID=OTHER)
-        requires(runtime, pod, denied=True, device="eth7")
+        requires(runtime, pod, before, denied=False, deviceID=BDF)
+        requires(runtime, pod, before, denied=True, deviceID=OTHER)
+        requires(runtime, pod, before, denied=True, device="eth7")
 
 
 RESTING = {
@@ -130,17 +130,19 @@ def test_all_netdevs_of_a_denied_function_are_denied(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth1b", ["10.0.0.4/31"])
+    before = dump(node)
     deny(node, address=BDF)
-    requires(runtime, pod, denied=True, device="eth1b", deviceID=BDF)
-    requires(runtime, pod, denied=True, device="eth1", deviceID=BDF)
+    requires(runtime, pod, before, denied=True, device="eth1b", deviceID=BDF)
+    requires(runtime, pod, before, denied=True, device="eth1", deviceID=BDF)
     deny(node, ifname="eth1")
-    requires(runtime, pod, denied=False, device="eth1b", deviceID=BDF)
+    requires(runtime, pod, before, denied=False, device="eth1b", deviceID=BDF)
 
 
 def test_a_function_without_a_netdev_is_judged_too(runtime: Runtime, node: Node, pod: Pod) -> None:
     node.add_function("0000:c5:00.0", driver="vfio-pci")
+    before = dump(node)
     deny(node, driver="vfio*")
-    requires(runtime, pod, denied=True, deviceID="0000:c5:00.0")
+    requires(runtime, pod, before, denied=True, deviceID="0000:c5:00.0")
 
 
 # ---- what was lent before
@@ -157,7 +159,7 @@ def test_a_policy_takes_nothing_from_a_pod_and_holds_from_the_next_lend_on(
     runtime.add(node.add_pod("pod2"), container_id="other").expect_error()
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
-    requires(runtime, pod, denied=True, deviceID=BDF)
+    requires(runtime, pod, before, denied=True, deviceID=BDF)
 
 
 @pytest.mark.parametrize("by", ["ADD", "STATUS", "heal"])
@@ -206,8 +208,8 @@ def test_a_pod_cannot_make_the_policy_deny_its_nic_or_allow_another(
     assert runtime.delete(None if dies else pod).succeeded
     assert damage(before, node) == []
     pod = node.add_pod("pod2")
-    requires(runtime, pod, denied=False, deviceID=BDF)
-    requires(runtime, pod, denied=True, deviceID=OTHER)
+    requires(runtime, pod, before, denied=False, deviceID=BDF)
+    requires(runtime, pod, before, denied=True, deviceID=OTHER)
 
 
 # ---- what the kubelet has allocated
@@ -334,7 +336,7 @@ def test_a_checkpoint_that_cannot_be_trusted_allocates_nothing(
     set_policy(node, naming="allocated")
     allocate(node, **{UID: BDF})
     spoil(node.root / CHECKPOINT)
-    runtime.add(pod, args=of_pod(UID), through=SLIM).expect_error(DENIED, "checkpoint")
+    runtime.slim().add(pod, args=of_pod(UID)).expect_error(DENIED, "checkpoint")
 
 
 # ---- a policy that cannot be used
@@ -355,9 +357,9 @@ def test_with_a_damaged_policy_nothing_is_lent_and_everything_returns(
     before = dump(node)
     runtime.added(pod)
     spoil(set_policy(node, naming="any", lending={"rules": [], "otherwise": "allow"}))
-    runtime.call("STATUS", through=SLIM, **OF_NOBODY).expect_error(50, "policy.json")
+    runtime.slim().call("STATUS", **OF_NOBODY).expect_error(50, "policy.json")
     naming(runtime, deviceID=OTHER).add(pod, ifname="net2", container_id="c2").expect_error(DENIED)
-    outcome = runtime.delete(pod, through=SLIM)
+    outcome = runtime.slim().delete(pod)
     assert outcome.succeeded, outcome
     assert "policy-unusable" in outcome.stderr
     assert damage(before, node) == []

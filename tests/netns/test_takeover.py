@@ -7,13 +7,13 @@ file, as in cni/plugins/amd-host-device of ROCm/network-operator.
 import json
 import os
 import shutil
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.command import output_of_amdcni, run_amdcni
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -102,17 +102,12 @@ def test_a_del_returns_what_the_go_plugin_lent(
     expect_silence(runtime.delete(None))
 
 
-def amdcni(node: Node, *arguments: str) -> str:
-    """Return what the operator's command prints."""
-    return node.output_of([f"{sysconfig.get_path('scripts')}/amdcni", *arguments])
-
-
 @pytest.mark.parametrize("fallen", [False, True], ids=["in the pod", "on the host, bare"])
 def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, fallen: bool
 ) -> None:
     def lent_by_go() -> Any:
-        (device,) = json.loads(amdcni(node, "devices", "--json"))
+        (device,) = json.loads(output_of_amdcni(node, "devices", "--json"))
         assert device["lost"] == []
         return device["lent_by_go"]
 
@@ -120,16 +115,16 @@ def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     if fallen:
         pod.delete()
     assert lent_by_go() == {"host_ifname": "eth1", "host_addresses": ADDRESSES}
-    shown = amdcni(node, "devices")
+    shown = output_of_amdcni(node, "devices")
     for words in ("comes back", "by AMD's Go plugin", *ADDRESSES):
         assert words in shown
     sentence = f"{BDF} was lent by AMD's Go plugin, as eth1 with 10.0.0.0/31 and fd00::8/64"
-    assert amdcni(node, "attachments").startswith(sentence)
-    doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
+    assert output_of_amdcni(node, "attachments").startswith(sentence)
+    doctor = run_amdcni(node, "doctor").stdout.decode()
     assert f"passed    records: {sentence}" in doctor
     assert runtime.delete(None if fallen else pod.netns).succeeded
     assert lent_by_go() is None
-    assert "No NIC is lent" in amdcni(node, "attachments")
+    assert "No NIC is lent" in output_of_amdcni(node, "attachments")
 
 
 def test_unusable_entries_are_reported_once_and_left_alone(
@@ -146,7 +141,7 @@ def test_unusable_entries_are_reported_once_and_left_alone(
     assert "0000:c9:00.0.hostInterfaceName" in outcome.stderr
     assert differences(before, dump(node)) == []
     assert entries(node) == strange
-    doctor = node.run([f"{sysconfig.get_path('scripts')}/amdcni", "doctor"]).stdout.decode()
+    doctor = run_amdcni(node, "doctor").stdout.decode()
     assert f"failed    records: {STATE}/{file_of(node).name}: " in doctor
 
 
@@ -302,6 +297,7 @@ STEPS = (
 )
 
 
+@pytest.mark.thorough
 def test_a_takeover_killed_before_any_system_call_loses_nothing(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:

@@ -45,17 +45,20 @@ SEQUELS: tuple[Sequel, ...] = (
     [
         *(
             pytest.param(
-                device, mover, ipam, (sequel,), id=f"{name}-{sequel.__name__}", marks=marks
+                *(device, mover, ipam, (sequel,)),
+                id=f"{name}-{sequel.__name__}",
+                marks=pytest.mark.thorough,
             )
-            for device, mover, ipam, name, marks in (
-                (A, "delegate", HOST_LOCAL, "delegate", [pytest.mark.thorough]),
-                (A, "native", HOST_LOCAL, "native", []),
-                (V, "native", None, "software", [pytest.mark.thorough]),
+            for device, mover, ipam, name in (
+                (A, "delegate", HOST_LOCAL, "delegate"),
+                (A, "native", HOST_LOCAL, "native"),
+                (V, "native", None, "software"),
             )
             for sequel in SEQUELS
         ),
         # Another sequel at each moment; without a lease the moments are among those with one.
         pytest.param(A, "delegate", HOST_LOCAL, SEQUELS, id="delegate"),
+        pytest.param(A, "native", HOST_LOCAL, SEQUELS, id="native"),
         pytest.param(V, "native", None, SEQUELS, id="software"),
         pytest.param(A, "delegate", None, SEQUELS, id="delegate-static"),
         pytest.param(A, "native", None, SEQUELS, id="native-static"),

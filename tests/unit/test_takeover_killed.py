@@ -1,7 +1,7 @@
 """A takeover that is killed, or whose delegate fails, loses nothing."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import pytest
 
@@ -39,15 +39,28 @@ def heal(machine: Machine) -> None:
     delete(machine, pod=2)
 
 
-@pytest.mark.parametrize(
-    "then",
-    [delete_it, delete_it_after_the_death_of_the_netns, delete_another_nic, add_elsewhere],
-)
-@pytest.mark.parametrize(
-    ("verb", "fallen"),
-    [(Verb.DEL, False), (Verb.DEL, True), (Verb.ADD, True)],
-    ids=["DEL in the pod", "DEL on the host", "ADD on the host"],
-)
+SEQUELS: list[Callable[[Machine], None]] = [
+    delete_it,
+    delete_it_after_the_death_of_the_netns,
+    delete_another_nic,
+    add_elsewhere,
+]
+KILLED = {
+    "DEL in the pod": (Verb.DEL, False),
+    "DEL on the host": (Verb.DEL, True),
+    "ADD on the host": (Verb.ADD, True),
+}
+
+
+def each_with_every_sequel() -> Iterator[Any]:
+    """Each killed call with each next call; `make test` tries each of both at least once."""
+    for number, (name, (verb, fallen)) in enumerate(KILLED.items()):
+        for place, then in enumerate(SEQUELS):
+            marks = [] if place in (number, number + 1) else [pytest.mark.thorough]
+            yield pytest.param(verb, fallen, then, id=f"{name}-{then.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("verb", "fallen", "then"), list(each_with_every_sequel()))
 def test_a_takeover_killed_at_any_moment_is_repaired_by_the_next_call(
     verb: Verb, fallen: bool, then: Callable[[Machine], None]
 ) -> None:
