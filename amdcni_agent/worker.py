@@ -143,7 +143,7 @@ def _serve_client(connection: socket.socket, control: socket.socket) -> None:
             rest, descriptors = _receive_rest(connection, header, opened)
         except (OSError, ClientLeft, protocol.NotForUs):
             return
-        environ, stdin = rest[: header.environ_bytes], rest[header.environ_bytes :]
+        environ, stdin = _environ_in(rest[: header.environ_bytes]), rest[header.environ_bytes :]
         events: list[Event] = []
         status, stdout = _call(header, descriptors, environ, stdin, events)
         if State.asked_to_end():
@@ -154,11 +154,17 @@ def _serve_client(connection: socket.socket, control: socket.socket) -> None:
             connection.sendall(protocol.end_of(status, stdout))
 
 
+def _environ_in(data: bytes) -> dict[str, str]:
+    """The variables that a client has sent, as Python has those of its own process."""
+    variables = protocol.parse_environ(data)
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in variables.items()}
+
+
 def _report(
-    status: int, stdout: bytes, environ: bytes, stdin: bytes, events: list[Event]
+    status: int, stdout: bytes, environ: Mapping[str, str], stdin: bytes, events: list[Event]
 ) -> dict[str, Any]:
     """What the main process is told of a call that has its answer."""
-    said = protocol.parse_environ(environ).get(b"CNI_COMMAND", b"").decode(errors="replace")
+    said = environ.get("CNI_COMMAND")
     verb = said if said in tuple(Verb) else None
     mover = _member(stdin, "mover") if verb in (Verb.ADD, Verb.DEL) else None
     return {
@@ -216,7 +222,11 @@ def _receive(connection: socket.socket, length: int) -> bytes:
 
 
 def _call(
-    header: Header, descriptors: list[int], environ: bytes, stdin: bytes, events: list[Event]
+    header: Header,
+    descriptors: list[int],
+    environ: Mapping[str, str],
+    stdin: bytes,
+    events: list[Event],
 ) -> tuple[int, bytes]:
     """Serve a call as the executable does, with the surroundings of the client.
 
@@ -226,11 +236,7 @@ def _call(
     def heard(event: str, facts: Mapping[str, object]) -> None:
         events.append(event_of(event, facts))
 
-    variables = {
-        os.fsdecode(name): os.fsdecode(value)
-        for name, value in protocol.parse_environ(environ).items()
-    }
-    path = variables.get("CNI_NETNS")
+    path = environ.get("CNI_NETNS")
     opened = {path: descriptors[2] if header.has_netns else None} if path else {}
     own_stderr, own_umask = os.dup(_STDERR), os.umask(header.umask)
     os.dup2(descriptors[0], _STDERR)
@@ -242,7 +248,7 @@ def _call(
             _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
         )
         try:
-            status = main(variables, io.BytesIO(stdin), stdout, stderr, opened, heard)
+            status = main(environ, io.BytesIO(stdin), stdout, stderr, opened, heard)
         finally:
             with suppress(OSError):  # nobody reads it, or the disk is full
                 stderr.close()
