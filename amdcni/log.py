@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, Any, Final
+from typing import Any, Final, Protocol
 
 from amdcni.core.places import Place
 from amdcni.core.request import LogLevel
@@ -15,7 +15,17 @@ Log = Callable[..., None]
 """Called as `log(level, event, **facts)`."""
 
 
-def make_log(least: LogLevel, file: Place | None, stderr: IO[str], **context: object) -> Log:
+class Stream(Protocol):
+    """What `print` needs of a file."""
+
+    def write(self, text: str, /) -> object:
+        """Take `text`, which is perhaps not a whole line."""
+
+    def flush(self) -> object:
+        """Write all that was taken."""
+
+
+def make_log(least: LogLevel, file: Place | None, stderr: Stream, **context: object) -> Log:
     """A log that writes lines of at least the level `least`, each with `context`.
 
     A log file that cannot be written is reported on stderr; a stderr that cannot be written is
@@ -30,7 +40,7 @@ def make_log(least: LogLevel, file: Place | None, stderr: IO[str], **context: ob
 
 
 def _write(
-    file: Place | None, stderr: IO[str], level: LogLevel, event: str, facts: dict[str, Any]
+    file: Place | None, stderr: Stream, level: LogLevel, event: str, facts: dict[str, Any]
 ) -> None:
     import structlog
 
@@ -51,6 +61,6 @@ def _write(
             _say(f"logFile {file.path!r}: {error.strerror}", stderr)
 
 
-def _say(line: str, stderr: IO[str]) -> None:
+def _say(line: str, stderr: Stream) -> None:
     with suppress(OSError):
         print(line, file=stderr, flush=True)

@@ -13,6 +13,7 @@ from amdcni.log import make_log
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Effort, Finding
 from amdcni_agent.events import MOST_EVENTS, Event, event_of
+from amdcni_agent.lines import Lines
 
 MOST_NEEDS: Final = 100
 """No more attachments are reported: a report has to be small."""
@@ -23,7 +24,7 @@ WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 
 def look() -> dict[str, Any]:
     """Heal what needs it; return how many attachments are in each condition now, and events."""
-    log = make_log(LogLevel.WARNING, None, sys.stderr, by="agent")
+    log = make_log(LogLevel.WARNING, None, Lines(sys.stderr.fileno()), by="agent")
     events: list[Event] = []
 
     def report(event: str, **facts: object) -> None:

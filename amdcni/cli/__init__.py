@@ -29,6 +29,7 @@ def main(arguments: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
 
 def run() -> None:
     """Serve the command line of this process, and exit."""
+    _fill_standard_descriptors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # The name of a netdev or of a file may be any bytes, whatever the locale.
@@ -41,3 +42,12 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status)
+
+
+def _fill_standard_descriptors() -> None:
+    """Open what is closed of stdin, stdout and stderr, so that no other file gets their numbers."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

@@ -8,6 +8,7 @@ from amdcni.core.request import LogLevel
 from amdcni.log import make_log
 from amdcni_agent.address import OFF, Address
 from amdcni_agent.door import Door
+from amdcni_agent.lines import Lines
 from amdcni_agent.load import load
 from amdcni_agent.notify import Notifier
 from amdcni_agent.reports import Reporter
@@ -18,7 +19,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Serve until a signal ends it; 0, whatever the calls came to."""
     address = None if options.metrics == OFF else Address.parse(options.metrics)
     load()
-    log = make_log(LogLevel.INFO, None, stderr, command="agent")
+    log = make_log(LogLevel.INFO, None, Lines(stderr.fileno()), command="agent")
     notifier = Notifier.of(os.environ, os.getpid())
     Agent(Door(options.socket), log, Reporter(address, log), notifier).run()
     return 0

@@ -2,9 +2,10 @@
 
 import math
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,19 @@ def speak_another_protocol(number: int) -> None:
     from amdcni_agent import protocol
 
     protocol.PROTOCOL = number  # type: ignore[misc]
+
+
+def let_nobody_read_stderr() -> None:
+    """Give the agent a stderr that has no room, and never will have."""
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(select.PIPE_BUF))
+    os.set_blocking(writing, True)
+    os.dup2(writing, 2)
+    os.close(writing)
 
 
 def fail_to_fork(times: int) -> None:

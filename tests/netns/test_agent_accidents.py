@@ -13,6 +13,7 @@ from tests.netns.agents import (
     agent_on,
     check_the_socket_often,
     have_few_workers,
+    let_nobody_read_stderr,
     preparation,
     socket_of,
     speak_another_protocol,
@@ -321,6 +322,18 @@ def open_files(pid: int) -> list[str]:
     """Return what the descriptors of a process are, without their numbers in the kernel."""
     folder = Path(f"/proc/{pid}/fd")
     return sorted(os.readlink(folder / name).partition(":[")[0] for name in os.listdir(folder))
+
+
+@natively
+def test_an_agent_whose_log_nobody_reads_serves_and_ends_as_usual(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    with agent_on(node, before=preparation(let_nobody_read_stderr)) as agent:
+        lend_and_return(runtime, pod, nic)
+        assert agent.served() == len(("ADD", "CHECK", "DEL"))
+        assert agent.end().exit_status == 0
+    assert damage(before, node) == []
 
 
 # The socket

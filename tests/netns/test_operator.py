@@ -225,6 +225,16 @@ def answered(node: Node, answer: str) -> tuple[str, int]:
     return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def test_the_command_works_with_its_standard_descriptors_closed(node: Node) -> None:
+    said = node.root / "run" / "said"
+    script = f"{AMDCNI} attachments --json >/run/said <&- 2>&-; echo $? >/run/status"
+    node.run(["sh", "-c", script])
+    assert json.loads(said.read_text()) == []
+    assert said.with_name("status").read_text() == "0\n"
+    node.run(["sh", "-c", f"{AMDCNI} attachments <&- >&- 2>&-; echo $? >/run/status"])
+    assert said.with_name("status").read_text() == "0\n"
+
+
 # ---- what would happen
 
 
