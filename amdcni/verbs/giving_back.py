@@ -7,13 +7,13 @@ from enum import StrEnum
 from amdcni.core import retry
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
-from amdcni.core.errors import AmdcniError
-from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.errors import AmdcniError, DeviceNotFound
+from amdcni.core.identity import dies_with_its_netns, is_plugged
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.ports import Node
-from amdcni.verbs import executor
-from amdcni.verbs.looking import find_condition, is_plugged, locked
+from amdcni.verbs import executor, looking
+from amdcni.verbs.looking import find_condition, locked
 
 
 class Returned(StrEnum):
@@ -94,9 +94,13 @@ def bring_home(record: Attachment, node: Node) -> bool:
     """Do every part of the return that needs no plugin; whether nothing is left to do.
 
     The lock of the device has to be held.
+
+    Raises: DeviceNotFound if the device has been unplugged since the caller looked.
     """
     clock, destroyed = node.clock(), is_destroyed(record, node)
     device = node.find_device(record.key.bus_device)
+    if record.boot_id == clock.boot_id and not is_plugged(record, device):
+        raise DeviceNotFound(f"{record.key}: {Condition.UNPLUGGED.about.words}")
     plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
     _note_away(record.key, node)
     executor.release(plan, node)
@@ -133,7 +137,7 @@ def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attac
     records = tuple(records)
     for seen in records:
         with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
-            if record is not None and record.id == seen.id and is_plugged(record, node):
+            if record is not None and record.id == seen.id and looking.is_plugged(record, node):
                 bring_home(record, node)
     return tuple(sorted(records, key=lambda record: _failures_of(record.key, node)))
 

@@ -1,7 +1,10 @@
 """What happened to a device that should be returned."""
 
+import pytest
+
 from amdcni.core.attachment import Attachment
-from amdcni.verbs.giving_back import Returned, give_back_locked
+from amdcni.core.errors import DeviceNotFound
+from amdcni.verbs.giving_back import Returned, bring_home, give_back_locked
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import FakeNode
 from tests.unit.keeper import Keeper
@@ -47,3 +50,16 @@ def test_returning_after_a_reboot_says_that_nothing_was_restored(
     reboot(machine, keeper)
     assert result_of_returning(machine, seen) is Returned.FORGOTTEN
     assert machine.disk.files == {}
+
+
+def test_a_nic_that_is_unplugged_amid_its_healing_is_not_taken_for_one_that_is_home(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine, A)
+    node = FakeNode(machine)
+    (seen,) = node.records()
+    machine.kernel.unplug(A)
+    with machine.running(node), node.lock(seen.key.lock_name, wait_s=0):
+        with pytest.raises(DeviceNotFound, match="not in the machine"):
+            bring_home(seen, node)
+    assert set(machine.disk.files) == {A}
