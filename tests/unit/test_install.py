@@ -535,6 +535,34 @@ print(len(removed) > 5, late, status)
     assert done.stdout.splitlines()[-1] == "True [] 0", done
 
 
+@pytest.mark.parametrize("foreign", [True, False])
+def test_a_nic_that_is_lent_while_the_executable_is_withdrawn_gets_it_back(
+    bin_dir: Path, tree: BuiltTree, foreign: bool
+) -> None:
+    if foreign:
+        (bin_dir / "amd-host-device").write_bytes(FOREIGN)
+    install(bin_dir, tree)
+    before, state = picture(bin_dir), bin_dir.parent / "state"
+    state.mkdir(mode=0o700)
+    program = f"""
+import sys
+from amdcni.cli import main
+def watch(event, arguments):
+    if event in ("os.remove", "os.rename") and "{bin_dir}/amd-host-device" in map(str, arguments):
+        open("{state}/0000:01:00.0.json", "w").write("a record that is being written")
+sys.addaudithook(watch)
+words = ["uninstall", "--bin-dir", "{bin_dir}", "--data-dir", "{state}"]
+sys.exit(main(words, sys.stdout, sys.stderr))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, "0000:01:00.0: " in done.stderr) == (1, True), done
+    now = picture(bin_dir)
+    assert is_installed(bin_dir, tree)
+    assert {path: about[:3] for path, about in now.items()} == {
+        path: about[:3] for path, about in before.items()
+    }
+
+
 # ---- who works with it
 
 
@@ -630,6 +658,47 @@ def test_a_removal_wants_to_know_where_the_records_are(
 
 def test_a_file_of_another_hash_is_not_the_same() -> None:
     assert File("0" * 64, 0o644) != File("0" * 64, 0o755)
+
+
+def test_a_kept_file_that_was_not_replaced_yet_is_not_kept_any_longer(
+    bin_dir: Path, tree: BuiltTree
+) -> None:
+    foreign = bin_dir / "amd-host-device"
+    foreign.write_bytes(FOREIGN)
+    before = picture(bin_dir)
+    plan = plan_install(read_tree(tree.path), look(bin_dir), ())
+    steps = [step.describe() for step in plan.steps]
+    kept = next(n for n, words in enumerate(steps) if words.startswith("keep the"))
+    perform(plan.steps[: kept + 1], bin_dir, tree.path)
+    perform(plan_cleanup(read_tree(tree.path), look(bin_dir)), bin_dir)
+    assert picture(bin_dir) == before
+    perform(plan.steps[: kept + 1], bin_dir, tree.path)
+    assert uninstall(bin_dir) == ()
+    assert picture(bin_dir) == before
+
+
+def test_a_damaged_manifest_beside_a_whole_one_counts_for_nothing(
+    bin_dir: Path, tree: BuiltTree
+) -> None:
+    whole = (tree.path / "MANIFEST.json").read_bytes()
+    for name, install_again in (("MANIFEST.begun", True), ("MANIFEST.json", False)):
+        install(bin_dir, tree)
+        root = bin_dir / ".amdcni" / tree.name
+        (root / "MANIFEST.begun").write_bytes(whole)
+        (root / name).write_bytes(b"{")
+        if install_again:
+            install(bin_dir, tree)
+            assert is_installed(bin_dir, tree)
+        assert uninstall(bin_dir) == ()
+        assert picture(bin_dir) == {}
+
+
+def test_what_comes_back_is_named_before(bin_dir: Path, tree: BuiltTree) -> None:
+    (bin_dir / "amd-host-device").write_bytes(FOREIGN)
+    install(bin_dir, tree)
+    said = amdcni_uninstall(bin_dir, "--dry-run")
+    back = "would put .amdcni/kept/amd-host-device back as amd-host-device"
+    assert back in said.stdout.splitlines()
 
 
 def test_an_unknown_folder_is_left_alone(bin_dir: Path, tree: BuiltTree) -> None:

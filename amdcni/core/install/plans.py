@@ -92,8 +92,7 @@ def _not_needed(manifest: Manifest, seen: Seen) -> Iterator[TreeName]:
 
     Calls that began before the switch load modules from theirs, and so does a downgrade.
     """
-    previous = _after(manifest, seen)[1:2]
-    needed = {manifest.name, seen.in_place, *(each.name for each in previous)}
+    needed = {each.name for each in _after(manifest, seen)[:2]}
     return (name for name in seen.trees if name not in needed)
 
 
