@@ -656,6 +656,27 @@ def test_a_removal_wants_to_know_where_the_records_are(
         assert (said.status, picture(bin_dir)) == (1, before)
 
 
+def test_a_removal_looks_into_every_state_folder_that_the_given_one_names(
+    bin_dir: Path, tree: BuiltTree, tmp_path: Path
+) -> None:
+    install(bin_dir, tree)
+    before = picture(bin_dir)
+    other, index = tmp_path / "other", tmp_path / "state/folders"
+    for folder in (tmp_path / "state", index, other):
+        folder.mkdir(mode=0o700)
+    (index / "a").write_text("/no/such/folder\n")
+    said = amdcni_uninstall(bin_dir)
+    assert "there may be records in '/no/such/folder', which cannot be seen" in said.stderr
+    assert (said.status, picture(bin_dir)) == (1, before)
+    (index / "a").write_text(f"{other}\n")
+    (other / "0000:01:00.0.json").write_text("{")
+    said = amdcni_uninstall(bin_dir)
+    assert "0000:01:00.0: " in said.stderr
+    assert (said.status, picture(bin_dir)) == (1, before)
+    (other / "0000:01:00.0.json").unlink()
+    assert amdcni_uninstall(bin_dir).status == 0
+
+
 def test_a_file_of_another_hash_is_not_the_same() -> None:
     assert File("0" * 64, 0o644) != File("0" * 64, 0o755)
 
