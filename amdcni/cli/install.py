@@ -26,7 +26,7 @@ from amdcni.effects.installing.look import (
     tree_of_this_process,
 )
 from amdcni.effects.installing.perform import perform
-from amdcni.effects.installing.processes import sees_the_host, users_of
+from amdcni.effects.installing.processes import users_of
 
 _FEW: Final = 3
 
@@ -68,9 +68,8 @@ def _planned(manifest: Manifest, bin_dir: Path) -> Installation:
 
 
 def _in_use(seen: Seen) -> frozenset[TreeName] | None:
-    if not sees_the_host():
-        return None
-    return frozenset(user.tree for user in users_of(seen.trees, seen.launchers))
+    users = users_of(seen.trees, seen.launchers)
+    return None if users is None else frozenset(user.tree for user in users)
 
 
 def _perform(done: Installation, bin_dir: Path, tree: Path) -> None:

@@ -25,7 +25,7 @@ from amdcni.core.mapping import sentence_on
 from amdcni.core.nics import Records
 from amdcni.effects.installing.look import locked, look, require_writable
 from amdcni.effects.installing.perform import perform
-from amdcni.effects.installing.processes import is_on_the_host, sees_the_host, users_of
+from amdcni.effects.installing.processes import is_on_the_host, users_of
 from amdcni.effects.stores import Stores
 from amdcni_agent.asking import ask
 from amdcni_shim.client import SOCKET_PATH
@@ -102,13 +102,13 @@ def _refuse(seen: Seen, data_dir: str | None, stderr: IO[str]) -> None:
             f"nothing is removed, because NICs are lent: {'; '.join(lent)}; let the pods end, or "
             "return the NICs with amdcni release"
         )
-    at_work = [
-        f"process {user.pid} ({user.name})"
-        for user in users_of(seen.trees, seen.launchers)
-        if user.pid != os.getpid()
-    ]
-    agent = None if sees_the_host() else ask(os.fsdecode(SOCKET_PATH))
-    at_work += [] if agent is None else [f"the agent (process {agent['pid']} of the host)"]
+    users = users_of(seen.trees, seen.launchers)
+    if users is None:
+        # A call that changes something has a record by now, so it has been found already.
+        agent = ask(os.fsdecode(SOCKET_PATH))
+        at_work = [] if agent is None else [f"the agent (process {agent['pid']} of the host)"]
+    else:
+        at_work = [f"process {user.pid} ({user.name})" for user in users if user.pid != os.getpid()]
     if at_work:
         raise InstallFailed(
             f"nothing is removed, because {', '.join(dict.fromkeys(at_work))} works from it; wait "

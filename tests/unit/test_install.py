@@ -592,7 +592,7 @@ def test_a_process_that_runs_from_a_tree_is_found_by_what_it_executes(
         assert (said.status, picture(bin_dir)) == (1, before)
     with subprocess.Popen(["sleep", "1000"], cwd=bin_dir / ".amdcni" / tree.name) as process:
         try:
-            (user,) = users_of([tree.name], {})
+            (user,) = users_of([tree.name], {}) or ()
         finally:
             process.kill()
     assert (user.pid, user.name, user.tree) == (process.pid, "sleep", tree.name)
@@ -609,7 +609,7 @@ def test_a_launcher_that_has_been_replaced_still_needs_its_tree(
         try:
             install(bin_dir, tree)
             seen = look(bin_dir)
-            users = users_of(seen.trees, seen.launchers)
+            users = users_of(seen.trees, seen.launchers) or ()
         finally:
             process.kill()
     assert [(user.pid, user.tree) for user in users] == [(process.pid, sleeping.name)]
@@ -639,6 +639,29 @@ def test_processes_of_the_host_are_seen_where_pid_1_is_the_hosts(
         inode = (proc / "pid").stat().st_ino
         monkeypatch.setattr(processes, "_INITIAL_PID_NAMESPACE", inode)
         assert (sees_the_host(proc), is_on_the_host(proc)) == (True, on_host)
+
+
+def test_processes_that_may_not_be_looked_at_keep_every_tree(
+    bin_dir: Path, tree: BuiltTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc = a_proc(tmp_path / "hostPID", "a", "b")
+    (proc / "1/exe").symlink_to("/sbin/init")
+    assert users_of([tree.name], {}, proc) == ()
+    assert users_of([tree.name], {}, a_proc(tmp_path / "no hostPID", "a", "a")) is None
+    readlink = os.readlink
+
+    def refuse(path: Path) -> str:
+        if path == proc / "1/exe":
+            raise PermissionError(13, "Permission denied")
+        return readlink(path)
+
+    # What AppArmor does to a container.
+    monkeypatch.setattr(os, "readlink", refuse)
+    for name, users in (("systemd", ()), ("python3", None), ("ld-linux-x86-64", None)):
+        (proc / "1/comm").write_text(f"{name}\n")
+        assert users_of([tree.name], {}, proc) == users
+    (proc / "1/comm").unlink()
+    assert users_of([tree.name], {}, proc) is None
 
 
 def test_a_removal_wants_to_know_where_the_records_are(

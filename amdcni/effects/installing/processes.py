@@ -14,6 +14,8 @@ from amdcni.core.install.tree import TreeName
 
 _INITIAL_PID_NAMESPACE: Final = 0xEFFFFFFC  # include/linux/proc_ns.h, PROC_PID_INIT_INO
 _DELETED: Final = " (deleted)"
+_OUR_NAMES: Final = ("python", "ld-", "amd", "?")
+"""How the name of a process that executes a file of a tree begins; the last one is not known."""
 
 
 @attrs.frozen
@@ -57,20 +59,41 @@ def users_of(
     names: Collection[TreeName],
     launchers: Mapping[str, TreeName],
     proc: Path = Path("/proc"),
-) -> tuple[User, ...]:
+) -> tuple[User, ...] | None:
     """The processes that work with one of these trees, perhaps this one among them.
 
+    None if that cannot be known, because processes of the machine cannot be seen or looked at.
     They execute or map a file of it, are in one of its folders, or are a launcher, by its hash,
     that may still execute its Python.  A tree of the same name in another binDir counts, because
     the path that a process in another mount namespace has for it is not known.
     """
+    if not sees_the_host(proc):
+        return None
     found = []
     for pid in sorted(int(name) for name in os.listdir(proc) if name.isdigit()):
         process = proc / str(pid)
+        if _is_hidden(process):
+            return None
         named = {name for text in _texts(process) for name in names if _is_in(name, text)}
         named |= set(_launcher_of(process, launchers))
         found += [User(pid, _name_of(process), name) for name in sorted(named)]
     return tuple(found)
+
+
+def _is_hidden(process: Path) -> bool:
+    """Whether a process may be one of ours, and the kernel does not show what it executes.
+
+    A container without CAP_SYS_PTRACE, or under AppArmor, sees the host's processes and their
+    names, but not this.
+    """
+    try:
+        os.readlink(process / "exe")
+    except PermissionError:
+        return _name_of(process).startswith(_OUR_NAMES)
+    except OSError:
+        # It has ended, or is a thread of the kernel.
+        return False
+    return False
 
 
 def _is_in(name: TreeName, text: str) -> bool:
