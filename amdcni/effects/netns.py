@@ -84,6 +84,29 @@ def entered(fd: int) -> Iterator[None]:
         os.close(own)
 
 
+@contextmanager
+def new_netns() -> Iterator[int]:
+    """A descriptor of a new network namespace, which ends with its last netdev's and descriptor's.
+
+    This thread stays where it is.  Raises KernelRefused.
+    """
+    own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            if _LIBC.unshare(_CLONE_NEWNET) != 0:
+                code = ctypes.get_errno()
+                raise KernelRefused(f"cannot make a network namespace: {os.strerror(code)}")
+            fd = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            _setns(own)
+    finally:
+        os.close(own)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
     if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
