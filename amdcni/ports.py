@@ -229,8 +229,8 @@ class Machine(Node, Protocol):
     def enter(self, path: str) -> AbstractContextManager[Namespace | None]:
         """The network namespace at `path`; None if there is none."""
 
-    def enter_new(self) -> AbstractContextManager[Namespace]:
-        """A new network namespace, which ends with the `with`; raises KernelRefused."""
+    def enter_new(self) -> AbstractContextManager[Namespace | None]:
+        """A new network namespace, which ends with the `with`; None if the kernel refuses."""
 
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""

@@ -84,27 +84,19 @@ def entered(fd: int) -> Iterator[None]:
         os.close(own)
 
 
-@contextmanager
-def new_netns() -> Iterator[int]:
-    """A descriptor of a new network namespace, which ends with its last netdev's and descriptor's.
+def new_netns() -> int | None:
+    """A descriptor of a new network namespace, which ends with it; None if the kernel refuses.
 
-    This thread stays where it is.  Raises KernelRefused.
+    This thread stays where it is.
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        try:
-            if _LIBC.unshare(_CLONE_NEWNET) != 0:
-                code = ctypes.get_errno()
-                raise KernelRefused(f"cannot make a network namespace: {os.strerror(code)}")
-            fd = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            _setns(own)
+        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+            return None
+        return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     finally:
+        _setns(own)
         os.close(own)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _setns(fd: int) -> None:

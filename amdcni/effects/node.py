@@ -274,14 +274,16 @@ class LinuxNode:
         yield self._entered[found]
 
     @contextmanager
-    def enter_new(self) -> Iterator["Netlink"]:
-        """The namespace lives as long as the socket."""
-        with netns.new_netns() as fd:
-            namespace = _netlink(os.dup(fd))
-            try:
-                yield namespace
-            finally:
-                namespace.close()
+    def enter_new(self) -> Iterator["Netlink | None"]:
+        fd = netns.new_netns()
+        if fd is None:
+            yield None
+            return
+        namespace = _netlink(fd)
+        try:
+            yield namespace
+        finally:
+            namespace.close()
 
     # ---- what is read or loaded late
 

@@ -451,7 +451,7 @@ class FakeNode:
         yield None if space is None else FakeNamespace(self, space)
 
     @contextmanager
-    def enter_new(self) -> Iterator["FakeNamespace"]:
+    def enter_new(self) -> Iterator["FakeNamespace | None"]:
         """The namespace ends even if this process is killed."""
         kernel = self.alive().kernel
         space = kernel.make_netns(f"/proc/{kernel.now_s}/ns/net")
