@@ -48,6 +48,9 @@ class Node(Protocol):
         What cannot be read is left out.
         """
 
+    def keeps_ifindexes(self) -> bool:
+        """Whether this kernel can give a netdev that returns its old ifindex (Linux 5.12)."""
+
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else of the netdev is on the host that no record can hold.
 
@@ -188,8 +191,17 @@ class Namespace(Protocol):
     def add_altname(self, netdev: Netdev, altname: str) -> None:
         """Give the netdev an alternative name, which no other netdev may have."""
 
-    def move(self, netdev: Netdev, to: Self, ifname: IfName, **attributes: object) -> None:
+    def move(
+        self,
+        netdev: Netdev,
+        to: Self,
+        ifname: IfName,
+        ifindex: int | None = None,
+        **attributes: object,
+    ) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
+
+        It has `ifindex` there, if that is free and the kernel can (Linux 5.12).
 
         After a failure it may be moved, under its old name, or lack some: the caller has to look.
         """
@@ -216,6 +228,9 @@ class Machine(Node, Protocol):
 
     def enter(self, path: str) -> AbstractContextManager[Namespace | None]:
         """The network namespace at `path`; None if there is none."""
+
+    def enter_new(self) -> AbstractContextManager[Namespace | None]:
+        """A new network namespace, which ends with the `with`; None if the kernel refuses."""
 
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""

@@ -35,6 +35,8 @@ def messages_of(events: Iterable[Event]) -> Iterator[Message]:
                 yield NotHealed()
             case "name-taken":
                 yield NotRestored(What.NAME)
+            case "renumbered":
+                yield NotRestored(What.IFINDEX)
             case "not-restored":
                 with suppress(ValueError):
                     yield NotRestored(What(fact))

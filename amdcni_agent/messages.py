@@ -47,9 +47,13 @@ def outcome_of(code: int) -> str:
 
 
 class What(StrEnum):
-    """What of a netdev could not be restored: its name, or a module of `amdcni.core.aspects`."""
+    """What of a netdev could not be restored.
+
+    Its name, its ifindex, or a module of `amdcni.core.aspects`.
+    """
 
     NAME = "name"
+    IFINDEX = "ifindex"
     TOKEN = "token"
     ALTNAMES = "altnames"
     LINK = "link"

@@ -198,8 +198,18 @@ class Netlink:
         """Give the netdev an alternative name, unless it has it; refused if another netdev does."""
         aspects.altnames.add(self._kernel, netdev, altname)
 
-    def move(self, netdev: Netdev, to: "Netlink", ifname: IfName, **attributes: object) -> None:
+    def move(
+        self,
+        netdev: Netdev,
+        to: "Netlink",
+        ifname: IfName,
+        ifindex: int | None = None,
+        **attributes: object,
+    ) -> None:
         """Move the netdev into another namespace under the name `ifname`, with these attributes.
+
+        It gets `ifindex` there if no other netdev has that (Linux 5.12); otherwise the kernel lets
+        it keep its own, if that is free, or gives it a new one.
 
         It is one request, which the kernel carries out in the order of do_setlink
         (net/core/rtnetlink.c): the move, which sets it down, hardware address and MTU, the name,
@@ -208,6 +218,15 @@ class Netlink:
         what = f"move {netdev.ifname} to another network namespace as {ifname}"
         what += "".join(f", {name} {value!r}" for name, value in attributes.items())
         asked = {"ifname": ifname, **attributes}
+        if ifindex is not None:
+            try:
+                numbered = links.change(netdev, {**asked, "ifindex": ifindex}, to._netns_fd)
+                self._kernel.ask(numbered)
+            except RequestRefused as failure:
+                if failure.code != errno.EBUSY:
+                    raise KernelRefused(f"the kernel refused to {what}: {failure.said}") from None
+            else:
+                return
         self._kernel.do(what, links.change(netdev, asked, to._netns_fd))
 
     def put_address(self, netdev: Netdev, address: Address) -> None:

@@ -84,6 +84,21 @@ def entered(fd: int) -> Iterator[None]:
         os.close(own)
 
 
+def new_netns() -> int | None:
+    """A descriptor of a new network namespace, which ends with it; None if the kernel refuses.
+
+    This thread stays where it is.
+    """
+    own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+            return None
+        return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        _setns(own)
+        os.close(own)
+
+
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
     if _LIBC.setns(fd, _CLONE_NEWNET) != 0:

@@ -18,6 +18,7 @@ from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
+from amdcni.core.numbering import is_since
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
 from amdcni.core.retry import Attempts
@@ -140,6 +141,9 @@ class LinuxNode:
 
     def details(self, netdev: Netdev) -> Details:
         return attrs.evolve(self.own.details(netdev), ways_out=self.own.ways_out())
+
+    def keeps_ifindexes(self) -> bool:
+        return is_since(os.uname().release, (5, 12))
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         return self.own.unsaved(netdev, details, renumbered=renumbered)
@@ -268,6 +272,18 @@ class LinuxNode:
         else:
             self._entered[found] = _netlink(fd)
         yield self._entered[found]
+
+    @contextmanager
+    def enter_new(self) -> Iterator["Netlink | None"]:
+        fd = netns.new_netns()
+        if fd is None:
+            yield None
+            return
+        namespace = _netlink(fd)
+        try:
+            yield namespace
+        finally:
+            namespace.close()
 
     # ---- what is read or loaded late
 

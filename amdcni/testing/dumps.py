@@ -1,7 +1,8 @@
 """Everything that can be configured in a network namespace, as values that compare.
 
-`readings.dump` makes them.  A dump does not depend on ifindexes, nor on what is not configuration:
-carrier, counters, the peer of a veth, addresses on their way through duplicate address detection.
+`readings.dump` makes them.  A dump has the ifindex of each netdev, and otherwise only names.  It
+does not depend on what is not configuration: carrier, counters, the peer of a veth, addresses on
+their way through duplicate address detection.
 """
 
 import time

@@ -37,7 +37,7 @@ tc -json -details qdisc show
 
 # Numbers of the kernel, the other end of the wire, and what other sections show.
 _NOT_OF_A_NETDEV = {
-    *("ifindex", "link_index", "link", "link_netnsid", "operstate"),
+    *("link_index", "link", "link_netnsid", "operstate"),
     *("addr_info", "ifname", "qdisc", "stats", "stats64"),
 }
 _NOT_OF_AN_ADDRESS = {

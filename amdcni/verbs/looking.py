@@ -166,7 +166,8 @@ def look(
     if netdev is None:
         return snapshot
     details = node.details(netdev)
-    renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
+    taken = netdev.ifindex in [other.ifindex for other in pod.netdevs]
+    renumbered = taken and not node.keeps_ifindexes()
     lost = node.unsaved(netdev, details, renumbered=renumbered)
     load = node.load(host.netdevs, (netdev,))
     around = Surroundings(host.netdevs, load=load)

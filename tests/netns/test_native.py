@@ -269,11 +269,11 @@ import os, subprocess, sys
 from amdcni.effects import netlink
 from amdcni_shim.__main__ import main
 move = netlink.Netlink.move
-def late(self, netdev, to, ifname, **attributes):
+def late(self, netdev, to, ifname, ifindex=None, **attributes):
     if ifname == os.environ["CNI_IFNAME"]:
         take = ["nsenter", f"--net={os.environ['CNI_NETNS']}", "ip", "link", "add", ifname]
         subprocess.run([*take, "type", "bridge"], check=True)
-    move(self, netdev, to, ifname, **attributes)
+    move(self, netdev, to, ifname, ifindex, **attributes)
 netlink.Netlink.move = late
 sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 """

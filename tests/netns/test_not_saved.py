@@ -21,13 +21,14 @@ LOST = {
         "the noarp neighbour 10.0.0.57"
     ),
     "maddress add 01:00:5e:00:00:99 dev eth1": "the multicast address 01:00:5e:00:00:99",
-    "-6 addrlabel add prefix fd00::/64 dev eth1 label 99": "the address label of fd00::/64",
-    "mptcp endpoint add 10.0.0.0 dev eth1 signal": "the MPTCP endpoint 10.0.0.0",
 }
 """Commands for `ip`, and what is reported about their results."""
 
-BOUND = ("addrlabel", "mptcp")
-"""What refers to the NIC by its number, and is lost only if the pod already has that number."""
+BOUND = (
+    "-6 addrlabel add prefix fd00::/64 dev eth1 label 99",
+    "mptcp endpoint add 10.0.0.0 dev eth1 signal",
+)
+"""What refers to the NIC by its ifindex, and holds again because the NIC gets that back."""
 
 ON_ANOTHER = (
     "nexthop add id 20 dev other",
@@ -65,7 +66,7 @@ def test_each_thing_that_will_be_lost_is_named_once(
         "link set other up",
     ):
         node.ip(command)
-    set_on(node, [*ON_ANOTHER, *LOST])
+    set_on(node, [*ON_ANOTHER, *LOST, *BOUND])
     node.tc("qdisc add dev eth1 clsact")
     node.tc("qdisc add dev other clsact")
     node.tc("qdisc add dev eth1 root handle 2: htb default 10")
@@ -78,7 +79,7 @@ def test_each_thing_that_will_be_lost_is_named_once(
     outcome = runtime.add(pod)
     assert outcome.succeeded, outcome
     expected = {
-        *(what for command, what in LOST.items() if renumbered or not is_bound(command)),
+        *LOST.values(),
         "the qdiscs pfifo 20: in the class 2:10, clsact with its filters",
         "the traffic class 2:10 of htb",
         "the filter at the root u32",
@@ -87,11 +88,6 @@ def test_each_thing_that_will_be_lost_is_named_once(
     assert len(reported) == len(expected)
     for what in expected:
         assert len([each for each in reported if each.startswith(what)]) == 1, (what, reported)
-
-
-def is_bound(command: str) -> bool:
-    """Return whether what the command sets refers to the NIC by its number."""
-    return any(word in command for word in BOUND)
 
 
 @natively

@@ -52,6 +52,8 @@ class Kernel:
     riders: list[Rider] = attrs.field(factory=list)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
+    keeps_ifindexes: bool = True
+    """Whether it knows IFLA_NEW_IFINDEX, as from Linux 5.12 on."""
     now_s: int = 1000
     boot: int = 1
     moments: list[str] = attrs.field(factory=list)
@@ -291,10 +293,12 @@ class Kernel:
         self.moment(f"rename {link.name} to {name}")
         self._rename(link, name)
 
-    def move(self, link: Link, to: Space, name: str | None = None) -> None:
+    def move(
+        self, link: Link, to: Space, name: str | None = None, ifindex: int | None = None
+    ) -> None:
         """Move and, in the same request, rename; if one step fails, the later ones are not done."""
         self.moment(f"move {link.name} as {name or link.name}")
-        self._move(link, to, name)
+        self._move(link, to, name, ifindex)
 
     def add_address(self, link: Link, address: Address) -> None:
         """Add the address, or replace its attributes."""
@@ -369,7 +373,7 @@ class Kernel:
             raise Refused("File exists")
         link.name = name
 
-    def _move(self, link: Link, to: Space, name: str | None) -> None:
+    def _move(self, link: Link, to: Space, name: str | None, ifindex: int | None = None) -> None:
         if link.altnames & to.names:
             raise Refused("File exists")
         arriving = link.name
@@ -381,7 +385,10 @@ class Kernel:
         link.space.lose_routes(link.ifindex)
         for rider in self.riders:
             rider.lost |= rider.on is link
-        if any(other.ifindex == link.ifindex for other in to.links):
+        taken = {other.ifindex for other in to.links}
+        if ifindex is not None and ifindex not in taken and self.keeps_ifindexes:
+            link.ifindex = ifindex
+        elif link.ifindex in taken:
             self._ifindex += 1
             link.ifindex = self._ifindex
         self._put_into(link, to)

@@ -79,10 +79,15 @@ class FakeNamespace:
         self._ask(self._kernel.add_altname, netdev, altname)
 
     def move(
-        self, netdev: Netdev, to: "FakeNamespace", ifname: IfName, **attributes: object
+        self,
+        netdev: Netdev,
+        to: "FakeNamespace",
+        ifname: IfName,
+        ifindex: int | None = None,
+        **attributes: object,
     ) -> None:
         def act(link: Link) -> None:
-            self._kernel.move(link, to._space, ifname)
+            self._kernel.move(link, to._space, ifname, ifindex)
             self._change(link, attributes)
 
         self._ask(act, netdev)

@@ -134,6 +134,9 @@ class FakeNode:
         link = next(link for link in kernel.host.links if link.ifindex == netdev.ifindex)
         return kernel.details(link)
 
+    def keeps_ifindexes(self) -> bool:
+        return self.alive().kernel.keeps_ifindexes
+
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         kernel = self.alive().kernel
         return (*kernel.unsaved, *(kernel.unsaved_if_renumbered if renumbered else ()))
@@ -446,6 +449,16 @@ class FakeNode:
     def enter(self, path: str) -> Iterator["FakeNamespace | None"]:
         space = self.alive().kernel.paths.get(path)
         yield None if space is None else FakeNamespace(self, space)
+
+    @contextmanager
+    def enter_new(self) -> Iterator["FakeNamespace | None"]:
+        """The namespace ends even if this process is killed."""
+        kernel = self.alive().kernel
+        space = kernel.make_netns(f"/proc/{kernel.now_s}/ns/net")
+        try:
+            yield FakeNamespace(self, space)
+        finally:
+            kernel.destroy_netns(space)
 
 
 _: type[ports.Machine] = FakeNode

@@ -257,9 +257,10 @@ def test_what_no_record_can_hold_is_reported_when_the_nic_is_lent(machine: Machi
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_what_refers_to_a_nic_by_its_ifindex_is_lost_if_the_pod_uses_that_ifindex(
+def test_on_an_old_kernel_what_knows_a_nic_by_its_ifindex_is_lost_if_the_pod_uses_that(
     machine: Machine, taken: bool
 ) -> None:
+    machine.kernel.keeps_ifindexes = False
     machine.kernel.unsaved_if_renumbered = ("the address label of fd00::/64",)
     (link,) = machine.kernel.functions[A].links
     inside = machine.kernel.add_link("eth0", space=pod_of(machine))

@@ -41,6 +41,23 @@ def test_del_restores_a_nic_whose_pod_has_died(guest: Guest, slot: Slot) -> None
     assert guest.damage() == []
 
 
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+def test_a_nic_whose_pod_used_its_ifindex_and_died_has_that_ifindex_again(
+    guest: Guest, slot: Slot
+) -> None:
+    (was,) = guest.host.ip_json(f"link show dev {slot.ifname}")
+    pod = guest.pod("pod1")
+    pod.ip(f"link add taken index {was['ifindex']} type dummy")
+    guest.added(slot, pod)
+    guest.kill(pod, slot)
+    (bare,) = guest.host.ip_json("link show dev net1")
+    assert bare["ifindex"] != was["ifindex"]
+    expect_silence(guest.delete(slot, pod))
+    (now,) = guest.host.ip_json(f"link show dev {slot.ifname}")
+    assert now["ifindex"] == was["ifindex"]
+    assert guest.damage() == []
+
+
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 def test_heal_restores_two_nics_that_had_the_same_name_in_their_pods(
     guest: Guest, mover: str

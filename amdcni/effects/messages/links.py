@@ -62,6 +62,7 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (29, "IFLA_EXT_MASK", "uint32"),
         (34, "IFLA_PHYS_PORT_ID", "cdata"),
         (37, "IFLA_LINK_NETNSID", "int32"),
+        (49, "IFLA_NEW_IFINDEX", "int32"),
         (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
         (52, "IFLA_PROP_LIST", "properties"),
         (53, "IFLA_ALT_IFNAME", "cdata"),
@@ -294,6 +295,7 @@ def _token(token: IpAddress) -> Any:
 
 _ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "ifname": ("IFLA_IFNAME", octets_of_text),
+    "ifindex": ("IFLA_NEW_IFINDEX", int),
     "alias": ("IFLA_IFALIAS", lambda alias: octets_of_text(alias or "")),
     "mac": ("IFLA_ADDRESS", octets_of),
     "mtu": ("IFLA_MTU", int),

@@ -13,9 +13,11 @@ from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
 from amdcni.core.names import free_name
+from amdcni.core.numbering import free_ifindex, ifindex_to_give
 from amdcni.core.steps.execution import Home, Outcome
 from amdcni.core.steps.homecoming import BringHome, HomecomingStep, RestoreConfiguration, VerifyHome
 from amdcni.effects.marks import mark_in_pod
+from amdcni.effects.numbering import give_ifindex
 from amdcni.effects.shared_routes import alone_with_shared_routes, awaited, shares_routes
 from amdcni.ports import Machine, Namespace
 
@@ -48,7 +50,8 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     netdev = sight.netdev or _fetch(node, record, captured, sight)
     if netdev is None:
         raise lost(record)
-    home = _give_name(node, record, captured, Home(netdev, sight.others(netdev)))
+    home = _give_ifindex(node, record, captured, Home(netdev, sight.others(netdev)))
+    home = _give_name(node, record, captured, home)
     if home.netdev.ifname != captured.ifname:
         now = home.netdev.ifname
         node.report("name-taken", **record.facts, was=captured.ifname, now=now)
@@ -72,6 +75,18 @@ def _look(node: Machine, record: Attachment) -> _Sight:
     host, pod = node.host(), node.find_pod(record.netns)
     device = node.find_device(record.key.bus_device)
     return _Sight(host, pod, device, find_home(record, host.netdevs, device, pod))
+
+
+def _give_ifindex(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
+    """Give the netdev the ifindex that it had, if that is free and nobody uses the netdev yet."""
+    wanted = ifindex_to_give(captured, home.netdev, home.others)
+    if wanted is not None:
+        give_ifindex(node, record, captured, home, wanted)
+        home = _require_home(node, record)
+    if home.netdev.ifindex != captured.ifindex:
+        now = home.netdev.ifindex
+        node.report("renumbered", **record.facts, was=captured.ifindex, now=now)
+    return home
 
 
 def _give_name(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
@@ -119,7 +134,7 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
         for altname in (taken | {wanted}).intersection(netdev.altnames):
             source.drop_altname(netdev, altname)
         source.change(netdev, up=False)
-        source.move(netdev, node.own, wanted)
+        source.move(netdev, node.own, wanted, free_ifindex(captured, host.netdevs))
     moved = node.own.find_netdev(record.mark)
     if moved is not None and find_home(record, [moved], sight.device, None) == moved:
         return moved

@@ -1,0 +1,117 @@
+"""A netdev gets its ifindex back where nothing is lost by that."""
+
+import itertools
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amdcni.core.capture import Captured
+from amdcni.core.host import Below, Netdev
+from amdcni.core.names import IfName
+from amdcni.core.numbering import ifindex_to_give, is_since
+from amdcni.core.spec import Verb
+from tests.unit.fake_kernel import Kernel
+from tests.unit.fake_machine import Machine
+from tests.unit.fake_netdevs import Link, address
+from tests.unit.fake_node import Killed
+from tests.unit.fake_runtime import ask, config_for
+from tests.unit.keeper import Keeper
+from tests.unit.two_nics import POD1, A, add, booted, delete, heal, pod_of, process
+
+WAS, NOW = 4, 9
+CAPTURED = Captured(ifname=IfName("ens1"), ifindex=WAS)
+BARE = Netdev(ifname=IfName("net1"), ifindex=NOW)
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ("5.12.0", True),
+        ("5.11.99-generic", False),
+        ("4.18.0-553.el8.x86_64", False),
+        ("6.1.0-13-amd64", True),
+        ("10.0", True),
+        ("unheard of", True),
+    ],
+)
+def test_a_kernel_gives_ifindexes_from_linux_5_12_on(release: str, known: bool) -> None:
+    assert is_since(release, (5, 12)) == known
+
+
+def other(ifindex: int, **keys: Any) -> Netdev:
+    return attrs.evolve(Netdev(ifname=IfName(f"other{ifindex}"), ifindex=ifindex), **keys)
+
+
+@given(st.sets(st.integers(1, 12).filter(lambda number: number != NOW)))
+def test_a_bare_netdev_gets_its_ifindex_unless_another_one_has_it(numbers: set[int]) -> None:
+    given_back = ifindex_to_give(CAPTURED, BARE, [other(number) for number in numbers])
+    assert given_back == (None if WAS in numbers else WAS)
+
+
+@pytest.mark.parametrize(
+    ("netdev", "others"),
+    [
+        (attrs.evolve(BARE, ifindex=WAS), []),
+        (attrs.evolve(BARE, up=True), []),
+        (attrs.evolve(BARE, master=2), [other(2)]),
+        (attrs.evolve(BARE, addresses=(address("192.0.2.1/31"),)), []),
+        (BARE, [other(5, lower=NOW)]),
+        (BARE, [other(5, below=Below(links=(3, NOW)))]),
+    ],
+    ids=["has it", "is up", "is in a bond", "has an address", "has a VLAN", "carries a tunnel"],
+)
+def test_a_netdev_that_somebody_uses_keeps_the_ifindex_that_it_has(
+    netdev: Netdev, others: list[Netdev]
+) -> None:
+    assert ifindex_to_give(CAPTURED, netdev, others) is None
+
+
+def taken_in_the_pod(machine: Machine) -> int:
+    """The ifindex of the NIC, which a netdev of the pod has, too."""
+    (link,) = machine.kernel.functions[A].links
+    machine.kernel.add_link("eth0", space=pod_of(machine)).ifindex = link.ifindex
+    return link.ifindex
+
+
+def test_a_nic_whose_pod_used_its_ifindex_and_died_has_it_again(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    ifindex = taken_in_the_pod(machine)
+    add(machine)
+    kernel.destroy_netns(pod_of(machine))
+    assert (nic.space is kernel.host, nic.ifindex == ifindex) == (True, False)
+    assert heal(machine) == {A: ("returned", True)}
+    assert nic.ifindex == ifindex
+    assert keeper.is_whole()
+
+
+def test_killed_at_any_moment_of_a_del_the_next_one_gives_the_nic_its_ifindex() -> None:
+    for at in itertools.count():
+        machine = booted("delegate")
+        (nic, *_) = machine.kernel.functions[A].links
+        ifindex, keeper = taken_in_the_pod(machine), Keeper(machine, nic)
+        add(machine)
+        try:
+            ask(machine, Verb.DEL, config_for(A), container="pod1", netns=POD1, kill_at=at)
+        except Killed:
+            where = machine.kernel.moments[-1]
+            delete(machine)
+            assert (nic.ifindex, keeper.is_whole()) == (ifindex, True), f"killed at: {where}"
+        else:
+            break
+    assert at > 15
+    assert (nic.ifindex, machine.kernel.violations) == (ifindex, [])
+
+
+def test_without_a_way_to_give_it_the_new_ifindex_is_reported(
+    machine: Machine, kernel: Kernel, nic: Link
+) -> None:
+    kernel.keeps_ifindexes = False
+    ifindex = taken_in_the_pod(machine)
+    add(machine)
+    delete(machine)
+    ((event, facts),) = process(machine).reported
+    assert (event, facts["was"], facts["now"]) == ("renumbered", ifindex, nic.ifindex)
