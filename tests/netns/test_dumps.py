@@ -139,7 +139,9 @@ def test_a_dump_tells_of_the_order_of_addresses_which_chooses_the_source(node: N
     )
 
 
-def test_another_ifindex_is_one_difference_and_not_one_of_each_address_and_route(node: Node, nic: Nic) -> None:
+def test_another_ifindex_is_one_difference_and_not_one_of_each_address_and_route(
+    node: Node, nic: Nic
+) -> None:
     before = dump(node)
     (link,) = node.ip_json("link show dev eth1")
     pod = node.add_pod("pod1")

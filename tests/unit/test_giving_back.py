@@ -59,7 +59,7 @@ def test_a_nic_that_is_unplugged_amid_its_healing_is_not_taken_for_one_that_is_h
     node = FakeNode(machine)
     (seen,) = node.records()
     machine.kernel.unplug(A)
-    with machine.running(node), node.lock(seen.key.lock_name, wait_s=0):
-        with pytest.raises(DeviceNotFound, match="not in the machine"):
-            bring_home(seen, node)
+    unplugged = pytest.raises(DeviceNotFound, match="not in the machine")
+    with machine.running(node), node.lock(seen.key.lock_name, wait_s=0), unplugged:
+        bring_home(seen, node)
     assert set(machine.disk.files) == {A}
