@@ -88,6 +88,10 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
+.PHONY: changelog
+changelog: $(VENV)/dev.stamp ## moves the fragments into the changelog, as this version's section
+	$(BIN)/towncrier build --yes
+
 .PHONY: bench
 bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks
@@ -137,7 +141,7 @@ clean: ## removes everything that the other targets made
 system tools:
 	@scripts/setup.sh $@
 
-PROJECT := pyproject.toml $(wildcard launchers/*) scripts/setup.sh
+PROJECT := pyproject.toml amdcni/__init__.py scripts/metadata_hook.py $(wildcard launchers/*) scripts/setup.sh
 
 $(VENV)/run.stamp: requirements/run.txt $(PROJECT)
 	@scripts/setup.sh venv run
