@@ -45,7 +45,7 @@ test-all: lint docs test-unit ## everything that must hold: thorough tests, cove
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
-test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
+test-unit: system tools $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
 	  --numprocesses=auto --dist=worksteal $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
@@ -87,6 +87,10 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 .PHONY: docs
 docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
+
+.PHONY: man
+man: $(VENV)/run.stamp ## the man pages, as man/, which belong into the repository
+	$(BIN)/python -m scripts.man_pages man
 
 .PHONY: changelog
 changelog: $(VENV)/dev.stamp ## moves the fragments into the changelog, as this version's section
