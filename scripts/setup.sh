@@ -9,6 +9,7 @@
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
 #   setup.sh venv mutants  the same as for run, and what measures how much its tests notice
+#   setup.sh venv dist   the same as for run, and what makes a release
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -110,6 +111,6 @@ system) setup_system ;;
 tools) setup_tools ;;
 launcher) setup_launcher ;;
 fuzz-launcher) setup_fuzz_launcher ;;
-"venv run" | "venv dev" | "venv fuzz" | "venv mutants") setup_venv "$2" ;;
-*) die "usage: setup.sh system | tools | launcher | fuzz-launcher | venv run | venv dev | venv fuzz | venv mutants" ;;
+"venv run" | "venv dev" | "venv fuzz" | "venv mutants" | "venv dist") setup_venv "$2" ;;
+*) die "usage: setup.sh system | tools | launcher | fuzz-launcher | venv run | venv dev | venv fuzz | venv mutants | venv dist" ;;
 esac
