@@ -38,14 +38,14 @@ test-all: SELECTED :=
 test-all: PROFILE = $(or $(HYPOTHESIS_PROFILE),default)
 test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
-test-all: lint docs test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
+test-all: lint docs $(VENV)/dist.stamp test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= PROFILE=$(PROFILE) test-netns test-vm
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
-test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
+test-unit: system tools $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
 	  --numprocesses=auto --dist=worksteal $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
@@ -88,6 +88,55 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
+# A release is made into this folder.
+DIST := dist
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' amdcni/__init__.py)
+
+# Its parts, each made by a target dist-PART.
+PARTS := python man launcher sbom
+
+# All files have the time of the commit, so that they are the same whenever and wherever they are made.
+# What is unpacked from an sdist has that time.
+dist-%: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y PKG-INFO)
+
+.PHONY: dist
+dist: $(PARTS:%=dist-%) ## the files of a release with their hashes, in dist/
+	@cd $(DIST) && sums=$$(sha256sum -- *) && echo "$$sums" | tee SHA256SUMS
+
+.PHONY: dist-empty
+dist-empty:
+	@! git status --porcelain 2>/dev/null | grep -q . || echo "dist: there are uncommitted changes" >&2
+	rm -rf $(DIST)
+	mkdir -p $(DIST)
+
+# The wheel is made from the sdist, which shows that nothing is missing there.
+.PHONY: dist-python
+dist-python: dist-empty $(VENV)/dist.stamp
+	$(BIN)/python -m build --no-isolation --outdir $(DIST) .
+	$(BIN)/twine check --strict $(DIST)/amdcni-$(VERSION)-py3-none-any.whl $(DIST)/amdcni-$(VERSION).tar.gz
+
+.PHONY: dist-man
+dist-man: dist-empty
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s \
+	  --mtime=@$$SOURCE_DATE_EPOCH -cf - -C man . | gzip -9n >$(DIST)/amdcni-$(VERSION)-man.tar.gz
+
+.PHONY: dist-launcher
+dist-launcher: dist-empty
+	@scripts/setup.sh launcher
+	scripts/build-launcher.sh $(abspath $(DIST))/amd-host-device-static-$(VERSION)-$$(uname -m)
+
+.PHONY: dist-sbom
+dist-sbom: dist-launcher $(VENV)/dist.stamp
+	$(BIN)/python -m scripts.sbom $(DIST)/amdcni-$(VERSION).cdx.json
+
+.PHONY: man
+man: $(VENV)/run.stamp ## the man pages, as man/, which belong into the repository
+	$(BIN)/python -m scripts.man_pages man
+
+.PHONY: changelog
+changelog: $(VENV)/dev.stamp ## moves the fragments into the changelog, as this version's section
+	$(BIN)/towncrier build --yes
+
 .PHONY: bench
 bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks
@@ -122,6 +171,9 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/mutants.txt \
 	  --constraints requirements/dev.txt --extra testing \
 	  pyproject.toml requirements/run.in requirements/mutants.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dist.txt \
+	  --constraints requirements/dev.txt \
+	  pyproject.toml requirements/run.in requirements/dist.in
 
 # Resolved for the oldest supported Python; the result suits the newer ones too.
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
@@ -137,7 +189,7 @@ clean: ## removes everything that the other targets made
 system tools:
 	@scripts/setup.sh $@
 
-PROJECT := pyproject.toml $(wildcard launchers/*) scripts/setup.sh
+PROJECT := pyproject.toml amdcni/__init__.py scripts/metadata_hook.py $(wildcard launchers/*) scripts/setup.sh
 
 $(VENV)/run.stamp: requirements/run.txt $(PROJECT)
 	@scripts/setup.sh venv run
@@ -150,3 +202,6 @@ $(VENV)/fuzz.stamp: requirements/fuzz.txt $(PROJECT)
 
 $(VENV)/mutants.stamp: requirements/mutants.txt $(PROJECT)
 	@scripts/setup.sh venv mutants
+
+$(VENV)/dist.stamp: requirements/dist.txt $(PROJECT)
+	@scripts/setup.sh venv dist

@@ -12,9 +12,9 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any, Final, assert_never
 
+from amdcni import __version__
 from amdcni.core.errors import StateFailure, TryAgainLater
 from amdcni.core.request import LogLevel
 from amdcni.effects import netns
@@ -65,7 +65,7 @@ class Agent:
         self._door = door
         self._log = log
         self._reporter = reporter
-        self._ledger = Ledger(log, reporter, notifier, version("amdcni"))
+        self._ledger = Ledger(log, reporter, notifier, __version__)
         self._schedule = Schedule(limits)
         self._epoll = select.epoll()
         self._workers = Workers(self._epoll, log, reporter.forget)

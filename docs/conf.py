@@ -1,6 +1,6 @@
 """How Sphinx builds the documentation; it needs no network."""
 
-import importlib.metadata
+from importlib.metadata import metadata
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -8,14 +8,22 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
+import amdcni
+
 project = "amdcni"
 author = "The amdcni authors"
 project_copyright = author
-release = version = importlib.metadata.version("amdcni")
+release = version = amdcni.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
+
+# Where the project lives is said once, in pyproject.toml; without it, no page links to its source.
+urls = dict(url.split(", ", 1) for url in metadata("amdcni").get_all("Project-URL") or [])
+if "Source" in urls:
+    source_view_link = f"{urls['Source']}/blob/v{version}/docs/{{filename}}"
+    html_theme_options = {"top_of_page_buttons": ["view"], "source_view_link": source_view_link}
 
 html_theme = "furo"
 html_title = f"amdcni {release}"

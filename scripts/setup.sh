@@ -2,13 +2,14 @@
 # Sets up what the Makefile's targets need, and only what is missing.
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
-#   setup.sh tools       strace, which the kernel tests use if it is there; installed only as root
+#   setup.sh tools       strace and mandoc, which tests use if they are there; installed only as root
 #   setup.sh launcher    the compiler for small static executables, or if it cannot be had, any other
 #   setup.sh fuzz-launcher  the compiler with the fuzzer
 #   setup.sh venv run    .venv with the project and what runs it
 #   setup.sh venv dev    the same, and what tests it
 #   setup.sh venv fuzz   the same as for run, and what fuzzes it
 #   setup.sh venv mutants  the same as for run, and what measures how much its tests notice
+#   setup.sh venv dist   the same as for run, and what makes a release
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,7 +43,12 @@ setup_system() {
 }
 
 setup_tools() {
-    [ -x /usr/bin/strace ] || [ "$(id -u)" != 0 ] || apt_install strace
+    [ "$(id -u)" = 0 ] || return 0
+    missing=
+    [ -x /usr/bin/strace ] || missing=strace
+    [ -x /usr/bin/mandoc ] || missing="$missing mandoc"
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$missing" ] || apt_install $missing
 }
 
 setup_launcher() {
@@ -105,6 +111,6 @@ system) setup_system ;;
 tools) setup_tools ;;
 launcher) setup_launcher ;;
 fuzz-launcher) setup_fuzz_launcher ;;
-"venv run" | "venv dev" | "venv fuzz" | "venv mutants") setup_venv "$2" ;;
-*) die "usage: setup.sh system | tools | launcher | fuzz-launcher | venv run | venv dev | venv fuzz | venv mutants" ;;
+"venv run" | "venv dev" | "venv fuzz" | "venv mutants" | "venv dist") setup_venv "$2" ;;
+*) die "usage: setup.sh system | tools | launcher | fuzz-launcher | venv run | venv dev | venv fuzz | venv mutants | venv dist" ;;
 esac

@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from importlib import metadata
 from typing import TYPE_CHECKING
 
+from amdcni import __version__
 from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
@@ -22,8 +22,7 @@ def parser() -> argparse.ArgumentParser:
         description="The NICs of this node, those that amd-host-device has lent to pods, and the "
         "conformance of any CNI plugin.",
     )
-    version = f"amdcni {metadata.version('amdcni')}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("--version", action="version", version=f"amdcni {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_explain(commands)
     _add_devices(commands)

@@ -11,7 +11,10 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     try:
         from amdcni.testing.conformance import findings, running, subject
     except ModuleNotFoundError as missing:
-        stderr.write(f"amdcni: {missing.name} is missing; pip install 'amdcni[testing]'\n")
+        stderr.write(
+            f"amdcni: {missing.name} is missing; install amdcni's extra testing, "
+            "as in pip install 'PATH[testing]' with the path of its wheel or checkout\n"
+        )
         return 2
     wanted = running.Wanted(
         plugin=options.plugin,

@@ -28,6 +28,7 @@ PACKAGES = (
     "amdcni_shim",
     "amdcni_agent",
     "amdcni.cli",
+    "amdcni.__main__",
 )
 """From the bottom to the top: a package imports only from those before it.
 
