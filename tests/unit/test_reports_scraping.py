@@ -16,6 +16,7 @@ from amdcni_agent.address import DEFAULT_ADDRESS, Address
 from amdcni_agent.health import SILENCE_S
 from amdcni_agent.messages import Message, encode
 from amdcni_agent.pages import MAX_HEAD_BYTES, Page, Request, parse_head, response, verdict
+from amdcni_agent.posting import Poster
 from amdcni_agent.scraping import DEFAULT_LIMITS, Limits, Site
 from tests.patience import wait_until
 from tests.unit.reporting import (
@@ -65,7 +66,11 @@ class Running:
 
 
 @contextmanager
-def running(address: Address = ANYWHERE, limits: Limits = DEFAULT_LIMITS) -> Iterator[Running]:
+def running(
+    address: Address | None = ANYWHERE,
+    limits: Limits = DEFAULT_LIMITS,
+    poster: Poster | None = None,
+) -> Iterator[Running]:
     events: list[tuple[str, dict[str, object]]] = []
 
     def log(_: LogLevel, event: str, **facts: object) -> None:
@@ -73,7 +78,7 @@ def running(address: Address = ANYWHERE, limits: Limits = DEFAULT_LIMITS) -> Ite
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     clock = Clock()
-    site = Site(theirs, address, log, limits, clock)
+    site = Site(theirs, address, log, poster, limits, clock)
     thread = threading.Thread(target=site.serve)
     thread.start()
     try:
