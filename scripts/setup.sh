@@ -2,7 +2,7 @@
 # Sets up what the Makefile's targets need, and only what is missing.
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
-#   setup.sh tools       strace, which the kernel tests use if it is there; installed only as root
+#   setup.sh tools       strace and openssl, which tests use if they are there; installed only as root
 #   setup.sh launcher    the compiler for small static executables, or if it cannot be had, any other
 #   setup.sh fuzz-launcher  the compiler with the fuzzer
 #   setup.sh venv run    .venv with the project and what runs it
@@ -42,7 +42,12 @@ setup_system() {
 }
 
 setup_tools() {
-    [ -x /usr/bin/strace ] || [ "$(id -u)" != 0 ] || apt_install strace
+    [ "$(id -u)" = 0 ] || return 0
+    missing=
+    [ -x /usr/bin/strace ] || missing=strace
+    command -v openssl >/dev/null || missing="$missing openssl"
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$missing" ] || apt_install $missing
 }
 
 setup_launcher() {

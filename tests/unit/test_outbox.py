@@ -53,7 +53,7 @@ answers: st.SearchStrategy[Answer] = st.one_of(
 few_happenings = st.sampled_from(
     [HEALED, REFUSED, *(attrs.evolve(HEALED, subject=f"0000:c{n}:00.0") for n in range(20))]
 )
-steps = st.tuples(st.floats(0, 40), st.lists(happenings | few_happenings, max_size=8), answers)
+steps = st.tuples(st.floats(0, 40), st.lists(happenings | few_happenings, max_size=6), answers)
 
 
 def at(now_s: float) -> Moment:
@@ -74,7 +74,7 @@ def played(
             outbox.answered(answer, at(now_s))
 
 
-@given(st.lists(steps, max_size=40))
+@given(st.lists(steps, max_size=15))
 def test_there_are_never_more_requests_than_allowed_in_any_window(
     script: list[tuple[float, list[Happened], Answer]],
 ) -> None:
@@ -84,7 +84,7 @@ def test_there_are_never_more_requests_than_allowed_in_any_window(
             assert later + 1 <= SMALL.burst + (end_s - begin_s) / SMALL.refill_s + 1e-6
 
 
-@given(st.lists(steps, max_size=40))
+@given(st.lists(steps, max_size=15))
 def test_no_object_is_told_of_more_than_is_allowed_for_it(
     script: list[tuple[float, list[Happened], Answer]],
 ) -> None:
@@ -102,7 +102,7 @@ def test_no_object_is_told_of_more_than_is_allowed_for_it(
                 assert later + 1 <= most + 1e-6
 
 
-@given(st.lists(steps, max_size=40))
+@given(st.lists(steps, max_size=15))
 def test_whatever_happens_memory_is_bounded(
     script: list[tuple[float, list[Happened], Answer]],
 ) -> None:
@@ -114,7 +114,7 @@ def test_whatever_happens_memory_is_bounded(
         assert len(kept.entries) <= SMALL.known
 
 
-@given(st.lists(steps, max_size=40))
+@given(st.lists(steps, max_size=15))
 def test_the_api_server_is_asked_only_for_what_it_takes(
     script: list[tuple[float, list[Happened], Answer]],
 ) -> None:
@@ -129,7 +129,7 @@ def test_the_api_server_is_asked_only_for_what_it_takes(
             names.add(request.told.name)
 
 
-@given(st.lists(happenings | few_happenings, max_size=60))
+@given(st.lists(happenings | few_happenings, max_size=25))
 def test_what_happens_again_is_counted_in_one_event(said: list[Happened]) -> None:
     """Counts and names as the API server has them at last are those of what has happened."""
     outbox = Outbox("node-1", FREE)
