@@ -195,13 +195,13 @@ def test_an_api_server_that_is_mute_holds_up_neither_calls_nor_metrics(
     cluster.misbehave("mute")
     with agent_on(node, *cluster.words, env=IN_A_CLUSTER) as agent:
         runtime.added(pod)
-        for number in range(3):
-            refused = runtime.add(node.add_pod(f"other{number}"), args=ARGS, container_id="c2")
+        tries = ("first", "second", "third")
+        for each in tries:
+            refused = runtime.add(node.add_pod(each), args=ARGS, container_id=each)
             refused.expect_error(11)
-            wait_until(
-                lambda n=number: samples(node)["amdcni_calls_total native error-11 ADD"] == n + 1,
-                "it is counted",
-            )
+            assert page(node, "/metrics")[0] == OK
+        name = "amdcni_calls_total native error-11 ADD"
+        wait_until(lambda: samples(node)[name] == len(tries), "all are counted")
         assert page(node, "/healthz")[0] == OK
         expect_silence(runtime.delete(pod))
         assert agent.serves()

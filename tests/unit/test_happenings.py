@@ -1,5 +1,6 @@
 """What of the log becomes a Kubernetes event, and in which words."""
 
+import os
 from typing import Any
 
 import pytest
@@ -140,7 +141,9 @@ def test_refusals_are_about_the_nic_and_not_about_the_call_or_the_node() -> None
     assert vars(errors).keys() >= REFUSALS
 
 
-@pytest.mark.parametrize("found", set(Condition) - {Condition.MISSING, Condition.UNPLUGGED})
+@pytest.mark.parametrize(
+    "found", [each for each in Condition if each not in (Condition.MISSING, Condition.UNPLUGGED)]
+)
 def test_what_healing_sees_to_is_not_called_lost(found: Condition) -> None:
     assert find_happened("needs-attention", {**FACTS, "found": found.value}) is None
 
@@ -182,6 +185,10 @@ def test_ids_of_containers_are_as_short_as_crictl_shows_them_and_others_stay() -
     assert in_short(f"held by {ID} as") == "held by 8c1f0a7be2d94 as"
     assert in_short(f"{ID}7") == f"{ID}7"
     assert in_short("cni-1b2c3d4e") == "cni-1b2c3d4e"
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    assert in_short(os.fsdecode(b"net\xff1")) == "net?1"
 
 
 def test_every_happening_has_a_reason_of_its_own() -> None:
