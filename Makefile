@@ -45,7 +45,7 @@ test-all: lint docs test-unit ## everything that must hold: thorough tests, cove
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
 .PHONY: test-unit
-test-unit: system $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
+test-unit: system tools $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
 	  --numprocesses=auto --dist=worksteal $(SELECTED) $(COVERAGE) --junit-xml=$(RESULTS)/unit.xml
 
