@@ -11,6 +11,7 @@ from amdcni.core.request import LogLevel, Mover
 from amdcni.core.spec import Verb
 from amdcni.log import Log
 from amdcni_agent.events import messages_of
+from amdcni_agent.happenings import find_happened
 from amdcni_agent.health import HEARTBEAT_S
 from amdcni_agent.messages import (
     DROPPED,
@@ -82,7 +83,7 @@ class Ledger:
         verb = None if report["verb"] is None else Verb(report["verb"])
         mover = None if report["mover"] is None else Mover(report["mover"])
         self._end(call, outcome, now_s, verb=verb, mover=mover)
-        for message in messages_of(map(tuple, report["events"])):
+        for message in messages_of(report):
             self._reporter.send(message)
 
     def refused(self) -> None:
@@ -127,11 +128,14 @@ class Ledger:
         needs = {(need["device"], need["found"]): need for need in report["needs"]}
         for each in needs.keys() - self._needs:
             self._log(LogLevel.WARNING, "needs-attention", **needs[each])
+            happened = find_happened("needs-attention", needs[each])
+            if happened is not None:
+                self._reporter.send(happened)
         self._needs = set(needs)
         if report["look"] is not None:
             found = {Condition(name): number for name, number in report["look"].items()}
             self._reporter.send(Attachments(found))
-        for message in messages_of(map(tuple, report["events"])):
+        for message in messages_of(report):
             self._reporter.send(message)
 
     def serving(self, doing: Doing) -> None:

@@ -12,7 +12,7 @@ from amdcni.effects.node import LinuxNode
 from amdcni.log import make_log
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Effort, Finding
-from amdcni_agent.events import MOST_EVENTS, Event, event_of
+from amdcni_agent.events import Heard
 from amdcni_agent.lines import Lines
 
 MOST_NEEDS: Final = 100
@@ -25,10 +25,10 @@ WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 def look() -> dict[str, Any]:
     """Heal what needs it; return how many attachments are in each condition now, and events."""
     log = make_log(LogLevel.WARNING, None, Lines(sys.stderr.fileno()), by="agent")
-    events: list[Event] = []
+    heard = Heard()
 
     def report(event: str, **facts: object) -> None:
-        events.append(event_of(event, facts))
+        heard(event, facts)
         log(LogLevel.WARNING, event, **facts)
 
     dirs = plugin_dirs_of(os.environ)
@@ -37,13 +37,13 @@ def look() -> dict[str, Any]:
             findings = healing.heal(node, WATCHING)
     except AmdcniError as failure:
         log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
-        return {"look": None, "busy": False, "needs": [], "events": events[:MOST_EVENTS]}
+        return {"look": None, "busy": False, "needs": [], **heard.report}
     seen = Counter(filter(None, map(_condition_now, findings)))
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "busy": any(finding.busy for finding in findings),
         "needs": [_need(finding) for finding in findings if _needs_attention(finding)][:MOST_NEEDS],
-        "events": events[:MOST_EVENTS],
+        **heard.report,
     }
 
 

@@ -1,7 +1,7 @@
 """What the main process tells the reporting process, and how it is written: pure.
 
-A message has no names of pods, namespaces or devices, because each value of a label is a time
-series of its own; the log has them.
+What is counted has no names of pods, namespaces or devices, because each value of a label is a
+time series of its own; the log has them, and so has what becomes a Kubernetes event.
 """
 
 import json
@@ -17,6 +17,7 @@ from cattrs.strategies import configure_tagged_union
 from amdcni.core.condition import Condition
 from amdcni.core.request import Mover
 from amdcni.core.spec import Verb
+from amdcni_agent.happenings import Happened
 from amdcni_shim.edge import CODES, INTERNAL
 
 OK: Final = "ok"
@@ -138,9 +139,12 @@ class Lost:
     count: int = attrs.field(validator=_COUNT)
 
 
-Message = (
+Counted = (
     CallEnded | Attachments | Healed | NotHealed | NotRestored | Reattached | AgentState | Lost
 )
+"""What becomes metrics."""
+
+Message = Counted | Happened
 
 _CONVERTER: Final = Converter()
 configure_tagged_union(Message, _CONVERTER, tag_name="kind")

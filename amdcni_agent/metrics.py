@@ -12,9 +12,9 @@ from amdcni_agent.messages import (
     AgentState,
     Attachments,
     CallEnded,
+    Counted,
     Healed,
     Lost,
-    Message,
     NotHealed,
     NotRestored,
     Reattached,
@@ -123,10 +123,20 @@ class Metrics:
             "Messages to the reporting process that were dropped: the other counts are too low.",
             registry=registry,
         )
+        self._posted = Counter(
+            "amdcni_events_posted",
+            "Requests about Kubernetes events that the API server has accepted.",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "amdcni_events_dropped",
+            "Kubernetes events that are not posted: too many, or the API server refuses them.",
+            registry=registry,
+        )
         self._about = Info("amdcni_agent", "The agent.", registry=registry)
         self._about.info({"version": ""})
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Counted) -> None:
         """Count what the message says."""
         match message:
             case CallEnded():
@@ -165,6 +175,11 @@ class Metrics:
         self._waiting.set(state.waiting_calls)
         self._serving.set(state.is_serving)
         self._about.info({"version": state.version})
+
+    def take_events(self, posted: int, dropped: int) -> None:
+        """Count more Kubernetes events, by what has become of them."""
+        self._posted.inc(posted)
+        self._dropped.inc(dropped)
 
     def text(self, age_s: float) -> bytes:
         """Everything as OpenMetrics text; `age_s` is how old the last sign of life is."""

@@ -23,24 +23,31 @@ import socket
 import sys
 from contextlib import suppress
 from importlib.util import find_spec, module_from_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from amdcni.core.request import LogLevel
 from amdcni.log import Log
 from amdcni_agent.address import Address
+from amdcni_agent.cluster import Cluster, ServiceAccount
+from amdcni_agent.happenings import Happened
 from amdcni_agent.messages import AgentState, Attachments, Lost, Message, encode
 from amdcni_agent.parent import die_with
 
+if TYPE_CHECKING:
+    from amdcni_agent.posting import Poster
+
 
 class Reporter:
-    """The reporting process that serves at `address`; with None there is none to be told anything.
+    """The reporting process: it serves at `address`, and posts events to a cluster.
 
+    With neither there is none to be told anything.
     Used by the main process alone, which must wait for its children only by their process IDs.
     """
 
-    def __init__(self, address: Address | None, log: Log) -> None:
+    def __init__(self, address: Address | None, log: Log, cluster: Cluster | None = None) -> None:
         self._address = address
         self._log = log
+        self._cluster = cluster
         self._channel: socket.socket | None = None
         self._pid: int | None = None
         self._lost = 0
@@ -53,7 +60,7 @@ class Reporter:
         If it cannot be started, that is logged, and it counts as one that has died.
         """
         self.stop()
-        if self._address is None:
+        if not self._is_wanted:
             return
         parent = os.getpid()
         try:
@@ -61,7 +68,7 @@ class Reporter:
             with theirs:
                 pid = os.fork()
                 if pid == 0:
-                    _report(theirs, parent, self._address, self._log)
+                    _report(theirs, parent, self._address, self._log, self._cluster)
         except OSError as error:
             self._log(LogLevel.WARNING, "reports-not-started", reason=error.strerror)
             return
@@ -72,7 +79,7 @@ class Reporter:
 
     def send(self, message: Message) -> None:
         """Tell the process, without waiting; a message for which there is no room is dropped."""
-        if self._address is None:
+        if not self._is_wanted or (isinstance(message, Happened) and self._cluster is None):
             return
         if isinstance(message, AgentState | Attachments):
             self._latest[type(message)] = message
@@ -94,7 +101,11 @@ class Reporter:
         """Whether the process should run and does not."""
         if self._pid is not None and _has_ended(self._pid):
             self._pid = None
-        return self._address is not None and self._pid is None
+        return self._is_wanted and self._pid is None
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._address is not None or self._cluster is not None
 
     def stop(self) -> None:
         """End the process, which keeps nothing that would be lost."""
@@ -119,16 +130,22 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _report(channel: socket.socket, parent: int, address: Address, log: Log) -> NoReturn:
+def _report(
+    channel: socket.socket,
+    parent: int,
+    address: Address | None,
+    log: Log,
+    cluster: Cluster | None,
+) -> NoReturn:
     """Be the reporting process."""
     status = 1
     try:
         die_with(parent)
-        _leave_behind(channel)
+        _leave_behind(channel, None if cluster is None else cluster.account)
         import_lightly()
         from amdcni_agent.scraping import Site
 
-        Site(channel, address, log).serve()
+        Site(channel, address, log, _find_poster(cluster, log)).serve()
         status = 0
     except Exception as failure:
         reason = f"{type(failure).__name__}: {failure}"
@@ -138,7 +155,16 @@ def _report(channel: socket.socket, parent: int, address: Address, log: Log) -> 
         os._exit(status)
 
 
-def _leave_behind(channel: socket.socket) -> None:
+def _find_poster(cluster: Cluster | None, log: Log) -> "Poster | None":
+    """Who posts events, if any are posted: only then is memory spent on TLS."""
+    if cluster is None:
+        return None
+    from amdcni_agent.posting import start_posting
+
+    return start_posting(cluster, log)
+
+
+def _leave_behind(channel: socket.socket, account: ServiceAccount | None) -> None:
     """Give up what is the main process's: its descriptors, signals and memory.
 
     Signals that end the main process do not end this one: it reports until the last call has
@@ -155,7 +181,7 @@ def _leave_behind(channel: socket.socket) -> None:
     for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    kept = {0, 1, 2, channel.fileno()}
+    kept = {0, 1, 2, channel.fileno()} | ({account.folder} if account else set())
     for number in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
         with suppress(OSError):  # the one that the list was read from
             os.close(number)

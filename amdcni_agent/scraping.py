@@ -1,4 +1,7 @@
-"""Serves scrapers and probes from one thread, whatever they do, and listens to the main process."""
+"""Serves scrapers and probes from one thread, whatever they do, and listens to the main process.
+
+Kubernetes events are handed to another thread, so that neither waits for an API server.
+"""
 
 import selectors
 import socket
@@ -6,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -14,9 +17,13 @@ from amdcni.core.request import LogLevel
 from amdcni.log import Log
 from amdcni_agent import metrics, pages
 from amdcni_agent.address import Address
+from amdcni_agent.happenings import Happened
 from amdcni_agent.health import Health
 from amdcni_agent.messages import MAX_BYTES, AgentState, Lost, NotAMessage, parse_message
 from amdcni_agent.metrics import Metrics
+
+if TYPE_CHECKING:
+    from amdcni_agent.posting import Poster
 
 _CHUNK_BYTES: Final = 64 * 1024
 _MESSAGES_A_ROUND: Final = 256
@@ -75,19 +82,24 @@ class _Exchange:
 
 
 class Site:
-    """The pages of the agent at an address, made from what the main process says."""
+    """The pages of the agent at an address, if any, made from what the main process says.
+
+    Events are for `poster`.
+    """
 
     def __init__(
         self,
         channel: socket.socket,
-        address: Address,
+        address: Address | None,
         log: Log,
+        poster: "Poster | None" = None,
         limits: Limits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = channel
         self._address = address
         self._log = log
+        self._poster = poster
         self._limits = limits
         self._clock = clock
         self._metrics = Metrics()
@@ -111,6 +123,8 @@ class Site:
             if self._listener is not None:
                 self._listener.close()
             self._selector.close()
+            if self._poster is not None:
+                self._poster.end()
 
     def _serve_round(self) -> bool:
         """Do what there is to do now; whether the main process is still there."""
@@ -132,14 +146,14 @@ class Site:
     def _patience_s(self) -> float | None:
         """How long there is nothing to do unless something arrives."""
         due = [exchange.until_s for exchange in self._exchanges.values()]
-        if self._listener is None:
+        if self._listener is None and self._address is not None:
             due.append(self._listen_from_s)
         return max(0.0, min(due) - self._clock()) if due else None
 
     def _listen(self) -> None:
         """Listen at the address, if it is time to try; a failure is logged once."""
         now_s = self._clock()
-        if self._listener is not None or now_s < self._listen_from_s:
+        if self._address is None or self._listener is not None or now_s < self._listen_from_s:
             return
         try:
             listener = self._address.listen()
@@ -175,7 +189,10 @@ class Site:
             message = parse_message(data)
         except NotAMessage:
             message = Lost(1)
-        self._metrics.take(message)
+        if not isinstance(message, Happened):
+            self._metrics.take(message)
+        elif self._poster is not None:
+            self._poster.post(message)
         serves = message.is_serving if isinstance(message, AgentState) else self._health.is_serving
         self._health = Health(self._clock(), serves)
 
@@ -219,6 +236,8 @@ class Site:
         now_s = self._clock()
         match path:
             case "/metrics":
+                if self._poster is not None:
+                    self._metrics.take_events(*self._poster.counts())
                 text = self._metrics.text(self._health.age_s(now_s))
                 return pages.Page(HTTPStatus.OK, text, metrics.CONTENT_TYPE)
             case "/healthz":

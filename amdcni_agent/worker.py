@@ -20,10 +20,10 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from amdcni.core.errors import TryAgainLater
-from amdcni.core.request import Mover
+from amdcni.core.request import Mover, pod_named_in, pod_uid_in
 from amdcni.core.spec import Verb
 from amdcni_agent import looks, protocol
-from amdcni_agent.events import MOST_EVENTS, Event, event_of
+from amdcni_agent.events import Heard
 from amdcni_agent.parent import die_with
 from amdcni_agent.protocol import Header
 from amdcni_shim import client, process
@@ -31,7 +31,7 @@ from amdcni_shim.__main__ import main
 
 LOOK: Final = b"look"
 CALL: Final = b"call"
-MAX_REPORT_BYTES: Final = 1 << 16
+MAX_REPORT_BYTES: Final = 1 << 17
 
 _MOST_CALLS: Final = 5000
 """After so many calls a worker ends, so that memory that they have fragmented is given back."""
@@ -144,12 +144,12 @@ def _serve_client(connection: socket.socket, control: socket.socket) -> None:
         except (OSError, ClientLeft, protocol.NotForUs):
             return
         environ, stdin = _environ_in(rest[: header.environ_bytes]), rest[header.environ_bytes :]
-        events: list[Event] = []
-        status, stdout = _call(header, descriptors, environ, stdin, events)
+        heard = Heard()
+        status, stdout = _call(header, descriptors, environ, stdin, heard)
         if State.asked_to_end():
             # Whoever wanted that, a client that is still there does the work itself.
             return
-        _say(control, _report(status, stdout, environ, stdin, events))
+        _say(control, _report(status, stdout, environ, stdin, heard))
         with suppress(OSError):
             connection.sendall(protocol.end_of(status, stdout))
 
@@ -161,7 +161,7 @@ def _environ_in(data: bytes) -> dict[str, str]:
 
 
 def _report(
-    status: int, stdout: bytes, environ: Mapping[str, str], stdin: bytes, events: list[Event]
+    status: int, stdout: bytes, environ: Mapping[str, str], stdin: bytes, heard: Heard
 ) -> dict[str, Any]:
     """What the main process is told of a call that has its answer."""
     said = environ.get("CNI_COMMAND")
@@ -172,7 +172,18 @@ def _report(
         "code": None if status == 0 else _member(stdout, "code"),
         "verb": verb,
         "mover": mover if mover in tuple(Mover) else None,
-        "events": events[:MOST_EVENTS],
+        **heard.report,
+    }
+
+
+def _about(environ: Mapping[str, str]) -> dict[str, object]:
+    """What a call is, by its environment, which may be wrong."""
+    args = environ.get("CNI_ARGS", "")
+    return {
+        "verb": environ.get("CNI_COMMAND"),
+        "holder": f"{environ.get('CNI_CONTAINERID', '')}/{environ.get('CNI_IFNAME', '')}",
+        "pod": pod_named_in(args),
+        "pod_uid": pod_uid_in(args),
     }
 
 
@@ -226,15 +237,15 @@ def _call(
     descriptors: list[int],
     environ: Mapping[str, str],
     stdin: bytes,
-    events: list[Event],
+    heard: Heard,
 ) -> tuple[int, bytes]:
     """Serve a call as the executable does, with the surroundings of the client.
 
-    What is reported is added to `events`, too.
+    `heard` hears what is reported, and how the call has failed, together with what it was.
     """
 
-    def heard(event: str, facts: Mapping[str, object]) -> None:
-        events.append(event_of(event, facts))
+    def hear(event: str, facts: Mapping[str, object]) -> None:
+        heard(event, {**facts, **_about(environ)} if event == "failed" else facts)
 
     path = environ.get("CNI_NETNS")
     opened = {path: descriptors[2] if header.has_netns else None} if path else {}
@@ -248,7 +259,7 @@ def _call(
             _STDERR, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
         )
         try:
-            status = main(environ, io.BytesIO(stdin), stdout, stderr, opened, heard)
+            status = main(environ, io.BytesIO(stdin), stdout, stderr, opened, hear)
         finally:
             with suppress(OSError):  # nobody reads it, or the disk is full
                 stderr.close()

@@ -39,7 +39,7 @@ def main(
 
     `opened` are descriptors of what is at the paths of network namespaces, None for nothing, if
     that was found in another mount namespace.  `heard` is called with each event that is reported,
-    and its facts.
+    and its facts; and if the call fails, with `failed`, whatever is logged.
     """
     command = environ.get("CNI_COMMAND")
     if command is None:
@@ -58,6 +58,7 @@ def main(
     except Exception as failure:
         from amdcni_shim.edge import error_answer
 
+        heard("failed", {"error": type(failure).__name__, "reason": str(failure)})
         _answer(error_answer(failure, data), stdout)
         return 1
     if answer is not None:

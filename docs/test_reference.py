@@ -21,6 +21,8 @@ from amdcni.core.host import Address
 from amdcni.core.request import Mover
 from amdcni.core.spec import Verb
 from amdcni.testing import strategies
+from amdcni_agent.happenings import Happening
+from amdcni_agent.kube_events import ABOUT
 from amdcni_agent.messages import CallEnded, What
 from amdcni_agent.metrics import NONE, Metrics
 from amdcni_shim import edge
@@ -143,6 +145,20 @@ def test_every_alert_is_listed_with_what_to_do() -> None:
     named = [row for row in rows("how-to/monitor.md") if row[0].startswith("Amdcni")]
     assert [row[0] for row in named] == re.findall(r"- alert: (\w+)", alerts)
     assert all(SENTENCES.search(row[1]) for row in named)
+
+
+def test_the_kubernetes_events_match_the_code() -> None:
+    listed = {tuple(row[:3]) for row in rows("reference/events.md") if row[0].startswith("NIC")}
+    never_with_a_pod = {Happening.NOT_SAVED, Happening.RECORD_DAMAGED}
+    known = {
+        (
+            about.reason,
+            about.severity.value,
+            "node" if what in never_with_a_pod else "pod and node" if about.on_node else "pod",
+        )
+        for what, about in ABOUT.items()
+    }
+    assert listed == known
 
 
 def test_every_strategy_is_documented() -> None:

@@ -2,7 +2,7 @@
 # Sets up what the Makefile's targets need, and only what is missing.
 #
 #   setup.sh system      the `ip` tool and the host-device plugin, from Debian's or Ubuntu's packages
-#   setup.sh tools       strace and mandoc, which tests use if they are there; installed only as root
+#   setup.sh tools       strace, mandoc and openssl, which tests use if they are there; installed only as root
 #   setup.sh launcher    the compiler for small static executables, or if it cannot be had, any other
 #   setup.sh fuzz-launcher  the compiler with the fuzzer
 #   setup.sh venv run    .venv with the project and what runs it
@@ -47,6 +47,7 @@ setup_tools() {
     missing=
     [ -x /usr/bin/strace ] || missing=strace
     [ -x /usr/bin/mandoc ] || missing="$missing mandoc"
+    command -v openssl >/dev/null || missing="$missing openssl"
     # shellcheck disable=SC2086  # a list of words
     [ -z "$missing" ] || apt_install $missing
 }

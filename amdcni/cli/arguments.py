@@ -9,6 +9,7 @@ from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni_agent.address import DEFAULT_ADDRESS, OFF
+from amdcni_agent.cluster import SERVICE_ACCOUNT, Posting
 from amdcni_shim.client import SOCKET_PATH
 
 if TYPE_CHECKING:
@@ -211,6 +212,19 @@ def _add_agent(commands: "Subcommands") -> None:
         metavar="DIR",
         help="in a container with hostPID: enter the host's namespaces, and become the agent that "
         "amdcni install has installed in this binDir of the host",
+    )
+    agent.add_argument(
+        "--events",
+        choices=[each.value for each in Posting],
+        default=Posting.AUTO.value,
+        help="whether to post Kubernetes events on pods and on the node; auto posts them in a "
+        "cluster, and on does not start without one (default: %(default)s)",
+    )
+    agent.add_argument(
+        "--service-account",
+        default=SERVICE_ACCOUNT,
+        metavar="FOLDER",
+        help="the folder with the token and ca.crt with which to post (default: %(default)s)",
     )
 
 

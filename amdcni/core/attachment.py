@@ -15,7 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
-from amdcni.core.request import Mover, pod_named_in
+from amdcni.core.request import Mover, pod_named_in, pod_uid_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
 FORMAT: Final = 1
@@ -105,8 +105,9 @@ class Attachment:
     @property
     def facts(self) -> dict[str, str]:
         """What a log line says of it: the device, who holds it, and the pod if it is known."""
-        known = {"device": str(self.key), "holder": str(self.id)}
-        return known if self.pod is None else {**known, "pod": self.pod}
+        said = {"pod": self.pod, "pod_uid": pod_uid_in(self.args)}
+        known = {name: value for name, value in said.items() if value is not None}
+        return {"device": str(self.key), "holder": str(self.id), **known}
 
     @property
     def mark(self) -> str:

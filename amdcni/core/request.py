@@ -59,7 +59,7 @@ class Invocation:
     @property
     def pod_uid(self) -> str | None:
         """The UID of the pod, if the runtime says it in CNI_ARGS (`K8S_POD_UID`)."""
-        return _pairs_in(self.environ.get("CNI_ARGS", "")).get("K8S_POD_UID") or None
+        return pod_uid_in(self.environ.get("CNI_ARGS", ""))
 
     @property
     def pod(self) -> str | None:
@@ -279,6 +279,11 @@ def pod_named_in(args: str) -> str | None:
     pairs = _pairs_in(args)
     namespace, name = pairs.get("K8S_POD_NAMESPACE"), pairs.get("K8S_POD_NAME")
     return f"{namespace}/{name}" if namespace and name else None
+
+
+def pod_uid_in(args: str) -> str | None:
+    """The UID of the pod that CNI_ARGS name; None if they do not say it."""
+    return _pairs_in(args).get("K8S_POD_UID") or None
 
 
 def _pairs_in(args: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from amdcni.testing import Node, Outcome
+from amdcni.testing.namespaces import PLAIN_ENVIRONMENT
 from amdcni_agent.asking import ask
 from tests.netns.command import AMDCNI
 from tests.netns.killed import KILLED_AT, killing
@@ -90,9 +91,14 @@ def socket_of(node: Node) -> Path:
 
 
 @contextmanager
-def agent_on(node: Node, *words: str, before: Preparation | None = None) -> Iterator[RunningAgent]:
+def agent_on(
+    node: Node,
+    *words: str,
+    before: Preparation | None = None,
+    env: Mapping[str, str] = PLAIN_ENVIRONMENT,
+) -> Iterator[RunningAgent]:
     """Run an agent with these words until the end of the `with`; it serves when that begins."""
-    running = start_agent(node, *words, before=before)
+    running = start_agent(node, *words, before=before, env=env)
     try:
         wait_until(running.serves, "the agent serves")
         yield running
@@ -102,13 +108,18 @@ def agent_on(node: Node, *words: str, before: Preparation | None = None) -> Iter
             running.end()
 
 
-def start_agent(node: Node, *words: str, before: Preparation | None = None) -> RunningAgent:
+def start_agent(
+    node: Node,
+    *words: str,
+    before: Preparation | None = None,
+    env: Mapping[str, str] = PLAIN_ENVIRONMENT,
+) -> RunningAgent:
     """Start an agent, which may not serve yet or wait for its turn.
 
     Unless the words say otherwise, it serves no metrics.
     """
     words = words or ("--metrics", "off")
-    return RunningAgent(node, start_warm(node, [AMDCNI, "agent", *words], before=before))
+    return RunningAgent(node, start_warm(node, [AMDCNI, "agent", *words], before=before, env=env))
 
 
 # Preparations: see `Preparation` in `warm.py`.

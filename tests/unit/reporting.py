@@ -18,11 +18,13 @@ from amdcni.core.condition import Condition
 from amdcni.core.request import Mover
 from amdcni.core.spec import Verb
 from amdcni_agent.address import Address
+from amdcni_agent.happenings import Happened, Happening, Pod, in_short
 from amdcni_agent.messages import (
     OUTCOMES,
     AgentState,
     Attachments,
     CallEnded,
+    Counted,
     Healed,
     Lost,
     Message,
@@ -55,7 +57,7 @@ states = st.builds(
     busy_workers=counts,
     waiting_calls=counts,
 )
-messages: st.SearchStrategy[Message] = st.one_of(
+countable: st.SearchStrategy[Counted] = st.one_of(
     calls,
     st.builds(Attachments, st.dictionaries(st.sampled_from(Condition), counts)),
     st.builds(Healed, st.sampled_from(Condition)),
@@ -65,6 +67,21 @@ messages: st.SearchStrategy[Message] = st.one_of(
     states,
     st.builds(Lost, counts),
 )
+pods = st.builds(
+    Pod,
+    namespace=st.from_regex(r"[a-z]([-a-z0-9]{0,9}[a-z0-9])?", fullmatch=True),
+    name=st.from_regex(r"[a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?(\.[a-z]{1,3})*", fullmatch=True)
+    | st.text("abc", min_size=200, max_size=253),
+    uid=st.none() | st.uuids().map(str),
+)
+happenings = st.builds(
+    Happened,
+    what=st.sampled_from(Happening),
+    subject=st.sampled_from(["0000:c1:00.0", "0000:c2:00.0", "net1"]) | st.text().map(in_short),
+    words=st.text(min_size=1).map(in_short) | st.text('é𝄞"', min_size=250).map(in_short),
+    pod=st.none() | pods,
+)
+messages: st.SearchStrategy[Message] = st.one_of(countable, happenings)
 
 CALL = CallEnded(Verb.ADD, Mover.NATIVE, "ok", lasted_s=0.08, queued_s=0.001)
 SERVING = AgentState(

@@ -5,6 +5,7 @@ import pytest
 from amdcni.core.condition import Condition
 from amdcni.core.request import Mover
 from amdcni.core.spec import Verb
+from amdcni_agent.happenings import Happened, Happening
 from amdcni_agent.health import HEARTBEAT_S
 from amdcni_agent.ledger import Doing, Ledger
 from amdcni_agent.messages import (
@@ -72,7 +73,14 @@ def test_a_call_is_told_with_how_long_it_waited_and_how_long_it_took(
 ) -> None:
     ledger.came(7, 10.0)
     ledger.begun(7, 10.5)
-    answer = {"status": 1, "code": 101, "verb": "ADD", "mover": "native", "events": []}
+    answer = {
+        "status": 1,
+        "code": 101,
+        "verb": "ADD",
+        "mover": "native",
+        "events": [],
+        "happened": [],
+    }
     ledger.answered(7, answer, 12.0)
     assert told.told == [CallEnded(Verb.ADD, Mover.NATIVE, "error-101", lasted_s=1.5, queued_s=0.5)]
 
@@ -94,11 +102,20 @@ def test_what_a_look_has_found_is_told_and_what_needs_attention_logged_once(
     logged: list[str] = []
     ledger = Ledger(lambda _, event, **facts: logged.append(event), told, Notifier(), "1.0")
     need = {"device": "0000:c1:00.0", "holder": "c1/net1", "found": "missing"}
-    report = {"look": {"missing": 1}, "events": [["healed", "returned"]], "needs": [need]}
+    report = {
+        "look": {"missing": 1},
+        "events": [["healed", "returned"]],
+        "happened": [],
+        "needs": [need],
+    }
     for _ in range(3):
         ledger.looked(report)
     assert logged == ["needs-attention"]
-    assert told.told[:2] == [Attachments({Condition.MISSING: 1}), Healed(Condition.RETURNED)]
+    lost, *counted = told.told[:3]
+    assert isinstance(lost, Happened)
+    assert (lost.what, lost.subject) == (Happening.LOST, "0000:c1:00.0")
+    assert counted == [Attachments({Condition.MISSING: 1}), Healed(Condition.RETURNED)]
+    assert [each for each in told.told if isinstance(each, Happened)] == [lost]
     ledger.looked({**report, "needs": []})
     ledger.looked(report)
     assert logged == ["needs-attention"] * 2

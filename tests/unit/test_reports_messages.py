@@ -52,6 +52,10 @@ def test_anything_else_is_no_message(data: bytes | str) -> None:
         b'"lasted_s":Infinity,"queued_s":1}',
         b'{"kind":"Lost","count":-1}',
         b'{"kind":"Attachments","by_condition":{"held":-1}}',
+        b'{"kind":"Happened","what":"eaten","subject":"net1","words":"gone","pod":null}',
+        b'{"kind":"Happened","what":"lost","subject":"net1","words":"two\\nlines","pod":null}',
+        b'{"kind":"Happened","what":"lost","subject":"net1","words":"gone",'
+        b'"pod":{"namespace":"../nodes","name":"job-1","uid":null}}',
         b'{"kind":"os.system"}',
         b"[" * 2000,
     ],

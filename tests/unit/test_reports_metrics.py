@@ -14,27 +14,27 @@ from amdcni_agent.messages import (
     AgentState,
     Attachments,
     CallEnded,
+    Counted,
     Healed,
     Lost,
-    Message,
     NotHealed,
     NotRestored,
     Reattached,
     What,
 )
 from amdcni_agent.metrics import BUCKETS_S, Metrics
-from tests.unit.reporting import Samples, calls, messages, read_metrics, total, value_of
+from tests.unit.reporting import Samples, calls, countable, read_metrics, total, value_of
 
 
-def metrics_of(said: Sequence[Message], age_s: float = 0) -> Samples:
+def metrics_of(said: Sequence[Counted], age_s: float = 0) -> Samples:
     metrics = Metrics()
     for message in said:
         metrics.take(message)
     return read_metrics(metrics.text(age_s).decode())
 
 
-@given(st.lists(messages))
-def test_every_event_is_counted_once(said: list[Message]) -> None:
+@given(st.lists(countable))
+def test_every_event_is_counted_once(said: list[Counted]) -> None:
     samples = metrics_of(said)
     healed = Counter(each.condition for each in said if isinstance(each, Healed))
     missed = Counter(each.what for each in said if isinstance(each, NotRestored))
@@ -85,8 +85,8 @@ def test_a_call_that_no_worker_began_has_no_duration() -> None:
     assert total(samples, "amdcni_call_queue_seconds_count") == 1
 
 
-@given(st.lists(messages))
-def test_what_is_now_is_what_was_said_last(said: list[Message]) -> None:
+@given(st.lists(countable))
+def test_what_is_now_is_what_was_said_last(said: list[Counted]) -> None:
     samples = metrics_of(said)
     seen = [each.by_condition for each in said if isinstance(each, Attachments)]
     for condition in Condition:
@@ -107,9 +107,9 @@ def test_the_age_of_the_last_sign_of_life_is_shown() -> None:
     assert total(metrics_of([], age_s=12.5), "amdcni_agent_heartbeat_age_seconds") == 12.5
 
 
-@given(st.lists(messages))
+@given(st.lists(countable))
 def test_no_sequence_of_messages_makes_more_series_than_there_are_words(
-    said: list[Message],
+    said: list[Counted],
 ) -> None:
     ours = [len(Verb) + 1, len(Mover) + 1, len(OUTCOMES)]
     most_calls = ours[0] * ours[1] * ours[2]
@@ -118,8 +118,8 @@ def test_no_sequence_of_messages_makes_more_series_than_there_are_words(
     assert len(metrics_of(said)) <= most < 1000
 
 
-@given(st.lists(messages))
-def test_no_label_has_a_name_of_the_cluster(said: list[Message]) -> None:
+@given(st.lists(countable))
+def test_no_label_has_a_name_of_the_cluster(said: list[Counted]) -> None:
     labels = {label for _, series in metrics_of(said) for label, _ in series}
     allowed = {"verb", "mover", "outcome", "condition", "what", "state", "version", "le"}
     assert labels <= allowed

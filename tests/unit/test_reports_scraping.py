@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from amdcni.core.errors import InvalidName
 from amdcni.core.request import LogLevel
 from amdcni_agent.address import DEFAULT_ADDRESS, Address
+from amdcni_agent.happenings import Happened, Happening, Pod
 from amdcni_agent.health import SILENCE_S
 from amdcni_agent.messages import Message, encode
 from amdcni_agent.pages import MAX_HEAD_BYTES, Page, Request, parse_head, response, verdict
+from amdcni_agent.posting import Poster
 from amdcni_agent.scraping import DEFAULT_LIMITS, Limits, Site
 from tests.patience import wait_until
 from tests.unit.reporting import (
@@ -65,7 +67,11 @@ class Running:
 
 
 @contextmanager
-def running(address: Address = ANYWHERE, limits: Limits = DEFAULT_LIMITS) -> Iterator[Running]:
+def running(
+    address: Address | None = ANYWHERE,
+    limits: Limits = DEFAULT_LIMITS,
+    poster: Poster | None = None,
+) -> Iterator[Running]:
     events: list[tuple[str, dict[str, object]]] = []
 
     def log(_: LogLevel, event: str, **facts: object) -> None:
@@ -73,7 +79,7 @@ def running(address: Address = ANYWHERE, limits: Limits = DEFAULT_LIMITS) -> Ite
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     clock = Clock()
-    site = Site(theirs, address, log, limits, clock)
+    site = Site(theirs, address, log, poster, limits, clock)
     thread = threading.Thread(target=site.serve)
     thread.start()
     try:
@@ -101,6 +107,57 @@ def test_what_was_said_before_a_scrape_is_in_it(site: Running) -> None:
     for told in range(1, 20):
         site.tell(CALL)
         assert total(scrape(site.address), "amdcni_calls_total") == told
+
+
+POD = Pod("team-secret", "job-secret", "uid-secret")
+HAPPENED = Happened(Happening.LOST, "0000:c1:00.0", "0000:c1:00.0: it is lost", POD)
+
+
+class Collected(Poster):
+    """Events that are only collected."""
+
+    def __init__(self) -> None:
+        self.happened: list[Happened] = []
+        self.is_ended = False
+
+    def post(self, happened: Happened) -> None:
+        self.happened.append(happened)
+
+    def counts(self) -> tuple[int, int]:
+        return 2, 3
+
+    def end(self) -> None:
+        self.is_ended = True
+
+
+def test_what_becomes_an_event_is_posted_and_no_name_of_it_gets_into_a_metric() -> None:
+    poster = Collected()
+    with running(poster=poster) as site:
+        site.tell(HAPPENED)
+        text = get(site.address, "/metrics")[1].decode()
+        assert poster.happened == [HAPPENED]
+        assert "secret" not in text
+        assert "c1:00" not in text
+        samples = scrape(site.address)
+        # Both counts are since the last scrape.
+        assert total(samples, "amdcni_events_posted_total") == 2 * len(("first", "second"))
+        assert total(samples, "amdcni_events_dropped_total") == 3 * len(("first", "second"))
+    assert poster.is_ended
+
+
+def test_without_a_poster_what_happens_is_not_even_dropped(site: Running) -> None:
+    site.tell(HAPPENED)
+    samples = scrape(site.address)
+    assert total(samples, "amdcni_events_dropped_total") == 0
+    assert total(samples, "amdcni_messages_dropped_total") == 0
+
+
+def test_without_an_address_events_are_posted_and_nothing_is_served() -> None:
+    poster = Collected()
+    with running(None, poster=poster) as site:
+        site.tell(HAPPENED)
+        wait_until(lambda: poster.happened, "it is posted")
+        assert site.events == []
 
 
 def test_what_is_no_message_counts_as_dropped(site: Running) -> None:
