@@ -99,6 +99,7 @@ def _compile_c(output: Path, *options: str, source: str) -> None:
     if compiler is None:
         raise CannotBuild("musl-gcc is missing: install musl-tools")
     run([_BUILD, output, *options], environ={**os.environ, "CC": compiler, "SOURCE": source})
+    output.chmod(0o755)
 
 
 def _compile(tree: Path) -> None:
