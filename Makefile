@@ -112,6 +112,10 @@ tree: $(VENV)/run.stamp ## the self-contained tree for hosts without Python, as 
 	@scripts/setup.sh launcher
 	@$(BIN)/python -m distribution tree $(TREE)
 
+.PHONY: image
+image: tree ## the same tree as an OCI image, an archive in dist, without a container engine
+	@$(BIN)/python -m distribution image $(TREE)
+
 .PHONY: venv
 venv: system $(VENV)/dev.stamp ## everything for development, in .venv
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -91,8 +92,10 @@ def _archives(names: Sequence[str], archives: Path) -> list[Path]:
     except BuildFailed:
         if os.geteuid() != 0:
             raise
-        # apt has no lists yet, or they are out of date.
-        run(["apt-get", "-qq", "update"])
+        # apt has no lists yet, or they are out of date.  If it cannot reach one of its sources, that
+        # matters only if a package is not found then.
+        with suppress(BuildFailed):
+            run(["apt-get", "-qq", "update"])
         return _download(_candidates(names), archives)
 
 

@@ -16,7 +16,6 @@ It has these files and folders:
 import os
 import shutil
 import tempfile
-import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
@@ -116,7 +115,7 @@ def _compile(tree: Path) -> None:
 
 def _finish(tree: Path) -> Manifest:
     """Give the tree its name, build the launcher that knows it, and write the manifest."""
-    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+    version = wheels.project()["version"]
     # A launcher that does not know the name yet stands for the one that does.
     _build_launcher(tree, manifest.nameless(version))
     name = manifest.name_of(version, manifest.entries_of(tree))

@@ -2,11 +2,12 @@
 
 import shutil
 import sys
+import tomllib
 from collections.abc import Sequence
 from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -34,6 +35,12 @@ class Installed:
     licence: str
     metadata: Path
     """Its folder `.dist-info`."""
+
+
+def project() -> dict[str, Any]:
+    """What `pyproject.toml` says of this project."""
+    found: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    return found
 
 
 def install(packages: Path, work: Path) -> None:
