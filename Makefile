@@ -125,6 +125,8 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	$(VENV)/lock/bin/python -m pip -qq install $(UV)
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/run.txt \
 	  pyproject.toml requirements/run.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/tree.txt \
+	  --constraints requirements/run.txt pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt \
 	  --constraints requirements/run.txt --extra testing \
 	  pyproject.toml requirements/run.in requirements/dev.in

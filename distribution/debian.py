@@ -92,8 +92,8 @@ def _archives(names: Sequence[str], archives: Path) -> list[Path]:
     except BuildFailed:
         if os.geteuid() != 0:
             raise
-        # apt has no lists yet, or they are out of date.  If it cannot reach one of its sources, that
-        # matters only if a package is not found then.
+        # apt has no lists yet, or they are out of date.  A source that cannot be reached matters
+        # only if a package is then not found.
         with suppress(BuildFailed):
             run(["apt-get", "-qq", "update"])
         return _download(_candidates(names), archives)

@@ -12,6 +12,7 @@ from distribution.wheels import CHECKOUT, Installed
 
 FOLDER: Final = "share/licenses"
 LIST: Final = "PACKAGES"
+_CHANGED: Final = {"libc6": ", changed: the dynamic linker does not read /etc/ld.so.preload"}
 _COMMON: Final = "/usr/share/common-licenses/"
 _TEXT: Final = re.compile(r"(LICEN[CS]E|COPYING|NOTICE|AUTHORS)", re.IGNORECASE)
 
@@ -35,8 +36,9 @@ def _contained(debian: Unpacked) -> list[Package]:
 
 
 def _line_of_debian(package: Package) -> str:
-    """What was taken from Debian, and the source package that it was built from."""
-    return f"debian {package.name} {package.version} from {package.source}"
+    """What was taken from Debian, the source package that it was built from, what was changed."""
+    changed = _CHANGED.get(package.name, "")
+    return f"debian {package.name} {package.version} from {package.source}{changed}"
 
 
 def _line_of_wheel(wheel: Installed) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from distribution import contents, debian, licences, manifest, wheels
-from distribution.commands import CannotBuild, run
+from distribution.commands import BuildFailed, CannotBuild, run
 from distribution.contents import LIBRARY, LINKER
 from distribution.manifest import Manifest
 from distribution.wheels import CHECKOUT
@@ -29,6 +29,8 @@ from distribution.wheels import CHECKOUT
 LAUNCHER: Final = "bin/amd-host-device"
 _BUILD: Final = CHECKOUT / "scripts/build-launcher.sh"
 _STARTERS: Final = {"python3": (), "amdcni": ('-DNAME="amdcni"', "-DCOMMAND")}
+_PRELOAD: Final = b"/etc/ld.so.preload"
+_NO_PRELOAD: Final = b"/proc/self/preload"
 _TIME: Final = 315532800
 """The start of 1980, before which archives of some kinds have no times."""
 
@@ -71,6 +73,7 @@ def _copy_python(tree: Path, unpacked: debian.Unpacked) -> None:
     shutil.copyfile(unpacked.find(f"usr/bin/python{contents.PYTHON}"), tree / "lib/python3")
     for name in contents.LIBRARIES:
         shutil.copyfile(unpacked.library(name), tree / "lib" / name)
+    _forget_preload(tree / "lib" / LINKER)
     for name in ("lib/python3", f"lib/{LINKER}"):
         (tree / name).chmod(0o755)
     for name in _STARTERS:
@@ -84,6 +87,18 @@ def _copy_python(tree: Path, unpacked: debian.Unpacked) -> None:
         return [name for name in names if is_unused(Path(folder, name).relative_to(source))]
 
     shutil.copytree(source, tree / LIBRARY, ignore=ignore)
+
+
+def _forget_preload(linker: Path) -> None:
+    """Have the dynamic linker look for the list of what to preload where there never is one.
+
+    The node's list is for the node's C library.  If one of its entries needs another version than
+    the tree's, no program of the tree would start.
+    """
+    data = linker.read_bytes()
+    if data.count(_PRELOAD) != 1:
+        raise BuildFailed(f"{linker.name} is not as expected: where is its {_PRELOAD.decode()}?")
+    linker.write_bytes(data.replace(_PRELOAD, _NO_PRELOAD))
 
 
 def _build_starters(tree: Path) -> None:

@@ -117,6 +117,17 @@ def test_a_broken_configuration_is_an_error_object(
     failed.expect_error(7, "deviceID")
 
 
+def test_what_the_node_preloads_into_its_own_programs_does_not_matter(
+    empty_root: EmptyRoot, node: Node
+) -> None:
+    etc = Path(f"{node.root}{ROOT}/etc")
+    etc.mkdir()
+    # Debian's dynamic linker complains of it, and would not start if it needed another C library.
+    (etc / "ld.so.preload").write_text("/no/such/library.so\n")
+    done = empty_root.run("--version")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @contextmanager
 def agent_in(root: EmptyRoot) -> Iterator[int]:
     """Run an agent in the empty root; its process ID."""
