@@ -12,8 +12,9 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         from amdcni.testing.conformance import findings, running, subject
     except ModuleNotFoundError as missing:
         stderr.write(
-            f"amdcni: {missing.name} is missing; install amdcni's extra testing, "
-            "as in pip install 'PATH[testing]' with the path of its wheel or checkout\n"
+            f"amdcni: {missing.name} is missing: the conformance suite is a part of the test kit, "
+            "which is amdcni's extra testing; install that into a Python environment of its own, "
+            "as in pip install 'PATH[testing]' with the path of the wheel or checkout\n"
         )
         return 2
     wanted = running.Wanted(
