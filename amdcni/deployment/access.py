@@ -112,7 +112,7 @@ def event_rights(settings: Settings) -> tuple[dict[str, Any], ...]:
     if not settings.events:
         return ()
     rule = {
-        "apiGroups": ["", "events.k8s.io"],
+        "apiGroups": [""],
         "resources": ["events"],
         "verbs": Because(
             ["create", "patch"],

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from amdcni.deployment.metadata import AGENT, named, tolerations
-from amdcni.deployment.on_the_host import bin_dir_volume, writer
+from amdcni.deployment.on_the_host import bin_dir_volume, unprivileged, writer
 from amdcni.deployment.rendering import Because
 from amdcni.deployment.settings import Settings
 
@@ -69,7 +69,7 @@ def _pod(settings: Settings, image: str) -> dict[str, Any]:
             "After SIGTERM the agent takes no more calls and ends with the last of those at work. "
             "No client waits longer than this.",
         ),
-        "initContainers": [writer(settings, image, "install")],
+        "initContainers": [writer(settings, image, "install", unprivileged(settings))],
         "containers": [_agent(settings, image)],
         "volumes": volumes,
     }

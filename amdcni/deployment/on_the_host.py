@@ -12,14 +12,14 @@ MOUNTED: Final = "/host/cni-bin"
 _BIN_DIR: Final = "bin-dir"
 
 
-def writer(settings: Settings, image: str, verb: str) -> dict[str, Any]:
+def writer(settings: Settings, image: str, verb: str, security: dict[str, Any]) -> dict[str, Any]:
     """The container that runs a command on the binDir, named like the command."""
     return {
         "name": verb,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": [verb, f"--bin-dir={MOUNTED}"],
-        "securityContext": _security(settings),
+        "securityContext": security,
         "resources": {
             "requests": {
                 "cpu": settings.cpu_request.text,
@@ -40,7 +40,8 @@ def bin_dir_volume(settings: Settings) -> dict[str, Any]:
     return {"name": _BIN_DIR, "hostPath": path}
 
 
-def _security(settings: Settings) -> dict[str, Any]:
+def unprivileged(settings: Settings) -> dict[str, Any]:
+    """The few rights with which such a container can do without being privileged."""
     capabilities = [
         Because(
             "DAC_OVERRIDE",
@@ -48,8 +49,7 @@ def _security(settings: Settings) -> dict[str, Any]:
         ),
         Because(
             "FOWNER",
-            "A file of another user that has the plugin's name is kept aside, and put back in the "
-            "end.",
+            "A file of another user that has the plugin's name is kept aside.",
         ),
         Because(
             "SYS_PTRACE",

@@ -100,7 +100,9 @@ def parse_pull_policy(text: str) -> str:
 class Amount:
     """So much of a CPU or of memory, as written; two of one kind can be compared."""
 
-    amount: Decimal
+    amount: int
+    """In thousandths of a CPU, or in bytes."""
+
     text: str = attrs.field(order=False)
 
     @classmethod
@@ -112,7 +114,7 @@ class Amount:
         grammar = r"[1-9][0-9]{0,6}m|[0-9]{1,4}(?:\.[0-9]{1,3})?"
         _fitting(text, grammar, "an amount of CPU", "50m")
         number = Decimal(text.removesuffix("m"))
-        return cls(number / 1000 if text.endswith("m") else number, text)
+        return cls(int(number if text.endswith("m") else number * 1000), text)
 
     @classmethod
     def parse_memory(cls, text: str) -> Self:
@@ -124,7 +126,7 @@ class Amount:
         unit = text.lstrip("0123456789")
         step = 1024 if unit.endswith("i") else 1000
         power = " kmgt".index(unit[0].lower()) if unit else 0
-        return cls(Decimal(text.removesuffix(unit) if unit else text) * step**power, text)
+        return cls(int(text.removesuffix(unit)) * step**power, text)
 
 
 @attrs.frozen

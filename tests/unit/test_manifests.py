@@ -156,7 +156,8 @@ def test_the_cluster_lets_the_agent_write_events_and_nothing_else(platform: Plat
     found = installed(platform=platform)
     (rule,) = kind("ClusterRole", found)["rules"]
     assert set(rule) == {"apiGroups", "resources", "verbs"}
-    assert (rule["resources"], set(rule["verbs"])) == (["events"], {"create", "patch"})
+    assert (rule["apiGroups"], rule["resources"]) == ([""], ["events"])
+    assert set(rule["verbs"]) == {"create", "patch"}
     assert not [each for each in found if each["kind"] in ("Role", "RoleBinding")]
 
 
@@ -175,13 +176,13 @@ def test_only_the_agent_has_a_token_and_only_for_events(events: bool) -> None:
     assert any(each["kind"] == "ClusterRole" for each in found) is events
 
 
-def test_only_the_agent_is_privileged_and_all_else_has_only_listed_capabilities() -> None:
+def test_installing_is_not_privileged_and_has_only_the_listed_capabilities() -> None:
     for pod in pods_in([each for each in everything() if each["metadata"]["name"] != "workload"]):
         for container in containers_of(pod):
             security = container["securityContext"]
             assert security["readOnlyRootFilesystem"] is True
-            assert security.get("privileged", False) is (container["name"] == "agent")
-            if container["name"] != "agent":
+            assert security.get("privileged", False) is (container["name"] != "install")
+            if container["name"] == "install":
                 assert security["allowPrivilegeEscalation"] is False
                 assert security["capabilities"]["drop"] == ["ALL"]
                 added = {"DAC_OVERRIDE", "FOWNER", "SYS_PTRACE"}
@@ -447,9 +448,10 @@ def test_there_is_one_job_for_each_node_which_runs_there_only() -> None:
 @pytest.mark.parametrize(
     ("data_dir", "seen"),
     [
-        (None, {"/var/lib/cni"}),
-        ("/var/lib/cni/elsewhere", {"/var/lib/cni"}),
-        ("/srv/records", {"/var/lib/cni", "/srv/records"}),
+        (None, set()),
+        ("/var/lib/cni/amd-host-device", set()),
+        ("/var/lib/cni/elsewhere", {"/var/lib/cni/elsewhere"}),
+        ("/srv/records", {"/srv/records"}),
     ],
 )
 def test_uninstalling_sees_all_records_and_cannot_change_one(
@@ -462,10 +464,11 @@ def test_uninstalling_sees_all_records_and_cannot_change_one(
     paths = {each["name"]: each["hostPath"]["path"] for each in pod["volumes"]}
     mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
     records = {path for path, mount in mounts.items() if mount.get("readOnly")}
-    assert records == seen
+    usual = "/var/lib/cni/amd-host-device"
+    assert records == {usual, "/run/amdcni"} | seen
     assert all(paths[mounts[path]["name"]] == path for path in records)
     (folder,) = (path for path in mounts if path not in records)
-    assert container["args"] == ["uninstall", f"--bin-dir={folder}"]
+    assert container["args"] == ["uninstall", f"--bin-dir={folder}", f"--data-dir={usual}"]
 
 
 def test_uninstalling_takes_what_was_set_for_installing() -> None:
