@@ -137,6 +137,13 @@ man: $(VENV)/run.stamp ## the man pages, as man/, which belong into the reposito
 changelog: $(VENV)/dev.stamp ## moves the fragments into the changelog, as this version's section
 	$(BIN)/towncrier build --yes
 
+.PHONY: manifests
+manifests: $(VENV)/run.stamp ## renders deploy/kubernetes anew, each file by the command in its first line
+	@for file in deploy/kubernetes/*.yaml; do \
+	  command=$$(sed -n '1s/^# amdcni //p' "$$file") && $(BIN)/amdcni $$command >"$$file.new" && \
+	  mv "$$file.new" "$$file" || exit 1; \
+	done
+
 .PHONY: bench
 bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks

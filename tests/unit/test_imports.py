@@ -27,6 +27,7 @@ PACKAGES = (
     "amdcni.pytest_plugin",
     "amdcni_shim",
     "amdcni_agent",
+    "amdcni.deployment",
     "amdcni.cli",
     "amdcni.__main__",
 )
