@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from amdcni import __version__
 from distribution.commands import run
 from distribution.contents import PYTHON, UNUSED_METADATA, UNUSED_PACKAGES
 
@@ -38,9 +39,9 @@ class Installed:
 
 
 def project() -> dict[str, Any]:
-    """What `pyproject.toml` says of this project."""
+    """What `pyproject.toml` says of this project, and its version."""
     found: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    return found
+    return {**found, "version": __version__}
 
 
 def install(packages: Path, work: Path) -> None:

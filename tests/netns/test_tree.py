@@ -183,7 +183,10 @@ COMMANDS: Final[Mapping[str, tuple[list[str], int, str]]] = {
     "doctor": ([], 1, "host-device"),
     "explain": (["-", "--device", BDF, "--plan"], 1, "amd-nic"),
     "heal": ([], 0, "the pod has it"),
+    "install": (["--bin-dir", BIN_DIR, "--dry-run"], 0, "amd-host-device"),
+    "manifests": (["--image", "amdcni:test"], 0, "kind: DaemonSet"),
     "status": ([], 3, "1 lent"),
+    "uninstall": (["--bin-dir", BIN_DIR], 1, BDF),
     # The last one, because then nothing is lent any more.
     "release": (["--yes", BDF], 0, BDF),
 }
