@@ -112,9 +112,7 @@ def _init_of(cls: Any) -> Callable[..., None]:
     def init(self: Any, *values: Any, **named: Any) -> None:
         nonlocal made
         made += 1
-        own = vars(self)
-        if made > _FEW or not fill(own, values, named):
-            own.clear()
+        if made > _FEW or not fill(vars(self), values, named):
             cls.__init__ = compiled
             compiled(self, *values, **named)
 

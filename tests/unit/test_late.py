@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from amdcni_shim.late import late
@@ -40,6 +40,7 @@ NAMES = ("first", "second", "hidden", "_hidden", "named", "listed", "unknown")
     st.lists(st.lists(st.integers(0, 3), max_size=5), max_size=4),
     st.lists(st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3)), min_size=4, max_size=4),
 )
+@example([[1, 2, 3, 0], [1, 2, 3]], [{}, {"first": 1}])
 def test_a_late_class_takes_the_arguments_that_one_of_attrs_takes(
     values: Sequence[Sequence[int]], named: Sequence[dict[str, int]]
 ) -> None:
