@@ -122,7 +122,7 @@ def serve_alone(data: bytes | None) -> None:
         from amdcni_shim import process
 
         process.fail_when_asked_to_end()
-        process.start_lightly()
+        process.start_for_one_call()
     try:
         if data is None and sys.stdin is not None:
             stdin: IO[bytes] = sys.stdin.buffer

@@ -1,30 +1,31 @@
 """Set-up of the process as a whole, which exists for one call."""
 
+import _signal  # type: ignore[import-not-found]
 import gc
-import signal
 import sys
-from importlib import import_module
 from importlib.util import find_spec, module_from_spec
-from types import FrameType, ModuleType
-from typing import Any, Final
+from types import FrameType
 
 from amdcni.core.errors import TryAgainLater
+from amdcni_shim import standins
+
+_SIGNALS = {_signal.SIGTERM: "SIGTERM", _signal.SIGINT: "SIGINT"}
 
 
 def fail_when_asked_to_end() -> None:
     """Raise TryAgainLater at the first SIGTERM or SIGINT; further ones do not disturb the undo."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _fail)
+    for number in _SIGNALS:
+        _signal.signal(number, _fail)
 
 
 def _fail(number: int, _: FrameType | None) -> None:
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, signal.SIG_IGN)
-    raise TryAgainLater(f"ended by {signal.Signals(number).name} before the work was done")
+    for each in _SIGNALS:
+        _signal.signal(each, _signal.SIG_IGN)
+    raise TryAgainLater(f"ended by {_SIGNALS[number]} before the work was done")
 
 
 def start_lightly() -> None:
-    """Spare the call what only long-running programs need.
+    """Spare the process what only other programs need.
 
     That is garbage collection, methods that are compiled for each class, and modules that are
     imported but not used.  Importing any part of pyroute2 executes its package first, which loads
@@ -34,34 +35,31 @@ def start_lightly() -> None:
     Only a process of our own may do this, before anything else is imported: other code wants the
     whole of both packages.
     """
-    gc.disable()
-    for name in _SELDOM_USED:
-        sys.modules.setdefault(name, _Later(name))
+    _start()
     import attrs
 
     from amdcni_shim.frozen import frozen
 
     vars(attrs)["frozen"] = frozen
-    spec = find_spec("pyroute2")
+
+
+def start_for_one_call() -> None:
+    """Do what `start_lightly` does, and put off what is worth its time only in a longer life."""
+    _start()
+    _do_not_execute("cattrs")
+    from amdcni_shim import late
+
+    late.import_attrs()
+
+
+def _start() -> None:
+    gc.disable()
+    standins.put()
+    _do_not_execute("pyroute2")
+
+
+def _do_not_execute(package: str) -> None:
+    """Have modules of a package found without executing the package, if there is one."""
+    spec = find_spec(package)
     if spec is not None:
-        sys.modules["pyroute2"] = module_from_spec(spec)
-
-
-_SELDOM_USED: Final = (
-    "inspect",
-    "selectors",
-    "tokenize",
-    "traceback",
-    "attr.validators",
-    "attrs.validators",
-)
-"""What attrs imports and only some of its features use, none of which a call needs."""
-
-
-class _Later(ModuleType):
-    """Stands for a module until something in it is asked for: only then is it executed."""
-
-    def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
+        sys.modules[package] = module_from_spec(spec)

@@ -81,7 +81,9 @@ def loaded(stage: Stage, tracer: Tracer) -> dict[str, Loaded]:
     found = {}
     for name, job in _all_verbs(stage):
         trace = tracer.run(job)
-        packages = tuple(package for package in WATCHED if package in trace.packages)
+        # Of some packages, only modules are executed.
+        imported = {each.package for each in trace.imports}
+        packages = tuple(package for package in WATCHED if package in imported)
         found[name] = Loaded(trace.exit_status, packages)
     return found
 

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import glob
 from typing import Final
 
 from amdcni.core.errors import KernelRefused
@@ -57,6 +56,8 @@ def leads_to(path: str, fd: int) -> bool:
 
 def all_paths() -> Iterator[tuple[str, NetnsId]]:
     """The paths of all named network namespaces and of those of all processes, with their IDs."""
+    from glob import glob
+
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     for path in (*sorted(glob("/run/netns/*")), *(f"/proc/{pid}/ns/net" for pid in pids)):
         with suppress(OSError):

@@ -9,7 +9,14 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
-import cattrs
+from cattrs.converters import BaseConverter
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ClassValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, UnsupportedVersion
@@ -132,8 +139,8 @@ def given_keys(raw: Json, cls: type) -> dict[str, Any]:
     return {key: raw[key] for key in keys_of(cls) if raw.get(key) not in (None, "")}
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=True, omit_if_default=True)
+def _make_converter() -> BaseConverter:
+    converter = BaseConverter()
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(int, _exactly(int, "a whole number"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
@@ -151,10 +158,13 @@ def _make_converter() -> cattrs.Converter:
     for kind in _WRITTEN_BY_STR:
         converter.register_unstructure_hook(kind, str)
     converter.register_structure_hook_func(_is_tuple, _tuple_of(converter))
+    converter.register_unstructure_hook_func(
+        _is_tuple, lambda value: [converter.unstructure(each) for each in value]
+    )
     return converter
 
 
-def _reader_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, Any], Any]]:
+def _reader_by(converter: BaseConverter) -> Callable[[Any], Callable[[Any, Any], Any]]:
     """What gives the hook that reads a class.
 
     cattrs would generate and compile a function for each class; a call reads few values of many
@@ -179,10 +189,10 @@ def _reader_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, An
                     elif field.default is attrs.NOTHING:
                         raise KeyError(key)
                 except Exception as fault:
-                    fault.add_note(cattrs.AttributeValidationNote(key, field.name, field.type))
+                    fault.add_note(AttributeValidationNote(key, field.name, field.type))
                     faults.append(fault)
             if faults:
-                raise cattrs.ClassValidationError("wrong members", faults, cls)
+                raise ClassValidationError("wrong members", faults, cls)
             return cls(**given)
 
         return read
@@ -190,7 +200,7 @@ def _reader_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any, An
     return reader_of
 
 
-def _writer_by(converter: cattrs.Converter) -> Callable[[Any], Callable[[Any], Any]]:
+def _writer_by(converter: BaseConverter) -> Callable[[Any], Callable[[Any], Any]]:
     """What gives the hook that writes a class without the members that have their default."""
 
     def writer_of(cls: Any) -> Callable[[Any], Any]:
@@ -231,7 +241,7 @@ def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple
 
 
-def _tuple_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _tuple_of(converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Only a list becomes a tuple: cattrs would take the characters of a string one by one.
 
     It stops when there are too many faults: each takes a hundred times the memory of what is wrong.
@@ -249,7 +259,7 @@ def _is_mapping(kind: Any) -> bool:
     return get_origin(kind) in (Mapping, dict)
 
 
-def _mapping_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+def _mapping_of(converter: BaseConverter) -> Callable[[Any, Any], Any]:
     """Only an object becomes a mapping, whose keys are strings."""
     object_first = _exactly(dict, "an object")
 
@@ -261,7 +271,7 @@ def _mapping_of(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
 
 
 def _read_all(
-    members: Iterable[tuple[Any, Any]], inner: Any, kind: Any, converter: cattrs.Converter
+    members: Iterable[tuple[Any, Any]], inner: Any, kind: Any, converter: BaseConverter
 ) -> list[tuple[Any, Any]]:
     """Each member read as an `inner`, with its place; a fault has a note of that."""
     read_member, found = converter.get_structure_hook(inner), []
@@ -272,12 +282,12 @@ def _read_all(
                 raise ValueError("is not checked, nor is what follows")
             found.append((place, read_member(member, inner)))
         except Exception as fault:
-            fault.add_note(cattrs.IterableValidationNote(f"at {place}", place, inner))
+            fault.add_note(IterableValidationNote(f"at {place}", place, inner))
             faults.append(fault)
         if len(faults) > _MOST_FAULTS:
             break
     if faults:
-        raise cattrs.IterableValidationError("wrong members", faults, kind)
+        raise IterableValidationError("wrong members", faults, kind)
     return found
 
 
@@ -306,7 +316,7 @@ def structure(raw: object, cls: type[T], failure: type[AmdcniError], what: str, 
     """
     try:
         return _CONVERTER.structure(raw, cls)
-    except cattrs.BaseValidationError as group:
+    except BaseValidationError as group:
         raise failure(wrong(what, _faults(group, at))) from None
     except TypeError as fault:  # It is not an object at all.
         raise failure(wrong(what, [f"{at} {fault}"])) from None
@@ -316,7 +326,7 @@ def faults_of(raw: object, cls: type) -> list[str]:
     """Every fault that keeps `raw` from being a `cls`, each with its JSON path."""
     try:
         _CONVERTER.structure(raw, cls)
-    except cattrs.BaseValidationError as group:
+    except BaseValidationError as group:
         return list(_faults(group, "$"))
     return []
 
@@ -332,15 +342,15 @@ def unstructure(value: object) -> dict[str, Any]:
     return plain
 
 
-def _faults(group: cattrs.BaseValidationError, path: str) -> Iterable[str]:
+def _faults(group: BaseValidationError, path: str) -> Iterable[str]:
     spellings = _SPELLINGS.get(group.cl, {})
     for fault in group.exceptions:
         note: Any = fault.__notes__[-1]
-        if isinstance(note, cattrs.AttributeValidationNote):
+        if isinstance(note, AttributeValidationNote):
             at = f"{path}.{spellings.get(note.name, note.name)}"
         else:
             at = f"{path}[{note.index}]"
-        if isinstance(fault, cattrs.BaseValidationError):
+        if isinstance(fault, BaseValidationError):
             yield from _faults(fault, at)
         elif isinstance(fault, UnsupportedVersion):
             raise UnsupportedVersion(fault.message) from None
