@@ -18,6 +18,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from amdcni_shim import process, start
@@ -26,6 +27,28 @@ STREAMS: Final = 3
 MAX_REQUEST_BYTES: Final = 1 << 16
 MAX_DESCRIPTORS: Final = 8
 PACKAGES: Final = ("amdcni.core", "amdcni.effects", "amdcni.verbs", "amdcni.cli")
+
+RECORD: Final = Path(__file__).parents[1] / "unit/data/record-format-1.json"
+CALL: Final = {
+    "CNI_CONTAINERID": "pod1",
+    "CNI_IFNAME": "net1",
+    "CNI_NETNS": "/run/netns/pod1",
+    "CNI_PATH": "/opt/cni/bin",
+}
+RESULT: Final = {
+    "cniVersion": "1.1.0",
+    "interfaces": [{"name": "net1", "mac": "02:00:00:00:00:01", "sandbox": "/run/netns/pod1"}],
+    "ips": [{"address": "192.0.2.1/31", "interface": 0}],
+    "routes": [{"dst": "198.51.100.0/24", "gw": "192.0.2.0"}],
+}
+CONFIG: Final = {
+    "cniVersion": "1.1.0",
+    "name": "fabric",
+    "type": "amd-host-device",
+    "deviceID": "0000:01:00.0",
+    "ipam": {"type": "host-local"},
+    "prevResult": RESULT,
+}
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -40,7 +63,21 @@ def load() -> None:
     importlib.import_module("amdcni_shim.__main__")
     importlib.import_module("amdcni_shim.edge")
     importlib.import_module("amdcni.log")
+    rehearse()
     gc.freeze()
+
+
+def rehearse() -> None:
+    """Read and write what calls do: the codec prepares itself at the first value of each type."""
+    from amdcni.core import codec, formats
+    from amdcni.core.request import parse_environment
+    from amdcni.core.versions import CniVersion
+
+    formats.attachment_to_json(formats.parse_attachment(RECORD.read_bytes()))
+    for verb in ("ADD", "CHECK", "DEL"):
+        call = parse_environment({**CALL, "CNI_COMMAND": verb})
+        formats.parse_call(call, json.dumps(CONFIG).encode())
+    codec.result_to_json(codec.result_from_json(RESULT), CniVersion("1.1.0"))
 
 
 def serve(requests: socket.socket) -> None:

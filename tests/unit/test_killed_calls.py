@@ -57,12 +57,19 @@ SEQUELS: tuple[Sequel, ...] = (
             )
             for sequel in SEQUELS
         ),
-        # Another sequel at each moment; without a lease the moments are among those with one.
-        pytest.param(A, "delegate", HOST_LOCAL, SEQUELS, id="delegate"),
-        pytest.param(A, "native", HOST_LOCAL, SEQUELS, id="native"),
-        pytest.param(V, "native", None, SEQUELS, id="software"),
-        pytest.param(A, "delegate", None, SEQUELS, id="delegate-static"),
-        pytest.param(A, "native", None, SEQUELS, id="native-static"),
+        # Another sequel at each moment, and at the same moment of another line another one.
+        *(
+            pytest.param(*(device, mover, ipam, (*SEQUELS[first:], *SEQUELS[:first])), id=name)
+            for first, (device, mover, ipam, name) in enumerate(
+                (
+                    (A, "delegate", HOST_LOCAL, "delegate"),
+                    (A, "native", HOST_LOCAL, "native"),
+                    (V, "native", None, "software"),
+                    (A, "delegate", None, "delegate-static"),
+                    (A, "native", None, "native-static"),
+                )
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
