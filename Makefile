@@ -11,6 +11,8 @@ UV := uv==0.13.9
 MAKEFLAGS += --no-builtin-rules
 
 export PYTHON
+# Python keeps what it has compiled, or each of the many interpreters would compile it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

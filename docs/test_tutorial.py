@@ -22,6 +22,9 @@ COMMAND = re.compile(r"^\$ (?P<typed>.*)\n(?P<answer>(?:(?!\$ ).*\n)*)", re.MULT
 END = "=== end of a command ===\n"
 
 
+# Plugins of pytest that the lessons do not need, and that take half of its start.
+NOT_NEEDED = ("hypothesispytest", "pytest_cov", "xdist")
+
 # What needs the answer of a whole conformance suite is left to `make test-all`.
 WITHOUT_THE_SUITE = ("conformance", "found.json")
 
@@ -68,7 +71,12 @@ def type_in(folder: Path, commands: list[str]) -> list[str]:
     shell = subprocess.run(
         ["bash", "--norc"],
         input="".join(f"{command}\necho '{END.strip()}'\n" for command in commands),
-        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(folder)},
+        env={
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "PYTEST_ADDOPTS": " ".join(f"-p no:{name}" for name in NOT_NEEDED),
+        },
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

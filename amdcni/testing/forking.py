@@ -1,12 +1,12 @@
-"""The process that forks for each of the kit's scripts; a script itself, run by `scripts.py`.
+"""The process that forks to call a function of a script; a script itself, started by `scripts.py`.
 
-Starting Python costs more than most of what the scripts do.  A request on the socket that is
+Starting Python costs more than most of what the kit's scripts do.  A request on the socket that is
 standard input names a script, a function in it and its arguments, and brings the descriptors of a
 socket for the answer, of the three streams, and of the namespaces to enter.  The answer is the
 process ID and, when the process has ended, its exit status.
 
-It needs nothing outside the standard library, starts with `python -I -S`, and ends when nobody can
-ask any more.
+It needs nothing outside the standard library, and for the kit's scripts starts with `python -I -S`.
+It ends when nobody can ask any more.
 """
 
 import contextlib
@@ -98,9 +98,12 @@ def become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Whatever fails, this process must not go on as the one that forks.
+            os._exit(status)
 
 
 if __name__ == "__main__":

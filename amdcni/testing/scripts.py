@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -52,16 +52,30 @@ def start_script(
     The descriptors become its standard input, output and error.
     """
     script, _, function = name.partition(".")
-    request = json.dumps(
-        {"script": str(_HERE / f"{script}.py"), "function": function, "arguments": arguments}
-    ).encode()
+    called = (_HERE / f"{script}.py", function, arguments)
+    return Script((name, *arguments), *fork(_server(), called, namespaces, streams))
+
+
+def fork(
+    server: socket.socket,
+    called: tuple[Path, str, Sequence[object]],
+    namespaces: Sequence[str],
+    streams: Sequence[int],
+) -> tuple[int, socket.socket]:
+    """Have a server call a function of a script, with arguments, in a process of its own.
+
+    Returns the process ID, and where the exit status arrives.
+    """
+    script, function, arguments = called
+    request = {"script": str(script), "function": function, "arguments": arguments}
     end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with their_end, ExitStack() as opened:
         entered = [os.open(path, os.O_RDONLY) for path in namespaces]
         for descriptor in entered:
             opened.callback(os.close, descriptor)
-        socket.send_fds(_server(), [request], [their_end.fileno(), *streams, *entered])
-    return Script((name, *arguments), int(end.recv(_NUMBER_BYTES)), end)
+        descriptors = [their_end.fileno(), *streams, *entered]
+        socket.send_fds(server, [json.dumps(request).encode()], descriptors)
+    return int(end.recv(_NUMBER_BYTES)), end
 
 
 def run_script(
@@ -83,13 +97,21 @@ def run_script(
 
 @cache
 def _server() -> socket.socket:
-    """Return the socket of this process's own server, which ends with this process."""
+    return start_server("-I", "-S")
+
+
+def start_server(*options: str, env: Mapping[str, str] | None = None) -> socket.socket:
+    """Start `forking.py` with options of the interpreter; it ends with this process.
+
+    Returns the socket for `fork`.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         # A session of its own: an interrupt at the keyboard must not take a node away before the
         # tests have ended.
         started = subprocess.Popen(
-            [sys.executable, "-I", "-S", _HERE / "forking.py"],
+            [sys.executable, *options, _HERE / "forking.py"],
+            env=env,
             stdin=theirs.fileno(),
             start_new_session=True,
         )

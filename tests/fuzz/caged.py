@@ -2,6 +2,7 @@
 
     caged.py replay       tries the inputs on stdin, a line of base64 each
     caged.py probe        reports what the cage lets through
+    caged.py writable     reports only where it lets files be made
     caged.py fuzz FLAG... lets atheris make inputs; the flags are libFuzzer's
 
 It loads everything, locks itself in and begins.  Only `fuzz` needs atheris.
@@ -115,7 +116,7 @@ def probe() -> int:
     ]
     status = Path("/proc/self/status").read_text()
     answer = {
-        "writable": [folder for folder, _, _ in os.walk("/") if _can_write_in(folder)],
+        "writable": _writable(),
         "executables": executables,
         "found": [path for path in executables if _is_found(path)],
         "executed": [path for path in executables if _can_execute(path)],
@@ -131,6 +132,14 @@ def probe() -> int:
     return 0
 
 
+def probe_writable() -> int:
+    """Print where files can be made once this process is locked in, as JSON."""
+    load(nullcontext())
+    cage.lock()
+    print(json.dumps({"writable": _writable()}))
+    return 0
+
+
 _SYSTEM_FILES: Final = (
     *("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname"),
     *("/proc/sys/vm/drop_caches", "/proc/irq/default_smp_affinity", "/dev/kmsg"),
@@ -139,6 +148,10 @@ _SYSTEM_FILES: Final = (
 
 def _files_in(*folders: str) -> list[str]:
     return [entry.path for folder in folders for entry in os.scandir(folder) if entry.is_file()]
+
+
+def _writable() -> list[str]:
+    return [folder for folder, _, _ in os.walk("/") if _can_write_in(folder)]
 
 
 def _can_write_in(folder: str) -> bool:
@@ -179,5 +192,7 @@ if __name__ == "__main__":
             sys.exit(replay())
         case ["probe"]:
             sys.exit(probe())
+        case ["writable"]:
+            sys.exit(probe_writable())
         case ["fuzz", *flags]:
             fuzz(flags)

@@ -1,9 +1,9 @@
 """The node on which hostile calls are served; runs in the cage, prints one JSON line for each find.
 
-Usage: `python -m tests.fuzz.stage replay|probe|fuzz FLAG...`, with the inputs on stdin, a line of
-base64 each.  On stdout come the lines of `caged.py`, and for `fuzz` also a line for each input that
-is worth keeping (`corpus`) or has broken the law (`found`).  If the host has changed in the end,
-stderr says how, and the exit status is 1.
+Usage: `python -m tests.fuzz.stage replay|probe|writable|fuzz FLAG...`, with the inputs on stdin, a
+line of base64 each.  On stdout come the lines of `caged.py`, and for `fuzz` also a line for each
+input that is worth keeping (`corpus`) or has broken the law (`found`).  If the host has changed in
+the end, stderr says how, and the exit status is 1.
 """
 
 import base64

@@ -67,7 +67,7 @@ def test_the_cage_works_for_a_checkout_below_tmp() -> None:
         checkout = Path(folder, "checkout")
         for package in ("amdcni", "amdcni_shim", "tests"):
             shutil.copytree(CHECKOUT / package, checkout / package)
-        done = staged("probe", checkout=checkout)
+        done = staged("writable", checkout=checkout)
     assert (done.returncode, done.stderr.decode()) == (0, "")
     writable = json.loads(done.stdout)["writable"]
     assert "/tmp" in writable

@@ -1,23 +1,19 @@
 """Calls in processes that have everything loaded, for starting Python costs more than the call.
 
-`warm_server.py` has imported the plugin and the command and forks for each call.  What the
-executables do before they import anything is the business of `test_startup.py` and of all tests
-that execute them: the conformance suite, the virtual machine, the demonstration.
+`warmed.py` has imported the plugin and the command before the kit's `forking.py` forks for a call.
+What the executables do before they import anything is the business of `test_startup.py` and of all
+tests that execute them: the conformance suite, the virtual machine, the demonstration.
 """
 
-import atexit
-import json
 import os
 import select
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -26,8 +22,10 @@ from attrs import frozen
 
 from amdcni.testing import Call, Namespace, Outcome
 from amdcni.testing.namespaces import PATIENCE_S, PLAIN_ENVIRONMENT, StrPath, namespaces_of
+from amdcni.testing.scripts import fork, start_server
 
 ROOT = Path(__file__).parents[2]
+CALLS = Path(__file__).with_name("warmed.py")
 CHUNK_BYTES = 1 << 16
 
 Moment = tuple[str, int]
@@ -49,7 +47,7 @@ class WarmCall:
     argv: tuple[str, ...]
     pid: int
     end: socket.socket
-    """Where the wait status of the process arrives."""
+    """Where the exit status of the process arrives."""
     stdout: FileIO
     stderr: FileIO
 
@@ -75,8 +73,7 @@ class WarmCall:
                         key.data.extend(chunk)
                     else:
                         waiting.unregister(key.fileobj)
-        status = os.waitstatus_to_exitcode(int(end))
-        return Outcome(status, bytes(stdout), stderr.decode(errors="replace"))
+        return Outcome(int(end), bytes(stdout), stderr.decode(errors="replace"))
 
     def kill(self) -> Outcome:
         """Kill the process and its children, and return what there is of an outcome."""
@@ -106,21 +103,16 @@ def start_warm(
 ) -> WarmCall:
     """Start one of the two executables or a script in a namespace, as `Namespace.start` does."""
     words = tuple(os.fspath(word) for word in argv)
-    request = json.dumps({"argv": words, "env": dict(env), "before": before}).encode()
-    end, their_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    called = (CALLS, "become", (words, dict(env), before))
     stdout, their_stdout = os.pipe()
     stderr, their_stderr = os.pipe()
-    with ExitStack() as theirs:
-        file = theirs.enter_context(tempfile.TemporaryFile())
+    with tempfile.TemporaryFile() as file:
         file.write(stdin)
         file.seek(0)
-        theirs.enter_context(their_end)
-        streams = [their_end.fileno(), file.fileno(), their_stdout, their_stderr]
-        namespaces = [os.open(path, os.O_RDONLY) for path in namespaces_of(where.entry)]
-        for descriptor in [their_stdout, their_stderr, *namespaces]:
-            theirs.callback(os.close, descriptor)
-        socket.send_fds(server(), [request], [*streams, *namespaces])
-    pid = int(end.recv(CHUNK_BYTES))
+        streams = [file.fileno(), their_stdout, their_stderr]
+        pid, end = fork(server(), called, namespaces_of(where.entry), streams)
+    os.close(their_stdout)
+    os.close(their_stderr)
     return WarmCall(
         words, pid, end, open(stdout, "rb", buffering=0), open(stderr, "rb", buffering=0)
     )
@@ -129,17 +121,4 @@ def start_warm(
 @cache
 def server() -> socket.socket:
     """Return the socket of this process's own server, which ends with this process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        command = [sys.executable, "-m", "tests.netns.warm_server"]
-        started = subprocess.Popen(
-            command, cwd=ROOT, stdin=theirs.fileno(), env=dict(PLAIN_ENVIRONMENT)
-        )
-    atexit.register(stop, started, ours)
-    return ours
-
-
-def stop(started: "subprocess.Popen[bytes]", asking: socket.socket) -> None:
-    """End the server."""
-    asking.close()
-    started.wait()
+    return start_server("-P", env={**PLAIN_ENVIRONMENT, "PYTHONPATH": str(ROOT)})

@@ -425,13 +425,7 @@ class Kernel:
     def routes(self, space: Space) -> tuple[Route, ...]:
         """The routes, with the present names of their netdevs."""
         names = {link.ifindex: IfName(link.name) for link in space.links}
-        return tuple(
-            attrs.evolve(
-                route,
-                hops=tuple(attrs.evolve(hop, ifname=names[hop.ifindex]) for hop in route.hops),
-            )
-            for route in space.routes
-        )
+        return tuple(_with_names(route, names) for route in space.routes)
 
     def routes_through(self, link: Link) -> list[Route]:
         """The routes with a hop through the netdev."""
@@ -449,9 +443,9 @@ class Kernel:
         found = []
         for route in link.space.routes:
             known = self._known_routes.get((id(route), link.ifindex))
-            if known is None:
+            if known is None or known[2] is not route:
                 own = _with_own_hops(route, link)
-                # Keeping the route here prevents another one from getting its `id`.
+                # The `id` may have been that of another route before.
                 known = self._known_routes[id(route), link.ifindex] = (str(own), own, route)
             if known[1].hops:
                 found.append(known[:2])
@@ -467,6 +461,14 @@ class Kernel:
             qdisc=link.qdisc,
             ways_out=self.ways_out,
         )
+
+
+def _with_names(route: Route, names: dict[int, IfName]) -> Route:
+    if all(hop.ifname == names[hop.ifindex] for hop in route.hops):
+        return route
+    return attrs.evolve(
+        route, hops=tuple(attrs.evolve(hop, ifname=names[hop.ifindex]) for hop in route.hops)
+    )
 
 
 def _with_own_hops(route: Route, link: Link) -> Route:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
@@ -70,6 +71,8 @@ class Machine:
     looks: list[Callable[[], None]] = attrs.field(factory=list)
     """What happens before a process looks at anything, or does anything."""
     last: "FakeNode | None" = None
+    parsed: dict[bytes, Attachment] = attrs.field(factory=dict)
+    """The records that its processes have read; most read the same ones again."""
     _running: "FakeNode | None" = None
 
     def __attrs_post_init__(self) -> None:

@@ -37,8 +37,17 @@ class Assigned:
     valid_until_s: int | None
     preferred_until_s: int | None
     by_kernel: bool = False
+    _lasting: tuple[Address, Address] | None = attrs.field(default=None, init=False, eq=False)
 
     def seen(self, now_s: int) -> Address:
+        """The address as it is now; without lifetimes it is always the same."""
+        if self.valid_until_s is not None or self.preferred_until_s is not None:
+            return self._seen(now_s)
+        if self._lasting is None or self._lasting[0] is not self.address:
+            self._lasting = self.address, self._seen(now_s)
+        return self._lasting[1]
+
+    def _seen(self, now_s: int) -> Address:
         flags = self.address.flags
         if self.valid_until_s is None:
             flags |= AddressFlag.PERMANENT

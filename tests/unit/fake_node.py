@@ -217,13 +217,19 @@ class FakeNode:
             return None
         self.reads.append(key)
         try:
-            record = formats.parse_attachment(data)
+            record = self._parsed(data)
             if record.key != key:
                 raise DamagedRecord(f"it is the record of {record.key}")
         except DamagedRecord as failure:
             self._set_aside(folder, key, failure)
             return None
         return attrs.evolve(record, folder=folder)
+
+    def _parsed(self, data: bytes) -> Attachment:
+        parsed = self.machine.parsed
+        if data not in parsed:
+            parsed[data] = formats.parse_attachment(data)
+        return parsed[data]
 
     def records(self) -> tuple[Attachment, ...]:
         found = []

@@ -1,5 +1,7 @@
 """A node with four NICs, each of a different kind, and a twin of one that is never lent."""
 
+from functools import partial
+
 from amdcni.core.host import Address
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine, furnish
@@ -59,7 +61,7 @@ def new_node(
 ) -> tuple[Machine, Keeper, dict[str, object]]:
     machine = Machine(mover=mover)
     twin = Keeper(machine, booted(machine, TWIN))
-    machine.kernel.watchers.append(lambda: stays_as_it_was(twin))
+    machine.kernel.watchers.append(partial(stays_as_it_was, twin))
     keeper = Keeper(machine, booted(machine, device))
     for number in (1, 2):
         machine.kernel.make_netns(f"/run/netns/pod{number}")

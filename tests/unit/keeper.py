@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -75,7 +76,7 @@ class Keeper:
             for key, data in disk.files.items():
                 with suppress(ValueError):
                     if _is_key_of(key, self.link, self.names):
-                        found.append(json.loads(data))
+                        found.append(_read(data))
         return found
 
     def _is_complete(self, record: dict[str, Any]) -> bool:
@@ -98,6 +99,13 @@ class Keeper:
         if self.is_plugged and not self.is_whole() and not self.is_recorded():
             where = self.machine.kernel.moments[-1]
             self.machine.kernel.violations.append(f"{self.original.ifname} is lost before: {where}")
+
+
+@lru_cache(maxsize=64)
+def _read(record: bytes) -> dict[str, Any]:
+    """The record as plain JSON; every moment has a look at it, and it is nearly always the same."""
+    read: dict[str, Any] = json.loads(record)
+    return read
 
 
 def _is_key_of(key: str, link: Link, names: set[str]) -> bool:

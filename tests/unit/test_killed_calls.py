@@ -6,6 +6,7 @@ import pytest
 
 from amdcni.core.errors import DeviceHeld
 from amdcni.core.spec import Verb
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import Killed
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
@@ -56,25 +57,34 @@ SEQUELS: tuple[Sequel, ...] = (
             )
             for sequel in SEQUELS
         ),
-        # Another sequel at each moment; without a lease the moments are among those with one.
-        pytest.param(A, "delegate", HOST_LOCAL, SEQUELS, id="delegate"),
-        pytest.param(A, "native", HOST_LOCAL, SEQUELS, id="native"),
-        pytest.param(V, "native", None, SEQUELS, id="software"),
-        pytest.param(A, "delegate", None, SEQUELS, id="delegate-static"),
-        pytest.param(A, "native", None, SEQUELS, id="native-static"),
+        # Another sequel at each moment, and at the same moment of another line another one.
+        *(
+            pytest.param(*(device, mover, ipam, (*SEQUELS[first:], *SEQUELS[:first])), id=name)
+            for first, (device, mover, ipam, name) in enumerate(
+                (
+                    (A, "delegate", HOST_LOCAL, "delegate"),
+                    (A, "native", HOST_LOCAL, "native"),
+                    (V, "native", None, "software"),
+                    (A, "delegate", None, "delegate-static"),
+                    (A, "native", None, "native-static"),
+                )
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 def test_a_call_killed_at_any_moment_is_repaired_by_the_next(
     device: str, verb: Verb, sequels: tuple[Sequel, ...], ipam: object, mover: str
 ) -> None:
+    node = new_node(mover, ipam, device)
+    before = node[0].picture()
+    if verb is Verb.DEL:
+        ask(node[0], Verb.ADD, node[2])
+    node_again = copies_of(node)
     killed, at = True, 0
     while killed:
         then = sequels[at % len(sequels)]
-        machine, keeper, config = new_node(mover, ipam, device)
-        before = machine.picture()
-        if verb is Verb.DEL:
-            ask(machine, Verb.ADD, config)
+        machine, keeper, config = node_again()
         try:
             ask(machine, verb, config, kill_at=at)
             killed = False

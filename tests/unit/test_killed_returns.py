@@ -7,6 +7,7 @@ import pytest
 from amdcni.core.errors import RestoreIncomplete, StateFailure
 from amdcni.core.spec import Verb
 from amdcni.verbs import healing
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Trouble
@@ -83,9 +84,10 @@ def is_killed(call: Call, machine: Machine, config: dict[str, object], kill_at: 
 def test_a_nic_that_was_home_is_home_again_after_the_next_call_about_another(
     call: Call, renamed: bool
 ) -> None:
+    node_again = copies_of(waiting_for_its_plugin(renamed=renamed))
     killed, at = True, 0
     while killed:
-        machine, keeper, config = waiting_for_its_plugin(renamed=renamed)
+        machine, keeper, config = node_again()
         killed = is_killed(call, machine, config, at)
         at += 1
         where = f"killed before: {machine.kernel.moments[-1]}"
@@ -113,9 +115,10 @@ def test_a_nic_that_was_home_is_home_again_after_the_next_call_about_another(
 def test_a_nic_that_was_home_is_not_lost_if_nothing_can_be_noted(
     call: Call, spoil: Callable[[Machine], None], renamed: bool
 ) -> None:
+    node_again = copies_of(waiting_for_its_plugin(renamed=renamed))
     killed, at = True, 0
     while killed:
-        machine, keeper, config = waiting_for_its_plugin(renamed=renamed)
+        machine, keeper, config = node_again()
         spoil(machine)
         try:
             killed = is_killed(call, machine, config, at)

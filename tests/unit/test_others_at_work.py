@@ -9,6 +9,7 @@ import pytest
 
 from amdcni.core.host import Route
 from amdcni.core.spec import Verb
+from tests.unit.copies import copies_of
 from tests.unit.fake_kernel import Refused
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Configuration, Link
@@ -26,7 +27,7 @@ class Others:
 
     machine: Machine
     link: Link
-    at: int
+    at: int = 0
     daemon_only: bool = False
     acted: bool = False
     known: Configuration = attrs.field(init=False)
@@ -79,13 +80,16 @@ class Others:
 def test_others_may_set_the_nics_configuration_at_any_moment_of_a_call(
     verb: Verb, mover: str, daemon_only: bool
 ) -> None:
+    node = new_node(mover, None)
+    node[1].order_matters, node[2]["copyRoutes"] = False, True
+    everything = Others(node[0], node[1].link, daemon_only=daemon_only)
+    if verb is Verb.DEL:
+        ask(node[0], Verb.ADD, node[2])
+    node_again = copies_of((*node, everything))
     acted, at = True, 0
     while acted:
-        machine, keeper, config = new_node(mover, None)
-        config["copyRoutes"], keeper.order_matters = True, False
-        others = Others(machine, keeper.link, at, daemon_only)
-        if verb is Verb.DEL:
-            ask(machine, Verb.ADD, config)
+        machine, keeper, config, others = node_again()
+        others.at = at
         machine.kernel.interrupts.append(others.act)
         ask(machine, verb, config)
         machine.kernel.interrupts.remove(others.act)
@@ -105,13 +109,15 @@ def test_the_name_may_be_taken_or_the_nic_set_up_at_any_moment_of_its_return(
     stranger: bool,
 ) -> None:
     """The pod has died, and the NIC is on the host under its name from the pod."""
+    node, watching, configuration = new_node("native", None)
+    watching.order_matters = False
+    ask(node, Verb.ADD, configuration)
+    node.kernel.destroy_netns(node.kernel.paths["/run/netns/pod1"])
+    node_again = copies_of((node, watching, configuration))
     acted, at = True, 0
     while acted:
-        machine, keeper, config = new_node("native", None)
-        keeper.order_matters = False
-        ask(machine, Verb.ADD, config)
+        machine, keeper, config = node_again()
         kernel, link = machine.kernel, keeper.link
-        kernel.destroy_netns(kernel.paths["/run/netns/pod1"])
         others = Others(machine, link, at)
         name = keeper.original.ifname
 

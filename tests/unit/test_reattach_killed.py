@@ -1,11 +1,13 @@
 """Attaching a NIC again after a reset fails, or is killed: nothing is lost, and it goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from amdcni.core.spec import Verb
+from amdcni.core.spec import Result, Verb
 from amdcni.verbs import healing
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import Link, address
 from tests.unit.fake_node import FakeNode, Killed
@@ -90,29 +92,53 @@ def resets_again(machine: Machine) -> None:
 SEQUELS = (heals, deletes, pod_ends, adds_again, adds_another, resets_again)
 
 
-CASES = [(None, False), (None, True), (HOST_LOCAL, False)]
+CASES = {"host's": (None, False), "undone": (None, True), "leased": (HOST_LOCAL, False)}
 
 
-@pytest.mark.parametrize(("ipam", "undone"), CASES, ids=["host's", "undone", "leased"])
-@pytest.mark.parametrize("sequel", SEQUELS)
-@pytest.mark.parametrize("mover", ["delegate", "native"])
+def each_with_every_sequel() -> Iterator[Any]:
+    """Each mover and case with a next call for each moment.
+
+    `make test` tries another one at each moment, and at the same moment of another case another
+    one; `make test-all` tries each at each moment.
+    """
+    for mover in ("delegate", "native"):
+        for name, (ipam, undone) in CASES.items():
+            first = list(CASES).index(name) + (len(CASES) if mover == "native" else 0)
+            in_turn = (*SEQUELS[first:], *SEQUELS[:first])
+            yield pytest.param(mover, ipam, undone, in_turn, id=f"{mover}-{name}")
+            for sequel in SEQUELS:
+                words = f"{mover}-{name}-{sequel.__name__}"
+                marks = pytest.mark.thorough
+                yield pytest.param(mover, ipam, undone, (sequel,), id=words, marks=marks)
+
+
+def reset_in_its_pod(mover: str, ipam: object) -> tuple[Machine, Keeper, Result, object]:
+    """A node whose NIC was reset in a pod; what the ADD has answered, and what the pod had seen."""
+    machine = Machine(mover=mover)
+    (link,) = machine.kernel.plug(A, "ens1").links
+    machine.kernel.plug(B, "ens2")
+    machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
+    furnish(machine, link)
+    keeper = Keeper(machine, link)
+    for number in (1, 2):
+        machine.kernel.make_netns(f"/run/netns/pod{number}")
+    result = add(machine, **keys_for(ipam))
+    before = seen_in_pod(link)
+    machine.kernel.reset(A)
+    return machine, keeper, result, before
+
+
+@pytest.mark.parametrize(("mover", "ipam", "undone", "sequels"), list(each_with_every_sequel()))
 def test_killed_at_any_moment_it_is_continued_or_ended_by_the_next_call(
-    mover: str, sequel: Sequel, ipam: object, undone: bool
+    mover: str, sequels: tuple[Sequel, ...], ipam: object, undone: bool
 ) -> None:
     """Also in its undo, if the pod refuses an address."""
+    node_again = copies_of(reset_in_its_pod(mover, ipam))
     killed, at = True, 0
     while killed:
-        machine = Machine(mover=mover)
-        (link,) = machine.kernel.plug(A, "ens1").links
-        machine.kernel.plug(B, "ens2")
-        machine.kernel.configure(link, (address("192.0.2.1/31"), address("fd00::1/64")))
-        furnish(machine, link)
-        keeper = Keeper(machine, link)
-        for number in (1, 2):
-            machine.kernel.make_netns(f"/run/netns/pod{number}")
-        result = add(machine, **keys_for(ipam))
-        before = seen_in_pod(link)
-        machine.kernel.reset(A)
+        sequel = sequels[at % len(sequels)]
+        machine, keeper, result, before = node_again()
+        link = keeper.link
         pod_of(machine).refused = {"fd00::1/64"} if undone else set()
         node = FakeNode(machine, kill_at=at)
         killed = False

@@ -10,6 +10,7 @@ from amdcni.core.errors import AmdcniError, KernelRefused, PluginFailed
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import IfName
 from amdcni.core.spec import Verb
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
 from tests.unit.fake_node import Killed
@@ -63,11 +64,13 @@ def between_any_looks(
 
     If it `waits`, it is not called while `first` alone may set routes with several hops.
     """
+    node = node_with_two(mover)
+    for call in before:
+        call(node)
+    node_again = copies_of(node)
     at = 0
     while True:
-        machine = node_with_two(mover)
-        for call in before:
-            call(machine)
+        machine = node_again()
         other = Interloper(
             machine, partial(second, machine), at, lambda locks: waits and "routes" in locks
         )

@@ -7,6 +7,7 @@ import pytest
 
 from amdcni.core.errors import DeviceHeld
 from amdcni.core.spec import Verb
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
@@ -64,13 +65,15 @@ def each_with_every_sequel() -> Iterator[Any]:
 def test_a_takeover_killed_at_any_moment_is_repaired_by_the_next_call(
     verb: Verb, fallen: bool, then: Callable[[Machine], None]
 ) -> None:
+    node = new_node()
+    watching = watched(node)
+    lend(node)
+    if fallen:
+        node.kernel.destroy_netns(pod_of(node))
+    node_again = copies_of((node, watching))
     killed, at, begun = True, 0, 0
     while killed:
-        machine = new_node()
-        keeper = watched(machine)
-        lend(machine)
-        if fallen:
-            machine.kernel.destroy_netns(pod_of(machine))
+        machine, keeper = node_again()
         number = 1 if verb is Verb.DEL else 2
         pod = {"container": f"pod{number}", "netns": f"/run/netns/pod{number}"}
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from amdcni.core.errors import AmdcniError
 from amdcni.core.spec import Verb
+from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.four_nics import A, V, delete_by_id_alone, delete_it, is_in_pod, new_node
@@ -82,12 +83,13 @@ def test_two_calls_at_once_are_answered_as_if_one_came_after_the_other(
             ask(machine, Verb.ADD, config)
         return machine, keeper, config
 
-    said, state = in_turn([first, second], *made())
-    backwards, other_state = in_turn([second, first], *made())
+    node_again = copies_of(made())
+    said, state = in_turn([first, second], *node_again())
+    backwards, other_state = in_turn([second, first], *node_again())
     allowed = [(said, state), (backwards[::-1], other_state)]
     at = 0
     while True:
-        machine, keeper, config = made()
+        machine, keeper, config = node_again()
         interloper = Interloper(machine, partial(answer_to, second, machine, config), at, bool)
         machine.looks.append(interloper.look)
         ours = answer_to(first, machine, config)
