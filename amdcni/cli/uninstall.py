@@ -112,7 +112,7 @@ def _refuse(seen: Seen, data_dir: str | None, stderr: IO[str]) -> None:
     if at_work:
         raise InstallFailed(
             f"nothing is removed, because {', '.join(dict.fromkeys(at_work))} works from it; wait "
-            "until calls have ended, and end the agent (systemctl stop amdcni, or kill)"
+            "until calls have ended, and end the agent (systemctl stop amdcni-agent, or kill)"
         )
 
 

@@ -1,5 +1,6 @@
 """A tree that works is installed, used and removed, on file systems that do not always want to."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -160,9 +161,12 @@ mount -t tmpfs -o mode=755 tmpfs /opt
 mkdir -p /opt/cni/bin
 TREE/bin/amdcni install --bin-dir /opt/cni/bin > /dev/null
 if TREE/bin/amdcni agent --on-host /opt/cni/bin 2> /opt/refused; then exit 1; fi
+export KUBERNETES_SERVICE_HOST=192.0.2.1 NODE_NAME=node1
 FOO=bar unshare --mount --uts --ipc --net sh -ec '
     mount -t tmpfs -o mode=755 tmpfs /opt
-    exec TREE/bin/amdcni agent --on-host BIN --metrics off
+    mkdir /opt/account
+    touch /opt/account/token /opt/account/ca.crt
+    exec TREE/bin/amdcni agent --on-host BIN --metrics off --service-account /opt/account
 ' 2> /opt/log &
 for _ in $(seq 600); do
     if grep -q "event=serving" /opt/log || ! kill -0 $!; then break; fi
@@ -174,6 +178,11 @@ for kind in mnt net uts ipc; do
 done
 readlink /proc/$!/exe
 tr '\\0' '\\n' < /proc/$!/environ | grep FOO
+for fd in /proc/$!/fd/*; do
+    flags=$(sed -n "s/^flags:[^0-9]*//p" "${fd%/*}info/${fd##*/}")
+    [ "$(readlink $fd)" != /account ] || [ $((flags & O_CLOEXEC)) != 0 ] || echo $fd inherited
+done
+grep -o "events-off.*" /opt/log || echo events on
 kill -TERM $!
 wait $!
 echo ended
@@ -183,6 +192,7 @@ echo ended
 def on_a_host(node: Node, tree: BuiltTree, bin_dir: str) -> "subprocess.CompletedProcess[bytes]":
     """Play a host with its own PID 1, and on it a container with hostPID that has another /opt."""
     script = HOST.replace("TREE", str(tree.path)).replace("BIN", bin_dir)
+    script = script.replace("O_CLOEXEC", str(os.O_CLOEXEC))
     words = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
     return run(node, *words, "sh", "-c", script)
 
@@ -195,6 +205,7 @@ def test_the_agent_of_a_container_becomes_the_one_that_is_installed_on_the_host(
         *("same mnt", "same net", "same uts", "same ipc"),
         f"/opt/cni/bin/.amdcni/{tree.name}/bin/python3",
         "FOO=bar",
+        "events on",
         "ended",
     ], done
     assert b"the pod needs hostPID: true" in done.stderr
