@@ -96,6 +96,8 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' amdcni/__init__.py)
 
 # Its parts, each made by a target dist-PART.
 PARTS := python man launcher sbom
+# What is built from Debian's packages can be built only there.
+PARTS += $(if $(wildcard /usr/bin/dpkg-deb),tree image)
 
 # All files have the time of the commit, so that they are the same whenever and wherever they are made.
 # What is unpacked from an sdist has that time.
@@ -103,6 +105,7 @@ dist-%: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null |
 
 .PHONY: dist
 dist: $(PARTS:%=dist-%) ## the files of a release with their hashes, in dist/
+	@rm -rf $(DIST)/tree
 	@cd $(DIST) && sums=$$(sha256sum -- *) && echo "$$sums" | tee SHA256SUMS
 
 .PHONY: dist-empty
@@ -127,9 +130,22 @@ dist-launcher: dist-empty
 	@scripts/setup.sh launcher
 	scripts/build-launcher.sh $(abspath $(DIST))/amd-host-device-static-$(VERSION)-$$(uname -m)
 
+# The tree itself is in the way of the sums; `make tree` makes it again.
+.PHONY: dist-tree
+dist-tree: dist-empty $(VENV)/run.stamp
+	@scripts/setup.sh launcher
+	$(BIN)/python -m distribution tree $(DIST)/tree
+	tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$SOURCE_DATE_EPOCH \
+	  -cf - -C $(DIST) tree | gzip -9n >$(DIST)/amdcni-$(VERSION)-tree-$$(uname -m).tar.gz
+
+.PHONY: dist-image
+dist-image: dist-tree
+	$(BIN)/python -m distribution image $(DIST)/tree $(abspath $(DIST))/amdcni-$(VERSION).oci.tar
+
 .PHONY: dist-sbom
-dist-sbom: dist-launcher $(VENV)/dist.stamp
-	$(BIN)/python -m scripts.sbom $(DIST)/amdcni-$(VERSION).cdx.json
+dist-sbom: dist-launcher $(filter dist-tree,$(PARTS:%=dist-%)) $(VENV)/dist.stamp
+	$(BIN)/python -m scripts.sbom $(DIST)/amdcni-$(VERSION).cdx.json \
+	  $(if $(filter tree,$(PARTS)),$(DIST)/tree/share/licenses/PACKAGES)
 
 .PHONY: man
 man: $(VENV)/run.stamp ## the man pages, as man/, which belong into the repository

@@ -1,7 +1,8 @@
-"""Writes the bill of materials of a release: `python -m scripts.sbom FILE`, as CycloneDX in JSON.
+"""Writes the bill of materials of a release: `python -m scripts.sbom FILE [PACKAGES]`.
 
-It lists what an operator installs beside amdcni, as pinned in requirements/run.txt, and the C
-library in the static launcher.  The same commit gives the same bytes.
+It is CycloneDX in JSON, and lists what an operator installs beside amdcni, as pinned in
+requirements/run.txt, the C library in the static launcher, and Debian's packages in the tree, which
+the file PACKAGES of its licences names.  The same commit gives the same bytes.
 """
 
 import os
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import metadata
 from pathlib import Path
@@ -122,6 +123,11 @@ def find_c_library() -> Component | None:
     (archive,) = set(re.findall(r"[^\s(]+/libc\.a", linked))
     package = _output("dpkg-query", "--search", os.path.realpath(archive)).partition(":")[0]
     version = _output("dpkg-query", "--show", "--showformat=${Version}", package)
+    return debian_component(package, version)
+
+
+def debian_component(package: str, version: str) -> Component:
+    """A package of Debian; the text of its licence is in the tree, and a few have a known name."""
     purl, known = PackageURL("deb", "debian", package, version), C_LIBRARIES.get(package)
     return Component(
         type=ComponentType.LIBRARY,
@@ -133,13 +139,19 @@ def find_c_library() -> Component | None:
     )
 
 
+def debian_in(listed: str) -> Iterator[Component]:
+    """The packages of Debian in a list of `distribution.licences`."""
+    for name, version in re.findall(r"^debian (\S+) (\S+) from ", listed, re.MULTILINE):
+        yield debian_component(name, version)
+
+
 def _output(*command: str, given: str = "") -> str:
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def bill(made_at: datetime, c_library: Component | None) -> Bom:
-    """The bill of materials of amdcni and its static launcher."""
+def bill(made_at: datetime, debian: Iterable[Component]) -> Bom:
+    """The bill of materials of amdcni, with what it contains of Debian."""
     needs, pins = everything_needed(), locked(LOCK.read_text())
     whole = Component(
         type=ComponentType.APPLICATION,
@@ -149,8 +161,7 @@ def bill(made_at: datetime, c_library: Component | None) -> Bom:
         licenses=licenses_of("amdcni"),
     )
     parts = {name: python_component(pins[name]) for name in needs if name != "amdcni"}
-    if c_library is not None:
-        parts[c_library.name] = c_library
+    parts |= {component.name: component for component in debian}
     bom = Bom(components=parts.values())
     bom.metadata.component, bom.metadata.timestamp = whole, made_at
     for name, component in parts.items():
@@ -162,10 +173,13 @@ def bill(made_at: datetime, c_library: Component | None) -> Bom:
     return bom
 
 
-def main(path: Path) -> None:
+def main(path: Path, packages: Path | None = None) -> None:
     """Write the bill, once it is known to be valid."""
     made_at = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
-    bom = bill(made_at, find_c_library())
+    c_library = find_c_library()
+    debian = [] if c_library is None else [c_library]
+    debian += [] if packages is None else debian_in(packages.read_text())
+    bom = bill(made_at, debian)
     text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
     if (fault := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)) is not None:
         raise SystemExit(f"sbom: {fault}")
@@ -173,4 +187,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))
