@@ -163,8 +163,12 @@ def record_of(node: Node, device: str = BDF) -> Path:
 
 
 def records(node: Node) -> dict[str, Any]:
-    """Return the records by file name; all must be JSON."""
-    return {path.name: json.loads(path.read_bytes()) for path in state_folder(node).glob("*.json")}
+    """Return the records by file name, without those that go meanwhile; all must be JSON."""
+    found = {}
+    for path in state_folder(node).glob("*.json"):
+        with suppress(FileNotFoundError):
+            found[path.name] = json.loads(path.read_bytes())
+    return found
 
 
 def fill_disk(filler: Path) -> None:
