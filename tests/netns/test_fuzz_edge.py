@@ -65,7 +65,7 @@ def test_only_the_cages_own_files_in_memory_can_be_written(probed: Any) -> None:
 def test_the_cage_works_for_a_checkout_below_tmp() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         checkout = Path(folder, "checkout")
-        for package in ("amdcni", "amdcni_shim", "tests"):
+        for package in ("amdcni", "amdcni_agent", "amdcni_shim", "tests"):
             shutil.copytree(CHECKOUT / package, checkout / package)
         done = staged("writable", checkout=checkout)
     assert (done.returncode, done.stderr.decode()) == (0, "")

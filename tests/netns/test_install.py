@@ -87,7 +87,7 @@ def test_an_agent_that_runs_from_a_tree_keeps_it(
     state = node.root / STATE[1:]
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = picture(bin_dir)
-    agent = node.start([bin_dir / ".amdcni/amdcni", "agent", "--metrics", "off"])
+    agent = node.start([bin_dir / ".amdcni/amdcni", "agent", "--metrics", "off", "--events", "off"])
     try:
         assert agent.stderr is not None
         assert b"event=serving" in agent.stderr.readline()
