@@ -38,9 +38,11 @@ test-all: SELECTED :=
 test-all: PROFILE = $(or $(HYPOTHESIS_PROFILE),default)
 test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
-test-all: lint docs test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
+test-all: lint docs test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware, runtime
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= PROFILE=$(PROFILE) test-netns test-vm
-	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
+	@$(MAKE) --no-print-directory test-runtime
+	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml \
+	  $(RESULTS)/runtime.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
@@ -57,6 +59,11 @@ test-netns: system tools $(VENV)/dev.stamp launcher ## the kernel tests alone, i
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm --junit-xml=$(RESULTS)/vm.xml
+
+# Most of the time, containerd and the plugins of a node wait for one another.
+.PHONY: test-runtime
+test-runtime: system $(VENV)/dev.stamp launcher ## the tests with a real container runtime alone, in throwaway namespaces
+	$(BIN)/pytest tests/runtime --numprocesses=2 --dist=worksteal --junit-xml=$(RESULTS)/runtime.xml
 
 # How long the targets below run.
 MINUTES := 10
@@ -129,7 +136,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .promtool .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
