@@ -111,6 +111,18 @@ launcher: $(VENV)/run.stamp ## the static launcher, as .venv/bin/amd-host-device
 	  { echo "the static launcher has more than $(LAUNCHER_MAX_BYTES) bytes" >&2; exit 1; }
 	@ls -l $(BIN)/amd-host-device-static
 
+# Where the tree is built.
+TREE := dist/tree
+
+.PHONY: tree
+tree: $(VENV)/run.stamp ## the self-contained tree for hosts without Python, as dist/tree or TREE=FOLDER
+	@scripts/setup.sh launcher
+	@$(BIN)/python -m distribution tree $(TREE)
+
+.PHONY: image
+image: tree ## the same tree as an OCI image, an archive in dist, without a container engine
+	@$(BIN)/python -m distribution image $(TREE)
+
 .PHONY: venv
 venv: system $(VENV)/dev.stamp ## everything for development, in .venv
 
@@ -120,6 +132,8 @@ lock: $(VENV)/run.stamp ## pins the newest versions of all dependencies in requi
 	$(VENV)/lock/bin/python -m pip -qq install $(UV)
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/run.txt \
 	  pyproject.toml requirements/run.in
+	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/tree.txt \
+	  --constraints requirements/run.txt pyproject.toml
 	$(VENV)/lock/bin/uv pip compile $(LOCK_OPTIONS) --output-file requirements/dev.txt \
 	  --constraints requirements/run.txt --extra testing \
 	  pyproject.toml requirements/run.in requirements/dev.in
@@ -136,7 +150,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .archives .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -2,7 +2,8 @@
  *
  * docs/reference/agent-protocol.md describes the protocol; amdcni_shim/client.py and
  * amdcni_shim/start.py do the same in Python.  Where the agent cannot serve the call, the python3 in
- * the folder of this executable does, isolated as by the launcher in sh, which says why.
+ * the folder of this executable does, or else that of its tree, isolated as by the launcher in sh,
+ * which says why.
  *
  * It is to start fast and in little memory, hence no stdio, no malloc, and no library at run time.
  */
@@ -54,14 +55,25 @@ static const char VERSION_ANSWER[] =
     "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":"
     "[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n";
 
+static const char BESIDE[] = "python3";
+
+/* TREE is the name of the self-contained tree that this launcher was built for.  It starts that
+ * tree's Python from the folder of plugins, where other launchers' trees may lie as well. */
+#ifdef TREE
+static const char IN_TREE[] = ".amdcni/" TREE "/bin/python3";
+static const char NO_PYTHON[] =
+    "{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"amd-host-device has neither a python3 nor its "
+    "tree .amdcni/" TREE " beside it\",\"details\":\"Install amdcni again.\"}\n";
+#else
 static const char NO_PYTHON[] =
     "{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"amd-host-device has no python3 beside it\","
     "\"details\":\"Install amdcni in a virtual environment and link to the amd-host-device there "
     "instead of copying it.\"}\n";
+#endif
 
 static const char NOT_STARTED[] =
-    "{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"amd-host-device cannot start the python3 "
-    "beside it\",\"details\":\"Look whether it can be executed, and whether memory is short.\"}\n";
+    "{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"amd-host-device cannot start its python3\","
+    "\"details\":\"Look whether it can be executed, and whether memory is short.\"}\n";
 
 static const char ENDED_BY_SIGTERM[] =
     "{\"cniVersion\":\"1.1.0\",\"code\":11,\"msg\":\"ended by SIGTERM before the work was done\"}\n";
@@ -358,15 +370,24 @@ static bool give_stdin_back(const struct request *request) {
     return given;
 }
 
-/* Becomes the python3 beside this executable, which does the work alone. */
+/* Whether something that can be executed is called `name` at the end of `path`, which has room. */
+static bool is_there(const char *path, char *end_of_path, const char *name, size_t size) {
+    memcpy(end_of_path, name, size);
+    return access(path, X_OK) == 0;
+}
+
+/* Becomes the python3 of this executable's environment or tree, which does the work alone. */
 static _Noreturn void become_python(void) {
-    static const char name[] = "python3";
-    char path[PATH_MAX + sizeof name];
+    static char path[PATH_MAX + 256];
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
     while (length > 0 && path[length - 1] != '/') length--;
     if (length <= 0) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
-    memcpy(path + length, name, sizeof name);
-    if (access(path, X_OK) < 0) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
+    bool found = is_there(path, path + length, BESIDE, sizeof BESIDE);
+#ifdef TREE
+    _Static_assert(sizeof IN_TREE <= sizeof path - PATH_MAX, "the name of the tree is too long");
+    if (!found) found = is_there(path, path + length, IN_TREE, sizeof IN_TREE);
+#endif
+    if (!found) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
     const char *const argv[] = {path, "-I", "-S", "-c", PROGRAM, "--alone", NULL};
     execve(path, (char *const *)(uintptr_t)argv, environ);
     end(1, NOT_STARTED, sizeof NOT_STARTED - 1);

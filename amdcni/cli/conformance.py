@@ -11,7 +11,10 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     try:
         from amdcni.testing.conformance import findings, running, subject
     except ModuleNotFoundError as missing:
-        stderr.write(f"amdcni: {missing.name} is missing; pip install 'amdcni[testing]'\n")
+        stderr.write(
+            f"amdcni: {missing.name} is missing: the conformance suite is a part of the test kit, "
+            "which pip install 'amdcni[testing]' installs into a Python environment of its own\n"
+        )
         return 2
     wanted = running.Wanted(
         plugin=options.plugin,

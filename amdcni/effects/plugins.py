@@ -30,6 +30,8 @@ _SHOWN_CHARACTERS: Final = 600
 _STDERR: Final = 2
 _PACKAGED: Final = ("host-device", "static", "host-local", "dhcp")
 """The plugins executed here that are in the package of the CNI project."""
+_MOVER: Final = "host-device"
+"""The plugin of the mover that moves NICs by one."""
 
 
 def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
@@ -43,6 +45,7 @@ def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     package = " (package containernetworking-plugins)" if name in _PACKAGED else ""
+    without = ', or do without it: "mover": "native"' if name == _MOVER else ""
     if not looked:
         raise PluginNotFound(
             f"the CNI plugin {name!r} cannot be found: CNI_PATH (the runtime's binDir) names no "
@@ -50,7 +53,7 @@ def find_plugin(name: PluginName, dirs: Iterable[str]) -> str:
         )
     raise PluginNotFound(
         f"the CNI plugin {name!r} is not in any of {', '.join(looked)}; install it there{package}, "
-        "or correct CNI_PATH (the runtime's binDir)"
+        f"or correct CNI_PATH (the runtime's binDir){without}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from amdcni.testing import Node
-from tests.unit.clients import ROOT, alone, build, folder
+from tests.unit.clients import ROOT, SANITIZERS, alone, build, folder
 from tests.unit.fake_agent import FakeAgent
 from tests.unit.test_client_call import Seen
 
@@ -114,6 +114,53 @@ def test_an_interpreter_that_cannot_be_executed_is_an_error_object(
     put_python(copied, "no program")
     done = run([copied], CALL)
     assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 50)
+
+
+# ---- the tree
+
+
+TREE = "1.2.3-0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def of_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The launcher for a tree."""
+    output = tmp_path_factory.mktemp("of-tree") / "amd-host-device"
+    build(output, *SANITIZERS, f'-DTREE="{TREE}"')
+    return output
+
+
+def put_tree(binaries: Path, name: str) -> None:
+    folder = binaries / ".amdcni" / name / "bin"
+    folder.mkdir(parents=True)
+    put_python(folder / "x")
+
+
+def test_the_launcher_of_a_tree_starts_the_python_of_that_tree_alone(
+    of_tree: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copy(of_tree, tmp_path))
+    put_tree(tmp_path, f"{TREE}0")
+    put_tree(tmp_path, "1.2.3")
+    error = json.loads(run([copied], CALL).stdout)
+    assert (error["code"], TREE in error["msg"]) == (50, True)
+    put_tree(tmp_path, TREE)
+    done = run([copied], CALL, b"input")
+    assert (done.returncode, done.stdout.endswith(b"<--alone>input")) == (7, True)
+    assert done.stdout.startswith(b"<%b/.amdcni/" % os.fsencode(tmp_path))
+
+
+def test_in_the_tree_itself_it_starts_the_python_beside_it(of_tree: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copy(of_tree, tmp_path))
+    put_tree(tmp_path, TREE)
+    python = put_python(copied)
+    assert run([copied], CALL).stdout.startswith(b"<%b>" % os.fsencode(python))
+
+
+@pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="there is no musl-gcc (musl-tools)")
+def test_the_launcher_of_a_tree_is_small_too(tmp_path: Path) -> None:
+    build(tmp_path / "launcher", f'-DTREE="{TREE}"')
+    assert (tmp_path / "launcher").stat().st_size <= MAX_BYTES
 
 
 # ---- the real socket and the real times, in a node of their own
