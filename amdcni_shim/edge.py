@@ -38,6 +38,7 @@ CODES: Final[dict[type[errors.AmdcniError], int]] = {
     errors.PluginNotFound: 106,
     errors.PluginBroken: 107,
     errors.CheckFailed: 108,
+    errors.InstallFailed: 109,
 }
 """The code of each class; a class that is not listed has that of the nearest one above it."""
 

@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_agent(commands)
     _add_status(commands)
+    _add_install(commands)
+    _add_uninstall(commands)
     _add_conformance(commands)
     _add_completion(commands)
     return parser
@@ -204,6 +206,56 @@ def _add_agent(commands: "Subcommands") -> None:
         metavar="ADDRESS",
         help=f"the IP address and port that serve metrics and health, or {OFF} "
         "(default: %(default)s)",
+    )
+    agent.add_argument(
+        "--on-host",
+        metavar="DIR",
+        help="in a container with hostPID: enter the host's namespaces, and become the agent that "
+        "amdcni install has installed in this binDir of the host",
+    )
+
+
+def _add_install(commands: "Subcommands") -> None:
+    install = commands.add_parser(
+        "install",
+        help="installs this version into the folder of the node's plugins",
+        description="Copies a tree, which has its own Python and libraries, into the binDir, each "
+        "file verified by its hash, and then replaces amd-host-device at one moment.  Another "
+        "amd-host-device is kept aside, and what older versions need stays as long as calls may "
+        "use it.  It can be repeated, interrupted, and run twice at once.",
+    )
+    _add_bin_dir(install)
+    install.add_argument(
+        "--from",
+        dest="tree",
+        metavar="TREE",
+        help="the tree to install: a folder with MANIFEST.json (default: the one from which this "
+        "command runs)",
+    )
+    install.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    _add_json(install)
+
+
+def _add_uninstall(commands: "Subcommands") -> None:
+    uninstall = commands.add_parser(
+        "uninstall",
+        help="removes what install has installed, unless a NIC is lent",
+        description="Removes what the manifests of the installed trees list, and puts back the "
+        "amd-host-device that was there before.  Records and policy stay.  The exit status is 1, "
+        "and nothing has changed, if a NIC is lent, or if a process works from an installed tree.",
+    )
+    _add_bin_dir(uninstall)
+    uninstall.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    _add_json(uninstall)
+    _add_data_dir(uninstall)
+
+
+def _add_bin_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--bin-dir",
+        default=BIN_DIR,
+        metavar="DIR",
+        help="the folder in which Multus looks for plugins (default: %(default)s)",
     )
 
 

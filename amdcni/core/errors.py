@@ -133,6 +133,10 @@ class CheckFailed(AmdcniError):
     """The attachment is not what its ADD promised; the message lists every difference."""
 
 
+class InstallFailed(AmdcniError):
+    """The program cannot be installed on this node, or removed from it, as things are."""
+
+
 class Failures:
     """A context that collects failures, so that what follows still runs; see `raise_first`."""
 
