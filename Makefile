@@ -95,6 +95,13 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
+.PHONY: manifests
+manifests: $(VENV)/run.stamp ## renders deploy/kubernetes anew, each file by the command in its first line
+	@for file in deploy/kubernetes/*.yaml; do \
+	  command=$$(sed -n '1s/^# amdcni //p' "$$file") && $(BIN)/amdcni $$command >"$$file.new" && \
+	  mv "$$file.new" "$$file" || exit 1; \
+	done
+
 .PHONY: bench
 bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks

@@ -20,6 +20,8 @@ from amdcni.core.formats import configurations, pods
 from amdcni.core.host import Address
 from amdcni.core.request import Mover
 from amdcni.core.spec import Verb
+from amdcni.deployment import KEYS, Platform
+from amdcni.deployment.platforms import traits_of
 from amdcni.testing import strategies
 from amdcni_agent.messages import CallEnded, What
 from amdcni_agent.metrics import NONE, Metrics
@@ -149,6 +151,33 @@ def test_every_strategy_is_documented() -> None:
     page = (DOCS / "reference/python/strategies.md").read_text()
     named = set(re.findall(r"^\.\. auto\w+:: amdcni\.testing\.strategies\.\w+\.(\w+)$", page, re.M))
     assert named == set(strategies.__all__)
+
+
+def test_every_key_of_the_manifests_is_listed_with_its_default() -> None:
+    page = (DOCS / "reference/command.md").read_text()
+    section = page.partition("## amdcni manifests")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", section, re.M)
+    without = {"binDir": "by platform"}
+    known = [
+        (name, f"`{key.default}`" if key.default else without.get(name, "none"))
+        for name, key in KEYS.items()
+    ]
+    assert listed == known
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_the_bin_dir_of_each_platform_is_listed(platform: Platform) -> None:
+    listed = {row[0]: row[1] for row in rows("how-to/install-on-a-cluster.md")}
+    assert listed[platform] == traits_of(platform).bin_dir
+
+
+def test_every_line_of_the_units_has_its_reason_and_what_is_left_out_is_left_out() -> None:
+    text = "".join(path.read_text() for path in (DOCS.parent / "deploy/systemd").iterdir())
+    written = set(re.findall(r"^(\w+=)", text, re.M)) - {"Description=", "WantedBy="}
+    page = (DOCS / "how-to/install-with-systemd.md").read_text()
+    kept, _, left_out = page.partition("And what is left out")
+    tables = [set(re.findall(r"`(\w+=)`", part)) for part in (kept, left_out)]
+    assert (written - tables[0], written & tables[1]) == (set(), set())
 
 
 def template(node: ast.expr) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from amdcni.core.kubernetes import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.deployment.platforms import Platform
+from amdcni.deployment.settings import KEYS
 from amdcni_agent.address import DEFAULT_ADDRESS, OFF
 from amdcni_shim.client import SOCKET_PATH
 
@@ -36,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_install(commands)
     _add_uninstall(commands)
+    _add_manifests(commands)
     _add_conformance(commands)
     _add_completion(commands)
     return parser
@@ -270,6 +273,48 @@ def _add_status(commands: "Subcommands") -> None:
     _add_socket(status, "where the agent listens")
     _add_json(status)
     _add_data_dir(status)
+
+
+def _add_manifests(commands: "Subcommands") -> None:
+    manifests = commands.add_parser(
+        "manifests",
+        help="prints the Kubernetes objects that install amdcni on the nodes of a cluster",
+        description="Prints what kubectl apply -f - takes: a DaemonSet that installs amdcni on "
+        "each node and runs its agent, with everything around it; or an example, or the Jobs that "
+        "uninstall.  Needs no node, no cluster and no privilege.  The exit status is 1 if "
+        "something is set wrong.",
+        epilog=f"The keys of --set are {', '.join(KEYS)}.",
+    )
+    what = manifests.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--image",
+        metavar="NAME",
+        help="the image, by the name that it has in your registry or in the store of the nodes",
+    )
+    what.add_argument(
+        "--example",
+        action="store_true",
+        help="print only a network definition and a pod that is lent a NIC",
+    )
+    manifests.add_argument(
+        "--platform",
+        choices=tuple(platform.value for platform in Platform),
+        default=Platform.PLAIN.value,
+        help="the distribution of Kubernetes (default: %(default)s)",
+    )
+    manifests.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change something; may be repeated",
+    )
+    manifests.add_argument(
+        "--uninstall",
+        action="store_true",
+        help="print Jobs that remove amdcni from the nodes that --set nodes=NAME,NAME lists",
+    )
 
 
 def _add_socket(command: argparse.ArgumentParser, what: str) -> None:

@@ -10,9 +10,9 @@ from typing import IO, Any, Final
 import attrs
 
 from amdcni.cli.devices import find_records, see
-from amdcni.cli.manifests import read_manifests
 from amdcni.cli.node import on_this_node_silently
 from amdcni.cli.printing import print_json
+from amdcni.cli.reading_manifests import read_manifests
 from amdcni.core import diagnosis
 from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for

@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 
-from amdcni.cli.manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.cli.printing import print_json
+from amdcni.cli.reading_manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest, PolicyDenies
 from amdcni.core.kubernetes import (

@@ -1,85 +1,50 @@
-"""Reading Kubernetes manifests from files, as `kubectl` accepts and prints them."""
+"""`amdcni manifests`: the Kubernetes objects that install amdcni on the nodes of a cluster."""
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import argparse
+import shlex
+from collections.abc import Iterator
+from importlib import resources
+from typing import IO
 
 import yaml
 
-from amdcni.core.errors import InvalidManifest
-
-MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-"""Enough for the manifests of a cluster; what is larger is another kind of file."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML as Kubernetes does: a date is a string."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the attribute is PyYAML's
-        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+from amdcni import deployment
+from amdcni.core.errors import InvalidSettings
+from amdcni.deployment import Files, Platform, Settings
 
 
-def read_manifests(paths: Sequence[str]) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """The objects of YAML or JSON files, each with its path; `-` is standard input.
-
-    A file may have several documents, and an object of kind List stands for its items.
-
-    Raises: InvalidManifest, with path and line.
-    """
-    return tuple((path, manifest) for path in paths for manifest in _read(path))
+def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
+    """Print the objects; 0."""
+    settings = deployment.parse_settings(options.settings, Platform(options.platform))
+    header = shlex.join(_command_line(options))
+    stdout.write(deployment.render(_objects(options, settings), header))
+    return 0
 
 
-def read_file(path: str) -> bytes:
-    """What a file holds; `-` is standard input.
-
-    Raises: InvalidManifest.
-    """
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidManifest(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidManifest(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-    return data
+def _objects(options: argparse.Namespace, settings: Settings) -> deployment.Objects:
+    if options.example:
+        if options.uninstall:
+            raise InvalidSettings("--uninstall does not go with --example: delete it by kubectl")
+        return deployment.sample(settings)
+    image = deployment.parse_image(options.image)
+    if options.uninstall:
+        return deployment.uninstallation(settings, image)
+    return deployment.installation(settings, image, _read_files())
 
 
-def _read(path: str) -> Iterator[dict[str, Any]]:
-    for document in _documents(path):
-        for manifest in _flat(document):
-            if not isinstance(manifest, dict):
-                raise InvalidManifest(f"{path}: a document is not a Kubernetes object")
-            yield manifest
+def _read_files() -> Files:
+    folder = resources.files(deployment) / "files"
+    rules = yaml.safe_load((folder / "alerts.yaml").read_text())
+    return Files(rules, (folder / "dashboard.json").read_text())
 
 
-def _flat(document: Any) -> list[Any]:
-    """A document as objects: none if it is empty, the items of a List, or else itself."""
-    if document is None:
-        return []
-    if isinstance(document, dict) and str(document.get("kind")).endswith("List"):
-        return list(document.get("items") or ())
-    return [document]
-
-
-def _documents(path: str) -> list[Any]:
-    text = read_file(path)
-    try:
-        documents = list(yaml.load_all(text.decode("utf-8"), _Loader))
-        # As in Kubernetes, an object holds only what JSON can express.
-        plain: list[Any] = json.loads(json.dumps(documents, allow_nan=False))
-        return plain
-    except yaml.MarkedYAMLError as fault:
-        line = "" if fault.problem_mark is None else f", line {fault.problem_mark.line + 1}"
-        said = " ".join(filter(None, (fault.context, fault.problem)))
-        raise InvalidManifest(f"{path}{line}: is not YAML: {said}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:
-        said = str(fault).partition("\n")[0]
-        raise InvalidManifest(f"{path}: is not YAML: {said}") from None
-    except (TypeError, ValueError) as fault:
-        raise InvalidManifest(f"{path}: cannot be a Kubernetes object: {fault}") from None
+def _command_line(options: argparse.Namespace) -> Iterator[str]:
+    """The command line that prints the same, with all that was left to a default left out."""
+    yield from ("amdcni", "manifests")
+    yield from ("--example",) if options.example else ("--image", options.image)
+    if options.platform != Platform.PLAIN:
+        yield from ("--platform", options.platform)
+    for setting in options.settings:
+        yield from ("--set", setting)
+    if options.uninstall:
+        yield "--uninstall"

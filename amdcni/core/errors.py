@@ -37,6 +37,10 @@ class InvalidManifest(InvalidConfiguration):
     """
 
 
+class InvalidSettings(InvalidConfiguration):
+    """What was set of the manifests is wrong; the message names every fault."""
+
+
 class UnsupportedVersion(AmdcniError):
     """A cniVersion that is not supported, or a verb that this version does not have."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from amdcni.cli import main
 from amdcni.cli.explain import Rules
-from amdcni.cli.manifests import MAX_FILE_BYTES, read_manifests
+from amdcni.cli.reading_manifests import MAX_FILE_BYTES, read_manifests
 from amdcni.core.errors import InvalidManifest, PolicyDenies
 from amdcni.core.kubernetes import Allocation, ObjectName, Pod
 from amdcni.core.kubernetes.review import request_of

@@ -27,6 +27,7 @@ PACKAGES = (
     "amdcni.pytest_plugin",
     "amdcni_shim",
     "amdcni_agent",
+    "amdcni.deployment",
     "amdcni.cli",
 )
 """From the bottom to the top: a package imports only from those before it.

@@ -20,7 +20,8 @@ CONFIG = b'{"cniVersion": "1.0.0", "name": "fabric", "deviceID": 5}'
 USED_IF_THERE = {"rich", "pygments"}
 """What structlog also loads, but does not need."""
 NOT_THE_PLUGIN = (
-    *("amdcni.cli", "amdcni.testing", "amdcni.runtime", "amdcni.pytest_plugin"),
+    *("amdcni.cli", "amdcni.deployment", "amdcni.testing", "amdcni.runtime"),
+    "amdcni.pytest_plugin",
     "amdcni_agent",
 )
 
