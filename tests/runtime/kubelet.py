@@ -1,8 +1,10 @@
 """What the kubelet does with the sandboxes of pods."""
 
 import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -11,6 +13,8 @@ from tests.runtime.containerd import Containerd
 from tests.runtime.cri import Pending
 
 READY = "SANDBOX_READY"
+HOST_NAMESPACES: Final[Mapping[str, str]] = MappingProxyType({"network": "NODE", "pid": "NODE"})
+"""Those of a pod with `hostNetwork` and `hostPID`."""
 
 
 @frozen
@@ -21,24 +25,28 @@ class Kubelet:
     cgroup: str
     """The cgroup below which those of the pods are."""
 
-    def start_pod(self, name: str) -> Pending:
+    def start_pod(self, name: str, on_host: bool = False) -> Pending:
         """Start the next sandbox of a pod."""
         attempts = [int(each["metadata"].get("attempt", 0)) for each in self.sandboxes(name)]
-        config = self.config_of(name, max(attempts, default=-1) + 1)
+        config = self.config_of(name, max(attempts, default=-1) + 1, on_host)
         return self.runtime.cri.start("RunPodSandbox", config=config)
 
-    def run(self, name: str) -> str:
+    def run(self, name: str, on_host: bool = False) -> str:
         """Return the ID of the next sandbox of a pod, which must start."""
-        return str(self.start_pod(name).wait()["pod_sandbox_id"])
+        return str(self.start_pod(name, on_host).wait()["pod_sandbox_id"])
 
-    def config_of(self, name: str, attempt: int) -> dict[str, Any]:
-        """Return the configuration of a sandbox."""
+    def config_of(self, name: str, attempt: int, on_host: bool = False) -> dict[str, Any]:
+        """Return the configuration of a sandbox, perhaps of one that may do what the host may."""
         metadata = {"name": name, "uid": f"uid-of-{name}", "namespace": "default"}
+        security = {"namespace_options": dict(HOST_NAMESPACES), "privileged": True}
         return {
             "metadata": metadata | {"attempt": attempt},
-            "hostname": name,
+            "hostname": "" if on_host else name,
             "log_directory": f"/run/pods/{name}",
-            "linux": {"cgroup_parent": f"/{self.cgroup}"},
+            "linux": {
+                "cgroup_parent": f"/{self.cgroup}",
+                **({"security_context": security} if on_host else {}),
+            },
         }
 
     def sandboxes(self, name: str) -> list[dict[str, Any]]:
