@@ -40,9 +40,11 @@ test-all: SELECTED :=
 test-all: PROFILE = $(or $(HYPOTHESIS_PROFILE),default)
 test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
   --cov-report=term-missing:skip-covered
-test-all: lint docs $(VENV)/dist.stamp test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware
+test-all: lint docs $(VENV)/dist.stamp test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware, container runtime
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= PROFILE=$(PROFILE) test-netns test-vm
-	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml
+	@$(MAKE) --no-print-directory test-runtime
+	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml \
+	  $(RESULTS)/runtime.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
@@ -59,6 +61,11 @@ test-netns: system tools $(VENV)/dev.stamp launcher ## the kernel tests alone, i
 .PHONY: test-vm
 test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual machine with PCI NICs
 	$(BIN)/pytest tests/vm --junit-xml=$(RESULTS)/vm.xml
+
+# Most of the time, containerd and the plugins of a node wait for one another.
+.PHONY: test-runtime
+test-runtime: system $(VENV)/dev.stamp launcher ## the tests with a real container runtime alone, in throwaway namespaces
+	$(BIN)/pytest tests/runtime --numprocesses=2 --dist=worksteal --junit-xml=$(RESULTS)/runtime.xml
 
 # How long the targets below run.
 MINUTES := 10
@@ -220,7 +227,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .archives .promtool .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .archives .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 from tests.fuzz import cage
 
 _PACKAGES: Final = ("amdcni", "amdcni_shim")
-_OF_OTHERS: Final = ("amdcni.testing", "amdcni.cli")
+_OF_OTHERS: Final = ("amdcni.testing", "amdcni.deployment", "amdcni.cli")
 """Packages that no call of the plugin loads."""
 
 

@@ -129,7 +129,7 @@ def test_a_call_with_nothing_to_log_loads_no_structlog(calls: dict[str, Trace], 
 
 @pytest.mark.parametrize("name", SUCCESSES)
 def test_a_call_loads_nothing_meant_for_people_or_tests(calls: dict[str, Trace], name: str) -> None:
-    unwanted = ("amdcni.cli", "amdcni.testing")
+    unwanted = ("amdcni.cli", "amdcni.deployment", "amdcni.testing")
     modules = [each.module for each in calls[name].imports]
     assert [module for module in modules if module.startswith(unwanted)] == []
     assert set(FOR_PEOPLE_AND_TESTS).isdisjoint(calls[name].packages)

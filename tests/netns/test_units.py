@@ -135,7 +135,9 @@ def systemd_on(node: Node, folder: Path) -> Iterator[Systemd]:
         pytest.skip("systemd is not on this machine, or only root can run it")
     kind, group = new_group()
     enter = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group)]
-    command: list[str | Path] = [*enter, *node.entry, "sh", SCRIPT, kind, folder]
+    # If this process is killed, nothing else ends what it has started.
+    fatal = ["setpriv", "--pdeathsig", "KILL"]
+    command: list[str | Path] = [*fatal, *enter, *node.entry, "sh", SCRIPT, kind, folder]
     log = folder.with_suffix(".log")
     try:
         with log.open("wb") as file:

@@ -17,9 +17,10 @@ from typing import Any, Final, Protocol
 import pytest
 from attrs import define, field, frozen
 
+from tests.debian import NotHere
 from tests.patience import PATIENCE_S
 from tests.vm.machine import CHECKOUT, Boot, boot
-from tests.vm.packages import NoMachine, Unpacked, unpacked
+from tests.vm.packages import Unpacked, unpacked
 from tests.vm.recording import OUT
 
 CACHE: Final = CHECKOUT / ".vm"
@@ -132,7 +133,7 @@ def show(item: pytest.Item) -> bool | None:
     if _SESSION not in stash and _REFUSAL not in stash:
         try:
             stash[_SESSION] = _begin(item.session)
-        except NoMachine as refusal:
+        except NotHere as refusal:
             stash[_REFUSAL] = str(refusal)
     if _REFUSAL in stash:
         item.add_marker(pytest.mark.skip(reason=f"no virtual machine: {stash[_REFUSAL]}"))
@@ -153,13 +154,13 @@ def end(session: pytest.Session) -> None:
 
 def _begin(session: pytest.Session) -> Session:
     if "PYTEST_XDIST_WORKER" in os.environ:
-        raise NoMachine("all tests share one; run them without --numprocesses")
+        raise NotHere("all tests share one; run them without --numprocesses")
     try:
         CACHE.mkdir(exist_ok=True)
         # One session at a time in a checkout: the file stays open as long as this process lives.
         fcntl.flock(os.open(CACHE / "lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
     except OSError as error:
-        raise NoMachine(f"{error.strerror}: {error.filename}") from None
+        raise NotHere(f"{error.strerror}: {error.filename}") from None
     packages = unpacked(CACHE)
     # The machine cannot write into the checkout, and every process would compile again.
     for package in ("amdcni", "amdcni_shim"):
