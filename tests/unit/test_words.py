@@ -167,6 +167,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             "give eth0 what it had: alias is none, was to the fabric, "
             "ipv4/conf/rp_filter is not known, was 2, is down, was up",
         ),
+        (
+            RestoreLink(Netdev(7, IfName("eth0")), (SetLink("up", False, True),)),
+            "give eth0 what it had: is up, was down",
+        ),
         (IpamAdd(RECORD, CALL), "execute host-device with ADD, which gives addresses"),
         (ConfigureInPod(RECORD), "set the addresses and routes of net1 in the pod"),
         (CopyRoutes(RECORD, NIC), "set 2 routes of the host on net1, too"),
