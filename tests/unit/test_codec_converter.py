@@ -56,3 +56,23 @@ def test_a_value_is_written_as_it_was_read_without_its_defaults() -> None:
     assert read == Outer(Inner("a", {"x": (1,)}), (Inner("b"),), {})
     assert json.loads(json.dumps(unstructure(read))) == raw
     assert unstructure(Outer(Inner("a"))) == {"inner": {"name": "a"}}
+
+
+def test_the_shape_of_a_class_is_learnt_from_its_attributes_and_their_defaults() -> None:
+    @attrs.frozen
+    class New:
+        """Made here, so that nothing is remembered of it."""
+
+        name: str
+        number: int = 7
+        names: tuple[str, ...] = attrs.field(factory=tuple)
+        pairs: Mapping[str, int] = attrs.field(factory=dict)
+
+    assert unstructure(New("a")) == {"name": "a"}
+    full: dict[str, Any] = {"name": "a", "number": 8, "names": ["b"], "pairs": {"c": 1}}
+    read = structure(full, New, UndecodableInput, "it")
+    assert read == New("a", 8, ("b",), {"c": 1})
+    assert json.loads(json.dumps(unstructure(read))) == full
+    for key, value in (("names", "b"), ("pairs", ["c"])):
+        with pytest.raises(UndecodableInput, match=rf"\$\.{key} is a (string|list)"):
+            structure({**full, key: value}, New, UndecodableInput, "it")

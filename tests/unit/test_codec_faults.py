@@ -3,14 +3,23 @@
 import json
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from amdcni.core.errors import InvalidConfiguration, UnsupportedField
-from amdcni.core.formats import device_of, network_of
-from amdcni.core.names import ContainerId, IfName
-from amdcni.core.request import DelRequest, GcRequest, LogSettings, Mover
+from amdcni.core.formats import device_of, network_of, parse_call
+from amdcni.core.formats.configurations import UNNAMED
+from amdcni.core.names import ContainerId, FilePath, IfName
+from amdcni.core.request import (
+    DEFAULT_DATA_DIR,
+    DelRequest,
+    GcRequest,
+    LogLevel,
+    LogSettings,
+    Mover,
+)
 from amdcni.core.spec import AttachmentId
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Meaning
@@ -20,6 +29,7 @@ from tests.unit.configurations import (
     NETWORK_FAULTS,
     PLAIN,
     SINCE,
+    call_of,
     paths_in,
     refusal_of,
     request_for,
@@ -257,6 +267,34 @@ def test_del_accepts_any_fault_in_the_device_and_the_log_settings(
 )
 def test_del_needs_no_valid_device_mover_or_prev_result(members: dict[str, Any]) -> None:
     assert isinstance(request_for("DEL", {**PLAIN, **members}), DelRequest)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "a b"}, {"name": None}, {"dataDir": 5}])
+def test_a_del_with_a_broken_configuration_uses_what_is_valid_of_it_key_by_key(
+    wrong: dict[str, Any],
+) -> None:
+    log = {"logLevel": "debug", "logFile": "/run/amd-host-device/x.log"}
+    valid = {**PLAIN, "cniVersion": "1.0.0", "dataDir": "/run/amd-host-device", **log}
+    request = parse_call(call_of("DEL"), json.dumps({**valid, **wrong}).encode())
+    whole = parse_call(call_of("DEL"), json.dumps(valid).encode())
+    assert isinstance(request, DelRequest)
+    assert isinstance(whole, DelRequest)
+    assert isinstance(request.fault, InvalidConfiguration)
+    assert whole.network.log == LogSettings(LogLevel.DEBUG, FilePath(log["logFile"]))
+    replaced = {"name": UNNAMED} if "name" in wrong else {"data_dir": DEFAULT_DATA_DIR}
+    network = attrs.evolve(whole.network, raw={**valid, **wrong}, **replaced)
+    assert attrs.evolve(request, fault=None) == attrs.evolve(whole, network=network)
+
+
+@pytest.mark.parametrize("wrong", [{"logLevel": "loud"}, {"logFile": 1}])
+def test_a_del_with_a_broken_configuration_logs_as_usual_if_its_log_settings_are_broken_too(
+    wrong: dict[str, Any],
+) -> None:
+    raw = {**PLAIN, "name": "a b", "logFile": "/run/amd-host-device/x.log", **wrong}
+    request = parse_call(call_of("DEL"), json.dumps(raw).encode())
+    assert isinstance(request, DelRequest)
+    assert "$.name" in str(request.fault)
+    assert request.network.log == LogSettings()
 
 
 @given(wrong_values({**DEVICE_FAULTS, **LOG_FAULTS}))

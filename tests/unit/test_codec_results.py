@@ -220,6 +220,20 @@ def test_the_families_in_the_oldest_results_are_read() -> None:
         assert result_from_json({**raw, **said}) == expected
 
 
+def test_the_oldest_results_have_each_route_with_the_address_of_its_family() -> None:
+    addresses = ("10.0.0.1/31", "2001:db8::1/64", "10.0.0.3/31")
+    routes = ("::/0", "10.1.0.0/16", "2001:db8:1::/48", "0.0.0.0/0")
+    result = Result(
+        ips=tuple(Ip(ipaddress.ip_interface(address)) for address in addresses),
+        routes=tuple(Route(ipaddress.ip_interface(route)) for route in routes),
+    )
+    assert result_to_json(result, CniVersion("0.2.0")) == {
+        "cniVersion": "0.2.0",
+        "ip4": {"ip": "10.0.0.1/31", "routes": [{"dst": "10.1.0.0/16"}, {"dst": "0.0.0.0/0"}]},
+        "ip6": {"ip": "2001:db8::1/64", "routes": [{"dst": "::/0"}, {"dst": "2001:db8:1::/48"}]},
+    }
+
+
 # ---- what is wrong -----------------------------------------------------------------------------
 
 FULL: dict[str, Any] = {

@@ -44,6 +44,8 @@ def lending(*rules: Rule, otherwise: Verdict = ALLOW) -> Policy:
 
 
 FIRST_DENIED = lending(Rule(DENY, Conditions(ifname=("ens1",))))
+SECOND_DENIED = lending(Rule(DENY, Conditions(ifname=("ens2",))))
+DENIED_BY_ADDRESS = lending(Rule(DENY, Conditions(address=(A,))))
 
 
 def machine_with(*, b_rests_on_a: bool, with_altname: bool) -> Machine:
@@ -93,6 +95,8 @@ def refusal_of_add(machine: Machine, device: str) -> str | None:
     left_behind=st.booleans(),
 )
 @example(policy=FIRST_DENIED, b_rests_on_a=True, with_altname=False, left_behind=False)
+@example(policy=DENIED_BY_ADDRESS, b_rests_on_a=True, with_altname=False, left_behind=False)
+@example(policy=SECOND_DENIED, b_rests_on_a=False, with_altname=False, left_behind=True)
 def test_an_add_is_denied_exactly_if_the_nic_is_listed_as_denied_and_for_the_same_reason(
     policy: Policy, b_rests_on_a: bool, with_altname: bool, left_behind: bool
 ) -> None:

@@ -144,6 +144,7 @@ def test_a_state_folder_that_does_not_exist_yet_is_reported_as_such() -> None:
 def test_a_vanished_state_folder_is_reported_with_its_entry_in_the_index() -> None:
     finding = diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1")
     assert sound(finding, FAILED)
+    assert finding.subject is diagnosis.Subject.STATE
     assert "/srv/cni" in finding.says
     assert "/var/lib/cni/folders/1" in str(finding.remedy)
 

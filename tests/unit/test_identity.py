@@ -18,6 +18,8 @@ from amdcni.core.identity import (
     find_home,
     find_in_pod,
     is_plugged,
+    is_replaced,
+    lost,
     needs_mark,
 )
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, is_mark, mark_of, parse_mac
@@ -254,6 +256,28 @@ def test_another_card_in_the_slot_of_ours_is_not_ours(crowd: Crowd, what: str) -
     assert is_plugged(attrs.evolve(record, hardware=None), other)
 
 
+@given(some.hardware_crowds)
+def test_another_address_in_the_place_of_ours_is_another_card_without_a_serial_number(
+    crowd: Crowd,
+) -> None:
+    captured = attrs.evolve(crowd.captured, permanent_mac=some_mac(1))
+    key = attrs.evolve(crowd.record.key, ifname=None)
+    record = attrs.evolve(attached(crowd), captured=captured, key=key)
+    same = attrs.evolve(crowd.ours(FAR), permanent_mac=some_mac(1))
+    other = attrs.evolve(same, permanent_mac=some_mac(2))
+    misfit = attrs.evolve(other, ifname=IfName("misfit"), kind="no such kind")
+    elsewhere = attrs.evolve(other, ifname=IfName("elsewhere"))
+    assert crowd.device is not None
+    device = attrs.evolve(crowd.device, ifnames=(other.ifname, misfit.ifname))
+    assert is_replaced(record, (other,), device)
+    assert not is_replaced(record, (same,), device)
+    assert not is_replaced(record, (attrs.evolve(other, permanent_mac=None),), device)
+    assert not is_replaced(record, (elsewhere,), device)
+    assert not is_replaced(record, (misfit,), device)
+    assert not is_replaced(record, (), device)
+    assert not is_replaced(record, (other,), None)
+
+
 @given(some.software_crowds)
 def test_a_netdev_on_no_bus_is_never_unplugged(crowd: Crowd) -> None:
     assert is_plugged(crowd.record, None)
@@ -271,6 +295,16 @@ def test_a_software_netdev_dies_with_its_netns_but_hardware_does_not(
     assert dies_with_its_netns(record) == dies
     on_a_bus = attrs.evolve(record, key=DeviceKey(PCI, captured.ifname))
     assert not dies_with_its_netns(on_a_bus)
+
+
+@given(some.attachments)
+def test_the_error_about_a_lost_netdev_says_where_it_is_not_and_what_is_kept(
+    record: Attachment,
+) -> None:
+    assert lost(record).message == (
+        f"the netdev of {record.key} is neither on the host nor in {record.netns.path!r}; "
+        "it is held elsewhere, or gone; its record is kept"
+    )
 
 
 # ---- the mark

@@ -306,6 +306,16 @@ def test_without_an_address_only_an_expiring_on_link_prefix_is_the_kernels() -> 
     assert not remade(fourth)
 
 
+@pytest.mark.parametrize(("address", "made"), [("fd00::5/64", True), ("fd01::5/64", False)])
+def test_a_prefix_announced_forever_is_known_by_the_address_that_came_with_it(
+    address: str, made: bool
+) -> None:
+    route = to("fd00::/64", metric=256, protocol=KERNEL)
+    announced = having(address)
+    netdev = Netdev(7, ENS1, addresses=tuple(announced))
+    assert remakes_route(route, netdev, {}, announced) == made
+
+
 ROUTER = Hop(ENS1, via=ip("fe80::1"))
 
 
@@ -330,6 +340,21 @@ def test_a_route_from_a_router_is_the_kernels_if_it_accepts_such_routes(
     route = attrs.evolve(route, protocol=RA)
     assert remade(route, accept_ra_rt_info_max_plen="64") == made
     assert not remade(route, accept_ra="0", accept_ra_rt_info_max_plen="64")
+
+
+@pytest.mark.parametrize(
+    ("shortest", "longest", "made"),
+    [(48, 48, True), (47, 48, True), (48, 49, True), (49, 64, False), (0, 47, False)],
+)
+def test_a_router_may_announce_routes_of_the_shortest_to_the_longest_accepted_length(
+    shortest: int, longest: int, made: bool
+) -> None:
+    route = to("fd00::/48", ROUTER, metric=1024, protocol=RA)
+    assert made == remade(
+        route,
+        accept_ra_rt_info_min_plen=str(shortest),
+        accept_ra_rt_info_max_plen=str(longest),
+    )
 
 
 LOCAL, BROADCAST, ANYCAST, MULTICAST = 2, 3, 4, 5

@@ -18,7 +18,14 @@ from amdcni.core.kubernetes.installation import (
     configurations_in,
     networks_dir_of,
 )
-from amdcni.core.kubernetes.review import LENDER, Review, clash_of_plans, review
+from amdcni.core.kubernetes.review import (
+    LENDER,
+    Review,
+    clash_of,
+    clash_of_plans,
+    request_of,
+    review,
+)
 from amdcni.core.names import FilePath, PluginName
 from amdcni.core.policy import Naming, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, AddRequest
@@ -52,8 +59,56 @@ def test_plans_clash_exactly_if_they_are_about_the_same_netdev(
     assert (clash_of_plans(one, [(request, other)]) is not None) == alike
     assert clash_of_plans(one, []) is None
     said = clash_of_plans(one, [(request, other), (request, one)])
-    assert said is not None
-    assert f"as {str(request.attachment.ifname)!r} first" in said
+    assert said == (
+        f"{one.host_ifname or one.key} is attached as {str(request.attachment.ifname)!r} first; "
+        "one device cannot be two interfaces of a pod"
+    )
+
+
+def add_of(ifname: str, **config: Any) -> AddRequest:
+    """What an ADD of a pod's interface asks for."""
+    environ = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": "/run/netns/p",
+        "CNI_IFNAME": ifname,
+        "CNI_PATH": "/opt/cni/bin",
+    }
+    return request_of(environ, {"cniVersion": "1.1.0", "name": "fabric", "type": LENDER, **config})
+
+
+DEVICE, OTHER_DEVICE = {"deviceID": "0000:01:00.0"}, {"deviceID": "0000:02:00.0"}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "config", "words"),
+    [
+        (DEVICE, DEVICE, "0000:01:00.0"),
+        (DEVICE, {**DEVICE, "device": "eth1"}, "0000:01:00.0 with eth1"),
+        ({**DEVICE, "device": "eth1"}, {"device": "eth1"}, "eth1"),
+        (DEVICE, OTHER_DEVICE, None),
+        ({**DEVICE, "device": "eth1"}, {**DEVICE, "device": "eth2"}, None),
+        (DEVICE, {"device": "eth1"}, None),
+    ],
+)
+def test_requests_clash_if_they_name_the_same_device_by_every_key_that_both_have(
+    earlier: dict[str, Any], config: dict[str, Any], words: str | None
+) -> None:
+    said = clash_of(add_of("net2", **config), [add_of("net1", **earlier)])
+    assert said == (
+        None
+        if words is None
+        else f"{words} is attached as 'net1' first; one device cannot be two interfaces of a pod"
+    )
+
+
+def test_two_plugins_of_a_list_cannot_give_the_pod_netdevs_of_one_name() -> None:
+    clashing = clash_of(add_of("net1", device="eth1"), [add_of("net1", device="eth2")])
+    assert clashing == (
+        "another plugin of the same list gives the pod a netdev as 'net1' first; "
+        "lend each NIC through a network of its own"
+    )
+    assert clash_of(add_of("net1", device="eth1"), [add_of("net2", device="eth2")]) is None
 
 
 # ---- reviews
@@ -159,6 +214,12 @@ def test_what_the_policy_does_not_let_a_configuration_say_is_a_fault_with_its_pa
     plugins = [{"type": "tuning"}, {"type": LENDER, **config}]
     (fault,) = review(definition(plugins=plugins), ALLOCATED).faults
     assert fault.startswith("spec.config.plugins[1]: ")
+
+
+def test_what_the_policy_does_not_allow_is_reported_beside_what_is_wrong_anyway() -> None:
+    annotation, denial = review(definition(None, dataDir="/srv/amdcni"), ALLOCATED).faults
+    assert "k8s.v1.cni.cncf.io/resourceName" in annotation
+    assert denial.startswith("spec.config: dataDir '/srv/amdcni' is in no folder")
 
 
 def test_what_the_policy_lets_a_configuration_say_is_no_fault() -> None:

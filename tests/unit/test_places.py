@@ -7,9 +7,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.codec.text import shown
 from amdcni.core.formats import network_of
 from amdcni.core.names import FilePath
-from amdcni.core.places import Places, find_data_dir, places_of
+from amdcni.core.places import Place, Places, default_place, find_data_dir, places_of
 from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR
 
@@ -28,6 +29,9 @@ USABLE = (
     f"{DEFAULT_DATA_DIR}-lab/one/two",
     "/run/amd-host-device",
     "/run/amd-host-device/fabric",
+    "/run/amd-host-device/locksX",
+    "/run/amd-host-device.json",
+    "/run/amd-host-deviceX",
     "/var/log/amd-host-device.log",
     "/var/log/amd-host-device/fabric.log",
 )
@@ -47,6 +51,7 @@ UNUSABLE = (
     "/srv/fabric2",
     "/srv",
     "/srv/fabric/../x",
+    "/../srv/fabric",
 )
 
 
@@ -54,6 +59,31 @@ UNUSABLE = (
 def test_our_own_folders_may_be_named(path: str) -> None:
     found = places(dataDir=path)
     assert (found.data_dir.path, found.faults) == (path, ())
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [
+        (DEFAULT_DATA_DIR, "/var/lib/cni"),
+        (f"{DEFAULT_DATA_DIR}-lab/one/two", "/var/lib/cni"),
+        ("/run/amd-host-device/fabric.log", "/run"),
+        ("/var/log/amd-host-device.log", "/var/log"),
+        ("/srv/fabric/a/b.log", "/srv"),
+        ("/data/a/b.log", "/"),
+        ("/srv/locks/a.log", "/srv"),
+    ],
+)
+def test_what_has_to_be_there_already_is_what_the_folder_is_in(path: str, base: str) -> None:
+    policy = Policy((FOLDER, FilePath("/data"), FilePath("/srv/locks")))
+    place = Place(base, FilePath(path))
+    assert places(policy, dataDir=path).data_dir == place
+    assert find_data_dir(path, policy) == place
+    if path != DEFAULT_DATA_DIR:
+        assert places(policy, logFile=path).log_file == place
+
+
+def test_the_default_folder_is_the_one_of_a_configuration_that_names_none() -> None:
+    assert default_place() == places().data_dir == Place("/var/lib/cni", DEFAULT_DATA_DIR)
 
 
 def test_a_slash_at_the_end_makes_no_difference() -> None:
@@ -68,8 +98,11 @@ def test_without_a_policy_nothing_else_may_be(path: str) -> None:
         named: dict[str, Any] = {key: path}
         found = places(**named)
         (fault,) = found.faults
-        assert fault.startswith(f"{key} {path!r} is in no folder")
-        assert "/etc/amdcni/policy.json" in fault
+        assert fault == (
+            f"{key} {path!r} is in no folder where definitions may make root write "
+            "(/var/lib/cni/amd-host-device*, /run/amd-host-device*, /var/log/amd-host-device*); "
+            'to allow it, add its folder to "folders" in /etc/amdcni/policy.json'
+        )
         assert (found.data_dir.path, found.log_file) == (DEFAULT_DATA_DIR, None)
 
 
@@ -134,15 +167,41 @@ def test_a_state_folder_is_in_the_way_of_no_part_of_another(name: str) -> None:
     assert found.data_dir.path == DEFAULT_DATA_DIR
 
 
+def long_path(size: int) -> str:
+    """A path of that many bytes, none of whose parts is long."""
+    return ("/run/amd-host-device" + "/aaaaaaaaa" * 100 + "a" * 9)[:size].ljust(size, "b")
+
+
 @pytest.mark.parametrize(
-    "path", ["/run/amd-host-device" + "/a" * 600, "/run/amd-host-device/" + "a" * 256]
+    ("longest", "too_long", "words"),
+    [
+        (long_path(1024), long_path(1025), "is longer than 1024 bytes"),
+        (
+            "/run/amd-host-device/" + "a" * 255,
+            "/run/amd-host-device/" + "a" * 256,
+            "has a part of more than 255 bytes",
+        ),
+        (
+            "/run/amd-host-device/" + "\u00e9" * 127,
+            "/run/amd-host-device/" + "\u00e9" * 128,
+            "has a part of more than 255 bytes",
+        ),
+    ],
 )
-def test_a_path_is_so_short_that_all_files_below_it_can_be_made(path: str) -> None:
+def test_a_path_is_so_short_that_all_files_below_it_can_be_made(
+    longest: str, too_long: str, words: str
+) -> None:
     for key in ("dataDir", "logFile"):
-        named: dict[str, Any] = {key: path}
-        (fault,) = places(**named).faults
-        assert fault.startswith(f"{key} '/run/amd-host-device")
-        assert "1024 bytes" in fault or "255 bytes" in fault
+        refused: dict[str, Any] = {key: too_long}
+        accepted: dict[str, Any] = {key: longest}
+        (fault,) = places(**refused).faults
+        assert fault == f"{key} {too_long[:60]!r}... {words}"
+        assert places(**accepted).faults == ()
+
+
+def test_a_state_folder_on_disk_may_have_any_bytes_in_its_name() -> None:
+    for path in (f"{DEFAULT_DATA_DIR}-\udcff", f"{DEFAULT_DATA_DIR}/\udcff"):
+        assert find_data_dir(path, Policy()) == Place("/var/lib/cni", FilePath(path))
 
 
 # ---- what other plugins get
@@ -179,8 +238,7 @@ def test_an_ipam_plugin_writes_only_in_the_folders_for_its_kind_of_file(
 )
 def test_what_is_no_path_is_no_path_for_an_ipam_plugin(value: Any) -> None:
     (fault,) = places(ipam={"type": "host-local", "dataDir": value}).faults
-    assert fault.startswith("ipam.dataDir is ")
-    assert "not an absolute path" in fault
+    assert fault == f"ipam.dataDir is {shown(value)}, not an absolute path"
 
 
 HIDDEN: list[dict[str, Any]] = [
@@ -197,6 +255,15 @@ def test_no_depth_and_no_spelling_hides_a_path(keys: dict[str, Any]) -> None:
     assert len(found.faults) == 1
     assert "/etc" in found.faults[0]
     assert "/etc" not in str(found.raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "faults"), [("/run/cni/networks/x", 0), ("/run/amd-host-device/x", 1)]
+)
+def test_a_path_at_any_depth_is_judged_by_its_own_key(path: str, faults: int) -> None:
+    ipam = {"type": "x", "logFile": {"ranges": [{"dataDir": path}]}}
+    assert len(places(ipam=ipam).faults) == 1 + faults
+    assert len(places(ipam={"type": "x", "ranges": [{"dataDir": path}]}).faults) == faults
 
 
 def test_other_plugins_get_the_configuration_without_the_paths_that_may_not_be_used() -> None:

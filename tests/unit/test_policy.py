@@ -113,6 +113,9 @@ def test_the_denial_names_the_rule_and_its_reason() -> None:
     why = Rule(DENY, Conditions(driver=("ionic", "igb")), "management")
     said = denial_of(lending(rule(DENY, ifname="x"), why), [Traits(driver="igb")])
     assert str(said) == "rule 2 of /etc/amdcni/policy.json denies driver ionic or igb (management)"
+    several = Rule(DENY, Conditions(driver=("igb",), ifname=("ens*", "eno*")))
+    said = denial_of(lending(several), [Traits(driver="igb", ifname="eno1")])
+    assert str(said) == ("rule 1 of /etc/amdcni/policy.json denies driver igb, ifname ens* or eno*")
 
 
 @given(traits)
@@ -158,42 +161,90 @@ def test_a_policy_is_read_as_it_is_written() -> None:
     assert parsed({}) == Policy()
 
 
-WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"folder": []}, "folder"),
-    ({"folders": ["srv"]}, "absolute"),
-    ({"folders": ["/srv/../etc"]}, "/srv/../etc"),
-    ({"folders": ["/"]}, "'/'"),
-    ({"naming": "some"}, "naming"),
-    ({"ipam": "static"}, "ipam"),
-    ({"ipam": ["../static"]}, "ipam"),
-    ({"lending": {"rules": []}}, "otherwise"),
-    ({"lending": {"otherwise": "maybe"}}, "otherwise"),
-    ({"lending": {"otherwise": "deny", "rule": []}}, "rule"),
-    ({"lending": {"otherwise": "deny", "rules": [{}]}}, "allow"),
-    ({"lending": {"otherwise": "deny", "rules": [{"allow": {}, "deny": {}}]}}, "either"),
-    ({"lending": {"otherwise": "deny", "rules": [{"allow": {}}]}}, "condition"),
-    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendors": "x"}}]}}, "vendors"),
-    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendor": []}}]}}, "pattern"),
-    ({"lending": {"otherwise": "deny", "rules": [{"allow": {"vendor": ""}}]}}, "pattern"),
-    ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": [1]}}]}}, "pattern"),
-    ({"lending": {"otherwise": "deny", "rules": [{"deny": {"vendor": "x"}, "why": 1}]}}, "why"),
-    ({"lending": {"otherwise": "deny", "rules": ["allow"]}}, "rules[0]"),
-    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"vendor": "1dd8"}}]}}, "0x1dd8"),
-    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"device": "4098"}}]}}, "device"),
-    ({"lending": {"otherwise": "allow", "rules": [{"deny": {"address": "c1:00.0"}}]}}, "c1:00.0"),
+WRONG: list[tuple[object, str]] = [
+    ([], " is a list ([]), not a JSON object"),
+    (
+        {"folder": []},
+        ": $ has the unknown key 'folder'; the keys are folders, naming, lending, ipam",
+    ),
+    ({"folders": ["srv"]}, " is wrong: $.folders[0]: 'srv' is not an absolute path"),
+    ({"folders": ["/srv/../etc"]}, ": $.folders: '/srv/../etc' is no plain folder"),
+    ({"folders": ["/../srv"]}, ": $.folders: '/../srv' is no plain folder"),
+    ({"folders": ["/srv/./a"]}, ": $.folders: '/srv/./a' is no plain folder"),
+    ({"folders": ["/srv//a"]}, ": $.folders: '/srv//a' is no plain folder"),
+    ({"folders": ["/srv/"]}, ": $.folders: '/srv/' is no plain folder"),
+    ({"folders": ["/"]}, ": $.folders: '/' is no plain folder"),
+    ({"naming": "some"}, " is wrong: $.naming: 'some' is none of any, allocated"),
+    ({"ipam": "static"}, ' is wrong: $.ipam is a string ("static"), not a list'),
+    (
+        {"ipam": ["../static"]},
+        " is wrong: $.ipam[0]: '../static' is not a plugin name: a plain file name without '/'",
+    ),
+    ({"lending": {"rules": []}}, " is wrong: $.lending.otherwise is missing"),
+    (
+        {"lending": {"otherwise": "maybe"}},
+        " is wrong: $.lending.otherwise: 'maybe' is none of allow, deny",
+    ),
+    (
+        {"lending": {"otherwise": "deny", "rule": []}},
+        ": $.lending has the unknown key 'rule'; the keys are otherwise, rules",
+    ),
+    (
+        {"lending": {"otherwise": "deny", "rules": ["allow"]}},
+        ' is wrong: $.lending.rules[0] is a string ("allow"), not an object',
+    ),
 ]
 
 
-@pytest.mark.parametrize(("value", "word"), WRONG, ids=lambda value: json.dumps(value))
-def test_what_is_not_wholly_understood_is_refused(value: dict[str, Any], word: str) -> None:
-    with pytest.raises(InvalidConfiguration) as refusal:
+@pytest.mark.parametrize(("value", "words"), WRONG, ids=lambda value: json.dumps(value))
+def test_what_is_not_wholly_understood_is_refused(value: object, words: str) -> None:
+    with pytest.raises(AmdcniError) as refusal:
         parsed(value)
-    assert word in refusal.value.message
+    assert refusal.value.message == f"the policy{words}"
+
+
+NEITHER = ' has to have either "allow" or "deny", and may have a text "why"'
+NO_PATTERN = "not a pattern or a list of patterns"
+WRONG_RULES: list[tuple[dict[str, Any], str]] = [
+    ({}, NEITHER),
+    ({"allow": {}, "deny": {}}, NEITHER),
+    ({"deny": {"vendor": "0x1dd8"}, "why": 1}, NEITHER),
+    ({"deny": {"vendor": "0x1dd8"}, "wy": "x"}, NEITHER),
+    ({"allow": {}}, ".allow is an object ({}), not an object with a condition"),
+    ({"allow": 7}, ".allow is a number (7), not an object with a condition"),
+    (
+        {"allow": {"vendors": "x"}},
+        ".allow has the unknown key 'vendors'; "
+        "the keys are address, driver, vendor, device, ifname",
+    ),
+    ({"allow": {"vendor": []}}, f".allow.vendor is a list ([]), {NO_PATTERN}"),
+    ({"allow": {"vendor": ""}}, f'.allow.vendor is a string (""), {NO_PATTERN}'),
+    ({"deny": {"vendor": [1]}}, f".deny.vendor is a list ([1]), {NO_PATTERN}"),
+    ({"deny": {"vendor": "1dd8"}}, ".deny.vendor: '1dd8' fits nothing; write it like '0x1dd8'"),
+    ({"deny": {"device": "4098"}}, ".deny.device: '4098' fits nothing; write it like '0x1dd8'"),
+    (
+        {"deny": {"address": "c1:00.0"}},
+        ".deny.address: 'c1:00.0' fits nothing; write it like '0000:c1:00.0'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "words"), WRONG_RULES, ids=lambda value: json.dumps(value))
+def test_a_rule_that_is_not_wholly_understood_is_refused_with_its_place(
+    wrong: dict[str, Any], words: str
+) -> None:
+    rules = [{"allow": {"ifname": "*"}}, wrong]
+    with pytest.raises(InvalidConfiguration) as refusal:
+        parsed({"lending": {"otherwise": "deny", "rules": rules}})
+    assert refusal.value.message == f"the policy: $.lending.rules[1]{words}"
 
 
 def test_a_key_that_is_there_twice_is_refused() -> None:
     text = '{"naming": "any", "lending": {"otherwise": "deny", "otherwise": "allow"}}'
-    with pytest.raises(AmdcniError, match="'otherwise' is there twice"):
+    with pytest.raises(AmdcniError, match="the key 'otherwise' is there twice"):
+        parse_policy(text.encode())
+    text = '{"folders": [], "naming": "any", "ipam": [], "naming": "allocated"}'
+    with pytest.raises(AmdcniError, match="the key 'naming' is there twice"):
         parse_policy(text.encode())
 
 
@@ -290,6 +341,7 @@ def add_as(machine: Machine, uid: str | None = UID, **config: Any) -> None:
         (UID, {UID: frozenset({A})}, {"device": "ens1"}, "by device"),
         (UID, {UID: frozenset({A})}, {"hwaddr": "02:00:00:00:00:01"}, "by hwaddr"),
         (UID, {UID: frozenset({A})}, {"kernelpath": "/sys/devices/x"}, "by kernelpath"),
+        (UID, {}, {"device": "ens1", "hwaddr": "02:00:00:00:00:01"}, "by device and hwaddr: "),
         (UID, {UID: frozenset({B})}, {}, "not allocated"),
         ("other", {UID: frozenset({A})}, {}, "not allocated"),
         (None, {UID: frozenset({A})}, {}, "K8S_POD_UID"),

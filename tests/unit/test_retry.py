@@ -64,6 +64,7 @@ def test_after_the_homecoming_the_rest_may_be_tried_at_once(
     seen: Attempts | None, boot_id: str, now_s: int
 ) -> None:
     after = retry.after_homecoming(seen, boot_id, now_s)
+    assert after.next_s == now_s
     assert retry.is_due(after, boot_id, now_s)
     assert retry.is_home(after, boot_id)
     again = retry.after_failure(after, boot_id, now_s, home=True)
@@ -75,6 +76,7 @@ def test_before_another_homecoming_nothing_is_home_and_failures_still_count(
     seen: Attempts | None, boot_id: str, now_s: int
 ) -> None:
     before = retry.before_homecoming(seen, boot_id, now_s)
+    assert before.next_s == now_s
     assert retry.is_due(before, boot_id, now_s)
     assert not retry.is_home(before, boot_id)
     again = retry.after_failure(before, boot_id, now_s, home=True)

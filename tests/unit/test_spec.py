@@ -1,5 +1,7 @@
 """The types of the CNI specification."""
 
+from ipaddress import ip_interface
+
 import attrs
 import pytest
 from hypothesis import given
@@ -98,6 +100,16 @@ def pointed_to(result: Result) -> set[tuple[IpInterface, str, str | None]]:
         for index, netdev in enumerate(result.interfaces)
         if index == ip.interface
     }
+
+
+def test_an_address_stays_on_its_netdev_wherever_that_is_in_the_merged_result() -> None:
+    first, second = (ip_interface(f"10.0.0.{number}/24") for number in (1, 2))
+    previous = Result((Interface("eth0"), Interface("net1")), (Ip(first, interface=0),))
+    ours = Result((Interface("net1"), Interface("net2")), (Ip(second, interface=1),))
+    assert ours.after(previous) == Result(
+        (Interface("eth0"), Interface("net1"), Interface("net2")),
+        (Ip(first, interface=0), Ip(second, interface=2)),
+    )
 
 
 @given(some.results, some.results)

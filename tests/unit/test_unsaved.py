@@ -44,6 +44,12 @@ def test_each_kind_gets_one_line_that_names_eight_and_counts_the_rest(found: lis
         assert more == ("" if len(names) <= 8 else f"{len(names) - 8} more")
 
 
+@pytest.mark.parametrize(("count", "more"), [(8, ""), (9, " and 1 more"), (31, " and 23 more")])
+def test_of_many_things_eight_are_named_and_the_rest_are_counted(count: int, more: str) -> None:
+    found = [Unsaved(Kind.NEXTHOP, str(number)) for number in range(count)]
+    assert in_words(found) == (f"the nexthop objects 0, 1, 2, 3, 4, 5, 6, 7{more}",)
+
+
 def test_singular_and_plural_read_naturally() -> None:
     one, other = (Unsaved(Kind.MANAGED_NEIGHBOUR, f"10.0.0.{n}") for n in (7, 8))
     assert in_words([one]) == ("the managed neighbour 10.0.0.7",)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amdcni.core.aspects.change import Stage
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
 from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route
@@ -152,6 +154,22 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             RestoreLink(Netdev(7, IfName("eth0")), (SetLink("mtu", 9000, 1500),)),
             "give eth0 what it had: mtu is 1500, was 9000",
+        ),
+        (
+            RestoreLink(
+                Netdev(7, IfName("eth0")),
+                (
+                    SetLink("alias", "to the fabric", ""),
+                    SetSysctl("ipv4/conf/rp_filter", 2, None, Stage.DOWN),
+                    SetLink("up", True, False),
+                ),
+            ),
+            "give eth0 what it had: alias is none, was to the fabric, "
+            "ipv4/conf/rp_filter is not known, was 2, is down, was up",
+        ),
+        (
+            RestoreLink(Netdev(7, IfName("eth0")), (SetLink("up", False, True),)),
+            "give eth0 what it had: is up, was down",
         ),
         (IpamAdd(RECORD, CALL), "execute host-device with ADD, which gives addresses"),
         (ConfigureInPod(RECORD), "set the addresses and routes of net1 in the pod"),

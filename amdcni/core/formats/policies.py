@@ -55,7 +55,7 @@ def parse_policy(data: bytes) -> Policy:
         _refuse_unknown(raw["lending"], _Lending, "$.lending")
     read = structure(raw, _Policy, InvalidConfiguration, _WHAT)
     for folder in read.folders:
-        if folder == "/" or any(part in ("", ".", "..") for part in folder.split("/")[1:]):
+        if any(part in ("", ".", "..") for part in folder.split("/")[1:]):
             raise InvalidConfiguration(f"{_WHAT}: $.folders: {folder!r} is no plain folder")
     lending = None
     if read.lending is not None:

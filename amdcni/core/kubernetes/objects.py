@@ -105,7 +105,7 @@ def parse_pod(manifest: Json) -> Pod:
     """
     metadata, id = _identify(manifest, "Pod")
     what = f"pod {id}"
-    annotation = metadata.annotations.get(NETWORKS, "")
+    annotation = metadata.annotations.get(NETWORKS)
     networks: tuple[NetworkSelection, ...] = ()
     if annotation:
         networks = parse_selections(annotation, id.namespace, f"{what}: annotation {NETWORKS}")
