@@ -10,6 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Details
 from amdcni.core.host import Netns, NetnsId
 from amdcni.core.plans.attach import plan_add
+from amdcni.core.plans.recording import in_transit
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.request import AddRequest, DeviceSelector
 from amdcni.core.resolve import resolve
@@ -98,9 +99,10 @@ def _healed(
     if chosen is None:
         return snapshot
     known = details.get(chosen.ifindex) or node.details(chosen)
-    multipath = node.multipath_records() if known.routes else ()
+    multipath = tuple(each for each in node.multipath_records() if each not in stale)
     return attrs.evolve(
         snapshot,
         details=known,
-        multipath=tuple(each for each in multipath if each not in stale),
+        multipath=multipath,
+        in_transit=in_transit(multipath, multipath),
     )

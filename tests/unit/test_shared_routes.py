@@ -9,11 +9,12 @@ import pytest
 from amdcni.core.errors import AmdcniError, KernelRefused, PluginFailed
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import IfName
-from amdcni.core.spec import Verb
+from amdcni.core.spec import Result, Verb
+from amdcni.core.steps import ConfirmRecord, KeepOtherHops, Outcome
 from tests.unit.copies import copies_of
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
-from tests.unit.fake_node import Killed
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.interloper import Interloper
 from tests.unit.two_nics import POD1, A, B, add, delete, pod_of
@@ -118,6 +119,29 @@ def leave(machine: Machine) -> None:
     with pytest.raises(Killed):
         ask(machine, Verb.ADD, config, container="pod1", netns=POD1, kill_before="before Keep")
     machine.locks.add(A)
+
+
+def end_leaving(machine: Machine) -> None:
+    """The second half of that ADD: the route leads on through the other netdev, if it is there."""
+    machine.locks.discard(A)
+    node = FakeNode(machine)
+    with machine.running(node), node.lock(A, wait_s=0):
+        (record,) = [each for each in node.records() if str(each.key) == A]
+        assert record.captured is not None
+        found = node.perform(KeepOtherHops(record, record.captured), Outcome(result=Result()))
+        node.perform(ConfirmRecord(record), found)
+
+
+@movers
+def test_two_nics_that_leave_at_once_know_of_the_whole_route(mover: str) -> None:
+    def lend_other(machine: Machine) -> None:
+        add(machine, B, pod=2)
+
+    for machine in between_any_looks(mover, [leave], lend_other, end_leaving):
+        assert hops_to(machine, SHARED) == []
+        for device, pod in ((A, 1), (B, 2)):
+            delete(machine, device, pod=pod, netns=None)
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
 
 
 @movers

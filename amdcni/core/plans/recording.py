@@ -1,5 +1,7 @@
 """The record of an ADD: when it begins, and when it has succeeded."""
 
+from collections.abc import Collection, Iterable
+
 import attrs
 
 from amdcni.core.aspects.routes import with_shared
@@ -63,6 +65,21 @@ def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mo
     return Mover.NATIVE if software else request.device.mover
 
 
+def in_transit(
+    earlier: Collection[Attachment], later: Iterable[Attachment]
+) -> frozenset[DeviceKey]:
+    """The devices that may have been on their way into a pod between two readings of the records.
+
+    Meanwhile, the kernel has none of the multipath routes through their netdevs.
+    """
+    return frozenset(
+        record.key
+        for record in later
+        if record.phase is Phase.ATTACHING
+        or (record.phase is Phase.ATTACHED and record not in earlier)
+    )
+
+
 def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
     """`captured` with the hops that its multipath routes have lost to records of this boot."""
     routes = captured.routes
@@ -72,7 +89,7 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
                 routes,
                 captured.ifname,
                 record.captured.routes,
-                in_transit=record.phase is Phase.ATTACHING,
+                in_transit=record.key in snapshot.in_transit,
             )
     return attrs.evolve(captured, routes=routes)
 

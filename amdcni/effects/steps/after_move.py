@@ -1,6 +1,6 @@
 """Looks after the routes of a netdev that has just left the host."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import assert_never
 
 import attrs
@@ -8,6 +8,7 @@ import attrs
 from amdcni.core import in_pod
 from amdcni.core.aspects.routes import (
     SeenRoutes,
+    SetRoute,
     changes_for,
     ifindexes_of,
     on_netdevs,
@@ -46,20 +47,34 @@ def _keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> N
             _keep(node, record, captured, kept)
 
 
-def _keep(node: Machine, record: Attachment, captured: Captured, kept: Iterable[Route]) -> None:
+def _keep(node: Machine, record: Attachment, captured: Captured, kept: Collection[Route]) -> None:
+    """Set what is missing; a netdev that is leaving at this moment takes its hop along.
+
+    So after a refusal everything is read again, until something is refused twice.
+    """
+    before: set[str] = set()
+    while changes := _due(node, record, captured, kept):
+        refused = []
+        for change in changes:
+            try:
+                node.own.put_route(change)
+            except KernelRefused as failure:
+                if is_required(change):
+                    refused.append(failure.message)
+        if not refused:
+            return
+        if before.intersection(refused):
+            raise KernelRefused("; ".join(refused))
+        before.update(refused)
+
+
+def _due(
+    node: Machine, record: Attachment, captured: Captured, kept: Iterable[Route]
+) -> list[SetRoute]:
     netdevs = node.host().netdevs
     there = ifindexes_of(netdevs)
     on_host = [route for route in (on_netdevs(route, there) for route in kept) if route.hops]
-    away = awaited(node, record, captured, netdevs)
-    refused = []
-    for change in changes_for(on_host, _seen(node, on_host), away):
-        try:
-            node.own.put_route(change)
-        except KernelRefused as failure:
-            refused.append(failure.message)
-    still = changes_for(on_host, _seen(node, on_host), away) if refused else []
-    if any(map(is_required, still)):
-        raise KernelRefused("; ".join(refused))
+    return changes_for(on_host, _seen(node, on_host), awaited(node, record, captured, netdevs))
 
 
 def _seen(node: Machine, routes: Iterable[Route]) -> SeenRoutes:
