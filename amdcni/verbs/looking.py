@@ -165,7 +165,13 @@ def look(
         return None
     if netdev is None:
         return snapshot
+    # Other netdevs leave and return meanwhile, with the routes that they share with this one: what
+    # their records say is read before and after.
+    before = node.multipath_records()
     details = node.details(netdev)
+    after = node.multipath_records()
+    gone = [record for record in before if record not in after]
+    new = [record for record in after if record not in before]
     renumbered = netdev.ifindex in [other.ifindex for other in pod.netdevs]
     lost = node.unsaved(netdev, details, renumbered=renumbered)
     load = node.load(host.netdevs, (netdev,))
@@ -174,7 +180,8 @@ def look(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
         load=load,
-        multipath=node.multipath_records() if details.routes else (),
+        multipath=(*after, *gone),
+        moving=frozenset(record.key for record in (*gone, *new)),
         below=() if policy.lending is None else _below(netdev, around, node),
     )
 

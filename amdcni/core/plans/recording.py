@@ -72,7 +72,7 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
                 routes,
                 captured.ifname,
                 record.captured.routes,
-                in_transit=record.phase is Phase.ATTACHING,
+                in_transit=record.phase is Phase.ATTACHING or record.key in snapshot.moving,
             )
     return attrs.evolve(captured, routes=routes)
 

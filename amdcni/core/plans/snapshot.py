@@ -8,6 +8,7 @@ from amdcni.core.host import (
     Load,
     Netns,
 )
+from amdcni.core.names import DeviceKey
 from amdcni.core.policy import Policy, Traits
 from amdcni.core.protection import Surroundings
 from amdcni.core.resolve import Candidates
@@ -28,8 +29,9 @@ class Snapshot:
 
     `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
     same device; stale ones among them are healed already, so that all of them are live.
-    `multipath` are the records, of any device, that hold a route with several hops.  `below` is
-    what the selected netdev rests on.
+    `multipath` are the records, of any device, that hold a route with several hops; `moving` are
+    the devices of those that appeared, changed or went while `details` were read.  `below` is what
+    the selected netdev rests on.
     """
 
     clock: Clock
@@ -39,6 +41,7 @@ class Snapshot:
     details: Details = attrs.field(factory=Details)
     load: Load = attrs.field(factory=Load)
     multipath: tuple[Attachment, ...] = ()
+    moving: frozenset[DeviceKey] = frozenset()
     records: tuple[Attachment, ...] = ()
     policy: Policy = attrs.field(factory=Policy)
     below: tuple[Traits, ...] = ()
