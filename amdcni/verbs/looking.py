@@ -13,7 +13,7 @@ from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceNotFound
 from amdcni.core.host import Netdev, Netns
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
-from amdcni.core.plans.recording import in_transit, is_repeated
+from amdcni.core.plans.recording import gone, in_transit, is_repeated
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.policy import Naming, Traits, require_ipam, require_naming, traits_of
 from amdcni.core.protection import Surroundings, rests_on
@@ -177,7 +177,7 @@ def look(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
         load=load,
-        multipath=multipath,
+        multipath=(*multipath, *gone(earlier, multipath)),
         in_transit=in_transit(earlier, multipath),
         below=() if policy.lending is None else _below(netdev, around, node),
     )

@@ -159,6 +159,39 @@ def test_a_nic_that_leaves_while_another_returns_takes_no_hop_of_the_other_along
         assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
 
 
+def arrive(machine: Machine) -> None:
+    """The second half of the ADD of A: the route continues through B, and the record says so."""
+    machine.locks.discard(A)
+    add(machine, A, pod=1)
+
+
+@movers
+@pytest.mark.parametrize("first", [A, B])
+def test_nics_that_are_lent_at_once_restore_the_whole_route(mover: str, first: str) -> None:
+    for machine in between_any_looks(
+        mover, [leave], lambda machine: add(machine, B, pod=2), arrive
+    ):
+        pods = {A: 1, B: 2}
+        for device in (first, B if first == A else A):
+            delete(machine, device, pod=pods[device], netns=None)
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert machine.disk.files == {}
+
+
+@movers
+def test_a_nic_that_leaves_while_another_returns_leaves_that_its_hop(mover: str) -> None:
+    lent = [lambda machine: add(machine, A, pod=1)]
+    for machine in between_any_looks(
+        mover,
+        lent,
+        lambda machine: add(machine, B, pod=2),
+        lambda machine: delete(machine, A, pod=1, netns=None),
+    ):
+        assert hops_to(machine, SHARED) == [[("ens1", 1)]]
+        delete(machine, B, pod=2, netns=None)
+        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+
+
 @movers
 def test_a_nic_whose_lease_cannot_be_released_keeps_its_hop(mover: str) -> None:
     machine = node_with_two(mover)

@@ -66,18 +66,19 @@ def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mo
 
 
 def in_transit(
-    earlier: Collection[Attachment], later: Iterable[Attachment]
+    earlier: Collection[Attachment], later: Collection[Attachment]
 ) -> frozenset[DeviceKey]:
-    """The devices that may have been on their way into a pod between two readings of the records.
+    """The devices that may have left or returned between two readings of the records.
 
-    Meanwhile, the kernel has none of the multipath routes through their netdevs.
+    Meanwhile, the kernel may have had none or only a part of the routes through their netdevs.
     """
-    return frozenset(
-        record.key
-        for record in later
-        if record.phase is Phase.ATTACHING
-        or (record.phase is Phase.ATTACHED and record not in earlier)
-    )
+    left = [each for each in later if each.phase is Phase.ATTACHING or each not in earlier]
+    return frozenset(record.key for record in (*left, *gone(earlier, later)))
+
+
+def gone(earlier: Iterable[Attachment], later: Collection[Attachment]) -> tuple[Attachment, ...]:
+    """The records that had another content at the first reading, or are not there any more."""
+    return tuple(record for record in earlier if record not in later)
 
 
 def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
