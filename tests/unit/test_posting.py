@@ -204,6 +204,21 @@ def test_an_api_server_that_does_not_even_begin_tls_is_left(
         assert isinstance(ask(other, request_of(), Patience(0.2, NEVER)), Later)
 
 
+@pytest.mark.parametrize(
+    "token", ["", "first\nsecond", "first\rsecond", "first second", "f\xfcrst"]
+)
+def test_what_is_no_token_is_neither_sent_nor_told(
+    server: ApiServer, cluster: Cluster, token: str
+) -> None:
+    (server.folder / "token").write_text(f"{token}\n", encoding="utf-8")
+    answer = ask(cluster, request_of())
+    assert isinstance(answer, Later)
+    assert "token" in answer.reason
+    assert "rst" not in answer.reason
+    assert "second" not in answer.reason
+    assert server.events == {}
+
+
 def test_nobody_else_gets_the_token(
     server: ApiServer, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
