@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from amdcni.core.capture import Captured
 from amdcni.core.host import Below, Netdev
-from amdcni.core.names import IfName
+from amdcni.core.names import DeviceKey, IfName, mark_of
 from amdcni.core.numbering import ifindex_to_give, is_since
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link, address
-from tests.unit.fake_node import Killed
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.keeper import Keeper
 from tests.unit.two_nics import POD1, A, add, booted, delete, heal, pod_of, process
@@ -115,3 +115,54 @@ def test_without_a_way_to_give_it_the_new_ifindex_is_reported(
     delete(machine)
     ((event, facts),) = process(machine).reported
     assert (event, facts["was"], facts["now"]) == ("renumbered", ifindex, nic.ifindex)
+
+
+@pytest.mark.parametrize("most", [None, 0])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_nic_that_came_home_with_another_ifindex_returns_on_every_kernel(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, keeps: bool, most: int | None
+) -> None:
+    ifindex = taken_in_the_pod(machine)
+    add(machine)
+    kernel.keeps_ifindexes = keeps
+    nic.altnames -= nic.given_altnames
+    if most is not None:
+        # Before Linux 5.5, or because the pod has filled the list.
+        kernel.most_altnames = len(nic.altnames)
+    kernel.destroy_netns(pod_of(machine))
+    assert heal(machine) == {A: ("returned", True)}
+    assert (nic.ifindex == ifindex, keeper.is_whole()) == (keeps, True)
+
+
+def test_a_living_pod_that_knows_the_mark_cannot_exchange_the_nic(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    ifindex, pod = taken_in_the_pod(machine), pod_of(machine)
+    add(machine)
+    mark = mark_of(DeviceKey.parse(A))
+    nic.altnames.discard(mark)
+    kernel.move(nic, kernel.host)
+    trap = kernel.add_link("trap", space=pod)
+    trap.altnames.add(mark)
+    delete(machine)
+    assert (nic.ifindex, keeper.is_whole()) == (ifindex, True)
+    assert trap.space is pod
+
+
+def test_no_nic_gets_into_the_netns_that_has_the_path_of_its_pod_by_now(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_in_the_pod(machine)
+    add(machine)
+    kernel.move(nic, kernel.host)
+    enter, seen = FakeNode.enter, set[int]()
+
+    def enter_too_late(node: FakeNode, path: str) -> Any:
+        kernel.paths[path] = pod_of(machine, 2)
+        return enter(node, path)
+
+    monkeypatch.setattr(FakeNode, "enter", enter_too_late)
+    kernel.watchers.append(lambda: seen.add(nic.space.inode))
+    delete(machine)
+    assert seen == {kernel.host.inode}
+    assert keeper.is_whole()
