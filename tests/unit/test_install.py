@@ -112,6 +112,10 @@ A_FILE = {"sha256": "0" * 64, "mode": "0644"}
                 "a//b",
                 "",
                 "./a",
+                "lib/\ud800",
+                "lib/\udd00/x",
+                "MANIFEST.json/x",
+                "MANIFEST.begun/x",
                 "MANIFEST.json",
                 "a\0b",
             )
@@ -466,6 +470,20 @@ def test_what_is_not_ours_in_a_tree_stays_and_is_named(bin_dir: Path, tree: Buil
     mine = {f"{inside}/lib/deep/notes.txt", f"{inside}/share/licence"}
     assert left == {*mine, ".amdcni/amdcni"}
     assert all(path in said.stdout for path in mine)
+
+
+def test_a_folder_with_the_name_of_a_leftover_hinders_nothing(
+    bin_dir: Path, tree: BuiltTree, older: BuiltTree
+) -> None:
+    install(bin_dir, older)
+    folder, leftover = bin_dir / ".amdcni/.new-folder", bin_dir / ".amdcni/.new-1"
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    leftover.write_bytes(b"half a file")
+    assert amdcni_install(bin_dir, tree).status == 0
+    assert not leftover.exists()
+    assert amdcni_uninstall(bin_dir).status == 0
+    assert (folder / "mine").read_text() == "mine"
 
 
 def test_a_tree_whose_manifest_cannot_be_read_is_not_removed_by_guessing(
