@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from amdcni.core.capture import Captured
 from amdcni.core.host import Below, Netdev
 from amdcni.core.names import DeviceKey, IfName, mark_of
-from amdcni.core.numbering import ifindex_to_give, is_since
+from amdcni.core.numbering import ifindex_to_give, in_order_of_return, is_since
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
@@ -19,7 +19,8 @@ from tests.unit.fake_netdevs import Link, address
 from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.keeper import Keeper
-from tests.unit.two_nics import POD1, A, add, booted, delete, heal, pod_of, process
+from tests.unit.state_folder import record_of
+from tests.unit.two_nics import POD1, A, B, add, booted, delete, heal, pod_of, process
 
 WAS, NOW = 4, 9
 CAPTURED = Captured(ifname=IfName("ens1"), ifindex=WAS)
@@ -166,3 +167,66 @@ def test_no_nic_gets_into_the_netns_that_has_the_path_of_its_pod_by_now(
     delete(machine)
     assert seen == {kernel.host.inode}
     assert keeper.is_whole()
+
+
+@given(st.permutations(range(1, 7)), st.permutations(range(1, 13)))
+def test_whoever_has_the_number_of_another_returns_first(had: list[int], have: list[int]) -> None:
+    """Unless they wait for each other in a circle, of which one cannot have its number."""
+    some = [
+        attrs.evolve(
+            record_of(DeviceKey.parse(f"0000:0{was}:00.0")),
+            captured=attrs.evolve(CAPTURED, ifindex=was),
+            pod_ifindex=now,
+        )
+        for was, now in zip(had, have, strict=False)
+    ]
+    order = [record.key for record in in_order_of_return(some)]
+    assert set(order) == {record.key for record in some}
+    assert len(order) == len(some)
+    # From the number that a NIC had to the one that it has.
+    now = dict(zip(had, have, strict=False))
+    circles = 0
+    for number in had:
+        path = [number]
+        while (after := now.get(path[-1])) not in (None, number):
+            path.append(after)
+        circles += after == number == min(path) and len(path) > 1
+    late = sum(
+        order.index(waits.key) < order.index(has.key)
+        for waits in some
+        for has in some
+        if waits.captured is not None and waits.captured.ifindex == has.pod_ifindex
+    )
+    assert late == circles
+
+
+def test_a_record_without_a_netdev_is_in_nobodys_way() -> None:
+    unknown = attrs.evolve(record_of(DeviceKey.parse(A)), captured=None, pod_ifindex=None)
+    assert in_order_of_return([unknown]) == (unknown,)
+
+
+@pytest.mark.parametrize("first", [A, B])
+@pytest.mark.parametrize("gc", [True, False])
+def test_two_nics_of_a_pod_of_which_one_came_home_with_the_ifindex_of_the_other(
+    machine: Machine, kernel: Kernel, first: str, gc: bool
+) -> None:
+    second = B if first == A else A
+    (one,), (other,) = kernel.functions[first].links, kernel.functions[second].links
+    numbers, pod = (one.ifindex, other.ifindex), pod_of(machine)
+    for number, device in enumerate((first, second)):
+        (link,) = kernel.functions[device].links
+        taken = kernel.add_link(f"eth{number}", space=pod)
+        taken.ifindex = link.ifindex
+        # The number that the NIC gets in the pod.
+        kernel._ifindex = (other.ifindex if device == first else 77) - 1
+        config = config_for(device)
+        ask(machine, Verb.ADD, config, container="pod1", netns=POD1, ifname=f"net{number}")
+        taken.ifindex = 100 + number
+    assert (one.ifindex, other.ifindex) == (numbers[1], 77)
+    kernel.destroy_netns(pod)
+    assert (one.ifindex, other.ifindex) == (numbers[1], 77)
+    if gc:
+        ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
+    else:
+        heal(machine)
+    assert (one.ifindex, other.ifindex) == numbers
