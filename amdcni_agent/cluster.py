@@ -1,6 +1,7 @@
 """The cluster in which the agent runs, as far as it has to know it to post events."""
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,6 +19,7 @@ DESCRIPTORS: Final = "/proc/self/fd/"
 
 _HTTPS: Final = 443
 _MAX_FILE_BYTES: Final = 1 << 20
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1
 
 
 class Posting(StrEnum):
@@ -38,8 +40,12 @@ class ServiceAccount:
     folder: int
 
     def token(self) -> str:
-        """The token as it is now; raises OSError."""
-        return self._read("token").strip()
+        """The token as it is now; raises OSError, or ValueError if what is there is none."""
+        token = self._read("token").strip()
+        if not _TOKEN.fullmatch(token):
+            # Not shown, as http.client would: it may hold one.
+            raise ValueError("the file token of the service account does not hold one token alone")
+        return token
 
     def certificates(self) -> str:
         """The certificates of whoever may vouch for the API server; raises OSError."""

@@ -54,10 +54,16 @@ def late(cls: Any = None, **options: bool) -> Any:
         return make_now(cls, **options)
 
     def make() -> None:
-        del cls.__init__
-        delattr(cls, _ATTRIBUTES)
-        make_now(cls, **{**options, "slots": False})
-        cls.__init__ = _init_of(cls)
+        unmade = dict(vars(cls))
+        try:
+            del cls.__init__
+            delattr(cls, _ATTRIBUTES)
+            make_now(cls, **{**options, "slots": False})
+            cls.__init__ = _init_of(cls)
+        except BaseException:
+            # A signal ends the call at any moment, and what is undone then needs the class.
+            _unmake(cls, unmade)
+            raise
 
     def init(self: Any, *values: Any, **named: Any) -> None:
         make()
@@ -66,6 +72,15 @@ def late(cls: Any = None, **options: bool) -> Any:
     cls.__init__ = init
     setattr(cls, _ATTRIBUTES, _Attributes(make))
     return cls
+
+
+def _unmake(cls: Any, unmade: dict[str, Any]) -> None:
+    """Give the class the attributes again that it had."""
+    for name in vars(cls).keys() - unmade.keys():
+        delattr(cls, name)
+    for name, value in unmade.items():
+        if vars(cls).get(name, unmade) is not value:
+            setattr(cls, name, value)
 
 
 class _Attributes:

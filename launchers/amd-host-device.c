@@ -1,8 +1,8 @@
 /* The static launcher: forwards a call to the node's agent, and executes the plugin without it.
  *
  * docs/reference/agent-protocol.md describes the protocol; amdcni_shim/client.py and
- * amdcni_shim/start.py do the same in Python.  Where the agent cannot serve the call, the python3 in
- * the folder of this executable does, or else that of its tree, isolated as by the launcher in sh,
+ * amdcni_shim/start.py do the same in Python.  Where the agent cannot serve the call, the python3 of
+ * its tree does, or else that in the folder of this executable, isolated as by the launcher in sh,
  * which says why.
  *
  * It is to start fast and in little memory, hence no stdio, no malloc, and no library at run time.
@@ -382,12 +382,13 @@ static _Noreturn void become_python(void) {
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
     while (length > 0 && path[length - 1] != '/') length--;
     if (length <= 0) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
-    bool found = is_there(path, path + length, BESIDE, sizeof BESIDE);
+    bool found = false;
 #ifdef TREE
+    /* First, because a python3 in the folder of plugins may be anybody's. */
     _Static_assert(sizeof IN_TREE <= sizeof path - PATH_MAX, "the name of the tree is too long");
-    if (!found) found = is_there(path, path + length, IN_TREE, sizeof IN_TREE);
+    found = is_there(path, path + length, IN_TREE, sizeof IN_TREE);
 #endif
-    if (!found) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
+    if (!found && !is_there(path, path + length, BESIDE, sizeof BESIDE)) end(1, NO_PYTHON, sizeof NO_PYTHON - 1);
     const char *const argv[] = {path, "-I", "-S", "-c", PROGRAM, "--alone", NULL};
     execve(path, (char *const *)(uintptr_t)argv, environ);
     end(1, NOT_STARTED, sizeof NOT_STARTED - 1);

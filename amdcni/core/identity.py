@@ -95,11 +95,11 @@ def needs_mark(
     return find_home(record, (*others, unmarked), device, pod) != unmarked
 
 
-def find_anywhere(record: Attachment, netns: Netns) -> Netdev | None:
-    """The netdev of `record` if it is in a netns that its ADD and DEL know nothing of."""
+def find_anywhere(record: Attachment, netdevs: Iterable[Netdev]) -> Netdev | None:
+    """The netdev of `record` if it is among those of a netns, whichever that is."""
     if record.captured is None:
         return None
-    fitting = [netdev for netdev in netns.netdevs if _fits(record.captured, netdev)]
+    fitting = [netdev for netdev in netdevs if _fits(record.captured, netdev)]
     return _marked(record, fitting) or _hardware_anywhere(record.captured, fitting)
 
 

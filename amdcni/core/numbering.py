@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.host import Netdev
+from amdcni.core.names import DeviceKey
 
 
 def is_since(release: str, version: tuple[int, int]) -> bool:
@@ -32,6 +34,27 @@ def ifindex_to_give(captured: Captured, netdev: Netdev, others: Iterable[Netdev]
     if netdev.ifindex == captured.ifindex or not _is_bare(netdev, others):
         return None
     return free_ifindex(captured, others)
+
+
+def in_order_of_return(records: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    """The records so that no netdev is in the way of another one's ifindex, if that can be.
+
+    A netdev that comes home with its dead pod keeps the number that it had there, if that is free:
+    it may be that of a netdev that is still away.
+    """
+    waiting = {record.key: record for record in records}
+    with_number = {record.pod_ifindex: record.key for record in waiting.values()}
+    ordered: list[Attachment] = []
+    while waiting:
+        chain: list[Attachment] = []
+        key: DeviceKey | None = next(iter(waiting))
+        while key in waiting:
+            record = waiting.pop(key)
+            chain.append(record)
+            # It waits for the one that has its number.
+            key = None if record.captured is None else with_number.get(record.captured.ifindex)
+        ordered += reversed(chain)
+    return tuple(ordered)
 
 
 def _is_bare(netdev: Netdev, others: Iterable[Netdev]) -> bool:

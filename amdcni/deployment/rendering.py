@@ -1,5 +1,6 @@
 """Objects as YAML, with the reasons for what is in them as comments."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,6 +9,11 @@ import attrs
 import yaml
 
 _WIDTH: Final = 100
+
+# What PyYAML takes for a text, and kubectl, whose YAML is another one, for a number or a boolean.
+_NO_TEXT_TO_OTHERS: Final = re.compile(
+    "[yYnN]|[-+]?(?:0[oO][0-7_]+|(?:[0-9][0-9_]*[.]?|[.][0-9])[0-9_]*[eE][-+]?[0-9_]+)"
+)
 
 
 @attrs.frozen
@@ -109,6 +115,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     style = "|" if "\n" in text.strip("\n") and _is_printable(text) else None
+    if _NO_TEXT_TO_OTHERS.fullmatch(text):
+        style = "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -121,7 +121,7 @@ class LinuxNode:
             seen.add(there)
             with suppress(KernelRefused):
                 found = self.find_netns(path)
-                netdev = None if found is None else find_anywhere(record, found)
+                netdev = None if found is None else find_anywhere(record, found.netdevs)
                 if netdev is not None:
                     return Place(path, netdev.ifname)
         return None

@@ -10,6 +10,7 @@ from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, DeviceNotFound
 from amdcni.core.identity import dies_with_its_netns, is_plugged
 from amdcni.core.names import DeviceKey
+from amdcni.core.numbering import in_order_of_return
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.ports import Node
 from amdcni.verbs import executor, looking
@@ -134,7 +135,7 @@ def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attac
 
     The result has the records in the order in which to release them, earlier failures last.
     """
-    records = tuple(records)
+    records = in_order_of_return(records)
     for seen in records:
         with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
             if record is not None and record.id == seen.id and looking.is_plugged(record, node):

@@ -11,6 +11,7 @@ from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, DeviceBusy
 from amdcni.core.names import DeviceKey
+from amdcni.core.numbering import in_order_of_return
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
 from amdcni.ports import Node
 from amdcni.verbs.giving_back import bring_home, note_failure, report_healed, say_farewell
@@ -138,7 +139,8 @@ def heal(
     Nothing is waited for: a device that another call is working on is in good hands.  All netdevs
     are brought home before the first plugin is executed.
     """
-    findings = look_at([each for each in node.records() if each.key not in except_for], node)
+    records = [each for each in node.records() if each.key not in except_for]
+    findings = look_at(in_order_of_return(records), node)
     if dry_run:
         return tuple(_foreseen(each, node) for each in findings)
     budget = _Budget(effort, node)

@@ -54,6 +54,8 @@ class Kernel:
     unsaved_if_renumbered: tuple[str, ...] = ()
     keeps_ifindexes: bool = True
     """Whether it knows IFLA_NEW_IFINDEX, as from Linux 5.12 on."""
+    most_altnames: int | None = None
+    """How many alternative names it accepts of a netdev; none before Linux 5.5."""
     now_s: int = 1000
     boot: int = 1
     moments: list[str] = attrs.field(factory=list)
@@ -64,6 +66,7 @@ class Kernel:
     """Since Linux 5.14."""
     spaces: list[Space] = attrs.field(factory=list)
     """All that are alive, whether they have a path or not."""
+    _ending: list[Space] = attrs.field(factory=list)
     _known_routes: dict[tuple[int, int], tuple[str, Route, Route]] = attrs.field(factory=dict)
     _cookies: int = 0
     _ifindex: int = 1
@@ -74,6 +77,8 @@ class Kernel:
 
     def moment(self, what: str) -> None:
         """Somebody is about to do `what`."""
+        while self._ending:
+            self.lose(self._ending.pop())
         self.moments.append(what)
         for watch in self.watchers:
             watch()
@@ -205,6 +210,13 @@ class Kernel:
         self.spaces.remove(space)
         self.lose(space)
 
+    def leave_netns(self, space: Space) -> None:
+        """The last descriptor of a namespace is closed; what is in it is lost a moment later."""
+        for path in [path for path, there in self.paths.items() if there is space]:
+            del self.paths[path]
+        self.spaces.remove(space)
+        self._ending.append(space)
+
     def reboot(self) -> None:
         """Everything in memory is gone; netdevs of hardware are new, bare and down.
 
@@ -280,6 +292,8 @@ class Kernel:
             raise AlreadySo("File exists")
         if altname in link.space.names:
             raise Refused("File exists")
+        if self.most_altnames is not None and len(link.altnames) >= self.most_altnames:
+            raise Refused("Invalid argument")
         link.altnames.add(altname)
         link.given_altnames.add(altname)
 

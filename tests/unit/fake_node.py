@@ -118,7 +118,7 @@ class FakeNode:
     def find_elsewhere(self, record: Attachment) -> Place | None:
         for path, space in self.alive().kernel.paths.items():
             if space is not self._kernel.host:
-                netdev = find_anywhere(record, self._netns(path, space))
+                netdev = find_anywhere(record, self._kernel.netdevs(space))
                 if netdev is not None:
                     return Place(path, netdev.ifname)
         return None
@@ -464,7 +464,7 @@ class FakeNode:
         try:
             yield FakeNamespace(self, space)
         finally:
-            kernel.destroy_netns(space)
+            kernel.leave_netns(space)
 
 
 _: type[ports.Machine] = FakeNode

@@ -204,7 +204,7 @@ def test_if_there_was_no_netdev_none_is_found(
 ) -> None:
     assert find_home(record, host.netdevs, device, None) is None
     assert find_in_pod(record, attrs.evolve(host, id=record.netns.id)) is None
-    assert find_anywhere(record, host) is None
+    assert find_anywhere(record, host.netdevs) is None
     assert not dies_with_its_netns(record)
 
 
@@ -217,9 +217,9 @@ def test_in_any_other_netns_a_netdev_is_known_by_its_mark_but_not_by_its_ifindex
 ) -> None:
     record = attached(crowd)
     ours = crowd.ours(FAR, record.mark)
-    assert find_anywhere(record, crowd.netns(ours, id=HOST)) == ours
+    assert find_anywhere(record, crowd.netns(ours, id=HOST).netdevs) == ours
     double = attrs.evolve(crowd.ours(record.pod_ifindex or 1), permanent_mac=None)
-    assert find_anywhere(record, crowd.netns(double, id=HOST)) is None
+    assert find_anywhere(record, crowd.netns(double, id=HOST).netdevs) is None
 
 
 @given(some.hardware_crowds)
@@ -231,11 +231,11 @@ def test_in_any_other_netns_hardware_is_known_by_bus_and_permanent_address(
     ours = attrs.evolve(
         crowd.ours(FAR), parent=captured.parent, permanent_mac=captured.permanent_mac
     )
-    assert find_anywhere(record, crowd.netns(ours, id=HOST)) == ours
+    assert find_anywhere(record, crowd.netns(ours, id=HOST).netdevs) == ours
     without = attrs.evolve(captured, parent=None)
     elsewhere = attrs.evolve(ours, parent=None)
     record = attrs.evolve(record, captured=without)
-    assert find_anywhere(record, crowd.netns(elsewhere, id=HOST)) is None
+    assert find_anywhere(record, crowd.netns(elsewhere, id=HOST).netdevs) is None
 
 
 # ---- hardware

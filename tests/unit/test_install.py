@@ -112,6 +112,10 @@ A_FILE = {"sha256": "0" * 64, "mode": "0644"}
                 "a//b",
                 "",
                 "./a",
+                "lib/\ud800",
+                "lib/\udd00/x",
+                "MANIFEST.json/x",
+                "MANIFEST.begun/x",
                 "MANIFEST.json",
                 "a\0b",
             )
@@ -468,6 +472,20 @@ def test_what_is_not_ours_in_a_tree_stays_and_is_named(bin_dir: Path, tree: Buil
     assert all(path in said.stdout for path in mine)
 
 
+def test_a_folder_with_the_name_of_a_leftover_hinders_nothing(
+    bin_dir: Path, tree: BuiltTree, older: BuiltTree
+) -> None:
+    install(bin_dir, older)
+    folder, leftover = bin_dir / ".amdcni/.new-folder", bin_dir / ".amdcni/.new-1"
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    leftover.write_bytes(b"half a file")
+    assert amdcni_install(bin_dir, tree).status == 0
+    assert not leftover.exists()
+    assert amdcni_uninstall(bin_dir).status == 0
+    assert (folder / "mine").read_text() == "mine"
+
+
 def test_a_tree_whose_manifest_cannot_be_read_is_not_removed_by_guessing(
     bin_dir: Path, tree: BuiltTree, older: BuiltTree
 ) -> None:
@@ -615,25 +633,28 @@ def test_a_launcher_that_has_been_replaced_still_needs_its_tree(
     assert [(user.pid, user.tree) for user in users] == [(process.pid, sleeping.name)]
 
 
-def a_proc(at: Path, own_mnt: str, mnt_of_1: str) -> Path:
-    """A /proc in which namespaces are files: the same path is the same namespace."""
-    for process in ("self", "1"):
-        (at / process / "ns").mkdir(parents=True)
-    for name in (own_mnt, mnt_of_1, "pid"):
-        (at / name).touch()
+def a_proc(at: Path, own: str, of_1: str) -> Path:
+    """A /proc in which the mount and IPC namespaces are files: the same name is the same one."""
+    for process, names in (("self", own), ("1", of_1)):
+        folder = at / process / "ns"
+        folder.mkdir(parents=True)
+        for kind, name in zip(("mnt", "ipc"), names, strict=True):
+            (at / name).touch()
+            (folder / kind).symlink_to(at / name)
+    (at / "pid").touch()
     (at / "self/ns/pid").symlink_to(at / "pid")
-    (at / "self/ns/mnt").symlink_to(at / own_mnt)
-    (at / "1/ns/mnt").symlink_to(at / mnt_of_1)
     return at
 
 
 def test_processes_of_the_host_are_seen_where_pid_1_is_the_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lonely = a_proc(tmp_path / "no hostPID", "a", "a")
-    sharing = a_proc(tmp_path / "hostPID", "a", "b")
+    lonely = a_proc(tmp_path / "no hostPID", "ai", "ai")
+    sharing = a_proc(tmp_path / "hostPID", "ai", "bj")
+    of_the_pod = a_proc(tmp_path / "shareProcessNamespace", "ai", "bi")
     assert (sees_the_host(lonely), is_on_the_host(lonely)) == (False, False)
     assert (sees_the_host(sharing), is_on_the_host(sharing)) == (True, False)
+    assert (sees_the_host(of_the_pod), is_on_the_host(of_the_pod)) == (False, False)
     assert (sees_the_host(tmp_path / "no"), is_on_the_host(tmp_path / "no")) == (False, False)
     for proc, on_host in ((lonely, True), (sharing, False)):
         inode = (proc / "pid").stat().st_ino
@@ -644,10 +665,10 @@ def test_processes_of_the_host_are_seen_where_pid_1_is_the_hosts(
 def test_processes_that_may_not_be_looked_at_keep_every_tree(
     bin_dir: Path, tree: BuiltTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proc = a_proc(tmp_path / "hostPID", "a", "b")
+    proc = a_proc(tmp_path / "hostPID", "ai", "bj")
     (proc / "1/exe").symlink_to("/sbin/init")
     assert users_of([tree.name], {}, proc) == ()
-    assert users_of([tree.name], {}, a_proc(tmp_path / "no hostPID", "a", "a")) is None
+    assert users_of([tree.name], {}, a_proc(tmp_path / "no hostPID", "ai", "ai")) is None
     readlink = os.readlink
 
     def refuse(path: Path) -> str:

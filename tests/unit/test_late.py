@@ -1,8 +1,9 @@
 """In a process for one call attrs makes and compiles only what is used, and nobody can tell."""
 
+import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -70,6 +71,38 @@ def test_the_first_and_the_hundredth_value_are_alike() -> None:
     ]
     assert len({type(one) for one in made}) == 1
     assert made[0] == ours(0, named=0)
+
+
+class Asked(BaseException):
+    """Stands for a signal, which raises an error wherever the process is."""
+
+
+def test_a_class_whose_making_a_signal_ends_can_be_made_again() -> None:
+    for number in itertools.count(1):
+        ours, calls = shop(late), itertools.count(1)
+
+        def interrupt(*_: object, calls: Iterator[int] = calls, number: int = number) -> None:
+            if next(calls) == number:
+                sys.settrace(None)
+                raise Asked
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            ours(0)
+        except Asked:
+            ended = False
+        else:
+            ended = True
+        finally:
+            sys.settrace(before)
+        made, theirs = ours(1, named=2), shop(attrs.frozen)(1, named=2)
+        assert repr(made) == repr(theirs), f"ended at call {number}"
+        assert attrs.asdict(made) == attrs.asdict(theirs), f"ended at call {number}"
+        assert made == ours(1, named=2), f"ended at call {number}"
+        if ended:
+            break
+    assert number > 100
 
 
 def test_a_class_is_made_when_its_attributes_or_those_of_its_child_are_asked_for() -> None:

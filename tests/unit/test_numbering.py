@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 
 from amdcni.core.capture import Captured
 from amdcni.core.host import Below, Netdev
-from amdcni.core.names import IfName
-from amdcni.core.numbering import ifindex_to_give, is_since
+from amdcni.core.names import DeviceKey, IfName, mark_of
+from amdcni.core.numbering import ifindex_to_give, in_order_of_return, is_since
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link, address
-from tests.unit.fake_node import Killed
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.keeper import Keeper
-from tests.unit.two_nics import POD1, A, add, booted, delete, heal, pod_of, process
+from tests.unit.state_folder import record_of
+from tests.unit.two_nics import POD1, A, B, add, booted, delete, heal, pod_of, process
 
 WAS, NOW = 4, 9
 CAPTURED = Captured(ifname=IfName("ens1"), ifindex=WAS)
@@ -115,3 +116,117 @@ def test_without_a_way_to_give_it_the_new_ifindex_is_reported(
     delete(machine)
     ((event, facts),) = process(machine).reported
     assert (event, facts["was"], facts["now"]) == ("renumbered", ifindex, nic.ifindex)
+
+
+@pytest.mark.parametrize("most", [None, 0])
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_nic_that_came_home_with_another_ifindex_returns_on_every_kernel(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, keeps: bool, most: int | None
+) -> None:
+    ifindex = taken_in_the_pod(machine)
+    add(machine)
+    kernel.keeps_ifindexes = keeps
+    nic.altnames -= nic.given_altnames
+    if most is not None:
+        # Before Linux 5.5, or because the pod has filled the list.
+        kernel.most_altnames = len(nic.altnames)
+    kernel.destroy_netns(pod_of(machine))
+    assert heal(machine) == {A: ("returned", True)}
+    assert (nic.ifindex == ifindex, keeper.is_whole()) == (keeps, True)
+
+
+def test_a_living_pod_that_knows_the_mark_cannot_exchange_the_nic(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    ifindex, pod = taken_in_the_pod(machine), pod_of(machine)
+    add(machine)
+    mark = mark_of(DeviceKey.parse(A))
+    nic.altnames.discard(mark)
+    kernel.move(nic, kernel.host)
+    trap = kernel.add_link("trap", space=pod)
+    trap.altnames.add(mark)
+    delete(machine)
+    assert (nic.ifindex, keeper.is_whole()) == (ifindex, True)
+    assert trap.space is pod
+
+
+def test_no_nic_gets_into_the_netns_that_has_the_path_of_its_pod_by_now(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_in_the_pod(machine)
+    add(machine)
+    kernel.move(nic, kernel.host)
+    enter, seen = FakeNode.enter, set[int]()
+
+    def enter_too_late(node: FakeNode, path: str) -> Any:
+        kernel.paths[path] = pod_of(machine, 2)
+        return enter(node, path)
+
+    monkeypatch.setattr(FakeNode, "enter", enter_too_late)
+    kernel.watchers.append(lambda: seen.add(nic.space.inode))
+    delete(machine)
+    assert seen == {kernel.host.inode}
+    assert keeper.is_whole()
+
+
+@given(st.permutations(range(1, 7)), st.permutations(range(1, 13)))
+def test_whoever_has_the_number_of_another_returns_first(had: list[int], have: list[int]) -> None:
+    """Unless they wait for each other in a circle, of which one cannot have its number."""
+    some = [
+        attrs.evolve(
+            record_of(DeviceKey.parse(f"0000:0{was}:00.0")),
+            captured=attrs.evolve(CAPTURED, ifindex=was),
+            pod_ifindex=now,
+        )
+        for was, now in zip(had, have, strict=False)
+    ]
+    order = [record.key for record in in_order_of_return(some)]
+    assert set(order) == {record.key for record in some}
+    assert len(order) == len(some)
+    # From the number that a NIC had to the one that it has.
+    now = dict(zip(had, have, strict=False))
+    circles = 0
+    for number in had:
+        path = [number]
+        while (after := now.get(path[-1])) not in (None, number):
+            path.append(after)
+        circles += after == number == min(path) and len(path) > 1
+    late = sum(
+        order.index(waits.key) < order.index(has.key)
+        for waits in some
+        for has in some
+        if waits.captured is not None and waits.captured.ifindex == has.pod_ifindex
+    )
+    assert late == circles
+
+
+def test_a_record_without_a_netdev_is_in_nobodys_way() -> None:
+    unknown = attrs.evolve(record_of(DeviceKey.parse(A)), captured=None, pod_ifindex=None)
+    assert in_order_of_return([unknown]) == (unknown,)
+
+
+@pytest.mark.parametrize("first", [A, B])
+@pytest.mark.parametrize("gc", [True, False])
+def test_two_nics_of_a_pod_of_which_one_came_home_with_the_ifindex_of_the_other(
+    machine: Machine, kernel: Kernel, first: str, gc: bool
+) -> None:
+    second = B if first == A else A
+    (one,), (other,) = kernel.functions[first].links, kernel.functions[second].links
+    numbers, pod = (one.ifindex, other.ifindex), pod_of(machine)
+    for number, device in enumerate((first, second)):
+        (link,) = kernel.functions[device].links
+        taken = kernel.add_link(f"eth{number}", space=pod)
+        taken.ifindex = link.ifindex
+        # The number that the NIC gets in the pod.
+        kernel._ifindex = (other.ifindex if device == first else 77) - 1
+        config = config_for(device)
+        ask(machine, Verb.ADD, config, container="pod1", netns=POD1, ifname=f"net{number}")
+        taken.ifindex = 100 + number
+    assert (one.ifindex, other.ifindex) == (numbers[1], 77)
+    kernel.destroy_netns(pod)
+    assert (one.ifindex, other.ifindex) == (numbers[1], 77)
+    if gc:
+        ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
+    else:
+        heal(machine)
+    assert (one.ifindex, other.ifindex) == numbers

@@ -204,6 +204,21 @@ def test_an_api_server_that_does_not_even_begin_tls_is_left(
         assert isinstance(ask(other, request_of(), Patience(0.2, NEVER)), Later)
 
 
+@pytest.mark.parametrize(
+    "token", ["", "first\nsecond", "first\rsecond", "first second", "f\xfcrst"]
+)
+def test_what_is_no_token_is_neither_sent_nor_told(
+    server: ApiServer, cluster: Cluster, token: str
+) -> None:
+    (server.folder / "token").write_text(f"{token}\n", encoding="utf-8")
+    answer = ask(cluster, request_of())
+    assert isinstance(answer, Later)
+    assert "token" in answer.reason
+    assert "rst" not in answer.reason
+    assert "second" not in answer.reason
+    assert server.events == {}
+
+
 def test_nobody_else_gets_the_token(
     server: ApiServer, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -309,7 +324,7 @@ def test_an_api_server_that_is_away_gets_everything_once_it_is_back(
     with posting(cluster, logged, Limits(retry_s=0.0), clock) as poster:
         poster.post(HAPPENED)
         # The API server wants a second without requests.
-        wait_until(lambda: len(server.seen) >= 3, "it has failed thrice")
+        wait_until(lambda: poster._outbox._failures == 3, "it has failed thrice")
         clock.now_s = 1.5
         poster.post(attrs.evolve(HAPPENED, subject="net2"))
         wait_until(lambda: len(server.events) == 2, "both are there")

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -33,6 +34,18 @@ PARTS = st.recursive(_SCALARS, _parts, max_leaves=20)
 def test_what_is_read_back_is_the_object_without_the_reasons(parts: list[Any]) -> None:
     read = list(yaml.safe_load_all(render(parts, "how it was made")))
     assert json.dumps(read) == json.dumps(plain(parts))
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "12e03", "1E3", "1.5e3", "-1e+3", ".5e1", "0o17", "y", "N", "1", "null", "on"]
+)
+def test_a_text_that_any_yaml_takes_for_something_else_is_quoted(text: str) -> None:
+    assert render([{text: [text]}], "x").splitlines()[2:] == [f"'{text}':", f"- '{text}'"]
+
+
+@pytest.mark.parametrize("text", ["1Gi", "50m", "e1", "yes-man", "1e3x", "10%"])
+def test_any_other_text_is_not_quoted(text: str) -> None:
+    assert render([text], "x").splitlines()[2:] == [text]
 
 
 def test_a_reason_stands_above_what_it_is_about() -> None:

@@ -152,9 +152,17 @@ def test_the_launcher_of_a_tree_starts_the_python_of_that_tree_alone(
 
 def test_in_the_tree_itself_it_starts_the_python_beside_it(of_tree: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copy(of_tree, tmp_path))
-    put_tree(tmp_path, TREE)
     python = put_python(copied)
     assert run([copied], CALL).stdout.startswith(b"<%b>" % os.fsencode(python))
+
+
+def test_a_python3_that_somebody_put_into_the_folder_of_plugins_is_not_started(
+    of_tree: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copy(of_tree, tmp_path))
+    put_python(copied)
+    put_tree(tmp_path, TREE)
+    assert run([copied], CALL).stdout.startswith(b"<%b/.amdcni/" % os.fsencode(tmp_path))
 
 
 @pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="there is no musl-gcc (musl-tools)")

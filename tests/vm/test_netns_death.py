@@ -58,6 +58,25 @@ def test_a_nic_whose_pod_used_its_ifindex_and_died_has_that_ifindex_again(
     assert guest.damage() == []
 
 
+def test_a_nic_to_which_its_pod_gave_all_names_that_fit_has_its_ifindex_again(guest: Guest) -> None:
+    """There is no room for the mark, so it is known by its hardware alone."""
+    (was,) = guest.host.ip_json(f"link show dev {E1000E.ifname}")
+    pod = guest.pod("pod1")
+    pod.ip(f"link add taken index {was['ifindex']} type dummy")
+    guest.added(E1000E, pod)
+    (link,) = pod.ip_json("link show dev net1")
+    for altname in link.get("altnames", ()):
+        pod.ip(f"link property del dev net1 altname {altname}")
+    long = "0" * 100
+    fill = f"n=0; while ip link property add dev net1 altname n$n-{long}; do n=$((n+1)); done"
+    pod.output_of(["sh", "-c", fill])
+    guest.kill(pod, E1000E)
+    assert guest.delete(E1000E, pod).succeeded
+    (now,) = guest.host.ip_json(f"link show dev {E1000E.ifname}")
+    assert now["ifindex"] == was["ifindex"]
+    assert guest.damage() == []
+
+
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 def test_heal_restores_two_nics_that_had_the_same_name_in_their_pods(
     guest: Guest, mover: str

@@ -31,6 +31,8 @@ _FORMAT: Final = 1
 _MANIFEST_MODE: Final = 0o644
 _WHAT: Final = "the manifest"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_NO_BYTES: Final = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates other than those that stand for a byte that is not UTF-8."""
 _MODE: Final = re.compile("0[0-7]{3}")
 
 
@@ -90,7 +92,7 @@ def _files(raw: Any) -> dict[str, Content]:
 
 def _content(path: str, raw: Any) -> Content:
     parts = path.split("/")
-    if not _is_inside(parts) or path in (MANIFEST, BEGUN):
+    if not _is_inside(parts) or parts[0] in (MANIFEST, BEGUN):
         raise InstallFailed(f"{path!r} is not a path in a tree; take the tree anew")
     entry = structure(raw, _Entry, InstallFailed, _WHAT, f"$.files.{path}")
     match entry:
@@ -108,7 +110,12 @@ def _content(path: str, raw: Any) -> Content:
 
 
 def _is_inside(parts: Iterable[str]) -> bool:
-    return all(part not in ("", ".", "..") and "\0" not in part for part in parts)
+    return all(part not in ("", ".", "..") and _is_name(part) for part in parts)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can have this name: JSON can say what stands for no bytes at all."""
+    return "\0" not in text and not _NO_BYTES.search(text)
 
 
 def _leads_inside(parts: list[str], target: str) -> bool:
@@ -116,7 +123,7 @@ def _leads_inside(parts: list[str], target: str) -> bool:
     depth = len(parts) - 1
     for part in target.split("/"):
         depth += {"..": -1, ".": 0}.get(part, 1)
-        if depth < 0 or part == "" or "\0" in part:
+        if depth < 0 or part == "" or not _is_name(part):
             return False
     return True
 

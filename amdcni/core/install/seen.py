@@ -113,7 +113,13 @@ class Seen:
     @property
     def leftovers(self) -> tuple[str, ...]:
         """What installations that did not end left behind; nobody else is at work."""
-        return tuple(sorted(path for path in self.paths if path.startswith(UNFINISHED)))
+        return tuple(
+            sorted(
+                path
+                for path, found in self.paths.items()
+                if path.startswith(UNFINISHED) and path.count("/") == 1 and found != Folder()
+            )
+        )
 
     @property
     def has_our_link(self) -> bool:

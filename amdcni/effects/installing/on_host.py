@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from amdcni.core.errors import InstallFailed
 from amdcni.core.install.seen import path_of
 from amdcni.core.install.tree import COMMAND, TreeName
-from amdcni.effects.installing.processes import is_in_its_namespace
+from amdcni.effects.installing.processes import is_in_its_namespace, sees_the_host
 
 _KINDS: Final = ("ipc", "uts", "net", "mnt")
 """What the agent shares with the host, the mount namespace last: /proc is the container's until
@@ -41,6 +41,11 @@ def enter_host() -> None:
             raise InstallFailed(
                 "PID 1 has the files of this process: the pod needs hostPID: true; or this is the "
                 "host itself, and then leave out --on-host"
+            )
+        if not sees_the_host():
+            raise InstallFailed(
+                "PID 1 is not that of the host, but of this pod, whose containers share their "
+                "processes; the pod needs hostPID: true"
             )
         opened = [os.open(f"/proc/1/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in _KINDS]
         # A process that shares its root and current folder with another one cannot leave.

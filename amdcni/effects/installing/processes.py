@@ -30,12 +30,14 @@ class User:
 def sees_the_host(proc: Path = Path("/proc")) -> bool:
     """Whether all processes of the machine can be seen: PID 1 is that of the machine, not ours.
 
-    In a container with hostPID, PID 1 is in another mount namespace than this process.
+    In a container with hostPID, PID 1 is in another mount namespace than this process.  So it is in
+    a pod whose containers share their processes; but there it is of the pod, all of which shares an
+    IPC namespace.
     """
     try:
         if os.stat(proc / "self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE:
             return True
-        return not is_in_its_namespace("mnt", proc)
+        return not any(is_in_its_namespace(kind, proc) for kind in ("mnt", "ipc"))
     except OSError:
         return False
 

@@ -80,7 +80,7 @@ def _look(node: Machine, record: Attachment) -> _Sight:
 def _give_ifindex(node: Machine, record: Attachment, captured: Captured, home: Home) -> Home:
     """Give the netdev the ifindex that it had, if that is free and nobody uses the netdev yet."""
     wanted = ifindex_to_give(captured, home.netdev, home.others)
-    if wanted is not None:
+    if wanted is not None and node.keeps_ifindexes():
         give_ifindex(node, record, captured, home, wanted)
         home = _require_home(node, record)
     if home.netdev.ifindex != captured.ifindex:
