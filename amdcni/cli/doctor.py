@@ -28,6 +28,7 @@ from amdcni.core.policy import Naming, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey, trust
+from amdcni.effects.installing.look import find_tree_of_this_process
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.policy import find_policy
 from amdcni.effects.stores import Stores
@@ -137,7 +138,8 @@ def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
     judged = list(reviews) or [plain]
     needed = [name for each in judged for name in each.plugins]
     chained = [name for each in judged for name in each.chained]
-    executable = f"{sysconfig.get_path('scripts')}/{LENDER}"
+    in_tree = find_tree_of_this_process() is not None
+    executable = None if in_tree else f"{sysconfig.get_path('scripts')}/{LENDER}"
     # Multus looks only in its binDir, amd-host-device also where distributions install plugins.
     own = dict.fromkeys((LENDER, *chained), bin_dirs)
     places = {**dict.fromkeys(needed, dirs), **own}

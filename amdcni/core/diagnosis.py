@@ -10,7 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.identity import Place
 from amdcni.core.kubernetes.allocation import CHECKPOINT
-from amdcni.core.kubernetes.installation import ConfDir
+from amdcni.core.kubernetes.installation import BIN_DIR, ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import PluginName
@@ -228,29 +228,46 @@ class Plugin:
     hidden: tuple[str, ...] = ()
 
 
-def judge_plugin(plugin: Plugin, executable: str) -> Finding:
-    """Whether the plugin is there and answers; `executable` is this installation's own."""
+def judge_plugin(plugin: Plugin, executable: str | None) -> Finding:
+    """Whether the plugin is there and answers.
+
+    `executable` is this installation's own; None if this is a tree, which has to be installed.
+    """
     own = plugin.name == LENDER
     if plugin.path is None and plugin.hidden:
         says = f"{plugin.name} may be in {', '.join(plugin.hidden)}, where only root may look"
         return not_known(Subject.PLUGINS, says, _AS_ROOT)
     if plugin.path is None:
         says = f"{plugin.name} is not in {' or '.join(plugin.dirs) or 'any folder'}"
-        place = f"{plugin.dirs[0] if plugin.dirs else 'the binDir'}/{plugin.name}"
-        link = f"link to it: ln -s {executable} {place}"
-        return failed(Subject.PLUGINS, says, link if own else _INSTALL)
+        return failed(Subject.PLUGINS, says, _put_ours(plugin, executable) if own else _INSTALL)
     if plugin.fault is not None:
         remedy = f"see what it says: CNI_COMMAND=VERSION {plugin.path} </dev/null"
-        return failed(Subject.PLUGINS, plugin.fault, remedy)
+        return failed(
+            Subject.PLUGINS, plugin.fault, _put_ours(plugin, executable) if own else remedy
+        )
     versions = f"CNI {', '.join(plugin.versions)}" if plugin.versions else "no version of CNI"
     answer = f"{plugin.path} supports {versions}"
     if own and set(plugin.versions) != set(SUPPORTED):
-        remedy = f"is it another plugin of this name? Put a link to {executable} in its place"
-        return failed(Subject.PLUGINS, answer, remedy)
+        return failed(Subject.PLUGINS, answer, _put_ours(plugin, executable))
     if not set(plugin.versions) & set(SUPPORTED):
         more = ", but no version that amdcni supports" if plugin.versions else ""
         return failed(Subject.PLUGINS, f"{answer}{more}", _INSTALL)
     return passed(Subject.PLUGINS, answer)
+
+
+def _put_ours(plugin: Plugin, executable: str | None) -> str:
+    """What puts this installation's executable where the plugin is, or should be."""
+    if plugin.path is None:
+        bin_dir = plugin.dirs[0] if plugin.dirs else "BINDIR"
+    else:
+        bin_dir = plugin.path.removesuffix(f"/{plugin.name}")
+    if executable is None:
+        install = "amdcni install" + ("" if bin_dir == BIN_DIR else f" --bin-dir {bin_dir}")
+        absent, another = f"install it: {install}", f"{install} keeps it aside and replaces it"
+    else:
+        absent = f"link to it: ln -s {executable} {bin_dir}/{plugin.name}"
+        another = f"Put a link to {executable} in its place"
+    return absent if plugin.path is None else f"is it another program of this name? {another}"
 
 
 _INSTALL: Final = (
