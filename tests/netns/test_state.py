@@ -10,6 +10,7 @@ import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni, run_amdcni
+from tests.netns.read_only_folder import read_only, writable
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -138,18 +139,6 @@ def test_go_mappings_and_foreign_files_in_the_folder_do_no_harm(
     expect_silence(runtime.delete(pod))
     assert differences(before, dump(node)) == []
     assert {name: (folder / name).read_bytes() for name in files} == files
-
-
-def read_only(node: Node) -> None:
-    """Make the state folder read-only, as when the kernel remounts a damaged file system."""
-    state_folder(node).mkdir(parents=True, exist_ok=True)
-    node.output_of(["mount", "--bind", STATE, STATE])
-    node.output_of(["mount", "-o", "remount,bind,ro", STATE])
-
-
-def writable(node: Node) -> None:
-    """Undo `read_only`."""
-    node.output_of(["umount", STATE])
 
 
 def test_with_a_read_only_folder_an_add_is_refused_and_changes_nothing(
