@@ -83,8 +83,8 @@ def test_an_orphan_is_marked_and_shown_with_what_will_restore_it(
     pod.delete()
     _, (row,) = ask(node, "attachments")
     assert (row["found"], row["orphan"]) == ("returned", True)
-    assert "orphan: it is on the host, bare" in read(node, "attachments")
-    assert "`amdcni heal`, or the next ADD of the NIC, restores everything" in read(
+    assert "orphan: it is on the host: its pod is gone or has lost it" in read(node, "attachments")
+    assert "`amdcni heal`, or the next ADD of the NIC, restores what it lacks" in read(
         node, "attachments", "show", BDF
     )
 

@@ -161,6 +161,12 @@ def test_a_del_with_a_read_only_folder_restores_the_host_and_says_that_the_recor
     runtime.delete(pod).expect_error(5, "Read-only", BDF)
     # The mark goes with the record: until then it shows that the NIC was not reset.
     assert differences(before, without_marks(dump(node), [BDF])) == []
+    # No word says that the host lacks something, or that only healing can help.
+    said = run_amdcni(node, "attachments", "show", BDF).stdout.decode()
+    assert "orphan: it is on the host: its pod is gone or has lost it" in said
+    assert "restores what it lacks and removes its record" in said
+    assert "bare" not in said
+    assert "comes back" not in run_amdcni(node, "devices").stdout.decode()
     writable(node)
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []
