@@ -27,6 +27,7 @@ class Subject(StrEnum):
     NICS = "NICs"
     POLICY = "policy"
     PLUGINS = "plugins"
+    AGENT = "agent"
     STATE = "state folder"
     MULTUS = "Multus"
     NETWORKS = "networks"
@@ -171,7 +172,7 @@ class Folder:
     exposed: str | None = None
 
 
-_LEAST_BYTES: Final = 4 * 1024 * 1024
+_LEAST_MIB: Final = 4
 _LEAST_FILES: Final = 64
 
 
@@ -185,13 +186,15 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
         return failed(
             Subject.STATE, f"{folder.path} cannot be used safely: {folder.exposed}", remedy
         )
-    space = folder.free_bytes is None or folder.free_bytes >= _LEAST_BYTES
-    files = folder.free_files is None or folder.free_files >= _LEAST_FILES
-    if not space or not files:
-        says = f"the file system of {folder.nearest} is full"
-        return failed(
-            Subject.STATE, says, "free some space there: records are small, but have to fit"
-        )
+    lack = None
+    if folder.free_bytes is not None and folder.free_bytes < _LEAST_MIB << 20:
+        lack = f"less than {_LEAST_MIB} MiB free"
+    elif folder.free_files is not None and folder.free_files < _LEAST_FILES:
+        lack = f"room for fewer than {_LEAST_FILES} more files"
+    if lack is not None:
+        says = f"the file system of {folder.nearest} has {lack}"
+        remedy = "free some space there: records are small, but have to fit"
+        return failed(Subject.STATE, says, remedy)
     if not folder.writable and not root:
         return not_known(Subject.STATE, f"only root may write to {folder.path}", _AS_ROOT)
     if not folder.writable:
@@ -314,6 +317,29 @@ def judge_bin_dir(path: str, *, exists: bool) -> Finding:
         return passed(Subject.PLUGINS, f"{path} exists")
     remedy = "create it, or say with --bin-dir what the binDir of Multus is"
     return failed(Subject.PLUGINS, f"{path} is not a folder", remedy)
+
+
+# ---- the agent
+
+
+AGENT_AWAY: Final = (
+    "the agent does not serve: calls do their work themselves, and no NIC is healed in between"
+)
+START_AGENT: Final = (
+    "systemctl start amdcni-agent, or look at the pod of its DaemonSet; by hand: amdcni agent"
+)
+
+
+def judge_agent(process: int | None, *, hidden: bool = False) -> Finding:
+    """Whether the agent serves, as which process; no ADD needs it, so its absence is no failure.
+
+    It is `hidden` from all users but root.
+    """
+    if hidden:
+        return not_known(Subject.AGENT, "only root can ask the agent", _AS_ROOT)
+    if process is None:
+        return passed(Subject.AGENT, f"{AGENT_AWAY}; start it: {START_AGENT}")
+    return passed(Subject.AGENT, f"the agent serves (process {process})")
 
 
 # ---- networks

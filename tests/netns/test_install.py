@@ -62,6 +62,23 @@ def test_the_remedy_of_doctor_in_a_tree_puts_the_executable_in_its_place(
     assert kept == ([] if there is None else [there])
 
 
+def test_status_of_an_installed_tree_misses_the_executable_beside_it(
+    node: Node, tree: BuiltTree, bin_dir: Path, tmp_path: Path
+) -> None:
+    assert install(node, tree, bin_dir).returncode == 0
+    words = ("status", "--json", "--cni-conf-dir", tmp_path)
+
+    def needs() -> list[str]:
+        done = run(node, bin_dir / ".amdcni/amdcni", *words)
+        return [each["words"] for each in json.loads(done.stdout)["needs"]]
+
+    assert needs() == []
+    (bin_dir / "amd-host-device").unlink()
+    (missed,) = needs()
+    remedy = f"install it: amdcni install --bin-dir {bin_dir}"
+    assert missed == f"amd-host-device is not in {bin_dir}; {remedy}"
+
+
 def own_executable(node: Node, amdcni: Path, bin_dir: Path) -> dict[str, Any]:
     """Return what doctor finds of amd-host-device, after the folder in which it should be."""
     done = run(node, amdcni, "doctor", "--json", "--bin-dir", bin_dir)

@@ -174,13 +174,13 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: state(free_bytes=4 * 1024 * 1024 - 1),
-            "failed state folder: the file system of /var/lib is full → free some space there: "
-            "records are small, but have to fit",
+            "failed state folder: the file system of /var/lib has less than 4 MiB free → "
+            "free some space there: records are small, but have to fit",
         ),
         (
             lambda: state(free_files=63),
-            "failed state folder: the file system of /var/lib is full → free some space there: "
-            "records are small, but have to fit",
+            "failed state folder: the file system of /var/lib has room for fewer than 64 "
+            "more files → free some space there: records are small, but have to fit",
         ),
         (
             lambda: state(writable=False),
@@ -284,6 +284,20 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             lambda: ours_in_tree(path="/opt/cni/bin/amd-host-device", fault="it hung"),
             "failed plugins: it hung → is it another program of this name? amdcni install keeps it "
             "aside and replaces it",
+        ),
+        (
+            lambda: diagnosis.judge_agent(2312),
+            "passed agent: the agent serves (process 2312)",
+        ),
+        (
+            lambda: diagnosis.judge_agent(None),
+            "passed agent: the agent does not serve: calls do their work themselves, and no NIC is "
+            "healed in between; start it: systemctl start amdcni-agent, or look at the pod of its "
+            "DaemonSet; by hand: amdcni agent",
+        ),
+        (
+            lambda: diagnosis.judge_agent(None, hidden=True),
+            f"not known agent: only root can ask the agent → {AS_ROOT}",
         ),
         (
             lambda: multus(),

@@ -38,6 +38,12 @@ def find_tree_of_this_process() -> Path | None:
     return tree if (tree / MANIFEST).is_file() else None
 
 
+def find_bin_dir_of_this_process() -> Path | None:
+    """The binDir into which the tree of this process was installed; None if it is in none."""
+    tree = find_tree_of_this_process()
+    return tree.parent.parent if tree is not None and tree.parent.name == INSIDE else None
+
+
 def tree_of_this_process() -> Path:
     """The tree whose Python this process is; raises InstallFailed if it is not that of a tree."""
     tree = find_tree_of_this_process()
