@@ -42,11 +42,15 @@ class Need:
 
 @attrs.frozen
 class Status:
-    """The state of the node at a glance; `agent` is what the agent says of itself, if it serves."""
+    """The state of the node at a glance; `agent` is what the agent says of itself, if it serves.
+
+    `damaged` is whether records were set aside as damaged.
+    """
 
     agent: dict[str, Any] | None
     lent: tuple[Known, ...]
     needs: tuple[Need, ...]
+    damaged: bool = False
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -57,7 +61,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
         lent = look_at_all(records, node)
         aside = [Need(Subject.RECORDS, str(key), fault) for key, fault in set_aside_in(node.store)]
         needs = (*_needs_of_node(options, node), *_needs(lent, node), *aside)
-    status = Status(ask(options.socket), lent, needs)
+    status = Status(ask(options.socket), lent, needs, damaged=bool(aside))
     if options.json:
         print_json(_as_json(status), stdout)
     else:
@@ -114,7 +118,7 @@ def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
         )
     found = Counter(each.condition for each in status.lent if each.condition is not None)
     if not status.lent:
-        yield nothing_lent(data_dir)
+        yield nothing_lent(data_dir, damaged=status.damaged)
     for condition, number in sorted(found.items()):
         yield f"{number} lent, {condition}: {condition.about.words}"
     if status.needs:
