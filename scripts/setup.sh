@@ -81,7 +81,8 @@ find_python() {
             return
         fi
     done
-    die "Python 3.11 or later is needed; none of python3, python3.14 ... python3.11 is recent enough"
+    die "Python 3.11 or later is needed; none of python3, python3.14 ... python3.11 is recent enough.
+On Debian 12 or Ubuntu 24.04: apt-get install python3"
 }
 
 create_venv() {

@@ -280,10 +280,13 @@ def _add_status(commands: "Subcommands") -> None:
         "status",
         help="whether the agent serves, what is lent, what needs attention",
         description="Shows on one screen whether the agent of this node serves, how many NICs are "
-        "lent in which condition, and what needs attention.  Changes nothing.  The exit status is "
-        "0 if all is well, 1 if something needs attention, and 3 if only the agent does not serve.",
+        "lent in which condition, and what needs attention: NICs, and whatever of the policy, the "
+        "executable or a state folder keeps every ADD from working, as doctor says it.  Changes "
+        "nothing, but asks amd-host-device for its versions.  The exit status is 0 if all is well, "
+        "1 if something needs attention, and 3 if only the agent does not serve.",
     )
     _add_socket(status, "where the agent listens")
+    _add_setup(status)
     _add_json(status)
     _add_data_dir(status)
 
@@ -368,9 +371,10 @@ def _add_doctor(commands: "Subcommands") -> None:
         "doctor",
         help="whether this node has everything that lending a NIC needs, and what to do if not",
         description="Checks everything that an ADD needs on this node: privileges, sysfs, the "
-        "node's policy, the plugins and the CNI versions that they speak, the state folder and its "
-        "records, Multus, and network definitions.  Each line says passed, failed or not known, "
-        "and unless it passed, what to do.  Changes nothing, but asks plugins for their versions.  "
+        "node's policy, the plugins and the CNI versions that they speak, the agent, the state "
+        "folder and its records, Multus, and network definitions.  Each line says passed, failed "
+        "or not known, and unless it passed, what to do.  Changes nothing, but asks plugins for "
+        "their versions.  "
         "What only root can see is shown to others as not known.  The exit status is 1 if "
         "something has failed.",
     )
@@ -380,20 +384,25 @@ def _add_doctor(commands: "Subcommands") -> None:
         metavar="NAD.yaml",
         help="manifests of NetworkAttachmentDefinitions, as YAML or JSON; - is standard input",
     )
-    doctor.add_argument(
+    _add_setup(doctor)
+    _add_json(doctor)
+    _add_data_dir(doctor)
+
+
+def _add_setup(command: argparse.ArgumentParser) -> None:
+    """Add the options that say how Multus and the runtime are set up."""
+    command.add_argument(
         "--bin-dir",
         metavar="DIRS",
         help="where Multus looks for plugins, separated by colons (default: what its "
-        f"configuration says, or {BIN_DIR})",
+        f"configuration says, where this tree is installed, or {BIN_DIR})",
     )
-    doctor.add_argument(
+    command.add_argument(
         "--cni-conf-dir",
         default=CONF_DIR,
         metavar="DIR",
         help="where the runtime looks for CNI configurations (default: %(default)s)",
     )
-    _add_json(doctor)
-    _add_data_dir(doctor)
 
 
 def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:

@@ -48,12 +48,12 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         known = [_placed(each, node) for each in look_at_all(records, node)]
         aside = [fault for key, fault in set_aside_in(node.store) if key not in records.faults]
     if options.show is not None:
-        return _show(matching(options.show, known), options.json, stdout)
+        return _show(matching(options.show, known, aside), options.json, stdout)
     if options.json:
         print_json([as_json(each) for each in known], stdout)
     else:
         if known or not records.lent_by_go:
-            print_table(known, options.data_dir, stdout)
+            print_table(known, options.data_dir, stdout, damaged=bool(aside))
         for mapping in records.lent_by_go:
             print_line(sentence_on(mapping), stdout)
         for fault in aside:
@@ -84,15 +84,20 @@ def _placed(known: Known, node: LinuxNode) -> Known:
     return attrs.evolve(known, place=node.find_elsewhere(known.record))
 
 
-def matching(text: str, known: Sequence[Known]) -> tuple[Known, ...]:
+def matching(text: str, known: Sequence[Known], aside: Sequence[str] = ()) -> tuple[Known, ...]:
     """Those whose device, name on the host or in the pod, or start of the container ID is `text`.
+
+    `aside` are sentences on damaged records, one of which may be meant.
 
     Raises: UnknownAttachment if there are none.
     """
     found = tuple(each for each in known if _fits(text, each))
     if not found:
         devices = ", ".join(str(each.key) for each in known) or "none"
-        raise UnknownAttachment(f"no attachment is known as {text!r}; the devices are {devices}")
+        more = "".join(f"; {fault}" for fault in aside)
+        raise UnknownAttachment(
+            f"no attachment is known as {text!r}; the devices are {devices}{more}"
+        )
     return found
 
 
@@ -134,10 +139,12 @@ def as_json(known: Known) -> dict[str, Any]:
     }
 
 
-def print_table(known: Sequence[Known], data_dir: str | None, stdout: IO[str]) -> None:
+def print_table(
+    known: Sequence[Known], data_dir: str | None, stdout: IO[str], *, damaged: bool
+) -> None:
     """Print a row for each attachment, or one sentence if there is none."""
     if not known:
-        print_line(nothing_lent(data_dir), stdout)
+        print_line(nothing_lent(data_dir, damaged=damaged), stdout)
         return
     headings = ("device", "in the pod", "container", "since", "state", "returns as")
     print_rows(make_table("NICs lent to pods", *headings), list(map(_row, known)), stdout)

@@ -6,7 +6,7 @@ from typing import IO, Any
 import attrs
 
 from amdcni.cli.attachments import Known, read_all
-from amdcni.cli.node import nothing_lent, on_this_node
+from amdcni.cli.node import nothing_lent, on_this_node, set_aside_in
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core.check import problems_of, promised_by
 from amdcni.core.condition import Condition
@@ -26,6 +26,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Check every attachment; 1 if something is wrong with one."""
     with on_this_node(options.data_dir, "check", stderr, looks_only=True) as node:
         checked = [Checked(known, _problems(known, node)) for known in read_all(node)]
+        aside = [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
+        checked += [Checked(known, _problems(known, node)) for known in aside]
     if options.json:
         print_json([_as_json(each) for each in checked], stdout)
     elif not checked:

@@ -203,8 +203,19 @@ def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:
     """The attachments whose netdevs are not on the host with what the records say."""
     read = () if nic.records is None else nic.records.read
     away = [each.key for each in nic.away]
-    bare = (Condition.RETURNED, Condition.RESET, Condition.UNFINISHED)
-    return tuple(each for each in read if each.key in away or found[each.key] in bare)
+    on_host = (Condition.RETURNED, Condition.RESET, Condition.UNFINISHED)
+    return tuple(
+        each
+        for each in read
+        if each.key in away or (found[each.key] in on_host and not _is_back(each, nic))
+    )
+
+
+def _is_back(record: Attachment, nic: Nic) -> bool:
+    """Whether a netdev of the NIC has the name and the addresses from the record."""
+    there = [each.netdev for each in nic.netdevs if each.netdev.ifname == record.host_ifname]
+    held = {str(address.interface) for netdev in there for address in netdev.addresses}
+    return bool(there) and held.issuperset(record.host_addresses)
 
 
 def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Any, Final
@@ -10,6 +9,15 @@ from typing import IO, Any, Final
 import attrs
 
 from amdcni.cli.devices import find_records, see
+from amdcni.cli.examining import (
+    BinDirs,
+    bin_dirs_of,
+    examine_checkpoint,
+    examine_lost,
+    examine_state,
+    own_executable,
+    state_folders,
+)
 from amdcni.cli.node import on_this_node_silently
 from amdcni.cli.printing import print_json
 from amdcni.cli.reading_manifests import read_manifests
@@ -18,20 +26,20 @@ from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
 from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
-from amdcni.core.errors import AmdcniError, InvalidManifest, StateFailure
+from amdcni.core.errors import AmdcniError, InvalidManifest, NotAvailable, StateFailure
 from amdcni.core.kubernetes import parse_definition
-from amdcni.core.kubernetes.installation import bin_dir_of, configurations_in, networks_dir_of
+from amdcni.core.kubernetes.installation import configurations_in, networks_dir_of
 from amdcni.core.kubernetes.review import LENDER, Review, review
 from amdcni.core.nics import Records, together
-from amdcni.core.places import find_data_dir
-from amdcni.core.policy import Naming, Policy
+from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
-from amdcni.effects import survey, trust
+from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.policy import find_policy
-from amdcni.effects.stores import Stores
 from amdcni.verbs import healing
+from amdcni_agent.asking import ask
+from amdcni_shim.client import SOCKET_PATH
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -67,32 +75,25 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
     reviewed = tuple(_reviews(options.files, networks, policy))
     reviews = [each for _, each in reviewed if isinstance(each, Review)]
     named = [data_dir for each in reviews for data_dir in each.data_dirs]
-    indexed = {} if options.data_dir else Stores(DEFAULT_DATA_DIR, lambda *_, **__: None).indexed()
-    there = [path for path in indexed.values() if trust.is_roots_folder(path)]
-    first = options.data_dir or DEFAULT_DATA_DIR
+    folders = state_folders(options.data_dir)
     with ExitStack() as opened:
         states = [
-            _read_state(data_dir, opened) for data_dir in dict.fromkeys((first, *there, *named))
+            _read_state(data_dir, opened) for data_dir in dict.fromkeys((*folders.there, *named))
         ]
         yield from diagnosis.judge_privileges(effective_capabilities(), root=root)
         yield diagnosis.judge_sysfs(
             has_netdevs=os.path.isdir("/sys/class/net"),
             has_pci=os.path.isdir("/sys/bus/pci/devices"),
         )
-        yield from _nics(states, policy, root=root)
+        yield from _nics(states, policy)
         yield diagnosis.judge_multus(conf_dir)
-        yield from _plugins(options.bin_dir or bin_dir_of(conf_dir), reviews)
+        yield from _plugins(bin_dirs_of(options, conf_dir), reviews)
         yield from _networks(reviewed, options.files)
+        yield _agent()
         for state in states:
-            folder = survey.read_folder(state.data_dir)
-            place = find_data_dir(state.data_dir, policy or Policy())
-            if root and place is not None:
-                folder = attrs.evolve(folder, exposed=trust.fault_of_folder(place))
-            yield diagnosis.judge_state(folder, root=root)
+            yield examine_state(state.data_dir, policy)
             yield from _records(state)
-        for entry, path in indexed.items():
-            if path not in there:
-                yield diagnosis.judge_lost_folder(path, entry)
+        yield from examine_lost(folders)
 
 
 def _read_state(data_dir: str, opened: ExitStack) -> State:
@@ -109,7 +110,15 @@ def _read_state(data_dir: str, opened: ExitStack) -> State:
         return State(data_dir, node, fault=failure.message)
 
 
-def _nics(states: Sequence[State], policy: Policy | None, *, root: bool) -> Iterator[Finding]:
+def _agent() -> Finding:
+    try:
+        about = ask(os.fsdecode(SOCKET_PATH))
+    except NotAvailable:
+        return diagnosis.judge_agent(None, hidden=True)
+    return diagnosis.judge_agent(None if about is None else about["pid"])
+
+
+def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
     """The NICs, those that look lost as no folder has a record of them, and what may be lent."""
     known = [state.records for state in states if state.records is not None]
     records = together(known) if len(known) == len(states) else None
@@ -122,27 +131,24 @@ def _nics(states: Sequence[State], policy: Policy | None, *, root: bool) -> Iter
         yield diagnosis.judge_nics(nics)
         yield from diagnosis.judge_lost(nics)
     yield diagnosis.judge_policy(policy, nics)
-    if policy is not None and policy.naming is Naming.ALLOCATED:
-        readable = node.allocated_to("") is not None
-        yield diagnosis.judge_checkpoint(readable=readable, root=root)
+    yield from examine_checkpoint(policy, node)
 
 
-def _plugins(given: str, reviews: Iterable[Review]) -> Iterator[Finding]:
+def _plugins(bin_dirs: BinDirs, reviews: Iterable[Review]) -> Iterator[Finding]:
     """The plugins that the definitions need, or without any, those that a plain one needs."""
-    bin_dirs = tuple(path for path in given.split(":") if path)
-    for path in bin_dirs:
+    for path in bin_dirs.folders:
         yield diagnosis.judge_bin_dir(path, exists=os.path.isdir(path))
-    dirs = plugin_dirs_of({"CNI_PATH": given})
+    dirs = plugin_dirs_of({"CNI_PATH": bin_dirs.path})
     plain = Review(lends=True, plugins=plugins_for(Mover.DELEGATE, None))
     judged = list(reviews) or [plain]
     needed = [name for each in judged for name in each.plugins]
     chained = [name for each in judged for name in each.chained]
-    executable = f"{sysconfig.get_path('scripts')}/{LENDER}"
     # Multus looks only in its binDir, amd-host-device also where distributions install plugins.
-    own = dict.fromkeys((LENDER, *chained), bin_dirs)
+    own = dict.fromkeys((LENDER, *chained), bin_dirs.folders)
     places = {**dict.fromkeys(needed, dirs), **own}
     for name, where in places.items():
-        yield diagnosis.judge_plugin(survey.ask_plugin(name, where, os.environ), executable)
+        plugin = survey.ask_plugin(name, where, os.environ)
+        yield diagnosis.judge_plugin(plugin, own_executable())
 
 
 _Reviewed = tuple[str, Review | str]

@@ -22,6 +22,9 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     else:
         if findings:
             print_table(findings, stdout, dry_run=dry_run)
+            for finding in findings:
+                if finding.failure is not None:
+                    print_line(_sentence_on(finding, dry_run=dry_run), stdout)
         elif not faults:
             print_line(f"{nothing_lent(options.data_dir)} Nothing to heal.", stdout)
         for _, fault in faults:
@@ -69,10 +72,16 @@ def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool
     print_rows(make_table("What was found and done", *headings), rows, stdout)
 
 
+def _sentence_on(finding: Finding, *, dry_run: bool) -> str:
+    """Why it was not healed, or would not be."""
+    not_done = "would not be" if dry_run else "was not"
+    return f"{finding.record.key} {not_done} healed: {finding.failure}"
+
+
 def _done(finding: Finding, *, dry_run: bool) -> str:
     about = finding.condition.about
     if finding.failure is not None:
-        return f"not healed: {finding.failure}"
+        return "not healed"
     if finding.busy:
         return "left to the call that is at work on it"
     if finding.healed:

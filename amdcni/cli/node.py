@@ -53,9 +53,14 @@ def on_this_node_silently(
     )
 
 
-def nothing_lent(data_dir: str | None) -> str:
-    """The sentence for a state folder without a record; None means the default one."""
+def nothing_lent(data_dir: str | None, *, damaged: bool = False) -> str:
+    """The sentence for a state folder without a record; None means the default one.
+
+    If records were `damaged`, a pod may have a NIC all the same.
+    """
     data_dir = data_dir or DEFAULT_DATA_DIR
+    if damaged:
+        return f"No record says that a NIC is lent ({data_dir}), but damaged ones were set aside."
     if os.path.isdir(data_dir):
         return f"No NIC is lent to a pod ({data_dir})."
     return f"No NIC is lent to a pod: {data_dir} does not exist; the first ADD creates it."

@@ -39,16 +39,35 @@ def print_rows(table: "Table", rows: Sequence[Sequence[str]], stdout: IO[str]) -
 
 def print_whole(table: "Table", stdout: IO[str]) -> None:
     """Print a table without breaking words, however narrow the terminal: addresses stay whole."""
+    from rich.cells import cell_len
     from rich.console import Console
 
     console = Console(file=stdout)
-    needed = 1
+    natural, least = [], []
     for column in table.columns:
-        heading, *cells = (str(column.header), *map(str, column.cells))
+        texts = [str(column.header), *map(str, column.cells)]
         # Only sentences wrap.
-        column.no_wrap = not any(" " in text for text in cells)
-        whole = [heading, *cells] if column.no_wrap else " ".join((heading, *cells)).split()
-        column.min_width = max(len(line) for text in whole for line in text.splitlines() or [""])
-        needed += column.min_width + _FRAME
-    console.width = max(console.width, needed)
+        column.no_wrap = not any(" " in text for text in texts[1:])
+        lines = [line for text in texts for line in text.splitlines()]
+        whole = lines if column.no_wrap else " ".join(lines).split()
+        natural.append(max(map(cell_len, lines), default=0))
+        least.append(max(map(cell_len, whole), default=0))
+    frame = _FRAME * len(natural) + 1
+    console.width = max(console.width, sum(least) + frame)
+    widths = narrowed(natural, least, console.width - frame)
+    for column, width in zip(table.columns, widths, strict=True):
+        # Left to itself, rich cuts off the last columns of a table that it cannot narrow evenly.
+        column.width = width
     console.print(table)
+
+
+def narrowed(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths of columns that share `room`, which takes from the widest first.
+
+    None is wider than its `natural` width or narrower than its `least`, which have to fit together.
+    """
+    widths = list(natural)
+    while sum(widths) > room:
+        wide = [index for index, width in enumerate(widths) if width > least[index]]
+        widths[max(wide, key=widths.__getitem__)] -= 1
+    return widths

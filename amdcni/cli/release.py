@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import IO, Any, Final, assert_never
 
 import attrs
 
 from amdcni.cli.attachments import Known, names_device, read_all
-from amdcni.cli.node import on_this_node
+from amdcni.cli.node import on_this_node, set_aside_in
 from amdcni.cli.printing import print_json, print_line
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
@@ -21,15 +22,14 @@ _LOCK_WAIT_S: Final = 5.0
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Ask, and return the device to the host; 1 if it was not returned, 2 if nobody can answer."""
     with on_this_node(options.data_dir, "release", stderr) as node:
+        known = read_all(node)
         records = [
-            (known, known.record)
-            for known in read_all(node)
-            if known.record is not None and names_device(options.device, known)
+            (each, each.record)
+            for each in known
+            if each.record is not None and names_device(options.device, each)
         ]
         if not records:
-            raise UnknownAttachment(
-                f"no record of {options.device!r}; amdcni attachments shows what there is"
-            )
+            raise _unknown(options.device, known, node)
         if not options.yes:
             if not sys.stdin.isatty():
                 stderr.write("amdcni: there is no terminal to ask on; use --yes\n")
@@ -44,6 +44,20 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         for each in released:
             print_line(sentence_on(each), stdout)
     return 0 if all(each.is_done for each in released) else 1
+
+
+def _unknown(device: str, known: Iterable[Known], node: LinuxNode) -> UnknownAttachment:
+    """The error of a device without a usable record, with the damaged ones that may be its own.
+
+    Of those only the devices are known, not the names that netdevs have on the host.
+    """
+    damaged = [each for each in known if each.fault is not None]
+    damaged += [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
+    meant = [each for each in damaged if names_device(device, each)] or damaged
+    more = "".join(f"; {each.fault}" for each in meant)
+    return UnknownAttachment(
+        f"no record of {device!r}; amdcni attachments shows what there is{more}"
+    )
 
 
 @attrs.frozen

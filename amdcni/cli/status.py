@@ -8,11 +8,23 @@ from typing import IO, Any, Final
 import attrs
 
 from amdcni.cli.attachments import Known, look_at_all
+from amdcni.cli.examining import (
+    bin_dirs_of,
+    examine_checkpoint,
+    examine_executable,
+    examine_lost,
+    examine_state,
+    state_folders,
+)
 from amdcni.cli.node import nothing_lent, on_this_node_silently, read_records, set_aside_in
 from amdcni.cli.printing import print_json, print_line
+from amdcni.core import diagnosis
 from amdcni.core.condition import Condition
+from amdcni.core.diagnosis import Finding, Subject, Verdict
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode
+from amdcni.effects.policy import find_policy
 from amdcni_agent.asking import ask
 
 NO_AGENT: Final = 3
@@ -21,19 +33,24 @@ NO_AGENT: Final = 3
 
 @attrs.frozen
 class Need:
-    """What somebody should do about a device."""
+    """What somebody should do about a device, or if that is None, about the node."""
 
-    device: str
+    subject: Subject
+    device: str | None
     words: str
 
 
 @attrs.frozen
 class Status:
-    """The state of the node at a glance; `agent` is what the agent says of itself, if it serves."""
+    """The state of the node at a glance; `agent` is what the agent says of itself, if it serves.
+
+    `damaged` is whether records were set aside as damaged.
+    """
 
     agent: dict[str, Any] | None
     lent: tuple[Known, ...]
     needs: tuple[Need, ...]
+    damaged: bool = False
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -42,8 +59,9 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     with on_this_node_silently(folder, alone=alone) as node:
         records = read_records(node)
         lent = look_at_all(records, node)
-        needs = (*_needs(lent, node), *(Need(str(k), f) for k, f in set_aside_in(node.store)))
-    status = Status(ask(options.socket), lent, needs)
+        aside = [Need(Subject.RECORDS, str(key), fault) for key, fault in set_aside_in(node.store)]
+        needs = (*_needs_of_node(options, node), *_needs(lent, node), *aside)
+    status = Status(ask(options.socket), lent, needs, damaged=bool(aside))
     if options.json:
         print_json(_as_json(status), stdout)
     else:
@@ -54,10 +72,29 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     return NO_AGENT if status.agent is None else 0
 
 
+def _needs_of_node(options: argparse.Namespace, node: LinuxNode) -> Iterator[Need]:
+    """What keeps every ADD from working, as `amdcni doctor` says it."""
+    for finding in _examine(options, node):
+        if finding.verdict is Verdict.FAILED:
+            yield Need(finding.subject, None, f"{finding.says}; {finding.remedy}")
+
+
+def _examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
+    policy = find_policy()
+    yield diagnosis.judge_policy(policy, None)
+    yield from examine_checkpoint(policy, node)
+    conf_dir = survey.read_conf_dir(options.cni_conf_dir)
+    yield from examine_executable(bin_dirs_of(options, conf_dir))
+    folders = state_folders(options.data_dir)
+    for path in folders.there:
+        yield examine_state(path, policy)
+    yield from examine_lost(folders)
+
+
 def _needs(lent: Sequence[Known], node: LinuxNode) -> Iterator[Need]:
     for each in lent:
         if each.fault is not None:
-            yield Need(str(each.key), each.fault)
+            yield Need(Subject.RECORDS, str(each.key), each.fault)
         about = None if each.condition is None else each.condition.about
         # A call that is at work has the device's lock, and will end.
         if (
@@ -65,16 +102,13 @@ def _needs(lent: Sequence[Known], node: LinuxNode) -> Iterator[Need]:
             and about.remedy is not None
             and not node.is_locked(each.key.lock_name)
         ):
-            yield Need(str(each.key), f"{about.words}; {about.next}")
+            yield Need(Subject.RECORDS, str(each.key), f"{about.words}; {about.next}")
 
 
 def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
     if status.agent is None:
-        yield (
-            "The agent does not serve: calls do their work themselves, and no NIC is healed in "
-            "between."
-        )
-        yield "Start it: amdcni agent"
+        yield f"{diagnosis.AGENT_AWAY[0].upper()}{diagnosis.AGENT_AWAY[1:]}."
+        yield f"Start it: {diagnosis.START_AGENT}"
     else:
         workers = status.agent["workers"]
         yield (
@@ -84,13 +118,13 @@ def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
         )
     found = Counter(each.condition for each in status.lent if each.condition is not None)
     if not status.lent:
-        yield nothing_lent(data_dir)
+        yield nothing_lent(data_dir, damaged=status.damaged)
     for condition, number in sorted(found.items()):
         yield f"{number} lent, {condition}: {condition.about.words}"
     if status.needs:
         yield "Needs attention:"
     for need in status.needs:
-        yield f"  {need.device}: {need.words}"
+        yield f"  {need.device or need.subject}: {need.words}"
 
 
 def _as_json(status: Status) -> dict[str, Any]:

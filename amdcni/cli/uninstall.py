@@ -18,8 +18,8 @@ from amdcni.cli.printing import print_json, print_line
 from amdcni.core.errors import AmdcniError, InstallFailed
 from amdcni.core.install.plans import switch_to
 from amdcni.core.install.removal import RemovalPlan, plan_uninstall
-from amdcni.core.install.seen import Seen
-from amdcni.core.install.steps import Step
+from amdcni.core.install.seen import Seen, path_of
+from amdcni.core.install.steps import RemoveFolder, Step
 from amdcni.core.install.tree import TreeName
 from amdcni.core.mapping import sentence_on
 from amdcni.core.nics import Records
@@ -42,6 +42,12 @@ class _Removal:
     def steps(self) -> tuple[Step, ...]:
         """All steps."""
         return (*self.plan.withdrawal, *self.plan.rest)
+
+    @property
+    def trees(self) -> tuple[TreeName, ...]:
+        """The trees whose folders go, each with all that is in it."""
+        gone = {step.path for step in self.steps if isinstance(step, RemoveFolder)}
+        return tuple(name for name in self.seen.trees if path_of(name) in gone)
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
@@ -166,7 +172,7 @@ def _lines(done: _Removal, options: argparse.Namespace) -> Iterator[str]:
     if not done.steps:
         yield f"Nothing is installed in {options.bin_dir}."
     elif not options.dry_run:
-        what = done.seen.in_place or "what was left of an installation"
+        what = ", ".join(done.trees) or done.seen.in_place or "what was left of an installation"
         yield f"Removed from {options.bin_dir}: {what}."
 
 
@@ -175,5 +181,6 @@ def _as_json(done: _Removal, options: argparse.Namespace) -> dict[str, Any]:
         "bin_dir": options.bin_dir,
         "dry_run": options.dry_run,
         "removed": done.seen.in_place,
+        "trees": list(done.trees),
         **steps_as_json(done.steps, done.plan.notes),
     }

@@ -82,9 +82,10 @@ _ABOUT: Final[Mapping[Condition, About]] = {
         healable=True,
     ),
     Condition.RETURNED: About(
-        words="it is on the host, bare: its pod is gone",
-        next="`amdcni heal`, or the next ADD of the NIC, restores everything",
-        remedy="restore it: {heal}",
+        words="it is on the host: its pod is gone or has lost it",
+        next="`amdcni heal`, or the next ADD of the NIC, restores what it lacks and removes its "
+        "record",
+        remedy="restore what it lacks, and remove its record: {heal}",
         healable=True,
     ),
     Condition.RESET: About(

@@ -10,7 +10,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.identity import Place
 from amdcni.core.kubernetes.allocation import CHECKPOINT
-from amdcni.core.kubernetes.installation import ConfDir
+from amdcni.core.kubernetes.installation import BIN_DIR, ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
 from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import PluginName
@@ -27,6 +27,7 @@ class Subject(StrEnum):
     NICS = "NICs"
     POLICY = "policy"
     PLUGINS = "plugins"
+    AGENT = "agent"
     STATE = "state folder"
     MULTUS = "Multus"
     NETWORKS = "networks"
@@ -171,7 +172,7 @@ class Folder:
     exposed: str | None = None
 
 
-_LEAST_BYTES: Final = 4 * 1024 * 1024
+_LEAST_MIB: Final = 4
 _LEAST_FILES: Final = 64
 
 
@@ -185,13 +186,15 @@ def judge_state(folder: Folder, *, root: bool) -> Finding:
         return failed(
             Subject.STATE, f"{folder.path} cannot be used safely: {folder.exposed}", remedy
         )
-    space = folder.free_bytes is None or folder.free_bytes >= _LEAST_BYTES
-    files = folder.free_files is None or folder.free_files >= _LEAST_FILES
-    if not space or not files:
-        says = f"the file system of {folder.nearest} is full"
-        return failed(
-            Subject.STATE, says, "free some space there: records are small, but have to fit"
-        )
+    lack = None
+    if folder.free_bytes is not None and folder.free_bytes < _LEAST_MIB << 20:
+        lack = f"less than {_LEAST_MIB} MiB free"
+    elif folder.free_files is not None and folder.free_files < _LEAST_FILES:
+        lack = f"room for fewer than {_LEAST_FILES} more files"
+    if lack is not None:
+        says = f"the file system of {folder.nearest} has {lack}"
+        remedy = "free some space there: records are small, but have to fit"
+        return failed(Subject.STATE, says, remedy)
     if not folder.writable and not root:
         return not_known(Subject.STATE, f"only root may write to {folder.path}", _AS_ROOT)
     if not folder.writable:
@@ -228,29 +231,46 @@ class Plugin:
     hidden: tuple[str, ...] = ()
 
 
-def judge_plugin(plugin: Plugin, executable: str) -> Finding:
-    """Whether the plugin is there and answers; `executable` is this installation's own."""
+def judge_plugin(plugin: Plugin, executable: str | None) -> Finding:
+    """Whether the plugin is there and answers.
+
+    `executable` is this installation's own; None if this is a tree, which has to be installed.
+    """
     own = plugin.name == LENDER
     if plugin.path is None and plugin.hidden:
         says = f"{plugin.name} may be in {', '.join(plugin.hidden)}, where only root may look"
         return not_known(Subject.PLUGINS, says, _AS_ROOT)
     if plugin.path is None:
         says = f"{plugin.name} is not in {' or '.join(plugin.dirs) or 'any folder'}"
-        place = f"{plugin.dirs[0] if plugin.dirs else 'the binDir'}/{plugin.name}"
-        link = f"link to it: ln -s {executable} {place}"
-        return failed(Subject.PLUGINS, says, link if own else _INSTALL)
+        return failed(Subject.PLUGINS, says, _put_ours(plugin, executable) if own else _INSTALL)
     if plugin.fault is not None:
         remedy = f"see what it says: CNI_COMMAND=VERSION {plugin.path} </dev/null"
-        return failed(Subject.PLUGINS, plugin.fault, remedy)
+        return failed(
+            Subject.PLUGINS, plugin.fault, _put_ours(plugin, executable) if own else remedy
+        )
     versions = f"CNI {', '.join(plugin.versions)}" if plugin.versions else "no version of CNI"
     answer = f"{plugin.path} supports {versions}"
     if own and set(plugin.versions) != set(SUPPORTED):
-        remedy = f"is it another plugin of this name? Put a link to {executable} in its place"
-        return failed(Subject.PLUGINS, answer, remedy)
+        return failed(Subject.PLUGINS, answer, _put_ours(plugin, executable))
     if not set(plugin.versions) & set(SUPPORTED):
         more = ", but no version that amdcni supports" if plugin.versions else ""
         return failed(Subject.PLUGINS, f"{answer}{more}", _INSTALL)
     return passed(Subject.PLUGINS, answer)
+
+
+def _put_ours(plugin: Plugin, executable: str | None) -> str:
+    """What puts this installation's executable where the plugin is, or should be."""
+    if plugin.path is None:
+        bin_dir = plugin.dirs[0] if plugin.dirs else "BINDIR"
+    else:
+        bin_dir = plugin.path.removesuffix(f"/{plugin.name}")
+    if executable is None:
+        install = "amdcni install" + ("" if bin_dir == BIN_DIR else f" --bin-dir {bin_dir}")
+        absent, another = f"install it: {install}", f"{install} keeps it aside and replaces it"
+    else:
+        absent = f"link to it: ln -s {executable} {bin_dir}/{plugin.name}"
+        another = f"Put a link to {executable} in its place"
+    return absent if plugin.path is None else f"is it another program of this name? {another}"
 
 
 _INSTALL: Final = (
@@ -297,6 +317,29 @@ def judge_bin_dir(path: str, *, exists: bool) -> Finding:
         return passed(Subject.PLUGINS, f"{path} exists")
     remedy = "create it, or say with --bin-dir what the binDir of Multus is"
     return failed(Subject.PLUGINS, f"{path} is not a folder", remedy)
+
+
+# ---- the agent
+
+
+AGENT_AWAY: Final = (
+    "the agent does not serve: calls do their work themselves, and no NIC is healed in between"
+)
+START_AGENT: Final = (
+    "systemctl start amdcni-agent, or look at the pod of its DaemonSet; by hand: amdcni agent"
+)
+
+
+def judge_agent(process: int | None, *, hidden: bool = False) -> Finding:
+    """Whether the agent serves, as which process; no ADD needs it, so its absence is no failure.
+
+    It is `hidden` from all users but root.
+    """
+    if hidden:
+        return not_known(Subject.AGENT, "only root can ask the agent", _AS_ROOT)
+    if process is None:
+        return passed(Subject.AGENT, f"{AGENT_AWAY}; start it: {START_AGENT}")
+    return passed(Subject.AGENT, f"the agent serves (process {process})")
 
 
 # ---- networks

@@ -110,7 +110,12 @@ def test_status_says_whether_the_agent_serves_what_is_lent_and_what_needs_attent
 ) -> None:
     said = run_amdcni(node, "status")
     assert said.returncode == NO_AGENT
-    assert b"The agent does not serve" in said.stdout
+    assert said.stdout.decode().splitlines()[:2] == [
+        "The agent does not serve: calls do their work themselves, and no NIC is healed in "
+        "between.",
+        "Start it: systemctl start amdcni-agent, or look at the pod of its DaemonSet; "
+        "by hand: amdcni agent",
+    ]
     with agent_on(node, before=preparation(look_only_at_events)) as agent:
         said = run_amdcni(node, "status")
         assert (said.returncode, said.stderr) == (0, b"")

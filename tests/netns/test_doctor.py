@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
+from tests.netns.agents import agent_on
 from tests.netns.command import AMDCNI, run_amdcni
 from tests.netns.runtime import (
     BDF,
@@ -60,7 +61,17 @@ def test_a_node_that_has_everything_passes(node: Node, nic: Nic, setup: list[str
     assert {each["verdict"] for each in found} == {"passed"}
     subjects = {each["subject"] for each in found}
     assert subjects == {
-        *("privileges", "sysfs", "NICs", "policy", "Multus", "plugins", "state folder", "records")
+        *(
+            "privileges",
+            "sysfs",
+            "NICs",
+            "policy",
+            "Multus",
+            "plugins",
+            "agent",
+            "state folder",
+            "records",
+        )
     }
     said = " ".join(each["says"] for each in found)
     assert f"NICs of AMD: {BDF}" in said
@@ -77,6 +88,19 @@ def test_all_that_an_empty_node_lacks_is_listed_in_lines_that_can_be_copied(
     assert f"ln -s {AMDCNI.parent}/amd-host-device {tmp_path}/amd-host-device\n" in said
     assert "no NIC on a bus" in said
     assert "2 failed" in said.splitlines()[-1]
+
+
+def test_the_agent_is_looked_for_and_its_absence_is_no_failure(
+    node: Node, setup: list[str]
+) -> None:
+    def said() -> str:
+        (found,) = (each for each in doctor(node, *setup) if each["subject"] == "agent")
+        return str(found["says"])
+
+    assert "does not serve" in said()
+    assert "systemctl start amdcni-agent" in said()
+    with agent_on(node) as agent:
+        assert said() == f"the agent serves (process {agent.pid})"
 
 
 @pytest.mark.parametrize("options", ["", "--json"])

@@ -8,6 +8,7 @@ import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni, run_amdcni, start_amdcni
+from tests.netns.read_only_folder import read_only, writable
 from tests.netns.runtime import (
     BDF,
     STATE,
@@ -164,6 +165,22 @@ def test_a_stranger_with_the_old_name_is_left_alone_and_the_table_says_what_was_
     assert addresses(node, "eth1_1") == ["10.0.0.0/31", "fd00::8/64"]
     assert addresses(node, "eth1") == []
     assert records(node) == {}
+
+
+def test_why_a_nic_was_not_healed_is_a_sentence_that_no_terminal_cuts_off(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    runtime.added(pod)
+    pod.delete()
+    read_only(node)
+    status, (finding,) = heal(node)
+    assert (status, finding["healed"]) == (1, False)
+    said = run_amdcni(node, "heal", env={"COLUMNS": "80"}).stdout.decode()
+    assert f"{BDF} was not healed: {finding['failure']}" in said.splitlines()
+    writable(node)
+    assert heal(node)[0] == 0
+    assert damage(before, node) == []
 
 
 def test_many_healers_at_once_do_no_harm(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:

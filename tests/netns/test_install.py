@@ -1,8 +1,10 @@
 """A tree that works is installed, used and removed, on file systems that do not always want to."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,50 @@ def uninstall(node: Node, bin_dir: Path, *words: str) -> "subprocess.CompletedPr
     """Run the installed command, which removes the very tree that it runs from."""
     command = bin_dir / ".amdcni/amdcni"
     return run(node, command, "uninstall", "--bin-dir", bin_dir, "--data-dir", STATE, *words)
+
+
+@pytest.mark.parametrize("there", [None, FOREIGN, b"#!/bin/sh\necho '{}'\n"])
+def test_the_remedy_of_doctor_in_a_tree_puts_the_executable_in_its_place(
+    node: Node, tree: BuiltTree, bin_dir: Path, there: bytes | None
+) -> None:
+    if there is not None:
+        (bin_dir / "amd-host-device").write_bytes(there)
+        (bin_dir / "amd-host-device").chmod(0o755)
+    amdcni = tree.path / "bin/amdcni"
+    finding = own_executable(node, amdcni, bin_dir)
+    assert finding["verdict"] == "failed"
+    command = f"amdcni install --bin-dir {bin_dir}"
+    assert command in finding["remedy"]
+    assert run(node, amdcni, *command.split()[1:]).returncode == 0
+    assert own_executable(node, amdcni, bin_dir)["verdict"] == "passed"
+    kept = [path.read_bytes() for path in (bin_dir / ".amdcni").glob("kept/*")]
+    assert kept == ([] if there is None else [there])
+
+
+def test_status_of_an_installed_tree_misses_the_executable_beside_it(
+    node: Node, tree: BuiltTree, bin_dir: Path, tmp_path: Path
+) -> None:
+    assert install(node, tree, bin_dir).returncode == 0
+    words = ("status", "--json", "--cni-conf-dir", tmp_path)
+
+    def needs() -> list[str]:
+        done = run(node, bin_dir / ".amdcni/amdcni", *words)
+        return [each["words"] for each in json.loads(done.stdout)["needs"]]
+
+    assert needs() == []
+    (bin_dir / "amd-host-device").unlink()
+    (missed,) = needs()
+    remedy = f"install it: amdcni install --bin-dir {bin_dir}"
+    assert missed == f"amd-host-device is not in {bin_dir}; {remedy}"
+
+
+def own_executable(node: Node, amdcni: Path, bin_dir: Path) -> dict[str, Any]:
+    """Return what doctor finds of amd-host-device, after the folder in which it should be."""
+    done = run(node, amdcni, "doctor", "--json", "--bin-dir", bin_dir)
+    found = [each for each in json.loads(done.stdout) if each["subject"] == "plugins"]
+    assert found[0]["says"] == f"{bin_dir} exists"
+    by_name: dict[str, Any] = next(each for each in found[1:] if "amd-host-device" in each["says"])
+    return by_name
 
 
 @by_delegate

@@ -83,8 +83,8 @@ def test_an_orphan_is_marked_and_shown_with_what_will_restore_it(
     pod.delete()
     _, (row,) = ask(node, "attachments")
     assert (row["found"], row["orphan"]) == ("returned", True)
-    assert "orphan: it is on the host, bare" in read(node, "attachments")
-    assert "`amdcni heal`, or the next ADD of the NIC, restores everything" in read(
+    assert "orphan: it is on the host: its pod is gone or has lost it" in read(node, "attachments")
+    assert "`amdcni heal`, or the next ADD of the NIC, restores what it lacks" in read(
         node, "attachments", "show", BDF
     )
 
@@ -130,6 +130,28 @@ def test_unknown_names_and_unreadable_records_are_reported(
     assert ask(node, "check")[0] == 1
     assert "not JSON" in read(node, "attachments", "show", "0000:c2:00.0")
     assert "no record of '0000:c2:00.0'" in read(node, "release", "0000:c2:00.0", "--yes")
+
+
+def test_a_nic_whose_record_was_set_aside_is_not_said_to_be_nowhere(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    record_of(node).write_text("{")
+    assert BDF in read(node, "release", "eth1", "--yes")
+    assert ask_loudly(node, "heal")[0] == 1
+    set_aside = f"the record of {BDF} was damaged and set aside as {STATE}/{BDF}.json.damaged-"
+    commands = ("attachments", "check", "heal", "status", "devices")
+    said = {command: read(node, command) for command in commands}
+    assert not [command for command in commands if "No NIC is lent" in said[command]]
+    for command in ("attachments", "status"):
+        assert f"No record says that a NIC is lent ({STATE})" in said[command]
+    for command in ("attachments", "heal", "status"):
+        assert set_aside in said[command]
+    assert "set aside as" in said["check"]
+    assert ask(node, "check")[0] == 1
+    for name in ("eth1", BDF):
+        for words in (("release", name, "--yes"), ("attachments", "show", name)):
+            assert set_aside in read(node, *words)
 
 
 # ---- is it healthy

@@ -10,6 +10,7 @@ import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni, run_amdcni
+from tests.netns.read_only_folder import read_only, writable
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -140,18 +141,6 @@ def test_go_mappings_and_foreign_files_in_the_folder_do_no_harm(
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 
-def read_only(node: Node) -> None:
-    """Make the state folder read-only, as when the kernel remounts a damaged file system."""
-    state_folder(node).mkdir(parents=True, exist_ok=True)
-    node.output_of(["mount", "--bind", STATE, STATE])
-    node.output_of(["mount", "-o", "remount,bind,ro", STATE])
-
-
-def writable(node: Node) -> None:
-    """Undo `read_only`."""
-    node.output_of(["umount", STATE])
-
-
 def test_with_a_read_only_folder_an_add_is_refused_and_changes_nothing(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -172,6 +161,12 @@ def test_a_del_with_a_read_only_folder_restores_the_host_and_says_that_the_recor
     runtime.delete(pod).expect_error(5, "Read-only", BDF)
     # The mark goes with the record: until then it shows that the NIC was not reset.
     assert differences(before, without_marks(dump(node), [BDF])) == []
+    # No word says that the host lacks something, or that only healing can help.
+    said = run_amdcni(node, "attachments", "show", BDF).stdout.decode()
+    assert "orphan: it is on the host: its pod is gone or has lost it" in said
+    assert "restores what it lacks and removes its record" in said
+    assert "bare" not in said
+    assert "comes back" not in run_amdcni(node, "devices").stdout.decode()
     writable(node)
     assert runtime.delete(pod).succeeded
     assert damage(before, node) == []

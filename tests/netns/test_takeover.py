@@ -14,6 +14,7 @@ import pytest
 
 from amdcni.testing import Nic, Node, Pod, differences, dump
 from tests.netns.command import output_of_amdcni, run_amdcni
+from tests.netns.read_only_folder import writable
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -29,7 +30,7 @@ from tests.netns.runtime import (
     state_folder,
 )
 from tests.netns.test_kill import is_killed
-from tests.netns.test_state import reboot, writable
+from tests.netns.test_state import reboot
 
 pytestmark = by_delegate
 """What is taken over was moved by the delegate."""

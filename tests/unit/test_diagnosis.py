@@ -177,7 +177,7 @@ def test_a_missing_plugin_is_reported_with_the_folders_and_how_to_install_it(
     dirs: tuple[str, ...],
 ) -> None:
     own = diagnosis.judge_plugin(Plugin(LENDER, dirs), OWN)
-    assert sound(own, FAILED, *dirs, f"ln -s {OWN} {dirs[0] if dirs else 'the binDir'}/{LENDER}")
+    assert sound(own, FAILED, *dirs, f"ln -s {OWN} {dirs[0] if dirs else 'BINDIR'}/{LENDER}")
     assert sound(diagnosis.judge_plugin(Plugin(STATIC, dirs), OWN), FAILED, *dirs, "package")
 
 

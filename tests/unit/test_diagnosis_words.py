@@ -44,9 +44,14 @@ def state(*, root: bool = True, **facts: object) -> Finding:
     return diagnosis.judge_state(attrs.evolve(STATE, **facts), root=root)  # type: ignore[arg-type]
 
 
-def plugin(name: str, **facts: object) -> Finding:
+def plugin(name: str, executable: str | None = OWN, **facts: object) -> Finding:
     found = attrs.evolve(Plugin(PluginName(name), DIRS), **facts)  # type: ignore[arg-type]
-    return diagnosis.judge_plugin(found, OWN)
+    return diagnosis.judge_plugin(found, executable)
+
+
+def ours_in_tree(**facts: object) -> Finding:
+    """The finding on amd-host-device, by an amdcni that runs from a tree."""
+    return plugin("amd-host-device", None, **facts)
 
 
 def multus(*files: ConfFile, fault: str | None = None, denied: bool = False) -> Finding:
@@ -169,13 +174,13 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         ),
         (
             lambda: state(free_bytes=4 * 1024 * 1024 - 1),
-            "failed state folder: the file system of /var/lib is full → free some space there: "
-            "records are small, but have to fit",
+            "failed state folder: the file system of /var/lib has less than 4 MiB free → "
+            "free some space there: records are small, but have to fit",
         ),
         (
             lambda: state(free_files=63),
-            "failed state folder: the file system of /var/lib is full → free some space there: "
-            "records are small, but have to fit",
+            "failed state folder: the file system of /var/lib has room for fewer than 64 "
+            "more files → free some space there: records are small, but have to fit",
         ),
         (
             lambda: state(writable=False),
@@ -223,7 +228,7 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             lambda: plugin("amd-host-device", dirs=()),
             "failed plugins: amd-host-device is not in any folder → link to it: "
-            f"ln -s {OWN} the binDir/amd-host-device",
+            f"ln -s {OWN} BINDIR/amd-host-device",
         ),
         (
             lambda: plugin("static", path="/opt/cni/bin/static", fault="static said nothing"),
@@ -248,7 +253,51 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
                 "amd-host-device", path="/opt/cni/bin/amd-host-device", versions=("1.0.0",)
             ),
             "failed plugins: /opt/cni/bin/amd-host-device supports CNI 1.0.0 → is it another "
-            f"plugin of this name? Put a link to {OWN} in its place",
+            f"program of this name? Put a link to {OWN} in its place",
+        ),
+        (
+            lambda: plugin("amd-host-device", path=f"{DIRS[0]}/amd-host-device", fault="it hung"),
+            f"failed plugins: it hung → is it another program of this name? Put a link to {OWN} in "
+            "its place",
+        ),
+        (
+            lambda: ours_in_tree(),
+            "failed plugins: amd-host-device is not in /opt/cni/bin or /usr/lib/cni → install it: "
+            "amdcni install",
+        ),
+        (
+            lambda: ours_in_tree(dirs=("/x/bin", "/y")),
+            "failed plugins: amd-host-device is not in /x/bin or /y → install it: "
+            "amdcni install --bin-dir /x/bin",
+        ),
+        (
+            lambda: ours_in_tree(dirs=()),
+            "failed plugins: amd-host-device is not in any folder → install it: "
+            "amdcni install --bin-dir BINDIR",
+        ),
+        (
+            lambda: ours_in_tree(path="/y/amd-host-device", versions=("1.0.0",)),
+            "failed plugins: /y/amd-host-device supports CNI 1.0.0 → is it another program of this "
+            "name? amdcni install --bin-dir /y keeps it aside and replaces it",
+        ),
+        (
+            lambda: ours_in_tree(path="/opt/cni/bin/amd-host-device", fault="it hung"),
+            "failed plugins: it hung → is it another program of this name? amdcni install keeps it "
+            "aside and replaces it",
+        ),
+        (
+            lambda: diagnosis.judge_agent(2312),
+            "passed agent: the agent serves (process 2312)",
+        ),
+        (
+            lambda: diagnosis.judge_agent(None),
+            "passed agent: the agent does not serve: calls do their work themselves, and no NIC is "
+            "healed in between; start it: systemctl start amdcni-agent, or look at the pod of its "
+            "DaemonSet; by hand: amdcni agent",
+        ),
+        (
+            lambda: diagnosis.judge_agent(None, hidden=True),
+            f"not known agent: only root can ask the agent → {AS_ROOT}",
         ),
         (
             lambda: multus(),

@@ -41,7 +41,7 @@ NIC = "0000:c1:00.0 (net1 of container 8c1f0a7be2d94)"
             "healed",
             {"found": Condition.RETURNED, "phase": "attached"},
             Happening.HEALED,
-            f"{NIC}: it is on the host, bare: its pod is gone; it was returned",
+            f"{NIC}: it is on the host: its pod is gone or has lost it; it was returned",
         ),
         (
             "reattached",

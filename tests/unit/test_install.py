@@ -524,6 +524,16 @@ def test_a_removal_is_shown_done_and_repeated(bin_dir: Path, tree: BuiltTree) ->
     assert amdcni_uninstall(bin_dir).stdout == f"Removed from {bin_dir}: {tree.name}.\n"
 
 
+def test_a_removal_names_every_tree_that_it_has_removed(bin_dir: Path, tmp_path: Path) -> None:
+    trees = [build_tree(tmp_path / version, version) for version in ("1.0", "2.0")]
+    for each in trees:
+        install(bin_dir, each)
+    names = [each.name for each in trees]
+    assert amdcni_uninstall(bin_dir, "--dry-run", "--json").json["trees"] == names
+    removed = amdcni_uninstall(bin_dir)
+    assert removed.stdout == f"Removed from {bin_dir}: {', '.join(names)}.\n"
+
+
 def test_a_cleanup_leaves_what_was_installed_before(bin_dir: Path, tree: BuiltTree) -> None:
     install(bin_dir, tree)
     (bin_dir / ".amdcni/.new-7").write_bytes(b"half")

@@ -14,8 +14,8 @@ from amdcni.core.kubernetes import NetworkAttachmentDefinition, ObjectName, pars
 from amdcni.core.kubernetes.installation import (
     ConfDir,
     ConfFile,
-    bin_dir_of,
     configurations_in,
+    find_bin_dir,
     networks_dir_of,
 )
 from amdcni.core.kubernetes.review import (
@@ -290,14 +290,14 @@ def test_multus_is_recognized_by_its_type(config: dict[str, Any] | None, is_mult
 
 def test_only_the_first_configuration_says_where_multus_has_its_plugins() -> None:
     multus, other = ConfFile("a.conf", MULTUS), ConfFile("b.conf", {"type": "bridge"})
-    assert bin_dir_of(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
-    assert bin_dir_of(ConfDir("/etc", (other, multus))) == "/opt/cni/bin"
-    assert bin_dir_of(ConfDir("/etc")) == "/opt/cni/bin"
+    assert find_bin_dir(ConfDir("/etc", (multus, other))) == "/var/lib/cni/bin"
+    assert find_bin_dir(ConfDir("/etc", (other, multus))) is None
+    assert find_bin_dir(ConfDir("/etc")) is None
     assert networks_dir_of(ConfDir("/etc")) == "/etc/cni/multus/net.d"
     elsewhere = ConfFile("a.conf", {**MULTUS, "confDir": "/etc/networks"})
     assert networks_dir_of(ConfDir("/etc", (elsewhere, multus))) == "/etc/networks"
     for nothing in ({"type": "multus"}, {"type": "multus", "binDir": ""}):
-        assert bin_dir_of(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
+        assert find_bin_dir(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
 
 
 def test_configurations_are_found_by_their_own_names() -> None:

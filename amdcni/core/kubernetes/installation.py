@@ -55,8 +55,13 @@ class ConfDir:
     denied: bool = False
 
 
-def bin_dir_of(folder: ConfDir) -> str:
-    """The folders in which the Multus of this node looks for plugins, separated by colons."""
+def find_bin_dir(folder: ConfDir) -> str | None:
+    """The folders in which the Multus of this node looks for plugins, separated by colons.
+
+    None if the runtime finds no Multus there.
+    """
+    if not any(file.is_multus for file in folder.files[:1]):
+        return None
     return _find_setting(folder, "binDir") or BIN_DIR
 
 

@@ -32,12 +32,25 @@ _LOCK_WAIT_S: Final = 300.0
 _NO_FOLLOW: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+def find_tree_of_this_process() -> Path | None:
+    """The tree whose Python this process is; None if it is not that of a tree."""
+    tree = Path(sys.executable).parent.parent
+    return tree if (tree / MANIFEST).is_file() else None
+
+
+def find_bin_dir_of_this_process() -> Path | None:
+    """The binDir into which the tree of this process was installed; None if it is in none."""
+    tree = find_tree_of_this_process()
+    return tree.parent.parent if tree is not None and tree.parent.name == INSIDE else None
+
+
 def tree_of_this_process() -> Path:
     """The tree whose Python this process is; raises InstallFailed if it is not that of a tree."""
-    tree = Path(sys.executable).parent.parent
-    if not (tree / MANIFEST).is_file():
+    tree = find_tree_of_this_process()
+    if tree is None:
+        above = Path(sys.executable).parent.parent
         raise InstallFailed(
-            f"this amdcni does not run from a tree: there is no {MANIFEST} in {str(tree)!r}; run "
+            f"this amdcni does not run from a tree: there is no {MANIFEST} in {str(above)!r}; run "
             "that of a tree, or say --from TREE"
         )
     return tree
