@@ -29,8 +29,8 @@ PATH: Final = "/bin"
 _TIME: Final = 315532800
 _LABEL: Final = "org.opencontainers.image"
 _TYPE: Final = "application/vnd.oci.image"
-_ARCHITECTURES: Final = {"x86_64": "amd64"}
-"""What the Go language, and so an image, calls an architecture."""
+ARCHITECTURES: Final = {"x86_64": "amd64"}
+"""What the Go language, and so an image and a node of Kubernetes, calls an architecture."""
 
 
 @frozen
@@ -61,7 +61,7 @@ def build(tree: Path, target: Path, labels: Mapping[str, str]) -> str:
     # The level and the time are given, so that the same tree always gives the same bytes.
     layer = Blob(f"{_TYPE}.layer.v1.tar+gzip", gzip.compress(plain, 9, mtime=0))
     labels = {"version": written["version"], **labels}
-    config = _config(_ARCHITECTURES[written["arch"]], plain, labels)
+    config = _config(ARCHITECTURES[written["arch"]], plain, labels)
     described = _json(
         f"{_TYPE}.manifest.v1+json",
         {

@@ -9,6 +9,7 @@ It has these files and folders:
 - `lib/python3`, the interpreter as Debian has built it;
 - `lib/start`, links to the dynamic linker, which give processes their names;
 - `lib/python3.11`, the standard library, and the packages in `site-packages`;
+- `share/amdcni/systemd`, the units, and `share/man`, the man pages;
 - `share/licenses`, the licences, and the list `PACKAGES`;
 - `MANIFEST.json`, the name of the tree, and the hash of each file.
 """
@@ -58,6 +59,8 @@ def _build_in(work: Path, archives: Path) -> Manifest:
     packages = tree / LIBRARY / "site-packages"
     wheels.install(packages, work)
     wheels.prune(packages)
+    # People look for units and man pages, and find no path through the packages.
+    (packages / "share").rename(tree / "share")
     _build_starters(tree)
     licences.collect(tree / licences.FOLDER, unpacked, wheels.installed(packages))
     _compile(tree)

@@ -64,13 +64,16 @@ class Key:
     default: str | None = None
 
 
+_NODES: Final = "kubernetes.io/os=linux,kubernetes.io/arch=amd64"
+"""The nodes on which the image can run; on others its pods would fail for ever."""
+
 KEYS: Final = {
     "imagePullPolicy": Key("image_pull_policy", parse_pull_policy, "IfNotPresent"),
     "imagePullSecret": Key("image_pull_secret", parse_object_name),
     "namespace": Key("namespace", parse_label_name, "amdcni"),
     "binDir": Key("bin_dir", parse_folder),
     "dataDir": Key("data_dir", parse_folder),
-    "nodeSelector": Key("node_selector", parse_labels, "kubernetes.io/os=linux"),
+    "nodeSelector": Key("node_selector", parse_labels, _NODES),
     "tolerations": Key("tolerations", parse_tolerations, ALL),
     "priorityClassName": Key("priority_class_name", parse_object_name, "system-node-critical"),
     "maxUnavailable": Key("max_unavailable", parse_share, "10%"),

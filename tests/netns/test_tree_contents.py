@@ -12,6 +12,7 @@ import pytest
 from distribution import contents, manifest
 from distribution.contents import LIBRARY, LINKER
 from distribution.tree import build
+from distribution.wheels import CHECKOUT
 from tests.trees import ARCHIVES, built_tree
 
 pytestmark = pytest.mark.thorough
@@ -181,6 +182,16 @@ def test_everything_in_the_tree_has_its_licence(tree: Path) -> None:
     debian = {name for kind, name, *_ in listed if kind == "debian"}
     assert debian == set(contents.DEBIAN)
     assert "GNU LESSER GENERAL PUBLIC" in (folder / "common-licenses/LGPL-2.1").read_text()
+
+
+def test_the_units_and_the_man_pages_have_short_paths(tree: Path) -> None:
+    for source, target in (("deploy/systemd", "share/amdcni/systemd"), ("man", "share/man")):
+        files = [path for path in (CHECKOUT / source).rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            copied = tree / target / path.relative_to(CHECKOUT / source)
+            assert copied.read_bytes() == path.read_bytes()
+    assert not (tree / LIBRARY / "site-packages/share").exists()
 
 
 def test_tls_works_with_the_trees_own_library(tree: Path) -> None:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from amdcni.cli import main
 from amdcni.core.kubernetes import parse_definition, parse_pod
 from amdcni.deployment import KEYS, Platform
+from distribution.debian import ARCH
+from distribution.image import ARCHITECTURES
 from tests.unit.deployments import (
     IMAGE,
     VALUES,
@@ -90,6 +92,13 @@ def test_every_object_is_one_of_that_version_of_kubernetes(version: str) -> None
         if (fault := faults_of(each, version)) is not None
     }
     assert faults == dict.fromkeys(WITHOUT_SCHEMA, "no schema")
+
+
+def test_pods_are_only_on_nodes_that_can_run_the_image() -> None:
+    for platform in Platform:
+        (pod,) = pods_in(installed(platform=platform))
+        on = {"kubernetes.io/os": "linux", "kubernetes.io/arch": ARCHITECTURES[ARCH]}
+        assert pod["nodeSelector"] == on
 
 
 def test_a_misspelt_key_would_be_found() -> None:

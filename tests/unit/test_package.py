@@ -37,6 +37,52 @@ def test_the_version_is_written_in_one_place() -> None:
     assert written == [ROOT / "amdcni/__init__.py"]
 
 
+OF_AMDCNI = re.compile(
+    # An image, an archive, a folder, a placeholder; a tree has twelve digits instead of its name.
+    r"amdcni(?::(?=\w)|-(?=\d+\.\d|VERSION))(VERSION|\d+(?:\.\d+)*|[\w-]+)"
+    r"|\b(\d+\.\d+\.\d+)-[0-9a-f]{12}\b"
+)
+
+
+def versions_in(text: str) -> list[str]:
+    """The versions of amdcni that a page names."""
+    return [image or tree for image, tree in OF_AMDCNI.findall(text)]
+
+
+def test_versions_of_amdcni_are_found_in_whatever_has_one() -> None:
+    text = "amdcni:1.0 amdcni-0.2.0.oci.tar x/amdcni:VERSION /opt/amdcni-0.2/bin 0.1.0-09283094eef6"
+    assert versions_in(text) == ["1.0", "0.2.0", "VERSION", "0.2", "0.1.0"]
+
+
+def test_the_pages_name_this_version_wherever_they_name_one() -> None:
+    parts = amdcni.__version__.split(".")
+    next_one = ".".join([*parts[:-1], str(int(parts[-1]) + 1)])
+    others = {
+        # It upgrades to the next one.
+        "docs/how-to/try-with-containerd.md": {next_one},
+        # Folders of environments.
+        "docs/how-to/install.md": {".".join(parts[:2])},
+    }
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    assert amdcni.__version__ in versions_in(README)
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for path in pages
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for found in versions_in(line)
+        if found not in {amdcni.__version__} | others.get(str(path.relative_to(ROOT)), set())
+    ]
+    assert wrong == []
+
+
+def test_the_pages_name_the_image_as_a_node_that_imported_it_does() -> None:
+    image = re.compile(r"\S*\bamdcni:[\w.]+")
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {(path.name, each) for path in pages for each in image.findall(path.read_text())}
+    wanted = re.compile(r"(\W|containers-storage:)*localhost/amdcni:.*|docker://REGISTRY/amdcni:.*")
+    assert [each for each in named if not wanted.fullmatch(each[1])] == []
+
+
 @pytest.mark.parametrize("isolated", [[], ["-I"]])
 def test_the_package_can_be_run_as_the_command(isolated: list[str]) -> None:
     asked = [sys.executable, *isolated, "-m", "amdcni", "--version"]
