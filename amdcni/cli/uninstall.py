@@ -13,7 +13,7 @@ from typing import IO, Any
 import attrs
 
 from amdcni.cli.install import in_words, steps_as_json
-from amdcni.cli.node import on_this_node, read_records, read_store
+from amdcni.cli.node import on_this_node, read_records, read_store, set_aside_in
 from amdcni.cli.printing import print_json, print_line
 from amdcni.core.errors import AmdcniError, InstallFailed
 from amdcni.core.install.plans import switch_to
@@ -136,6 +136,7 @@ def _lent(data_dir: str | None, stderr: IO[str]) -> Iterator[str]:
         )
     with on_this_node(data_dir, "uninstall", stderr, looks_only=True) as node:
         yield from _sentences(read_records(node))
+        yield from (sentence for _, sentence in set_aside_in(node.store))
     if data_dir is not None:
         yield from _lent_elsewhere(data_dir)
 
@@ -148,9 +149,9 @@ def _lent_elsewhere(data_dir: str) -> Iterator[str]:
             yield f"there may be records in {path!r}, which cannot be seen from here"
     for part in stores.parts:
         if part is not stores.home:
-            yield from _sentences(
-                read_store(Stores(part.folder, lambda *_, **__: None, alone=True))
-            )
+            other = Stores(part.folder, lambda *_, **__: None, alone=True)
+            yield from _sentences(read_store(other))
+            yield from (sentence for _, sentence in set_aside_in(other))
 
 
 def _sentences(records: Records) -> Iterator[str]:

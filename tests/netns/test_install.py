@@ -121,6 +121,13 @@ def test_an_installed_tree_lends_and_is_removed_only_once_nothing_is_lent(
     record.write_bytes(whole)
     assert installed.delete(pod).succeeded
 
+    aside = record.with_name(f"{record.name}.damaged-1")
+    aside.write_bytes(b"{")
+    refused = uninstall(node, bin_dir)
+    assert (refused.returncode, picture(bin_dir)) == (1, there)
+    assert b"was damaged and set aside as" in refused.stderr
+    aside.unlink()
+
     done = uninstall(node, bin_dir)
     assert (done.returncode, done.stderr) == (0, b""), done
     assert picture(bin_dir) == before
