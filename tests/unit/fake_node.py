@@ -245,12 +245,12 @@ class FakeNode:
 
     def multipath_records(self) -> tuple[Attachment, ...]:
         """As `effects.store`, which has markers for them."""
-        found = []
-        for folder, disk in self._disks().items():
-            for name, record in disk.records().items():
-                routes = (record.get("captured") or {}).get("routes", [])
-                if any(len(route["hops"]) > 1 for route in routes):
-                    found.append(self._find(folder, DeviceKey.parse(name)))
+        found = [
+            self._find(folder, DeviceKey.parse(name))
+            for folder, disk in self._disks().items()
+            for name, data in list(disk.files.items())
+            if _is_multipath(data)
+        ]
         return tuple(record for record in found if record is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
@@ -465,6 +465,14 @@ class FakeNode:
             yield FakeNamespace(self, space)
         finally:
             kernel.leave_netns(space)
+
+
+def _is_multipath(data: bytes) -> bool:
+    """Whether a record, if it is one, holds a route with several hops."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        routes = (json.loads(data).get("captured") or {}).get("routes", [])
+        return any(len(route["hops"]) > 1 for route in routes)
+    return False
 
 
 _: type[ports.Machine] = FakeNode

@@ -99,7 +99,7 @@ def test_the_sdist_has_every_file_of_the_repository(dist: Path) -> None:
     with tarfile.open(sdist_in(dist)) as sdist:
         packed = {name.partition("/")[2] for name in sdist.getnames()}
     assert {path for path in tracked if (ROOT / path).exists()} - packed == set()
-    assert {path for path in packed if path.startswith((".venv", ".git/", "dist"))} == set()
+    assert {path for path in packed if path.startswith((".venv", ".git/", "dist/"))} == set()
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,8 @@ def test_an_installation_that_fails_anywhere_leaves_everything_as_it_was(
             # The executable had been replaced, or at least noted, before.
             noted = trees[1].name in (bin_dir / ".amdcni/installed.json").read_text()
             assert noted, number
-            assert picture(bin_dir / ".amdcni" / trees[1].name).keys() == (
+            # What was damaged before may be repaired only in part.
+            assert before is damaged or picture(bin_dir / ".amdcni" / trees[1].name).keys() == (
                 picture(trees[1].path).keys()
             )
         install(bin_dir, trees[1], frozenset())

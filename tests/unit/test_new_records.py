@@ -11,7 +11,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.host import Address, Hop, Route
 from amdcni.core.names import IfName, MacAddress, PciAddress
 from amdcni.core.plans.attach import plan_add
-from amdcni.core.plans.recording import confirmed
+from amdcni.core.plans.recording import confirmed, in_transit
 from amdcni.core.spec import Interface, Result
 from amdcni.core.steps import Outcome
 from amdcni.testing import strategies as some
@@ -99,7 +99,8 @@ def test_a_route_that_is_missing_for_a_moment_is_captured_completely(
     other = Captured(IfName("other"), 99, routes=(whole,))
     lent = attrs.evolve(record_in(plan_of(handover)), captured=other, phase=phase)
     alone = attrs.evolve(snapshot.details, routes=())
-    snapshot = attrs.evolve(snapshot, details=alone, multipath=(lent,))
+    leaving = in_transit([lent], [lent])
+    snapshot = attrs.evolve(snapshot, details=alone, multipath=(lent,), in_transit=leaving)
     captured = record_in(plan_add(handover.request, snapshot)).captured
     assert captured is not None
     assert captured.routes == ((whole,) if phase is Phase.ATTACHING else ())
