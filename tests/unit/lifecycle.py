@@ -95,6 +95,8 @@ class Account(RuleBasedStateMachine):
     def awaiting(self) -> set[Id]:
         """The attachments that are to get their NIC again, which was reset, in a living pod."""
         records = self.records_by_id()
+        # Another ADD for the same device ends the attachment of one that came home.
+        self.reset &= records.keys()
         for who in list(self.reset):
             there = self.keepers[self.nic_given_to(who)].link.space is self.spaces.get(who[0])
             if there and records[who][1:] == ATTACHED:
