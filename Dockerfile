@@ -15,6 +15,6 @@ COPY --from=build /image/ /
 ENV PATH=/bin
 LABEL org.opencontainers.image.title="amdcni"
 LABEL org.opencontainers.image.description="A CNI plugin that moves NICs into pods and returns everything"
-LABEL org.opencontainers.image.version="0.1.0"
+LABEL org.opencontainers.image.version="0.2.0"
 ENTRYPOINT ["/bin/amdcni"]
 CMD ["--help"]

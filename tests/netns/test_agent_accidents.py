@@ -209,6 +209,7 @@ def test_an_agent_of_another_protocol_leaves_the_work_to_the_client(
         agent = start_agent(node, before=preparation(speak_another_protocol, number))
         wait_until(socket_of(node).exists, "the agent listens")
         lend_and_return(runtime, pod, nic)
+        wait_until(agent.catches_signals, "the agent can be asked to end")
         said = agent.end()
         assert said.succeeded, said
     assert damage(before, node) == []

@@ -157,7 +157,7 @@ def test_neither_memory_nor_descriptors_nor_children_grow_with_the_calls(
                     runtime.call("STATUS", container_id=None, ifname=None)
             wait_until(agent.is_idle, "all workers are idle")
 
-        call(10)
+        call(30)
         at_first = taken(agent)
         call(20)
         at_last = taken(agent)

@@ -22,6 +22,7 @@ from tests.netns.runtime import (
     natively,
     plugin_folder,
 )
+from tests.patience import wait_until
 
 MAC = "02:00:00:00:aa:bb"
 
@@ -108,6 +109,9 @@ def test_the_pod_and_the_result_are_the_same_as_with_the_delegate(
     for mover in ("delegate", "native"):
         ours = runtime.having(mover=mover, ipam=ipam, cniVersion=version, dns={"domain": "x"})
         result = ours.added(pod)
+        # The kernel adds the local route of an IPv6 address a moment after the address.
+        if ipam is None:
+            wait_until(lambda: "local fd00::8 " in " ".join(routes_of(pod)), "the route is there")
         seen.append((result, link_of(pod), routes_of(pod)))
         assert ours.delete(pod).succeeded
     for delegated, native in zip(*seen, strict=True):

@@ -183,7 +183,7 @@ COMMANDS: Final[Mapping[str, tuple[list[str], int, str]]] = {
     "doctor": ([], 1, "host-device"),
     "explain": (["-", "--device", BDF, "--plan"], 1, "amd-nic"),
     "heal": ([], 0, "the pod has it"),
-    "install": (["--bin-dir", BIN_DIR, "--dry-run"], 0, "amd-host-device"),
+    "install": (["--bin-dir", BIN_DIR, "--dry-run"], 0, "installed.json"),
     "manifests": (["--image", "amdcni:test"], 0, "kind: DaemonSet"),
     "status": ([], 3, "1 lent"),
     "uninstall": (["--bin-dir", BIN_DIR], 1, BDF),
