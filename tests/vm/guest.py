@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Mapping
@@ -49,6 +50,9 @@ def addresses_of(slot: Slot) -> list[str]:
 def peers_of(slot: Slot) -> list[str]:
     """Return the addresses that answer at the other end of a NIC's wire."""
     return [f"10.0.{slot.number}.1", f"fd00:{slot.number}::9"]
+
+
+_RENUMBERED: Final = re.compile(r"netdev \S+: ifindex was \d+, is \d+")
 
 
 @define
@@ -168,15 +172,24 @@ class Guest:
         self._await_rest()
         return dump(self.host, timeout_s=PATIENCE_S)
 
-    def damage(self, before: Dump | None = None, *, left: Collection[str] = ()) -> list[str]:
-        """Return what differs from before on the host, and what state is left besides `left`."""
+    def damage(
+        self,
+        before: Dump | None = None,
+        *,
+        left: Collection[str] = (),
+        replugged: bool = False,
+    ) -> list[str]:
+        """Return what differs from before on the host, and what state is left besides `left`.
+
+        A NIC that is `replugged` is a new netdev, whose ifindex is another one.
+        """
         was = self.before if before is None else before
         self._await_rest()
         # If the first reading shows no difference, a second one would not either.
         lines = differences(was, read(self.host)[0]) and differences(was, self.dump())
         lines += [f"{name} is left" for name in self.records() if name not in left]
         self._is_as_before = before is None and not lines
-        return lines
+        return [line for line in lines if not (replugged and _RENUMBERED.fullmatch(line))]
 
     def _await_rest(self) -> None:
         """Wait until all NICs have carriers; reading addresses is much faster than a dump."""
