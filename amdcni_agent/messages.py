@@ -50,11 +50,12 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, or a module of `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, or a module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
     IFINDEX = "ifindex"
+    RDMA = "rdma"
     TOKEN = "token"
     ALTNAMES = "altnames"
     LINK = "link"

@@ -15,6 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover, pod_named_in, pod_uid_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
@@ -53,7 +54,8 @@ class Attachment:
     plugin; None if the pod got the captured addresses.  `pod_mac` is the hardware address that the
     netdev has in the pod if it was given another one there.  `pod_ifindex` and `result` are known
     once the device is attached, and `result` also while it is attached again.  `hardware`
-    distinguishes the card from another one in its place; None if that was not recorded.
+    distinguishes the card from another one in its place; None if that was not recorded.  `rdma` are
+    the RDMA devices that were the netdev's on the host, if the kernel can move them.
     `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
     with the record.
 
@@ -79,6 +81,7 @@ class Attachment:
     pod_mac: MacAddress | None = None
     pod_ifindex: int | None = None
     hardware: Hardware | None = None
+    rdma: tuple[RdmaDevice, ...] = ()
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT

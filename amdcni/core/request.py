@@ -133,7 +133,8 @@ class Device:
 
     `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.
     `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and `mac` are those
-    that the netdev gets in the pod instead of its own.
+    that the netdev gets in the pod instead of its own.  `move_rdma` is whether its RDMA devices
+    follow it.
     """
 
     selector: DeviceSelector
@@ -142,6 +143,7 @@ class Device:
     copy_routes: bool = False
     mtu: int | None = None
     mac: MacAddress | None = None
+    move_rdma: bool = True
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
@@ -136,6 +137,7 @@ RECORD = Attachment(
     pod_mac=MacAddress("02:00:00:00:00:03"),
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
+    rdma=(RdmaDevice(3, "ionic_0", "0290fafffe010203", "0000:c1:00.0"),),
     result=RESULT,
     taken_over=True,
 )

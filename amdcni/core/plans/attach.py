@@ -36,9 +36,11 @@ from amdcni.core.steps import (
     IpamAdd,
     KeepOtherHops,
     MoveIntoPod,
+    MoveRdma,
     Plan,
     Planned,
     ReleasePlugins,
+    ReturnRdma,
     SaveRecord,
 )
 
@@ -71,6 +73,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     return Plan(
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
+            *rdma_before(record, moved=request.device.move_rdma),
             *handing_over,
             *routes_after(record, copied=request.device.copy_routes),
             Planned(ConfirmRecord(record)),
@@ -109,6 +112,13 @@ def _by_ourselves(
         *lease,
         Planned(ConfigureInPod(record)),
     )
+
+
+def rdma_before(record: Attachment, *, moved: bool) -> tuple[Planned, ...]:
+    """What is due for the RDMA devices of the record's netdev before that is in the pod."""
+    if not (record.rdma and moved):
+        return ()
+    return (Planned(MoveRdma(record), undo=(ReturnRdma(record),)),)
 
 
 def routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:

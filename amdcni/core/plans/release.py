@@ -14,9 +14,11 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 
 
@@ -79,13 +81,27 @@ _FAREWELLS: Final = (ReleasePlugins, ReleaseIpam)
 def give_back(
     record: Attachment, ipam_required: bool = True, limit_s: float | None = None
 ) -> tuple[Step, ...]:
-    """The steps that undo all that a mover does: plugins are called, and the netdev comes home."""
-    home = () if record.captured is None else homecoming(record, record.captured)
-    return (ReleasePlugins(record, ipam_required, limit_s), *home)
+    """The steps that undo all that a mover does: plugins are called, and the netdev comes home.
+
+    A plugin may take the netdev to the host, so the RDMA devices leave the pod before it is called.
+    """
+    farewell = ReleasePlugins(record, ipam_required, limit_s)
+    if record.captured is None:
+        return (farewell,)
+    return _around_home(record, farewell, *_netdev_home(record, record.captured))
 
 
 def homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:
-    """The steps after which the netdev is on the host as it was."""
+    """The steps after which the netdev is on the host as it was, with its RDMA devices."""
+    return _around_home(record, *_netdev_home(record, captured))
+
+
+def _around_home(record: Attachment, *steps: Step) -> tuple[Step, ...]:
+    """`steps` bring the netdev home: its RDMA devices, if any, leave the pod before it."""
+    return (ReturnRdma(record), *steps, VerifyRdma(record)) if record.rdma else steps
+
+
+def _netdev_home(record: Attachment, captured: Captured) -> tuple[Step, ...]:
     return (
         BringHome(record, captured),
         RestoreConfiguration(record, captured),

@@ -11,6 +11,7 @@ from amdcni.core.host import (
 from amdcni.core.names import DeviceKey
 from amdcni.core.policy import Policy, Traits
 from amdcni.core.protection import Surroundings
+from amdcni.core.rdma import Rdma
 from amdcni.core.resolve import Candidates
 
 
@@ -31,7 +32,7 @@ class Snapshot:
     same device; stale ones among them are healed already, so that all of them are live.
     `multipath` are the records, of any device, that hold a route with several hops, and
     `in_transit` are those devices among them that may have been leaving while the details were
-    read.  `below` is what the selected netdev rests on.
+    read.  `below` is what the selected netdev rests on, and `rdma` what the host has for RDMA.
     """
 
     clock: Clock
@@ -45,6 +46,7 @@ class Snapshot:
     records: tuple[Attachment, ...] = ()
     policy: Policy = attrs.field(factory=Policy)
     below: tuple[Traits, ...] = ()
+    rdma: Rdma = attrs.field(factory=Rdma)
 
     @property
     def surroundings(self) -> Surroundings:

@@ -13,6 +13,7 @@ from amdcni.core.steps.execution import Home, Outcome, Plan, Planned, Release, S
 from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
 from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
+from amdcni.core.steps.rdma import MoveRdma, ReturnRdma, VerifyRdma
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, SaveRecord
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "IpamAdd",
     "KeepOtherHops",
     "MoveIntoPod",
+    "MoveRdma",
     "Outcome",
     "Plan",
     "Planned",
@@ -35,7 +37,9 @@ __all__ = [
     "ReleasePlugins",
     "RestoreConfiguration",
     "RestoreLink",
+    "ReturnRdma",
     "SaveRecord",
     "Step",
     "VerifyHome",
+    "VerifyRdma",
 ]

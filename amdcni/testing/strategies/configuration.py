@@ -41,6 +41,7 @@ KNOWN_KEYS: Final = frozenset(
         "logFile",
         "mover",
         "copyRoutes",
+        "moveRdma",
         "ipam",
         "deviceID",
         "pciBusID",
