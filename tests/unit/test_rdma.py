@@ -9,7 +9,16 @@ from amdcni.core.errors import DeviceBusy, RdmaImmovable, RestoreIncomplete
 from amdcni.core.host import Netdev, SysfsDevice
 from amdcni.core.names import IfName, PciAddress
 from amdcni.core.plans.release import plan_homecoming, plan_release
-from amdcni.core.rdma import Rdma, RdmaDevice, RdmaMode, Seen, find_rdma, rdma_devices_of
+from amdcni.core.rdma import (
+    Rdma,
+    RdmaDevice,
+    RdmaFile,
+    RdmaMode,
+    Seen,
+    find_rdma,
+    is_elsewhere,
+    rdma_devices_of,
+)
 from amdcni.core.steps import (
     BringHome,
     DelegateAdd,
@@ -30,6 +39,10 @@ from tests.unit.handovers import plan_of, record_in
 from tests.unit.keeper import Keeper
 from tests.unit.resets import findings_of
 from tests.unit.two_nics import A, B, add, delete, heal, pod_of, process
+
+NIC, TWIN = Netdev(7, IfName("ens1")), Netdev(8, IfName("ens2"))
+PCI = PciAddress(0, 0xC1, 0, 0)
+ROCE = RdmaDevice(1, "rocep193s0", "0000000000000007", str(PCI))
 
 # ---- which devices
 
@@ -71,9 +84,24 @@ def test_of_two_with_its_guid_none_is_taken() -> None:
     assert find_rdma(device, twins) is None
 
 
-NIC, TWIN = Netdev(7, IfName("ens1")), Netdev(8, IfName("ens2"))
-PCI = PciAddress(0, 0xC1, 0, 0)
-ROCE = RdmaDevice(1, "rocep193s0", "0000000000000007", str(PCI))
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (RdmaFile("uverbs0", "rocep193s0"), True),
+        (RdmaFile("uverbs0", "mine", "0000:c1:00.0"), True),
+        (RdmaFile("uverbs0", "mine"), False),
+        (RdmaFile("uverbs0", "mine", "0000:c2:00.0"), False),
+        # That of another device, which is on the host.
+        (RdmaFile("uverbs0", "second0", "0000:c1:00.0"), False),
+    ],
+)
+def test_a_device_that_has_a_file_and_is_not_on_the_host_is_elsewhere(
+    file: RdmaFile, expected: bool
+) -> None:
+    host = [RdmaDevice(2, "second0", parent="0000:c1:00.0")]
+    assert is_elsewhere(ROCE, [file], host) is expected
+    assert not is_elsewhere(attrs.evolve(ROCE, parent=None), [attrs.evolve(file, rdma="x")], host)
+    assert not is_elsewhere(ROCE, [], host)
 
 
 def devices_of(
