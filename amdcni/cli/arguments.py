@@ -431,7 +431,8 @@ def _add_conformance(commands: "Subcommands") -> None:
     judged.add_argument(
         "--config",
         metavar="FILE",
-        help="its network configuration, as JSON, or a list that contains it "
+        help="its network configuration, as JSON, or a list that contains it, or a "
+        "NetworkAttachmentDefinition with one of these "
         "(default: only name and type)",
     )
     judged.add_argument(

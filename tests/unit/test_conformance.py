@@ -97,11 +97,33 @@ def test_a_plugin_that_the_node_cannot_see_is_reported(
         read_subject(plugin)
 
 
+NAD = {
+    "kind": "NetworkAttachmentDefinition",
+    "metadata": {"name": "fabric"},
+    "spec": {"config": json.dumps({"type": "mine", "mtu": 9000})},
+}
+
+
+@pytest.mark.parametrize("name", ["network.json", "network.yaml", "network.yml"])
+def test_a_definition_stands_for_the_configuration_in_it(plugin: Path, name: str) -> None:
+    (path := plugin.parent / name).write_text(json.dumps(NAD))
+    assert read_subject(plugin, path).config == {"type": "mine", "name": "fabric", "mtu": 9000}
+
+
+@pytest.mark.parametrize("kinds", [[], ["NetworkAttachmentDefinition"] * 2])
+def test_a_file_with_no_definition_or_several_is_refused(plugin: Path, kinds: list[str]) -> None:
+    (path := plugin.parent / "all.yaml").write_text(
+        json.dumps({"kind": "List", "items": [{**NAD, "kind": kind} for kind in (*kinds, "Pod")]})
+    )
+    with pytest.raises(CannotJudge, match=f"has {len(kinds)} NetworkAttachmentDefinitions"):
+        read_subject(plugin, path)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
         ("{", "is not JSON"),
-        ([], "has to be a JSON object"),
+        ([], "not a JSON object"),
         ({"plugins": {}}, "plugins has to be a list of objects"),
         ({"plugins": ["mine"]}, "plugins has to be a list of objects"),
         ({"plugins": []}, "has no plugin of type 'mine'; it has nothing"),
