@@ -17,6 +17,7 @@ from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
 from amdcni.effects.manifests import read_manifests
 from amdcni.effects.plugins import find_plugin
 from amdcni.testing.cni import DEFAULT_CNI_PATH
+from amdcni.testing.conformance.well_known import CONFIGURATIONS, IFNAMES
 from amdcni.testing.namespaces import StrPath
 
 DEFAULT_IFNAME = "net1"
@@ -87,8 +88,8 @@ def read_subject(
     The file may also be a NetworkAttachmentDefinition, as JSON or YAML, which holds one of these.
 
     In a list the plugin is the first whose `type` is the executable's name, or else the first that
-    has it as `ipam.type`.  Without a file the configuration says no more than `name` and `type`.
-    `path` is CNI_PATH.
+    has it as `ipam.type`.  Without a file, a well-known plugin gets what `CONFIGURATIONS` has for
+    it, and any other no more than `name` and `type`.  `path` is CNI_PATH.
 
     Raises:
         CannotJudge: the executable or the file is not as it has to be, or a plugin is missing.
@@ -99,19 +100,20 @@ def read_subject(
     dirs = DEFAULT_CNI_PATH if path is None else tuple(map(os.path.abspath, path.split(":")))
     for needed in (executable, Path(tempfile.gettempdir())):
         _refuse_covered(needed.resolve())
-    raw = {} if config is None else _read_object(Path(config))
+    name = executable.name
+    raw = CONFIGURATIONS.get(name, {}) if config is None else _read_object(Path(config))
     plugins = raw.get("plugins", [raw])
     if not isinstance(plugins, list) or not all(isinstance(entry, dict) for entry in plugins):
         raise CannotJudge(f"{config}: plugins has to be a list of objects")
     common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
-    least = {"name": "conformance", "type": executable.name}
+    least = {"name": "conformance", "type": name}
     configs = [{**least, **plugin, **common} for plugin in plugins]
-    place = 0 if "plugins" not in raw else _place_of(executable.name, configs, config)
+    place = 0 if "plugins" not in raw else _place_of(name, configs, config)
     subject = Subject(
         executable,
         configs[place],
         dirs=dirs,
-        ifname=DEFAULT_IFNAME if ifname is None else ifname,
+        ifname=IFNAMES.get(name, DEFAULT_IFNAME) if ifname is None else ifname,
         timeout_s=DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
     )
     version = subject.config.get("cniVersion", NEWEST)
