@@ -152,6 +152,20 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             "move ens1 into /run/netns/pod1 as net1 and set it up",
         ),
         (
+            MoveIntoPod(
+                attrs.evolve(RECORD, pod_sysctls={"ipv6/conf/addr_gen_mode": "0"}),
+                Netdev(7, IfName("ens1")),
+            ),
+            "move ens1 into /run/netns/pod1 as net1 and set it up",
+        ),
+        (
+            MoveIntoPod(
+                attrs.evolve(RECORD, pod_sysctls={"ipv6/conf/addr_gen_mode": "1"}),
+                Netdev(7, IfName("ens1")),
+            ),
+            "move ens1 into /run/netns/pod1 as net1 with 1 sysctl of the host and set it up",
+        ),
+        (
             RestoreLink(Netdev(7, IfName("eth0")), (SetLink("mtu", 9000, 1500),)),
             "give eth0 what it had: mtu is 1500, was 9000",
         ),
