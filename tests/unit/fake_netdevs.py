@@ -217,6 +217,7 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    physfn: str | None = None
 
 
 @attrs.frozen
