@@ -14,7 +14,7 @@ from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
 from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
 from amdcni.core.steps.rdma import MoveRdma, ReturnRdma, VerifyRdma
-from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, SaveRecord
+from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
 
 __all__ = [
     "BringHome",
@@ -27,6 +27,7 @@ __all__ = [
     "InspectPod",
     "IpamAdd",
     "KeepOtherHops",
+    "LookAtKin",
     "MoveIntoPod",
     "MoveRdma",
     "Outcome",
