@@ -19,7 +19,6 @@ from amdcni.effects.steps import (
     farewell,
     homecoming,
     native,
-    rdma,
     records,
 )
 from amdcni.ports import Machine
@@ -30,6 +29,9 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
     if isinstance(step, RecordStep):
         return records.perform(step, so_far, node)
     if isinstance(step, RdmaStep):
+        # Few nodes have such devices in a mode in which they can move.
+        from amdcni.effects.steps import rdma
+
         return rdma.perform(step, so_far, node)
     if isinstance(step, DelegateStep):
         return delegate.perform(step, so_far, node)
