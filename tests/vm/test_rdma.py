@@ -216,6 +216,7 @@ def test_what_a_chained_plugin_moves_is_respected_and_what_it_leaves_comes_home(
     guest: Guest, roce: Roce
 ) -> None:
     pod = guest.pod("pod1")
+    guest.host.ip("netns attach home 1")
     name, config = roce.name_of(E1000E), {**guest.configuration(E1000E), "moveRdma": False}
     for left in (True, False):
         added = guest.serve("ADD", config, container_id=pod.name, netns=pod)
@@ -223,8 +224,7 @@ def test_what_a_chained_plugin_moves_is_respected_and_what_it_leaves_comes_home(
         assert name in roce.of(guest.host)
         guest.host.output_of(["rdma", "dev", "set", name, "netns", pod.name])
         if not left:
-            leave = ["rdma", "dev", "set", name, "netns", str(os.getpid())]
-            pod.output_of(leave)
+            pod.output_of(["rdma", "dev", "set", name, "netns", "home"])
         expect_silence(guest.serve("DEL", config, container_id=pod.name, netns=pod))
         assert roce.of(guest.host) == roce.at_home
     assert guest.damage() == []
