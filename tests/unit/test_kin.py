@@ -93,7 +93,7 @@ def test_of_two_adds_at_once_never_both_succeed(
     machine: Machine, keeper: Keeper, other: Keeper, first: str, second: str
 ) -> None:
     """The second begins when the first has already looked, and ends before that goes on."""
-    begun = []
+    begun: list[str] = []
 
     def meanwhile(what: str) -> None:
         if what == "before SaveRecord" and not begun:
