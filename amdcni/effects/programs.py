@@ -12,6 +12,7 @@ _NR_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361,
 _BPF_PROG_QUERY: Final = 16
 _HOOKS: Final = (46, 47)  # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 _MOST: Final = 64  # BPF_MPROG_MAX
+_Ids: Final = ctypes.c_uint32 * _MOST
 _QUERY: Final = struct.Struct("=IIIIQII32x")  # union bpf_attr, query
 _COUNT_OFFSET: Final = 24
 
@@ -21,12 +22,10 @@ def tcx_programs(ifindex: int) -> Iterator[int]:
 
     None where this process may not ask, or where the kernel has no such hooks.
     """
-    number = _NR_BPF.get(os.uname().machine)
+    number, ids = _NR_BPF.get(os.uname().machine), _Ids()
     for hook in () if number is None else _HOOKS:
-        ids = (ctypes.c_uint32 * _MOST)()
-        query = ctypes.create_string_buffer(
-            _QUERY.pack(ifindex, hook, 0, 0, ctypes.addressof(ids), _MOST, 0), _QUERY.size
-        )
+        asked = _QUERY.pack(ifindex, hook, 0, 0, ctypes.addressof(ids), _MOST, 0)
+        query = ctypes.create_string_buffer(asked, _QUERY.size)
         if LIBC.syscall(number, _BPF_PROG_QUERY, query, _QUERY.size) == 0:
             (count,) = struct.unpack_from("=I", query, _COUNT_OFFSET)
             yield from ids[:count]

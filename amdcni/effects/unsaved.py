@@ -14,7 +14,6 @@ from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved, in_words
-from amdcni.effects.messages import hardware, mptcp
 from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
 from amdcni.effects.programs import tcx_programs
 from amdcni.effects.rtnetlink import (
@@ -97,6 +96,8 @@ def _multicast(netdev: Netdev) -> Iterator[Unsaved]:
 
 def _endpoints(netdev: Netdev) -> Iterator[Unsaved]:
     """The MPTCP endpoints of the netdev; none where the kernel has no MPTCP."""
+    from amdcni.effects.messages import mptcp
+
     try:
         kernel = Rtnetlink(NETLINK_GENERIC)
     except KernelRefused:
@@ -113,6 +114,8 @@ def _endpoints(netdev: Netdev) -> Iterator[Unsaved]:
 
 def _of_driver(kernel: Kernel, netdev: Netdev) -> Iterator[Unsaved]:
     """What the driver of a NIC was told; many know none of this."""
+    from amdcni.effects.messages import hardware
+
     yield from _timestamping(netdev.ifname)
     with suppress(KernelRefused):
         yield from hardware.dcb_in(kernel.get(hardware.dcb_query(netdev.ifname)))

@@ -4,7 +4,6 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import RTM_GETLINK
 
 from amdcni.core.unsaved import Kind, Unsaved
@@ -52,26 +51,21 @@ _CLASSES: Final = 8
 _PFC_ENABLED_OFFSET: Final = 1  # struct ieee_pfc, pfc_en
 
 
-class DcbMessage(nlmsg):  # type: ignore[misc]
-    """A message about data center bridging."""
-
-    prefix = "DCB_ATTR_"
-    fields = (("family", "B"), ("cmd", "B"), ("pad", "H"))
-    nla_map = ((1, "DCB_ATTR_IFNAME", "cdata"), (13, "DCB_ATTR_IEEE", "cdata"))
-
-
-_DCB: Final = Layout(DcbMessage)
+_DCB_MESSAGE: Final = struct.Struct("=BBxx")  # struct dcbmsg: family, command
+_IFNAME, _IEEE = 1, 13  # DCB_ATTR_*
+_ATTRIBUTE: Final = struct.Struct("=HH16s")
 
 
 def dcb_query(ifname: str) -> Request:
     """The query for what IEEE 802.1Qaz describes."""
-    fields = {"cmd": _DCB_CMD_IEEE_GET}
-    return request(_RTM_GETDCB, DcbMessage(), fields, [("DCB_ATTR_IFNAME", octets_of_text(ifname))])
+    name = _ATTRIBUTE.pack(_ATTRIBUTE.size, _IFNAME, octets_of_text(ifname))
+    return Request(_RTM_GETDCB, 0, _DCB_MESSAGE.pack(0, _DCB_CMD_IEEE_GET) + name)
 
 
 def dcb_in(reply: Reply) -> Iterator[Unsaved]:
     """What is switched on, or was added."""
-    described = dict(attributes_in(_DCB.read(reply.body)[1].get("DCB_ATTR_IEEE", b""), 0))
+    attributes = dict(attributes_in(reply.body, _DCB_MESSAGE.size))
+    described = dict(attributes_in(attributes.get(_IEEE, b""), 0))
     if any(described.get(_ETS, b"")[_TSA_OFFSET : _TSA_OFFSET + _CLASSES]):
         yield Unsaved(Kind.DCB, "ETS")
     if any(described.get(_PFC, b"")[_PFC_ENABLED_OFFSET : _PFC_ENABLED_OFFSET + 1]):
