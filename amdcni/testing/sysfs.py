@@ -48,7 +48,7 @@ class FakeSysfs:
         self._bind("auxiliary", home, driver)
 
     def make_virtual(self, bdf: str, number: int, of: str) -> None:
-        """Make the function `bdf` the virtual one with that number, from 0 on, of another one."""
+        """Make the function `bdf` a virtual one of `of`, the one of that number, from 0 on."""
         virtual, physical = self.function(bdf), self.function(of)
         _link(virtual / "physfn", physical)
         _link(physical / f"virtfn{number}", virtual)

@@ -4,7 +4,15 @@ from typing import Any, Final
 
 import attrs
 
-from amdcni.core.codec.converter import choose, faults_of, given_keys, spell, structure, wrong
+from amdcni.core.codec.converter import (
+    choose,
+    faults_of,
+    given_keys,
+    keys_of,
+    spell,
+    structure,
+    wrong,
+)
 from amdcni.core.codec.networks import CONFIGURATION
 from amdcni.core.errors import InvalidConfiguration
 from amdcni.core.names import MacAddress
@@ -47,6 +55,9 @@ spell(
 
 _OURS: Final = ("addrGenMode", "copySysctls")
 """Keys that mean something to no other plugin, so that one in vain is a mistake."""
+
+POD_RUNTIME_KEYS: Final = tuple(keys_of(_RuntimeConfig))
+"""The keys of these within `runtimeConfig`."""
 
 
 def pod_keys_of(raw: Json) -> PodKeys:
