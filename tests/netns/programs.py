@@ -1,4 +1,4 @@
-"""Loads BPF programs and attaches them to a netdev; a script, since its process may be refused that.
+"""Loads BPF programs and attaches them to a netdev: a script, for its process may be refused that.
 
 It is called with the name of the netdev, and prints the IDs of the programs at its XDP and tcx
 hooks.  The programs do nothing.
