@@ -103,6 +103,14 @@ class Below:
 
 
 @attrs.frozen
+class Program:
+    """A BPF program on a netdev: its ID, and how it is attached, such as `driver`."""
+
+    number: int
+    mode: str
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
@@ -114,7 +122,7 @@ class Netdev:
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
     `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
-    one).
+    one), `xdp` the XDP programs.
     """
 
     ifindex: int
@@ -139,6 +147,7 @@ class Netdev:
     master: int | None = None
     below: Below = Below()
     token: IpAddress | None = None
+    xdp: tuple[Program, ...] = ()
     addresses: tuple[Address, ...] = ()
 
 
