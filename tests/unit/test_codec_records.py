@@ -67,6 +67,11 @@ CAPTURED = Captured(
     txqlen=500,
     group=7,
     flags=0x1100,
+    gso_max_size=185000,
+    gso_max_segs=100,
+    gso_ipv4_max_size=30000,
+    gro_max_size=60000,
+    gro_ipv4_max_size=40000,
     routes=(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
@@ -93,6 +98,7 @@ CAPTURED = Captured(
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
     eui64=True,
     carrier=True,
 )

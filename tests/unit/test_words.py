@@ -222,6 +222,13 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        queues={
+            "gro_flush_timeout": "20000",
+            "rx-0-7/rps_cpus": "ff",
+            "rx-0-7/rps_flow_cnt": "0",
+            "tx-0/byte_queue_limits/hold_time": "1000",
+            "tx-1/byte_queue_limits/hold_time": "2000",
+        },
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -239,6 +246,9 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "proxy neighbour 10.0.0.9",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "gro_flush_timeout 20000",
+        "rps_cpus of rx-0-7 ff",
+        "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]
