@@ -70,6 +70,9 @@ class Node(Protocol):
     def find_elsewhere(self, record: Attachment) -> Place | None:
         """Where the netdev of `record` is, if it is in a visible netns other than the host's."""
 
+    def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        """The routes to exactly these networks in the netns at `path`, in every table."""
+
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`, without looking inside."""
 

@@ -29,7 +29,7 @@ from amdcni.core.errors import (
     StateTooNew,
     UndecodableInput,
 )
-from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
@@ -108,6 +108,11 @@ class FakeNode:
     def find_netns(self, path: str) -> Netns | None:
         space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
+
+    def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        space = self.alive().kernel.paths.get(path)
+        found = () if space is None else self._kernel.routes(space)
+        return tuple(route for route in found if route.destination in destinations)
 
     def find_pod(self, ref: NetnsRef) -> Netns | None:
         """As `effects.node`: at the path, otherwise at any other."""

@@ -23,7 +23,7 @@ from amdcni.core.errors import (
     UnsupportedField,
     UnsupportedVersion,
 )
-from amdcni.core.formats.pods import pod_faults, pod_keys_of
+from amdcni.core.formats.pods import POD_RUNTIME_KEYS, PodKeys, pod_faults, pod_keys_of
 from amdcni.core.names import (
     BusDevice,
     FilePath,
@@ -94,6 +94,14 @@ spell(
 )
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
+
+
+def known_keys(part: str | None = None) -> frozenset[str]:
+    """The keys of ours in a configuration, or in a part of it such as `runtimeConfig`."""
+    if part == "runtimeConfig":
+        return frozenset((*keys_of(_RuntimeConfig), *POD_RUNTIME_KEYS))
+    classes = (_NetworkKeys, _LogKeys, _DeviceKeys, PodKeys)
+    return frozenset(("mover", *(key for cls in classes for key in keys_of(cls))))
 
 
 def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Request:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import attrs
 
-from amdcni.core.codec.converter import faults_of, given_keys, spell, structure, wrong
+from amdcni.core.codec.converter import faults_of, given_keys, keys_of, spell, structure, wrong
 from amdcni.core.codec.networks import CONFIGURATION
 from amdcni.core.errors import InvalidConfiguration
 from amdcni.core.names import MacAddress
@@ -35,6 +35,9 @@ class PodKeys:
 
 
 spell(PodKeys, runtime_config="runtimeConfig")
+
+POD_RUNTIME_KEYS: Final = tuple(keys_of(_RuntimeConfig))
+"""The keys of these within `runtimeConfig`."""
 
 
 def pod_keys_of(raw: Json) -> PodKeys:

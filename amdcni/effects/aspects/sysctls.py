@@ -23,16 +23,24 @@ _VALUE_BYTES: Final = 4096
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctls:
-    """All of them; what cannot be read has no value.
+    """All of them, with those that a new netdev would get, which say what to keep.
 
-    Those that a new netdev would get say what to keep, so they are not read once that is known.
+    Once that is known, only what is kept is read: it is few of a hundred files.  What cannot be
+    read has no value.
     """
     own: dict[str, int | str] = {}
     usual: dict[str, int | str] = {}
-    for tree in _TREES:
-        names = _read_all(tree, netdev.ifname, None, own)
-        if kept is None:
+    if kept is None:
+        for tree in _TREES:
+            names = _read_all(tree, netdev.ifname, None, own)
             _read_all(tree, _DEFAULTS, names, usual)
+    else:
+        leaves: dict[str, list[str]] = {}
+        for name in kept.sysctls:
+            tree, _, leaf = name.rpartition("/")
+            leaves.setdefault(tree, []).append(leaf)
+        for tree, names in leaves.items():
+            _read_all(tree, netdev.ifname, names, own)
     return SeenSysctls(sysctls=own, sysctl_defaults=usual)
 
 
