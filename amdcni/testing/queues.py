@@ -5,6 +5,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import socket
@@ -18,6 +19,10 @@ _OF_NETDEV = ("gro_flush_timeout", "napi_defer_hard_irqs", "threaded")
 _OFFLOAD_LIMITS = {"gso_ipv4_max_size": 63, "gro_ipv4_max_size": 64}  # of linux/if_link.h
 _GET_LINK, _NEW_LINK, _SET_LINK, _DONE, _ERROR = 18, 16, 19, 3, 2
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
+_GENERIC, _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 16, 3, 1, 2
+_NAPI_GET, _NAPI_SET, _NAPI_IFINDEX, _NAPI_ID = 11, 14, 1, 2  # of linux/netdev.h
+_OF_NAPI = {"defer_hard_irqs": 5, "gro_flush_timeout": 6, "irq_suspend_timeout": 7, "threaded": 8}
+_SIOCETHTOOL, _SET_GRO = 0x8946, 0x2C  # of linux/sockios.h and linux/ethtool.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,15 +35,20 @@ def main() -> None:
         # A netdev may go at any time.
         with contextlib.suppress(OSError):
             found.setdefault(ifname, {}).update(_settings(f"/sys/class/net/{ifname}"))
+            found[ifname].update(_of_napi(ifname))
     json.dump(found, sys.stdout)
 
 
 def change(ifname: str, *settings: str) -> None:
-    """Give a netdev settings such as `rx-0/rps_cpus=3`."""
+    """Give a netdev settings such as `rx-0/rps_cpus=3`; with `gro=1` a veth has NAPI."""
     _mount_sysfs()
     for setting in settings:
         name, _, value = setting.partition("=")
-        if name in _OFFLOAD_LIMITS:
+        if name == "gro":
+            _set_gro(ifname, int(value))
+        elif name.startswith("napi-"):
+            _set_of_napi(ifname, name, int(value))
+        elif name in _OFFLOAD_LIMITS:
             _set_offload_limit(ifname, _OFFLOAD_LIMITS[name], int(value))
         else:
             folder = "queues/" if "/" in name else ""
@@ -113,3 +123,67 @@ def _set_offload_limit(ifname: str, number: int, value: int) -> None:
         (code,) = struct.unpack_from("=i", asked.recv(1 << 16), 16)
         if code:
             raise OSError(-code, os.strerror(-code))
+
+
+def _napi(ifname: str) -> "tuple[int, list[dict[int, int]]]":
+    """Return the number of the family, and the attributes of each NAPI instance of a netdev."""
+    asked = _attribute(_FAMILY_NAME, b"netdev\0")
+    (controller,) = _ask(_CONTROLLER, 0, _GET_FAMILY, asked) or [{}]
+    family = controller.get(_FAMILY_ID, 0)
+    number = struct.pack("=I", socket.if_nametoindex(ifname))
+    found = _ask(family, _DUMP, _NAPI_GET, _attribute(_NAPI_IFINDEX, number)) if family else []
+    return family, sorted(found, key=lambda napi: napi[_NAPI_ID])
+
+
+def _of_napi(ifname: str) -> dict[str, str]:
+    return {
+        f"napi-{index}/{name}": str(napi[number])
+        for index, napi in enumerate(_napi(ifname)[1])
+        for name, number in _OF_NAPI.items()
+        if number in napi
+    }
+
+
+def _set_of_napi(ifname: str, name: str, value: int) -> None:
+    number, _, setting = name.removeprefix("napi-").partition("/")
+    family, found = _napi(ifname)
+    asked = _attribute(_NAPI_ID, struct.pack("=I", found[int(number)][_NAPI_ID]))
+    size = "=Q" if setting.endswith("timeout") else "=I"
+    _ask(family, _ACK, _NAPI_SET, asked + _attribute(_OF_NAPI[setting], struct.pack(size, value)))
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _ask(family: int, flags: int, command: int, attributes: bytes) -> "list[dict[int, int]]":
+    """Return the attributes in each message of the answer, as numbers; none if it is refused."""
+    found: list[dict[int, int]] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _GENERIC) as asked:
+        message = struct.pack("=BBH", command, 1, 0) + attributes
+        length = 16 + len(message)
+        asked.send(struct.pack("=IHHII", length, family, _REQUEST | flags, 1, 0) + message)
+        while True:
+            data = asked.recv(1 << 16)
+            while data:
+                length, kind = struct.unpack_from("=IH", data)
+                if kind == _ERROR and flags & _ACK:
+                    (code,) = struct.unpack_from("=i", data, 16)
+                    if code:
+                        raise OSError(-code, os.strerror(-code))
+                if kind in (_ERROR, _DONE):
+                    return found
+                read = _attributes(data[20:length])
+                found.append(
+                    {number: int.from_bytes(value, sys.byteorder) for number, value in read}
+                )
+                data = data[(length + 3) & ~3 :]
+            if not flags & (_DUMP | _ACK):
+                return found
+
+
+def _set_gro(ifname: str, on: int) -> None:
+    command = ctypes.create_string_buffer(struct.pack("=II", _SET_GRO, on))
+    request = struct.pack("16sP", ifname.encode(), ctypes.addressof(command))
+    with socket.socket() as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)

@@ -87,6 +87,29 @@ def test_the_queues_are_as_before_even_if_the_pod_dies(
     assert damage(before, node) == []
 
 
+OF_NAPI = (
+    *("napi-0/defer_hard_irqs=7", "napi-1/gro_flush_timeout=30000"),
+    *("napi-2/irq_suspend_timeout=40000", "napi-1/threaded=1"),
+)
+
+
+@by_both
+@pytest.mark.parametrize("settings", [*((each,) for each in OF_NAPI), OF_NAPI])
+def test_each_napi_instance_is_set_as_before_a_pod_had_it(
+    runtime: Runtime, wide: Nic, pod: Pod, settings: tuple[str, ...]
+) -> None:
+    node = runtime.node
+    bare = dump(node)
+    node.queues("eth1", "gro=1", "threaded=0", "napi_defer_hard_irqs=3", *settings)
+    before = dump(node)
+    if not any("napi-0/threaded" in line for line in differences(bare, before)):
+        pytest.skip("this kernel does not show the settings of NAPI instances")
+    runtime.added(pod)
+    pod.queues("net1", "threaded=1", "napi_defer_hard_irqs=5", "napi-0/irq_suspend_timeout=9")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
 @natively
 @pytest.mark.parametrize("moment", ["RestoreConfiguration", "VerifyHome", "ForgetRecord"])
 def test_a_del_that_is_killed_leaves_the_queues_to_the_next_one(

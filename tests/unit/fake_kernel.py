@@ -286,6 +286,9 @@ class Kernel:
             link.space.lose_routes(link.ifindex)
         if up and not link.up:
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+            # It makes new NAPI instances, set as the netdev is.
+            value = link.queues["gro_flush_timeout"]
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -374,6 +377,8 @@ class Kernel:
         if place not in link.queues:
             raise Refused("No such file or directory")
         link.queues[place] = value
+        if place == "gro_flush_timeout":
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
 
     def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"let {link.name} answer for {neighbour.address}")

@@ -122,7 +122,7 @@ def furnish(machine: Machine, link: Link) -> None:
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
-    link.queues["rx-1/rps_cpus"] = "f"
+    link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
     link.token = ipaddress.ip_address("::5")
     if link.up:

@@ -67,6 +67,7 @@ QUEUES: Final = {
     "gro_flush_timeout": "0",
     **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
     **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
 }
 """The settings of the queues of a new netdev."""
 

@@ -29,10 +29,14 @@ def test_what_is_due_makes_every_place_as_it_was_and_leaves_others(
     changed = dict(now)
     for change in due(of(was), of(now)):
         for place in change.places:
-            assert now.get(place) == change.is_now
             assert was[place] == change.value != change.is_now
+            assert change.is_now in (now.get(place), was.get("threaded"))
             changed[place] = change.value
-    assert changed == {**now, **was}
+            if place == "threaded":
+                changed |= {p: change.value for p in changed if p.endswith("/threaded")}
+    assert was.items() <= changed.items()
+    left_alone = {p for p in now if p not in was and not p.endswith("/threaded")}
+    assert all(changed[place] == now[place] for place in left_alone)
 
 
 @given(some.queue_settings)
@@ -86,3 +90,9 @@ def test_a_mask_without_zeros_in_front_is_the_same_number(mask: int) -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_a_number_is_kept_as_it_is(number: int) -> None:
     assert plain(str(number)) == str(number)
+
+
+def test_a_poller_that_differs_from_its_netdev_is_set_after_it() -> None:
+    kept = Queues(queues={"threaded": "1", "napi-0/threaded": "0", "napi-1/threaded": "1"})
+    seen = Queues(queues={"threaded": "0", "napi-0-1/threaded": "0"})
+    assert [change.where for change in due(kept, seen)] == ["threaded", "napi-0/threaded"]

@@ -24,6 +24,16 @@ OF_QUEUES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Settings of a receive and of a transmit queue, by their names in its folder."""
 
+NAPI: Final = "napi"
+"""What polls a queue (a NAPI instance) may have settings of its own: `napi-0/threaded`."""
+
+_OF_NAPI: Final = {
+    "gro_flush_timeout": "gro_flush_timeout",
+    "napi_defer_hard_irqs": "defer_hard_irqs",
+    "threaded": "threaded",
+}
+"""What a poller gets when it is set for the netdev."""
+
 Settings = Mapping[str, str]
 """Settings by their places in the netdev's folder, such as `rx-0/rps_cpus`."""
 
@@ -100,7 +110,9 @@ def _unfolded(rows: Settings) -> dict[str, str]:
     return settings
 
 
-_QUEUE: Final = re.compile(r"(?P<kind>rx|tx)-(?P<first>\d{1,4})(-(?P<last>\d{1,4}))?/(?P<name>.+)")
+_QUEUE: Final = re.compile(
+    r"(?P<kind>rx|tx|napi)-(?P<first>\d{1,4})(-(?P<last>\d{1,4}))?/(?P<name>.+)"
+)
 """A queue, or several in a row.  The kernel has fewer than 10,000 of a kind."""
 
 
@@ -115,23 +127,34 @@ def keep(netdev: Netdev, seen: Queues, *, protocols_reported: bool) -> Queues:
 
 
 def due(kept: Queues, netdev: Netdev, seen: Queues, around: Around) -> list[SetQueues]:
-    """Those that are not as they were, queues in a row together."""
+    """Those that are not as they were, queues in a row together, after those of the netdev."""
     if kept.queues is None or kept.queues == seen.queues:
         return []
     there = _unfolded(seen.queues or {})
+    had = _unfolded(kept.queues)
+    for name, of_napi in _OF_NAPI.items():
+        if name in had and had[name] != there.get(name):
+            # To set it sets it for all of them.
+            theirs = [place for place in there if _is_of_napi(place, of_napi)]
+            there |= dict.fromkeys(theirs, had[name])
     differing = {
         place: (value, there.get(place))
-        for place, value in _unfolded(kept.queues).items()
+        for place, value in had.items()
         if value != there.get(place)
     }
     by_change: dict[tuple[str, str | None], dict[str, str]] = {}
     for place, change in differing.items():
         by_change.setdefault(change, {})[place] = change[0]
-    return [
+    changes = [
         SetQueues(where, value, is_now)
         for (value, is_now), places in by_change.items()
         for where in folded(places)
     ]
+    return sorted(changes, key=lambda change: "/" in change.where)
+
+
+def _is_of_napi(place: str, name: str) -> bool:
+    return place.startswith(f"{NAPI}-") and place.endswith(f"/{name}")
 
 
 _USUAL: Final = {

@@ -1,10 +1,11 @@
-"""The settings of the queues of a netdev: files of sysfs, in this thread's network namespace.
+"""The settings of the queues of a netdev, and of the pollers that serve them (NAPI instances).
 
-The folder of the netdev is found in a sysfs of its own, which shows the netdevs of the namespace
-that this thread is in.  What is mounted on /sys may show those of another one, and is read-only in
-many containers.
+Those of queues are files of sysfs; those of pollers are known to netlink only.  Both are of the
+network namespace that this thread is in.  So sysfs is mounted anew: what is on /sys may show
+another namespace, and is read-only in many containers.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from typing import Final
 import attrs
 
 from amdcni.core.aspects.change import Unsaved
-from amdcni.core.aspects.queues import OF_NETDEV, OF_QUEUES, Queues, SetQueues, folded, plain
+from amdcni.core.aspects.queues import NAPI, OF_NETDEV, OF_QUEUES, Queues, SetQueues, folded, plain
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
+from amdcni.effects.generic_netlink import family
+from amdcni.effects.messages import napi
 from amdcni.effects.netns import mounted_sysfs
-from amdcni.effects.rtnetlink import Rtnetlink
+from amdcni.effects.rtnetlink import Reply, RequestRefused, Rtnetlink
 
 _VALUE_BYTES: Final = 4096
 
@@ -37,9 +40,10 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadQueues
         return ReadQueues()
     try:
         with _folder_of(netdev) as folder:
-            return ReadQueues(queues=folded(dict(_settings_in(folder))))
+            settings = dict(_settings_in(folder))
     except OSError as error:
         return ReadQueues(unsaved=(f"the settings of its queues ({error.strerror})",))
+    return ReadQueues(queues=folded({**settings, **_settings_of_pollers(netdev)}))
 
 
 def _settings_in(folder: int) -> Iterator[tuple[str, str]]:
@@ -69,15 +73,47 @@ def _settings_of(queue: str, queues: int) -> Iterator[tuple[str, str]]:
             yield f"{queue}/{name}", value
 
 
+def _settings_of_pollers(netdev: Netdev) -> dict[str, str]:
+    """The settings of each poller; none before Linux 6.13, and while the netdev is down."""
+    try:
+        with family(napi.FAMILY) as (kernel, number):
+            return {
+                f"{NAPI}-{index}/{name}": value
+                for index, poller in enumerate(_pollers(kernel, number, netdev))
+                for name, value in napi.settings_in(poller).items()
+            }
+    except KernelRefused:
+        return {}
+
+
+def _pollers(kernel: Rtnetlink, number: int, netdev: Netdev) -> list[Reply]:
+    return sorted(kernel.dump(napi.query(number, netdev.ifindex)), key=napi.id_of)
+
+
+def _set_of_poller(netdev: Netdev, place: str, value: str) -> None:
+    """Change a setting of one poller; raises OSError, also if there is no such poller."""
+    poller, _, name = place.partition("/")
+    index = int(poller.partition("-")[2])
+    with family(napi.FAMILY) as (kernel, number):
+        there = _pollers(kernel, number, netdev)
+        if index >= len(there):
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            kernel.ask(napi.change(number, napi.id_of(there[index]), name, value))
+        except RequestRefused as failure:
+            raise OSError(failure.code, failure.said) from None
+        except (KeyError, ValueError, OverflowError):  # from a record that somebody has edited
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
+
+
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetQueues) -> None:
     """Set it, for each queue as far as there are such; raises KernelRefused."""
-    refused = {}
+    refused: dict[str, str | None] = {}
     try:
         with _folder_of(netdev, writable=True) as folder:
             for place in change.places:
-                inside = f"queues/{place}" if "/" in place else place
                 try:
-                    _write(inside, folder, change.value)
+                    _set(netdev, place, folder, change.value)
                 except OSError as error:
                     refused[place] = error.strerror
     except OSError as error:
@@ -116,6 +152,14 @@ def _read(path: str, folder: int) -> str | None:
         return None
     finally:
         os.close(fd)
+
+
+def _set(netdev: Netdev, place: str, folder: int, value: str) -> None:
+    """Give the netdev one setting; raises OSError."""
+    if place.startswith(f"{NAPI}-"):
+        _set_of_poller(netdev, place, value)
+    else:
+        _write(f"queues/{place}" if "/" in place else place, folder, value)
 
 
 def _write(path: str, folder: int, value: str) -> None:

@@ -73,11 +73,12 @@ _places = st.sampled_from(
         *("gro_flush_timeout", "threaded"),
         *("rx-0/rps_cpus", "rx-1/rps_cpus", "rx-2/rps_cpus", "rx-2/rps_flow_cnt"),
         *("tx-0/xps_cpus", "tx-1/xps_cpus", "tx-0/byte_queue_limits/limit_max"),
+        *("napi-0/threaded", "napi-1/threaded", "napi-1/irq_suspend_timeout"),
     ]
 )
 
 queue_settings: SearchStrategy[dict[str, str]] = st.dictionaries(
-    _places, st.sampled_from(["0", "1", "f,ffffffff"]), max_size=6
+    _places, st.sampled_from(["0", "1", "f,ffffffff"]), max_size=8
 )
 """Settings of queues by their places in sysfs."""
 
