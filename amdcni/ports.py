@@ -16,6 +16,7 @@ from amdcni.core.host import (
     NetnsId,
     Route,
     SysfsDevice,
+    Values,
 )
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
@@ -214,6 +215,9 @@ class Namespace(Protocol):
 
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
+
+    def sysctl_defaults(self, names: Iterable[str]) -> Values:
+        """What a new netdev has of the sysctls with these names, as far as that can be read."""
 
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""

@@ -160,7 +160,15 @@ class FakeNode:
         names = tuple(IfName(name) for name in sorted(here))
         below = {link.parent for link in function.links} - {function.address, None}
         virtio = tuple(sorted(map(str, below)))
-        return SysfsDevice(bus_device, driver=function.driver, ifnames=names, virtio=virtio)
+        virtual = sorted(a for a, f in kernel.functions.items() if f.physfn == function.address)
+        return SysfsDevice(
+            bus_device,
+            driver=function.driver,
+            ifnames=names,
+            virtio=virtio,
+            physfn=None if function.physfn is None else PciAddress.parse(function.physfn),
+            virtfns=tuple(map(PciAddress.parse, virtual)),
+        )
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         link = next((n for n in self.alive().kernel.host.links if n.name == ifname), None)
