@@ -320,6 +320,17 @@ class Hardware:
 
 
 @attrs.frozen
+class Interrupts:
+    """The CPUs that the interrupts of a device may go to, and some of other devices.
+
+    Each is a list of CPUs such as `0-3,8` by the number of the interrupt.
+    """
+
+    own: Values
+    others: Values = attrs.field(factory=dict)
+
+
+@attrs.frozen
 class SysfsDevice:
     """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host.
 

@@ -237,6 +237,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 

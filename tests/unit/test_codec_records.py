@@ -16,7 +16,7 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import Address, Hardware, Hop, Interrupts, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -143,6 +143,7 @@ RECORD = Attachment(
     pod_sysctls={"ipv6/conf/addr_gen_mode": "1"},
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
+    interrupts=Interrupts({"40": "0-3,8"}, {"24": "0"}),
     result=RESULT,
     taken_over=True,
 )
@@ -199,6 +200,7 @@ def test_the_stored_record_has_every_attribute() -> None:
         RECORD,
         RECORD.netns.id,
         RECORD.hardware,
+        RECORD.interrupts,
         CAPTURED,
         *PARTS,
         RESULT,

@@ -11,12 +11,18 @@ from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured, Change, aspect_of, due, is_missed, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
-from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
+from amdcni.core.host import AddressFlag, Interrupts, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
 from amdcni.core.names import free_name
 from amdcni.core.numbering import free_ifindex, ifindex_to_give
 from amdcni.core.steps.execution import Home, Outcome
-from amdcni.core.steps.homecoming import BringHome, HomecomingStep, RestoreConfiguration, VerifyHome
+from amdcni.core.steps.homecoming import (
+    BringHome,
+    HomecomingStep,
+    RestoreConfiguration,
+    RestoreInterrupts,
+    VerifyHome,
+)
 from amdcni.effects.marks import mark_in_pod
 from amdcni.effects.numbering import give_ifindex
 from amdcni.effects.shared_routes import alone_with_shared_routes, awaited, shares_routes
@@ -35,6 +41,8 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
             return attrs.evolve(so_far, home=_bring_home(node, record, captured))
         case RestoreConfiguration(record, captured):
             _restore(node, record, captured, so_far.home)
+        case RestoreInterrupts(record, kept):
+            _restore_interrupts(node, record, kept)
         case VerifyHome(record, captured):
             _verify(node, record, captured, so_far.home)
         case _:
@@ -161,6 +169,19 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
+
+
+def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> None:
+    """Let the device's interrupts go to the same CPUs as before; report what is refused."""
+    from amdcni.core.interrupts import due
+
+    seen = node.interrupts_of(record.key.bus_device, kept)
+    for change in () if seen is None else due(kept, seen):
+        try:
+            node.set_interrupt(change.number, change.cpus)
+        except KernelRefused as failure:
+            facts = {"aspect": "interrupts", "what": change.describe(), "reason": failure.message}
+            node.report("not-restored", **record.facts, **facts)
 
 
 def _rounds(captured: Captured) -> int:
