@@ -29,7 +29,7 @@ from amdcni.core.host import (
     WayOut,
 )
 from amdcni.core.names import IfName
-from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
+from amdcni.effects.messages import addresses, links, napi, neighbours, qdiscs, routes
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
 from amdcni.testing import strategies as some
 
@@ -401,3 +401,23 @@ def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
     message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
     below = having(message, 12, 0x10001, 4)
     assert qdiscs.root_qdisc_of(below) is None
+
+
+# ---- NAPI instances
+
+
+@given(
+    st.sampled_from(["defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "threaded"]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_setting_of_a_napi_instance_is_sent_as_it_is_read(
+    name: str, value: int, napi_id: int
+) -> None:
+    reply = reply_to(napi.change(20, napi_id, name, str(value)))
+    assert napi.id_of(reply) == napi_id
+    assert napi.settings_in(reply) == {name: str(value)}
+
+
+def test_a_kernel_that_shows_no_settings_of_a_napi_instance_has_none() -> None:
+    assert napi.settings_in(reply_to(napi.query(20, 7))) == {}

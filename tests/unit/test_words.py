@@ -12,7 +12,17 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route, SysfsDevice
+from amdcni.core.host import (
+    Address,
+    Hop,
+    Interrupts,
+    Neighbour,
+    Netdev,
+    NetnsId,
+    Qdisc,
+    Route,
+    SysfsDevice,
+)
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -40,6 +50,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
     SaveRecord,
     Step,
@@ -215,6 +226,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
             "restore ens1 with its state",
+        ),
+        (
+            RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
+            "let 2 interrupts go to the same CPUs as before",
         ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
     ],
