@@ -50,7 +50,7 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, or a module of `amdcni.core.aspects`.
+    Its name, its ifindex, the interrupts of its device, or a module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
@@ -63,6 +63,8 @@ class What(StrEnum):
     PROXY_NEIGHBOURS = "proxy_neighbours"
     ROUTES = "routes"
     QDISC = "qdisc"
+    QUEUES = "queues"
+    INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"
 
 

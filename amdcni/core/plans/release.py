@@ -14,6 +14,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     SaveRecord,
     Step,
     VerifyHome,
@@ -86,8 +87,10 @@ def give_back(
 
 def homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:
     """The steps after which the netdev is on the host as it was."""
+    kept = record.interrupts
     return (
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
+        *(() if kept is None else (RestoreInterrupts(record, kept),)),
         VerifyHome(record, captured),
     )

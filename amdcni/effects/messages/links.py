@@ -65,10 +65,15 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (49, "IFLA_NEW_IFINDEX", "int32"),
         (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
         (43, "IFLA_XDP", "cdata"),
+        (40, "IFLA_GSO_MAX_SEGS", "uint32"),
+        (41, "IFLA_GSO_MAX_SIZE", "uint32"),
         (52, "IFLA_PROP_LIST", "properties"),
         (53, "IFLA_ALT_IFNAME", "cdata"),
         (54, "IFLA_PERM_ADDRESS", "cdata"),
         (56, "IFLA_PARENT_DEV_NAME", "asciiz"),
+        (58, "IFLA_GRO_MAX_SIZE", "uint32"),
+        (63, "IFLA_GSO_IPV4_MAX_SIZE", "uint32"),
+        (64, "IFLA_GRO_IPV4_MAX_SIZE", "uint32"),
     )
 
     class link_info(nla):  # type: ignore[misc]
@@ -194,6 +199,11 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         below=_below_in(info.get("IFLA_INFO_DATA", b""), kind) if here else _NOTHING_BELOW,
         token=_token_in(attributes.get("IFLA_AF_SPEC", b"")),
         xdp=_programs_in(attributes.get("IFLA_XDP", b"")),
+        gso_max_size=number_of(attributes.get("IFLA_GSO_MAX_SIZE")),
+        gso_max_segs=number_of(attributes.get("IFLA_GSO_MAX_SEGS")),
+        gso_ipv4_max_size=number_of(attributes.get("IFLA_GSO_IPV4_MAX_SIZE")),
+        gro_max_size=number_of(attributes.get("IFLA_GRO_MAX_SIZE")),
+        gro_ipv4_max_size=number_of(attributes.get("IFLA_GRO_IPV4_MAX_SIZE")),
         addresses=addresses,
     )
 
@@ -318,6 +328,11 @@ _ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "txqlen": ("IFLA_TXQLEN", int),
     "group": ("IFLA_GROUP", int),
     "token": ("IFLA_AF_SPEC", _token),
+    "gso_max_size": ("IFLA_GSO_MAX_SIZE", int),
+    "gso_max_segs": ("IFLA_GSO_MAX_SEGS", int),
+    "gso_ipv4_max_size": ("IFLA_GSO_IPV4_MAX_SIZE", int),
+    "gro_max_size": ("IFLA_GRO_MAX_SIZE", int),
+    "gro_ipv4_max_size": ("IFLA_GRO_IPV4_MAX_SIZE", int),
 }
 
 

@@ -165,6 +165,7 @@ from amdcni.testing.strategies.routing import (
     neighbours,
     proxy_neighbours,
     qdiscs,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.values import (
@@ -280,6 +281,7 @@ __all__ = [
     "pod_flows",
     "proxy_neighbours",
     "qdiscs",
+    "queue_settings",
     "requests",
     "resources",
     "result_members",
