@@ -9,6 +9,7 @@ from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import (
     Address,
+    Interrupts,
     IpNetwork,
     Load,
     Netdev,
@@ -86,6 +87,14 @@ class Node(Protocol):
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         """What sysfs says of the device; None if there is none, or it is not plugged in."""
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        """The interrupts of the device, and those of others that are also in `kept`.
+
+        None if there are none of its own.
+        """
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         """The device that the host's netdev belongs to; None if it belongs to none."""
@@ -254,6 +263,9 @@ class Machine(Node, Protocol):
 
     def enter_new(self) -> AbstractContextManager[Namespace | None]:
         """A new network namespace, which ends with the `with`; None if the kernel refuses."""
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        """Let an interrupt go to these CPUs; raises KernelRefused."""
 
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""

@@ -50,7 +50,8 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, its RDMA devices, or a module of `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, the interrupts of its device, or a module of
+    `amdcni.core.aspects`.
     """
 
     NAME = "name"
@@ -64,6 +65,8 @@ class What(StrEnum):
     PROXY_NEIGHBOURS = "proxy_neighbours"
     ROUTES = "routes"
     QDISC = "qdisc"
+    QUEUES = "queues"
+    INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"
 
 
@@ -88,11 +91,15 @@ class CallEnded:
 
 @attrs.frozen
 class Attachments:
-    """How many attachments are in each condition; in one that is not listed, none are."""
+    """How many attachments are in each condition; in one that is not listed, none are.
+
+    `damaged` is how many records were found damaged and are still there, set aside.
+    """
 
     by_condition: Mapping[Condition, int] = attrs.field(
         validator=attrs.validators.deep_mapping(value_validator=_COUNT)
     )
+    damaged: int = attrs.field(default=0, validator=_COUNT)
 
 
 @attrs.frozen

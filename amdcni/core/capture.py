@@ -12,6 +12,7 @@ from amdcni.core.aspects import (
     neighbours,
     proxy_neighbours,
     qdisc,
+    queues,
     routes,
     sysctls,
     token,
@@ -42,6 +43,7 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
     routes.Routes,
@@ -58,6 +60,7 @@ class Captured(
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
@@ -82,6 +85,7 @@ Change = (
     | proxy_neighbours.SetProxyNeighbour
     | routes.SetRoute
     | qdisc.SetQdisc
+    | queues.SetQueues
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -119,6 +123,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     proxy_neighbours,
     routes,
     qdisc,
+    queues,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""
@@ -155,7 +160,21 @@ def aspect_of(change: Change) -> str:
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is incomplete without it."""
+    """Whether the netdev is incomplete without it, so that its record has to stay.
+
+    What a driver refuses to set again, it is likely to refuse for ever; the netdev works without.
+    """
+    match change:
+        case routes.SetRoute():
+            return not change.optional
+        case queues.SetQueues():
+            return False
+        case _:
+            return True
+
+
+def is_missed(change: Change) -> bool:
+    """Whether somebody has to know if it cannot be set."""
     return not (isinstance(change, routes.SetRoute) and change.optional)
 
 

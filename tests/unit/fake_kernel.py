@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
 from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
 from amdcni.core.names import IfName, MacAddress
@@ -28,6 +29,12 @@ from tests.unit.fake_netdevs import (
     Space,
 )
 from tests.unit.fake_rdma import RdmaSubsystem
+
+ATTRIBUTES: Final = (
+    *("mac", "mtu", "txqlen", "group", "flags"),
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+)
+"""Attributes of a netdev that it takes along wherever it goes."""
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
@@ -185,7 +192,7 @@ class Kernel:
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -262,12 +269,13 @@ class Kernel:
             ifname=link.name,
             up=link.up,
             alias=link.alias,
-            link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
+            link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
             sysctls=tuple(sorted(link.sysctls.items())),
+            queues=tuple(sorted(link.queues.items())),
             token=link.token,
             qdisc=link.qdisc,
             rdma=self.rdma.configured(link),
@@ -282,6 +290,9 @@ class Kernel:
             link.space.lose_routes(link.ifindex)
         if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+            # It makes new NAPI instances, set as the netdev is.
+            value = link.queues["gro_flush_timeout"]
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -289,6 +300,8 @@ class Kernel:
         if name == "mtu" and not 68 <= int(str(value)) <= 65535:
             raise Refused("Invalid argument")
         setattr(link, name, value)
+        if name in ("gso_max_size", "gro_max_size") and int(str(value)) <= 65536:
+            setattr(link, name.replace("_", "_ipv4_", 1), value)
 
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
@@ -362,6 +375,14 @@ class Kernel:
         self.moment(f"give {link.name} the neighbour {neighbour.address}")
         link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
         link.neighbours.append(neighbour)
+
+    def set_queue(self, link: Link, place: str, value: str) -> None:
+        self.moment(f"set {place} of {link.name} to {value}")
+        if place not in link.queues:
+            raise Refused("No such file or directory")
+        link.queues[place] = value
+        if place == "gro_flush_timeout":
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
 
     def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"let {link.name} answer for {neighbour.address}")
@@ -482,6 +503,7 @@ class Kernel:
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
+            queues=folded(link.queues),
             ways_out=self.ways_out,
         )
 

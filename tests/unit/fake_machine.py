@@ -118,9 +118,11 @@ def furnish(machine: Machine, link: Link) -> None:
     """Configure what a fabric NIC has in addition to its addresses; routes only if it is up."""
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
+    link.gso_max_size, link.gso_ipv4_max_size, link.gro_max_size = 40000, 30000, 50000
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
+    link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
     link.token = ipaddress.ip_address("::5")
     if link.function is not None and not machine.kernel.rdma.configured(link):

@@ -12,6 +12,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
@@ -165,6 +166,9 @@ class FakeNamespace:
                 self.put_route(change)
             case SetQdisc(qdisc):
                 self._ask(self._kernel.set_qdisc, netdev, qdisc)
+            case SetQueues():
+                for place in change.places:
+                    self._ask(self._kernel.set_queue, netdev, place, change.value)
             case SetSysctl(name, value):
                 self._ask(self._kernel.set_sysctl, netdev, name, value)
             case _:

@@ -67,6 +67,15 @@ class Assigned:
         )
 
 
+QUEUES: Final = {
+    "gro_flush_timeout": "0",
+    **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
+    **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
+}
+"""The settings of the queues of a new netdev."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -83,6 +92,11 @@ class Link:
     txqlen: int = 1000
     group: int = 0
     flags: int = 0
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gso_ipv4_max_size: int = 65536
+    gro_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
     loopback: bool = False
@@ -97,6 +111,7 @@ class Link:
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
 
@@ -147,6 +162,11 @@ class Link:
             txqlen=self.txqlen,
             group=self.group,
             flags=self.flags,
+            gso_max_size=self.gso_max_size,
+            gso_max_segs=self.gso_max_segs,
+            gso_ipv4_max_size=self.gso_ipv4_max_size,
+            gro_max_size=self.gro_max_size,
+            gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
             carrier=self.up and self.plugged_in,
             loopback=self.loopback,
@@ -221,6 +241,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 
@@ -232,7 +254,7 @@ class Configuration:
     up: bool
     alias: str
     link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
+    """MAC address, MTU, txqlen, group, flags, limits of offloads and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
@@ -240,6 +262,7 @@ class Configuration:
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
     rdma: tuple[tuple[str, bool], ...] = ()

@@ -16,7 +16,7 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import Address, Hardware, Hop, Interrupts, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -68,6 +68,11 @@ CAPTURED = Captured(
     txqlen=500,
     group=7,
     flags=0x1100,
+    gso_max_size=185000,
+    gso_max_segs=100,
+    gso_ipv4_max_size=30000,
+    gro_max_size=60000,
+    gro_ipv4_max_size=40000,
     routes=(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
@@ -94,6 +99,7 @@ CAPTURED = Captured(
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
     eui64=True,
     carrier=True,
 )
@@ -138,6 +144,7 @@ RECORD = Attachment(
     pod_sysctls={"ipv6/conf/addr_gen_mode": "1"},
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
+    interrupts=Interrupts({"40": "0-3,8"}, {"24": "0"}),
     rdma=(RdmaDevice(3, "ionic_0", "0290fafffe010203", "0000:c1:00.0"),),
     result=RESULT,
     taken_over=True,
@@ -195,6 +202,7 @@ def test_the_stored_record_has_every_attribute() -> None:
         RECORD,
         RECORD.netns.id,
         RECORD.hardware,
+        RECORD.interrupts,
         CAPTURED,
         *PARTS,
         RESULT,

@@ -86,4 +86,5 @@ def test_an_unknown_outcome_is_refused() -> None:
 
 def test_what_can_remain_unrestored_is_name_ifindex_rdma_devices_and_every_aspect() -> None:
     modules = {module.name for module in pkgutil.iter_modules(aspects.__path__)} - {"change"}
-    assert {what.value for what in What} == modules | {"name", "ifindex", "rdma"}
+    others = {"name", "ifindex", "rdma", "interrupts"}
+    assert {what.value for what in What} == modules | others

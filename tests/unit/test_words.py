@@ -12,7 +12,17 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route, SysfsDevice
+from amdcni.core.host import (
+    Address,
+    Hop,
+    Interrupts,
+    Neighbour,
+    Netdev,
+    NetnsId,
+    Qdisc,
+    Route,
+    SysfsDevice,
+)
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -42,6 +52,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
     ReturnRdma,
     SaveRecord,
@@ -221,6 +232,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
             "restore ens1 with its state",
         ),
+        (
+            RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
+            "let 2 interrupts go to the same CPUs as before",
+        ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
         (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
         (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
@@ -258,6 +273,13 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        queues={
+            "gro_flush_timeout": "20000",
+            "rx-0-7/rps_cpus": "ff",
+            "rx-0-7/rps_flow_cnt": "0",
+            "tx-0/byte_queue_limits/hold_time": "1000",
+            "tx-1/byte_queue_limits/hold_time": "2000",
+        },
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -275,6 +297,9 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "proxy neighbour 10.0.0.9",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "gro_flush_timeout 20000",
+        "rps_cpus of rx-0-7 ff",
+        "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]

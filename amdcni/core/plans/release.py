@@ -14,6 +14,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     ReturnRdma,
     SaveRecord,
     Step,
@@ -102,8 +103,10 @@ def _around_home(record: Attachment, *steps: Step) -> tuple[Step, ...]:
 
 
 def _netdev_home(record: Attachment, captured: Captured) -> tuple[Step, ...]:
+    kept = record.interrupts
     return (
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
+        *(() if kept is None else (RestoreInterrupts(record, kept),)),
         VerifyHome(record, captured),
     )

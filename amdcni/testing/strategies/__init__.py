@@ -168,6 +168,7 @@ from amdcni.testing.strategies.routing import (
     neighbours,
     proxy_neighbours,
     qdiscs,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.values import (
@@ -284,6 +285,7 @@ __all__ = [
     "pod_flows",
     "proxy_neighbours",
     "qdiscs",
+    "queue_settings",
     "rdma_device_lists",
     "rdma_devices",
     "rdma_handovers",

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
 from amdcni.core.host import Hop, IpInterface, Neighbour, Qdisc
 from amdcni.core.host import Route as KernelRoute
@@ -67,6 +68,20 @@ neighbours: SearchStrategy[Neighbour] = st.builds(
 )
 """Permanent neighbours."""
 
+_places = st.sampled_from(
+    [
+        *("gro_flush_timeout", "threaded"),
+        *("rx-0/rps_cpus", "rx-1/rps_cpus", "rx-2/rps_cpus", "rx-2/rps_flow_cnt"),
+        *("tx-0/xps_cpus", "tx-1/xps_cpus", "tx-0/byte_queue_limits/limit_max"),
+        *("napi-0/threaded", "napi-1/threaded", "napi-1/irq_suspend_timeout"),
+    ]
+)
+
+queue_settings: SearchStrategy[dict[str, str]] = st.dictionaries(
+    _places, st.sampled_from(["0", "1", "f,ffffffff"]), max_size=8
+)
+"""Settings of queues by their places in sysfs."""
+
 proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
     Neighbour,
     address=ip_addresses,
@@ -93,5 +108,6 @@ details: SearchStrategy[Details] = st.builds(
     sysctls=sysctls,
     sysctl_defaults=sysctls,
     qdisc=st.none() | qdiscs,
+    queues=st.none() | queue_settings.map(folded),
 )
 """What is read of the one netdev that matters."""
