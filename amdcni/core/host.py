@@ -158,6 +158,17 @@ SETTABLE_LINK_FLAGS: Final = (
 
 
 @attrs.frozen
+class Encap:
+    """How packets are wrapped before they leave: LWTUNNEL_ENCAP_*, and its attributes.
+
+    `data` are their bytes in hexadecimal digits: the kernel accepts what it reports.
+    """
+
+    kind: int
+    data: str = ""
+
+
+@attrs.frozen
 class Hop:
     """Where a route leads: out of a netdev, to a next router or straight to the destination.
 
@@ -170,6 +181,7 @@ class Hop:
     via: IpAddress | None = None
     weight: int = 1
     onlink: bool = False
+    encap: Encap | None = None
 
 
 @attrs.frozen
@@ -179,8 +191,8 @@ class Route:
     Numbers are those of include/uapi/linux/rtnetlink.h: `kind` is RTN_*, `protocol` RTPROT_*,
     `scope` RT_SCOPE_*, `preference` ICMPV6_ROUTER_PREF_*.  `origin` is an IPv6 source prefix
     (`from`), `source` the preferred source address (`src`), `metric` the priority.  `metrics` are
-    the RTAX_* by their names in lower case, `lock` being a bit field.  Several hops are a multipath
-    route.  `expires_s` is in whole seconds from the moment of reading.
+    the RTAX_* by their names in lower case, or their numbers, `lock` being a bit field.  Several
+    hops are a multipath route.  `expires_s` is in whole seconds from the moment of reading.
     """
 
     destination: IpNetwork

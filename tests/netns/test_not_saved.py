@@ -12,7 +12,9 @@ LOST = {
     "nexthop add id 10 via 10.0.0.1 dev eth1": "the nexthop object 10",
     "nexthop add id 11 group 10": "the nexthop group 11",
     "route add 10.9.0.0/24 nhid 10": "a nexthop object of the route to 10.9.0.0/24",
-    "route add 10.8.0.0/24 encap ip id 7 dst 10.0.0.5 dev eth1": "an encapsulation of the route",
+    "-6 route add fd08::/64 encap seg6local action End.DX2 oif eth1 dev eth1": (
+        "an encapsulation of the route to fd08::/64"
+    ),
     "neighbour add 10.0.0.55 dev eth1 managed": "the managed neighbour 10.0.0.55",
     "neighbour add 10.0.0.56 lladdr 02:00:00:00:00:56 dev eth1 nud stale extern_learn": (
         "the externally learnt neighbour 10.0.0.56"

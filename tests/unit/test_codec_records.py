@@ -16,7 +16,7 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import Address, Encap, Hardware, Hop, Neighbour, NetnsId, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -71,7 +71,11 @@ CAPTURED = Captured(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
             hops=(
-                Hop(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3, onlink=True),
+                Hop(
+                    *(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3),
+                    onlink=True,
+                    encap=Encap(5, "0800"),
+                ),
                 Hop(IfName("ens2f0")),
             ),
             table=1000,

@@ -20,6 +20,7 @@ from amdcni.core.host import (
     SETTABLE_LINK_FLAGS,
     Address,
     Below,
+    Encap,
     Hop,
     LinkFlag,
     Neighbour,
@@ -30,7 +31,8 @@ from amdcni.core.host import (
 )
 from amdcni.core.names import IfName
 from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
-from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
+from amdcni.effects.messages.encaps import encap_of
+from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attribute
 from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("eth1"))
@@ -329,28 +331,43 @@ def test_the_route_to_an_address_is_looked_up_by_the_whole_address(ip: str) -> N
     assert asked["dst_len"] == ipaddress.ip_address(ip).max_prefixlen
 
 
-@pytest.mark.parametrize(("number", "what"), [(30, "a nexthop object"), (22, "an encapsulation")])
 @pytest.mark.parametrize("legs", [1, 2])
-def test_what_no_record_can_hold_of_a_route_is_reported(number: int, what: str, legs: int) -> None:
-    hops = tuple(Hop(IfName(f"eth{n}"), n) for n in range(legs))
+@pytest.mark.parametrize(
+    ("kind", "data", "held"),
+    [
+        (2, attribute(2, bytes(4)), True),
+        (5, b"", True),
+        (7, attribute(1, b"\x01\0\0\0"), True),
+        (7, attribute(7, b"\x01\0\0\0"), False),
+        (7, attribute(9, attribute(1, b"\x01\0\0\0")), False),
+        (6, b"", False),
+        (99, b"", False),
+    ],
+)
+def test_an_encapsulation_that_cannot_be_set_again_is_reported(
+    kind: int, data: bytes, held: bool, legs: int
+) -> None:
+    encap = Encap(kind, data.hex())
+    hops = tuple(Hop(IfName(f"eth{n}"), n, encap=encap) for n in range(1, legs + 1))
     route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
-    reply = reply_to(routes.put(RouteChange(route)))
-    more = struct.pack("=HHI", 8, number, 7)
-    read = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
-    assert read.unsaved == (what,)
+    read = routes.raw_route_of(reply_to(routes.put(RouteChange(route))))
+    assert read.unsaved == (() if held else ("an encapsulation",))
+    assert [leg.encap for leg in read.legs] == [encap if held else None] * legs
 
 
-def test_a_metric_that_no_record_can_hold_is_reported() -> None:
-    message = rtmsg()
-    message["family"] = 2
-    reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
-    mtu, unknown = struct.pack("=HHI", 8, 2, 1400), struct.pack("=HHI", 8, 17, 1)
-    body = reply.body[: -len(mtu) - 4] + struct.pack("=HH", 20, 8) + mtu + unknown
-    read = routes.raw_route_of(attrs.evolve(reply, body=body))
-    assert read.unsaved == ("the metric 17",)
-    route = routes.route_of(read, {})
-    assert route is not None
-    assert route.metrics == {"mtu": 1400}
+def test_the_counters_of_an_encapsulation_begin_at_zero_again() -> None:
+    def counting(packets: int) -> bytes:
+        return attribute(10, attribute(2, packets.to_bytes(8, sys.byteorder)))
+
+    assert encap_of(b"\x07\0", counting(5)) == Encap(7, counting(0).hex())
+
+
+def test_a_metric_without_a_name_is_kept_by_its_number() -> None:
+    hops = (Hop(IfName("eth1"), 3),)
+    route = Route(ipaddress.ip_network("10.0.0.0/8"), hops, metrics={"mtu": 1400, "17": 1})
+    read = routes.raw_route_of(reply_to(routes.put(RouteChange(route))))
+    assert read.unsaved == ()
+    assert routes.route_of(read, {3: IfName("eth1")}) == route
 
 
 def test_a_route_through_no_netdev_is_ignored() -> None:

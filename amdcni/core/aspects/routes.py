@@ -201,8 +201,9 @@ def missing(due: Route, seen: Iterable[Route] | SeenRoutes) -> RouteChange | Non
         return None
     if len(due.hops) == 1:
         return RouteChange(due)
-    own = {(hop.ifname, hop.via) for hop in due.hops}
-    others = [hop for route in alike for hop in route.hops if (hop.ifname, hop.via) not in own]
+    own = {(hop.ifname, hop.via, hop.encap) for hop in due.hops}
+    seen_hops = (hop for route in alike for hop in route.hops)
+    others = [hop for hop in seen_hops if (hop.ifname, hop.via, hop.encap) not in own]
     return RouteChange(attrs.evolve(due, hops=(*due.hops, *others)), replace=True)
 
 

@@ -160,6 +160,7 @@ from amdcni.testing.strategies.result import (
 )
 from amdcni.testing.strategies.routing import (
     details,
+    encaps,
     hops,
     kernel_routes,
     neighbours,
@@ -219,6 +220,7 @@ __all__ = [
     "device_keys",
     "dnses",
     "edited_configurations",
+    "encaps",
     "environments",
     "environments_for",
     "ethernet_macs",

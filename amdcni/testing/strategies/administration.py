@@ -26,6 +26,11 @@ ROUTE_COMMANDS: Final = (
     "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
     "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
     "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
+    "route add 192.0.2.0/24 encap ip id 7 dst 10.0.0.5 ttl 9 via 10.0.0.1 dev eth1",
+    "-6 route add 2001:db8::/64 encap ip6 id 7 dst fd00::5 hoplimit 9 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6 mode encap segs fd00::5,fd00::6 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6local action End.X nh6 fd00::9 count dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 fastopen_no_cookie 1",
 )
 """Routes of every table through `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
 

@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.capture import Details
-from amdcni.core.host import Hop, IpInterface, Neighbour, Qdisc
+from amdcni.core.host import Encap, Hop, IpInterface, Neighbour, Qdisc
 from amdcni.core.host import Route as KernelRoute
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import ifnames, macs
+
+encaps: SearchStrategy[Encap] = st.builds(
+    Encap, st.sampled_from([1, 2, 4, 5]), st.binary(max_size=8).map(bytes.hex)
+)
+"""Encapsulations that the kernel accepts as it shows them."""
 
 hops: SearchStrategy[Hop] = st.builds(
     Hop,
@@ -17,6 +22,7 @@ hops: SearchStrategy[Hop] = st.builds(
     via=st.none() | ip_addresses,
     weight=st.integers(1, 256),
     onlink=st.booleans(),
+    encap=st.none() | encaps,
 )
 """Where a route leads."""
 
@@ -52,7 +58,9 @@ kernel_routes: SearchStrategy[KernelRoute] = st.builds(
     source=st.none() | ip_addresses,
     realm=st.none() | st.integers(1, 9),
     preference=st.none() | st.integers(0, 3),
-    metrics=st.dictionaries(st.sampled_from(["mtu", "lock"]), st.integers(0, 9000), max_size=2)
+    metrics=st.dictionaries(
+        st.sampled_from(["mtu", "lock", "17"]), st.integers(0, 9000), max_size=2
+    )
     | st.just({"cc_algo": "cubic"}),
     expires_s=st.none() | st.integers(1, 2**31),
 )
