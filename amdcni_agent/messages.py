@@ -61,6 +61,7 @@ class What(StrEnum):
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"
     SYSCTLS = "sysctls"

@@ -10,6 +10,7 @@ from amdcni.core.aspects import (
     altnames,
     link,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     routes,
@@ -44,7 +45,7 @@ class Identity:
 class Captured(
     sysctls.Sysctls,
     qdisc.RootQdisc,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
     neighbours.Neighbours,
     addresses.Addresses,
@@ -80,6 +81,8 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
     | sysctls.SetSysctl
@@ -117,6 +120,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    nexthops,
     routes,
     qdisc,
     sysctls,

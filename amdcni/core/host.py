@@ -193,6 +193,7 @@ class Route:
     (`from`), `source` the preferred source address (`src`), `metric` the priority.  `metrics` are
     the RTAX_* by their names in lower case, or their numbers, `lock` being a bit field.  Several
     hops are a multipath route.  `expires_s` is in whole seconds from the moment of reading.
+    `nexthop` is the ID of a nexthop object or group, which then has the hops.
     """
 
     destination: IpNetwork
@@ -209,6 +210,7 @@ class Route:
     preference: int | None = None
     metrics: Values = attrs.field(factory=dict)
     expires_s: int | None = None
+    nexthop: int | None = None
 
     @property
     def family(self) -> int:
@@ -219,6 +221,49 @@ class Route:
     def identity(self) -> tuple[object, ...]:
         """What the kernel looks for when a route is to be replaced."""
         return (self.table, self.destination, self.origin, self.tos, self.metric, self.kind)
+
+
+@attrs.frozen
+class Nexthop:
+    """A nexthop object (RTM_GETNEXTHOP); `family` is 4 or 6, `protocol` is RTPROT_*.
+
+    `hop` is None if it leads through no netdev, such as a blackhole.
+    """
+
+    id: int
+    hop: Hop | None = None
+    family: int = 4
+    protocol: int = 0
+
+
+@attrs.frozen
+class Member:
+    """A nexthop object in a group; `weight` counts from 1."""
+
+    id: int
+    weight: int = 1
+
+
+@attrs.frozen
+class Buckets:
+    """How a resilient group distributes flows; the times are in ticks of USER_HZ."""
+
+    count: int
+    idle_timer: int = 0
+    unbalanced_timer: int = 0
+
+
+@attrs.frozen
+class NexthopGroup:
+    """A group of nexthop objects, in the order in which flows are distributed among them.
+
+    `buckets` are those of a resilient group, None for a group by hash thresholds.
+    """
+
+    id: int
+    members: tuple[Member, ...] = ()
+    protocol: int = 0
+    buckets: Buckets | None = None
 
 
 @attrs.frozen

@@ -14,8 +14,6 @@ class Kind(Enum):
     CLASS = ("traffic class", "traffic classes")
     FILTER = ("filter at the root", "filters at the root")
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
-    NEXTHOP = ("nexthop object", "nexthop objects")
-    NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
     MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
     LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
     NOARP_NEIGHBOUR = ("noarp neighbour", "noarp neighbours")

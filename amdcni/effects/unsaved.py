@@ -9,7 +9,7 @@ from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Unsaved, in_words
 from amdcni.effects.messages import mptcp
-from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
+from amdcni.effects.messages.unsaved import Question, questions, static_groups
 from amdcni.effects.rtnetlink import (
     NETLINK_GENERIC,
     Reply,
@@ -60,9 +60,6 @@ def read_unsaved(
     has_mpls = any(name.startswith("mpls/") for name in details.sysctls)
     for question in questions(netdev, has_mpls=has_mpls, renumbered=renumbered):
         ask(question)
-    groups = groups_of(found)
-    if groups is not None:
-        ask(groups)
     found.extend(_multicast(netdev))
     if renumbered:
         found.extend(_endpoints(netdev))

@@ -137,7 +137,7 @@ def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
             words = " ".join(f"{key} {value}" for key, value in _attributes(rule).items())
             add(Section.RULE, f"{family} {words}", {})
     for nexthop in nexthops:
-        add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
+        add(Section.NEXTHOP, str(nexthop["id"]), _attributes_of_nexthop(nexthop))
     _read_neighbours("", neighbours, add)
     _read_neighbours("proxy ", proxies, add)
     _read_qdiscs(qdiscs, add)
@@ -188,6 +188,14 @@ def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> Non
         if "expires" in route:
             attributes["expires"] = _expiry(route["expires"], now_s)
         add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
+
+
+def _attributes_of_nexthop(nexthop: dict[str, Any]) -> dict[str, Value]:
+    """The timers of a resilient group are configuration, except the one that is running."""
+    timers = nexthop.get("resilient_args", {})
+    shown = [f"{key} {value}" for key, value in timers.items() if key != "unbalanced_time"]
+    resilient: dict[str, Value] = {"resilient": " ".join(shown)} if shown else {}
+    return {**_attributes(nexthop, {"id", "resilient_args"}), **resilient}
 
 
 def _read_neighbours(kind: str, neighbours: _Entries, add: _Add) -> None:

@@ -9,9 +9,9 @@ from amdcni.testing.strategies import ROOT_QDISCS
 from tests.netns.runtime import BDF, Runtime, expect_silence, natively
 
 LOST = {
-    "nexthop add id 10 via 10.0.0.1 dev eth1": "the nexthop object 10",
-    "nexthop add id 11 group 10": "the nexthop group 11",
-    "route add 10.9.0.0/24 nhid 10": "a nexthop object of the route to 10.9.0.0/24",
+    "-6 nexthop add id 10 encap seg6local action End.DX2 oif eth1 dev eth1": (
+        "an encapsulation of the nexthop object 10"
+    ),
     "-6 route add fd08::/64 encap seg6local action End.DX2 oif eth1 dev eth1": (
         "an encapsulation of the route to fd08::/64"
     ),

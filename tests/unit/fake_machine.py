@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
+from amdcni.core.host import (
+    Hop,
+    LinkFlag,
+    Member,
+    Neighbour,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
 from tests.unit.fake_kernel import Kernel
@@ -131,6 +140,14 @@ def furnish(machine: Machine, link: Link) -> None:
             machine.kernel.add_route(
                 machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
             )
+        space, first = machine.kernel.host, 10 * number
+        for nexthop in (Nexthop(first, router), Nexthop(first + 1, own, protocol=186)):
+            space.nexthops[nexthop.id] = nexthop
+        members = (Member(first, 3), Member(first + 1))
+        space.nexthop_groups[first + 2] = NexthopGroup(first + 2, members)
+        machine.kernel.add_route(
+            space, Route(ipaddress.ip_network(f"10.{number}.4.0/24"), (), nexthop=first + 2)
+        )
         # A network manager gives such routes the protocol of the kernel or of a router.
         for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
             managed = Route(

@@ -8,7 +8,19 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    Below,
+    Hop,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
@@ -100,6 +112,10 @@ class Link:
     def names(self) -> set[str]:
         return {self.name, *self.altnames}
 
+    @property
+    def has_link(self) -> bool:
+        return self.up and self.plugged_in
+
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
         self.up, self.master, self.token, self.qdisc = False, None, None, None
@@ -144,7 +160,7 @@ class Link:
             group=self.group,
             flags=self.flags,
             up=self.up,
-            carrier=self.up and self.plugged_in,
+            carrier=self.has_link,
             loopback=self.loopback,
             kind=self.kind,
             alias=self.alias or None,
@@ -186,6 +202,8 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
+    nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
     """Addresses that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
@@ -199,15 +217,57 @@ class Space:
         return next((link for link in self.links if name in link.names), None)
 
     def lose_routes(self, ifindex: int) -> None:
-        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
+        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop.
+
+        So do nexthop objects, with their memberships and what is left without any.
+        """
+        self._lose_nexthops(ifindex)
         left = []
         for route in self.routes:
+            if route.nexthop is not None:
+                left.append(route)
+                continue
             hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
             if hops == route.hops:
                 left.append(route)
             elif hops and route.family == 6:
                 left.append(attrs.evolve(route, hops=hops))
         self.routes = left
+
+    def _lose_nexthops(self, ifindex: int) -> None:
+        self.nexthops = {
+            number: each
+            for number, each in self.nexthops.items()
+            if each.hop is None or each.hop.ifindex != ifindex
+        }
+        for group in list(self.nexthop_groups.values()):
+            left = tuple(member for member in group.members if member.id in self.nexthops)
+            del self.nexthop_groups[group.id]
+            if left:
+                self.nexthop_groups[group.id] = attrs.evolve(group, members=left)
+        self.follow_nexthops()
+
+    def follow_nexthops(self) -> None:
+        """Let each route by a nexthop object have the hops of that; without it, the route goes."""
+        followed = []
+        for route in self.routes:
+            hops = route.hops if route.nexthop is None else self.hops_of(route.nexthop)
+            if hops:
+                followed.append(route if hops == route.hops else attrs.evolve(route, hops=hops))
+        self.routes = followed
+
+    def hops_of(self, number: int) -> tuple[Hop, ...]:
+        """The hops of a nexthop object or group, with the weights of its members."""
+        if number in self.nexthops:
+            hop = self.nexthops[number].hop
+            return () if hop is None else (hop,)
+        group = self.nexthop_groups.get(number)
+        members = () if group is None else group.members
+        return tuple(
+            attrs.evolve(hop, weight=member.weight)
+            for member in members
+            for hop in self.hops_of(member.id)
+        )
 
 
 @attrs.define(eq=False)
@@ -232,6 +292,10 @@ class Configuration:
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
+    nexthops: tuple[Nexthop, ...] = ()
+    """Whatever the name of the netdev."""
+    nexthop_groups: tuple[NexthopGroup, ...] = ()
+    """With their members through this netdev."""
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()

@@ -16,7 +16,19 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Encap, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import (
+    Address,
+    Buckets,
+    Encap,
+    Hardware,
+    Hop,
+    Member,
+    Neighbour,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -90,8 +102,12 @@ CAPTURED = Captured(
             preference=1,
             metrics={"mtu": 1400, "cc_algo": "cubic"},
             expires_s=3000,
+            nexthop=42,
         ),
     ),
+    nexthops=(Nexthop(40, Hop(IfName("ens1f0"), 7), 6, 186),),
+    nexthop_groups=(NexthopGroup(42, (Member(40, 3), Member(41)), 4, Buckets(8, 6000, 30000)),),
+    other_nexthops=(Nexthop(41, Hop(IfName("ens2f0"), 8)),),
     neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4),),
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
@@ -150,6 +166,10 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
+    CAPTURED.nexthops[0],
+    CAPTURED.nexthop_groups[0],
+    CAPTURED.nexthop_groups[0].members[0],
+    CAPTURED.nexthop_groups[0].buckets,
     CAPTURED.qdisc,
 )
 

@@ -39,8 +39,15 @@ def shown_as(captured: Captured) -> Netdev:
 
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
+    known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
     return Details(
         routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        nexthops=captured.nexthops,
+        nexthop_groups=tuple(
+            attrs.evolve(group, members=tuple(m for m in group.members if m.id in known))
+            for group in captured.nexthop_groups
+        ),
+        other_nexthops=captured.other_nexthops,
         neighbours=captured.neighbours,
         proxy_neighbours=captured.proxy_neighbours,
         sysctls=captured.sysctls,
@@ -234,7 +241,10 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
     assert len(found) == len(changes)
 
 
-@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
+@pytest.mark.parametrize(
+    "what",
+    ["routes", "nexthops", "nexthop_groups", "neighbours", "proxy_neighbours", "sysctls", "qdisc"],
+)
 @given(captured=some.whole_captures)
 def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})

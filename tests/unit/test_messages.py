@@ -25,12 +25,14 @@ from amdcni.core.host import (
     LinkFlag,
     Neighbour,
     Netdev,
+    Nexthop,
+    NexthopGroup,
     Qdisc,
     Route,
     WayOut,
 )
 from amdcni.core.names import IfName
-from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
+from amdcni.effects.messages import addresses, links, neighbours, nexthops, qdiscs, routes
 from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attribute
 from amdcni.testing import strategies as some
@@ -241,6 +243,39 @@ def test_an_address_of_another_family_is_ignored() -> None:
     assert addresses.address_of(phonet) is None
 
 
+# ---- nexthop objects
+
+
+@given(some.nexthops)
+def test_a_nexthop_object_is_made_as_it_was_read(drawn: Nexthop) -> None:
+    assert drawn.hop is not None
+    nexthop = attrs.evolve(drawn, hop=attrs.evolve(drawn.hop, ifindex=3))
+    reply = reply_to(nexthops.put(nexthop))
+    assert nexthops.group_of(reply) is None
+    assert nexthops.ifindex_of(reply) == 3
+    assert nexthops.id_of(reply) == drawn.id
+    assert nexthops.nexthop_of(reply, {3: drawn.hop.ifname}) == nexthop
+    assert not nexthops.loses_encap(reply)
+
+
+def test_a_nexthop_object_may_lead_through_no_netdev() -> None:
+    reply = reply_to(nexthops.put(Nexthop(7)))
+    assert nexthops.ifindex_of(reply) is None
+    assert nexthops.nexthop_of(reply, {}) == Nexthop(7)
+
+
+def test_an_encapsulation_of_a_nexthop_object_that_cannot_be_set_again_is_reported() -> None:
+    hop = Hop(IfName("eth1"), 3, encap=Encap(6))
+    reply = reply_to(nexthops.put(Nexthop(7, hop)))
+    assert nexthops.loses_encap(reply)
+    assert nexthops.nexthop_of(reply, {}).hop == Hop(IfName("if3"))
+
+
+@given(some.nexthop_groups)
+def test_a_nexthop_group_is_made_as_it_was_read(group: NexthopGroup) -> None:
+    assert nexthops.group_of(reply_to(nexthops.put_group(group))) == group
+
+
 # ---- routes
 
 
@@ -368,6 +403,15 @@ def test_a_metric_without_a_name_is_kept_by_its_number() -> None:
     read = routes.raw_route_of(reply_to(routes.put(RouteChange(route))))
     assert read.unsaved == ()
     assert routes.route_of(read, {3: IfName("eth1")}) == route
+
+
+def test_a_route_by_a_nexthop_object_has_no_hops_of_its_own() -> None:
+    route = Route(ipaddress.ip_network("10.0.0.0/8"), (Hop(IfName("eth1"), 3),), nexthop=7)
+    reply = reply_to(routes.put(RouteChange(route)))
+    assert routes.leads_through(99)(reply)
+    read = routes.raw_route_of(reply)
+    assert read.is_abridged
+    assert routes.route_of(read, {}) == attrs.evolve(route, hops=())
 
 
 def test_a_route_through_no_netdev_is_ignored() -> None:

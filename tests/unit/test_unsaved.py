@@ -17,7 +17,7 @@ from amdcni.core.host import LinkFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.unsaved import Kind, Unsaved, in_words
 from amdcni.effects.messages import mptcp
-from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
+from amdcni.effects.messages.unsaved import Question, questions, static_groups
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused
 from amdcni.effects.unsaved import read_unsaved
 
@@ -46,8 +46,8 @@ def test_each_kind_gets_one_line_that_names_eight_and_counts_the_rest(found: lis
 
 @pytest.mark.parametrize(("count", "more"), [(8, ""), (9, " and 1 more"), (31, " and 23 more")])
 def test_of_many_things_eight_are_named_and_the_rest_are_counted(count: int, more: str) -> None:
-    found = [Unsaved(Kind.NEXTHOP, str(number)) for number in range(count)]
-    assert in_words(found) == (f"the nexthop objects 0, 1, 2, 3, 4, 5, 6, 7{more}",)
+    found = [Unsaved(Kind.MPLS_ROUTE, str(number)) for number in range(count)]
+    assert in_words(found) == (f"the MPLS routes 0, 1, 2, 3, 4, 5, 6, 7{more}",)
 
 
 def test_singular_and_plural_read_naturally() -> None:
@@ -99,11 +99,6 @@ def entry(mac: str, *, flags: int = 2, state: int = 0x80, ifindex: int = OURS) -
     return reply(fixed, _2=bytes.fromhex(mac.replace(":", "")))
 
 
-def nexthop(number: int, *members: int) -> Reply:
-    group = b"".join(struct.pack("=IBBH", member, 0, 0, 0) for member in members)
-    return reply(bytes(8), _1=number, **({"_2": group} if members else {"_5": OURS}))
-
-
 def mpls(label: int, **attributes: bytes | int | str) -> Reply:
     fixed = struct.pack("=BBBBBBBBI", 28, 20, 0, 0, 254, 4, 0, 1, 0)
     return reply(fixed, _1=struct.pack("!I", label << 12), **attributes)
@@ -152,7 +147,6 @@ ANSWERS: list[tuple[str, Reply, str | None]] = [
     ("hardware addresses", entry("02:00:00:00:00:99", flags=4), None),
     ("hardware addresses", entry("02:00:00:00:00:99", state=2), None),
     ("hardware addresses", entry("02:00:00:00:00:99", ifindex=OTHER), None),
-    ("nexthop objects", nexthop(10), "the nexthop object 10"),
     ("MPLS routes", mpls(100, _4=OURS), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _9=struct.pack("=HBBi", 8, 0, 0, OURS)), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _4=OTHER), None),
@@ -184,15 +178,6 @@ def test_on_a_netdev_without_arp_a_noarp_neighbour_is_not_named() -> None:
 
 def test_the_table_of_a_tunnel_is_not_read_as_hardware_addresses() -> None:
     assert "hardware addresses" not in asked(attrs.evolve(NETDEV, kind="vxlan"))
-
-
-def test_nexthop_groups_are_queried_only_if_a_nexthop_object_is_lost() -> None:
-    assert groups_of([Unsaved(Kind.QDISC, "10")]) is None
-    question = groups_of([Unsaved(Kind.NEXTHOP, "10"), Unsaved(Kind.QDISC, "12")])
-    assert question is not None
-    for group, found in (((11, 9, 10), True), ((11, 9, 12), False)):
-        expected = [Unsaved(Kind.NEXTHOP_GROUP, "11")] if found else []
-        assert list(question.unsaved_in(nexthop(*group))) == expected
 
 
 LISTED = """\
@@ -272,7 +257,7 @@ def test_what_cannot_be_read_is_reported(failure: KernelRefused) -> None:
     assert all("they cannot be read" in line for line in lines)
 
 
-def test_there_are_six_queries_and_a_seventh_with_mpls() -> None:
+def test_there_are_five_queries_and_a_sixth_with_mpls() -> None:
     nothing, plain = read(list)
-    assert (nothing, plain) == ((), 6)
-    assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)
+    assert (nothing, plain) == ((), 5)
+    assert read(list, **{"mpls/conf/input": "1"}) == ((), 6)

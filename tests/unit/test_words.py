@@ -12,7 +12,18 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route
+from amdcni.core.host import (
+    Address,
+    Hop,
+    Member,
+    Neighbour,
+    Netdev,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Route,
+)
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -219,6 +230,9 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         routes=(Route(ip_network("10.9.0.0/24"), (attrs.evolve(hop, via=router), hop), table=100),),
         neighbours=(Neighbour(router, mac), Neighbour(ip_address("fd00::9"))),
         proxy_neighbours=(Neighbour(ip_address("10.0.0.9"), flags=8),),
+        nexthops=(Nexthop(7, attrs.evolve(hop, via=router)), Nexthop(8, hop)),
+        nexthop_groups=(NexthopGroup(9, (Member(7, 3), Member(8))),),
+        other_nexthops=(Nexthop(6),),
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
@@ -237,6 +251,9 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "neighbour 10.0.0.1 02:00:00:00:00:01",
         "neighbour fd00::9",
         "proxy neighbour 10.0.0.9",
+        "nexthop object 7 via 10.0.0.1",
+        "nexthop object 8",
+        "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
         "sysctl ipv4/conf/rp_filter = 2",

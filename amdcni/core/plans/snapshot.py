@@ -29,9 +29,9 @@ class Snapshot:
 
     `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
     same device; stale ones among them are healed already, so that all of them are live.
-    `multipath` are the records, of any device, that hold a route with several hops, and
-    `in_transit` are those devices among them that may have been leaving while the details were
-    read.  `below` is what the selected netdev rests on.
+    `multipath` are the records, of any device, that hold a route with several hops or a nexthop
+    group, and `in_transit` are those devices among them that may have been leaving while the
+    details were read.  `below` is what the selected netdev rests on.
     """
 
     clock: Clock

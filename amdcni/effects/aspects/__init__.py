@@ -12,6 +12,7 @@ from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.routes import SetRoute
@@ -24,6 +25,7 @@ from amdcni.effects.aspects import (
     altnames,
     link,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     routes,
@@ -33,7 +35,7 @@ from amdcni.effects.aspects import (
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
+READ: Final = (*_EARLY, neighbours, proxy_neighbours, nexthops, routes, qdisc)
 
 
 def read_details(
@@ -66,6 +68,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             neighbours.apply(kernel, netdev, change)
         case SetProxyNeighbour():
             proxy_neighbours.apply(kernel, netdev, change)
+        case SetNexthop() | SetNexthopGroup():
+            nexthops.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
         case SetQdisc():

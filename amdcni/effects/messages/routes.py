@@ -44,7 +44,6 @@ _RTNEXTHOP: Final = struct.Struct("=HBBi")
 _CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
 _RTVIA_BYTES: Final = 2  # struct rtvia: the family, then the address
 
-_LAYOUT: Final = Layout(rtmsg, {30: "RTA_NH_ID"})
 _METRIC_NAMES: Final = {
     number: name.removeprefix("RTAX_").lower() for number, name in names_of(rtmsg.metrics).items()
 }
@@ -56,6 +55,9 @@ _RTA_MULTIPATH: Final = 9
 _RTA_VIA: Final = 18
 _RTA_ENCAP_TYPE: Final = 21
 _RTA_ENCAP: Final = 22
+_RTA_NH_ID: Final = 30
+_NH_ID_HEADER: Final = struct.pack("=HH", 8, _RTA_NH_ID)
+_LAYOUT: Final = Layout(rtmsg, {_RTA_NH_ID: "RTA_NH_ID"})
 
 
 @lru_cache(maxsize=16)
@@ -127,8 +129,15 @@ class RawRoute:
     def unsaved(self) -> tuple[str, ...]:
         """In words, what of it no record can hold."""
         lost = any("RTA_ENCAP" in leg.attributes and leg.encap is None for leg in self.legs)
-        found = {"an encapsulation": lost, "a nexthop object": "RTA_NH_ID" in self.attributes}
-        return tuple(what for what, is_there in found.items() if is_there)
+        return ("an encapsulation",) if lost else ()
+
+    @property
+    def is_abridged(self) -> bool:
+        """Whether its hops are not shown, but only its nexthop object.
+
+        That is up to the sysctl net.ipv4.nexthop_compat_mode.
+        """
+        return not self.legs and "RTA_NH_ID" in self.attributes
 
 
 def raw_route_of(reply: Reply) -> RawRoute:
@@ -169,10 +178,11 @@ def is_wide(reply: Reply) -> bool:
 def leads_through(ifindex: int) -> Callable[[Reply], bool]:
     """Whether an RTM_NEWROUTE may be of a route through that netdev.
 
-    It looks for the number anywhere in the bytes: with many routes that is quicker than parsing.
+    It looks for the number, or for a nexthop object whose netdevs may not be shown, anywhere in the
+    bytes: with many routes that is quicker than parsing.
     """
     number = _IFINDEX.pack(ifindex)
-    return lambda reply: number in reply.body
+    return lambda reply: number in reply.body or _NH_ID_HEADER in reply.body
 
 
 def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
@@ -195,7 +205,7 @@ def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
 
 def route_of(raw: RawRoute, ifnames: Mapping[int, IfName]) -> Route | None:
     """The route; None if it leads through no netdev.  `ifnames` are those of the namespace."""
-    if not raw.legs:
+    if not raw.legs and not raw.is_abridged:
         return None
     attributes, version = raw.attributes, _VERSIONS[raw.family]
     expires = 0
@@ -216,6 +226,7 @@ def route_of(raw: RawRoute, ifnames: Mapping[int, IfName]) -> Route | None:
         preference=number_of(attributes.get("RTA_PREF")),
         metrics=_metrics(attributes.get("RTA_METRICS", b"")),
         expires_s=expires // _CLOCK_TICKS_HZ if expires > 0 else None,
+        nexthop=number_of(attributes.get("RTA_NH_ID")),
     )
 
 
@@ -248,7 +259,7 @@ def _metrics(data: bytes) -> dict[str, int | str]:
 def put(change: RouteChange) -> Request:
     """The request to set the route, whose hops have ifindexes."""
     route = change.route
-    single = route.hops[0] if len(route.hops) == 1 else None
+    single = route.hops[0] if len(route.hops) == 1 and route.nexthop is None else None
     fields = {
         "family": FAMILIES[route.family],
         "dst_len": route.destination.prefixlen,
@@ -286,7 +297,9 @@ def _raw(route: Route, single: Hop | None) -> Iterator[tuple[int, bytes]]:
     """What pyroute2 has no names for, or would encode by its own notion of it."""
     if route.metrics:
         yield _RTA_METRICS, b"".join(_metric(*each) for each in route.metrics.items())
-    if single is not None:
+    if route.nexthop is not None:
+        yield _RTA_NH_ID, route.nexthop.to_bytes(4, sys.byteorder)
+    elif single is not None:
         yield _RTA_OIF, _IFINDEX.pack(single.ifindex)
         yield from _way(route, single)
     else:

@@ -44,8 +44,6 @@ def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Q
     ifindex = netdev.ifindex
     yield from _about_traffic(ifindex)
     yield from _about_neighbours(netdev)
-    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_OIF", ifindex)])
-    yield Question("nexthop objects", query, _nexthops)
     if has_mpls:
         query = request(RTM_GETROUTE, rtmsg(), {"family": _AF_MPLS}, [("RTA_OIF", ifindex)])
         yield Question("MPLS routes", query, lambda reply: _mpls_routes(reply, ifindex))
@@ -172,56 +170,12 @@ def static_groups(listed: str, ifindex: int) -> Found:
                 yield Unsaved(Kind.MULTICAST_ADDRESS, bytes.fromhex(address).hex(":"))
 
 
-# ---- nexthop objects, MPLS
+# ---- MPLS
 
-_RTM_GETNEXTHOP: Final = 106
 _AF_INET6: Final = 10
 _AF_MPLS: Final = 28
-_GROUP_ENTRY: Final = struct.Struct("=IBBH")  # struct nexthop_grp: ID, weight, its high part
 _LABEL_SHIFT: Final = 12
-
-
-class NexthopMessage(nlmsg):  # type: ignore[misc]
-    """A message about a nexthop object or a group of them."""
-
-    prefix = "NHA_"
-    fields = (
-        ("family", "B"),
-        ("scope", "B"),
-        ("protocol", "B"),
-        ("resvd", "B"),
-        ("flags", "I"),
-    )
-    nla_map = (
-        (1, "NHA_ID", "uint32"),
-        (2, "NHA_GROUP", "cdata"),
-        (5, "NHA_OIF", "uint32"),
-        (9, "NHA_GROUPS", "flag"),
-    )
-
-
-_NEXTHOP: Final = Layout(NexthopMessage)
 _MPLS: Final = Layout(rtmsg)
-
-
-def _nexthops(reply: Reply) -> Found:
-    _, attributes = _NEXTHOP.read(reply.body)
-    yield Unsaved(Kind.NEXTHOP, str(number_of(attributes.get("NHA_ID"))))
-
-
-def groups_of(found: list[Unsaved]) -> Question | None:
-    """The question for groups that contain one of the nexthop objects; None if there are none."""
-    lost = {each.name for each in found if each.kind is Kind.NEXTHOP}
-
-    def unsaved_in(reply: Reply) -> Found:
-        _, attributes = _NEXTHOP.read(reply.body)
-        group = attributes.get("NHA_GROUP", b"")
-        members = {str(number) for number, *_ in _GROUP_ENTRY.iter_unpack(group)}
-        if members & lost:
-            yield Unsaved(Kind.NEXTHOP_GROUP, str(number_of(attributes.get("NHA_ID"))))
-
-    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_GROUPS", True)])
-    return Question("nexthop groups", query, unsaved_in) if lost else None
 
 
 def _mpls_routes(reply: Reply, ifindex: int) -> Found:

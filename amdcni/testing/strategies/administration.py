@@ -42,8 +42,29 @@ NEIGHBOUR_COMMANDS: Final = (
 )
 """Permanent and proxy neighbours on `eth1`."""
 
+NEXTHOP_COMMANDS: Final = (
+    "nexthop add id 1 via 10.0.0.1 dev eth1 protocol static",
+    "nexthop add id 2 via fd00::9 dev eth1",
+    "nexthop add id 3 dev eth1",
+    "nexthop add id 4 via 172.16.0.1 dev eth1 onlink",
+    "nexthop add id 5 via 10.0.0.1 dev eth1 encap ip id 7 dst 10.0.0.5",
+)
+"""Nexthop objects through `eth1`."""
+
+NEXTHOP_USERS: Final = (
+    "nexthop add id 11 group 1,3/3,255",
+    "nexthop add id 12 group 4/1 type resilient buckets 8 idle_timer 60 unbalanced_timer 300",
+    "nexthop add id 13 group 2",
+    "route add 198.51.100.0/24 nhid 11 metric 9",
+    "route add 198.51.100.0/24 nhid 12",
+    "route add 198.51.101.0/24 nhid 1 src 10.0.0.0",
+    "-6 route add 2001:db8:9::/64 nhid 13",
+)
+"""Groups of these, and routes by one or the other."""
+
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
+    *NEXTHOP_COMMANDS,
     *NEIGHBOUR_COMMANDS,
     "link set eth1 group 7",
     "link set eth1 promisc on",
@@ -139,9 +160,14 @@ class HostConfiguration:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
 
 
+_commands = st.tuples(
+    st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True),
+    st.just(()) | st.just((*NEXTHOP_COMMANDS, *NEXTHOP_USERS)),
+).map(lambda parts: (*parts[0], *parts[1]))
+
 host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     HostConfiguration,
-    commands=st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True).map(tuple),
+    commands=_commands,
     sysctls=st.dictionaries(
         st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
         st.sampled_from([0, 1, 2]),

@@ -2,11 +2,22 @@
 
 from typing import Any
 
+import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.capture import Details
-from amdcni.core.host import Encap, Hop, IpInterface, Neighbour, Qdisc
+from amdcni.core.host import (
+    Buckets,
+    Encap,
+    Hop,
+    IpInterface,
+    Member,
+    Neighbour,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import ifnames, macs
@@ -66,6 +77,38 @@ kernel_routes: SearchStrategy[KernelRoute] = st.builds(
 )
 """Routes of a network namespace."""
 
+_nexthop_ids = st.integers(1, 9)
+
+
+def _nexthop(number: int, hop: Hop, protocol: int) -> Nexthop:
+    family = 4 if hop.via is None else hop.via.version
+    return Nexthop(number, attrs.evolve(hop, weight=1), family, protocol)
+
+
+nexthops: SearchStrategy[Nexthop] = st.builds(
+    _nexthop, _nexthop_ids, hops, st.sampled_from([0, 4, 186])
+)
+"""Nexthop objects, with IDs from 1 to 9."""
+
+_members = st.lists(
+    st.builds(Member, _nexthop_ids, st.integers(1, 2**16)),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda member: member.id,
+).map(tuple)
+
+nexthop_groups: SearchStrategy[NexthopGroup] = st.builds(
+    NexthopGroup,
+    st.integers(10, 19),
+    _members,
+    st.sampled_from([0, 4, 186]),
+    st.none()
+    | st.builds(
+        Buckets, st.integers(1, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
+    ),
+)
+"""Groups of nexthop objects, with IDs from 10 to 19."""
+
 neighbours: SearchStrategy[Neighbour] = st.builds(
     Neighbour,
     ip_addresses,
@@ -94,6 +137,8 @@ qdiscs: SearchStrategy[Qdisc] = st.builds(
 details: SearchStrategy[Details] = st.builds(
     Details,
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
+    nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
+    nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
     neighbours=st.lists(neighbours, max_size=2, unique_by=lambda n: n.address).map(tuple),
     proxy_neighbours=st.lists(proxy_neighbours, max_size=2, unique_by=lambda n: n.address).map(
         tuple
