@@ -61,6 +61,7 @@ class What(StrEnum):
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    MULTICAST = "multicast"
     NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"

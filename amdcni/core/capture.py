@@ -9,6 +9,7 @@ from amdcni.core.aspects import (
     addresses,
     altnames,
     link,
+    multicast,
     neighbours,
     nexthops,
     proxy_neighbours,
@@ -47,6 +48,7 @@ class Captured(
     qdisc.RootQdisc,
     routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
@@ -63,6 +65,7 @@ class Details(
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
@@ -81,6 +84,7 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
     | nexthops.SetNexthop
     | nexthops.SetNexthopGroup
     | routes.SetRoute
@@ -120,6 +124,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
     nexthops,
     routes,
     qdisc,

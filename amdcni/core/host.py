@@ -268,12 +268,18 @@ class NexthopGroup:
 
 @attrs.frozen
 class Neighbour:
-    """A permanent neighbour (NUD_PERMANENT); `flags` are NTF_*, such as `router` (0x80)."""
+    """A neighbour that somebody has set; `flags` are NTF_*, such as `router` (0x80).
+
+    `state` is the NUD_* with which it is set: permanent, noarp, stale if it is externally learnt,
+    or 0 if it is looked up: `managed` is one that the kernel does not forget (NTF_EXT_MANAGED).
+    """
 
     address: IpAddress
     mac: MacAddress | None = None
     flags: int = 0
     protocol: int | None = None
+    state: int = 0x80
+    managed: bool = False
 
 
 @attrs.frozen

@@ -277,6 +277,7 @@ class Kernel:
             nexthop_groups=tuple(_own_groups(link)),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
+            multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
             token=link.token,
             qdisc=link.qdisc,
@@ -407,6 +408,11 @@ class Kernel:
         others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
         link.proxy_neighbours = [*others, neighbour]
 
+    def add_multicast(self, link: Link, address: MacAddress) -> None:
+        self.moment(f"let {link.name} receive for {address}")
+        if address not in link.multicast:
+            link.multicast.append(address)
+
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
         if SYSCTL_DEFAULTS[name] == value:
@@ -514,6 +520,7 @@ class Kernel:
             **_nexthops_of(link),
             neighbours=tuple(link.neighbours),
             proxy_neighbours=tuple(link.proxy_neighbours),
+            multicast_addresses=tuple(link.multicast),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,

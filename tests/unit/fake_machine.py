@@ -128,6 +128,7 @@ def furnish(machine: Machine, link: Link) -> None:
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.multicast = [MacAddress("01:00:5e:00:00:77")]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")

@@ -9,6 +9,7 @@ import attrs
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
@@ -142,6 +143,8 @@ class FakeNamespace:
                 self._ask(self._kernel.add_neighbour, netdev, neighbour)
             case SetProxyNeighbour(neighbour):
                 self._ask(self._kernel.add_proxy_neighbour, netdev, neighbour)
+            case SetMulticastAddress(wanted_group):
+                self._ask(self._kernel.add_multicast, netdev, wanted_group)
             case SetNexthop(nexthop):
                 with _refusing():
                     self._kernel.add_nexthop(self._space, nexthop)

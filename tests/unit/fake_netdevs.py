@@ -104,6 +104,7 @@ class Link:
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
+    multicast: list[MacAddress] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
@@ -121,6 +122,7 @@ class Link:
         self.up, self.master, self.token, self.qdisc = False, None, None, None
         for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
             lost.clear()
+        self.multicast.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
         """The addresses, after those whose lifetime is over were removed."""
@@ -298,6 +300,7 @@ class Configuration:
     """With their members through this netdev."""
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
+    multicast: tuple[MacAddress, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None

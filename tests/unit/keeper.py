@@ -94,6 +94,7 @@ class Keeper:
             and _holds(captured, "nexthops", self.original.nexthops)
             and _holds(captured, "nexthop_groups", self.original.nexthop_groups)
             and _count(captured, "neighbours") == len(self.original.neighbours)
+            and _count(captured, "multicast_addresses") == len(self.original.multicast)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
             and ("qdisc" in captured) == (self.original.qdisc is not None)

@@ -31,13 +31,15 @@ from amdcni.core.host import (
     Route,
     WayOut,
 )
-from amdcni.core.names import IfName
+from amdcni.core.names import IfName, MacAddress
+from amdcni.effects.aspects import multicast
 from amdcni.effects.messages import addresses, links, neighbours, nexthops, qdiscs, routes
 from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attribute
 from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("eth1"))
+MAC = "02:00:00:00:00:77"
 IFF_UP = 1
 GRE_KINDS = ("gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan")
 
@@ -435,14 +437,51 @@ def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
 
 @given(some.neighbours)
 def test_a_neighbour_is_set_as_it_was_read(neighbour: Neighbour) -> None:
-    read = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)))
+    read = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)), NIC)
     assert read == neighbour
 
 
-def test_a_neighbour_that_is_not_permanent_is_ignored() -> None:
-    message = reply_to(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
-    reachable = having(message, 8, 0x02, 2)  # NUD_REACHABLE
-    assert neighbours.neighbour_of(reachable) is None
+_STATE_OFFSET = 8
+
+
+def test_a_neighbour_that_the_kernel_has_made_is_ignored() -> None:
+    def seen(mac: str, state: int, netdev: Netdev = NIC) -> Neighbour | None:
+        made = Neighbour(ipaddress.ip_address("10.0.0.1"), MacAddress(mac))
+        message = having(reply_to(neighbours.put(NIC, made)), _STATE_OFFSET, state, 2)
+        return neighbours.neighbour_of(message, netdev)
+
+    reachable, noarp = 0x02, 0x40
+    assert seen(MAC, reachable) is None
+    assert seen(MAC, noarp) == Neighbour(
+        ipaddress.ip_address("10.0.0.1"), MacAddress(MAC), state=noarp
+    )
+    assert seen("33:33:00:00:00:16", noarp) is None
+    assert seen("ff:ff:ff:ff:ff:ff", noarp) is None
+    assert seen(MAC, noarp, attrs.evolve(NIC, flags=int(LinkFlag.NOARP))) is None
+    assert seen(MAC, noarp, attrs.evolve(NIC, ifindex=8)) is None
+
+
+@pytest.mark.parametrize(("state", "read_as"), [(0x02, 0x04), (0x04, 0x04), (0x40, 0x40)])
+def test_an_externally_learnt_neighbour_is_set_as_one_that_may_be_out_of_date(
+    state: int, read_as: int
+) -> None:
+    learnt = Neighbour(ipaddress.ip_address("10.0.0.1"), MacAddress(MAC), 0x10)
+    message = having(reply_to(neighbours.put(NIC, learnt)), _STATE_OFFSET, state, 2)
+    read = neighbours.neighbour_of(message, NIC)
+    assert read == attrs.evolve(learnt, state=read_as)
+    failed = attrs.evolve(learnt, mac=None, state=0)
+    message = having(reply_to(neighbours.put(NIC, failed)), _STATE_OFFSET, 0x20, 2)
+    assert neighbours.neighbour_of(message, NIC) == failed
+
+
+def test_only_multicast_addresses_that_somebody_set_are_read() -> None:
+    listed = """\
+7    ens1            1     0     333300000001
+7    ens1            2     1     01005e000099
+77   ens2            1     1     01005e000098
+"""
+    assert list(multicast.static_in(listed, 7)) == [bytes.fromhex("01005e000099")]
+    assert list(multicast.static_in("", 7)) == []
 
 
 @given(some.qdiscs)

@@ -39,8 +39,12 @@ NEIGHBOUR_COMMANDS: Final = (
     "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
     "neighbour add proxy 10.0.0.77 dev eth1 protocol 186",
     "-6 neighbour add proxy fd00::77 dev eth1",
+    "neighbour add 10.0.0.78 dev eth1 managed",
+    "neighbour add 10.0.0.79 lladdr 02:00:00:00:00:79 dev eth1 nud stale extern_learn",
+    "neighbour add 10.0.0.80 lladdr 02:00:00:00:00:80 dev eth1 nud noarp",
+    "-6 neighbour add fd00::81 lladdr 02:00:00:00:00:81 dev eth1 nud noarp router",
 )
-"""Permanent and proxy neighbours on `eth1`."""
+"""Permanent, managed, learnt and proxy neighbours on `eth1`."""
 
 NEXTHOP_COMMANDS: Final = (
     "nexthop add id 1 via 10.0.0.1 dev eth1 protocol static",
@@ -66,6 +70,7 @@ IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
     *NEXTHOP_COMMANDS,
     *NEIGHBOUR_COMMANDS,
+    "maddress add 01:00:5e:00:00:99 dev eth1",
     "link set eth1 group 7",
     "link set eth1 promisc on",
     "link set eth1 allmulticast on",

@@ -233,6 +233,7 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     routes=st.lists(kernel_routes, max_size=1).map(tuple),
     nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
     nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
+    multicast_addresses=st.lists(macs, max_size=1).map(tuple),
     neighbours=st.lists(neighbours, max_size=1).map(tuple),
     proxy_neighbours=st.lists(proxy_neighbours, max_size=1).map(tuple),
     sysctls=sysctls,

@@ -19,6 +19,7 @@ from amdcni.core.host import (
     Qdisc,
 )
 from amdcni.core.host import Route as KernelRoute
+from amdcni.core.names import MacAddress
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import ifnames, macs
 
@@ -109,14 +110,31 @@ nexthop_groups: SearchStrategy[NexthopGroup] = st.builds(
 )
 """Groups of nexthop objects, with IDs from 10 to 19."""
 
-neighbours: SearchStrategy[Neighbour] = st.builds(
-    Neighbour,
-    ip_addresses,
-    mac=st.none() | macs,
-    flags=st.sampled_from([0, 0x80]),
-    protocol=st.none() | st.integers(1, 255),
+_stations = st.integers(0, 255).map(lambda number: MacAddress(f"02:00:00:00:00:{number:02x}"))
+_protocols = st.none() | st.integers(1, 255)
+
+neighbours: SearchStrategy[Neighbour] = st.one_of(
+    st.builds(
+        Neighbour,
+        ip_addresses,
+        mac=st.none() | macs,
+        flags=st.sampled_from([0, 0x10, 0x80]),
+        protocol=_protocols,
+    ),
+    st.builds(
+        Neighbour, ip_addresses, protocol=_protocols, state=st.just(0), managed=st.just(True)
+    ),
+    st.builds(
+        Neighbour,
+        ip_addresses,
+        mac=macs,
+        flags=st.sampled_from([0x10, 0x90]),
+        protocol=_protocols,
+        state=st.sampled_from([0x04, 0x40]),
+    ),
+    st.builds(Neighbour, ip_addresses, mac=_stations, state=st.just(0x40)),
 )
-"""Permanent neighbours."""
+"""Neighbours that somebody has set: permanent, managed, externally learnt, without ARP."""
 
 proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
     Neighbour,
@@ -139,6 +157,7 @@ details: SearchStrategy[Details] = st.builds(
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
     nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
     nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
+    multicast_addresses=st.lists(macs, max_size=2, unique=True).map(tuple),
     neighbours=st.lists(neighbours, max_size=2, unique_by=lambda n: n.address).map(tuple),
     proxy_neighbours=st.lists(proxy_neighbours, max_size=2, unique_by=lambda n: n.address).map(
         tuple
