@@ -207,7 +207,7 @@ class Space:
     nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
     nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses that the kernel refuses here, for whatever reason."""
+    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -279,6 +279,7 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    physfn: str | None = None
 
 
 @attrs.frozen
