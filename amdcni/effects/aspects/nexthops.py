@@ -1,26 +1,23 @@
-"""The nexthop objects through the netdev, and the groups that contain one."""
+"""The nexthop objects through the netdev, and the groups that contain one.
+
+Most netdevs have none, so what reads and makes them is loaded only for one that has.
+"""
 
 import errno
-from collections.abc import Iterable
+import struct
 from typing import Final
 
 import attrs
 
 from amdcni.core.aspects.change import Unsaved
-from amdcni.core.aspects.nexthops import (
-    Nexthops,
-    SetNexthop,
-    SetNexthopGroup,
-    describe,
-    ids_in,
-)
+from amdcni.core.aspects.nexthops import Nexthops, SetNexthop, SetNexthopGroup
 from amdcni.core.capture import Captured
-from amdcni.core.host import Hop, Netdev, NexthopGroup
-from amdcni.core.names import IfName
-from amdcni.effects.ifnames import ifnames_of
-from amdcni.effects.messages import nexthops
-from amdcni.effects.rtnetlink import Reply, RequestRefused, Rtnetlink
+from amdcni.core.host import Netdev
+from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink, attribute
 
+_RTM_GETNEXTHOP: Final = 106
+_NHMSG_BYTES: Final = 8
+_NHA_OIF: Final = 5
 _UNKNOWN: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
 """How a kernel before Linux 5.3 answers a question about nexthop objects."""
 
@@ -31,93 +28,29 @@ class ReadNexthops(Nexthops, Unsaved):
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadNexthops:
-    """Those through the netdev with their groups, or what now has the IDs of those that are kept.
+    """Those through the netdev with their groups, or what now has the IDs that are kept."""
+    own = _through(kernel, netdev) if kept is None else []
+    if not own and (kept is None or not kept.nexthops):
+        return ReadNexthops()
+    from amdcni.effects.nexthop_objects import read_those_of
 
-    A node may have thousands of them, so of those through other netdevs only members are read.
-    """
-    if kept is None:
-        own = _through(kernel, netdev)
-        groups = _groups_with(kernel, own) if own else ()
-    else:
-        ids = {each.id for each in kept.nexthops} | {each.id for each in kept.nexthop_groups}
-        own, groups = _parted(_each(kernel, ids))
-    members = {number for group in groups for number in ids_in(group.members)}
-    if kept is not None:
-        members |= {each.id for each in kept.other_nexthops}
-    there = {nexthops.id_of(reply) for reply in own}
-    others, _ = _parted(_each(kernel, members - there))
-    ifindexes = filter(None, map(nexthops.ifindex_of, (*own, *others)))
-    ifnames = ifnames_of(kernel, ifindexes, {netdev.ifindex: netdev.ifname})
-    return ReadNexthops(
-        nexthops=tuple(nexthops.nexthop_of(reply, ifnames) for reply in own),
-        nexthop_groups=tuple(groups),
-        other_nexthops=tuple(nexthops.nexthop_of(reply, ifnames) for reply in others),
-        unsaved=tuple(
-            f"an encapsulation of the nexthop object {nexthops.id_of(reply)}"
-            for reply in own
-            if nexthops.loses_encap(reply)
-        ),
-    )
+    found, unsaved = read_those_of(kernel, netdev, own, kept)
+    return ReadNexthops(**attrs.asdict(found, recurse=False), unsaved=unsaved)
 
 
 def _through(kernel: Rtnetlink, netdev: Netdev) -> list[Reply]:
     """The objects through the netdev; none on a kernel that has no such objects."""
+    asked = bytes(_NHMSG_BYTES) + attribute(_NHA_OIF, struct.pack("=I", netdev.ifindex))
     try:
-        return kernel.dump(nexthops.query_through(netdev.ifindex))
+        return kernel.dump(Request(_RTM_GETNEXTHOP, 0, asked))
     except RequestRefused as failure:
         if failure.code not in _UNKNOWN:
             raise
         return []
 
 
-def _groups_with(kernel: Rtnetlink, own: Iterable[Reply]) -> list[NexthopGroup]:
-    ids = {nexthops.id_of(reply) for reply in own}
-    groups = filter(None, map(nexthops.group_of, kernel.dump(nexthops.query_groups())))
-    return [group for group in groups if ids & ids_in(group.members)]
-
-
-def _each(kernel: Rtnetlink, ids: Iterable[int]) -> list[Reply]:
-    """What has these IDs."""
-    found = []
-    for number in sorted(ids):
-        try:
-            found.append(kernel.get(nexthops.query_by_id(number)))
-        except RequestRefused as failure:
-            if failure.code != errno.ENOENT:
-                raise
-    return found
-
-
-def _parted(replies: Iterable[Reply]) -> tuple[list[Reply], list[NexthopGroup]]:
-    """The objects, and the groups."""
-    objects, groups = [], []
-    for reply in replies:
-        group = nexthops.group_of(reply)
-        if group is None:
-            objects.append(reply)
-        else:
-            groups.append(group)
-    return objects, groups
-
-
-def hops_of(kernel: Rtnetlink, number: int, known: dict[int, IfName]) -> tuple[Hop, ...]:
-    """The hops of a nexthop object or group, with the weights of its members."""
-    objects, groups = _parted(_each(kernel, [number]))
-    weights = {member.id: member.weight for group in groups for member in group.members}
-    objects += _parted(_each(kernel, weights))[0]
-    ifnames = ifnames_of(kernel, filter(None, map(nexthops.ifindex_of, objects)), known)
-    found = (nexthops.nexthop_of(reply, ifnames) for reply in objects)
-    return tuple(
-        attrs.evolve(each.hop, weight=weights.get(each.id, 1))
-        for each in found
-        if each.hop is not None
-    )
-
-
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetNexthop | SetNexthopGroup) -> None:
     """Make it."""
-    if isinstance(change, SetNexthop):
-        what = f"make the nexthop object {change.nexthop.id} of {netdev.ifname}"
-        kernel.do(what, nexthops.put(change.nexthop), done_if=errno.EEXIST)
-    else:
-        kernel.do(f"make the {describe(change.group)}", nexthops.put_group(change.group))
+    from amdcni.effects.nexthop_objects import make
+
+    make(kernel, netdev, change)

@@ -17,8 +17,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import IpNetwork, Netdev, Route, WayOut
 from amdcni.core.names import IfName
-from amdcni.effects.aspects import nexthops
-from amdcni.effects.ifnames import ifnames_of
+from amdcni.effects.aspects.link import ifnames_of
 from amdcni.effects.messages import routes
 from amdcni.effects.messages.common import FAMILIES
 from amdcni.effects.messages.routes import RawRoute
@@ -104,6 +103,8 @@ def _named(
     for each in raw:
         route = routes.route_of(each, ifnames)
         if route is not None and route.nexthop is not None and not route.hops:
-            route = attrs.evolve(route, hops=nexthops.hops_of(kernel, route.nexthop, ifnames))
+            from amdcni.effects.nexthop_objects import hops_of
+
+            route = attrs.evolve(route, hops=hops_of(kernel, route.nexthop, ifnames))
         if route is not None:
             yield route, each

@@ -2,20 +2,21 @@
 
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, nlmsg
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 
 from amdcni.core.host import Buckets, Hop, Member, Nexthop, NexthopGroup
 from amdcni.core.names import IfName
-from amdcni.effects.messages.common import FAMILIES, Layout, ip_of, number_of, request
+from amdcni.effects.messages.common import FAMILIES, ip_of, number_of
 from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _RTM_NEWNEXTHOP: Final = 104
 _RTM_GETNEXTHOP: Final = 106
 _RTNH_F_ONLINK: Final = 4
+_PROTOCOL_OFFSET: Final = 2
 _NLA_F_NESTED: Final = 0x8000
 
 _NHA_ID: Final = 1
@@ -33,28 +34,7 @@ _RES_IDLE_TIMER: Final = 2
 _RES_UNBALANCED_TIMER: Final = 3
 _MEMBER: Final = struct.Struct("=IBBH")  # struct nexthop_grp: ID, weight, its high part
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
-
-
-class NexthopMessage(nlmsg):  # type: ignore[misc]
-    """A message about a nexthop object or a group of them."""
-
-    prefix = "NHA_"
-    fields = (
-        ("family", "B"),
-        ("scope", "B"),
-        ("protocol", "B"),
-        ("resvd", "B"),
-        ("flags", "I"),
-    )
-    nla_map = ((0, "NHA_UNSPEC", "none"),)
-
-
-_LAYOUT: Final = Layout(NexthopMessage)
-
-
-def query_through(ifindex: int) -> Request:
-    """The query for the nexthop objects through one link."""
-    return _query((_NHA_OIF, _u32(ifindex)))
+_HEADER: Final = struct.Struct("=BBBBI")  # struct nhmsg: family, scope, protocol, 0, flags
 
 
 def query_groups() -> Request:
@@ -67,21 +47,38 @@ def query_by_id(number: int) -> Request:
     return _query((_NHA_ID, _u32(number)))
 
 
-def _query(attribute_: tuple[int, bytes]) -> Request:
-    return request(_RTM_GETNEXTHOP, NexthopMessage(), {}, raw=[attribute_])
+def _query(asked: tuple[int, bytes]) -> Request:
+    return _request(_RTM_GETNEXTHOP, 0, [asked])
+
+
+def _request(
+    kind: int,
+    flags: int,
+    attributes: Iterable[tuple[int, bytes]],
+    *,
+    family: int = 0,
+    protocol: int = 0,
+    nexthop_flags: int = 0,
+) -> Request:
+    header = _HEADER.pack(family, 0, protocol, 0, nexthop_flags)
+    return Request(kind, flags, header + b"".join(attribute(*each) for each in attributes))
 
 
 def _u32(number: int) -> bytes:
     return number.to_bytes(4, sys.byteorder)
 
 
-def _read(reply: Reply) -> tuple[dict[str, int], dict[int, bytes]]:
-    return _LAYOUT.fixed(reply.body), dict(attributes_in(reply.body, _LAYOUT.size))
+def _attributes_of(reply: Reply) -> dict[int, bytes]:
+    return dict(attributes_in(reply.body, _HEADER.size))
+
+
+def _protocol_of(reply: Reply) -> int:
+    return reply.body[_PROTOCOL_OFFSET]
 
 
 def group_of(reply: Reply) -> NexthopGroup | None:
     """The group in an RTM_NEWNEXTHOP; None if it is an object."""
-    fields, attributes = _read(reply)
+    attributes = _attributes_of(reply)
     if _NHA_GROUP not in attributes:
         return None
     resilient = dict(attributes_in(attributes.get(_NHA_RES_GROUP, b""), 0))
@@ -91,7 +88,7 @@ def group_of(reply: Reply) -> NexthopGroup | None:
             Member(number, (high << 8 | low) + 1)
             for number, low, high, _ in _MEMBER.iter_unpack(attributes[_NHA_GROUP])
         ),
-        protocol=fields["protocol"],
+        protocol=_protocol_of(reply),
         buckets=Buckets(
             number_of(resilient[_RES_BUCKETS]) or 0,
             number_of(resilient.get(_RES_IDLE_TIMER)) or 0,
@@ -104,17 +101,18 @@ def group_of(reply: Reply) -> NexthopGroup | None:
 
 def id_of(reply: Reply) -> int:
     """The ID of the nexthop object or group in an RTM_NEWNEXTHOP."""
-    return number_of(_read(reply)[1].get(_NHA_ID)) or 0
+    return number_of(_attributes_of(reply).get(_NHA_ID)) or 0
 
 
 def ifindex_of(reply: Reply) -> int | None:
     """The netdev that the nexthop object in an RTM_NEWNEXTHOP leads through, if any."""
-    return number_of(_read(reply)[1].get(_NHA_OIF))
+    return number_of(_attributes_of(reply).get(_NHA_OIF))
 
 
 def nexthop_of(reply: Reply, ifnames: Mapping[int, IfName]) -> Nexthop:
     """The nexthop object in an RTM_NEWNEXTHOP; `ifnames` are those of the namespace."""
-    fields, attributes = _read(reply)
+    attributes = _attributes_of(reply)
+    family, _, _, _, flags = _HEADER.unpack_from(reply.body)
     ifindex = number_of(attributes.get(_NHA_OIF))
     return Nexthop(
         id=id_of(reply),
@@ -124,31 +122,31 @@ def nexthop_of(reply: Reply, ifnames: Mapping[int, IfName]) -> Nexthop:
             ifname=ifnames.get(ifindex, IfName(f"if{ifindex}")),
             ifindex=ifindex,
             via=ip_of(attributes.get(_NHA_GATEWAY)),
-            onlink=bool(fields["flags"] & _RTNH_F_ONLINK),
+            onlink=bool(flags & _RTNH_F_ONLINK),
             encap=encap_of(attributes.get(_NHA_ENCAP_TYPE), attributes.get(_NHA_ENCAP)),
         ),
-        family=_VERSIONS.get(fields["family"], 4),
-        protocol=fields["protocol"],
+        family=_VERSIONS.get(family, 4),
+        protocol=_protocol_of(reply),
     )
 
 
 def loses_encap(reply: Reply) -> bool:
     """Whether the nexthop object has an encapsulation that no record can hold."""
-    _, attributes = _read(reply)
+    attributes = _attributes_of(reply)
     kind, data = attributes.get(_NHA_ENCAP_TYPE), attributes.get(_NHA_ENCAP)
     return kind is not None and encap_of(kind, data) is None
 
 
 def put(nexthop: Nexthop) -> Request:
     """The request to make the nexthop object, whose hop has an ifindex."""
-    hop = nexthop.hop
-    fields = {
-        "family": FAMILIES[nexthop.family],
-        "protocol": nexthop.protocol,
-        "flags": _RTNH_F_ONLINK if hop and hop.onlink else 0,
-    }
-    raw = _object(nexthop.id, hop)
-    return request(_RTM_NEWNEXTHOP, NexthopMessage(), fields, (), NLM_F_CREATE | NLM_F_EXCL, raw)
+    return _request(
+        _RTM_NEWNEXTHOP,
+        NLM_F_CREATE | NLM_F_EXCL,
+        _object(nexthop.id, nexthop.hop),
+        family=FAMILIES[nexthop.family],
+        protocol=nexthop.protocol,
+        nexthop_flags=_RTNH_F_ONLINK if nexthop.hop and nexthop.hop.onlink else 0,
+    )
 
 
 def _object(number: int, hop: Hop | None) -> Iterator[tuple[int, bytes]]:
@@ -165,9 +163,8 @@ def _object(number: int, hop: Hop | None) -> Iterator[tuple[int, bytes]]:
 
 def put_group(group: NexthopGroup) -> Request:
     """The request to make the group, or to give it these members."""
-    fields = {"protocol": group.protocol}
     flags = NLM_F_CREATE | NLM_F_REPLACE
-    return request(_RTM_NEWNEXTHOP, NexthopMessage(), fields, (), flags, _group(group))
+    return _request(_RTM_NEWNEXTHOP, flags, _group(group), protocol=group.protocol)
 
 
 def _group(group: NexthopGroup) -> Iterator[tuple[int, bytes]]:

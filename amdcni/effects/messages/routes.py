@@ -26,7 +26,6 @@ from amdcni.effects.messages.common import (
     request,
     text_of,
 )
-from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
@@ -87,7 +86,11 @@ class Leg:
     @property
     def encap(self) -> Encap | None:
         """How it wraps packets; None if it does not, or in a way that no record can hold."""
-        return encap_of(self.attributes.get("RTA_ENCAP_TYPE"), self.attributes.get("RTA_ENCAP"))
+        if "RTA_ENCAP" not in self.attributes:
+            return None
+        from amdcni.effects.messages.encaps import encap_of
+
+        return encap_of(self.attributes.get("RTA_ENCAP_TYPE"), self.attributes["RTA_ENCAP"])
 
 
 @attrs.frozen
