@@ -50,7 +50,7 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, or a module of `amdcni.core.aspects`.
+    Its name, its ifindex, its policy rules, or a module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
@@ -64,6 +64,7 @@ class What(StrEnum):
     ROUTES = "routes"
     QDISC = "qdisc"
     SYSCTLS = "sysctls"
+    RULES = "rules"
 
 
 _DURATION: Final = (attrs.validators.ge(0.0), attrs.validators.lt(math.inf))

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from amdcni.core import rules
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
@@ -64,6 +65,7 @@ def read_unsaved(
     if groups is not None:
         ask(groups)
     found.extend(_multicast(netdev))
+    found.extend(rules.unsaved(netdev, details.rules))
     if renumbered:
         found.extend(_endpoints(netdev))
     return (*in_words(found), *doubtful)

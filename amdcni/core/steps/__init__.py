@@ -14,6 +14,7 @@ from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
 from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, SaveRecord
+from amdcni.core.steps.rules import RestoreRules
 
 __all__ = [
     "BringHome",
@@ -35,6 +36,7 @@ __all__ = [
     "ReleasePlugins",
     "RestoreConfiguration",
     "RestoreLink",
+    "RestoreRules",
     "SaveRecord",
     "Step",
     "VerifyHome",

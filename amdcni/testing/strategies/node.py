@@ -27,6 +27,7 @@ from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
     kernel_routes,
     neighbours,
+    policy_rules,
     proxy_neighbours,
     qdiscs,
     sysctls,
@@ -203,5 +204,6 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
     eui64=st.booleans(),
+    rules=st.lists(policy_rules, max_size=2).map(tuple),
 ).map(_through_itself)
 """The same with everything else that is restored."""
