@@ -170,7 +170,7 @@ manifests: $(VENV)/run.stamp ## renders deploy/kubernetes anew, each file by the
 	done
 
 .PHONY: bench
-bench: system $(VENV)/run.stamp ## times of start-up and whole processes, beside those of plain host-device
+bench: system launcher tree ## times of start-up and whole processes, beside those of plain host-device
 	@$(BIN)/python -m benchmarks
 
 # How large the launcher may be if musl is its library.

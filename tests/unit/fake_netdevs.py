@@ -193,7 +193,7 @@ class Space:
     routes: list[Route] = attrs.field(factory=list)
     rules: list[Rule] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and rules that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -238,6 +238,7 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    physfn: str | None = None
 
 
 @attrs.frozen

@@ -219,7 +219,7 @@ def test_a_rule_that_is_refused_keeps_the_record_and_is_tried_again(
     machine.kernel.managers_work = False
     machine.kernel.host.refused.add(owned.describe())
     add(machine)
-    with pytest.raises(RestoreIncomplete, match="policy rule .* is missing"):
+    with pytest.raises(RestoreIncomplete, match=r"policy rule .* is missing"):
         delete(machine)
     assert ("not-restored", "rules") in [
         (event, facts.get("aspect")) for event, facts in process(machine).reported
