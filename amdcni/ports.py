@@ -224,7 +224,7 @@ class Namespace(Protocol):
         """Set the route, whose hops have the ifindexes of this namespace."""
 
     def rules(self) -> tuple[Rule, ...]:
-        """All policy rules, in the order in which the kernel looks at them."""
+        """The policy rules that name a netdev or an address, in the order of the kernel."""
 
     def set_rule(self, change: RuleChange) -> None:
         """Add the rule, or add it once more and remove the older ones."""

@@ -70,7 +70,7 @@ class Details(
 ):
     """What is read only of the one netdev that matters, as it is too much to read of all.
 
-    `ways_out` and `rules` are those of the netns, whatever netdev they are about.
+    `ways_out` and `rules` are those of the netns, whatever netdev or address they are about.
     """
 
     ways_out: tuple[WayOut, ...] = ()

@@ -171,7 +171,7 @@ class Netlink:
         return tuple(mac for mac in found if mac is not None)
 
     def rules(self) -> tuple[Rule, ...]:
-        """All policy rules, in the order in which the kernel looks at them, family by family."""
+        """The policy rules that name a netdev or an address, in the order of the kernel."""
         try:
             replies = self._kernel.dump(rules.query())
         except RequestRefused as failure:

@@ -27,6 +27,7 @@ _UNSET: Final = 0xFFFFFFFF
 _DST, _SRC, _IIFNAME, _PRIORITY, _TABLE, _OIFNAME, _PAD = 1, 2, 3, 6, 15, 17, 18
 _SUPPRESS_PREFIXLEN: Final = 14
 _PROTOCOL: Final = 21
+_NAMING: Final = frozenset({_DST, _SRC, _IIFNAME, _OIFNAME})
 _FIELDS: Final = frozenset({_DST, _SRC, _IIFNAME, _PRIORITY, _TABLE, _OIFNAME, _PAD})
 _VALUES: Final = {
     4: ("goto", "=I"),
@@ -62,11 +63,14 @@ def query() -> Request:
 
 
 def rule_of(reply: Reply) -> Rule | None:
-    """The rule in an RTM_NEWRULE; None if it is of another family, such as multicast routing."""
+    """The rule in an RTM_NEWRULE; None if it names neither a netdev nor an address.
+
+    Nor is one of another family, such as multicast routing, a rule for us.
+    """
     family, dst_bits, src_bits, tos, table, action, flags = _HEADER.unpack_from(reply.body)
-    if family not in _VERSIONS:
-        return None
     attributes = dict(attributes_in(reply.body, _HEADER.size))
+    if family not in _VERSIONS or _NAMING.isdisjoint(attributes):
+        return None
     wide = number_of(attributes.get(_TABLE))
     return Rule(
         family=_VERSIONS[family],
@@ -90,11 +94,11 @@ def _network_of(octets: bytes | None, bits: int) -> IpNetwork | None:
 
 
 def _values_in(attributes: dict[int, bytes]) -> Iterator[tuple[str, int | str]]:
-    for number, (name, form) in _VALUES.items():
-        if number in attributes:
-            numbers = struct.unpack(form, attributes[number])
-            if _AS_IF_ABSENT.get(number) not in numbers:
-                yield name, numbers[0] if len(numbers) == 1 else "-".join(map(str, numbers))
+    for number in sorted(attributes.keys() & _VALUES.keys()):
+        name, form = _VALUES[number]
+        numbers = struct.unpack(form, attributes[number])
+        if _AS_IF_ABSENT.get(number) not in numbers:
+            yield name, numbers[0] if len(numbers) == 1 else "-".join(map(str, numbers))
 
 
 def add(rule: Rule, *, once_more: bool = False) -> Request:
