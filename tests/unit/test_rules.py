@@ -210,6 +210,20 @@ def test_the_owner_of_a_missing_rule_comes_first(
     assert pauses(machine) == (1 if works else 40)
 
 
+def test_only_the_device_is_locked_during_the_wait(machine: Machine, keeper: Keeper) -> None:
+    held: set[str] = set()
+
+    def note(what: str) -> None:
+        if what == "pause":
+            held.update(machine.locks)
+
+    machine.kernel.interrupts.append(note)
+    add(machine)
+    delete(machine)
+    assert keeper.is_whole()
+    assert held == {A}
+
+
 def test_nobody_waits_if_nothing_is_missing(machine: Machine, nic: Link, keeper: Keeper) -> None:
     nic.managed.clear()
     add(machine)
