@@ -23,6 +23,7 @@ class Kind(Enum):
     MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
+    RULE = ("policy rule", "policy rules")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
     XDP = ("XDP program", "XDP programs")
     TCX = ("tcx program", "tcx programs")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
+from amdcni.core import rules
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
@@ -73,6 +74,7 @@ def read_unsaved(
     if groups is not None:
         ask(groups)
     found.extend(_multicast(netdev))
+    found.extend(rules.unsaved(netdev, details.rules))
     if renumbered:
         found.extend(_endpoints(netdev))
     found.extend(Unsaved(Kind.XDP, f"{each.number} ({each.mode})") for each in netdev.xdp)

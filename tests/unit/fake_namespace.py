@@ -20,6 +20,7 @@ from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
+from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
 from tests.unit.fake_kernel import AlreadySo, Kernel, Refused
 from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
 
@@ -48,7 +49,7 @@ class FakeNamespace:
         self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
     ) -> Details:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        whole = attrs.evolve(self._kernel.details(link), ways_out=())
+        whole = attrs.evolve(self._kernel.details(link), ways_out=(), rules=())
         if early:
             return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
@@ -112,6 +113,23 @@ class FakeNamespace:
             except KernelRefused:
                 if number == len(parts):
                     raise
+
+    def rules(self) -> tuple[Rule, ...]:
+        self._node.alive()
+        return tuple(self._space.rules)
+
+    def set_rule(self, change: RuleChange) -> None:
+        with _refusing():
+            match change:
+                case AddRule(rule):
+                    self._kernel.add_rule(self._space, rule)
+                case RenewRule(rule):
+                    if not change.another:
+                        self._kernel.add_rule(self._space, rule, once_more=True)
+                    for _ in range(change.blind):
+                        self._kernel.drop_rule(self._space, rule)
+                case _:
+                    assert_never(change)
 
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
         refused = []

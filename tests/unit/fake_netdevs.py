@@ -10,6 +10,7 @@ import attrs
 
 from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
@@ -110,6 +111,10 @@ class Link:
     queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: list[Rule] = attrs.field(factory=list)
+    """The policy rules that somebody has set for it on the host."""
+    managed: list[Rule] = attrs.field(factory=list)
+    """Those whose owner has them set only while it sees the netdev."""
 
     @property
     def names(self) -> set[str]:
@@ -206,8 +211,9 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -217,6 +223,21 @@ class Space:
 
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
+
+    def note_name(self, name: str, *, here: bool) -> None:
+        """A netdev has this as its name from now on, or no longer; alternative ones do not count.
+
+        Rules see a netdev by what they are given here.
+        """
+        for position, rule in enumerate(self.rules):
+            bits = IIF_DETACHED * (rule.iif == name) | OIF_DETACHED * (rule.oif == name)
+            detached = rule.detached & ~bits if here else rule.detached | bits
+            self.rules[position] = attrs.evolve(rule, detached=detached)
+
+    def lose_netdev(self, link: Link) -> None:
+        """The netdev has left: rules that have found it, by whatever name, are detached."""
+        for name in link.names:
+            self.note_name(name, here=False)
 
     def lose_routes(self, ifindex: int) -> None:
         """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
@@ -261,6 +282,8 @@ class Configuration:
     queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: tuple[tuple[Rule, int], ...] = ()
+    """Each with the netdevs that it does not see."""
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

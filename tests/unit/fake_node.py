@@ -209,6 +209,7 @@ class FakeNode:
     def pause(self, seconds: float) -> None:
         self.alive()
         self._kernel.moment("pause")
+        self._kernel.time_passes()
 
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self._locked(device, wait_s)

@@ -28,6 +28,7 @@ from amdcni.core.names import (
     PluginName,
 )
 from amdcni.core.request import Mover
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 
@@ -101,6 +102,22 @@ CAPTURED = Captured(
     queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
     eui64=True,
     carrier=True,
+    rules=(
+        Rule(
+            family=4,
+            priority=1010,
+            action=8,
+            table=101,
+            inverted=True,
+            source=ipaddress.ip_network("192.168.1.8/31"),
+            destination=ipaddress.ip_network("10.0.0.0/8"),
+            tos=16,
+            iif="ens1f0",
+            oif="rail0",
+            values={"fwmark": 7, "sport_range": "1000-2000"},
+            detached=16,
+        ),
+    ),
 )
 RESULT = Result(
     (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),

@@ -38,6 +38,14 @@ NEIGHBOUR_COMMANDS: Final = (
 )
 """Permanent and proxy neighbours on `eth1`."""
 
+RULE_COMMANDS: Final = (
+    "rule add priority 1010 from 10.0.0.0 table 1000",
+    "rule add priority 1011 iif eth1 fwmark 7/15 ipproto tcp dport 443 prohibit",
+    "rule add priority 1012 oif rail0 suppress_prefixlength 0 table main",
+    "-6 rule add priority 1010 not from fd00::/64 table 1000 protocol 186",
+)
+"""Policy rules of `eth1`, one of them by an alternative name that it may have."""
+
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
     *NEIGHBOUR_COMMANDS,
@@ -54,6 +62,7 @@ IP_COMMANDS: Final = (
     "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
+    *RULE_COMMANDS,
 )
 """Everything that `ip` sets on such an `eth1`, one thing per command."""
 

@@ -28,6 +28,7 @@ from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
     kernel_routes,
     neighbours,
+    policy_rules,
     proxy_neighbours,
     qdiscs,
     queue_settings,
@@ -214,5 +215,6 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     qdisc=st.none() | qdiscs,
     queues=st.none() | queue_settings.map(folded),
     eui64=st.booleans(),
+    rules=st.lists(policy_rules, max_size=2).map(tuple),
 ).map(_through_itself)
 """The same with everything else that is restored."""
