@@ -115,7 +115,7 @@ class Node(Protocol):
         """All records."""
 
     def multipath_records(self) -> tuple[Attachment, ...]:
-        """The records that hold a route with several hops, at no cost for the others."""
+        """The records with a shared route or nexthop group, at no cost for the others."""
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work is unfinished, at no cost for the others."""

@@ -62,6 +62,8 @@ class What(StrEnum):
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    MULTICAST = "multicast"
+    NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"
     QUEUES = "queues"

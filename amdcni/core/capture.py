@@ -10,7 +10,9 @@ from amdcni.core.aspects import (
     addresses,
     altnames,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     queues,
@@ -48,8 +50,9 @@ class Captured(
     queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
@@ -68,6 +71,7 @@ class Details(
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
@@ -87,6 +91,9 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
     | queues.SetQueues
@@ -125,6 +132,8 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
     qdisc,
     queues,

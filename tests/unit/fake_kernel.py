@@ -8,15 +8,26 @@ Every change is preceded by a `moment`, in which the watchers look at everything
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
-from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
+from amdcni.core.host import (
+    Address,
+    Below,
+    Load,
+    Neighbour,
+    Netdev,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Route,
+    WayOut,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 from tests.unit.fake_netdevs import (
@@ -280,8 +291,11 @@ class Kernel:
             link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
+            nexthops=tuple(_as_own(each) for each in _nexthops_through(link)),
+            nexthop_groups=tuple(_own_groups(link)),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
+            multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
             queues=tuple(sorted(link.queues.items())),
             token=link.token,
@@ -365,6 +379,10 @@ class Kernel:
     def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
         """Append the route, or replace the one with the same identity."""
         self.moment(f"set the route to {route.destination}")
+        if route.nexthop is not None:
+            route = attrs.evolve(route, hops=space.hops_of(route.nexthop))
+            if not route.hops:
+                raise Refused("Nexthop id does not exist")
         links = {link.ifindex: link for link in space.links}
         if not all(hop.ifindex in links and links[hop.ifindex].up for hop in route.hops):
             raise Refused("Network is down")
@@ -372,6 +390,12 @@ class Kernel:
         if route.source is not None and route.source not in own:
             raise Refused("Invalid argument")
         alike = [r for r in space.routes if r.identity == route.identity]
+        if route.nexthop is not None:
+            if route.nexthop in [r.nexthop for r in alike]:
+                raise AlreadySo("File exists")
+            space.routes.append(route)
+            return
+        alike = [r for r in alike if r.nexthop is None]
         if replace:
             space.routes = [r for r in space.routes if r not in alike]
         elif route.family == 6 and alike:
@@ -382,6 +406,26 @@ class Kernel:
         elif route in alike:
             raise AlreadySo("File exists")
         space.routes.append(route)
+
+    def add_nexthop(self, space: Space, nexthop: Nexthop) -> None:
+        self.moment(f"make the nexthop object {nexthop.id}")
+        if nexthop.id in space.nexthops or nexthop.id in space.nexthop_groups:
+            raise AlreadySo("File exists")
+        links = {link.ifindex: link for link in space.links}
+        hop = nexthop.hop
+        if hop is not None and not (hop.ifindex in links and links[hop.ifindex].has_link):
+            raise Refused("Carrier for nexthop device is down")
+        space.nexthops[nexthop.id] = nexthop
+
+    def set_nexthop_group(self, space: Space, group: NexthopGroup) -> None:
+        """Make the group, or give it these members."""
+        self.moment(f"make the nexthop group {group.id}")
+        if group.id in space.nexthops or not group.members:
+            raise Refused("Invalid argument")
+        if not {member.id for member in group.members} <= space.nexthops.keys():
+            raise Refused("Invalid nexthop id")
+        space.nexthop_groups[group.id] = group
+        space.follow_nexthops()
 
     def add_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"give {link.name} the neighbour {neighbour.address}")
@@ -400,6 +444,11 @@ class Kernel:
         self.moment(f"let {link.name} answer for {neighbour.address}")
         others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
         link.proxy_neighbours = [*others, neighbour]
+
+    def add_multicast(self, link: Link, address: MacAddress) -> None:
+        self.moment(f"let {link.name} receive for {address}")
+        if address not in link.multicast:
+            link.multicast.append(address)
 
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
@@ -538,8 +587,10 @@ class Kernel:
     def details(self, link: Link) -> Details:
         return Details(
             routes=tuple(self.routes_through(link)),
+            **_nexthops_of(link),
             neighbours=tuple(link.neighbours),
             proxy_neighbours=tuple(link.proxy_neighbours),
+            multicast_addresses=tuple(link.multicast),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
@@ -562,3 +613,50 @@ def _with_own_hops(route: Route, link: Link) -> Route:
     return attrs.evolve(
         route, hops=tuple(attrs.evolve(hop, ifname=IfName("own"), ifindex=0) for hop in hops)
     )
+
+
+def _nexthops_through(link: Link) -> list[Nexthop]:
+    found = link.space.nexthops.values()
+    return [each for each in found if each.hop is not None and each.hop.ifindex == link.ifindex]
+
+
+def _as_own(nexthop: Nexthop) -> Nexthop:
+    assert nexthop.hop is not None
+    return attrs.evolve(nexthop, hop=attrs.evolve(nexthop.hop, ifname=IfName("own"), ifindex=0))
+
+
+def _own_groups(link: Link) -> Iterator[NexthopGroup]:
+    """The groups with a member through the netdev, reduced to these."""
+    own = {each.id for each in _nexthops_through(link)}
+    for group in link.space.nexthop_groups.values():
+        members = tuple(member for member in group.members if member.id in own)
+        if members:
+            yield attrs.evolve(group, members=members)
+
+
+def nexthops_with_names(space: Space) -> list[Nexthop]:
+    """All nexthop objects, with the present names of their netdevs."""
+    names = {link.ifindex: IfName(link.name) for link in space.links}
+    return [
+        each
+        if each.hop is None
+        else attrs.evolve(each, hop=attrs.evolve(each.hop, ifname=names[each.hop.ifindex]))
+        for each in space.nexthops.values()
+    ]
+
+
+def _nexthops_of(link: Link) -> dict[str, Any]:
+    """The objects through the netdev, the groups with one of these, and their other members."""
+    own = {each.id for each in _nexthops_through(link)}
+    groups = [
+        group
+        for group in link.space.nexthop_groups.values()
+        if own & {member.id for member in group.members}
+    ]
+    members = {member.id for group in groups for member in group.members}
+    everything = nexthops_with_names(link.space)
+    return {
+        "nexthops": tuple(each for each in everything if each.id in own),
+        "nexthop_groups": tuple(groups),
+        "other_nexthops": tuple(each for each in everything if each.id in members - own),
+    }

@@ -9,7 +9,9 @@ import attrs
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.queues import SetQueues
@@ -21,7 +23,7 @@ from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
-from tests.unit.fake_kernel import AlreadySo, Kernel, Refused
+from tests.unit.fake_kernel import AlreadySo, Kernel, Refused, nexthops_with_names
 from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
 
 if TYPE_CHECKING:
@@ -54,6 +56,13 @@ class FakeNamespace:
             return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
         left = [route for route in others if route not in whole.routes]
+        if kept is not None:
+            whole = attrs.evolve(
+                whole,
+                nexthops=tuple(nexthops_with_names(self._space)),
+                nexthop_groups=tuple(self._space.nexthop_groups.values()),
+                other_nexthops=(),
+            )
         return attrs.evolve(whole, routes=(*whole.routes, *left))
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
@@ -156,6 +165,14 @@ class FakeNamespace:
                 self._ask(self._kernel.add_neighbour, netdev, neighbour)
             case SetProxyNeighbour(neighbour):
                 self._ask(self._kernel.add_proxy_neighbour, netdev, neighbour)
+            case SetMulticastAddress(wanted_group):
+                self._ask(self._kernel.add_multicast, netdev, wanted_group)
+            case SetNexthop(nexthop):
+                with _refusing():
+                    self._kernel.add_nexthop(self._space, nexthop)
+            case SetNexthopGroup(group):
+                with _refusing():
+                    self._kernel.set_nexthop_group(self._space, group)
             case SetRoute():
                 self.put_route(change)
             case SetQdisc(qdisc):

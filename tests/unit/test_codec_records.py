@@ -16,7 +16,20 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Interrupts, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import (
+    Address,
+    Buckets,
+    Encap,
+    Hardware,
+    Hop,
+    Interrupts,
+    Member,
+    Neighbour,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -77,7 +90,11 @@ CAPTURED = Captured(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
             hops=(
-                Hop(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3, onlink=True),
+                Hop(
+                    *(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3),
+                    onlink=True,
+                    encap=Encap(5, "0800"),
+                ),
                 Hop(IfName("ens2f0")),
             ),
             table=1000,
@@ -92,9 +109,14 @@ CAPTURED = Captured(
             preference=1,
             metrics={"mtu": 1400, "cc_algo": "cubic"},
             expires_s=3000,
+            nexthop=42,
         ),
     ),
-    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4),),
+    nexthops=(Nexthop(40, Hop(IfName("ens1f0"), 7), 6, 186),),
+    nexthop_groups=(NexthopGroup(42, (Member(40, 3), Member(41)), 4, Buckets(8, 6000, 30000)),),
+    other_nexthops=(Nexthop(41, Hop(IfName("ens2f0"), 8)),),
+    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4, 0x40, True),),
+    multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
@@ -171,6 +193,10 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
+    CAPTURED.nexthops[0],
+    CAPTURED.nexthop_groups[0],
+    CAPTURED.nexthop_groups[0].members[0],
+    CAPTURED.nexthop_groups[0].buckets,
     CAPTURED.qdisc,
 )
 

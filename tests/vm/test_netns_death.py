@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from amdcni.testing.strategies import (
     NEIGHBOUR_COMMANDS,
+    NEXTHOP_COMMANDS,
+    NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
     HostConfiguration,
@@ -199,7 +201,9 @@ def test_a_nic_renamed_in_a_dead_pod_is_recognized_by_its_pci_address(guest: Gue
 )
 @example(
     HostConfiguration(
-        (*ROUTE_COMMANDS, *NEIGHBOUR_COMMANDS), {"ipv4/conf/eth1/rp_filter": 2}, ROOT_QDISCS[1]
+        (*ROUTE_COMMANDS, *NEXTHOP_COMMANDS, *NEXTHOP_USERS, *NEIGHBOUR_COMMANDS),
+        {"ipv4/conf/eth1/rp_filter": 2},
+        ROOT_QDISCS[1],
     ),
     VIRTIO,
     "native",
