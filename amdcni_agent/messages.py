@@ -50,12 +50,13 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, its policy rules, the interrupts of its device, or a module of
-    `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, its policy rules, the interrupts of its device, or a
+    module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
     IFINDEX = "ifindex"
+    RDMA = "rdma"
     TOKEN = "token"
     ALTNAMES = "altnames"
     LINK = "link"

@@ -18,6 +18,7 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.core.policy import POLICY_PATH, Denial, Policy, unusable
 from amdcni.core.protection import Surroundings
+from amdcni.core.rdma import RdmaMode
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
@@ -32,13 +33,14 @@ def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
         records = find_records(node, data_dir)
         policy = find_policy()
         nics = see(node, records, policy or Policy())
+        mode = node.rdma().mode
         looked_at = () if records is None else look_at(records.read, node)
     found = {finding.record.key: finding.condition for finding in looked_at}
     if options.json:
-        print_json([as_json(nic, found) for nic in nics], stdout)
+        print_json([as_json(nic, found, mode) for nic in nics], stdout)
     else:
         print_table(nics, found, stdout)
-        for remark in remarks_on(nics, records, policy):
+        for remark in (*remarks_on_rdma(nics, mode), *remarks_on(nics, records, policy)):
             print_line(remark, stdout)
     return 1 if records is not None and records.faults else 0
 
@@ -64,6 +66,16 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
         return None
+
+
+def remarks_on_rdma(nics: tuple[Nic, ...], mode: RdmaMode | None) -> Iterator[str]:
+    """What becomes of the RDMA devices of NICs that are lent, if any has some."""
+    if any(nic.bus.rdma or nic.rdma_away for nic in nics):
+        match mode:
+            case RdmaMode.EXCLUSIVE:
+                yield "RDMA devices follow their NICs into the pods (exclusive mode)."
+            case RdmaMode.SHARED:
+                yield "RDMA devices stay: every pod has all of them (shared mode)."
 
 
 def remarks_on(
@@ -97,7 +109,7 @@ Found = Mapping[DeviceKey, Condition]
 """What has become of each attachment, by the key of its record."""
 
 
-def as_json(nic: Nic, found: Found) -> dict[str, Any]:
+def as_json(nic: Nic, found: Found, mode: RdmaMode | None) -> dict[str, Any]:
     """A NIC for programs."""
     bus, records = nic.bus, nic.records
     return {
@@ -111,6 +123,7 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         "driver": bus.device.driver,
         "numa_node": bus.numa_node,
         "rdma": list(bus.rdma),
+        "rdma_mode": None if mode is None else mode.value,
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
         "held": None
         if records is None
@@ -152,6 +165,7 @@ def _holder_as_json(record: Attachment, nic: Nic, condition: Condition) -> dict[
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
+        "host_rdma": [device.name for device in record.rdma],
     }
 
 
@@ -207,6 +221,8 @@ def _traits(nic: Nic) -> Iterator[str]:
         yield f"NUMA node {nic.bus.numa_node}"
     if nic.bus.rdma:
         yield f"RDMA {', '.join(nic.bus.rdma)}"
+    for name in nic.rdma_away:
+        yield f"RDMA {name} comes back"
 
 
 def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:

@@ -36,9 +36,11 @@ from tests.unit.fake_netdevs import (
     Configuration,
     Function,
     Link,
+    Refused,
     Rider,
     Space,
 )
+from tests.unit.fake_rdma import RdmaSubsystem
 
 ATTRIBUTES: Final = (
     *("mac", "mtu", "txqlen", "group", "flags"),
@@ -50,10 +52,6 @@ HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
-
-
-class Refused(Exception):
-    """The kernel answered with an error number."""
 
 
 class AlreadySo(Refused):
@@ -69,6 +67,7 @@ class Kernel:
     functions: dict[str, Function] = attrs.field(factory=dict)
     ways_out: tuple[WayOut, ...] = ()
     riders: list[Rider] = attrs.field(factory=list)
+    rdma: RdmaSubsystem = attrs.field(init=False)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
     keeps_ifindexes: bool = True
@@ -94,6 +93,7 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.host = self._new_space(1)
+        self.rdma = RdmaSubsystem(self)
         self._start()
 
     def moment(self, what: str) -> None:
@@ -203,11 +203,13 @@ class Kernel:
         space.note_name(link.name, here=True)
 
     def unplug(self, address: str) -> None:
+        self.rdma.unplug(address)
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
     def reset(self, address: str, name: str = "eth0") -> None:
         """The driver makes the first netdev of a device anew: on the host, bare, not as before."""
+        self.rdma.reset(address)
         link = self.functions[address].links[0]
         self.remove_link(link)
         self._ifindex += 1
@@ -255,6 +257,7 @@ class Kernel:
         self.host = self._new_space(1)
         self.ways_out = ()
         self.riders.clear()
+        self.rdma.reboot()
         self.boot += 1
         self.now_s = 100
         self._ifindex = 1
@@ -301,6 +304,7 @@ class Kernel:
             token=link.token,
             qdisc=link.qdisc,
             rules=self._own_rules(link),
+            rdma=self.rdma.configured(link),
         ).at(self.now_s)
 
     def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
@@ -532,6 +536,7 @@ class Kernel:
 
     def lose(self, space: Space) -> None:
         """A namespace has ended: hardware comes back to the host, the rest is destroyed."""
+        self.rdma.lose(space)
         for link in list(space.links):
             if link.parent is None:
                 space.links.remove(link)

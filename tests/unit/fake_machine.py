@@ -140,6 +140,8 @@ def furnish(machine: Machine, link: Link) -> None:
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
     link.token = ipaddress.ip_address("::5")
     _set_rules(machine, link)
+    if link.function is not None and not machine.kernel.rdma.configured(link):
+        machine.kernel.rdma.plug(f"roce-{link.name}", link)
     if link.up:
         own = Hop(IfName(link.name), link.ifindex)
         router = attrs.evolve(own, via=ipaddress.ip_address("192.0.2.0"))

@@ -19,12 +19,14 @@ from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
 from amdcni.core.capture import Captured, Change, Details
-from amdcni.core.errors import KernelRefused
+from amdcni.core.errors import KernelRefused, RdmaImmovable
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
-from tests.unit.fake_kernel import AlreadySo, Kernel, Refused, nexthops_with_names
-from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
+from tests.unit.fake_kernel import AlreadySo, Kernel, nexthops_with_names
+from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Refused, Space
+from tests.unit.fake_rdma import CannotMove
 
 if TYPE_CHECKING:
     from tests.unit.fake_node import FakeNode
@@ -102,6 +104,28 @@ class FakeNamespace:
             self._change(link, attributes)
 
         self._ask(act, netdev)
+
+    def rdma_devices(self) -> tuple[RdmaDevice, ...]:
+        return self._kernel.rdma.devices(self._space)
+
+    def move_rdma(self, device: RdmaDevice, to: "FakeNamespace") -> None:
+        try:
+            self._ask_rdma(self._kernel.rdma.move, device, to._space)
+        except CannotMove as refusal:
+            raise RdmaImmovable(f"{device.name}: {refusal}") from None
+
+    def rename_rdma(self, device: RdmaDevice, name: str) -> None:
+        self._ask_rdma(self._kernel.rdma.rename, device, name)
+
+    def _ask_rdma(self, act: Callable[..., None], device: RdmaDevice, *arguments: object) -> None:
+        here = self._kernel.rdma.in_space(self._space)
+        hca = next(hca for hca in here if hca.index == device.index)
+        try:
+            act(hca, *arguments)
+        except CannotMove:
+            raise
+        except Refused as error:
+            raise KernelRefused(f"the kernel refused: {error}") from None
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         self._ask(self._kernel.add_address, netdev, address)

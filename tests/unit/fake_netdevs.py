@@ -42,6 +42,10 @@ def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
 
 
+class Refused(Exception):
+    """The kernel answered with an error number."""
+
+
 @attrs.define
 class Assigned:
     """An address on a netdev, its lifetimes as the time of their end."""
@@ -351,6 +355,8 @@ class Configuration:
     qdisc: Qdisc | None = None
     rules: tuple[tuple[Rule, int], ...] = ()
     """Each with the netdevs that it does not see."""
+    rdma: tuple[tuple[str, bool], ...] = ()
+    """The RDMA devices by name, each with whether it is on the host."""
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

@@ -40,6 +40,7 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover
 from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
@@ -183,6 +184,7 @@ RECORD = Attachment(
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
     interrupts=Interrupts({"40": "0-3,8"}, {"24": "0"}),
+    rdma=(RdmaDevice(3, "ionic_0", "0290fafffe010203", "0000:c1:00.0"),),
     result=RESULT,
     taken_over=True,
 )

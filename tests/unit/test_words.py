@@ -37,6 +37,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
@@ -51,15 +52,18 @@ from amdcni.core.steps import (
     KeepOtherHops,
     LookAtKin,
     MoveIntoPod,
+    MoveRdma,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
     RestoreInterrupts,
     RestoreLink,
     RestoreRules,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -144,6 +148,7 @@ RECORD = Attachment(
     config={},
     captured=NIC,
 )
+WITH_RDMA = attrs.evolve(RECORD, rdma=(RdmaDevice(1, "ionic_0"),))
 CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
 HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its state"
 
@@ -245,6 +250,13 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
             "see that 2 policy rules of ens1 are there again, or put them back",
+        ),
+        (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
+        (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
+        (VerifyRdma(WITH_RDMA), "check that the RDMA device ionic_0 is on the host"),
+        (
+            VerifyRdma(attrs.evolve(WITH_RDMA, rdma=(*WITH_RDMA.rdma, RdmaDevice(2, "ionic_1")))),
+            "check that the RDMA devices ionic_0, ionic_1 are on the host",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from amdcni.core.host import (
 from amdcni.core.names import DeviceKey
 from amdcni.core.policy import Policy, Traits
 from amdcni.core.protection import Surroundings
+from amdcni.core.rdma import Rdma
 from amdcni.core.resolve import Candidates
 
 
@@ -34,7 +35,8 @@ class Snapshot:
     group, and `in_transit` are those devices among them that may have been leaving while the
     details were read.  `below` is what the selected netdev rests on, `interrupts` are those of its
     device.  `kin` are the records of the functions that control the device or are controlled by it,
-    and `kin_in_use` those that count: who has the others is gone.
+    and `kin_in_use` those that count: who has the others is gone.  `rdma` is what the host
+    has for RDMA.
     """
 
     clock: Clock
@@ -51,6 +53,7 @@ class Snapshot:
     interrupts: Interrupts | None = None
     kin: tuple[Attachment, ...] = ()
     kin_in_use: frozenset[DeviceKey] = frozenset()
+    rdma: Rdma = attrs.field(factory=Rdma)
 
     @property
     def surroundings(self) -> Surroundings:

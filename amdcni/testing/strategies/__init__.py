@@ -133,6 +133,7 @@ from amdcni.testing.strategies.node import (
     sysfs_devices,
     whole_captures,
 )
+from amdcni.testing.strategies.rdma import native_rdma_handovers, rdma_handovers
 from amdcni.testing.strategies.record import (
     attachments,
     attachments_of,
@@ -140,6 +141,8 @@ from amdcni.testing.strategies.record import (
     clocks,
     netns_refs,
     phases,
+    rdma_device_lists,
+    rdma_devices,
 )
 from amdcni.testing.strategies.request import (
     add_requests,
@@ -268,6 +271,7 @@ __all__ = [
     "meanings_in",
     "movers",
     "native_handovers",
+    "native_rdma_handovers",
     "native_userspace_handovers",
     "neighbours",
     "netdevs",
@@ -294,6 +298,9 @@ __all__ = [
     "proxy_neighbours",
     "qdiscs",
     "queue_settings",
+    "rdma_device_lists",
+    "rdma_devices",
+    "rdma_handovers",
     "requests",
     "resources",
     "result_members",
