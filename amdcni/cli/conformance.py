@@ -3,7 +3,7 @@
 import argparse
 from typing import IO
 
-from amdcni.cli.printing import print_json
+from amdcni.cli.printing import for_programs, print_value
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
@@ -37,8 +37,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     except subject.CannotJudge as fault:
         stderr.write(f"amdcni: {fault}\n")
         return 2
-    if options.json:
-        print_json(findings.as_json(found), stdout)
+    if for_programs(options):
+        print_value(findings.as_json(found), options, stdout)
     else:
         findings.print_table(found, options.plugin, stdout)
     if interrupted:
