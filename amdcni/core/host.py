@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.names import BusDevice, IfName, MacAddress
+from amdcni.core.names import BusDevice, IfName, MacAddress, PciAddress
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -316,7 +316,9 @@ class Hardware:
 class SysfsDevice:
     """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host.
 
-    `virtio` are the devices below it that its netdevs have as parent, such as `virtio3`.
+    `virtio` are the devices below it that its netdevs have as parent, such as `virtio3`.  With
+    SR-IOV, `physfn` is the physical function of a virtual one, and `virtfns` are the virtual ones
+    of a physical one.
     """
 
     bus_device: BusDevice
@@ -324,6 +326,13 @@ class SysfsDevice:
     ifnames: tuple[IfName, ...] = ()
     virtio: tuple[str, ...] = ()
     hardware: Hardware = Hardware()
+    physfn: PciAddress | None = None
+    virtfns: tuple[PciAddress, ...] = ()
+
+    @property
+    def kin(self) -> tuple[PciAddress, ...]:
+        """The functions that control this one, or that this one controls."""
+        return self.virtfns if self.physfn is None else (self.physfn, *self.virtfns)
 
 
 USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})

@@ -17,6 +17,7 @@ from amdcni.core.protection import (
     Protection,
     Surroundings,
     each_rests_on,
+    protection_by,
     protections,
     uplinks_of,
 )
@@ -202,10 +203,13 @@ def nics_of(
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)
+        for_kin = _protection_for_kin(bus.device, records)
         nic = Nic(
             bus,
             tuple(
-                NicNetdev(netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex))
+                NicNetdev(
+                    netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex, for_kin)
+                )
                 for netdev, port in found
                 if netdev is not None
             ),
@@ -214,6 +218,14 @@ def nics_of(
         return _judged(nic, below, policy)
 
     return tuple(sorted(map(nic_of, seen), key=_order))
+
+
+def _protection_for_kin(device: SysfsDevice, records: Records | None) -> Protection | None:
+    """Why nothing of the device is lent while a pod has what controls it, or what it controls."""
+    if records is None or not device.kin:
+        return None
+    lent = (record for record in records.read if record.key.bus_device in device.kin)
+    return next((protection_by(record, device) for record in lent), None)
 
 
 def _below(seen: Iterable[BusNic], around: Surroundings) -> dict[int, tuple[Traits, ...]]:

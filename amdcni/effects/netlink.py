@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, WayOut
+from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, Values, WayOut
 from amdcni.core.names import IfName, MacAddress
 from amdcni.effects import aspects
 from amdcni.effects.messages import addresses, links, neighbours, routes
@@ -241,6 +241,11 @@ class Netlink:
         """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
         with entered(self._netns_fd):
             aspects.sysctls.allow_ipv6(ifname)
+
+    def sysctl_defaults(self, names: Iterable[str]) -> Values:
+        """What a new netdev has of the sysctls with these names, as far as that can be read."""
+        with entered(self._netns_fd):
+            return aspects.sysctls.defaults_of(names)
 
 
 def _netdev_of(link: Reply, replies: Iterable[Reply]) -> Netdev:

@@ -1,13 +1,14 @@
 """The sysctls of a netdev: files, in the network namespace that this thread is in."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Netdev
+from amdcni.core.host import Netdev, Values
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
@@ -84,6 +85,13 @@ def allow_ipv6(ifname: str) -> None:
     """Let the netdev have IPv6 addresses; writes only if a sysctl forbids them."""
     if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
         _write(ifname, "ipv6/conf/disable_ipv6", 0)
+
+
+def defaults_of(names: Iterable[str]) -> Values:
+    """What a new netdev has of the sysctls with these names; what cannot be read has no value."""
+    places = ((name, *name.rsplit("/", 1)) for name in names)
+    found = {name: _read(f"{_NET}/{tree}/{_DEFAULTS}/{leaf}") for name, tree, leaf in places}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _read(path: str, folder: int | None = None) -> str | None:
