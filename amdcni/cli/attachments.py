@@ -102,6 +102,6 @@ def as_json(known: Known) -> dict[str, Any]:
         "since": record and record.since,
         "host_ifname": record and record.host_ifname,
         "host_addresses": [] if record is None else list(record.host_addresses),
-        "in_netns": known.place and known.place.netns,
+        "in_netns": known.place.netns if known.place and known.is_orphan else None,
         "fault": known.fault,
     }

@@ -16,6 +16,7 @@ from amdcni.cli.known import (
     identity_cells,
     look_at_all,
     needs,
+    placed,
     state_of,
 )
 from amdcni.cli.listing import Listing, serve_listing
@@ -47,7 +48,8 @@ def look(options: argparse.Namespace) -> Listing:
         records = find_records(node, data_dir)
         policy = find_policy()
         nics = see(node, records, policy or Policy())
-        known = () if records is None else look_at_all(records, node)
+        looked_at = () if records is None else look_at_all(records, node)
+        known = tuple(placed(each, node) for each in looked_at)
     found = {each.key: each for each in known}
     return Listing(
         COLUMNS,

@@ -12,7 +12,7 @@ from amdcni.cli.node import read_records
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import UnknownAttachment
-from amdcni.core.identity import Place
+from amdcni.core.identity import Place, find_in_pod
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
 from amdcni.effects.node import LinuxNode
@@ -23,8 +23,8 @@ from amdcni.verbs.healing import look_at
 class Known:
     """What is known from one file of the state folder: a record and its condition, or a `fault`.
 
-    `place` is where the netdev is, if it is neither on the host nor in its pod.  `busy` is whether
-    a call is working on the device.
+    `place` is where the netdev is, if it is neither on the host nor in its pod; a living pod may
+    have moved it there itself.  `busy` is whether a call is working on the device.
     """
 
     key: DeviceKey
@@ -53,9 +53,10 @@ class Known:
         """What was found, in words."""
         if self.condition is None:
             return str(self.fault)
-        if self.condition is Condition.MISSING and self.place is not None:
-            return f"it is in {self.place.netns} as {self.place.ifname}"
-        return self.condition.about.words
+        if self.place is None:
+            return self.condition.about.words
+        there = f"it is in {self.place.netns} as {self.place.ifname}"
+        return f"{there}, though its pod lives" if self.condition is Condition.HELD else there
 
     @property
     def about(self) -> str:
@@ -94,10 +95,17 @@ def _is_busy(record: Attachment, node: LinuxNode) -> bool:
 
 
 def placed(known: Known, node: LinuxNode) -> Known:
-    """The same, with the place of its netdev if that is missing."""
-    if known.record is None or known.condition is not Condition.MISSING:
+    """The same, with the place of its netdev if that is neither on the host nor in its pod."""
+    record = known.record
+    if record is None or not _is_out_of_sight(known.condition, record, node):
         return known
-    return attrs.evolve(known, place=node.find_elsewhere(known.record))
+    return attrs.evolve(known, place=node.find_elsewhere(record))
+
+
+def _is_out_of_sight(condition: Condition | None, record: Attachment, node: LinuxNode) -> bool:
+    if condition is not Condition.HELD or record.captured is None:
+        return condition is Condition.MISSING
+    return find_in_pod(record, node.find_pod(record.netns)) is None
 
 
 # ---- how it is shown
@@ -172,13 +180,14 @@ def age_of(since: str, now: datetime | None = None) -> str:
 # ---- what somebody has to do
 
 
-def needs(known: Iterable[Known], aside: Sequence[str], data_dir: str | None) -> Iterator[str]:
+def needs(known: Sequence[Known], aside: Sequence[str], data_dir: str | None) -> Iterator[str]:
     """A sentence on each NIC that needs somebody, and at the end the commands for them.
 
     `aside` are sentences on damaged records, which need a person too.
     """
     waiting = [each for each in known if each.needs_somebody]
-    yield from (f"{each.about}: {each.words}" for each in waiting)
+    odd = [each for each in known if each in waiting or each.place is not None]
+    yield from (f"{each.about}: {each.words}" for each in odd)
     yield from aside
     yield from commands(waiting, len(aside), data_dir)
 

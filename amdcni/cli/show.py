@@ -59,7 +59,7 @@ def answer(known: Known) -> Iterator[str]:
         yield f"{known.key}: {known.fault}"
         return
     age, whom = age_of(record.since), f"{record.lent_to} as {record.id.ifname}"
-    if known.condition is Condition.HELD:
+    if known.condition is Condition.HELD and known.place is None:
         yield f"{known.about} is in {whom}, for {age}."
     else:
         yield f"{known.about} was lent to {whom}, {age} ago; {known.words}."

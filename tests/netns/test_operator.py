@@ -400,3 +400,19 @@ def test_a_watch_prints_each_change_until_it_is_interrupted(
     rows = [line.split() for line in seen.read_text().splitlines() if BDF in line]
     assert [row[5] for row in rows][-1] == "gone"
     assert all(row[:5] == [BDF, "eth1", "ml", "trainer-0", "net1"] for row in rows)
+
+
+@by_delegate
+def test_a_nic_that_a_living_pod_no_longer_has_in_its_namespace_is_located(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    stranger = node.add_pod("stranger")
+    pod.ip(f"link set net1 name rail7 netns {stranger.name}")
+    place = f"it is in {stranger.netns} as rail7"
+    assert f"{BDF} (eth1): {place}, though its pod lives\n" in read(node, "attachments")
+    shown = read(node, "show", "eth1")
+    assert f"ago; {place}, though its pod lives.\n" in shown
+    assert f"What next: {place}; bring it out: nsenter --net={stranger.netns} " in shown
+    _, (row,) = ask(node, "attachments")
+    assert (row["found"], row["in_netns"]) == ("held", None)
