@@ -9,6 +9,7 @@ from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import (
     Address,
+    Interrupts,
     IpNetwork,
     Load,
     Netdev,
@@ -24,6 +25,7 @@ from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginNa
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
 from amdcni.core.retry import Attempts
+from amdcni.core.rules import Rule, RuleChange
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Outcome, Step
 
@@ -79,6 +81,14 @@ class Node(Protocol):
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         """What sysfs says of the device; None if there is none, or it is not plugged in."""
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        """The interrupts of the device, and those of others that are also in `kept`.
+
+        None if there are none of its own.
+        """
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         """The device that the host's netdev belongs to; None if it belongs to none."""
@@ -222,6 +232,12 @@ class Namespace(Protocol):
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
 
+    def rules(self) -> tuple[Rule, ...]:
+        """The policy rules that name a netdev or an address, in the order of the kernel."""
+
+    def set_rule(self, change: RuleChange) -> None:
+        """Add the rule, or add it once more and remove the older ones."""
+
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
         """Make the changes, each even if others fail; return what was refused, in words."""
 
@@ -238,6 +254,9 @@ class Machine(Node, Protocol):
 
     def enter_new(self) -> AbstractContextManager[Namespace | None]:
         """A new network namespace, which ends with the `with`; None if the kernel refuses."""
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        """Let an interrupt go to these CPUs; raises KernelRefused."""
 
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""

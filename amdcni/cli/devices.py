@@ -20,7 +20,7 @@ from amdcni.cli.known import (
     state_of,
 )
 from amdcni.cli.listing import Listing, serve_listing
-from amdcni.cli.node import on_this_node_silently, read_records
+from amdcni.cli.node import on_this_node_silently, read_records, set_aside_in
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import StateFailure
@@ -50,11 +50,12 @@ def look(options: argparse.Namespace) -> Listing:
         nics = see(node, records, policy or Policy())
         looked_at = () if records is None else look_at_all(records, node)
         known = tuple(placed(each, node) for each in looked_at)
+        aside = () if records is None else tuple(records.set_aside.values())
     found = {each.key: each for each in known}
     return Listing(
         COLUMNS,
         tuple(row for nic in nics for row in rows_of(nic, found)),
-        (*remarks_on(nics, records, policy), *needs(known, (), options.data_dir)),
+        (*remarks_on(nics, records, policy), *needs(known, aside, options.data_dir)),
         [as_json(nic, found) for nic in nics],
         1 if records is not None and records.faults else 0,
     )
@@ -74,7 +75,9 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
     Raises: StateFailure if the folder cannot be read for another reason.
     """
     try:
-        return read_records(node)
+        records = read_records(node)
+        aside = {key: says for key, says in set_aside_in(node.store) if key not in records.faults}
+        return attrs.evolve(records, set_aside=aside)
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
@@ -129,6 +132,7 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         else [_holder_as_json(each, nic, found[each.key].condition) for each in records.read],
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
+        "set_aside": [] if records is None else list(records.set_aside.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
         "denied": _says(nic.denial),
     }
@@ -270,6 +274,7 @@ _PROTECTED: Final = State("protected", Tone.CHANGING)
 _DENIED: Final = State("denied", Tone.CHANGING)
 _LOST: Final = State("lost", Tone.BAD)
 _AWAY: Final = State("away", Tone.CHANGING)
+_UNREADABLE: Final = State("unreadable", Tone.BAD)
 _UNKNOWN: Final = State("unknown")
 
 
@@ -285,6 +290,8 @@ def _without_netdev(nic: Nic) -> _Part:
     """A NIC that nobody is known to have and that has no netdev on the host."""
     holder = (str(nic.bus_device), "", "", "")
     remarks = () if nic.denial is None else (nic.denial.short,)
+    if nic.records is not None and nic.records.set_aside:
+        return _Part(holder, _UNREADABLE, remarks=("a damaged record was set aside", *remarks))
     if nic.records is None:
         return _Part(holder, _UNKNOWN, remarks=remarks)
     if nic.bus.device.driver not in USERSPACE_DRIVERS:

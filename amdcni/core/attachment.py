@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.capture import Captured
-from amdcni.core.host import Hardware, Netns, NetnsId, Values
+from amdcni.core.host import Hardware, Interrupts, Netns, NetnsId, Values
 from amdcni.core.names import (
     DeviceKey,
     IfName,
@@ -81,6 +81,7 @@ class Attachment:
     pod_sysctls: Values = attrs.field(factory=dict)
     pod_ifindex: int | None = None
     hardware: Hardware | None = None
+    interrupts: Interrupts | None = None
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT

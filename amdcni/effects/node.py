@@ -14,7 +14,7 @@ import attrs
 from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
+from amdcni.core.host import Interrupts, IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
@@ -144,7 +144,8 @@ class LinuxNode:
         return None if fd is None else netns.open_netns(f"/proc/self/fd/{fd}")
 
     def details(self, netdev: Netdev) -> Details:
-        return attrs.evolve(self.own.details(netdev), ways_out=self.own.ways_out())
+        own = self.own
+        return attrs.evolve(own.details(netdev), ways_out=own.ways_out(), rules=own.rules())
 
     def keeps_ifindexes(self) -> bool:
         return is_since(os.uname().release, (5, 12))
@@ -157,6 +158,15 @@ class LinuxNode:
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         return None if bus_device is None else sysfs.find_device(bus_device)
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        if not isinstance(bus_device, PciAddress):
+            return None
+        from amdcni.effects import interrupts
+
+        return interrupts.read(bus_device, None if kept is None else tuple(kept.others))
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         return sysfs.bus_device_of(ifname)
@@ -249,6 +259,11 @@ class LinuxNode:
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         return perform(step, so_far, self)
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        from amdcni.effects import interrupts
+
+        interrupts.assign(number, cpus)
 
     def save(self, record: Attachment) -> None:
         self.store.save(record)

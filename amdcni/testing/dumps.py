@@ -26,6 +26,7 @@ class Section(StrEnum):
     NEXTHOP = "nexthop"
     NEIGHBOUR = "neighbour"
     QDISC = "qdisc"
+    QUEUES = "queues"
     SYSCTL = "sysctl"
 
 
@@ -116,7 +117,7 @@ def _one_sided(subject: Subject, what: str, attributes: Mapping[str, Value]) -> 
     match subject.section:
         case Section.ADDRESS_ORDER:
             return
-        case Section.SYSCTL:
+        case Section.SYSCTL | Section.QUEUES:
             yield f"{subject} is {what}"
         case _:
             shown = [f"{name} {_shown(value)}" for name, value in attributes.items()]

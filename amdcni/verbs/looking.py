@@ -181,7 +181,12 @@ def look(
         multipath=(*multipath, *gone(earlier, multipath)),
         in_transit=in_transit(earlier, multipath),
         below=() if policy.lending is None else _below(netdev, around, node),
+        interrupts=node.interrupts_of(_device_in(candidates)),
     )
+
+
+def _device_in(candidates: Candidates) -> BusDevice | None:
+    return None if candidates.device is None else candidates.device.bus_device
 
 
 def _kin_of(device: SysfsDevice | None, node: Node, host: Netns) -> dict[str, Any]:

@@ -27,6 +27,15 @@ PODS = ("pod1", "pod2", "pod3")
 
 SHARED = "203.0.113.0/24"
 """The destination of a route with hops through two of the NICs."""
+RULES = {
+    "eth1": [
+        "priority 1010 from 10.0.0.0 oif eth1 table 1000",
+        "priority 1011 iif rail0 oif eth1 prohibit",
+    ],
+    "eth2": ["priority 1020 iif eth2 table 1001"],
+}
+"""Policy rules of the NICs, in the words of `ip`, each with the name of its NIC."""
+
 COMMANDS = [
     "link set eth1 alias fabric",
     "link property add dev eth1 altname rail0",
@@ -35,6 +44,7 @@ COMMANDS = [
     f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "link set eth2 mtu 1400",
+    *(f"rule add {rule}" for rules in RULES.values() for rule in rules),
 ]
 """What an administrator has configured besides addresses."""
 

@@ -12,6 +12,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
@@ -19,6 +20,7 @@ from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
+from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
 from tests.unit.fake_kernel import AlreadySo, Kernel, Refused
 from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
 
@@ -47,7 +49,7 @@ class FakeNamespace:
         self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
     ) -> Details:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        whole = attrs.evolve(self._kernel.details(link), ways_out=())
+        whole = attrs.evolve(self._kernel.details(link), ways_out=(), rules=())
         if early:
             return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
@@ -112,6 +114,23 @@ class FakeNamespace:
                 if number == len(parts):
                     raise
 
+    def rules(self) -> tuple[Rule, ...]:
+        self._node.alive()
+        return tuple(self._space.rules)
+
+    def set_rule(self, change: RuleChange) -> None:
+        with _refusing():
+            match change:
+                case AddRule(rule):
+                    self._kernel.add_rule(self._space, rule)
+                case RenewRule(rule):
+                    if not change.another:
+                        self._kernel.add_rule(self._space, rule, once_more=True)
+                    for _ in range(change.blind):
+                        self._kernel.drop_rule(self._space, rule)
+                case _:
+                    assert_never(change)
+
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
         refused = []
         for change in changes:
@@ -141,6 +160,9 @@ class FakeNamespace:
                 self.put_route(change)
             case SetQdisc(qdisc):
                 self._ask(self._kernel.set_qdisc, netdev, qdisc)
+            case SetQueues():
+                for place in change.places:
+                    self._ask(self._kernel.set_queue, netdev, place, change.value)
             case SetSysctl(name, value):
                 self._ask(self._kernel.set_sysctl, netdev, name, value)
             case _:

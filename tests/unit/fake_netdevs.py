@@ -10,6 +10,7 @@ import attrs
 
 from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
@@ -63,6 +64,15 @@ class Assigned:
         )
 
 
+QUEUES: Final = {
+    "gro_flush_timeout": "0",
+    **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
+    **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
+}
+"""The settings of the queues of a new netdev."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -79,6 +89,11 @@ class Link:
     txqlen: int = 1000
     group: int = 0
     flags: int = 0
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gso_ipv4_max_size: int = 65536
+    gro_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
     loopback: bool = False
@@ -93,8 +108,13 @@ class Link:
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: list[Rule] = attrs.field(factory=list)
+    """The policy rules that somebody has set for it on the host."""
+    managed: list[Rule] = attrs.field(factory=list)
+    """Those whose owner has them set only while it sees the netdev."""
 
     @property
     def names(self) -> set[str]:
@@ -143,6 +163,11 @@ class Link:
             txqlen=self.txqlen,
             group=self.group,
             flags=self.flags,
+            gso_max_size=self.gso_max_size,
+            gso_max_segs=self.gso_max_segs,
+            gso_ipv4_max_size=self.gso_ipv4_max_size,
+            gro_max_size=self.gro_max_size,
+            gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
             carrier=self.up and self.plugged_in,
             loopback=self.loopback,
@@ -186,8 +211,9 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -197,6 +223,21 @@ class Space:
 
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
+
+    def note_name(self, name: str, *, here: bool) -> None:
+        """A netdev has this as its name from now on, or no longer; alternative ones do not count.
+
+        Rules see a netdev by what they are given here.
+        """
+        for position, rule in enumerate(self.rules):
+            bits = IIF_DETACHED * (rule.iif == name) | OIF_DETACHED * (rule.oif == name)
+            detached = rule.detached & ~bits if here else rule.detached | bits
+            self.rules[position] = attrs.evolve(rule, detached=detached)
+
+    def lose_netdev(self, link: Link) -> None:
+        """The netdev has left: rules that have found it, by whatever name, are detached."""
+        for name in link.names:
+            self.note_name(name, here=False)
 
     def lose_routes(self, ifindex: int) -> None:
         """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
@@ -217,6 +258,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 
@@ -228,7 +271,7 @@ class Configuration:
     up: bool
     alias: str
     link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
+    """MAC address, MTU, txqlen, group, flags, limits of offloads and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
@@ -236,8 +279,11 @@ class Configuration:
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: tuple[tuple[Rule, int], ...] = ()
+    """Each with the netdevs that it does not see."""
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

@@ -91,7 +91,9 @@ class Keeper:
             and _count(captured, "routes") == len(self.original.routes)
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
+            and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and bool(captured.get("queues")) == bool(self.original.queues)
             and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 

@@ -284,6 +284,16 @@ class Events(Account):
 
     @precondition(lambda self: self.held)
     @rule(pick=picks)
+    def a_pod_changes_how_its_queues_are_served(self, pick: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None:
+            link.queues |= {"gro_flush_timeout": "7", "rx-0/rps_cpus": "2", "tx-1/xps_cpus": "1"}
+            link.gso_max_size, link.gro_ipv4_max_size = 20000, 10000
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
     def a_nic_is_reset(self, pick: int) -> None:
         who = one_of(self.held, pick)
         keeper = self.keepers[self.held[who]]

@@ -12,7 +12,17 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route, SysfsDevice
+from amdcni.core.host import (
+    Address,
+    Hop,
+    Interrupts,
+    Neighbour,
+    Netdev,
+    NetnsId,
+    Qdisc,
+    Route,
+    SysfsDevice,
+)
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -24,6 +34,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -40,7 +51,9 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
+    RestoreRules,
     SaveRecord,
     Step,
     VerifyHome,
@@ -103,6 +116,7 @@ def test_every_step_of_a_release_is_described(lending: Lending) -> None:
             assert step.describe()
 
 
+RULE = Rule(4, 1010, table=101, source=ip_network("10.0.0.0/32"))
 NIC = Captured(
     IfName("ens1"),
     7,
@@ -216,7 +230,19 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
             "restore ens1 with its state",
         ),
+        (
+            RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
+            "let 2 interrupts go to the same CPUs as before",
+        ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE,))),
+            "see that 1 policy rule of ens1 is there again, or put it back",
+        ),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
+            "see that 2 policy rules of ens1 are there again, or put them back",
+        ),
     ],
 )
 def test_a_step_reads_word_for_word_as_expected(step: Step, words: str) -> None:
@@ -246,6 +272,14 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        queues={
+            "gro_flush_timeout": "20000",
+            "rx-0-7/rps_cpus": "ff",
+            "rx-0-7/rps_flow_cnt": "0",
+            "tx-0/byte_queue_limits/hold_time": "1000",
+            "tx-1/byte_queue_limits/hold_time": "2000",
+        },
+        rules=(RULE,),
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -263,6 +297,10 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "proxy neighbour 10.0.0.9",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "gro_flush_timeout 20000",
+        "rps_cpus of rx-0-7 ff",
+        "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
+        "policy rule 1010: from 10.0.0.0/32 lookup 101",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]

@@ -214,7 +214,8 @@ def test_any_host_is_the_same_before_and_after_the_pod_dies(
     guest.mover = mover
     # Without a link-local address the guest is never at rest.  The kernel's own fq_codel keeps its
     # quantum from the MTU at its creation, and gets that of the current MTU when it is made again.
-    unfit = ("link set eth1 addrgenmode", "link set eth1 mtu")
+    # Rules would stay for the tests that follow.
+    unfit = ("link set eth1 addrgenmode", "link set eth1 mtu", "rule", "-6 rule")
     commands = tuple(c for c in host.commands if not c.startswith(unfit))
     networks = f"10.0.{slot.number}.", f"fd00:{slot.number}::"
     evolve(host, commands=commands).configure(guest.host, slot.ifname, networks)

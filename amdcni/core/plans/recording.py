@@ -55,6 +55,7 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         pod_mac=request.device.mac,
         pod_sysctls=_pod_sysctls_for(request, snapshot, netdev, mover),
         hardware=None if device is None else device.hardware,
+        interrupts=snapshot.interrupts,
     )
 
 

@@ -14,6 +14,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
@@ -26,6 +27,7 @@ from amdcni.effects.aspects import (
     neighbours,
     proxy_neighbours,
     qdisc,
+    queues,
     routes,
     sysctls,
     token,
@@ -33,7 +35,7 @@ from amdcni.effects.aspects import (
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
+READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc, queues)
 
 
 def read_details(
@@ -70,6 +72,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             routes.apply(kernel, netdev, change)
         case SetQdisc():
             qdisc.apply(kernel, netdev, change)
+        case SetQueues():
+            queues.apply(kernel, netdev, change)
         case SetSysctl():
             sysctls.apply(kernel, netdev, change)
         case _:

@@ -163,8 +163,10 @@ from amdcni.testing.strategies.routing import (
     hops,
     kernel_routes,
     neighbours,
+    policy_rules,
     proxy_neighbours,
     qdiscs,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.values import (
@@ -278,8 +280,10 @@ __all__ = [
     "plugin_names",
     "plugin_objects",
     "pod_flows",
+    "policy_rules",
     "proxy_neighbours",
     "qdiscs",
+    "queue_settings",
     "requests",
     "resources",
     "result_members",
