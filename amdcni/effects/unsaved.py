@@ -8,14 +8,13 @@ from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Unsaved, in_words
+from amdcni.effects.generic_netlink import family
 from amdcni.effects.messages import mptcp
 from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
 from amdcni.effects.rtnetlink import (
-    NETLINK_GENERIC,
     Reply,
     Request,
     RequestRefused,
-    Rtnetlink,
 )
 
 _UNKNOWN: Final = frozenset(
@@ -84,14 +83,8 @@ def _multicast(netdev: Netdev) -> Iterator[Unsaved]:
 def _endpoints(netdev: Netdev) -> Iterator[Unsaved]:
     """The MPTCP endpoints of the netdev; none where the kernel has no MPTCP."""
     try:
-        kernel = Rtnetlink(NETLINK_GENERIC)
+        with family("mptcp_pm") as (kernel, number):
+            for reply in kernel.dump(mptcp.query(number)):
+                yield from mptcp.endpoints_in(reply, netdev.ifindex)
     except KernelRefused:
         return
-    try:
-        family = mptcp.family_of(kernel.get(mptcp.family_query()))
-        for reply in kernel.dump(mptcp.query(family)):
-            yield from mptcp.endpoints_in(reply, netdev.ifindex)
-    except KernelRefused:
-        return
-    finally:
-        kernel.close()
