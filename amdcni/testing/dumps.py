@@ -27,6 +27,7 @@ class Section(StrEnum):
     NEIGHBOUR = "neighbour"
     QDISC = "qdisc"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)

@@ -163,6 +163,14 @@ class Namespace:
             self.output_of(["dd", "status=none", f"of={path}"], stdin=f"{value}\n".encode())
         return self.output_of(["cat", path]).strip()
 
+    def ethtool(self, ifname: str, kind: str, name: str, value: object) -> None:
+        """Change a setting of `ethtool`, as in `ethtool("eth1", "channels", "rx", 2)`.
+
+        Raises:
+            CommandFailed: there is no such setting, or the driver refuses the value.
+        """
+        output_of_script(self.entry, "ethtool.change", ifname, kind, name, str(value))
+
     def ping(self, address: str, count: int = 1, timeout_s: float = 2) -> list[float]:
         """Return the round trip times in seconds of the echo requests that were answered.
 

@@ -1,8 +1,8 @@
 """Reading the configuration of a network namespace: the oracle of "host before = host after".
 
-It asks iproute2 and /proc/sys, and nothing of the code that it judges.  It does not see what these
-do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2 6.3, the
-protocol of an address.
+It asks iproute2, /proc/sys and the ioctl of ethtool, and nothing of the code that it judges.  It
+does not see what these do not show: packet filters, multicast memberships and, before iproute2 6.3,
+the protocol of an address.
 """
 
 import json
@@ -67,7 +67,7 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
         found, pending = _read_what_moves(namespace)
         changes: list[str] = []
         if not pending:
-            whole = _with_sysctls(found, namespace)
+            whole = _with_the_rest(found, namespace)
             time.sleep(_PAUSE_S)
             later, pending = _read_what_moves(namespace)
             if not pending and later == found:
@@ -104,17 +104,19 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
     found, pending = _read_what_moves(namespace)
-    return _with_sysctls(found, namespace), pending
+    return _with_the_rest(found, namespace), pending
 
 
-def _with_sysctls(found: Dump, namespace: Namespace) -> Dump:
-    sysctls = json.loads(output_of_script(namespace.entry, "sysctls.main"))
-    subjects = {Subject(Section.SYSCTL, folder): values for folder, values in sysctls.items()}
-    return Dump({**found.subjects, **subjects})
+def _with_the_rest(found: Dump, namespace: Namespace) -> Dump:
+    subjects: dict[Subject, Mapping[str, Value]] = dict(found.subjects)
+    for section, script in ((Section.SYSCTL, "sysctls.main"), (Section.ETHTOOL, "ethtool.main")):
+        for name, values in json.loads(output_of_script(namespace.entry, script)).items():
+            subjects[Subject(section, name)] = values
+    return Dump(subjects)
 
 
 def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
-    """Return the same without sysctls, which never change by themselves."""
+    """Return the same without sysctls and ethtool, which never change by themselves."""
     now_s = time.monotonic()
     answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
     links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers
