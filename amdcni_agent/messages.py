@@ -63,6 +63,7 @@ class What(StrEnum):
     PROXY_NEIGHBOURS = "proxy_neighbours"
     ROUTES = "routes"
     QDISC = "qdisc"
+    ETHTOOL = "ethtool"
     SYSCTLS = "sysctls"
 
 

@@ -8,6 +8,7 @@ import attrs
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
     neighbours,
     proxy_neighbours,
@@ -42,6 +43,7 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
     sysctls.Sysctls,
     qdisc.RootQdisc,
     routes.Routes,
@@ -58,6 +60,7 @@ class Captured(
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
@@ -82,6 +85,7 @@ Change = (
     | proxy_neighbours.SetProxyNeighbour
     | routes.SetRoute
     | qdisc.SetQdisc
+    | ethtool.SetEthtool
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -119,6 +123,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     proxy_neighbours,
     routes,
     qdisc,
+    ethtool,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""
@@ -155,8 +160,22 @@ def aspect_of(change: Change) -> str:
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is incomplete without it."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    """Whether the netdev is incomplete without it, so that its record has to stay.
+
+    What a driver refuses to set again, it is likely to refuse for ever; the netdev works without.
+    """
+    match change:
+        case routes.SetRoute():
+            return not change.optional
+        case ethtool.SetEthtool():
+            return False
+        case _:
+            return True
+
+
+def is_missed(change: Change) -> bool:
+    """Whether somebody has to know if it cannot be set."""
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:

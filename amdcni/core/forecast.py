@@ -82,6 +82,7 @@ def details_at_home(
     aged = routes.aged(captured.routes, elapsed_s)
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
+    kept["ethtool"] = {**details.ethtool, **captured.ethtool}
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

@@ -23,6 +23,8 @@ class Kind(Enum):
     MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
+    RSS_CONTEXT = ("RSS context", "RSS contexts")
+    RECEIVE_RULE = ("rule for received packets", "rules for received packets")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
 
 

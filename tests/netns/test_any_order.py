@@ -441,7 +441,7 @@ def device(runtime: Runtime, nic: str) -> Runtime:
 
 
 def meddle(pod: Pod, ifname: str) -> None:
-    """Change everything by which a netdev might be recognized and that a pod can change."""
+    """Change everything by which a netdev might be recognized, and what its driver does."""
     (link,) = pod.ip_json(f"link show dev {ifname}")
     pod.ip_batch(
         [
@@ -452,6 +452,8 @@ def meddle(pod: Pod, ifname: str) -> None:
             f"link set {ifname} address 02:00:00:00:99:01",
         ]
     )
+    pod.ethtool(ifname, "feature", "tx-tcp-segmentation", "off")
+    pod.ethtool(ifname, "channels", "rx", 2)
 
 
 def indexes_in(where: Namespace) -> set[int | None]:

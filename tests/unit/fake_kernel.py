@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.capture import Details
 from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
 from amdcni.core.names import IfName, MacAddress
@@ -183,7 +184,8 @@ class Kernel:
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+        made_anew = ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames")
+        for field in (*made_anew, "ethtool"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -267,6 +269,7 @@ class Kernel:
             sysctls=tuple(sorted(link.sysctls.items())),
             token=link.token,
             qdisc=link.qdisc,
+            ethtool=tuple(sorted(link.ethtool.items())),
         ).at(self.now_s)
 
     # ---- what the kernel does on request
@@ -375,6 +378,23 @@ class Kernel:
         self.moment(f"set the qdisc of {link.name}")
         link.qdisc = qdisc
 
+    def set_ethtool(self, link: Link, change: SetEthtool) -> None:
+        """What the driver gets as one request; it may refuse all of it."""
+        self.moment(f"set {change.group} of {link.name}")
+        if link.refused_settings & {f"{change.group}/{each.name}" for each in change.settings}:
+            raise Refused("Operation not supported")
+        for each in change.settings:
+            if each.bit is None:
+                link.ethtool[f"{change.group}/{each.name}"] = each.value
+                continue
+            on, off = (f"{change.group}/{name}" for name in ("on", "off"))
+            places = [(f"{change.group}/{each.name}", each.value)]
+            if change.group == "features":
+                places = [(on, each.value), (off, not each.value)]
+            for path, value in places:
+                bits = int(str(link.ethtool[path]), 16) & ~(1 << each.bit)
+                link.ethtool[path] = hex(bits | bool(value) << each.bit)
+
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
 
@@ -473,6 +493,7 @@ class Kernel:
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
+            ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
         )
 

@@ -122,6 +122,7 @@ def furnish(machine: Machine, link: Link) -> None:
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
     link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
+    link.ethtool |= {"rings/rx": 512, "features/on": "0x4", "features/off": "0xb"}
     link.token = ipaddress.ip_address("::5")
     if link.up:
         own = Hop(IfName(link.name), link.ifindex)

@@ -63,6 +63,17 @@ class Assigned:
         )
 
 
+DRIVERS_CHOICE: Final[dict[str, int | str]] = {
+    "channels/combined": 4,
+    "rings/rx": 256,
+    "features/on": "0x6",
+    "features/off": "0x9",
+    "link/autoneg": 1,
+    "link/advertised": "0x3f",
+}
+"""The settings of ethtool that a netdev has at first."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -95,6 +106,9 @@ class Link:
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    ethtool: dict[str, int | str] = attrs.field(factory=DRIVERS_CHOICE.copy)
+    refused_settings: set[str] = attrs.field(factory=set)
+    """Settings of ethtool that the driver does not change."""
 
     @property
     def names(self) -> set[str]:
@@ -237,6 +251,7 @@ class Configuration:
     sysctls: tuple[tuple[str, int | str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    ethtool: tuple[tuple[str, int | str], ...] = ()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

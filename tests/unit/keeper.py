@@ -92,6 +92,7 @@ class Keeper:
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and captured.get("ethtool", {}) == dict(self.original.ethtool)
             and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 

@@ -93,6 +93,7 @@ CAPTURED = Captured(
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
 )

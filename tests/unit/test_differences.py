@@ -45,6 +45,7 @@ def details_of(captured: Captured) -> Details:
         proxy_neighbours=captured.proxy_neighbours,
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
+        ethtool=captured.ethtool,
     )
 
 

@@ -222,6 +222,7 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -239,6 +240,8 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "proxy neighbour 10.0.0.9",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
         "sysctl ipv4/conf/rp_filter = 2",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]

@@ -10,6 +10,7 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
@@ -22,6 +23,7 @@ from amdcni.core.host import Netdev
 from amdcni.effects.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
     neighbours,
     proxy_neighbours,
@@ -32,7 +34,7 @@ from amdcni.effects.aspects import (
 )
 from amdcni.effects.rtnetlink import Rtnetlink
 
-_EARLY: Final = (sysctls,)
+_EARLY: Final = (ethtool, sysctls)
 READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
 
 
@@ -70,6 +72,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             routes.apply(kernel, netdev, change)
         case SetQdisc():
             qdisc.apply(kernel, netdev, change)
+        case SetEthtool():
+            ethtool.apply(kernel, netdev, change)
         case SetSysctl():
             sysctls.apply(kernel, netdev, change)
         case _:

@@ -1,6 +1,7 @@
 """Brings a netdev home: out of the pod, under its name, with everything that was captured."""
 
 import time
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 import attrs
@@ -8,7 +9,7 @@ import attrs
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured, Change, aspect_of, due, is_required
+from amdcni.core.capture import Captured, Change, aspect_of, due, is_missed, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
@@ -156,7 +157,7 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
         if refused == before:
             break
         home, before = None, refused
-    if _lacking(node, record, captured, _require_home(node, record)):
+    if any(map(is_required, _lacking(node, record, captured, _require_home(node, record)))):
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
@@ -229,7 +230,8 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
 
     Everything is read again.  If the netdev was seen coming home, it is not in its pod any more.
     With a netdev that leaves, the kernel removes the whole of a route that both share, which is
-    then set again through those that stay.
+    then set again through those that stay.  What is not required is tried once more, and reported
+    if that is in vain.
     """
     with alone_with_shared_routes(node, captured):
         before: list[str] = []
@@ -239,7 +241,8 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
                 seen, pod = _home_in(sight, record), sight.pod
             else:
                 seen, pod = _seen_at(node, record, home.netdev.ifindex), None
-            lacking = _lacking(node, record, captured, seen)
+            missed = _lacking(node, record, captured, seen)
+            lacking = [change for change in missed if is_required(change)]
             if not (lacking and rounds_left and shares_routes(captured)):
                 break
             refused = _put_last(node, record, captured, seen)
@@ -251,7 +254,20 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
             node.report("not-restored", **record.facts, aspect=aspect)
         words = "; ".join(f"{seen.netdev.ifname}: {change.describe()}" for change in lacking)
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
+    if missed:
+        _try_again(node, record, captured, seen, missed)
     _drop_mark(node, record, seen, pod)
+
+
+def _try_again(
+    node: Machine, record: Attachment, captured: Captured, home: Home, missed: Iterable[Change]
+) -> None:
+    """Set what the netdev can do without, now that it has everything else; report what it lacks."""
+    refused = node.own.apply(home.netdev, missed)
+    for change in _lacking(node, record, captured, home):
+        facts = {"aspect": aspect_of(change), "what": change.describe()}
+        said = {"reason": "; ".join(refused)} if refused else {}
+        node.report("not-restored", **record.facts, **facts, **said)
 
 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
@@ -271,11 +287,11 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
 def _lacking(
     node: Machine, record: Attachment, captured: Captured, home: Home
 ) -> tuple[Change, ...]:
-    """What the host lacks of everything that was captured."""
+    """What the host lacks of everything that was captured and that somebody would miss."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
     changes = due(captured, netdev, details, _around(node, record, captured, home))
-    return tuple(change for change in changes if is_required(change))
+    return tuple(filter(is_missed, changes))
 
 
 def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -> Around:

@@ -26,13 +26,17 @@ from amdcni.testing.strategies.addressing import (
     lifetimes,
 )
 from amdcni.testing.strategies.administration import (
+    ETHTOOL_CHANGES,
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
     Management,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import (
@@ -160,6 +164,7 @@ from amdcni.testing.strategies.result import (
 )
 from amdcni.testing.strategies.routing import (
     details,
+    ethtool_settings,
     hops,
     kernel_routes,
     neighbours,
@@ -176,6 +181,7 @@ from amdcni.testing.strategies.values import (
 )
 
 __all__ = [
+    "ETHTOOL_CHANGES",
     "IP_COMMANDS",
     "KNOWN_KEYS",
     "MANAGEMENTS",
@@ -184,6 +190,7 @@ __all__ = [
     "ROUTE_COMMANDS",
     "VARIABLES",
     "Crowd",
+    "EthtoolChanges",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -206,6 +213,7 @@ __all__ = [
     "boot_ids",
     "bus_devices",
     "captures",
+    "change_ethtool",
     "check_requests",
     "clocks",
     "cni_args",
@@ -222,6 +230,8 @@ __all__ = [
     "environments",
     "environments_for",
     "ethernet_macs",
+    "ethtool_changes",
+    "ethtool_settings",
     "gc_requests",
     "handovers",
     "hardware_crowds",

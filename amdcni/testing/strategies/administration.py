@@ -1,13 +1,14 @@
 """What administrators configure on a NIC that has addresses: much of it depends on these."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.testing.namespaces import Namespace
+from amdcni.testing.namespaces import CommandFailed, Namespace
 
 ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
@@ -99,14 +100,52 @@ ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms
 """Root qdiscs, in the words of `tc`."""
 
 
+ETHTOOL_CHANGES: Final = (
+    ("feature", "tx-tcp-segmentation", "off"),
+    ("feature", "tx-scatter-gather", "off"),
+    ("feature", "rx-gro", "on"),
+    ("feature", "rx-gro", "off"),
+    ("channels", "rx", "2"),
+    ("channels", "tx", "2"),
+    ("rings", "rx", "512"),
+    ("rings", "tx", "128"),
+    ("coalescing", "rx-usecs", "77"),
+    ("pause", "autoneg", "0"),
+    ("message level", "mask", "3"),
+    ("wake-on-LAN", "modes", "0"),
+    ("link", "speed", "100"),
+    ("RSS table", "", ",".join(["0"] * 128)),
+)
+"""What `ethtool` sets on any netdev, in the words of `Namespace.ethtool`."""
+
+EthtoolChanges = tuple[tuple[str, str, str], ...]
+"""Changes by kind, name and value."""
+
+ethtool_changes: SearchStrategy[EthtoolChanges] = st.lists(
+    st.sampled_from(ETHTOOL_CHANGES), max_size=4
+).map(tuple)
+"""Any of these, most of which a veth does not have."""
+
+
+def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -> None:
+    """Make the changes that the driver accepts."""
+    for kind, name, value in changes:
+        with suppress(CommandFailed):
+            namespace.ethtool(ifname, kind, name, value)
+
+
 @frozen
 class HostConfiguration:
-    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc, a management."""
+    """What was set in addition to addresses.
+
+    Commands of `ip`, sysctls, a qdisc, a management, and settings of `ethtool`.
+    """
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
     management: Management | None = None
+    ethtool: EthtoolChanges = ()
 
     def configure(
         self,
@@ -132,6 +171,7 @@ class HostConfiguration:
             node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+        change_ethtool(node, ifname, self.ethtool)
 
 
 host_configurations: SearchStrategy[HostConfiguration] = st.builds(
@@ -143,5 +183,6 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
+    ethtool=ethtool_changes,
 )
 """Any of these, some of which the kernel may refuse."""

@@ -25,6 +25,7 @@ from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
+    ethtool_settings,
     kernel_routes,
     neighbours,
     proxy_neighbours,
@@ -202,6 +203,7 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
+    ethtool=ethtool_settings,
     eui64=st.booleans(),
 ).map(_through_itself)
 """The same with everything else that is restored."""
