@@ -11,16 +11,19 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import SkipParser as DocStringSkipParser
 
+PACKAGES = ("amdcni", "amdcni_agent", "amdcni_shim")
+
+# `**` in a pattern is one folder, never none and never two.
 pages = Sybil(
     name="pages",
     parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*/*.md", "docs/reference/python/*.md"],
     excludes=["docs/_build/**"],
 )
 docstrings = Sybil(
     name="docstrings",
     parsers=[DocTestParser(optionflags=ELLIPSIS), DocStringSkipParser()],
-    patterns=["amdcni/**/*.py", "amdcni_shim/**/*.py"],
+    patterns=[f"{package}{depth}/*.py" for package in PACKAGES for depth in ("", "/*", "/*/*")],
     document_types={".py": PythonDocStringDocument},
 )
 pytest_collect_file = (pages + docstrings).pytest()

@@ -16,6 +16,7 @@ from amdcni.core.host import (
     NetnsId,
     Route,
     SysfsDevice,
+    Values,
 )
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
@@ -69,6 +70,9 @@ class Node(Protocol):
 
     def find_elsewhere(self, record: Attachment) -> Place | None:
         """Where the netdev of `record` is, if it is in a visible netns other than the host's."""
+
+    def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        """The routes to exactly these networks in the netns at `path`, in every table."""
 
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`, without looking inside."""
@@ -211,6 +215,9 @@ class Namespace(Protocol):
 
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
+
+    def sysctl_defaults(self, names: Iterable[str]) -> Values:
+        """What a new netdev has of the sysctls with these names, as far as that can be read."""
 
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""

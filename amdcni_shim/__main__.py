@@ -44,7 +44,6 @@ def main(
     command = environ.get("CNI_COMMAND")
     if command is None:
         stderr.write(ABOUT)
-        return 0
     if command == "VERSION":
         _answer(plugin_info(), stdout)
         return 0

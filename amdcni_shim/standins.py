@@ -5,6 +5,7 @@ take from it while they are imported: a stand-in knows that itself.
 """
 
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import FunctionType, ModuleType
@@ -86,6 +87,12 @@ def _annotations(*of: Any, **options: Any) -> Any:
     return _executed("inspect").get_annotations(*of, **options)
 
 
+_OF_TYPING: Final = (
+    *("Annotated", "Any", "Literal", "NotRequired", "Required", "Self", "TypeAlias"),
+    *("TypedDict", "_TypedDictMeta", "get_args", "is_typeddict"),
+)
+"""What cattrs takes from `typing_extensions`, and what Python itself has of the same kind."""
+
 _SELDOM_USED: Final[Mapping[str, Mapping[str, Any]]] = {
     "inspect": {
         "signature": _signature,
@@ -98,6 +105,10 @@ _SELDOM_USED: Final[Mapping[str, Mapping[str, Any]]] = {
     ),
     "selectors": {},
     "tokenize": {},
+    "typing_extensions": {
+        **{name: getattr(typing, name) for name in _OF_TYPING if hasattr(typing, name)},
+        "NoDefault": object(),
+    },
     "traceback": {},
     "attr.validators": {},
     "attrs.validators": {},

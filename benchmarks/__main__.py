@@ -17,7 +17,7 @@ from rich.console import Console
 
 from amdcni.testing import NotAllowedHere, ThrowawayError
 from benchmarks import agent, crowds, imports, processes, tables
-from benchmarks.stage import OURS, THEIRS, stage
+from benchmarks.stage import OURS, THEIRS, TREE, stage
 from benchmarks.tracing import Tracer
 
 T = TypeVar("T")
@@ -28,10 +28,10 @@ def main() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 100
-    for plugin in (OURS, THEIRS, agent.LAUNCHER):
+    for plugin in (OURS, THEIRS, TREE, agent.LAUNCHER):
         if not plugin.exists():
             print(
-                f"Nothing can be measured: {plugin} is missing; try make venv launcher",
+                f"Nothing can be measured: {plugin} is missing; try make venv launcher tree",
                 file=sys.stderr,
             )
             return 2
@@ -81,7 +81,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
             "quartiles below. Difference and ratio are those of the two calls in a round."
         )
         console.print(tables.process_table(times))
-        console.print(tables.cold_start(times["ADD, native"]))
+        console.print(tables.cold_start(times["ADD, native, tree"]))
 
         warm = processes.warm(here, rounds)
         console.print(
@@ -98,7 +98,8 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
             "client, not of the agent."
         )
         console.print(tables.agent_table(calls))
-        healed = _watched(console, "healing", max(2, rounds // 3), agent.heal(here, rounds // 3))
+        times_healed = max(2, rounds // 3)
+        healed = _watched(console, "healing", times_healed, agent.heal(here, times_healed))
         console.print(tables.healing_table(healed))
 
         # From here on every Python in the node is slower.

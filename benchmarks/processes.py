@@ -8,10 +8,15 @@ from typing import Final
 
 from attrs import field, frozen
 
-from benchmarks.stage import OURS, PYTHON, THEIRS, Job, Run, Stage
+from benchmarks.stage import OURS, PYTHON, THEIRS, TREE, Job, Run, Stage
 
 VERBS: Final = ("ADD", "DEL", "VERSION")
-NATIVE: Final = {"ADD, native": "ADD", "DEL, native": "DEL"}
+NATIVE: Final = {
+    "ADD, native": (OURS, "ADD"),
+    "DEL, native": (OURS, "DEL"),
+    "ADD, native, tree": (TREE, "ADD"),
+    "DEL, native, tree": (TREE, "DEL"),
+}
 """Calls by the mover `native`, and the verbs of `host-device` that do the same."""
 BARE: Final = "python3"
 _WARM: Final = Path(__file__).with_name("warm.py")
@@ -80,7 +85,7 @@ def measure(stage: Stage, rounds: int) -> Iterator[dict[str, Times]]:
 def _round(stage: Stage, *, ours_first: bool) -> dict[str, tuple[Run, Run | None]]:
     ours = [stage.call(OURS, verb, stage.ours()) for verb in VERBS]
     natively = stage.ours(mover="native")
-    ours += [stage.call(OURS, verb, natively) for verb in NATIVE.values()]
+    ours += [stage.call(plugin, verb, natively) for plugin, verb in NATIVE.values()]
     theirs = [stage.call(THEIRS, verb, stage.theirs()) for verb in VERBS]
     if ours_first:
         runs = stage.run([*ours, *theirs, *stage.repair()])
@@ -90,7 +95,8 @@ def _round(stage: Stage, *, ours_first: bool) -> dict[str, tuple[Run, Run | None
         ours_ran, theirs_ran = runs[-len(ours) :], runs[: len(theirs)]
     (bare,) = stage.run([Job([str(PYTHON), "-I", "-c", "pass"])])
     by_verb = dict(zip(VERBS, theirs_ran, strict=True))
-    beside = [by_verb[NATIVE.get(name, name)] for name in (*VERBS, *NATIVE)]
+    verbs = (*VERBS, *(verb for _, verb in NATIVE.values()))
+    beside = [by_verb[verb] for verb in verbs]
     paired = zip(ours_ran, beside, strict=True)
     return {**dict(zip((*VERBS, *NATIVE), paired, strict=True)), BARE: (bare, None)}
 

@@ -13,6 +13,8 @@ from attrs import frozen
 from amdcni.testing import PLAIN_ENVIRONMENT, Nic, Node, Pod, ThrowawayError, throwaway_node
 
 OURS: Final = Path(sysconfig.get_path("scripts")) / "amd-host-device"
+TREE: Final = Path("dist/tree/bin/amd-host-device").absolute()
+"""The same in the tree that `amdcni install` puts on nodes, with a Python of its own."""
 THEIRS: Final = Path("/usr/lib/cni/host-device")
 PYTHON: Final = Path(sysconfig.get_path("scripts")) / "python3"
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.cli.reading_manifests import read_manifests
+from amdcni.effects.manifests import read_manifests
 from amdcni.core.kubernetes import parse_definition, parse_pod
 from amdcni.core.kubernetes.allocation import variable_of
 from amdcni.testing import Node

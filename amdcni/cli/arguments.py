@@ -424,15 +424,16 @@ def _add_conformance(commands: "Subcommands") -> None:
         "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
         "where the configuration names the first one, other containers get one of the others.  "
         "The plugin has its own /run, /sys and /var/lib/cni; other files that it writes are real.  "
-        "The exit status is 1 if a clause fails, 2 if nothing could be judged, and 130 after an "
-        "interrupt.",
+        "The exit status is 1 if it does not do what it must, 2 if nothing could be judged, and "
+        "130 after an interrupt; what it should do and does not is reported.",
     )
     judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
     judged.add_argument(
         "--config",
         metavar="FILE",
-        help="its network configuration, as JSON, or a list that contains it "
-        "(default: only name and type)",
+        help="its network configuration, as JSON, or a list that contains it, or a "
+        "NetworkAttachmentDefinition with one of these (default: one for the plugins of the CNI "
+        "project, and only name and type for others)",
     )
     judged.add_argument(
         "--path",
@@ -457,5 +458,7 @@ def _add_conformance(commands: "Subcommands") -> None:
             default=[],
             help=f"{what} clauses with these words in their sentences; may be repeated",
         )
+    judged.add_argument("--failed", action="store_true", help="print only what fails")
     _add_json(judged)
-    judged.add_argument("--junit", metavar="FILE", help="also write a JUnit file")
+    for name, what in (("junit", "a JUnit"), ("markdown", "a Markdown"), ("html", "an HTML")):
+        judged.add_argument(f"--{name}", metavar="FILE", help=f"also write {what} file")

@@ -8,7 +8,7 @@ import attrs
 from amdcni.cli.attachments import Known, read_all
 from amdcni.cli.node import nothing_lent, on_this_node, set_aside_in
 from amdcni.cli.printing import make_table, print_json, print_line, print_rows
-from amdcni.core.check import problems_of, promised_by
+from amdcni.core.check import lacking_routes, problems_of, promised_by, routes_of
 from amdcni.core.condition import Condition
 from amdcni.effects.node import LinuxNode
 from amdcni.verbs.settling import find_settled
@@ -47,7 +47,10 @@ def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
     pod = find_settled(lambda: node.find_pod(record.netns), record, promised_by(record), node)
     if pod is None or record.result is None:
         return (Condition.UNFINISHED.about.words,)
-    return tuple(problems_of(record, pod))
+    problems = problems_of(record, pod)
+    if not problems and (routes := routes_of(record)):
+        problems = lacking_routes(routes, node.routes_in(pod.path, routes), record)
+    return tuple(problems)
 
 
 def _as_json(checked: Checked) -> dict[str, Any]:

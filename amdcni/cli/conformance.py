@@ -1,15 +1,20 @@
 """`amdcni conformance`: whether a CNI plugin does what CNI SPEC 1.1 requires."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import IO
 
 from amdcni.cli.printing import print_json
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Judge the plugin; 1 if a clause fails, 2 if nothing could be judged, 130 if interrupted."""
+    """Judge the plugin; 1 if it lacks what it must do, 2 if nothing was judged, 130 if interrupted.
+
+    A report that cannot be written is 2 as well.
+    """
     try:
-        from amdcni.testing.conformance import findings, running, subject
+        from amdcni.testing.conformance import findings, reports, running, subject
     except ModuleNotFoundError as missing:
         stderr.write(
             f"amdcni: {missing.name} is missing: the conformance suite is a part of the test kit, "
@@ -26,22 +31,27 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         junit=options.junit,
         only=tuple(options.only),
         skip=tuple(options.skip),
+        files=tuple(filter(None, (options.markdown, options.html))),
     )
     found: list[findings.Finding] = []
-    interrupted = False
+    interrupted, no_add = False, None
     try:
         with findings.shown_while_found(found, stderr) as report:
-            running.judge(wanted, report)
+            no_add = running.judge(wanted, report)
     except KeyboardInterrupt:
         interrupted = True
     except subject.CannotJudge as fault:
         stderr.write(f"amdcni: {fault}\n")
         return 2
+    judgement = reports.Judgement(os.path.basename(options.plugin), found, no_add)
     if options.json:
         print_json(findings.as_json(found), stdout)
     else:
-        findings.print_table(found, options.plugin, stdout)
+        reports.print_text(judgement, stdout, only_failed=options.failed)
+    for path, make in ((options.markdown, reports.as_markdown), (options.html, reports.as_html)):
+        if path is not None:
+            Path(path).write_text(make(judgement), encoding="utf-8")
     if interrupted:
         stderr.write("amdcni: interrupted; the other clauses were not tried\n")
         return 130
-    return 1 if any(each.verdict is findings.Verdict.FAILED for each in found) else 0
+    return 1 if judgement.broken else 0

@@ -20,7 +20,6 @@ from amdcni.cli.examining import (
 )
 from amdcni.cli.node import on_this_node_silently
 from amdcni.cli.printing import print_json
-from amdcni.cli.reading_manifests import read_manifests
 from amdcni.core import diagnosis
 from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
@@ -35,6 +34,7 @@ from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
+from amdcni.effects.manifests import read_manifests
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.policy import find_policy
 from amdcni.verbs import healing

@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 
 from amdcni.cli.printing import print_json
-from amdcni.cli.reading_manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest, PolicyDenies
+from amdcni.core.formats.misspelt import Misspelt, misspelt_keys
 from amdcni.core.kubernetes import (
     Allocation,
     Delegate,
@@ -29,11 +29,14 @@ from amdcni.core.kubernetes import (
     to_go_json,
 )
 from amdcni.core.kubernetes.installation import configurations_in
+from amdcni.core.kubernetes.objects import TEMPLATES, parse_pod_template
 from amdcni.core.kubernetes.review import (
     LENDER,
+    NO_RESOURCE,
     clash_of,
     clash_of_plans,
     denials_of,
+    lacks_device,
     request_of,
 )
 from amdcni.core.names import parse_container_id
@@ -42,6 +45,7 @@ from amdcni.core.policy import POLICY_PATH, Naming, Policy, require_allocated
 from amdcni.core.request import AddRequest, plugin_dirs_of
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Plan
+from amdcni.effects.manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.effects.policy import find_policy
 from amdcni.effects.survey import read_conf_dir
 
@@ -55,7 +59,8 @@ _PLACEHOLDERS: Final = ("CONTAINER_ID", "/run/netns/POD", "POD_UID")
 class FollowedCall:
     """One call of a plugin; `plan` is what it would do, `refused` why it would be refused.
 
-    `request` is its parsed input.  `stale` lists what it would return to the host first, and `done`
+    `request` is its parsed input, `misspelt` are keys of that which would be ignored and were
+    probably written wrong.  `stale` lists what it would return to the host first, and `done`
     says that it has been carried out already, and would only repeat its answer.  `unsaved` lists
     what would not come back with the NIC.
     """
@@ -63,6 +68,7 @@ class FollowedCall:
     call: PluginCall
     environ: Mapping[str, str]
     request: AddRequest | None = None
+    misspelt: tuple[Misspelt, ...] = ()
     plan: Plan | None = None
     stale: tuple[str, ...] = ()
     unsaved: tuple[str, ...] = ()
@@ -172,8 +178,13 @@ def _objects(paths: list[str], networks_dir: str) -> tuple[Pod, list[NetworkAtta
                     pods.append(parse_pod(manifest))
                 case "NetworkAttachmentDefinition":
                     definitions.append(parse_definition(manifest, networks))
+                case str(kind) if kind in TEMPLATES:
+                    pods.append(parse_pod_template(manifest))
                 case kind:
-                    raise InvalidManifest(f"{kind!r} is neither a Pod nor a definition")
+                    raise InvalidManifest(
+                        f"{kind!r} is neither a Pod, nor something with a template of pods, nor a "
+                        "NetworkAttachmentDefinition"
+                    )
         except InvalidManifest as fault:
             raise InvalidManifest(f"{path}: {fault.message}") from None
     if len(pods) != 1:
@@ -191,7 +202,7 @@ def _allocation(
     resources = [definition.resource for definition in selected(pod, definitions)]
     wanted = dict.fromkeys(resource for resource in resources if resource is not None)
     if options.device:
-        return _given(options.device, list(wanted)), "--device"
+        return _given(options.device, list(wanted), _without_resource(pod, definitions)), "--device"
     for path, read, source in (
         (options.checkpoint, allocation_from_checkpoint, "the kubelet's checkpoint"),
         (options.pod_resources, allocation_from_pod_resources, "PodResources"),
@@ -217,11 +228,22 @@ def _is_whole(options: argparse.Namespace) -> bool:
     return bool(options.device or options.checkpoint or options.pod_resources)
 
 
-def _given(devices: list[str], resources: list[str]) -> Allocation:
+def _without_resource(pod: Pod, definitions: list[NetworkAttachmentDefinition]) -> list[str]:
+    """The selected definitions with our plugin to which Multus adds no device."""
+    return [
+        f"{definition}: {NO_RESOURCE}"
+        for definition in selected(pod, definitions)
+        if lacks_device(definition)
+    ]
+
+
+def _given(devices: list[str], resources: list[str], lacking: list[str]) -> Allocation:
     found: dict[str, tuple[str, ...]] = {}
     for text in devices:
         resource, equals, device = text.rpartition("=")
         if not equals:
+            if lacking:
+                raise InvalidManifest(f"--device {text}: no network takes it: {lacking[0]}")
             if len(resources) != 1:
                 known = ", ".join(resources) or "none"
                 raise InvalidManifest(
@@ -250,7 +272,8 @@ def _followed(
         return followed
     try:
         request = request_of(followed.environ, followed.call.config)
-        followed = attrs.evolve(followed, request=request)
+        misspelt = misspelt_keys(followed.call.config)
+        followed = attrs.evolve(followed, request=request, misspelt=misspelt)
         rules.require(request)
         clash = clash_of(request, [each.request for each in earlier if each.request is not None])
         if clash is not None:
@@ -325,6 +348,7 @@ def _call_as_json(followed: FollowedCall) -> dict[str, Any]:
         "plugin": followed.call.plugin,
         "environment": dict(followed.environ),
         "stdin": dict(followed.call.config),
+        "unknown_keys": [{"key": each.key, "meant": each.meant} for each in followed.misspelt],
         "gives_back_first": list(followed.stale),
         "plan": [
             {"step": each.step.describe(), "undo": [undo.describe() for undo in each.undo]}
@@ -416,6 +440,7 @@ def _indented(text: str) -> str:
 
 
 def _plan_lines(followed: FollowedCall) -> Iterator[str]:
+    yield from map(str, followed.misspelt)
     if followed.refused is not None:
         yield f"It would be refused: {followed.refused}"
     if followed.done:

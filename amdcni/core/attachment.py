@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.capture import Captured
-from amdcni.core.host import Hardware, Netns, NetnsId
+from amdcni.core.host import Hardware, Netns, NetnsId, Values
 from amdcni.core.names import (
     DeviceKey,
     IfName,
@@ -51,7 +51,8 @@ class Attachment:
     same moment in ISO 8601, for people.  `config` is the configuration for other plugins.  `args`
     is CNI_ARGS, which IPAM plugins want again on DEL.  `ipam` is the configuration's own IPAM
     plugin; None if the pod got the captured addresses.  `pod_mac` is the hardware address that the
-    netdev has in the pod if it was given another one there.  `pod_ifindex` and `result` are known
+    netdev has in the pod if it was given another one there, and `pod_sysctls` are those that it
+    has to have there, named as in `captured`.  `pod_ifindex` and `result` are known
     once the device is attached, and `result` also while it is attached again.  `hardware`
     distinguishes the card from another one in its place; None if that was not recorded.
     `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
@@ -77,6 +78,7 @@ class Attachment:
     ipam: PluginName | None = None
     mover: Mover = Mover.DELEGATE
     pod_mac: MacAddress | None = None
+    pod_sysctls: Values = attrs.field(factory=dict)
     pod_ifindex: int | None = None
     hardware: Hardware | None = None
     result: Result | None = None

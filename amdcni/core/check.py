@@ -1,16 +1,25 @@
 """Whether an attachment is still what its ADD promised (CNI SPEC 1.1 §2, CHECK).
 
-Plugins that are chained after ours may change the MTU, the MAC address, routes and sysctls of the
-netdev; none of these is a fault.  What they must not change: the netdev is there, is ours, is up
-with a link, and has the promised addresses in a usable state.
+Plugins that are chained after ours may change the MTU, the MAC address and sysctls of the netdev,
+and move its routes to other tables; none of these is a fault.  What they must not change: the
+netdev is there, is ours, is up with a link, and has the promised addresses in a usable state, and
+the promised routes in some table.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.codec import result_to_json
-from amdcni.core.host import Address, AddressFlag, Netdev, Netns, netdev_named
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    IpNetwork,
+    Netdev,
+    Netns,
+    Route,
+    netdev_named,
+)
 from amdcni.core.identity import find_in_pod
 from amdcni.core.request import CheckRequest
 from amdcni.core.spec import Interface, Ip, Result
@@ -37,6 +46,31 @@ def promised_to(request: CheckRequest, record: Attachment) -> tuple[Ip, ...]:
     reported = () if record.result is None else [ip.address for ip in record.result.ips]
     ips = request.prev_result.ips_of(request.attachment.ifname, request.netns)
     return tuple(ip for ip in ips if ip.interface is not None or ip.address in reported)
+
+
+def routes_promised_to(request: CheckRequest, record: Attachment) -> frozenset[IpNetwork]:
+    """Where the routes of `routes_of` lead that a later plugin has not taken out of prevResult."""
+    return routes_of(record) & {route.dst.network for route in request.prev_result.routes}
+
+
+def routes_of(record: Attachment) -> frozenset[IpNetwork]:
+    """Where the routes lead that the record's own ADD has reported."""
+    if record.captured is None or record.result is None:
+        return frozenset()
+    return frozenset(route.dst.network for route in record.result.routes)
+
+
+def lacking_routes(
+    promised: Collection[IpNetwork], there: Iterable[Route], record: Attachment
+) -> list[str]:
+    """The promised routes that lead through our netdev in no table, one readable line each."""
+    ifname = record.id.ifname
+    found = {
+        route.destination for route in there if any(hop.ifname == ifname for hop in route.hops)
+    }
+    return [
+        f"{ifname} lacks the route to {each}" for each in sorted(set(promised) - found, key=str)
+    ]
 
 
 def is_as_promised(record: Attachment, pod: Netns | None) -> bool:

@@ -353,6 +353,8 @@ def judge_definition(where: str, review: Review) -> Iterator[Finding]:
         yield passed(Subject.NETWORKS, f"{where}: ADD accepts the configuration")
     for fault in review.faults:
         yield failed(Subject.NETWORKS, f"{where}: {fault}", "correct it, and apply it again")
+    for misspelt in review.misspelt:
+        yield failed(Subject.NETWORKS, f"{where}: {misspelt}", "correct the key, or leave it out")
 
 
 # ---- records

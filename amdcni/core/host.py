@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.names import BusDevice, IfName, MacAddress
+from amdcni.core.names import BusDevice, IfName, MacAddress, PciAddress
 
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -103,6 +103,14 @@ class Below:
 
 
 @attrs.frozen
+class Program:
+    """A BPF program on a netdev: its ID, and how it is attached, such as `driver`."""
+
+    number: int
+    mode: str
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
@@ -114,7 +122,7 @@ class Netdev:
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
     `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
-    one).
+    one), `xdp` the XDP programs.
     """
 
     ifindex: int
@@ -139,6 +147,7 @@ class Netdev:
     master: int | None = None
     below: Below = Below()
     token: IpAddress | None = None
+    xdp: tuple[Program, ...] = ()
     addresses: tuple[Address, ...] = ()
 
 
@@ -316,7 +325,9 @@ class Hardware:
 class SysfsDevice:
     """What sysfs says of a bus device: the bound driver, and the netdevs visible on the host.
 
-    `virtio` are the devices below it that its netdevs have as parent, such as `virtio3`.
+    `virtio` are the devices below it that its netdevs have as parent, such as `virtio3`.  With
+    SR-IOV, `physfn` is the physical function of a virtual one, and `virtfns` are the virtual ones
+    of a physical one.
     """
 
     bus_device: BusDevice
@@ -324,6 +335,13 @@ class SysfsDevice:
     ifnames: tuple[IfName, ...] = ()
     virtio: tuple[str, ...] = ()
     hardware: Hardware = Hardware()
+    physfn: PciAddress | None = None
+    virtfns: tuple[PciAddress, ...] = ()
+
+    @property
+    def kin(self) -> tuple[PciAddress, ...]:
+        """The functions that control this one, or that this one controls."""
+        return self.virtfns if self.physfn is None else (self.physfn, *self.virtfns)
 
 
 USERSPACE_DRIVERS: Final = frozenset({"vfio-pci", "uio_pci_generic", "igb_uio"})

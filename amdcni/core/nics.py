@@ -17,6 +17,7 @@ from amdcni.core.protection import (
     Protection,
     Surroundings,
     each_rests_on,
+    protection_by,
     protections,
     uplinks_of,
 )
@@ -112,18 +113,20 @@ class Records:
     """The records of a state folder, and why others could not be read.
 
     `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.  The fault of
-    those in `newer` is that a newer version has written them.
+    those in `newer` is that a newer version has written them.  `set_aside` are those that were
+    found damaged before, with a sentence on each.
     """
 
     read: tuple[Attachment, ...] = ()
     faults: Mapping[DeviceKey, str] = attrs.field(factory=dict)
     lent_by_go: tuple[GoMapping, ...] = ()
     newer: frozenset[DeviceKey] = frozenset()
+    set_aside: Mapping[DeviceKey, str] = attrs.field(factory=dict)
 
     @property
     def knows_none(self) -> bool:
         """Whether they mention no NIC at all."""
-        return not (self.read or self.faults or self.lent_by_go)
+        return not (self.read or self.faults or self.lent_by_go or self.set_aside)
 
     def of(self, bus_device: BusDevice) -> "Records":
         """Those of one device."""
@@ -132,6 +135,7 @@ class Records:
             {key: fault for key, fault in self.faults.items() if key.bus_device == bus_device},
             tuple(mapping for mapping in self.lent_by_go if mapping.device == bus_device),
             frozenset(key for key in self.newer if key.bus_device == bus_device),
+            {key: says for key, says in self.set_aside.items() if key.bus_device == bus_device},
         )
 
 
@@ -143,6 +147,7 @@ def together(folders: Iterable[Records]) -> Records:
         {key: fault for each in folders for key, fault in each.faults.items()},
         tuple(mapping for each in folders for mapping in each.lent_by_go),
         frozenset(key for each in folders for key in each.newer),
+        {key: says for each in folders for key, says in each.set_aside.items()},
     )
 
 
@@ -202,10 +207,13 @@ def nics_of(
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)
+        for_kin = _protection_for_kin(bus.device, records)
         nic = Nic(
             bus,
             tuple(
-                NicNetdev(netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex))
+                NicNetdev(
+                    netdev, port, netdev.ifindex in uplinks, protected.get(netdev.ifindex, for_kin)
+                )
                 for netdev, port in found
                 if netdev is not None
             ),
@@ -214,6 +222,14 @@ def nics_of(
         return _judged(nic, below, policy)
 
     return tuple(sorted(map(nic_of, seen), key=_order))
+
+
+def _protection_for_kin(device: SysfsDevice, records: Records | None) -> Protection | None:
+    """Why nothing of the device is lent while a pod has what controls it, or what it controls."""
+    if records is None or not device.kin:
+        return None
+    lent = (record for record in records.read if record.key.bus_device in device.kin)
+    return next((protection_by(record, device) for record in lent), None)
 
 
 def _below(seen: Iterable[BusNic], around: Surroundings) -> dict[int, tuple[Traits, ...]]:

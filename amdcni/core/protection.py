@@ -9,8 +9,9 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.errors import DeviceProtected
-from amdcni.core.host import IpAddress, Load, Netdev, WayOut
+from amdcni.core.host import IpAddress, Load, Netdev, SysfsDevice, WayOut
 
 PAIRS: Final = frozenset({"veth", "netkit", "vxcan", "netdevsim"})
 """Kinds of netdevs that come in pairs: the IFLA_LINK of one is the other, which is not below it."""
@@ -61,6 +62,21 @@ def protections(around: Surroundings) -> dict[int, Protection]:
             continue
         found[netdev.ifindex] = protection
     return found
+
+
+def protection_by(kin: Attachment, device: SysfsDevice) -> Protection:
+    """Why a device is not lent while another pod has one of its `kin`.
+
+    By the netdev of a physical function, whoever has that sets the hardware addresses, VLANs and
+    link states of its virtual functions, whatever network namespaces these are in.
+    """
+    if kin.key.bus_device == device.physfn:
+        why = f"belongs to the physical function {kin.key.bus_device}, which"
+    else:
+        why = f"has the virtual function {kin.key.bus_device}, which"
+    holder = f"container {kin.id.container_id} has as {kin.id.ifname!r}"
+    remedy = "one pod would control what another one has; wait until that attachment is deleted"
+    return Protection(f"{why} {holder}", remedy)
 
 
 # ---- what rests on what ------------------------------------------------------------------------

@@ -74,6 +74,16 @@ class Mover(StrEnum):
     NATIVE = "native"
 
 
+class AddrGenMode(StrEnum):
+    """How the kernel makes an IPv6 link-local address in the pod (configuration key `addrGenMode`).
+
+    KEEP: as on the host.  KERNEL: as for every new netdev of the pod.
+    """
+
+    KEEP = "keep"
+    KERNEL = "kernel"
+
+
 class LogLevel(StrEnum):
     """Configuration key `logLevel`, from the most to the least talkative."""
 
@@ -133,7 +143,8 @@ class Device:
 
     `ipam` is the configuration's own IPAM plugin; None means the addresses of the host.
     `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and `mac` are those
-    that the netdev gets in the pod instead of its own.
+    that the netdev gets in the pod instead of its own.  `addr_gen_mode` and `copy_sysctls` say
+    which sysctls of the host it has there; a netdev that is moved by the delegate gets none.
     """
 
     selector: DeviceSelector
@@ -142,6 +153,8 @@ class Device:
     copy_routes: bool = False
     mtu: int | None = None
     mac: MacAddress | None = None
+    addr_gen_mode: AddrGenMode = AddrGenMode.KEEP
+    copy_sysctls: bool = False
 
 
 @attrs.frozen

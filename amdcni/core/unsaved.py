@@ -26,6 +26,11 @@ class Kind(Enum):
     RSS_CONTEXT = ("RSS context", "RSS contexts")
     RECEIVE_RULE = ("rule for received packets", "rules for received packets")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+    XDP = ("XDP program", "XDP programs")
+    TCX = ("tcx program", "tcx programs")
+    TIMESTAMPING = ("hardware timestamping", "hardware timestamping")
+    VIRTUAL_FUNCTION = ("settings of the virtual function", "settings of the virtual functions")
+    DCB = ("DCB settings", "DCB settings")
 
 
 @attrs.frozen

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterable
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, WayOut
+from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, Values, WayOut
 from amdcni.core.names import IfName, MacAddress
 from amdcni.effects import aspects
 from amdcni.effects.messages import addresses, links, neighbours, routes
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
-from amdcni.effects.unsaved import read_unsaved
 
 
 class Netlink:
@@ -137,6 +136,8 @@ class Netlink:
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else of the netdev no record can hold; see `read_unsaved`."""
+        from amdcni.effects.unsaved import read_unsaved
+
         with entered(self._netns_fd):
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
@@ -241,6 +242,11 @@ class Netlink:
         """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""
         with entered(self._netns_fd):
             aspects.sysctls.allow_ipv6(ifname)
+
+    def sysctl_defaults(self, names: Iterable[str]) -> Values:
+        """What a new netdev has of the sysctls with these names, as far as that can be read."""
+        with entered(self._netns_fd):
+            return aspects.sysctls.defaults_of(names)
 
 
 def _netdev_of(link: Reply, replies: Iterable[Reply]) -> Netdev:

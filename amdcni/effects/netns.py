@@ -92,7 +92,7 @@ def new_netns() -> int | None:
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+        if LIBC.unshare(_CLONE_NEWNET) != 0:
             return None
         return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -102,9 +102,9 @@ def new_netns() -> int | None:
 
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
-    if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
+    if LIBC.setns(fd, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise KernelRefused(f"cannot enter a network namespace: {os.strerror(code)}")
 
 
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+LIBC: Final = ctypes.CDLL(None, use_errno=True)

@@ -9,7 +9,7 @@ from amdcni.core.errors import InvalidName
 from amdcni.core.host import SysfsDevice
 from amdcni.core.names import AuxiliaryDevice, BusDevice, IfName, PciAddress
 from amdcni.core.nics import BusNic, Port
-from amdcni.effects.sysfs import entries, find_device, folder_of, text_in
+from amdcni.effects.sysfs import entries, find_device, folder_of, pci_address_at, text_in
 
 _NETWORK_CLASS: Final = "0x02"
 
@@ -55,10 +55,10 @@ def _is_nic(folder: str) -> bool:
 
 
 def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
-    identity, parent = folder, _pci_address_at(f"{folder}/physfn")
+    identity, parent = folder, device.physfn
     if isinstance(device.bus_device, AuxiliaryDevice):
         identity = os.path.dirname(os.path.realpath(folder))
-        parent = _pci_address_at(identity)
+        parent = pci_address_at(identity)
     return BusNic(
         device,
         numa_node=_number(f"{identity}/numa_node"),
@@ -74,14 +74,6 @@ def _port(device: SysfsDevice, folder: str, ifname: IfName) -> Port:
     homes = [f"{parent}/net/{ifname}" for parent in parents]
     home = next((home for home in homes if os.path.isdir(home)), homes[0])
     return Port(ifname, text_in(f"{home}/operstate"), _number(f"{home}/speed") or None)
-
-
-def _pci_address_at(path: str) -> PciAddress | None:
-    """The PCI address of the device at `path`, which may be a link; None if there is none."""
-    try:
-        return PciAddress.parse(os.path.basename(os.path.realpath(path)))
-    except InvalidName:
-        return None
 
 
 def _number(path: str) -> int | None:

@@ -14,7 +14,7 @@ import attrs
 from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
@@ -98,6 +98,10 @@ class LinuxNode:
     def find_netns(self, path: str) -> Netns | None:
         with self.enter(path) as pod:
             return None if pod is None else Netns(path, pod.id, pod.netdevs())
+
+    def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        with self.enter(path) as pod:
+            return () if pod is None else pod.routes_to(destinations)
 
     def find_pod(self, ref: NetnsRef) -> Netns | None:
         for path in self._paths_of(ref):

@@ -27,13 +27,31 @@ def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice 
     folder = folder_of(bus_device, sys)
     if not os.path.isdir(folder):
         return None
+    names = entries(folder)
     return SysfsDevice(
         bus_device,
         driver=_target_of(f"{folder}/driver"),
         ifnames=netdevs_below(folder),
-        virtio=tuple(_virtio_devices(folder)),
+        virtio=tuple(_virtio_in(names)),
         hardware=_hardware_at(folder if isinstance(bus_device, PciAddress) else _above(folder)),
+        physfn=pci_address_at(f"{folder}/physfn") if "physfn" in names else None,
+        virtfns=tuple(_virtual_functions(folder, names)),
     )
+
+
+def pci_address_at(path: str) -> PciAddress | None:
+    """The PCI address of the device at `path`, which may be a link; None if there is none."""
+    try:
+        return PciAddress.parse(os.path.basename(os.path.realpath(path)))
+    except InvalidName:
+        return None
+
+
+def _virtual_functions(folder: str, names: Iterable[str]) -> Iterator[PciAddress]:
+    """Those that `virtfnN` lead to, in the order of their addresses."""
+    links = (name for name in names if name.startswith("virtfn"))
+    found = (pci_address_at(f"{folder}/{name}") for name in links)
+    yield from sorted((each for each in found if each is not None), key=str)
 
 
 def _above(folder: str) -> str:
@@ -91,7 +109,7 @@ def netdevs_below(folder: str) -> tuple[IfName, ...]:
     """
     found = {
         name
-        for parent in (folder, *(f"{folder}/{name}" for name in _virtio_devices(folder)))
+        for parent in (folder, *(f"{folder}/{name}" for name in _virtio_in(entries(folder))))
         for name in entries(f"{parent}/net")
         if os.path.exists(f"{parent}/net/{name}/ifindex")
     }
@@ -117,8 +135,8 @@ def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
     return None
 
 
-def _virtio_devices(folder: str) -> list[str]:
-    return sorted(name for name in entries(folder) if name.startswith("virtio"))
+def _virtio_in(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.startswith("virtio"))
 
 
 def _target_of(link: str) -> str | None:

@@ -47,6 +47,14 @@ class FakeSysfs:
         self._join_bus("auxiliary", home)
         self._bind("auxiliary", home, driver)
 
+    def make_virtual(self, bdf: str, number: int, of: str) -> None:
+        """Make the function `bdf` a virtual one of `of`, the one of that number, from 0 on."""
+        virtual, physical = self.function(bdf), self.function(of)
+        _link(virtual / "physfn", physical)
+        _link(physical / f"virtfn{number}", virtual)
+        count = physical / "sriov_numvfs"
+        count.write_text(f"{len(list(physical.glob('virtfn*')))}\n")
+
     def function(self, bdf: str) -> Path:
         """Return the folder of a PCI function, in /sys/devices."""
         return self.root / "sys/devices" / f"pci{bdf.rpartition(':')[0]}" / bdf
@@ -72,6 +80,9 @@ class FakeSysfs:
     def unplug(self, bdf: str) -> None:
         """Remove a PCI function and what is below it from every bus."""
         home = self.function(bdf)
+        for link in self.root.glob("sys/devices/*/*/virtfn*"):
+            if Path(os.readlink(link)).name == bdf:
+                link.unlink()
         for bus in ("pci", "auxiliary"):
             bus_folder = self.root / "sys/bus" / bus
             for link in [*bus_folder.glob("devices/*"), *bus_folder.glob("drivers/*/*")]:

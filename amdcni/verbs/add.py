@@ -6,6 +6,7 @@ from typing import Final
 from amdcni.core import calls
 from amdcni.core import check as checks
 from amdcni.core.errors import InvalidEnvironment
+from amdcni.core.formats.misspelt import misspelt_keys
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.request import AddRequest
@@ -60,6 +61,8 @@ def _add_locked(request: AddRequest, key: DeviceKey, node: Node) -> Result | Non
     if snapshot is None:
         return None
     plan = plan_add(request, snapshot)
+    for misspelt in misspelt_keys(request.network.raw):
+        node.report("unknown-key", key=misspelt.key, meant=misspelt.meant)
     for what in snapshot.details.unsaved:
         node.report("not-saved", device=str(key), what=what)
     return executor.run(plan, node).result or Result()

@@ -20,6 +20,10 @@ def check(request: CheckRequest, node: Node) -> None:
     promised = checks.promised_to(request, record)
     pod = find_settled(partial(node.find_netns, request.netns), record, promised, node)
     problems = checks.problems(request, record, pod)
+    routes = checks.routes_promised_to(request, record)
+    if routes and not problems:
+        there = node.routes_in(request.netns, routes)
+        problems = checks.lacking_routes(routes, there, record)
     if problems or pod is None:
         raise CheckFailed("; ".join(problems))
     call = calls.check_call(request, record, pod)

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from amdcni.core import identity
-from amdcni.core.attachment import Attachment
+from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.condition import Condition, condition_of
 from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceNotFound
-from amdcni.core.host import Netdev, Netns
+from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.recording import gone, in_transit, is_repeated
@@ -156,6 +156,7 @@ def look(
         candidates=candidates,
         records=records,
         policy=policy,
+        **_kin_of(candidates.device, node, host),
     )
     try:
         netdev = resolve(request.device.selector, candidates)
@@ -181,6 +182,18 @@ def look(
         in_transit=in_transit(earlier, multipath),
         below=() if policy.lending is None else _below(netdev, around, node),
     )
+
+
+def _kin_of(device: SysfsDevice | None, node: Node, host: Netns) -> dict[str, Any]:
+    """What a snapshot has of the functions that control the device or are controlled by it."""
+    addresses = () if device is None else device.kin
+    kin = tuple(record for address in addresses for record in node.records_of(address))
+    in_use = frozenset(
+        record.key
+        for record in kin
+        if record.phase is not Phase.ATTACHED or find_condition(record, node, host).about.in_use
+    )
+    return {"kin": kin, "kin_in_use": in_use}
 
 
 def _below(netdev: Netdev, around: Surroundings, node: Node) -> tuple[Traits, ...]:

@@ -207,6 +207,7 @@ FOUND: Final = (
     called(mover="native", dataDir="/etc"),
     called(logFile="/proc/1/ns/net"),
     called(mover="native", ipam={"type": "host-device", "addresses": [{}]}, copyRoutes=True),
+    called(mover="native", addrGenMode="kernel", copySysctls=True),
     called(deviceID=USERSPACE, ipam={**HOST_LOCAL, "ranges": "fe80::1%lo"}, cniVersion="0.2.0"),
     called(deviceID=USERSPACE, type={"a": "amd-host-device"}, ipam=HOST_LOCAL),
 )
@@ -253,6 +254,7 @@ _POOL: Final = (*_PATHS, *_NAMES, *_ADDRESSES, *_DEVICE_IDS, *VERSIONS, *_HOSTIL
 _KEYS: Final = (
     *("cniVersion", "name", "type", "deviceID", "pciBusID", "runtimeConfig", "device", "hwaddr"),
     *("kernelpath", "ipam", "mover", "copyRoutes", "mtu", "mac", "dns", "args", "prevResult"),
+    *("addrGenMode", "copySysctls"),
     *("cni.dev/valid-attachments", "logLevel", "logFile", "dataDir", "capabilities", "cni.dev/x"),
     *("addresses", "address", "gateway", "routes", "dst", "gw", "ips", "interfaces", "interface"),
     *("sandbox", "ip4", "ip6", "ip", "ranges", "subnet", "nameservers", "containerID", "ifname"),
@@ -273,6 +275,8 @@ _LIKELY: Final[dict[str, tuple[Any, ...]]] = {
     "prevResult": (RESULT, OLD_RESULT, {}),
     "cni.dev/valid-attachments": (VALID, [], [{}], None),
     "copyRoutes": (True, False),
+    "addrGenMode": ("keep", "kernel", ""),
+    "copySysctls": (True, False),
     "mtu": (0, 1, 68, 1280, 9000, 65535, 65536, 2**31 - 1, 2**31),
     "logLevel": ("debug", "info", "error", "loud"),
 }

@@ -232,6 +232,140 @@ def test_ipv6_is_enabled_in_a_pod_that_has_disabled_it(
     assert damage(before, node) == []
 
 
+# The host's sysctls
+
+
+IPV6 = "net/ipv6/conf/eth1"
+
+
+def link_locals(where: Node | Pod, ifname: str = "net1") -> list[str]:
+    """Return the link-local addresses of a netdev."""
+    found = link_of(where, ifname)["addr_info"]
+    return [
+        each["local"] for each in found if each["scope"] == "link" and each["family"] == "inet6"
+    ]
+
+
+def without_link_local(node: Node, **keys: int) -> None:
+    """Have the host make no link-local address, as network managers do."""
+    for name, value in keys.items():
+        node.sysctl(f"{IPV6}/{name}", value)
+    node.ip("-6 address flush dev eth1 scope link")
+
+
+@natively
+@pytest.mark.parametrize("keys", [{"addr_gen_mode": 1}, {"disable_ipv6": 1}], ids=str)
+def test_a_pod_has_no_link_local_address_that_the_host_does_not_have(
+    runtime: Runtime, node: Node, pod: Pod, keys: dict[str, int]
+) -> None:
+    """It would shift the GID indexes of RoCE."""
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    without_link_local(node, **keys)
+    before = dump(node)
+    result = runtime.added(pod)
+    assert link_locals(pod) == []
+    assert pod.sysctl("net/ipv6/conf/net1/addr_gen_mode") == "1"
+    expect_silence(runtime.check(pod, result))
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+    runtime.having(addrGenMode="kernel").added(pod)
+    assert len(link_locals(pod)) == 1
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@natively
+def test_a_pod_has_a_link_local_address_if_a_network_manager_has_set_that_of_the_host(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+    without_link_local(node, addr_gen_mode=1)
+    node.ip("-6 address add fe80::77/64 dev eth1 noprefixroute nodad")
+    before = dump(node)
+    runtime.added(pod)
+    assert len(link_locals(pod)) == 1
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+@natively
+@pytest.mark.parametrize("own", [True, False], ids=["its own", "the host's"])
+def test_a_stable_private_link_local_address_goes_along_with_a_secret_of_its_own(
+    runtime: Runtime, node: Node, pod: Pod, own: bool
+) -> None:
+    """The secret of the host's network namespace stays there: the pod has another address."""
+    secret = "2001:0db8:0000:0000:0000:0000:0000:1234"
+    if not own:
+        node.sysctl("net/ipv6/conf/default/stable_secret", secret)
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    node.ip("link set eth1 down")
+    if own:
+        node.sysctl(f"{IPV6}/stable_secret", secret)
+    node.ip("link set eth1 up")
+    wait_until(lambda: link_locals(node, "eth1"), "the host makes its link-local address")
+    assert node.sysctl(f"{IPV6}/addr_gen_mode") == "2"
+    on_host, before = link_locals(node, "eth1"), dump(node)
+    runtime.added(pod)
+    assert (link_locals(pod) == on_host) == own
+    assert len(link_locals(pod)) == 1
+    assert pod.sysctl("net/ipv6/conf/net1/addr_gen_mode") == ("2" if own else "3")
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+COPIED = {
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv4/conf/{}/arp_announce": "2",
+    "ipv4/conf/{}/arp_filter": "1",
+    "ipv4/conf/{}/rp_filter": "2",
+    "ipv4/conf/{}/accept_local": "1",
+    "ipv4/neigh/{}/gc_stale_time": "77",
+    "ipv6/conf/{}/accept_ra": "0",
+    "ipv6/conf/{}/autoconf": "0",
+    "ipv6/neigh/{}/ucast_solicit": "7",
+}
+STAYING = {"ipv4/conf/{}/forwarding": "1", "ipv6/conf/{}/forwarding": "1"}
+
+
+@natively
+def test_with_copy_sysctls_the_pod_gets_those_of_the_host_that_do_not_make_it_a_router(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31", "fd00::8/64"])
+    for path, value in {**COPIED, **STAYING}.items():
+        node.sysctl(f"net/{path.format('eth1')}", value)
+    before = dump(node)
+
+    def those_of_pod(paths: dict[str, str]) -> dict[str, str]:
+        return {path: pod.sysctl(f"net/{path.format('net1')}") for path in paths}
+
+    runtime.added(pod)
+    usual = those_of_pod({**COPIED, **STAYING})
+    assert usual.items().isdisjoint({**COPIED, **STAYING}.items())
+    expect_silence(runtime.delete(pod))
+    ours = runtime.having(copySysctls=True)
+    result = ours.added(pod)
+    assert those_of_pod(COPIED) == COPIED
+    assert those_of_pod(STAYING).items() <= usual.items()
+    assert link_of(pod)["operstate"] == "UP"
+    pod.sysctl("net/ipv4/conf/net1/arp_ignore", 0)
+    expect_silence(ours.check(pod, result))
+    expect_silence(ours.delete(pod))
+    assert damage(before, node) == []
+
+
+@natively
+def test_the_pod_lists_the_addresses_in_the_order_of_the_host(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    """The GID indexes of RoCE follow that order."""
+    words = ["fd00::1/64", "10.0.0.0/31", "fd00::9/64", "10.0.1.5/24", "fd00::5/64", "10.0.1.1/24"]
+    node.add_nic(BDF, "eth1", words)
+    on_host = [each["local"] for each in link_of(node, "eth1")["addr_info"]]
+    runtime.added(pod)
+    assert [each["local"] for each in link_of(pod)["addr_info"]] == on_host
+
+
 # Another MTU and hardware address
 
 

@@ -4,7 +4,7 @@ import json
 
 from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.command import run_amdcni
-from tests.netns.runtime import Runtime, damage, natively
+from tests.netns.runtime import Runtime, damage, expect_silence, natively
 
 PROTECTED = 103
 
@@ -97,3 +97,28 @@ def test_a_nic_that_is_an_ip_familys_only_way_out_is_refused(
         node.ip_batch([route.replace("add", "delete") for route in routes])
     node.ip_batch(NOT_NEEDED[0])
     runtime.added(pod)
+
+
+VF = "0000:c1:00.1"
+
+
+@natively
+def test_of_a_physical_function_and_its_virtual_one_only_the_first_is_lent(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    node.add_nic(VF, "eth2", ["10.2.0.0/31"])
+    node.sysfs.make_virtual(VF, 0, of=nic.bdf)
+    other, before = node.add_pod("pod2"), dump(node)
+    physical = runtime
+    virtual = runtime.having(deviceID=VF, pciBusID=VF)
+    why = f"has the virtual function {VF}, which container pod2 has as 'net1'"
+    virtual.added(other, container_id="pod2")
+    physical.add(pod).expect_error(PROTECTED, f"{nic.bdf} {why}; one pod would control")
+    assert protection_of(node) == why
+    expect_silence(virtual.delete(other, container_id="pod2"))
+    assert protection_of(node) is None
+    physical.added(pod)
+    why = f"belongs to the physical function {nic.bdf}, which container"
+    virtual.add(other, container_id="pod2").expect_error(PROTECTED, f"{VF} {why}")
+    expect_silence(physical.delete(pod))
+    assert damage(before, node) == []

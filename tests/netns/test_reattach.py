@@ -70,9 +70,13 @@ def having(runtime: Runtime, ipam: object, **keys: object) -> Runtime:
 def test_after_a_reset_the_pod_gets_its_nic_back_and_its_del_restores_the_host(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, ipam: object, copied: bool
 ) -> None:
+    node.sysctl("net/ipv4/conf/eth1/arp_announce", 2)
     before = dump(node)
-    runtime = having(runtime, ipam, copyRoutes=copied)
+    with_sysctls = copied and runtime.config["mover"] == "native"
+    keys = {"copySysctls": True} if with_sysctls else {}
+    runtime = having(runtime, ipam, copyRoutes=copied, **keys)
     result = runtime.added(pod, path=[DEBIAN])
+    assert (pod.sysctl("net/ipv4/conf/net1/arp_announce") == "2") == with_sysctls
     in_pod = dump(pod)
     for _ in range(2):
         reset(node, nic, pod)

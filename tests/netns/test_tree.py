@@ -12,6 +12,7 @@ import pytest
 from attrs import frozen
 
 from amdcni.cli.arguments import parser
+from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.testing import Nic, Node, Pod, dump
 from amdcni_agent.asking import ask
 from distribution import manifest
@@ -186,7 +187,7 @@ COMMANDS: Final[Mapping[str, tuple[list[str], int, str]]] = {
     "install": (["--bin-dir", BIN_DIR, "--dry-run"], 0, "installed.json"),
     "manifests": (["--image", "amdcni:test"], 0, "kind: DaemonSet"),
     "status": ([], 3, "1 lent"),
-    "uninstall": (["--bin-dir", BIN_DIR], 1, BDF),
+    "uninstall": (["--bin-dir", BIN_DIR, "--data-dir", DEFAULT_DATA_DIR], 1, BDF),
     # The last one, because then nothing is lent any more.
     "release": (["--yes", BDF], 0, BDF),
 }

@@ -116,6 +116,28 @@ def test_check_tolerates_what_chained_plugins_change(runtime: Runtime, nic: Nic,
     expect_silence(runtime.check(pod, {**result, "ips": [elsewhere, *result["ips"]]}))
 
 
+@by_both
+def test_check_finds_a_promised_route_that_is_missing_and_not_one_in_another_table(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    node.ip("route add 198.51.100.0/24 via 10.0.0.1 dev eth1")
+    ours = runtime.having(copyRoutes=True)
+    result = ours.added(pod)
+    assert [route["dst"] for route in result["routes"]] == ["198.51.100.0/24"]
+    expect_silence(ours.check(pod, result))
+    pod.ip("route add 198.51.100.0/24 via 10.0.0.1 dev net1 table 100")
+    pod.ip("route delete 198.51.100.0/24 table main")
+    expect_silence(ours.check(pod, result))
+    pod.ip("route delete 198.51.100.0/24 table 100")
+    pod.ip("route add unreachable 198.51.100.0/24")
+    missing = "net1 lacks the route to 198.51.100.0/24"
+    ours.check(pod, result).expect_error(CHECK_FAILED, missing)
+    # A plugin that is chained after ours may remove a route, and then takes it out of the result.
+    expect_silence(ours.check(pod, {**result, "routes": []}))
+    command = ours.plugin.with_name("amdcni")
+    assert missing in node.run([command, "check", "--json"]).stdout.decode()
+
+
 def chained(
     runtime: Runtime, pod: Pod, command: str, plugin: dict[str, Any], previous: Any
 ) -> Outcome:

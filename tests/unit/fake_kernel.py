@@ -279,7 +279,7 @@ class Kernel:
         if link.up and not up:
             link.addresses = [own for own in link.addresses if own.address.family == 4]
             link.space.lose_routes(link.ifindex)
-        if up and not link.up:
+        if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
         link.up = up
 
@@ -369,7 +369,11 @@ class Kernel:
 
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
-        if SYSCTL_DEFAULTS[name] == value:
+        if name in link.space.refused:
+            raise Refused("Read-only file system")
+        if name == "ipv6/conf/stable_secret":
+            link.sysctls["ipv6/conf/addr_gen_mode"] = "2"
+        if SYSCTL_DEFAULTS.get(name) == value:
             link.sysctls.pop(name, None)
         else:
             link.sysctls[name] = value

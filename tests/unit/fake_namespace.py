@@ -18,10 +18,10 @@ from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, netdev_named
+from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
 from tests.unit.fake_kernel import AlreadySo, Kernel, Refused
-from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
 
 if TYPE_CHECKING:
     from tests.unit.fake_node import FakeNode
@@ -99,6 +99,9 @@ class FakeNamespace:
 
     def allow_ipv6(self, ifname: str) -> None:
         self._kernel.allow_ipv6(self._space, ifname)
+
+    def sysctl_defaults(self, names: Iterable[str]) -> Values:
+        return {name: SYSCTL_DEFAULTS[name] for name in names if name in SYSCTL_DEFAULTS}
 
     def put_route(self, change: SetRoute) -> None:
         parts = [part for part in (change.whole, change.least) if part is not None]

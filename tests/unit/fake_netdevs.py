@@ -201,7 +201,7 @@ class Space:
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses that the kernel refuses here, for whatever reason."""
+    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -231,6 +231,7 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    physfn: str | None = None
 
 
 @attrs.frozen

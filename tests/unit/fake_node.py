@@ -29,7 +29,7 @@ from amdcni.core.errors import (
     StateTooNew,
     UndecodableInput,
 )
-from amdcni.core.host import Load, Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
@@ -109,6 +109,11 @@ class FakeNode:
         space = self.alive().kernel.paths.get(path)
         return None if space is None else self._netns(path, space)
 
+    def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
+        space = self.alive().kernel.paths.get(path)
+        found = () if space is None else self._kernel.routes(space)
+        return tuple(route for route in found if route.destination in destinations)
+
     def find_pod(self, ref: NetnsRef) -> Netns | None:
         """As `effects.node`: at the path, otherwise at any other."""
         paths = [ref.path, *(self.alive().kernel.paths if ref.id.cookie is not None else ())]
@@ -155,7 +160,15 @@ class FakeNode:
         names = tuple(IfName(name) for name in sorted(here))
         below = {link.parent for link in function.links} - {function.address, None}
         virtio = tuple(sorted(map(str, below)))
-        return SysfsDevice(bus_device, driver=function.driver, ifnames=names, virtio=virtio)
+        virtual = sorted(a for a, f in kernel.functions.items() if f.physfn == function.address)
+        return SysfsDevice(
+            bus_device,
+            driver=function.driver,
+            ifnames=names,
+            virtio=virtio,
+            physfn=None if function.physfn is None else PciAddress.parse(function.physfn),
+            virtfns=tuple(map(PciAddress.parse, virtual)),
+        )
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         link = next((n for n in self.alive().kernel.host.links if n.name == ifname), None)

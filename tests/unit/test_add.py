@@ -256,6 +256,12 @@ def test_what_no_record_can_hold_is_reported_when_the_nic_is_lent(machine: Machi
     assert (event, facts["what"]) == ("not-saved", machine.kernel.unsaved[0])
 
 
+def test_a_key_that_was_probably_written_wrong_is_reported_and_no_fault(machine: Machine) -> None:
+    add(machine, A, movre="native")
+    ((event, facts),) = process(machine).reported
+    assert (event, facts) == ("unknown-key", {"key": "movre", "meant": "mover"})
+
+
 @pytest.mark.parametrize("taken", [False, True])
 def test_on_an_old_kernel_what_knows_a_nic_by_its_ifindex_is_lost_if_the_pod_uses_that(
     machine: Machine, taken: bool

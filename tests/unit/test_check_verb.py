@@ -155,3 +155,24 @@ def test_check_of_a_device_without_a_netdev_calls_the_delegate(machine: Machine)
     result = add(machine)
     check(machine, result)
     assert calls(machine)[-1] == ("host-device", "CHECK")
+
+
+def test_check_finds_a_reported_route_that_leads_through_the_nic_in_no_table(
+    machine: Machine, kernel: Kernel, nic: Link
+) -> None:
+    result = add(machine, copyRoutes=True)
+    assert result.routes != ()
+    space = pod_of(machine)
+    kept = list(kernel.routes(space))
+    reported = {route.dst.network for route in result.routes}
+    check(machine, result, copyRoutes=True)
+    for route in kept:
+        if route.destination in reported:
+            space.routes.remove(route)
+            space.routes.append(attrs.evolve(route, table=100))
+    check(machine, result, copyRoutes=True)
+    space.routes[:] = [route for route in space.routes if route.destination not in reported]
+    for destination in reported:
+        with pytest.raises(CheckFailed, match=f"net1 lacks the route to {destination}"):
+            check(machine, result, copyRoutes=True)
+    check(machine, attrs.evolve(result, routes=()), copyRoutes=True)

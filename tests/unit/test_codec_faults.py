@@ -125,6 +125,33 @@ def test_copy_routes_must_be_true_or_false(value: object) -> None:
     assert paths_in(refusal.value) == {"$.copyRoutes"}
 
 
+@pytest.mark.parametrize("value", [1, "true", [], {}])
+def test_copy_sysctls_must_be_true_or_false(value: object) -> None:
+    raw = {**PLAIN, "mover": "native", "copySysctls": value}
+    assert paths_in(refusal_of("ADD", raw)) == {"$.copySysctls"}
+
+
+@pytest.mark.parametrize("value", [0, True, "none", "eui64", "Keep"])
+def test_an_unknown_address_generation_mode_is_refused(value: object) -> None:
+    raw = {**PLAIN, "mover": "native", "addrGenMode": value}
+    assert paths_in(refusal_of("ADD", raw)) == {"$.addrGenMode"}
+
+
+@pytest.mark.parametrize("mover", [{}, {"mover": None}, {"mover": "delegate"}], ids=str)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("addrGenMode", "keep"), ("addrGenMode", 7), ("copySysctls", True), ("copySysctls", False)],
+)
+def test_what_only_the_native_mover_can_set_is_refused_with_the_delegate(
+    mover: dict[str, Any], key: str, value: object
+) -> None:
+    raw = {**PLAIN, **mover, key: value}
+    for verb in ("ADD", "CHECK", "STATUS"):
+        message = refusal_of(verb, raw).message
+        assert f"$.{key} needs the mover native: host-device has the netdev up" in message
+    assert device_of({**PLAIN, **mover, key: None}).mover is Mover.DELEGATE
+
+
 @pytest.mark.parametrize("mtu", [-1, 2**31])
 def test_an_impossible_mtu_is_refused_for_the_mover_that_would_set_it(
     mtu: int,

@@ -135,6 +135,7 @@ RECORD = Attachment(
     ipam=PluginName("host-local"),
     mover=Mover.NATIVE,
     pod_mac=MacAddress("02:00:00:00:00:03"),
+    pod_sysctls={"ipv6/conf/addr_gen_mode": "1"},
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
     result=RESULT,

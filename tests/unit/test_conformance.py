@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,15 @@ from amdcni.core.codec import result_to_json
 from amdcni.core.spec import Result
 from amdcni.core.versions import SUPPORTED, CniVersion
 from amdcni.testing import strategies as some
-from amdcni.testing.conformance import findings
+from amdcni.testing.cni import Outcome
+from amdcni.testing.conformance import findings, reports
+from amdcni.testing.conformance.clauses import Level
 from amdcni.testing.conformance.findings import Finding, Verdict
+from amdcni.testing.conformance.reports import Judgement
 from amdcni.testing.conformance.shapes import faults_of_result, faults_of_versions
+from amdcni.testing.conformance.stage import Spoken
 from amdcni.testing.conformance.subject import CannotJudge, for_nic, read_subject
+from amdcni.testing.conformance.well_known import CONFIGURATIONS
 
 # ---- what is known of the plugin
 
@@ -97,11 +103,33 @@ def test_a_plugin_that_the_node_cannot_see_is_reported(
         read_subject(plugin)
 
 
+NAD = {
+    "kind": "NetworkAttachmentDefinition",
+    "metadata": {"name": "fabric"},
+    "spec": {"config": json.dumps({"type": "mine", "mtu": 9000})},
+}
+
+
+@pytest.mark.parametrize("name", ["network.json", "network.yaml", "network.yml"])
+def test_a_definition_stands_for_the_configuration_in_it(plugin: Path, name: str) -> None:
+    (path := plugin.parent / name).write_text(json.dumps(NAD))
+    assert read_subject(plugin, path).config == {"type": "mine", "name": "fabric", "mtu": 9000}
+
+
+@pytest.mark.parametrize("kinds", [[], ["NetworkAttachmentDefinition"] * 2])
+def test_a_file_with_no_definition_or_several_is_refused(plugin: Path, kinds: list[str]) -> None:
+    (path := plugin.parent / "all.yaml").write_text(
+        json.dumps({"kind": "List", "items": [{**NAD, "kind": kind} for kind in (*kinds, "Pod")]})
+    )
+    with pytest.raises(CannotJudge, match=f"has {len(kinds)} NetworkAttachmentDefinitions"):
+        read_subject(plugin, path)
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
         ("{", "is not JSON"),
-        ([], "has to be a JSON object"),
+        ([], "not a JSON object"),
         ({"plugins": {}}, "plugins has to be a list of objects"),
         ({"plugins": ["mine"]}, "plugins has to be a list of objects"),
         ({"plugins": []}, "has no plugin of type 'mine'; it has nothing"),
@@ -289,14 +317,97 @@ FOUND = [
 ]
 
 
-def test_the_table_has_a_row_for_each_finding_and_counts_them() -> None:
+def shown(judgement: Judgement, *, only_failed: bool = False) -> str:
     out = io.StringIO()
-    findings.print_table(FOUND, "my-plugin", out)
-    shown = out.getvalue()
-    assert shown.startswith("my-plugin")
-    assert shown.endswith("1 passed, 1 failed, 1 not applicable\n")
-    # More is shown of what failed.
-    assert 80 < shown.count("seen") < 300
+    reports.print_text(judgement, out, only_failed=only_failed)
+    return out.getvalue()
+
+
+def test_what_fails_comes_last_with_its_evidence_and_a_summary() -> None:
+    text = shown(Judgement("my-plugin", FOUND))
+    assert text.startswith("passed          del can be repeated\nnot applicable  del can be")
+    assert text.endswith(
+        "\n\nmy-plugin DOES NOT CONFORM: 1 passed, 1 failed (1 must), 1 not applicable\n"
+    )
+    last = text.index("FAILED  del can be repeated\n        §2 DEL (MUST): says\n")
+    assert text[last:].count("seen") == 201
+    assert text[:last].count("seen") < 100
+    assert text[last:] == shown(Judgement("my-plugin", FOUND), only_failed=True).lstrip()
+
+
+@given(
+    st.lists(
+        st.builds(
+            Finding,
+            clause=st.text("abc ", max_size=90),
+            section=st.just("§2 DEL"),
+            says=st.text("abc .", max_size=300),
+            verb=st.just("DEL"),
+            level=st.sampled_from([each.value for each in Level]),
+            verdict=st.sampled_from(list(Verdict)),
+            evidence=st.text('abc \n"', max_size=2000),
+        )
+    ),
+    st.none() | st.text("abc ", max_size=300),
+)
+def test_no_line_is_longer_than_80_columns_and_only_a_must_decides(
+    found: list[Finding], no_add: str | None
+) -> None:
+    judgement = Judgement("my-plugin", found, no_add)
+    assert [line for line in shown(judgement).splitlines() if len(line) > 80] == []
+    failed = [each.level for each in found if each.verdict is Verdict.FAILED]
+    assert ("DOES NOT CONFORM" in judgement.summary) == ("must" in failed)
+    for page in (reports.as_markdown(judgement), reports.as_html(judgement)):
+        rows = page.count("<tr><td>") + page.count("|\n| ") - page.count("|\n| ---")
+        assert rows == len(found)
+
+
+def test_if_no_add_has_worked_that_is_said_first() -> None:
+    judgement = Judgement("my-plugin", FOUND, "exit status 1")
+    words = "No ADD has worked, so most clauses could not be tried"
+    assert shown(judgement).startswith(f"Warning: {words}")
+    assert words in reports.as_markdown(judgement)
+    assert words in reports.as_html(judgement)
+
+
+def test_what_a_plugin_says_is_no_markup_in_a_page() -> None:
+    evil = attrs.evolve(FOUND[1], evidence="<script>| *a* `b`\n[c](d)")
+    judgement = Judgement("my-plugin", [evil])
+    assert "<script>" not in reports.as_html(judgement)
+    page = reports.as_markdown(judgement)
+    assert r"| &lt;script&gt;\| \*a\* \`b\` \[c\](d) |" in page
+
+
+@pytest.mark.parametrize(
+    ("spoken", "why"),
+    [
+        ((), None),
+        ((("DEL", 1),), None),
+        ((("ADD", 0),), None),
+        ((("ADD", 1), ("ADD", 0)), None),
+        ((("ADD", 1), ("ADD", 2)), "exit status 1"),
+    ],
+)
+def test_why_no_add_has_worked(spoken: tuple[tuple[str, int], ...], why: str | None) -> None:
+    calls = [Spoken(verb, {}, {}, Outcome(status, b"", "")) for verb, status in spoken]
+    assert findings.adds_of(calls).why_none_worked == why
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
+def test_a_well_known_plugin_needs_no_configuration(tmp_path: Path, name: str) -> None:
+    for each in (name, "ptp"):
+        (tmp_path / each).write_text("")
+        (tmp_path / each).chmod(0o755)
+    judged = read_subject(tmp_path / name, path=str(tmp_path))
+    assert judged.config["name"] == "conformance"
+    assert len(judged.config) > 3 or name in ("sbr", "bridge", "ptp")
+
+
+def test_loopback_is_judged_by_its_own_interface(tmp_path: Path) -> None:
+    (tmp_path / "loopback").write_text("")
+    (tmp_path / "loopback").chmod(0o755)
+    assert read_subject(tmp_path / "loopback").ifname == "lo"
+    assert read_subject(tmp_path / "loopback", ifname="net1").ifname == "net1"
 
 
 def test_json_output_has_every_part_of_a_finding() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from amdcni.cli import main
 from amdcni.cli.explain import Rules
-from amdcni.cli.reading_manifests import MAX_FILE_BYTES, read_manifests
 from amdcni.core.errors import InvalidManifest, PolicyDenies
 from amdcni.core.kubernetes import Allocation, ObjectName, Pod
 from amdcni.core.kubernetes.review import request_of
 from amdcni.core.policy import Naming, Policy
+from amdcni.effects.manifests import MAX_FILE_BYTES, read_manifests
 from tests.unit.test_kubernetes import NIC, A, B, checkpoint_of, entry
 
 MANIFESTS = Path(__file__).parents[2] / "examples/manifests"
@@ -336,7 +336,7 @@ def test_objects_that_do_not_fit_together_are_refused_in_one_line() -> None:
         ("a: &a [*a]\n", "cannot be a Kubernetes object"),
         ("- 1\n", "a document is not a Kubernetes object"),
         ("kind: List\nitems: [1]\n", "a document is not a Kubernetes object"),
-        ("kind: Service\n", "'Service' is neither a Pod nor a definition"),
+        ("kind: Service\n", "'Service' is neither a Pod, nor something with a template of pods"),
         ("kind: Pod\n", "$.metadata.name is missing"),
         ("\x00", "is not YAML"),
     ],

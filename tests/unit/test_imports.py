@@ -231,7 +231,7 @@ def test_no_function_in_the_core_changes_a_global(path: Path) -> None:
 def test_the_core_imports_only_what_computes(path: Path) -> None:
     """Third-party packages only for types, and from Python only what computes."""
     allowed = {"amdcni", "attrs", "cattrs", "collections", "enum", "ipaddress", "json", "re"}
-    allowed |= {"base64", "fnmatch", "functools", "itertools", "operator", "typing"}
+    allowed |= {"base64", "difflib", "fnmatch", "functools", "itertools", "operator", "typing"}
     assert {name.partition(".")[0] for name in imports_of(path)} <= allowed
 
 

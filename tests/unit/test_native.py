@@ -17,13 +17,13 @@ from amdcni.core.errors import (
 )
 from amdcni.core.host import Address, AddressFlag
 from amdcni.core.spec import Dns, Result, Verb
-from tests.unit.fake_machine import Machine
+from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import Link, Space
 from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
-from tests.unit.two_nics import POD1, A, add, delete
+from tests.unit.two_nics import POD1, A, add, delete, process
 
 MAC = "02:aa:bb:cc:dd:ee"
 
@@ -133,6 +133,68 @@ def test_ipv6_stays_forbidden_if_no_address_needs_it(machine: Machine, pod: Spac
     pod.without_ipv6 |= {"lo", "net1"}
     add(machine)
     assert pod.without_ipv6 == {"lo", "net1"}
+
+
+def link_locals(link: Link) -> int:
+    return sum(own.address.interface.ip.is_link_local for own in link.addresses)
+
+
+@pytest.mark.parametrize(("keys", "count"), [({}, 0), ({"addrGenMode": "kernel"}, 1)], ids=str)
+def test_the_pod_has_no_link_local_address_where_the_host_makes_none(
+    machine: Machine, nic: Link, pod: Space, keys: dict[str, Any], count: int
+) -> None:
+    nic.addresses = [own for own in nic.addresses if not own.by_kernel]
+    machine.kernel.set_sysctl(nic, "ipv6/conf/addr_gen_mode", "1")
+    keeper = Keeper(machine, nic)
+    add(machine, A, **keys)
+    assert (nic.space, nic.up, link_locals(nic)) == (pod, True, count)
+    delete(machine)
+    assert keeper.is_whole()
+
+
+def test_a_netdev_that_needs_no_sysctl_is_up_with_its_move(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    machine.kernel.moments.clear()
+    add(machine)
+    made = machine.kernel.moments
+    assert made[made.index("move ens1 as net1") + 1 :][:2] == [
+        "give net1 the alias 'ens1'",
+        "set net1 up",
+    ]
+
+
+def test_with_copy_sysctls_the_pod_gets_the_hosts_before_the_netdev_is_up(
+    machine: Machine, nic: Link, pod: Space
+) -> None:
+    furnish(machine, nic)
+    machine.kernel.set_sysctl(nic, "ipv6/neigh/ucast_solicit", "7")
+    keeper, had = Keeper(machine, nic), dict(nic.sysctls)
+    machine.kernel.moments.clear()
+    add(machine, A, copySysctls=True)
+    assert nic.sysctls == had
+    made = machine.kernel.moments
+    assert all(made.index(f"set {name} of net1") < made.index("set net1 up") for name in had)
+    delete(machine)
+    assert keeper.is_whole()
+    assert nic.sysctls == had
+
+
+def test_a_sysctl_that_the_pod_refuses_is_reported_and_stops_nothing(
+    machine: Machine, nic: Link, pod: Space
+) -> None:
+    machine.kernel.set_sysctl(nic, "ipv4/conf/rp_filter", "2")
+    machine.kernel.set_sysctl(nic, "ipv4/conf/arp_announce", "2")
+    pod.refused.add("ipv4/conf/arp_announce")
+    keeper = Keeper(machine, nic)
+    add(machine, A, copySysctls=True)
+    reported = [facts for event, facts in process(machine).reported if event == "not-set-in-pod"]
+    assert [(facts["holder"], facts["reason"]) for facts in reported] == [
+        ("pod1/net1", "the kernel refused: Read-only file system")
+    ]
+    assert (nic.up, nic.sysctls) == (True, {"ipv4/conf/rp_filter": "2"})
+    delete(machine)
+    assert keeper.is_whole()
 
 
 @pytest.mark.parametrize("keys", [{"mac": MAC}, {"runtimeConfig": {"mac": MAC}}], ids=str)

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import NetnsRef, Phase
 from amdcni.core.capture import Captured
-from amdcni.core.host import Address, Hop, Route
+from amdcni.core.host import Address, Hop, Route, Values
 from amdcni.core.names import IfName, MacAddress, PciAddress
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.recording import confirmed, in_transit
+from amdcni.core.pod_sysctls import pod_sysctls
+from amdcni.core.request import Mover
 from amdcni.core.spec import Interface, Result
 from amdcni.core.steps import Outcome
 from amdcni.testing import strategies as some
@@ -43,9 +45,18 @@ def test_the_record_says_who_gets_which_netdev_and_since_when(handover: Handover
         ipam=request.device.ipam,
         mover=request.device.mover,
         pod_mac=request.device.mac,
+        pod_sysctls=sysctls_due(handover),
         pod_ifindex=None,
         result=None,
     )
+
+
+def sysctls_due(handover: Handover) -> Values:
+    """What the pod gets of the host's sysctls, which is nothing from the delegate."""
+    device, netdev = handover.request.device, handover.netdev
+    if netdev is None or device.mover is not Mover.NATIVE:
+        return {}
+    return pod_sysctls(handover.snapshot.details, netdev.addresses, device)
 
 
 @given(some.handovers, st.booleans())

@@ -25,7 +25,7 @@ from amdcni.core.nics import (
     together,
 )
 from amdcni.core.policy import Policy
-from amdcni.core.protection import Surroundings, protections
+from amdcni.core.protection import Surroundings, protection_by, protections
 from amdcni.testing import strategies as some
 
 LOST = Netdev(7, IfName("net1"))
@@ -198,6 +198,32 @@ def test_a_recorded_netdev_on_the_host_is_not_away(lending: some.Lending) -> Non
 def test_without_records_nothing_is_known_to_be_away_or_lost(bus: BusNic) -> None:
     (nic,) = nics_of([bus], Surroundings(()), None, Policy())
     assert (nic.records, nic.away, nic.lost) == (None, (), None)
+
+
+@given(some.netdevs, some.attachments, st.booleans())
+def test_a_function_is_protected_while_a_pod_has_what_controls_it_or_what_it_controls(
+    netdev: Netdev, record: Attachment, virtual: bool
+) -> None:
+    own, other = PciAddress(0, 0xC1, 0, 0), PciAddress(0, 0xC1, 0, 1)
+    device = SysfsDevice(own, "ionic", (netdev.ifname,))
+    kin = attrs.evolve(device, **({"physfn": other} if virtual else {"virtfns": (other,)}))
+    lent = attrs.evolve(record, key=DeviceKey(other))
+    around = Surroundings((netdev,))
+    for seen, records, protected in (
+        (kin, Records((lent,)), True),
+        (kin, Records(), False),
+        (kin, None, False),
+        (device, Records((lent,)), False),
+    ):
+        bus = attrs.evolve(seen_with(seen), ports=(Port(netdev.ifname),))
+        (nic,) = nics_of([bus], around, records, Policy())
+        (found,) = nic.netdevs
+        because = protections(around).get(netdev.ifindex)
+        if protected and because is None:
+            because = protection_by(lent, kin)
+            function = "physical" if virtual else "virtual"
+            assert f"the {function} function 0000:c1:00.1, which container" in because.why
+        assert found.protection == because
 
 
 # ---- lost ones

@@ -73,6 +73,22 @@ def test_the_pod_has_the_mtu_and_the_hardware_address_again_that_it_was_given(
     assert keeper.is_whole()
 
 
+def test_the_pod_has_the_sysctls_again_that_it_was_given(machine: Machine, nic: Link) -> None:
+    native = machine.mover == "native"
+    nic.addresses = [own for own in nic.addresses if not own.by_kernel]
+    machine.kernel.set_sysctl(nic, "ipv6/conf/addr_gen_mode", "1")
+    machine.kernel.set_sysctl(nic, "ipv4/conf/arp_announce", "2")
+    keeper = Keeper(machine, nic)
+    add(machine, A, **({"copySysctls": True} if native else {}))
+    before = dict(nic.sysctls)
+    machine.kernel.reset(A)
+    heal(machine)
+    assert nic.sysctls == before
+    assert bool(before) == native
+    delete(machine)
+    assert keeper.is_whole()
+
+
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 @given(data=st.data())
 def test_any_host_is_the_same_after_any_number_of_resets(mover: str, data: st.DataObject) -> None:

@@ -51,9 +51,10 @@ def test_version_answers_whatever_stdin_holds(stdin: bytes) -> None:
     }
 
 
-def test_without_a_command_the_plugin_says_what_it_is() -> None:
+def test_a_call_without_a_command_fails_and_says_what_the_plugin_is() -> None:
     status, out, err = serve({}, b"")
-    assert (status, out) == (0, "")
+    assert (status, json.loads(out)["code"]) == (1, 4)
+    assert "CNI_COMMAND" in json.loads(out)["msg"]
     assert "CNI plugin" in err
 
 

@@ -25,8 +25,9 @@ def run(program: str) -> None:
         "import logging; log = logging.getLogger('amdcni'); executed_name = 'logging'",
         "import platform; executed_name = 'platform'\n"
         "assert platform.python_implementation() == 'CPython'",
+        "import cattrs.preconf.json; executed_name = 'typing_extensions'",
     ],
-    ids=["inspect", "signature", "logging", "platform"],
+    ids=["inspect", "signature", "logging", "platform", "typing_extensions"],
 )
 def test_what_importing_packages_take_from_a_module_does_not_execute_it(program: str) -> None:
     run(f"{program}\nassert not executed(executed_name)")
@@ -40,6 +41,10 @@ def test_what_importing_packages_take_from_a_module_does_not_execute_it(program:
         ("import logging.handlers\nassert logging.handlers.QueueHandler", "logging"),
         ("import logging\nassert logging.getLogger('a').level == logging.NOTSET", "logging"),
         ("import platform\nassert platform.python_version()", "platform"),
+        (
+            "from typing_extensions import deprecated\nassert callable(deprecated)",
+            "typing_extensions",
+        ),
         ("import traceback\nassert traceback.format_exc()", "traceback"),
         ("from inspect import get_annotations\nassert get_annotations(run)", "inspect"),
     ],

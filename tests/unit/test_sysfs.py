@@ -56,6 +56,23 @@ def test_a_device_that_is_not_plugged_in_is_not_found(sys: Path) -> None:
     assert sysfs.find_device(SUBFUNCTION, sys) is None
 
 
+def test_physical_and_virtual_functions_name_each_other(sys: Path) -> None:
+    physical, virtual = function(sys), ["0000:c1:00.3", "0000:c1:00.2"]
+    for number, name in enumerate(virtual):
+        home = function(sys, name)
+        link(home / "physfn", physical)
+        link(physical / f"virtfn{number}", home)
+    link(physical / "virtfn2", physical / "nowhere")
+    addresses = tuple(PciAddress.parse(name) for name in sorted(virtual))
+    found = sysfs.find_device(NIC, sys)
+    assert found is not None
+    assert (found.physfn, found.virtfns, found.kin) == (None, addresses, addresses)
+    for address in addresses:
+        found = sysfs.find_device(address, sys)
+        assert found is not None
+        assert (found.physfn, found.virtfns, found.kin) == (NIC, (), (NIC,))
+
+
 @pytest.mark.parametrize("driver", [None, "vfio-pci"])
 def test_a_function_without_netdevs_is_still_found(sys: Path, driver: str | None) -> None:
     function(sys, driver=driver)

@@ -12,7 +12,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route
+from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route, SysfsDevice
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -35,6 +35,7 @@ from amdcni.core.steps import (
     InspectPod,
     IpamAdd,
     KeepOtherHops,
+    LookAtKin,
     MoveIntoPod,
     ReleaseIpam,
     ReleasePlugins,
@@ -113,11 +114,12 @@ NIC = Captured(
     neighbours=(Neighbour(ip_address("10.0.0.1"), MacAddress("02:00:00:00:00:01")),),
     sysctls={"ipv4/conf/rp_filter": 2},
 )
+PCI = PciAddress(0, 0xC1, 0, 0)
 RECORD = Attachment(
     network=NetworkName("fabric"),
     id=AttachmentId(ContainerId("pod1"), IfName("net1")),
     netns=NetnsRef("/run/netns/pod1", NetnsId(4, 9)),
-    key=DeviceKey(PciAddress(0, 0xC1, 0, 0)),
+    key=DeviceKey(PCI),
     phase=Phase.ATTACHING,
     boot_id="boot-1",
     read_at_s=0,
@@ -143,6 +145,14 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         ),
         (ForgetRecord(RECORD.key), "remove the record of 0000:c1:00.0"),
         (
+            LookAtKin(RECORD, SysfsDevice(PCI, physfn=PCI)),
+            "check that no other pod has got 0000:c1:00.0 meanwhile",
+        ),
+        (
+            LookAtKin(RECORD, SysfsDevice(PCI, virtfns=(PCI, PCI, PCI))),
+            "check that no other pod has got 0000:c1:00.0 and 2 more meanwhile",
+        ),
+        (
             DelegateAdd(CALL, RECORD, None),
             "execute host-device with ADD, which moves the NIC into the pod and configures it",
         ),
@@ -150,6 +160,20 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             MoveIntoPod(RECORD, Netdev(7, IfName("ens1"))),
             "move ens1 into /run/netns/pod1 as net1 and set it up",
+        ),
+        (
+            MoveIntoPod(
+                attrs.evolve(RECORD, pod_sysctls={"ipv6/conf/addr_gen_mode": "0"}),
+                Netdev(7, IfName("ens1")),
+            ),
+            "move ens1 into /run/netns/pod1 as net1 and set it up",
+        ),
+        (
+            MoveIntoPod(
+                attrs.evolve(RECORD, pod_sysctls={"ipv6/conf/addr_gen_mode": "1"}),
+                Netdev(7, IfName("ens1")),
+            ),
+            "move ens1 into /run/netns/pod1 as net1 with 1 sysctl of the host and set it up",
         ),
         (
             RestoreLink(Netdev(7, IfName("eth0")), (SetLink("mtu", 9000, 1500),)),

@@ -1,6 +1,6 @@
 """The sysctls of the netdev, below /proc/sys/net, that differ from those of a new netdev."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -12,7 +12,10 @@ from amdcni.core.kernel_made import is_eui64, is_kernels
 NOUN: Final = "sysctl"
 
 ACCEPT_DAD: Final = "ipv6/conf/accept_dad"
+ADDR_GEN_MODE: Final = "ipv6/conf/addr_gen_mode"
+DISABLE_IPV6: Final = "ipv6/conf/disable_ipv6"
 IPV6_MTU: Final = "ipv6/conf/mtu"
+STABLE_SECRET: Final = "ipv6/conf/stable_secret"
 
 
 @attrs.frozen(slots=False, kw_only=True)
@@ -79,7 +82,7 @@ def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> lis
     """
     last = {IPV6_MTU, ACCEPT_DAD, *(_GENERATION if kept.eui64 else ())}
     changes = []
-    for name in sorted(kept.sysctls, key=lambda name: name not in _FIRST):
+    for name in in_setting_order(kept.sysctls):
         had, has = kept.sysctls[name], seen.sysctls.get(name)
         if has != had:
             stage = Stage.LAST if name in last else Stage.DOWN
@@ -87,10 +90,15 @@ def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> lis
     return changes
 
 
-_FIRST: Final = ("ipv6/conf/disable_ipv6", "ipv6/conf/stable_secret")
+def in_setting_order(names: Iterable[str]) -> list[str]:
+    """The names of sysctls in the order in which they have to be set."""
+    return sorted(names, key=lambda name: name not in _FIRST)
+
+
+_FIRST: Final = (DISABLE_IPV6, STABLE_SECRET)
 """The secret sets the address generation mode too."""
 
-_GENERATION: Final = ("ipv6/conf/stable_secret", "ipv6/conf/addr_gen_mode")
+_GENERATION: Final = (STABLE_SECRET, ADDR_GEN_MODE)
 
 
 def lines(kept: Sysctls) -> Iterator[str]:

@@ -74,11 +74,24 @@ def _decode(
         raise UndecodableInput(f"{what} is not UTF-8: {fault}") from None
     except RecursionError:
         raise UndecodableInput(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as fault:
+        raise UndecodableInput(f"{what} is not JSON: {_in_words(fault)}") from None
     except ValueError as fault:
         raise UndecodableInput(f"{what} is not JSON: {fault}") from None
     if _is_deeper(value, max_depth):
         raise UndecodableInput(f"{what} is nested too deeply")
     return value
+
+
+def _in_words(fault: json.JSONDecodeError) -> str:
+    """The fault, with what people take from other languages called by its name."""
+    at = f"line {fault.lineno} column {fault.colno}"
+    rest, before = fault.doc[fault.pos :].lstrip(), fault.doc[: fault.pos].rstrip()
+    if rest[:1] == "#" or rest[:2] in ("//", "/*"):
+        return f"a comment, which JSON does not have: {at}"
+    if before.endswith(",") and rest[:1] in ("}", "]"):
+        return f"a comma before the closing {rest[0]!r}: {at}"
+    return str(fault)
 
 
 def _is_deeper(value: object, limit: int) -> bool:

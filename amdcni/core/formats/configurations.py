@@ -23,7 +23,13 @@ from amdcni.core.errors import (
     UnsupportedField,
     UnsupportedVersion,
 )
-from amdcni.core.formats.pods import pod_faults, pod_keys_of
+from amdcni.core.formats.pods import (
+    POD_RUNTIME_KEYS,
+    PodKeys,
+    in_vain,
+    pod_faults,
+    pod_keys_of,
+)
 from amdcni.core.names import (
     BusDevice,
     FilePath,
@@ -94,6 +100,14 @@ spell(
 )
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
+
+
+def known_keys(part: str | None = None) -> frozenset[str]:
+    """The keys of ours in a configuration, or in a part of it such as `runtimeConfig`."""
+    if part == "runtimeConfig":
+        return frozenset((*keys_of(_RuntimeConfig), *POD_RUNTIME_KEYS))
+    classes = (_NetworkKeys, _LogKeys, _DeviceKeys, PodKeys)
+    return frozenset(("mover", *(key for cls in classes for key in keys_of(cls))))
 
 
 def parse_request(invocation: requests.Invocation, stdin: bytes) -> requests.Request:
@@ -215,7 +229,7 @@ def _refuse_faulty(raw: Json) -> None:
         *faults_of(given_keys(raw, _NetworkKeys), _NetworkKeys),
         *faults_of(given_keys(raw, _LogKeys), _LogKeys),
         *faults_of(_given_device_keys(raw), _DeviceKeys),
-        *(pod_faults(raw) if _mover_or_default(raw) is requests.Mover.NATIVE else ()),
+        *(pod_faults(raw) if _mover_or_default(raw) is requests.Mover.NATIVE else in_vain(raw)),
     ]
     if faults:
         raise InvalidConfiguration(wrong(CONFIGURATION, faults))
@@ -254,7 +268,13 @@ def device_of(raw: Json) -> requests.Device:
     if mover is not requests.Mover.NATIVE:
         return device
     pod = pod_keys_of(raw)
-    return attrs.evolve(device, mtu=pod.mtu or None, mac=pod.wanted_mac)
+    return attrs.evolve(
+        device,
+        mtu=pod.mtu or None,
+        mac=pod.wanted_mac,
+        addr_gen_mode=pod.addr_gen_mode,
+        copy_sysctls=pod.copy_sysctls,
+    )
 
 
 def copies_routes(raw: Json) -> bool:

@@ -113,6 +113,38 @@ def parse_pod(manifest: Json) -> Pod:
     return Pod(id, metadata.uid, networks, _requests(spec, what))
 
 
+TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(
+        (
+            *("DaemonSet", "Deployment", "Job", "ReplicaSet"),
+            *("ReplicationController", "StatefulSet"),
+        ),
+        ("spec", "template"),
+    ),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+    "PodTemplate": ("template",),
+}
+"""The kinds whose objects contain a template of pods, and where."""
+
+
+def parse_pod_template(manifest: Json) -> Pod:
+    """A pod as an object of a kind in `TEMPLATES` makes it, under the name of that object.
+
+    Raises: InvalidManifest.
+    """
+    kind = str(manifest.get("kind"))
+    _, id = _identify(manifest, kind)
+    template: Any = manifest
+    for key in TEMPLATES[kind]:
+        template = template.get(key) if isinstance(template, dict) else None
+    if not isinstance(template, dict):
+        raise InvalidManifest(f"{kind} {id}: $.{'.'.join(TEMPLATES[kind])} is missing")
+    given = template.get("metadata")
+    own = {**(given if isinstance(given, dict) else {}), "namespace": id.namespace, "name": id.name}
+    own.pop("uid", None)
+    return parse_pod({**template, "kind": "Pod", "metadata": own})
+
+
 def parse_definition(
     manifest: Json, configurations: Mapping[str, Json] | None = None
 ) -> NetworkAttachmentDefinition:

@@ -11,6 +11,7 @@ from amdcni.core.calls import plugins_for
 from amdcni.core.codec import encode
 from amdcni.core.errors import AmdcniError, PolicyDenies
 from amdcni.core.formats import parse_request
+from amdcni.core.formats.misspelt import misspelt_keys
 from amdcni.core.kubernetes.multus import Sandbox, calls_to_add, delegates_of
 from amdcni.core.kubernetes.objects import (
     RESOURCE_NAME,
@@ -38,7 +39,8 @@ class Review:
     """What an ADD would make of a definition.
 
     `lends` is whether it has a plugin of type amd-host-device at all.  `faults` are what ADD would
-    refuse, with JSON paths; `plugins` are what it would execute, `chained` what Multus executes
+    refuse, with JSON paths, and `misspelt` are keys that it ignores and that somebody has probably
+    written wrong; `plugins` are what it would execute, `chained` what Multus executes
     besides it, and `data_dirs` the state folders that it would use.
     """
 
@@ -47,6 +49,7 @@ class Review:
     plugins: tuple[PluginName, ...] = ()
     chained: tuple[PluginName, ...] = ()
     data_dirs: tuple[str, ...] = ()
+    misspelt: tuple[str, ...] = ()
 
 
 def review(definition: NetworkAttachmentDefinition, policy: Policy | None = None) -> Review:
@@ -61,10 +64,9 @@ def review(definition: NetworkAttachmentDefinition, policy: Policy | None = None
     plugins: list[PluginName] = []
     chained: list[PluginName] = []
     data_dirs: list[str] = []
-    if definition.resource is None and not all(map(_names_device, lenders)):
-        faults.append(
-            f"metadata.annotations has no {RESOURCE_NAME}, so Multus adds no device to spec.config"
-        )
+    misspelt: list[str] = []
+    if lacks_device(definition):
+        faults.append(NO_RESOURCE)
         definition = attrs.evolve(definition, resource=_RESOURCE)
     try:
         calls = _calls_of(definition)
@@ -79,6 +81,8 @@ def review(definition: NetworkAttachmentDefinition, policy: Policy | None = None
         except AmdcniError as fault:
             faults.append(f"{_path(definition, index)}: {fault.message}")
         else:
+            wrong = misspelt_keys(call.config)
+            misspelt += [f"{_path(definition, index)}: {each}" for each in wrong]
             if policy is not None:
                 own = denials_of(request, policy)
                 faults += [f"{_path(definition, index)}: {said}" for said in own]
@@ -90,7 +94,19 @@ def review(definition: NetworkAttachmentDefinition, policy: Policy | None = None
         plugins=tuple(dict.fromkeys(plugins)),
         chained=tuple(dict.fromkeys(chained)),
         data_dirs=tuple(dict.fromkeys(data_dirs)),
+        misspelt=tuple(misspelt),
     )
+
+
+NO_RESOURCE: Final = (
+    f"metadata.annotations has no {RESOURCE_NAME}, so Multus adds no device to spec.config"
+)
+
+
+def lacks_device(definition: NetworkAttachmentDefinition) -> bool:
+    """Whether a plugin of ours gets no device, neither by the definition nor by Multus."""
+    lenders = [plugin for plugin in definition.plugins if plugin["type"] == LENDER]
+    return definition.resource is None and not all(map(_names_device, lenders))
 
 
 def denials_of(request: AddRequest, policy: Policy) -> list[str]:

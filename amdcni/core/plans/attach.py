@@ -19,6 +19,7 @@ from amdcni.core.plans.refusals import (
     refuse_come_back,
     refuse_denied,
     refuse_held,
+    refuse_lent_kin,
 )
 from amdcni.core.plans.release import give_back, homecoming
 from amdcni.core.plans.snapshot import Snapshot
@@ -35,6 +36,7 @@ from amdcni.core.steps import (
     InspectPod,
     IpamAdd,
     KeepOtherHops,
+    LookAtKin,
     MoveIntoPod,
     Plan,
     Planned,
@@ -57,6 +59,8 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     refuse_denied(netdev, snapshot)
     if netdev is not None:
         refuse_protected(netdev, snapshot.surroundings)
+    in_use = (each for each in snapshot.kin if each.key in snapshot.kin_in_use)
+    refuse_lent_kin(request.attachment, snapshot.candidates.device, in_use)
     record = record_of(request, snapshot, netdev)
     for other in snapshot.records:
         if other.key == record.key:
@@ -71,11 +75,23 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
     return Plan(
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
+            *_alone(record, snapshot),
             *handing_over,
             *routes_after(record, copied=request.device.copy_routes),
             Planned(ConfirmRecord(record)),
         )
     )
+
+
+def _alone(record: Attachment, snapshot: Snapshot) -> tuple[Planned, ...]:
+    """With SR-IOV, a second look: another ADD may have begun since the first, and either sees it.
+
+    Each of the two has written its record before it looks again.
+    """
+    device = snapshot.candidates.device
+    if device is None or not device.kin:
+        return ()
+    return (Planned(LookAtKin(record, device, snapshot.kin)),)
 
 
 def record_in(plan: Plan) -> Attachment:

@@ -10,6 +10,7 @@ from amdcni.core.calls import config_for_plugins
 from amdcni.core.capture import Captured, capture
 from amdcni.core.host import (
     Netdev,
+    Values,
     reports_protocols,
 )
 from amdcni.core.identity import is_software
@@ -18,6 +19,7 @@ from amdcni.core.names import (
     PciAddress,
 )
 from amdcni.core.plans.snapshot import Snapshot
+from amdcni.core.pod_sysctls import pod_sysctls
 from amdcni.core.request import AddRequest, Mover
 from amdcni.core.resolve import key_of
 from amdcni.core.spec import Interface, Result
@@ -51,6 +53,7 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         ipam=request.device.ipam,
         mover=mover,
         pod_mac=request.device.mac,
+        pod_sysctls=_pod_sysctls_for(request, snapshot, netdev, mover),
         hardware=None if device is None else device.hardware,
     )
 
@@ -63,6 +66,15 @@ def _mover_for(request: AddRequest, netdev: Netdev | None, key: DeviceKey) -> Mo
     """
     software = netdev is not None and is_software(netdev.kind, key.bus_device)
     return Mover.NATIVE if software else request.device.mover
+
+
+def _pod_sysctls_for(
+    request: AddRequest, snapshot: Snapshot, netdev: Netdev | None, mover: Mover
+) -> Values:
+    """What our own mover sets in the pod; the delegate has the netdev up before it could be set."""
+    if netdev is None or mover is not Mover.NATIVE:
+        return {}
+    return pod_sysctls(snapshot.details, netdev.addresses, request.device)
 
 
 def in_transit(

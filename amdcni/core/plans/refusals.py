@@ -1,8 +1,11 @@
 """Why an ADD is refused before anything has changed; for uplinks see `core.protection`."""
 
+from collections.abc import Iterable
+
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import (
     DeviceHeld,
+    DeviceProtected,
     IfnameTaken,
     InvalidEnvironment,
     PolicyDenies,
@@ -10,12 +13,15 @@ from amdcni.core.errors import (
 from amdcni.core.host import (
     Netdev,
     Netns,
+    SysfsDevice,
     netdev_named,
 )
 from amdcni.core.identity import has_come_back
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.policy import denial_of, traits_of
+from amdcni.core.protection import protection_by
 from amdcni.core.request import AddRequest, DeviceSelector
+from amdcni.core.spec import AttachmentId
 
 
 def refuse_bad_pod(request: AddRequest, host: Netns, pod: Netns) -> None:
@@ -52,6 +58,19 @@ def refuse_denied(netdev: Netdev | None, snapshot: Snapshot) -> None:
     denial = denial_of(snapshot.policy, (own, *snapshot.below))
     if denial is not None:
         raise PolicyDenies(f"{own.ifname or own.address} is not lent: {denial}")
+
+
+def refuse_lent_kin(
+    attachment: AttachmentId, device: SysfsDevice | None, kin: Iterable[Attachment]
+) -> None:
+    """Raise DeviceProtected if another pod has what controls `device`, or what `device` controls.
+
+    A pod may have both.
+    """
+    for record in kin:
+        if device is not None and record.id.container_id != attachment.container_id:
+            found = protection_by(record, device)
+            raise DeviceProtected(f"{device.bus_device} {found.why}; {found.remedy}")
 
 
 def held_by(record: Attachment) -> DeviceHeld:

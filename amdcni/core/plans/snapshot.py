@@ -31,7 +31,9 @@ class Snapshot:
     same device; stale ones among them are healed already, so that all of them are live.
     `multipath` are the records, of any device, that hold a route with several hops, and
     `in_transit` are those devices among them that may have been leaving while the details were
-    read.  `below` is what the selected netdev rests on.
+    read.  `below` is what the selected netdev rests on.  `kin` are the records of the functions
+    that control the device or are controlled by it, and `kin_in_use` those that count: who has the
+    others is gone.
     """
 
     clock: Clock
@@ -45,6 +47,8 @@ class Snapshot:
     records: tuple[Attachment, ...] = ()
     policy: Policy = attrs.field(factory=Policy)
     below: tuple[Traits, ...] = ()
+    kin: tuple[Attachment, ...] = ()
+    kin_in_use: frozenset[DeviceKey] = frozenset()
 
     @property
     def surroundings(self) -> Surroundings:

@@ -13,7 +13,7 @@ from amdcni.core.steps.execution import Home, Outcome, Plan, Planned, Release, S
 from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
 from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
-from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, SaveRecord
+from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
 
 __all__ = [
     "BringHome",
@@ -26,6 +26,7 @@ __all__ = [
     "InspectPod",
     "IpamAdd",
     "KeepOtherHops",
+    "LookAtKin",
     "MoveIntoPod",
     "Outcome",
     "Plan",

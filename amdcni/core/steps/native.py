@@ -2,8 +2,9 @@
 
 import attrs
 
+from amdcni.core.aspects.sysctls import ADDR_GEN_MODE
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Change
+from amdcni.core.capture import Change, counted
 from amdcni.core.host import Netdev
 from amdcni.core.spec import PluginCall
 
@@ -36,10 +37,12 @@ class MoveIntoPod:
 
     def describe(self) -> str:
         """The step in words."""
-        record = self.record
+        record, sysctls = self.record, self.record.pod_sysctls
+        usual = not sysctls or sysctls == {ADDR_GEN_MODE: "0"}
+        with_sysctls = "" if usual else f" with {counted(len(sysctls), 'sysctl')} of the host"
         return (
-            f"move {self.netdev.ifname} into {record.netns.path} as {record.id.ifname} "
-            "and set it up"
+            f"move {self.netdev.ifname} into {record.netns.path} as {record.id.ifname}"
+            f"{with_sysctls} and set it up"
         )
 
 

@@ -4,6 +4,7 @@ import attrs
 
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, summary
+from amdcni.core.host import SysfsDevice
 from amdcni.core.names import DeviceKey
 
 
@@ -48,7 +49,22 @@ class ForgetRecord:
         return f"remove the record of {self.key}"
 
 
-RecordStep = SaveRecord | ConfirmRecord | ForgetRecord
+@attrs.frozen
+class LookAtKin:
+    """No other pod has got what controls the device, or what it controls, since `seen` was read."""
+
+    record: Attachment
+    device: SysfsDevice
+    seen: tuple[Attachment, ...] = ()
+
+    def describe(self) -> str:
+        """The step in words."""
+        first, *others = self.device.kin
+        more = f" and {len(others)} more" if others else ""
+        return f"check that no other pod has got {first}{more} meanwhile"
+
+
+RecordStep = LookAtKin | SaveRecord | ConfirmRecord | ForgetRecord
 
 
 def _held(captured: Captured | None) -> str:

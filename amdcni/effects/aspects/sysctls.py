@@ -1,13 +1,14 @@
 """The sysctls of a netdev: files, in the network namespace that this thread is in."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import Netdev
+from amdcni.core.host import Netdev, Values
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
@@ -23,16 +24,24 @@ _VALUE_BYTES: Final = 4096
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctls:
-    """All of them; what cannot be read has no value.
+    """All of them, with those that a new netdev would get, which say what to keep.
 
-    Those that a new netdev would get say what to keep, so they are not read once that is known.
+    Once that is known, only what is kept is read: it is few of a hundred files.  What cannot be
+    read has no value.
     """
     own: dict[str, int | str] = {}
     usual: dict[str, int | str] = {}
-    for tree in _TREES:
-        names = _read_all(tree, netdev.ifname, None, own)
-        if kept is None:
+    if kept is None:
+        for tree in _TREES:
+            names = _read_all(tree, netdev.ifname, None, own)
             _read_all(tree, _DEFAULTS, names, usual)
+    else:
+        leaves: dict[str, list[str]] = {}
+        for name in kept.sysctls:
+            tree, _, leaf = name.rpartition("/")
+            leaves.setdefault(tree, []).append(leaf)
+        for tree, names in leaves.items():
+            _read_all(tree, netdev.ifname, names, own)
     return SeenSysctls(sysctls=own, sysctl_defaults=usual)
 
 
@@ -76,6 +85,13 @@ def allow_ipv6(ifname: str) -> None:
     """Let the netdev have IPv6 addresses; writes only if a sysctl forbids them."""
     if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
         _write(ifname, "ipv6/conf/disable_ipv6", 0)
+
+
+def defaults_of(names: Iterable[str]) -> Values:
+    """What a new netdev has of the sysctls with these names; what cannot be read has no value."""
+    places = ((name, *name.rsplit("/", 1)) for name in names)
+    found = {name: _read(f"{_NET}/{tree}/{_DEFAULTS}/{leaf}") for name, tree, leaf in places}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _read(path: str, folder: int | None = None) -> str | None:

@@ -11,6 +11,7 @@ from amdcni.core.attachment import Attachment
 from amdcni.core.codec import result_from_json
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import AddressFlag
+from amdcni.core.pod_sysctls import due_in_pod
 from amdcni.core.steps.execution import Outcome
 from amdcni.core.steps.native import (
     ConfigureInPod,
@@ -50,7 +51,8 @@ def perform(step: NativeStep, so_far: Outcome, node: Machine) -> Outcome:
 def _move(node: Machine, step: MoveIntoPod) -> None:
     """Move the netdev under its new name, past all alternative names that are in the way.
 
-    The alias is the name on the host, as with `host-device`: a salvage relies on it.
+    The alias is the name on the host, as with `host-device`: a salvage relies on it.  What sysctls
+    decide when it goes up has to be set before that; one that is refused is reported.
     """
     record, netdev = step.record, step.netdev
     mark_on_host(node.own, netdev, record)
@@ -59,8 +61,16 @@ def _move(node: Machine, step: MoveIntoPod) -> None:
         for altname in step.in_the_way:
             node.own.drop_altname(netdev, altname)
         given = {name: value for name, value in asked.items() if value is not None}
-        alias = record.host_ifname
-        node.own.move(netdev, target, record.id.ifname, alias=alias, **given, up=True)
+        alias, wanted = record.host_ifname, record.pod_sysctls
+        changes = due_in_pod(wanted, target.sysctl_defaults(wanted)) if wanted else []
+        if not changes:
+            given["up"] = True
+        node.own.move(netdev, target, record.id.ifname, alias=alias, **given)
+        if changes:
+            moved = require_in_pod(target, record)
+            for reason in target.apply(moved, changes):
+                node.report("not-set-in-pod", **record.facts, reason=reason)
+            target.change(moved, up=True)
 
 
 def _configure(node: Machine, record: Attachment, so_far: Outcome) -> Outcome:

@@ -6,8 +6,15 @@ import attrs
 
 from amdcni.core.names import PciAddress
 from amdcni.core.plans.recording import confirmed
+from amdcni.core.plans.refusals import refuse_lent_kin
 from amdcni.core.steps.execution import Outcome
-from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, RecordStep, SaveRecord
+from amdcni.core.steps.records import (
+    ConfirmRecord,
+    ForgetRecord,
+    LookAtKin,
+    RecordStep,
+    SaveRecord,
+)
 from amdcni.effects.marks import unmark
 from amdcni.ports import Machine
 
@@ -15,6 +22,8 @@ from amdcni.ports import Machine
 def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
     """Make what `step` says true; `so_far` with what that found out."""
     match step:
+        case LookAtKin():
+            _look_at_kin(node, step)
         case SaveRecord(record):
             node.save(record)
         case ConfirmRecord(record):
@@ -26,6 +35,12 @@ def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
         case _:
             assert_never(step)
     return so_far
+
+
+def _look_at_kin(node: Machine, step: LookAtKin) -> None:
+    found = (record for each in step.device.kin for record in node.records_of(each))
+    new = (record for record in found if record not in step.seen)
+    refuse_lent_kin(step.record.id, step.device, new)
 
 
 def _forget(node: Machine, step: ForgetRecord) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from amdcni.testing.conformance import delegates
 from amdcni.testing.conformance.clauses import find_clause
-from amdcni.testing.conformance.findings import evidence_of, properties_of
+from amdcni.testing.conformance.findings import adds_of, evidence_of, properties_of
 from amdcni.testing.conformance.shapes import faults_of_versions
 from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import CannotJudge, Subject, read_subject
@@ -93,7 +93,7 @@ def pytest_runtest_makereport(
         stage = item.stash.get(_STAGE, None)
         calls = [] if stage is None else stage.transcript
         properties = properties_of(clause, evidence_of(report, call.excinfo, calls))
-        report.user_properties += properties
+        report.user_properties += [*properties, ("adds", adds_of(calls))]
         if calls and call.when == "call":
             report.sections.append(("Calls of the plugin", "\n".join(map(str, calls))))
         # JUnit files are made of the teardown's report, which has the properties of the item.

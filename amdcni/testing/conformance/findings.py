@@ -1,4 +1,4 @@
-"""The outcome of each clause, and the table and JSON that show it."""
+"""The outcome of each clause, and how it is collected from a run of pytest."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +52,33 @@ def properties_of(clause: Clause, evidence: str) -> list[tuple[str, object]]:
     return [(_PREFIX + key, str(value)) for key, value in said.items()]
 
 
+@frozen
+class Adds:
+    """What became of ADDs: whether one worked, and the first answer of one that did not."""
+
+    worked: bool = False
+    refused: str | None = None
+
+    def and_then(self, later: "Adds") -> "Adds":
+        """What became of these and later ones."""
+        return Adds(self.worked or later.worked, self.refused or later.refused)
+
+    @property
+    def why_none_worked(self) -> str | None:
+        """Why no ADD has ever worked; None if one has, or none was tried."""
+        return None if self.worked else self.refused
+
+
+def adds_of(calls: Sequence[Spoken]) -> Adds:
+    """What became of the ADDs among these calls."""
+    found = Adds()
+    for call in calls:
+        if call.verb == "ADD":
+            worked = call.outcome.succeeded
+            found = found.and_then(Adds(worked, None if worked else _printable(str(call.outcome))))
+    return found
+
+
 def evidence_of(
     report: pytest.TestReport,
     failure: "pytest.ExceptionInfo[BaseException] | None",
@@ -69,10 +96,18 @@ def evidence_of(
         # The tests read answers as specified; this one is not.
         answer = f"{calls[-1]}: " if calls else ""
         said = f"{answer}it cannot be read: {failure.exconly()}"
+    return _printable(said)
+
+
+def _printable(said: str) -> str:
     plain = "".join(
         each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in said
     )
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
+
+
+Report = Callable[[Finding, int], None]
+"""What is called with each finding, and with the number of clauses that are tried."""
 
 
 class Collector:
@@ -81,18 +116,19 @@ class Collector:
     `only` and `skip` are words of their sentences.
     """
 
-    def __init__(
-        self, report: Callable[[Finding], None], only: Sequence[str] = (), skip: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, report: Report, only: Sequence[str] = (), skip: Sequence[str] = ()) -> None:
         self._report = report
+        self._wanted = 0
         self._only, self._skip = tuple(map(_plain, only)), tuple(map(_plain, skip))
         self.count = 0
+        self.adds = Adds()
         self.ended_by: BaseException | None = None
         """What ended the run early: an interrupt, or what `pytest.exit` says."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Remove the clauses that are not wanted; pytest calls this."""
         items[:] = [item for item in items if self._wants(item)]
+        self._wanted = len(items)
 
     def _wants(self, item: pytest.Item) -> bool:
         clause = find_clause(item)
@@ -107,9 +143,12 @@ class Collector:
             for key, value in report.user_properties
             if key.startswith(_PREFIX)
         }
+        for _, value in report.user_properties:
+            if isinstance(value, Adds):
+                self.adds = self.adds.and_then(value)
         if said and (report.when == "call" or not report.passed):
             self.count += 1
-            self._report(Finding(verdict=_verdict_of(report), **said))
+            self._report(Finding(verdict=_verdict_of(report), **said), self._wanted)
 
     def pytest_keyboard_interrupt(self, excinfo: "pytest.ExceptionInfo[BaseException]") -> None:
         """Keep what ended the run; pytest calls this."""
@@ -132,50 +171,17 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def shown_while_found(found: list[Finding], stderr: IO[str]) -> Iterator[Callable[[Finding], None]]:
+def shown_while_found(found: list[Finding], stderr: IO[str]) -> Iterator[Report]:
     """Give a function that adds a finding to `found`, and shows progress on a terminal."""
     if not stderr.isatty():
-        yield found.append
+        yield lambda finding, _: found.append(finding)
         return
     from rich.console import Console
 
     with Console(file=stderr).status("Judging ...") as status:
 
-        def report(finding: Finding) -> None:
+        def report(finding: Finding, count: int) -> None:
             found.append(finding)
-            status.update(f"Judging ... {len(found)} clauses, the last: {finding.clause}")
+            status.update(f"Judging ... {len(found)}/{count}: {finding.clause}")
 
         yield report
-
-
-_STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_APPLICABLE: "dim"}
-_SHOWN_CHARACTERS = {Verdict.PASSED: 60, Verdict.FAILED: 400, Verdict.NOT_APPLICABLE: 160}
-
-
-def print_table(findings: Sequence[Finding], title: str, stdout: IO[str]) -> None:
-    """Print a row for each finding, and how many there are of each verdict.
-
-    Evidence is shortened, most of all where a clause passes; JSON has all of it.
-    """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=stdout)
-    table = Table(title=title, title_justify="left")
-    table.add_column("verdict", max_width=10)
-    table.add_column("clause", ratio=5)
-    table.add_column("SPEC 1.1", ratio=3)
-    table.add_column("evidence", ratio=6, overflow="fold")
-    for finding in findings:
-        evidence, most = finding.evidence, _SHOWN_CHARACTERS[finding.verdict]
-        table.add_row(
-            Text(finding.verdict, style=_STYLES[finding.verdict]),
-            finding.clause,
-            f"{finding.section} ({finding.level})",
-            Text(evidence if len(evidence) <= most else f"{evidence[:most]}..."),
-        )
-    console.print(table)
-    verdicts = [finding.verdict for finding in findings]
-    summary = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict)
-    console.print(summary, highlight=False)

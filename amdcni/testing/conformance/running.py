@@ -4,13 +4,13 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attrs import frozen
 
-from amdcni.testing.conformance.findings import Collector, Finding
+from amdcni.testing.conformance.findings import Collector, Report
 from amdcni.testing.conformance.subject import CannotJudge, read_subject
 from amdcni.testing.isolation import skip_reason
 
@@ -21,6 +21,8 @@ _DONE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 @frozen
 class Wanted:
     """What to judge, and where the JUnit file goes; `None` leaves it to the suite.
+
+    `files` are written by the caller afterwards, so it has to be possible.
 
     Clauses with one of `only` in their sentence are tried, and none with one of `skip`.
     """
@@ -33,17 +35,21 @@ class Wanted:
     junit: str | None = None
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
-def judge(wanted: Wanted, report: Callable[[Finding], None]) -> None:
+def judge(wanted: Wanted, report: Report) -> str | None:
     """Run the clauses on a plugin, and report the finding on each as soon as it is known.
+
+    Returns why no ADD has worked, which makes most clauses not applicable; None if one has.
 
     Raises:
         CannotJudge: the run could not begin; the message says why.
         KeyboardInterrupt: the user ended it.
     """
     read_subject(wanted.plugin, wanted.config, wanted.path)
-    reason = skip_reason() or _refused(wanted.junit)
+    given = (*wanted.files, *filter(None, [wanted.junit]))
+    reason = skip_reason() or next(filter(None, map(_refused, given)), None)
     if reason is not None:
         raise CannotJudge(reason)
     collector, said = Collector(report, wanted.only, wanted.skip), io.StringIO()
@@ -62,16 +68,15 @@ def judge(wanted: Wanted, report: Callable[[Finding], None]) -> None:
         raise CannotJudge("no clause has these words in its sentence")
     if status not in _DONE or not collector.count:
         raise CannotJudge(said.getvalue().strip().rpartition("ERROR: ")[2])
+    return collector.adds.why_none_worked
 
 
-def _refused(junit: str | None) -> str | None:
-    """Why a JUnit file cannot be written, which pytest finds out only at the end."""
-    if junit is None:
-        return None
+def _refused(path: str) -> str | None:
+    """Why a file cannot be written, which would be found out only at the end."""
     try:
-        Path(junit).open("a").close()
+        Path(path).open("a").close()
     except OSError as error:
-        return f"{junit} cannot be written: {error.strerror}"
+        return f"{path} cannot be written: {error.strerror}"
     return None
 
 

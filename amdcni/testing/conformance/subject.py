@@ -1,6 +1,5 @@
 """The plugin that is judged: its executable, its configuration, and the plugins before it."""
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -9,12 +8,16 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError
+from amdcni.core.kubernetes import parse_definition
 from amdcni.core.names import parse_plugin_name
 from amdcni.core.spec import Json
 from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
+from amdcni.effects.manifests import read_manifests
 from amdcni.effects.plugins import find_plugin
 from amdcni.testing.cni import DEFAULT_CNI_PATH
+from amdcni.testing.conformance.well_known import CONFIGURATIONS, IFNAMES
 from amdcni.testing.namespaces import StrPath
 
 DEFAULT_IFNAME = "net1"
@@ -82,9 +85,11 @@ def read_subject(
 ) -> Subject:
     """Return the plugin with the configuration of a file: an object, or a list with `plugins`.
 
+    The file may also be a NetworkAttachmentDefinition, as JSON or YAML, which holds one of these.
+
     In a list the plugin is the first whose `type` is the executable's name, or else the first that
-    has it as `ipam.type`.  Without a file the configuration says no more than `name` and `type`.
-    `path` is CNI_PATH.
+    has it as `ipam.type`.  Without a file, a well-known plugin gets what `CONFIGURATIONS` has for
+    it, and any other no more than `name` and `type`.  `path` is CNI_PATH.
 
     Raises:
         CannotJudge: the executable or the file is not as it has to be, or a plugin is missing.
@@ -95,19 +100,20 @@ def read_subject(
     dirs = DEFAULT_CNI_PATH if path is None else tuple(map(os.path.abspath, path.split(":")))
     for needed in (executable, Path(tempfile.gettempdir())):
         _refuse_covered(needed.resolve())
-    raw = {} if config is None else _read_object(Path(config))
+    name = executable.name
+    raw = CONFIGURATIONS.get(name, {}) if config is None else _read_object(Path(config))
     plugins = raw.get("plugins", [raw])
     if not isinstance(plugins, list) or not all(isinstance(entry, dict) for entry in plugins):
         raise CannotJudge(f"{config}: plugins has to be a list of objects")
     common = {key: raw[key] for key in ("name", "cniVersion") if key in raw}
-    least = {"name": "conformance", "type": executable.name}
+    least = {"name": "conformance", "type": name}
     configs = [{**least, **plugin, **common} for plugin in plugins]
-    place = 0 if "plugins" not in raw else _place_of(executable.name, configs, config)
+    place = 0 if "plugins" not in raw else _place_of(name, configs, config)
     subject = Subject(
         executable,
         configs[place],
         dirs=dirs,
-        ifname=DEFAULT_IFNAME if ifname is None else ifname,
+        ifname=IFNAMES.get(name, DEFAULT_IFNAME) if ifname is None else ifname,
         timeout_s=DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s,
     )
     version = subject.config.get("cniVersion", NEWEST)
@@ -163,15 +169,23 @@ def _ipam_of(config: Json) -> Mapping[str, Any]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
+    """The configuration in a file, or that of the NetworkAttachmentDefinition in it."""
     try:
-        raw = json.loads(path.read_bytes())
+        if path.suffix in (".yaml", ".yml"):
+            manifests = [manifest for _, manifest in read_manifests([str(path)])]
+        else:
+            manifests = [decode_object(path.read_bytes(), str(path))]
+            if "kind" not in manifests[0]:
+                return manifests[0]
+        kind = "NetworkAttachmentDefinition"
+        definitions = [parse_definition(each) for each in manifests if each.get("kind") == kind]
     except OSError as error:
         raise CannotJudge(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise CannotJudge(f"{path} is not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise CannotJudge(f"{path} has to be a JSON object: a plugin's configuration, or a list")
-    return raw
+    except AmdcniError as failure:
+        raise CannotJudge(failure.message) from None
+    if len(definitions) != 1:
+        raise CannotJudge(f"{path} has {len(definitions)} {kind}s, not one")
+    return dict(definitions[0].config)
 
 
 def _place_of(name: str, configs: list[dict[str, Any]], config: StrPath | None) -> int:

@@ -9,6 +9,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from amdcni.core.names import PciAddress, PluginName
 from amdcni.core.request import (
     DEFAULT_DATA_DIR,
+    AddrGenMode,
     Device,
     DeviceSelector,
     LogLevel,
@@ -41,6 +42,8 @@ KNOWN_KEYS: Final = frozenset(
         "logFile",
         "mover",
         "copyRoutes",
+        "addrGenMode",
+        "copySysctls",
         "ipam",
         "deviceID",
         "pciBusID",
@@ -147,15 +150,23 @@ _delegate_members: SearchStrategy[dict[str, Any]] = st.sampled_from(
 movers: SearchStrategy[Mover] = st.sampled_from(Mover)
 """Who moves netdevs."""
 
+_generation_modes = st.sampled_from(AddrGenMode)
 _mtus = st.none() | st.integers(1, 65535)
 
 
 @st.composite
 def _native(draw: DrawFn, device: Device, raw: dict[str, Any]) -> tuple[Device, dict[str, Any]]:
     """The same for the mover `native`, which obeys keys that otherwise mean nothing."""
-    own = ("mtu", "mac", "dns", "runtimeConfig")
+    own = ("mtu", "mac", "dns", "runtimeConfig", "addrGenMode", "copySysctls")
     runtime = {k: v for k, v in raw.get("runtimeConfig", {}).items() if k != "mac"}
-    device = attrs.evolve(device, mover=Mover.NATIVE, mtu=draw(_mtus), mac=draw(st.none() | macs))
+    device = attrs.evolve(
+        device,
+        mover=Mover.NATIVE,
+        mtu=draw(_mtus),
+        mac=draw(st.none() | macs),
+        addr_gen_mode=draw(_generation_modes),
+        copy_sysctls=draw(_booleans),
+    )
     raw = {key: value for key, value in raw.items() if key not in own}
     if device.mtu is not None or draw(_booleans):
         raw["mtu"] = device.mtu or draw(st.sampled_from([0, None]))
@@ -164,6 +175,10 @@ def _native(draw: DrawFn, device: Device, raw: dict[str, Any]) -> tuple[Device, 
         raw |= draw(st.fixed_dictionaries({}, optional={"mac": macs}))
     elif device.mac is not None:
         raw["mac"] = device.mac
+    if device.addr_gen_mode is not AddrGenMode.KEEP or draw(_booleans):
+        raw["addrGenMode"] = device.addr_gen_mode.value
+    if device.copy_sysctls or draw(_booleans):
+        raw["copySysctls"] = device.copy_sysctls
     return device, raw | {"mover": "native"} | ({"runtimeConfig": runtime} if runtime else {})
 
 

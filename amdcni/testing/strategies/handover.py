@@ -7,6 +7,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from amdcni.core.capture import Details
 from amdcni.core.host import USERSPACE_DRIVERS, Below, Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.names import NetdevName, NetworkName
 from amdcni.core.plans.snapshot import Snapshot
@@ -18,6 +19,7 @@ from amdcni.testing.strategies.environment import attachment_of, invocations_for
 from amdcni.testing.strategies.names import bus_devices, plugin_names, versions
 from amdcni.testing.strategies.node import hosts_with
 from amdcni.testing.strategies.record import clocks
+from amdcni.testing.strategies.routing import sysctls
 
 
 @attrs.frozen
@@ -118,7 +120,8 @@ def _handovers(
     free = [n for n in pod.netdevs if attachment.ifname not in (n.ifname, *n.altnames)]
     other = NetnsId(host.id.dev, host.id.inode + 1 + draw(_small))
     pod = attrs.evolve(pod, path=netns, id=other, netdevs=tuple(free))
-    snapshot = Snapshot(draw(clocks), host, pod, Candidates(host.netdevs, device))
+    details = Details(sysctls=draw(sysctls)) if mover is Mover.NATIVE else Details()
+    snapshot = Snapshot(draw(clocks), host, pod, Candidates(host.netdevs, device), details)
     request = AddRequest(invocation, meaning.network, meaning.device, attachment, netns)
     return Handover(request, snapshot, netdev)
 

@@ -22,6 +22,7 @@ from amdcni.testing.strategies.names import (
 )
 from amdcni.testing.strategies.node import captures, ifindexes, netns_ids
 from amdcni.testing.strategies.result import results
+from amdcni.testing.strategies.routing import sysctls
 from amdcni.testing.strategies.values import json_objects
 
 boot_ids: SearchStrategy[str] = st.uuids().map(str)
@@ -77,6 +78,7 @@ def _attachments(
         ipam=draw(_maybe_plugin_names),
         mover=draw(movers),
         pod_mac=draw(_maybe_macs),
+        pod_sysctls=draw(sysctls),
         pod_ifindex=draw(ifindexes) if attached and captured else None,
         result=draw(results) if attached else None,
         taken_over=draw(_booleans) if isinstance(key.bus_device, PciAddress) else False,

@@ -1,0 +1,48 @@
+"""`import amdcni` gives the stable names, and costs nothing until one is used."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import amdcni
+
+STABLE = Path(__file__).parents[2] / "docs/reference/python/index.md"
+HIDDEN = {"__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(set(amdcni.__all__) - HIDDEN))
+def test_a_name_is_that_of_the_module_that_type_checkers_see(name: str) -> None:
+    tree = ast.parse(Path(amdcni.__file__).read_text())
+    (module,) = [
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and name in [each.name for each in node.names]
+    ]
+    assert getattr(amdcni, name) is getattr(importlib.import_module(str(module)), name)
+    assert name in dir(amdcni)
+
+
+def test_every_module_with_such_names_is_documented_as_stable() -> None:
+    (stable,) = [line for line in STABLE.read_text().splitlines() if "can rely on" in line]
+    assert [module for module in amdcni._MODULES if f"`{module}`" not in stable] == []
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'amdcni' has no attribute 'nothing'"):
+        amdcni.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_else_of_it() -> None:
+    program = (
+        "import sys, amdcni\n"
+        "assert [n for n in sys.modules if n.startswith('amdcni.')] == []\n"
+        "from amdcni import Result, parse_ifname\n"
+        "assert parse_ifname('eth0') == 'eth0' and Result().ips == ()\n"
+        "assert 'amdcni.runtime' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
