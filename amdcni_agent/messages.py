@@ -67,6 +67,7 @@ class What(StrEnum):
     NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"
+    ETHTOOL = "ethtool"
     QUEUES = "queues"
     INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"

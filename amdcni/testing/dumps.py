@@ -29,6 +29,7 @@ class Section(StrEnum):
     QDISC = "qdisc"
     QUEUES = "queues"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)

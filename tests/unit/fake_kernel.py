@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
 from amdcni.core.host import (
@@ -214,7 +215,7 @@ class Kernel:
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues", "ethtool"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -305,6 +306,7 @@ class Kernel:
             qdisc=link.qdisc,
             rules=self._own_rules(link),
             rdma=self.rdma.configured(link),
+            ethtool=tuple(sorted(link.ethtool.items())),
         ).at(self.now_s)
 
     def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
@@ -497,6 +499,23 @@ class Kernel:
                 if rule not in self.host.rules:
                     self.add_rule(self.host, rule)
 
+    def set_ethtool(self, link: Link, change: SetEthtool) -> None:
+        """What the driver gets as one request; it may refuse all of it."""
+        self.moment(f"set {change.group} of {link.name}")
+        if link.refused_settings & {f"{change.group}/{each.name}" for each in change.settings}:
+            raise Refused("Operation not supported")
+        for each in change.settings:
+            if each.bit is None:
+                link.ethtool[f"{change.group}/{each.name}"] = each.value
+                continue
+            on, off = (f"{change.group}/{name}" for name in ("on", "off"))
+            places = [(f"{change.group}/{each.name}", each.value)]
+            if change.group == "features":
+                places = [(on, each.value), (off, not each.value)]
+            for path, value in places:
+                bits = int(str(link.ethtool[path]), 16) & ~(1 << each.bit)
+                link.ethtool[path] = hex(bits | bool(value) << each.bit)
+
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
 
@@ -600,6 +619,7 @@ class Kernel:
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
             queues=folded(link.queues),
+            ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
             rules=tuple(self.host.rules),
         )

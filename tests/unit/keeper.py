@@ -100,6 +100,7 @@ class Keeper:
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
             and bool(captured.get("queues")) == bool(self.original.queues)
             and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
+            and captured.get("ethtool", {}) == dict(self.original.ethtool)
             and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 

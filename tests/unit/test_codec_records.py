@@ -123,6 +123,7 @@ CAPTURED = Captured(
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
     queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
     rules=(

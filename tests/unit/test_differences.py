@@ -62,6 +62,7 @@ def details_of(captured: Captured) -> Details:
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
         queues=captured.queues,
+        ethtool=captured.ethtool,
     )
 
 

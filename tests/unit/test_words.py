@@ -291,6 +291,7 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
         queues={
             "gro_flush_timeout": "20000",
             "rx-0-7/rps_cpus": "ff",
@@ -320,6 +321,8 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
         "gro_flush_timeout 20000",
         "rps_cpus of rx-0-7 ff",
         "byte_queue_limits/hold_time of tx-1 2000",

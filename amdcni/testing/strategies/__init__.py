@@ -26,6 +26,7 @@ from amdcni.testing.strategies.addressing import (
     lifetimes,
 )
 from amdcni.testing.strategies.administration import (
+    ETHTOOL_CHANGES,
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
@@ -33,8 +34,11 @@ from amdcni.testing.strategies.administration import (
     NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
     Management,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import (
@@ -166,6 +170,7 @@ from amdcni.testing.strategies.result import (
 from amdcni.testing.strategies.routing import (
     details,
     encaps,
+    ethtool_settings,
     hops,
     kernel_routes,
     neighbours,
@@ -186,6 +191,7 @@ from amdcni.testing.strategies.values import (
 )
 
 __all__ = [
+    "ETHTOOL_CHANGES",
     "IP_COMMANDS",
     "KNOWN_KEYS",
     "MANAGEMENTS",
@@ -196,6 +202,7 @@ __all__ = [
     "ROUTE_COMMANDS",
     "VARIABLES",
     "Crowd",
+    "EthtoolChanges",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -218,6 +225,7 @@ __all__ = [
     "boot_ids",
     "bus_devices",
     "captures",
+    "change_ethtool",
     "check_requests",
     "clocks",
     "cni_args",
@@ -235,6 +243,8 @@ __all__ = [
     "environments",
     "environments_for",
     "ethernet_macs",
+    "ethtool_changes",
+    "ethtool_settings",
     "gc_requests",
     "handovers",
     "hardware_crowds",
