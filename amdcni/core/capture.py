@@ -5,15 +5,18 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
     multicast,
     neighbours,
     nexthops,
     proxy_neighbours,
     qdisc,
+    queues,
     routes,
     sysctls,
     token,
@@ -21,6 +24,7 @@ from amdcni.core.aspects import (
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import Rule
 
 
 @attrs.frozen(slots=False)
@@ -44,6 +48,8 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
+    queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
     routes.WithNexthops,
@@ -54,13 +60,16 @@ class Captured(
     link.Link,
     altnames.Altnames,
     token.Token,
+    rules.Rules,
     Identity,
 ):
-    """A host netdev as it has to come back: its identity, and all of its aspects."""
+    """A host netdev as it has to come back: its identity, all of its aspects, and its rules."""
 
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
+    queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
@@ -71,10 +80,11 @@ class Details(
 ):
     """What is read only of the one netdev that matters, as it is too much to read of all.
 
-    `ways_out` are those of the netns, whatever netdev they lead through.
+    `ways_out` and `rules` are those of the netns, whatever netdev or address they are about.
     """
 
     ways_out: tuple[WayOut, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 Change = (
@@ -89,6 +99,8 @@ Change = (
     | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
+    | ethtool.SetEthtool
+    | queues.SetQueues
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -128,6 +140,8 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     nexthops,
     routes,
     qdisc,
+    ethtool,
+    queues,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""
@@ -144,6 +158,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
     for aspect in ASPECTS:
         kept = aspect.keep(netdev, details, protocols_reported=protocols_reported)
         known |= attrs.asdict(kept, recurse=False)
+    known |= attrs.asdict(rules.keep(netdev, details.rules), recurse=False)
     return Captured(**known)
 
 
@@ -164,14 +179,29 @@ def aspect_of(change: Change) -> str:
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is incomplete without it."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    """Whether the netdev is incomplete without it, so that its record has to stay.
+
+    What a driver refuses to set again, it is likely to refuse for ever; the netdev works without.
+    """
+    match change:
+        case routes.SetRoute():
+            return not change.optional
+        case ethtool.SetEthtool() | queues.SetQueues():
+            return False
+        case _:
+            return True
+
+
+def is_missed(change: Change) -> bool:
+    """Whether somebody has to know if it cannot be set."""
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:
     """Everything that is kept, one line each."""
     for aspect in ASPECTS:
         yield from aspect.lines(kept)
+    yield from rules.lines(kept)
 
 
 def summary(kept: Captured) -> Iterator[str]:
@@ -181,6 +211,8 @@ def summary(kept: Captured) -> Iterator[str]:
         count = len(list(aspect.lines(kept)))
         if aspect.NOUN is not None and count:
             yield counted(count, aspect.NOUN)
+    if kept.rules:
+        yield counted(len(kept.rules), rules.NOUN)
     yield "its state"
 
 

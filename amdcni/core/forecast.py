@@ -83,6 +83,9 @@ def details_at_home(
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
     kept["nexthops"] = tuple(nexthops.renamed(each, netdev) for each in captured.nexthops)
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
+    lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
+    kept["rules"] = (*details.rules, *lacking)
+    kept["ethtool"] = {**details.ethtool, **captured.ethtool}
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

@@ -103,6 +103,14 @@ class Below:
 
 
 @attrs.frozen
+class Program:
+    """A BPF program on a netdev: its ID, and how it is attached, such as `driver`."""
+
+    number: int
+    mode: str
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
@@ -114,7 +122,9 @@ class Netdev:
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
     `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
-    one).
+    one), `xdp` the XDP programs.  The limits of segmentation and receive offloads, `gso_max_size`
+    and the like, are None where the kernel does not show them: `gro_max_size` before Linux 5.19,
+    those for IPv4 before 6.3.
     """
 
     ifindex: int
@@ -139,6 +149,12 @@ class Netdev:
     master: int | None = None
     below: Below = Below()
     token: IpAddress | None = None
+    xdp: tuple[Program, ...] = ()
+    gso_max_size: int | None = None
+    gso_max_segs: int | None = None
+    gso_ipv4_max_size: int | None = None
+    gro_max_size: int | None = None
+    gro_ipv4_max_size: int | None = None
     addresses: tuple[Address, ...] = ()
 
 
@@ -373,6 +389,17 @@ class Hardware:
     vendor: str | None = None
     product: str | None = None
     serial: str | None = None
+
+
+@attrs.frozen
+class Interrupts:
+    """The CPUs that the interrupts of a device may go to, and some of other devices.
+
+    Each is a list of CPUs such as `0-3,8` by the number of the interrupt.
+    """
+
+    own: Values
+    others: Values = attrs.field(factory=dict)
 
 
 @attrs.frozen

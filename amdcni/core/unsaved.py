@@ -16,7 +16,15 @@ class Kind(Enum):
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
+    RULE = ("policy rule", "policy rules")
+    RSS_CONTEXT = ("RSS context", "RSS contexts")
+    RECEIVE_RULE = ("rule for received packets", "rules for received packets")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+    XDP = ("XDP program", "XDP programs")
+    TCX = ("tcx program", "tcx programs")
+    TIMESTAMPING = ("hardware timestamping", "hardware timestamping")
+    VIRTUAL_FUNCTION = ("settings of the virtual function", "settings of the virtual functions")
+    DCB = ("DCB settings", "DCB settings")
 
 
 @attrs.frozen

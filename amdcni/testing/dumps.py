@@ -27,7 +27,9 @@ class Section(StrEnum):
     NEIGHBOUR = "neighbour"
     MULTICAST = "multicast address"
     QDISC = "qdisc"
+    QUEUES = "queues"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)
@@ -117,7 +119,7 @@ def _one_sided(subject: Subject, what: str, attributes: Mapping[str, Value]) -> 
     match subject.section:
         case Section.ADDRESS_ORDER:
             return
-        case Section.SYSCTL:
+        case Section.SYSCTL | Section.QUEUES:
             yield f"{subject} is {what}"
         case _:
             shown = [f"{name} {_shown(value)}" for name, value in attributes.items()]

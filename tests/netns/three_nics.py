@@ -29,6 +29,15 @@ SHARED = ("203.0.113.0/24", "198.51.100.0/24")
 """The destinations of routes through two of the NICs: with hops of its own, and by a group."""
 GROUP = "3003"
 """The group with nexthop objects through the same two NICs."""
+RULES = {
+    "eth1": [
+        "priority 1010 from 10.0.0.0 oif eth1 table 1000",
+        "priority 1011 iif rail0 oif eth1 prohibit",
+    ],
+    "eth2": ["priority 1020 iif eth2 table 1001"],
+}
+"""Policy rules of the NICs, in the words of `ip`, each with the name of its NIC."""
+
 COMMANDS = [
     "link set eth1 alias fabric",
     "link property add dev eth1 altname rail0",
@@ -41,6 +50,7 @@ COMMANDS = [
     f"route add {SHARED[1]} nhid {GROUP}",
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "link set eth2 mtu 1400",
+    *(f"rule add {rule}" for rules in RULES.values() for rule in rules),
 ]
 """What an administrator has configured besides addresses."""
 

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.ethtool import SetEthtool
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
 from amdcni.core.host import (
     Address,
@@ -28,24 +30,29 @@ from amdcni.core.host import (
     WayOut,
 )
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 from tests.unit.fake_netdevs import (
     SYSCTL_DEFAULTS,
     Assigned,
     Configuration,
     Function,
     Link,
+    Refused,
     Rider,
     Space,
 )
+from tests.unit.fake_rdma import RdmaSubsystem
+
+ATTRIBUTES: Final = (
+    *("mac", "mtu", "txqlen", "group", "flags"),
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+)
+"""Attributes of a netdev that it takes along wherever it goes."""
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
-
-
-class Refused(Exception):
-    """The kernel answered with an error number."""
 
 
 class AlreadySo(Refused):
@@ -61,10 +68,13 @@ class Kernel:
     functions: dict[str, Function] = attrs.field(factory=dict)
     ways_out: tuple[WayOut, ...] = ()
     riders: list[Rider] = attrs.field(factory=list)
+    rdma: RdmaSubsystem = attrs.field(init=False)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
     keeps_ifindexes: bool = True
     """Whether it knows IFLA_NEW_IFINDEX, as from Linux 5.12 on."""
+    managers_work: bool = True
+    """Whether the owners of rules set them again when their netdev is back."""
     most_altnames: int | None = None
     """How many alternative names it accepts of a netdev; none before Linux 5.5."""
     now_s: int = 1000
@@ -84,6 +94,7 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.host = self._new_space(1)
+        self.rdma = RdmaSubsystem(self)
         self._start()
 
     def moment(self, what: str) -> None:
@@ -126,11 +137,18 @@ class Kernel:
         where = space or self.host
         link = Link(self._ifindex, name, mac, where, kind=kind)
         where.links.append(link)
+        where.note_name(name, here=True)
         return link
 
     def remove_link(self, link: Link) -> None:
-        link.space.links.remove(link)
-        link.space.lose_routes(link.ifindex)
+        self._take_from(link.space, link)
+
+    def _take_from(self, space: Space, link: Link) -> None:
+        space.links.remove(link)
+        space.lose_routes(link.ifindex)
+        space.lose_netdev(link)
+        if space is self.host:
+            space.rules = [rule for rule in space.rules if rule not in link.managed]
 
     def ride(self, kind: str, on: Link) -> Rider:
         """Put one of `RIDERS` on a netdev, which must have an address if the rider needs one."""
@@ -183,18 +201,21 @@ class Kernel:
     def _put_into(self, link: Link, space: Space) -> None:
         link.space = space
         space.links.append(link)
+        space.note_name(link.name, here=True)
 
     def unplug(self, address: str) -> None:
+        self.rdma.unplug(address)
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
     def reset(self, address: str, name: str = "eth0") -> None:
         """The driver makes the first netdev of a device anew: on the host, bare, not as before."""
+        self.rdma.reset(address)
         link = self.functions[address].links[0]
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues", "ethtool"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -237,6 +258,7 @@ class Kernel:
         self.host = self._new_space(1)
         self.ways_out = ()
         self.riders.clear()
+        self.rdma.reboot()
         self.boot += 1
         self.now_s = 100
         self._ifindex = 1
@@ -270,7 +292,7 @@ class Kernel:
             ifname=link.name,
             up=link.up,
             alias=link.alias,
-            link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
+            link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
             nexthops=tuple(_as_own(each) for each in _nexthops_through(link)),
@@ -279,9 +301,17 @@ class Kernel:
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
             multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
+            queues=tuple(sorted(link.queues.items())),
             token=link.token,
             qdisc=link.qdisc,
+            rules=self._own_rules(link),
+            rdma=self.rdma.configured(link),
+            ethtool=tuple(sorted(link.ethtool.items())),
         ).at(self.now_s)
+
+    def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
+        found = [(rule, rule.detached) for rule in self.host.rules if rule in link.rules]
+        return tuple(sorted(found, key=str))
 
     # ---- what the kernel does on request
 
@@ -292,6 +322,9 @@ class Kernel:
             link.space.lose_routes(link.ifindex)
         if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+            # It makes new NAPI instances, set as the netdev is.
+            value = link.queues["gro_flush_timeout"]
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -299,6 +332,8 @@ class Kernel:
         if name == "mtu" and not 68 <= int(str(value)) <= 65535:
             raise Refused("Invalid argument")
         setattr(link, name, value)
+        if name in ("gso_max_size", "gro_max_size") and int(str(value)) <= 65536:
+            setattr(link, name.replace("_", "_ipv4_", 1), value)
 
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
@@ -403,6 +438,14 @@ class Kernel:
         link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
         link.neighbours.append(neighbour)
 
+    def set_queue(self, link: Link, place: str, value: str) -> None:
+        self.moment(f"set {place} of {link.name} to {value}")
+        if place not in link.queues:
+            raise Refused("No such file or directory")
+        link.queues[place] = value
+        if place == "gro_flush_timeout":
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
+
     def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"let {link.name} answer for {neighbour.address}")
         others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
@@ -428,6 +471,51 @@ class Kernel:
         self.moment(f"set the qdisc of {link.name}")
         link.qdisc = qdisc
 
+    def add_rule(self, space: Space, rule: Rule, *, once_more: bool = False) -> None:
+        """Add the rule behind those of the same priority; a second one only if that is wanted."""
+        self.moment(f"add the rule {rule.describe()}")
+        if rule.describe() in space.refused:
+            raise Refused("Invalid argument")
+        if rule in space.rules and not once_more:
+            raise AlreadySo("File exists")
+        names = space.names
+        missing = IIF_DETACHED * (rule.iif is not None and rule.iif not in names)
+        missing |= OIF_DETACHED * (rule.oif is not None and rule.oif not in names)
+        later = (n for n, each in enumerate(space.rules) if each.priority > rule.priority)
+        position = next(later, len(space.rules))
+        space.rules.insert(position, attrs.evolve(rule, detached=missing))
+
+    def drop_rule(self, space: Space, rule: Rule) -> None:
+        """Remove the oldest one of this content."""
+        self.moment(f"drop the rule {rule.describe()}")
+        if rule not in space.rules:
+            raise AlreadySo("No such file or directory")
+        space.rules.remove(rule)
+
+    def time_passes(self) -> None:
+        """The owners of rules set what they miss, if they are at work."""
+        for link in self.host.links if self.managers_work else ():
+            for rule in link.managed:
+                if rule not in self.host.rules:
+                    self.add_rule(self.host, rule)
+
+    def set_ethtool(self, link: Link, change: SetEthtool) -> None:
+        """What the driver gets as one request; it may refuse all of it."""
+        self.moment(f"set {change.group} of {link.name}")
+        if link.refused_settings & {f"{change.group}/{each.name}" for each in change.settings}:
+            raise Refused("Operation not supported")
+        for each in change.settings:
+            if each.bit is None:
+                link.ethtool[f"{change.group}/{each.name}"] = each.value
+                continue
+            on, off = (f"{change.group}/{name}" for name in ("on", "off"))
+            places = [(f"{change.group}/{each.name}", each.value)]
+            if change.group == "features":
+                places = [(on, each.value), (off, not each.value)]
+            for path, value in places:
+                bits = int(str(link.ethtool[path]), 16) & ~(1 << each.bit)
+                link.ethtool[path] = hex(bits | bool(value) << each.bit)
+
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
 
@@ -438,7 +526,9 @@ class Kernel:
             raise Refused("Invalid argument")
         if name != link.name and name in link.space.names:
             raise Refused("File exists")
+        link.space.note_name(link.name, here=False)
         link.name = name
+        link.space.note_name(name, here=True)
 
     def _move(self, link: Link, to: Space, name: str | None, ifindex: int | None = None) -> None:
         if link.altnames & to.names:
@@ -448,8 +538,7 @@ class Kernel:
             if name is None or name in to.names:
                 raise Refused("File exists")
             arriving = name
-        link.space.links.remove(link)
-        link.space.lose_routes(link.ifindex)
+        self._take_from(link.space, link)
         for rider in self.riders:
             rider.lost |= rider.on is link
         taken = {other.ifindex for other in to.links}
@@ -466,6 +555,7 @@ class Kernel:
 
     def lose(self, space: Space) -> None:
         """A namespace has ended: hardware comes back to the host, the rest is destroyed."""
+        self.rdma.lose(space)
         for link in list(space.links):
             if link.parent is None:
                 space.links.remove(link)
@@ -528,7 +618,10 @@ class Kernel:
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             qdisc=link.qdisc,
+            queues=folded(link.queues),
+            ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
+            rules=tuple(self.host.rules),
         )
 
 

@@ -22,6 +22,7 @@ from amdcni.core.host import (
     Route,
 )
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
@@ -39,6 +40,10 @@ SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
 
 def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
+class Refused(Exception):
+    """The kernel answered with an error number."""
 
 
 @attrs.define
@@ -75,6 +80,25 @@ class Assigned:
         )
 
 
+QUEUES: Final = {
+    "gro_flush_timeout": "0",
+    **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
+    **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
+}
+"""The settings of the queues of a new netdev."""
+
+DRIVERS_CHOICE: Final[dict[str, int | str]] = {
+    "channels/combined": 4,
+    "rings/rx": 256,
+    "features/on": "0x6",
+    "features/off": "0x9",
+    "link/autoneg": 1,
+    "link/advertised": "0x3f",
+}
+"""The settings of ethtool that a netdev has at first."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -91,6 +115,11 @@ class Link:
     txqlen: int = 1000
     group: int = 0
     flags: int = 0
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gso_ipv4_max_size: int = 65536
+    gro_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
     loopback: bool = False
@@ -106,8 +135,16 @@ class Link:
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
     multicast: list[MacAddress] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: list[Rule] = attrs.field(factory=list)
+    """The policy rules that somebody has set for it on the host."""
+    managed: list[Rule] = attrs.field(factory=list)
+    """Those whose owner has them set only while it sees the netdev."""
+    ethtool: dict[str, int | str] = attrs.field(factory=DRIVERS_CHOICE.copy)
+    refused_settings: set[str] = attrs.field(factory=set)
+    """Settings of ethtool that the driver does not change."""
 
     @property
     def names(self) -> set[str]:
@@ -161,6 +198,11 @@ class Link:
             txqlen=self.txqlen,
             group=self.group,
             flags=self.flags,
+            gso_max_size=self.gso_max_size,
+            gso_max_segs=self.gso_max_segs,
+            gso_ipv4_max_size=self.gso_ipv4_max_size,
+            gro_max_size=self.gro_max_size,
+            gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
             carrier=self.has_link,
             loopback=self.loopback,
@@ -204,10 +246,11 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
     nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
     nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -217,6 +260,21 @@ class Space:
 
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
+
+    def note_name(self, name: str, *, here: bool) -> None:
+        """A netdev has this as its name from now on, or no longer; alternative ones do not count.
+
+        Rules see a netdev by what they are given here.
+        """
+        for position, rule in enumerate(self.rules):
+            bits = IIF_DETACHED * (rule.iif == name) | OIF_DETACHED * (rule.oif == name)
+            detached = rule.detached & ~bits if here else rule.detached | bits
+            self.rules[position] = attrs.evolve(rule, detached=detached)
+
+    def lose_netdev(self, link: Link) -> None:
+        """The netdev has left: rules that have found it, by whatever name, are detached."""
+        for name in link.names:
+            self.note_name(name, here=False)
 
     def lose_routes(self, ifindex: int) -> None:
         """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop.
@@ -279,6 +337,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 
@@ -290,7 +350,7 @@ class Configuration:
     up: bool
     alias: str
     link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
+    """MAC address, MTU, txqlen, group, flags, limits of offloads and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
@@ -303,8 +363,14 @@ class Configuration:
     proxy_neighbours: tuple[Neighbour, ...] = ()
     multicast: tuple[MacAddress, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: tuple[tuple[Rule, int], ...] = ()
+    """Each with the netdevs that it does not see."""
+    rdma: tuple[tuple[str, bool], ...] = ()
+    """The RDMA devices by name, each with whether it is on the host."""
+    ethtool: tuple[tuple[str, int | str], ...] = ()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

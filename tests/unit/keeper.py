@@ -96,9 +96,18 @@ class Keeper:
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "multicast_addresses") == len(self.original.multicast)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
+            and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and bool(captured.get("queues")) == bool(self.original.queues)
+            and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
+            and captured.get("ethtool", {}) == dict(self.original.ethtool)
             and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
+
+    def _rdma_due(self) -> set[str]:
+        """The RDMA devices that can follow the NIC, by their names on the host."""
+        names = {name for name, _ in self.original.rdma}
+        return names if self.machine.kernel.rdma.exclusive else set()
 
     def watch(self) -> None:
         if self.is_plugged and not self.is_whole() and not self.is_recorded():

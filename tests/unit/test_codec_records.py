@@ -22,6 +22,7 @@ from amdcni.core.host import (
     Encap,
     Hardware,
     Hop,
+    Interrupts,
     Member,
     Neighbour,
     NetnsId,
@@ -39,7 +40,9 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 
@@ -79,6 +82,11 @@ CAPTURED = Captured(
     txqlen=500,
     group=7,
     flags=0x1100,
+    gso_max_size=185000,
+    gso_max_segs=100,
+    gso_ipv4_max_size=30000,
+    gro_max_size=60000,
+    gro_ipv4_max_size=40000,
     routes=(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
@@ -114,8 +122,26 @@ CAPTURED = Captured(
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
+    rules=(
+        Rule(
+            family=4,
+            priority=1010,
+            action=8,
+            table=101,
+            inverted=True,
+            source=ipaddress.ip_network("192.168.1.8/31"),
+            destination=ipaddress.ip_network("10.0.0.0/8"),
+            tos=16,
+            iif="ens1f0",
+            oif="rail0",
+            values={"fwmark": 7, "sport_range": "1000-2000"},
+            detached=16,
+        ),
+    ),
 )
 RESULT = Result(
     (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),
@@ -158,6 +184,8 @@ RECORD = Attachment(
     pod_sysctls={"ipv6/conf/addr_gen_mode": "1"},
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
+    interrupts=Interrupts({"40": "0-3,8"}, {"24": "0"}),
+    rdma=(RdmaDevice(3, "ionic_0", "0290fafffe010203", "0000:c1:00.0"),),
     result=RESULT,
     taken_over=True,
 )
@@ -218,6 +246,7 @@ def test_the_stored_record_has_every_attribute() -> None:
         RECORD,
         RECORD.netns.id,
         RECORD.hardware,
+        RECORD.interrupts,
         CAPTURED,
         *PARTS,
         RESULT,

@@ -17,12 +17,20 @@ from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.testing import strategies as some
 
+OFFLOAD_LIMITS = ("gso_max_segs", "gso_ipv4_max_size", "gro_ipv4_max_size")
+OFFLOAD_SIZES = ("gso_max_size", "gro_max_size")
+VALUES = ("mtu", "txqlen", "group", "flags", *OFFLOAD_LIMITS)
+"""Attributes of a netdev each of which is set by itself."""
+
+WHOLE_IPV4_PACKET = 65536
+"""The largest of the sizes that the kernel also sets for IPv4."""
+
 
 def shown_as(captured: Captured) -> Netdev:
     """A netdev that has everything of `captured` back."""
     known = {
         name: value
-        for name in ("mtu", "txqlen", "group", "flags", "altnames")
+        for name in (*VALUES, *OFFLOAD_SIZES, "altnames")
         if (value := getattr(captured, name)) is not None
     }
     return Netdev(
@@ -53,6 +61,8 @@ def details_of(captured: Captured) -> Details:
         multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
+        queues=captured.queues,
+        ethtool=captured.ethtool,
     )
 
 
@@ -199,19 +209,36 @@ def test_a_lifetime_within_the_tolerance_is_not_a_deviation(wanted: Address, off
     assert differences(wanted, seen) == []
 
 
-@pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
+@pytest.mark.parametrize("name", VALUES)
 @given(captured=some.whole_captures)
 def test_another_link_value_is_one_difference_if_it_was_captured(
     name: str, captured: Captured
 ) -> None:
     seen = shown_as(captured)
-    other = attrs.evolve(seen, **{name: getattr(seen, name) + 1})
+    another: dict[str, Any] = {name: (getattr(seen, name) or 0) + 1}
+    other = attrs.evolve(seen, **another)
     expected = 0 if getattr(captured, name) is None else 1
     assert len(lines(captured, other)) == expected
     changes = link.due(captured, other, None, Around(captured.ifname))
     assert [(change.name, change.value) for change in changes] == (
         [(name, getattr(captured, name))] if expected else []
     )
+
+
+@given(some.whole_captures, some.netdevs)
+def test_limits_of_offloads_set_one_after_the_other_are_all_as_they_were(
+    captured: Captured, netdev: Netdev
+) -> None:
+    now: dict[str, Any] = {
+        name: getattr(netdev, name) for name in (*OFFLOAD_LIMITS, *OFFLOAD_SIZES)
+    }
+    back = shown_as(captured)
+    for change in link.due(captured, attrs.evolve(back, **now), None, Around(captured.ifname)):
+        assert isinstance(change.value, int)
+        now[change.name] = change.value
+        if change.name in OFFLOAD_SIZES and change.value <= WHOLE_IPV4_PACKET:
+            now[change.name.replace("_", "_ipv4_", 1)] = change.value
+    assert lines(captured, attrs.evolve(back, **now)) == []
 
 
 @given(some.whole_captures, some.ethernet_macs)
@@ -258,6 +285,7 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
         "multicast_addresses",
         "sysctls",
         "qdisc",
+        "queues",
     ],
 )
 @given(captured=some.whole_captures)

@@ -27,13 +27,22 @@ from amdcni.core.host import (
     Netdev,
     Nexthop,
     NexthopGroup,
+    Program,
     Qdisc,
     Route,
     WayOut,
 )
 from amdcni.core.names import IfName, MacAddress
 from amdcni.effects.aspects import multicast
-from amdcni.effects.messages import addresses, links, neighbours, nexthops, qdiscs, routes
+from amdcni.effects.messages import (
+    addresses,
+    links,
+    napi,
+    neighbours,
+    nexthops,
+    qdiscs,
+    routes,
+)
 from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attribute
 from amdcni.testing import strategies as some
@@ -76,7 +85,10 @@ def decoded(request: Request, message_class: Any) -> Any:
 
 @given(some.netdevs)
 def test_attributes_of_a_link_are_sent_as_they_were_read(netdev: Netdev) -> None:
-    names = ("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token")
+    names = (
+        *("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token"),
+        *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+    )
     given_ = {name: getattr(netdev, name) for name in names}
     sent = {name: value for name, value in given_.items() if value is not None}
     read = links.netdev_of(reply_to(links.change(netdev, sent)), ())
@@ -196,6 +208,8 @@ def test_link_attributes_that_a_netdev_does_not_hold_are_ignored() -> None:
 )
 def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -> None:
     numbers = {name: number for number, (name, *_) in enumerate(theirs.nla_map)}
+    if theirs is ifinfmsg:
+        numbers |= {"IFLA_GSO_IPV4_MAX_SIZE": 63, "IFLA_GRO_IPV4_MAX_SIZE": 64}
     assert {name: number for number, name, _ in ours.nla_map}.items() <= numbers.items()
     assert ours.get_size() == theirs.get_size()
 
@@ -243,6 +257,39 @@ def test_an_address_of_another_family_is_ignored() -> None:
     reply = message_of(ifaddrmsg())
     phonet = attrs.evolve(reply, body=bytes([35, *reply.body[1:]]) + struct.pack("=HHI", 5, 2, 7))
     assert addresses.address_of(phonet) is None
+
+
+# ---- XDP programs
+
+
+def xdp(*parts: tuple[int, int]) -> bytes:
+    return b"".join(struct.pack("=HHI", 8, kind, value) for kind, value in parts)
+
+
+ATTACHED = struct.pack("=HHB3x", 5, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("described", "found"),
+    [
+        (b"", ()),
+        (struct.pack("=HHB3x", 5, 2, 0), ()),
+        (ATTACHED + xdp((5, 98), (4, 98)), (Program(98, "driver"),)),
+        (ATTACHED + xdp((6, 98), (4, 98)), (Program(98, "generic"),)),
+        (
+            ATTACHED + xdp((5, 98), (6, 7), (7, 8)),
+            (Program(98, "driver"), Program(7, "generic"), Program(8, "offloaded")),
+        ),
+    ],
+)
+def test_xdp_programs_are_read_with_how_they_are_attached(
+    described: bytes, found: tuple[Program, ...]
+) -> None:
+    """net/core/rtnetlink.c, rtnl_xdp_fill: also IFLA_XDP_PROG_ID, if there is only one."""
+    name = struct.pack("=HH8s", 4 + 8, 3, b"ens1")
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + name
+    body += struct.pack("=HH", 4 + len(described), 43) + described
+    assert links.netdev_of(Reply(16, 0, body), ()).xdp == found
 
 
 # ---- nexthop objects
@@ -496,3 +543,23 @@ def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
     message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
     below = having(message, 12, 0x10001, 4)
     assert qdiscs.root_qdisc_of(below) is None
+
+
+# ---- NAPI instances
+
+
+@given(
+    st.sampled_from(["defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "threaded"]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_setting_of_a_napi_instance_is_sent_as_it_is_read(
+    name: str, value: int, napi_id: int
+) -> None:
+    reply = reply_to(napi.change(20, napi_id, name, str(value)))
+    assert napi.id_of(reply) == napi_id
+    assert napi.settings_in(reply) == {name: str(value)}
+
+
+def test_a_kernel_that_shows_no_settings_of_a_napi_instance_has_none() -> None:
+    assert napi.settings_in(reply_to(napi.query(20, 7))) == {}

@@ -15,6 +15,7 @@ from amdcni.core.capture import Captured, lines
 from amdcni.core.host import (
     Address,
     Hop,
+    Interrupts,
     Member,
     Neighbour,
     Netdev,
@@ -36,6 +37,8 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
+from amdcni.core.rdma import RdmaDevice
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -49,13 +52,18 @@ from amdcni.core.steps import (
     KeepOtherHops,
     LookAtKin,
     MoveIntoPod,
+    MoveRdma,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
+    RestoreRules,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -115,6 +123,7 @@ def test_every_step_of_a_release_is_described(lending: Lending) -> None:
             assert step.describe()
 
 
+RULE = Rule(4, 1010, table=101, source=ip_network("10.0.0.0/32"))
 NIC = Captured(
     IfName("ens1"),
     7,
@@ -139,6 +148,7 @@ RECORD = Attachment(
     config={},
     captured=NIC,
 )
+WITH_RDMA = attrs.evolve(RECORD, rdma=(RdmaDevice(1, "ionic_0"),))
 CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
 HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its state"
 
@@ -228,7 +238,26 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
             "restore ens1 with its state",
         ),
+        (
+            RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
+            "let 2 interrupts go to the same CPUs as before",
+        ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE,))),
+            "see that 1 policy rule of ens1 is there again, or put it back",
+        ),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
+            "see that 2 policy rules of ens1 are there again, or put them back",
+        ),
+        (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
+        (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
+        (VerifyRdma(WITH_RDMA), "check that the RDMA device ionic_0 is on the host"),
+        (
+            VerifyRdma(attrs.evolve(WITH_RDMA, rdma=(*WITH_RDMA.rdma, RdmaDevice(2, "ionic_1")))),
+            "check that the RDMA devices ionic_0, ionic_1 are on the host",
+        ),
     ],
 )
 def test_a_step_reads_word_for_word_as_expected(step: Step, words: str) -> None:
@@ -262,6 +291,15 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
+        queues={
+            "gro_flush_timeout": "20000",
+            "rx-0-7/rps_cpus": "ff",
+            "rx-0-7/rps_flow_cnt": "0",
+            "tx-0/byte_queue_limits/hold_time": "1000",
+            "tx-1/byte_queue_limits/hold_time": "2000",
+        },
+        rules=(RULE,),
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -283,6 +321,12 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
+        "gro_flush_timeout 20000",
+        "rps_cpus of rx-0-7 ff",
+        "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
+        "policy rule 1010: from 10.0.0.0/32 lookup 101",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]

@@ -122,7 +122,12 @@ def lines(kept: Routes) -> Iterator[str]:
     """One each."""
     for route in kept.routes:
         hops = [f"via {hop.via}" if hop.via else f"dev {hop.ifname}" for hop in route.hops]
-        yield f"route {route.destination} {', '.join(hops)} table {route.table}"
+        yield f"route {route.destination} {', '.join(hops)} table {_table_name(route.table)}"
+
+
+def _table_name(table: int) -> str:
+    """The table as `ip route` calls it."""
+    return {253: "default", 254: "main", 255: "local"}.get(table, str(table))
 
 
 def aged(routes: Iterable[Route], elapsed_s: int) -> tuple[Route, ...]:

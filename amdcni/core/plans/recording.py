@@ -21,6 +21,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.pod_sysctls import pod_sysctls
+from amdcni.core.rdma import RdmaDevice, rdma_devices_of
 from amdcni.core.request import AddRequest, Mover
 from amdcni.core.resolve import key_of
 from amdcni.core.spec import Interface, Result
@@ -37,6 +38,10 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
         captured = _with_whole_routes(captured, snapshot)
     device = snapshot.candidates.device
+    rdma: tuple[RdmaDevice, ...] = ()
+    if netdev is not None:
+        moved = request.device.move_rdma
+        rdma = rdma_devices_of(netdev, snapshot.host.netdevs, device, snapshot.rdma, moved=moved)
     key = key_of(device, netdev, snapshot.records)
     mover = _mover_for(request, netdev, key)
     return Attachment(
@@ -56,6 +61,8 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         pod_mac=request.device.mac,
         pod_sysctls=_pod_sysctls_for(request, snapshot, netdev, mover),
         hardware=None if device is None else device.hardware,
+        interrupts=snapshot.interrupts,
+        rdma=rdma,
     )
 
 

@@ -26,6 +26,7 @@ from amdcni.testing.strategies.addressing import (
     lifetimes,
 )
 from amdcni.testing.strategies.administration import (
+    ETHTOOL_CHANGES,
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
@@ -33,8 +34,11 @@ from amdcni.testing.strategies.administration import (
     NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
     Management,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import (
@@ -133,6 +137,7 @@ from amdcni.testing.strategies.node import (
     sysfs_devices,
     whole_captures,
 )
+from amdcni.testing.strategies.rdma import native_rdma_handovers, rdma_handovers
 from amdcni.testing.strategies.record import (
     attachments,
     attachments_of,
@@ -140,6 +145,8 @@ from amdcni.testing.strategies.record import (
     clocks,
     netns_refs,
     phases,
+    rdma_device_lists,
+    rdma_devices,
 )
 from amdcni.testing.strategies.request import (
     add_requests,
@@ -163,13 +170,16 @@ from amdcni.testing.strategies.result import (
 from amdcni.testing.strategies.routing import (
     details,
     encaps,
+    ethtool_settings,
     hops,
     kernel_routes,
     neighbours,
     nexthop_groups,
     nexthops,
+    policy_rules,
     proxy_neighbours,
     qdiscs,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.values import (
@@ -181,6 +191,7 @@ from amdcni.testing.strategies.values import (
 )
 
 __all__ = [
+    "ETHTOOL_CHANGES",
     "IP_COMMANDS",
     "KNOWN_KEYS",
     "MANAGEMENTS",
@@ -191,6 +202,7 @@ __all__ = [
     "ROUTE_COMMANDS",
     "VARIABLES",
     "Crowd",
+    "EthtoolChanges",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -213,6 +225,7 @@ __all__ = [
     "boot_ids",
     "bus_devices",
     "captures",
+    "change_ethtool",
     "check_requests",
     "clocks",
     "cni_args",
@@ -230,6 +243,8 @@ __all__ = [
     "environments",
     "environments_for",
     "ethernet_macs",
+    "ethtool_changes",
+    "ethtool_settings",
     "gc_requests",
     "handovers",
     "hardware_crowds",
@@ -266,6 +281,7 @@ __all__ = [
     "meanings_in",
     "movers",
     "native_handovers",
+    "native_rdma_handovers",
     "native_userspace_handovers",
     "neighbours",
     "netdevs",
@@ -288,8 +304,13 @@ __all__ = [
     "plugin_names",
     "plugin_objects",
     "pod_flows",
+    "policy_rules",
     "proxy_neighbours",
     "qdiscs",
+    "queue_settings",
+    "rdma_device_lists",
+    "rdma_devices",
+    "rdma_handovers",
     "requests",
     "resources",
     "result_members",

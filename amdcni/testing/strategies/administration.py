@@ -1,13 +1,14 @@
 """What administrators configure on a NIC that has addresses: much of it depends on these."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.testing.namespaces import Namespace
+from amdcni.testing.namespaces import CommandFailed, Namespace
 
 ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
@@ -66,6 +67,14 @@ NEXTHOP_USERS: Final = (
 )
 """Groups of these, and routes by one or the other."""
 
+RULE_COMMANDS: Final = (
+    "rule add priority 1010 from 10.0.0.0 table 1000",
+    "rule add priority 1011 iif eth1 fwmark 7/15 ipproto tcp dport 443 prohibit",
+    "rule add priority 1012 oif rail0 suppress_prefixlength 0 table main",
+    "-6 rule add priority 1010 not from fd00::/64 table 1000 protocol 186",
+)
+"""Policy rules of `eth1`, one of them by an alternative name that it may have."""
+
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
     *NEXTHOP_COMMANDS,
@@ -78,9 +87,13 @@ IP_COMMANDS: Final = (
     "link set eth1 multicast off",
     "link set eth1 mtu 1400",
     "link set eth1 txqueuelen 77",
+    "link set eth1 gso_max_size 32000",
+    "link set eth1 gso_max_segs 100",
+    "link set eth1 gro_max_size 60000",
     "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
+    *RULE_COMMANDS,
 )
 """Everything that `ip` sets on such an `eth1`, one thing per command."""
 
@@ -130,14 +143,56 @@ ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms
 """Root qdiscs, in the words of `tc`."""
 
 
+QUEUE_SETTINGS: Final = (
+    *("rx-0/rps_cpus=1", "rx-0/rps_flow_cnt=64", "gro_flush_timeout=20000"),
+    *("napi_defer_hard_irqs=2", "gso_ipv4_max_size=30000", "gro_ipv4_max_size=40000"),
+)
+"""Settings of queues and offloads, as for `Namespace.queues`."""
+
+ETHTOOL_CHANGES: Final = (
+    ("feature", "tx-tcp-segmentation", "off"),
+    ("feature", "tx-scatter-gather", "off"),
+    ("feature", "rx-gro", "on"),
+    ("feature", "rx-gro", "off"),
+    ("channels", "rx", "2"),
+    ("channels", "tx", "2"),
+    ("rings", "rx", "512"),
+    ("rings", "tx", "128"),
+    ("coalescing", "rx-usecs", "77"),
+    ("pause", "autoneg", "0"),
+    ("message level", "mask", "3"),
+    ("wake-on-LAN", "modes", "0"),
+    ("link", "speed", "100"),
+    ("RSS table", "", ",".join(["0"] * 128)),
+)
+"""What `ethtool` sets on any netdev, in the words of `Namespace.ethtool`."""
+
+EthtoolChanges = tuple[tuple[str, str, str], ...]
+"""Changes by kind, name and value."""
+
+ethtool_changes: SearchStrategy[EthtoolChanges] = st.lists(
+    st.sampled_from(ETHTOOL_CHANGES), max_size=4
+).map(tuple)
+"""Any of these, most of which a veth does not have."""
+
+
+def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -> None:
+    """Make the changes that the driver accepts."""
+    for kind, name, value in changes:
+        with suppress(CommandFailed):
+            namespace.ethtool(ifname, kind, name, value)
+
+
 @frozen
 class HostConfiguration:
-    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc, a management."""
+    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc and so on."""
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
     management: Management | None = None
+    queues: tuple[str, ...] = ()
+    ethtool: EthtoolChanges = ()
 
     def configure(
         self,
@@ -163,6 +218,11 @@ class HostConfiguration:
             node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+        for setting in self.queues:
+            # Limits for IPv4 came with Linux 6.3.
+            with suppress(CommandFailed):
+                node.queues(ifname, setting)
+        change_ethtool(node, ifname, self.ethtool)
 
 
 _commands = st.tuples(
@@ -179,5 +239,7 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
+    queues=st.lists(st.sampled_from(QUEUE_SETTINGS), max_size=3, unique=True).map(tuple),
+    ethtool=ethtool_changes,
 )
 """Any of these, some of which the kernel may refuse."""

@@ -8,6 +8,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Captured
 from amdcni.core.host import (
     USERSPACE_DRIVERS,
@@ -27,12 +28,15 @@ from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
+    ethtool_settings,
     kernel_routes,
     neighbours,
     nexthop_groups,
     nexthops,
+    policy_rules,
     proxy_neighbours,
     qdiscs,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.values import words
@@ -41,6 +45,12 @@ ifindexes: SearchStrategy[int] = st.integers(2, 2**31 - 1)
 """Numbers of netdevs other than the loopback netdev's."""
 
 _tokens = ipv6_interfaces.map(lambda interface: interface.ip)
+
+_LIMITS = (
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size"),
+    *("gro_max_size", "gro_ipv4_max_size"),
+)
+_offload_limits = st.sampled_from([1500, 65535, 65536, 65537, 524280])
 
 netdevs: SearchStrategy[Netdev] = st.builds(
     Netdev,
@@ -52,6 +62,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     txqlen=st.integers(0, 9),
     group=st.integers(0, 9),
     flags=st.sampled_from([0, 0x100, 0x1080]),
+    **{name: st.none() | _offload_limits for name in _LIMITS},
     up=st.booleans(),
     carrier=st.booleans(),
     kind=st.none() | st.sampled_from(["veth", "dummy", "vlan", "vxlan", "ppp", "openvswitch"]),
@@ -230,6 +241,7 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     txqlen=st.none() | st.integers(0, 9),
     group=st.none() | st.integers(0, 9),
     flags=st.none() | st.sampled_from([0, 0x100, 0x1080]),
+    **{name: st.none() | _offload_limits for name in _LIMITS},
     routes=st.lists(kernel_routes, max_size=1).map(tuple),
     nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
     nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
@@ -239,6 +251,9 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
+    queues=st.none() | queue_settings.map(folded),
+    ethtool=ethtool_settings,
     eui64=st.booleans(),
+    rules=st.lists(policy_rules, max_size=2).map(tuple),
 ).map(_through_itself)
 """The same with everything else that is restored."""
