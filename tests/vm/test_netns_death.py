@@ -24,7 +24,7 @@ from amdcni.testing.strategies import (
     host_configurations,
 )
 from tests.netns.runtime import TRY_AGAIN, addresses, expect_silence
-from tests.vm.guest import Guest, addresses_of
+from tests.vm.guest import Guest, addresses_of, peers_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
 BOTH = (E1000E, OTHER_E1000E)
@@ -191,6 +191,25 @@ def test_a_nic_renamed_in_a_dead_pod_is_recognized_by_its_pci_address(guest: Gue
     assert guest.ifnames_of(VIRTIO) == ["eth0"]
     expect_silence(guest.delete(VIRTIO, pod))
     assert guest.damage() == []
+
+
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_nexthop_objects_and_mpls_labels_return_from_a_dead_pod(guest: Guest, mover: str) -> None:
+    guest.mover = mover
+    router, netdev = peers_of(VIRTIO)[0], VIRTIO.ifname
+    for command in (
+        f"route add 192.0.2.0/24 encap mpls 100/200 ttl 9 via {router} dev {netdev}",
+        f"nexthop add id 1 via {router} dev {netdev}",
+        "nexthop add id 2 group 1,7",
+        "route add 192.0.3.0/24 nhid 2",
+    ):
+        guest.host.ip(command)
+    before = guest.dump()
+    pod = guest.pod("pod1")
+    guest.added(VIRTIO, pod)
+    guest.kill(pod, VIRTIO)
+    expect_silence(guest.delete(VIRTIO, pod))
+    assert guest.damage(before) == []
 
 
 # An example takes some seconds, which is too long for shrinking.

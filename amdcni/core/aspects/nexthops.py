@@ -109,7 +109,7 @@ def _possible(
     groups = {each.id: each for each in seen.nexthop_groups}
     ours = []
     for each in kept.nexthops:
-        own = _renamed(each, netdev)
+        own = renamed(each, netdev)
         there = objects.get(own.id, own)
         if own.id not in groups and _is_same(own, there):
             ours.append(there)
@@ -123,7 +123,7 @@ def _possible(
     return ours, [group for group in possible if group is not None]
 
 
-def _renamed(nexthop: Nexthop, netdev: Netdev) -> Nexthop:
+def renamed(nexthop: Nexthop, netdev: Netdev) -> Nexthop:
     """The object through the netdev as it is called now."""
     if nexthop.hop is None:
         return nexthop
