@@ -50,20 +50,24 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, its policy rules, the interrupts of its device, or a module of
-    `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, its policy rules, the interrupts of its device, or a
+    module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
     IFINDEX = "ifindex"
+    RDMA = "rdma"
     TOKEN = "token"
     ALTNAMES = "altnames"
     LINK = "link"
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    MULTICAST = "multicast"
+    NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"
+    ETHTOOL = "ethtool"
     QUEUES = "queues"
     INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"

@@ -30,6 +30,7 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.core.policy import POLICY_PATH, Denial, Policy, unusable
 from amdcni.core.protection import Surroundings
+from amdcni.core.rdma import RdmaMode
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
@@ -48,6 +49,7 @@ def look(options: argparse.Namespace) -> Listing:
         records = find_records(node, data_dir)
         policy = find_policy()
         nics = see(node, records, policy or Policy())
+        mode = node.rdma().mode
         looked_at = () if records is None else look_at_all(records, node)
         known = tuple(placed(each, node) for each in looked_at)
         aside = () if records is None else tuple(records.set_aside.values())
@@ -55,8 +57,12 @@ def look(options: argparse.Namespace) -> Listing:
     return Listing(
         COLUMNS,
         tuple(row for nic in nics for row in rows_of(nic, found)),
-        (*remarks_on(nics, records, policy), *needs(known, aside, options.data_dir)),
-        [as_json(nic, found) for nic in nics],
+        (
+            *remarks_on_rdma(nics, mode),
+            *remarks_on(nics, records, policy),
+            *needs(known, aside, options.data_dir),
+        ),
+        [as_json(nic, found, mode) for nic in nics],
         1 if records is not None and records.faults else 0,
     )
 
@@ -82,6 +88,16 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
         return None
+
+
+def remarks_on_rdma(nics: tuple[Nic, ...], mode: RdmaMode | None) -> Iterator[str]:
+    """What becomes of the RDMA devices of NICs that are lent, if any has some."""
+    if any(nic.bus.rdma or nic.rdma_away for nic in nics):
+        match mode:
+            case RdmaMode.EXCLUSIVE:
+                yield "RDMA devices follow their NICs into the pods (exclusive mode)."
+            case RdmaMode.SHARED:
+                yield "RDMA devices stay: every pod has all of them (shared mode)."
 
 
 def remarks_on(
@@ -112,7 +128,7 @@ Found = Mapping[DeviceKey, Known]
 """What is known of each attachment, by the key of its record."""
 
 
-def as_json(nic: Nic, found: Found) -> dict[str, Any]:
+def as_json(nic: Nic, found: Found, mode: RdmaMode | None) -> dict[str, Any]:
     """A NIC for programs."""
     bus, records = nic.bus, nic.records
     return {
@@ -126,6 +142,7 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         "driver": bus.device.driver,
         "numa_node": bus.numa_node,
         "rdma": list(bus.rdma),
+        "rdma_mode": None if mode is None else mode.value,
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
         "held": None
         if records is None
@@ -167,6 +184,7 @@ def _holder_as_json(record: Attachment, nic: Nic, condition: Condition | None) -
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
+        "host_rdma": [device.name for device in record.rdma],
     }
 
 
@@ -317,7 +335,8 @@ def _traits(nic: Nic) -> tuple[str, str, str, str]:
     vfs = f", {bus.vfs} VF{'s' if bus.vfs > 1 else ''}" if bus.vfs else ""
     numa = "" if bus.numa_node is None else str(bus.numa_node)
     vendor = bus.amd or bus.device.hardware.vendor or ""
-    return (f"{kind}{vfs}", vendor, numa, ",".join(bus.rdma))
+    rdma = ",".join((*bus.rdma, *nic.rdma_away))
+    return (f"{kind}{vfs}", vendor, numa, rdma)
 
 
 def _measures(each: NicNetdev | None) -> tuple[str, str]:

@@ -136,6 +136,7 @@ def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
     else:
         yield diagnosis.judge_nics(nics)
+        yield from diagnosis.judge_rdma(node.rdma().mode)
         yield from diagnosis.judge_lost(nics)
     yield diagnosis.judge_policy(policy, nics)
     yield from examine_checkpoint(policy, node)

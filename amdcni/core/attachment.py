@@ -15,6 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover, pod_named_in, pod_uid_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
@@ -54,7 +55,8 @@ class Attachment:
     netdev has in the pod if it was given another one there, and `pod_sysctls` are those that it
     has to have there, named as in `captured`.  `pod_ifindex` and `result` are known
     once the device is attached, and `result` also while it is attached again.  `hardware`
-    distinguishes the card from another one in its place; None if that was not recorded.
+    distinguishes the card from another one in its place; None if that was not recorded.  `rdma` are
+    the RDMA devices that were the netdev's on the host, if the kernel can move them.
     `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
     with the record.
 
@@ -82,6 +84,7 @@ class Attachment:
     pod_ifindex: int | None = None
     hardware: Hardware | None = None
     interrupts: Interrupts | None = None
+    rdma: tuple[RdmaDevice, ...] = ()
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT

@@ -9,8 +9,11 @@ from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     queues,
@@ -45,11 +48,13 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
     queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
@@ -63,11 +68,13 @@ class Captured(
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
     queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
@@ -87,8 +94,12 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
+    | ethtool.SetEthtool
     | queues.SetQueues
     | sysctls.SetSysctl
 )
@@ -125,8 +136,11 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
     qdisc,
+    ethtool,
     queues,
     sysctls,
 )
@@ -172,7 +186,7 @@ def is_required(change: Change) -> bool:
     match change:
         case routes.SetRoute():
             return not change.optional
-        case queues.SetQueues():
+        case ethtool.SetEthtool() | queues.SetQueues():
             return False
         case _:
             return True
@@ -180,7 +194,7 @@ def is_required(change: Change) -> bool:
 
 def is_missed(change: Change) -> bool:
     """Whether somebody has to know if it cannot be set."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:

@@ -182,6 +182,13 @@ class Nic:
         return tuple(record for record, netdev in self.homes if netdev is None)
 
     @property
+    def rdma_away(self) -> tuple[str, ...]:
+        """The names of the RDMA devices that come back and are not on the host."""
+        read = () if self.records is None else self.records.read
+        due = (device.name for record in read for device in record.rdma)
+        return tuple(name for name in due if name not in self.bus.rdma)
+
+    @property
     def lent_by_go(self) -> GoMapping | None:
         """What AMD's Go plugin noted of it, if that is how it comes back."""
         return None if self.records is None else next(iter(self.records.lent_by_go), None)

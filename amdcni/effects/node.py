@@ -21,6 +21,7 @@ from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginNa
 from amdcni.core.numbering import is_since
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
+from amdcni.core.rdma import Rdma, RdmaFile
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall, with_sandbox_at
 from amdcni.core.steps import Outcome, Step
@@ -152,6 +153,12 @@ class LinuxNode:
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         return self.own.unsaved(netdev, details, renumbered=renumbered)
+
+    def rdma(self) -> Rdma:
+        return self.own.rdma()
+
+    def rdma_files(self) -> tuple[RdmaFile, ...]:
+        return tuple(sysfs.rdma_files())
 
     def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
         return read_load(netdevs, chosen, self.own)

@@ -178,6 +178,7 @@ def look(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
         load=load,
+        rdma=node.rdma(),
         multipath=(*multipath, *gone(earlier, multipath)),
         in_transit=in_transit(earlier, multipath),
         below=() if policy.lending is None else _below(netdev, around, node),

@@ -58,6 +58,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "driver": "ionic",
         "numa_node": 1,
         "rdma": [],
+        "rdma_mode": None,
         "held": [],
         "lent_by_go": None,
         "faults": [],
@@ -91,6 +92,7 @@ def test_a_lent_nic_is_listed_with_its_holder_and_what_will_be_restored(
             "away": True,
             "host_ifname": "eth1",
             "host_addresses": ["10.0.0.0/31", "fd00::8/64"],
+            "host_rdma": [],
         }
     ]
     shown = table(node)

@@ -36,6 +36,7 @@ from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
+from amdcni.core.rdma import Rdma, RdmaFile
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
@@ -151,6 +152,13 @@ class FakeNode:
         load, numbers = self.alive().kernel.load(), {netdev.ifindex for netdev in chosen}
         chosen_alone = {n: macs for n, macs in load.receives_for.items() if n in numbers}
         return attrs.evolve(load, receives_for=chosen_alone)
+
+    def rdma(self) -> Rdma:
+        return self.alive().kernel.rdma.seen()
+
+    def rdma_files(self) -> tuple[RdmaFile, ...]:
+        hcas = self.alive().kernel.rdma.hcas
+        return tuple(RdmaFile(f"uverbs{h.file}", h.name, h.function) for h in hcas)
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         kernel = self.alive().kernel
@@ -507,10 +515,11 @@ class FakeNode:
 
 
 def _is_multipath(data: bytes) -> bool:
-    """Whether a record, if it is one, holds a route with several hops."""
+    """Whether a record, if it is one, holds a route with several hops, or a nexthop group."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):
-        routes = (json.loads(data).get("captured") or {}).get("routes", [])
-        return any(len(route["hops"]) > 1 for route in routes)
+        captured = json.loads(data).get("captured") or {}
+        several = any(len(route["hops"]) > 1 for route in captured.get("routes", []))
+        return several or bool(captured.get("nexthop_groups"))
     return False
 
 

@@ -16,9 +16,12 @@ from amdcni.core.host import (
     Address,
     Hop,
     Interrupts,
+    Member,
     Neighbour,
     Netdev,
     NetnsId,
+    Nexthop,
+    NexthopGroup,
     Qdisc,
     Route,
     SysfsDevice,
@@ -34,6 +37,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
@@ -48,15 +52,18 @@ from amdcni.core.steps import (
     KeepOtherHops,
     LookAtKin,
     MoveIntoPod,
+    MoveRdma,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
     RestoreInterrupts,
     RestoreLink,
     RestoreRules,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -141,6 +148,7 @@ RECORD = Attachment(
     config={},
     captured=NIC,
 )
+WITH_RDMA = attrs.evolve(RECORD, rdma=(RdmaDevice(1, "ionic_0"),))
 CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
 HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its state"
 
@@ -243,6 +251,13 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
             "see that 2 policy rules of ens1 are there again, or put them back",
         ),
+        (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
+        (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
+        (VerifyRdma(WITH_RDMA), "check that the RDMA device ionic_0 is on the host"),
+        (
+            VerifyRdma(attrs.evolve(WITH_RDMA, rdma=(*WITH_RDMA.rdma, RdmaDevice(2, "ionic_1")))),
+            "check that the RDMA devices ionic_0, ionic_1 are on the host",
+        ),
     ],
 )
 def test_a_step_reads_word_for_word_as_expected(step: Step, words: str) -> None:
@@ -269,9 +284,14 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         routes=(Route(ip_network("10.9.0.0/24"), (attrs.evolve(hop, via=router), hop), table=100),),
         neighbours=(Neighbour(router, mac), Neighbour(ip_address("fd00::9"))),
         proxy_neighbours=(Neighbour(ip_address("10.0.0.9"), flags=8),),
+        multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
+        nexthops=(Nexthop(7, attrs.evolve(hop, via=router)), Nexthop(8, hop)),
+        nexthop_groups=(NexthopGroup(9, (Member(7, 3), Member(8))),),
+        other_nexthops=(Nexthop(6),),
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
         queues={
             "gro_flush_timeout": "20000",
             "rx-0-7/rps_cpus": "ff",
@@ -295,8 +315,14 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "neighbour 10.0.0.1 02:00:00:00:00:01",
         "neighbour fd00::9",
         "proxy neighbour 10.0.0.9",
+        "multicast address 01:00:5e:00:00:77",
+        "nexthop object 7 via 10.0.0.1",
+        "nexthop object 8",
+        "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
         "gro_flush_timeout 20000",
         "rps_cpus of rx-0-7 ff",
         "byte_queue_limits/hold_time of tx-1 2000",

@@ -18,6 +18,7 @@ from amdcni.core.steps.homecoming import (
     VerifyHome,
 )
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
+from amdcni.core.steps.rdma import MoveRdma, ReturnRdma, VerifyRdma
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
 from amdcni.core.steps.rules import RestoreRules
 
@@ -34,6 +35,7 @@ __all__ = [
     "KeepOtherHops",
     "LookAtKin",
     "MoveIntoPod",
+    "MoveRdma",
     "Outcome",
     "Plan",
     "Planned",
@@ -44,7 +46,9 @@ __all__ = [
     "RestoreInterrupts",
     "RestoreLink",
     "RestoreRules",
+    "ReturnRdma",
     "SaveRecord",
     "Step",
     "VerifyHome",
+    "VerifyRdma",
 ]

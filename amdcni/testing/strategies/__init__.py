@@ -26,13 +26,19 @@ from amdcni.testing.strategies.addressing import (
     lifetimes,
 )
 from amdcni.testing.strategies.administration import (
+    ETHTOOL_CHANGES,
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
+    NEXTHOP_COMMANDS,
+    NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
     Management,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import (
@@ -131,6 +137,7 @@ from amdcni.testing.strategies.node import (
     sysfs_devices,
     whole_captures,
 )
+from amdcni.testing.strategies.rdma import native_rdma_handovers, rdma_handovers
 from amdcni.testing.strategies.record import (
     attachments,
     attachments_of,
@@ -138,6 +145,8 @@ from amdcni.testing.strategies.record import (
     clocks,
     netns_refs,
     phases,
+    rdma_device_lists,
+    rdma_devices,
 )
 from amdcni.testing.strategies.request import (
     add_requests,
@@ -160,9 +169,13 @@ from amdcni.testing.strategies.result import (
 )
 from amdcni.testing.strategies.routing import (
     details,
+    encaps,
+    ethtool_settings,
     hops,
     kernel_routes,
     neighbours,
+    nexthop_groups,
+    nexthops,
     policy_rules,
     proxy_neighbours,
     qdiscs,
@@ -178,14 +191,18 @@ from amdcni.testing.strategies.values import (
 )
 
 __all__ = [
+    "ETHTOOL_CHANGES",
     "IP_COMMANDS",
     "KNOWN_KEYS",
     "MANAGEMENTS",
     "NEIGHBOUR_COMMANDS",
+    "NEXTHOP_COMMANDS",
+    "NEXTHOP_USERS",
     "ROOT_QDISCS",
     "ROUTE_COMMANDS",
     "VARIABLES",
     "Crowd",
+    "EthtoolChanges",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -208,6 +225,7 @@ __all__ = [
     "boot_ids",
     "bus_devices",
     "captures",
+    "change_ethtool",
     "check_requests",
     "clocks",
     "cni_args",
@@ -221,9 +239,12 @@ __all__ = [
     "device_keys",
     "dnses",
     "edited_configurations",
+    "encaps",
     "environments",
     "environments_for",
     "ethernet_macs",
+    "ethtool_changes",
+    "ethtool_settings",
     "gc_requests",
     "handovers",
     "hardware_crowds",
@@ -260,6 +281,7 @@ __all__ = [
     "meanings_in",
     "movers",
     "native_handovers",
+    "native_rdma_handovers",
     "native_userspace_handovers",
     "neighbours",
     "netdevs",
@@ -270,6 +292,8 @@ __all__ = [
     "network_names",
     "network_selections",
     "networkd_netdevs",
+    "nexthop_groups",
+    "nexthops",
     "object_names",
     "of_container",
     "paths",
@@ -284,6 +308,9 @@ __all__ = [
     "proxy_neighbours",
     "qdiscs",
     "queue_settings",
+    "rdma_device_lists",
+    "rdma_devices",
+    "rdma_handovers",
     "requests",
     "resources",
     "result_members",
