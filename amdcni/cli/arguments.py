@@ -127,7 +127,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "install": ("amdcni install --dry-run", "amdcni install --bin-dir /usr/libexec/cni"),
     "uninstall": ("amdcni uninstall --dry-run", "amdcni uninstall"),
     "manifests": (
-        "amdcni manifests --image registry.example/amdcni:0.2.0 | kubectl apply -f -",
+        f"amdcni manifests --image registry.example/amdcni:{__version__} | kubectl apply -f -",
         "amdcni manifests --example",
     ),
     "conformance": (
