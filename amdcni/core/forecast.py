@@ -83,9 +83,10 @@ def details_at_home(
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
     kept["nexthops"] = tuple(nexthops.renamed(each, netdev) for each in captured.nexthops)
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
-    lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
-    kept["rules"] = (*details.rules, *lacking)
     kept["ethtool"] = {**details.ethtool, **captured.ethtool}
+    others_rules = [rule for rule in details.rules if rule not in captured.rules]
+    together = (*others_rules, *captured.rules)
+    kept["rules"] = tuple(sorted(together, key=lambda rule: (rule.family, rule.priority)))
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

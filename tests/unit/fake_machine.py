@@ -169,8 +169,8 @@ def furnish(machine: Machine, link: Link) -> None:
 
 def _set_rules(machine: Machine, link: Link) -> None:
     named = Rule(4, 1000 + link.ifindex, table=100)
-    rail = attrs.evolve(named, family=6, iif=f"{link.name}-of-the-fabric")
-    link.managed = [attrs.evolve(named, oif=link.name)]
-    link.rules = [attrs.evolve(named, iif=link.name, action=8), rail, *link.managed]
+    rail = attrs.evolve(named, family=6, priority=3000, iif=f"{link.name}-of-the-fabric")
+    link.managed = [attrs.evolve(named, priority=2000, oif=link.name)]
+    link.rules = [attrs.evolve(named, iif=link.name, action=8), *link.managed, rail]
     for rule in link.rules:
         machine.kernel.add_rule(machine.kernel.host, rule)

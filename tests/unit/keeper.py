@@ -61,6 +61,8 @@ class Keeper:
             self.names.add(link.name)
         seen, due = _unmarked(self.machine.kernel.configuration_of(link)), self.due()
         if seen.ifname != due.ifname:
+            # Rules that name it see nothing then, or the netdev that has its name.
+            seen, due = _whatever_they_see(seen), _whatever_they_see(due)
             due = attrs.evolve(due, ifname=seen.ifname)
         if not self.order_matters:
             seen, due = _in_any_order(seen), _in_any_order(due)
@@ -140,6 +142,11 @@ def _unmarked(configuration: Configuration) -> Configuration:
     assert isinstance(altnames, tuple)
     left = tuple(name for name in altnames if not name.startswith("amdcni-"))
     return configuration if left == altnames else attrs.evolve(configuration, link=(*link, left))
+
+
+def _whatever_they_see(configuration: Configuration) -> Configuration:
+    rules = tuple((rule, 0) for rule, _ in configuration.rules)
+    return attrs.evolve(configuration, rules=rules)
 
 
 def _in_any_order(configuration: Configuration) -> Configuration:
