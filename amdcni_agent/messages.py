@@ -89,11 +89,15 @@ class CallEnded:
 
 @attrs.frozen
 class Attachments:
-    """How many attachments are in each condition; in one that is not listed, none are."""
+    """How many attachments are in each condition; in one that is not listed, none are.
+
+    `damaged` is how many records were found damaged and are still there, set aside.
+    """
 
     by_condition: Mapping[Condition, int] = attrs.field(
         validator=attrs.validators.deep_mapping(value_validator=_COUNT)
     )
+    damaged: int = attrs.field(default=0, validator=_COUNT)
 
 
 @attrs.frozen

@@ -5,7 +5,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
-from amdcni.cli.node import on_this_node_silently, read_records
+import attrs
+
+from amdcni.cli.node import on_this_node_silently, read_records, set_aside_in
 from amdcni.cli.printing import make_table, print_json, print_line, print_whole
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
@@ -55,7 +57,9 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
     Raises: StateFailure if the folder cannot be read for another reason.
     """
     try:
-        return read_records(node)
+        records = read_records(node)
+        aside = {key: says for key, says in set_aside_in(node.store) if key not in records.faults}
+        return attrs.evolve(records, set_aside=aside)
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
@@ -79,6 +83,11 @@ def remarks_on(
     for key in (*(record.key for record in records.read), *records.faults):
         if key.bus_device not in shown:
             yield f"There is also a record of {key}: amdcni attachments show {key}"
+    yield from map(_sentence, records.set_aside.values())
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 # ---- for programs
@@ -108,6 +117,7 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         else [_holder_as_json(each, nic, found[each.key]) for each in records.read],
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
+        "set_aside": [] if records is None else list(records.set_aside.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
         "denied": _says(nic.denial),
     }
@@ -273,3 +283,5 @@ def _holders(nic: Nic, found: Found) -> Iterator[str]:
     if nic.lent_by_go is not None:
         yield "by AMD's Go plugin"
     yield from nic.records.faults.values()
+    if nic.records.set_aside:
+        yield "a damaged record was set aside"

@@ -103,6 +103,14 @@ class Below:
 
 
 @attrs.frozen
+class Program:
+    """A BPF program on a netdev: its ID, and how it is attached, such as `driver`."""
+
+    number: int
+    mode: str
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
@@ -114,9 +122,9 @@ class Netdev:
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
     `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
-    one).  The limits of segmentation and receive offloads, `gso_max_size` and the like, are None
-    where the kernel does not show them: `gro_max_size` before Linux 5.19, those for IPv4 before
-    6.3.
+    one), `xdp` the XDP programs.  The limits of segmentation and receive offloads, `gso_max_size`
+    and the like, are None where the kernel does not show them: `gro_max_size` before Linux 5.19,
+    those for IPv4 before 6.3.
     """
 
     ifindex: int
@@ -141,6 +149,7 @@ class Netdev:
     master: int | None = None
     below: Below = Below()
     token: IpAddress | None = None
+    xdp: tuple[Program, ...] = ()
     gso_max_size: int | None = None
     gso_max_segs: int | None = None
     gso_ipv4_max_size: int | None = None

@@ -24,6 +24,11 @@ class Kind(Enum):
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+    XDP = ("XDP program", "XDP programs")
+    TCX = ("tcx program", "tcx programs")
+    TIMESTAMPING = ("hardware timestamping", "hardware timestamping")
+    VIRTUAL_FUNCTION = ("settings of the virtual function", "settings of the virtual functions")
+    DCB = ("DCB settings", "DCB settings")
 
 
 @attrs.frozen

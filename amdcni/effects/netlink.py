@@ -13,7 +13,6 @@ from amdcni.effects import aspects
 from amdcni.effects.messages import addresses, links, neighbours, routes
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
-from amdcni.effects.unsaved import read_unsaved
 
 
 class Netlink:
@@ -137,6 +136,8 @@ class Netlink:
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else of the netdev no record can hold; see `read_unsaved`."""
+        from amdcni.effects.unsaved import read_unsaved
+
         with entered(self._netns_fd):
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 

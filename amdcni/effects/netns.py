@@ -100,7 +100,7 @@ def new_netns() -> int | None:
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+        if LIBC.unshare(_CLONE_NEWNET) != 0:
             return None
         return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -130,7 +130,7 @@ def mounted_sysfs(*, writable: bool = False) -> Iterator[int]:
 
 def _called(number: int, *arguments: int | bytes | None) -> int:
     """What a system call returns that the C library may not know; raises OSError."""
-    returned = _LIBC.syscall(number, *arguments)
+    returned = LIBC.syscall(number, *arguments)
     if returned < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -139,9 +139,9 @@ def _called(number: int, *arguments: int | bytes | None) -> int:
 
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
-    if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
+    if LIBC.setns(fd, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise KernelRefused(f"cannot enter a network namespace: {os.strerror(code)}")
 
 
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+LIBC: Final = ctypes.CDLL(None, use_errno=True)

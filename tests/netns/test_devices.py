@@ -62,6 +62,7 @@ def test_a_nic_is_listed_as_the_kernel_has_it(node: Node) -> None:
         "held": [],
         "lent_by_go": None,
         "faults": [],
+        "set_aside": [],
         "lost": [],
         "denied": None,
     }

@@ -1,6 +1,8 @@
 """What cannot be restored is named when the NIC is lent, each thing once, and nothing else."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,23 @@ def test_a_size_table_of_the_root_qdisc_is_reported_as_lost(
         f"qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet {ROOT_QDISCS[1]}"
     )
     assert not_saved(runtime.add(pod)) == ["the size table of the qdisc tbf"]
+
+
+PROGRAMS = Path(__file__).with_name("programs.py")
+
+
+@natively
+def test_bpf_programs_are_reported_and_go_along_with_the_nic(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    loaded = node.run([sys.executable, str(PROGRAMS), "eth1"])
+    if loaded.returncode != 0:
+        pytest.skip(f"this kernel has no tcx, or lets us load no program: {loaded.stderr!r}")
+    xdp, first, second = loaded.stdout.decode().split()
+    expected = [f"the XDP program {xdp} (generic)", f"the tcx programs {first}, {second}"]
+    assert not_saved(runtime.add(pod)) == expected
+    (link,) = pod.ip_json("link show dev net1")
+    assert str(link["xdp"]["prog"]["id"]) == xdp
+    expect_silence(runtime.delete(pod))
+    assert not_saved(runtime.add(pod)) == expected

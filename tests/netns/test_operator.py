@@ -147,6 +147,11 @@ def test_a_nic_whose_record_was_set_aside_is_not_said_to_be_nowhere(
         assert f"No record says that a NIC is lent ({STATE})" in said[command]
     for command in ("attachments", "heal", "status"):
         assert set_aside in said[command]
+    assert set_aside[1:] in said["devices"]
+    assert "a damaged record was set aside" in " ".join(said["devices"].split())
+    status, (seen, *_) = ask(node, "devices")
+    assert (status, len(seen["set_aside"]), seen["lost"]) == (0, 1, [])
+    assert set_aside in seen["set_aside"][0]
     assert "set aside as" in said["check"]
     assert ask(node, "check")[0] == 1
     for name in ("eth1", BDF):

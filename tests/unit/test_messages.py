@@ -24,6 +24,7 @@ from amdcni.core.host import (
     LinkFlag,
     Neighbour,
     Netdev,
+    Program,
     Qdisc,
     Route,
     WayOut,
@@ -242,6 +243,39 @@ def test_an_address_of_another_family_is_ignored() -> None:
     reply = message_of(ifaddrmsg())
     phonet = attrs.evolve(reply, body=bytes([35, *reply.body[1:]]) + struct.pack("=HHI", 5, 2, 7))
     assert addresses.address_of(phonet) is None
+
+
+# ---- XDP programs
+
+
+def xdp(*parts: tuple[int, int]) -> bytes:
+    return b"".join(struct.pack("=HHI", 8, kind, value) for kind, value in parts)
+
+
+ATTACHED = struct.pack("=HHB3x", 5, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("described", "found"),
+    [
+        (b"", ()),
+        (struct.pack("=HHB3x", 5, 2, 0), ()),
+        (ATTACHED + xdp((5, 98), (4, 98)), (Program(98, "driver"),)),
+        (ATTACHED + xdp((6, 98), (4, 98)), (Program(98, "generic"),)),
+        (
+            ATTACHED + xdp((5, 98), (6, 7), (7, 8)),
+            (Program(98, "driver"), Program(7, "generic"), Program(8, "offloaded")),
+        ),
+    ],
+)
+def test_xdp_programs_are_read_with_how_they_are_attached(
+    described: bytes, found: tuple[Program, ...]
+) -> None:
+    """net/core/rtnetlink.c, rtnl_xdp_fill: also IFLA_XDP_PROG_ID, if there is only one."""
+    name = struct.pack("=HH8s", 4 + 8, 3, b"ens1")
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + name
+    body += struct.pack("=HH", 4 + len(described), 43) + described
+    assert links.netdev_of(Reply(16, 0, body), ()).xdp == found
 
 
 # ---- routes

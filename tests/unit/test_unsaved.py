@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import LinkFlag, Netdev
+from amdcni.core.host import LinkFlag, Netdev, Program
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.unsaved import Kind, Unsaved, in_words
 from amdcni.effects.messages import mptcp
+from amdcni.effects.messages.hardware import (
+    dcb_in,
+    dcb_query,
+    virtual_functions_in,
+    virtual_functions_query,
+)
 from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused
 from amdcni.effects.unsaved import read_unsaved
@@ -241,6 +247,9 @@ class OldKernel:
         self.asked += 1
         return self.answer()
 
+    def get(self, request: Request) -> Reply:
+        raise RequestRefused(errno.EOPNOTSUPP)
+
 
 def read(answer: Callable[[], list[Reply]], **sysctls: Any) -> tuple[tuple[str, ...], int]:
     kernel = OldKernel(answer)
@@ -276,3 +285,122 @@ def test_there_are_six_queries_and_a_seventh_with_mpls() -> None:
     nothing, plain = read(list)
     assert (nothing, plain) == ((), 6)
     assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)
+
+
+# ---- programs and drivers
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ((Program(7, "driver"),), ("the XDP program 7 (driver)",)),
+        (
+            (Program(7, "generic"), Program(8, "offloaded")),
+            ("the XDP programs 7 (generic), 8 (offloaded)",),
+        ),
+        ((), ()),
+    ],
+)
+def test_xdp_programs_are_named_with_how_they_are_attached(
+    found: tuple[Program, ...], line: tuple[str, ...]
+) -> None:
+    nowhere = attrs.evolve(NETDEV, ifindex=2**31 - 1, xdp=found)
+    assert read_unsaved(OldKernel(list), nowhere, Details(), renumbered=False) == line
+
+
+LINK = struct.pack("=BxHiII", 0, 1, OURS, 0, 0)
+
+
+def virtual(*described: bytes) -> Reply:
+    """A link whose virtual functions have these settings."""
+    return reply(LINK, _3="ens1", _22=b"".join(attribute(1, each) for each in described))
+
+
+def vf_setting(kind: int, function: int, value: bytes) -> bytes:
+    return attribute(kind, struct.pack("=I", function) + value)
+
+
+SETTINGS = {
+    "mac": (1, bytes.fromhex("020000000077").ljust(32, b"\0")),
+    "vlan": (2, struct.pack("=II", 7, 0)),
+    "qos": (2, struct.pack("=II", 0, 3)),
+    "rate": (3, struct.pack("=I", 100)),
+    "link state": (5, struct.pack("=I", 2)),
+    "rates": (6, struct.pack("=II", 0, 100)),
+    "trust": (9, struct.pack("=I", 1)),
+}
+
+
+@pytest.mark.parametrize(("kind", "value"), SETTINGS.values(), ids=SETTINGS)
+def test_virtual_functions_with_settings_are_named_once(kind: int, value: bytes) -> None:
+    plain = b"".join(vf_setting(kind, 0, bytes(len(value))) for kind, value in SETTINGS.values())
+    spoof_checked = vf_setting(4, 0, struct.pack("=I", 1))
+    statistics = attribute(8, attribute(0, bytes(8)))
+    assert list(virtual_functions_in(virtual(plain + spoof_checked + statistics))) == []
+    set_up = vf_setting(kind, 3, value) + vf_setting(2, 3, struct.pack("=II", 9, 0))
+    lines = in_words(virtual_functions_in(virtual(plain, set_up)))
+    assert lines == ("the settings of the virtual function 3",)
+
+
+def test_the_query_for_virtual_functions_asks_for_them_without_their_counters() -> None:
+    body = virtual_functions_query(OURS).body
+    assert struct.unpack_from("=i", body, 4) == (OURS,)
+    assert body.endswith(attribute(29, 1 | 8))
+
+
+def dcb(*parts: tuple[int, bytes]) -> Reply:
+    """An answer about DCB."""
+    described = b"".join(attribute(kind, value) for kind, value in parts)
+    return reply(struct.pack("=BBH", 0, 21, 0), _1="ens1", _13=described)
+
+
+ETS = bytearray(59)
+ETS[3:11] = ETS[11:19] = bytes([100, 0, 0, 0, 0, 0, 0, 0])
+PFC = bytearray(struct.pack("=BBBxH", 8, 0, 0, 0).ljust(136, b"\0"))
+
+
+def with_byte(value: bytearray, offset: int, byte: int) -> bytes:
+    changed = bytearray(value)
+    changed[offset] = byte
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("parts", "lines"),
+    [
+        ([], ()),
+        ([(1, bytes(ETS)), (2, bytes(PFC)), (3, b"")], ()),
+        ([(1, with_byte(ETS, 20, 2))], ("the DCB settings ETS",)),
+        ([(1, with_byte(ETS, 27, 2))], ()),
+        ([(2, with_byte(PFC, 1, 8))], ("the DCB settings PFC",)),
+        (
+            [(1, with_byte(ETS, 26, 2)), (3, attribute(1, struct.pack("=BBHxx", 1, 3, 0x8915)))],
+            ("the DCB settings ETS, application priorities",),
+        ),
+    ],
+)
+def test_dcb_settings_are_named_if_something_is_switched_on(
+    parts: list[tuple[int, bytes]], lines: tuple[str, ...]
+) -> None:
+    assert in_words(dcb_in(dcb(*parts))) == lines
+
+
+def test_the_query_for_dcb_is_about_the_one_netdev() -> None:
+    asked_for = dcb_query("ens1")
+    assert asked_for.kind == 78
+    assert asked_for.body.startswith(struct.pack("=BBH", 0, 21, 0))
+    assert b"ens1" in asked_for.body
+
+
+@attrs.define
+class DcbKernel(OldKernel):
+    """A kernel whose driver knows DCB."""
+
+    def get(self, request: Request) -> Reply:
+        return dcb((2, with_byte(PFC, 1, 8)))
+
+
+@pytest.mark.parametrize(("kind", "lines"), [(None, ("the DCB settings PFC",)), ("veth", ())])
+def test_a_driver_is_asked_only_about_hardware(kind: str | None, lines: tuple[str, ...]) -> None:
+    nowhere = attrs.evolve(NETDEV, ifindex=2**31 - 1, kind=kind)
+    assert read_unsaved(DcbKernel(list), nowhere, Details(), renumbered=False) == lines

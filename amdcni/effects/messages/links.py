@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl import (
     RTM_SETLINK,
 )
 
-from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, Below, IpAddress, Netdev
+from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, Below, IpAddress, Netdev, Program
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName
 from amdcni.effects.messages.common import (
     Layout,
@@ -64,6 +64,7 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (37, "IFLA_LINK_NETNSID", "int32"),
         (49, "IFLA_NEW_IFINDEX", "int32"),
         (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
+        (43, "IFLA_XDP", "cdata"),
         (40, "IFLA_GSO_MAX_SEGS", "uint32"),
         (41, "IFLA_GSO_MAX_SIZE", "uint32"),
         (52, "IFLA_PROP_LIST", "properties"),
@@ -197,6 +198,7 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         master=number_of(attributes.get("IFLA_MASTER")),
         below=_below_in(info.get("IFLA_INFO_DATA", b""), kind) if here else _NOTHING_BELOW,
         token=_token_in(attributes.get("IFLA_AF_SPEC", b"")),
+        xdp=_programs_in(attributes.get("IFLA_XDP", b"")),
         gso_max_size=number_of(attributes.get("IFLA_GSO_MAX_SIZE")),
         gso_max_segs=number_of(attributes.get("IFLA_GSO_MAX_SEGS")),
         gso_ipv4_max_size=number_of(attributes.get("IFLA_GSO_IPV4_MAX_SIZE")),
@@ -275,6 +277,20 @@ def _token_in(families: bytes) -> IpAddress | None:
     ipv6 = named_in(families, 0, _FAMILY_NAMES).get("AF_INET6", b"")
     token = ip_of(named_in(ipv6, 0, _IPV6_NAMES).get("IFLA_INET6_TOKEN"))
     return token if token is not None and int(token) else None
+
+
+_PROGRAMS: Final = {5: "driver", 6: "generic", 7: "offloaded"}
+"""IFLA_XDP_DRV_PROG_ID and its like."""
+
+_NO_PROGRAM_BYTES: Final = 8
+"""The size of IFLA_XDP for a netdev without programs: IFLA_XDP_ATTACHED alone."""
+
+
+def _programs_in(xdp: bytes) -> tuple[Program, ...]:
+    if len(xdp) <= _NO_PROGRAM_BYTES:
+        return ()
+    found = ((_PROGRAMS.get(kind), value) for kind, value in attributes_in(xdp, 0))
+    return tuple(Program(number_of(value) or 0, mode) for mode, value in found if mode)
 
 
 def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None = None) -> Request:
