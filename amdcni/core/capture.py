@@ -5,11 +5,14 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     queues,
@@ -20,6 +23,7 @@ from amdcni.core.aspects import (
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import Rule
 
 
 @attrs.frozen(slots=False)
@@ -46,16 +50,18 @@ class Captured(
     queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
     altnames.Altnames,
     token.Token,
+    rules.Rules,
     Identity,
 ):
-    """A host netdev as it has to come back: its identity, and all of its aspects."""
+    """A host netdev as it has to come back: its identity, all of its aspects, and its rules."""
 
 
 @attrs.frozen(slots=False, kw_only=True)
@@ -65,15 +71,17 @@ class Details(
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
     """What is read only of the one netdev that matters, as it is too much to read of all.
 
-    `ways_out` are those of the netns, whatever netdev they lead through.
+    `ways_out` and `rules` are those of the netns, whatever netdev or address they are about.
     """
 
     ways_out: tuple[WayOut, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 Change = (
@@ -83,6 +91,9 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
     | queues.SetQueues
@@ -121,6 +132,8 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
     qdisc,
     queues,
@@ -140,6 +153,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
     for aspect in ASPECTS:
         kept = aspect.keep(netdev, details, protocols_reported=protocols_reported)
         known |= attrs.asdict(kept, recurse=False)
+    known |= attrs.asdict(rules.keep(netdev, details.rules), recurse=False)
     return Captured(**known)
 
 
@@ -182,6 +196,7 @@ def lines(kept: Captured) -> Iterator[str]:
     """Everything that is kept, one line each."""
     for aspect in ASPECTS:
         yield from aspect.lines(kept)
+    yield from rules.lines(kept)
 
 
 def summary(kept: Captured) -> Iterator[str]:
@@ -191,6 +206,8 @@ def summary(kept: Captured) -> Iterator[str]:
         count = len(list(aspect.lines(kept)))
         if aspect.NOUN is not None and count:
             yield counted(count, aspect.NOUN)
+    if kept.rules:
+        yield counted(len(kept.rules), rules.NOUN)
     yield "its state"
 
 

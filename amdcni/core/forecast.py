@@ -82,6 +82,8 @@ def details_at_home(
     aged = routes.aged(captured.routes, elapsed_s)
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
+    lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
+    kept["rules"] = (*details.rules, *lacking)
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

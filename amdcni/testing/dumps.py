@@ -25,6 +25,7 @@ class Section(StrEnum):
     RULE = "rule"
     NEXTHOP = "nexthop"
     NEIGHBOUR = "neighbour"
+    MULTICAST = "multicast address"
     QDISC = "qdisc"
     QUEUES = "queues"
     SYSCTL = "sysctl"

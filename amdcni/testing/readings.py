@@ -7,7 +7,7 @@ these do not show: packet filters, multicast memberships, ethtool settings, and,
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,11 @@ set -e
 ip -json -details -batch - <<END
 link show
 address show
-neighbour show nud permanent
+neighbour show nud all
 neighbour show proxy
 nexthop show
 token list
+maddress show
 END
 for family in -4 -6; do
 ip $family -json -details -batch - <<END
@@ -120,7 +121,7 @@ def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the same without what is in files, which never changes by itself."""
     now_s = time.monotonic()
     answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
-    links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers
+    links, addressed, neighbours, proxies, nexthops, tokens, groups, *routing, qdiscs = answers
     subjects: dict[Subject, Mapping[str, Value]] = {}
 
     def add(section: Section, name: str, attributes: Mapping[str, Value]) -> None:
@@ -140,8 +141,9 @@ def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
             words = " ".join(f"{key} {value}" for key, value in _attributes(rule).items())
             add(Section.RULE, f"{family} {words}", {})
     for nexthop in nexthops:
-        add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
-    _read_neighbours("", neighbours, add)
+        add(Section.NEXTHOP, str(nexthop["id"]), _attributes_of_nexthop(nexthop))
+    _read_multicast(groups, add)
+    _read_neighbours("", filter(_is_set, neighbours), add)
     _read_neighbours("proxy ", proxies, add)
     _read_qdiscs(qdiscs, add)
     return Dump(subjects), list(_pending(addressed))
@@ -193,10 +195,35 @@ def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> Non
         add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
 
 
-def _read_neighbours(kind: str, neighbours: _Entries, add: _Add) -> None:
+def _attributes_of_nexthop(nexthop: dict[str, Any]) -> dict[str, Value]:
+    """The timers of a resilient group are configuration, except the one that is running."""
+    timers = nexthop.get("resilient_args", {})
+    shown = [f"{key} {value}" for key, value in timers.items() if key != "unbalanced_time"]
+    resilient: dict[str, Value] = {"resilient": " ".join(shown)} if shown else {}
+    return {**_attributes(nexthop, {"id", "resilient_args"}), **resilient}
+
+
+def _read_multicast(links: _Entries, add: _Add) -> None:
+    """Those that somebody has set, not those of groups that a program or the kernel has joined."""
+    for link in links:
+        for entry in link["maddr"]:
+            if "static" in entry.get("features", ""):
+                add(Section.MULTICAST, f"{entry['link']} on {link['ifname']}", {})
+
+
+def _is_set(neighbour: dict[str, Any]) -> bool:
+    """Whether somebody has set the neighbour: the kernel itself makes noarp ones of groups."""
+    state, group_bit = neighbour.get("state", []), int(neighbour.get("lladdr", "1")[:2], 16) & 1
+    is_noarp = "NOARP" in state and not group_bit
+    return "PERMANENT" in state or is_noarp or bool({"managed", "extern_learn"} & neighbour.keys())
+
+
+def _read_neighbours(kind: str, neighbours: Iterable[dict[str, Any]], add: _Add) -> None:
     for entry in neighbours:
         name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
-        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
+        # What the kernel looks up for a managed one comes and goes.
+        found_out = {"lladdr", "state"} if "managed" in entry else set()
+        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev", *found_out}))
 
 
 def _read_qdiscs(qdiscs: _Entries, add: _Add) -> None:

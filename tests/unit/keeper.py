@@ -1,12 +1,14 @@
 """A keeper remembers how a NIC was configured on the host, and watches that this is never lost."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
+from amdcni.core.host import Nexthop, NexthopGroup
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Configuration, Link
 
@@ -89,8 +91,12 @@ class Keeper:
             and (captured.get("alias") or "") == self.original.alias
             and {str(address.interface) for address, _, _ in self.due().addresses} <= set(recorded)
             and _count(captured, "routes") == len(self.original.routes)
+            and _holds(captured, "nexthops", self.original.nexthops)
+            and _holds(captured, "nexthop_groups", self.original.nexthop_groups)
             and _count(captured, "neighbours") == len(self.original.neighbours)
+            and _count(captured, "multicast_addresses") == len(self.original.multicast)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
+            and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
             and bool(captured.get("queues")) == bool(self.original.queues)
             and ("qdisc" in captured) == (self.original.qdisc is not None)
@@ -112,6 +118,10 @@ def _read(record: bytes) -> dict[str, Any]:
 def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
     bus_device, _, name = key.partition("@")
     return bus_device == (link.function or "") and (bus_device != "" or name in names)
+
+
+def _holds(captured: dict[str, Any], what: str, objects: Iterable[Nexthop | NexthopGroup]) -> bool:
+    return {each.id for each in objects} <= {each["id"] for each in captured.get(what, [])}
 
 
 def _count(captured: dict[str, Any], what: str) -> int:

@@ -47,10 +47,18 @@ def shown_as(captured: Captured) -> Netdev:
 
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
+    known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
     return Details(
         routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        nexthops=captured.nexthops,
+        nexthop_groups=tuple(
+            attrs.evolve(group, members=tuple(m for m in group.members if m.id in known))
+            for group in captured.nexthop_groups
+        ),
+        other_nexthops=captured.other_nexthops,
         neighbours=captured.neighbours,
         proxy_neighbours=captured.proxy_neighbours,
+        multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
         queues=captured.queues,
@@ -91,7 +99,12 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
-    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=routes)) == []
+    objects = tuple(
+        attrs.evolve(each, hop=each.hop and attrs.evolve(each.hop, ifname=seen.ifname))
+        for each in captured.nexthops
+    )
+    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects)
+    assert lines(captured, seen, details) == []
 
 
 @given(some.whole_captures)
@@ -269,7 +282,18 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
 
 
 @pytest.mark.parametrize(
-    "what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc", "queues"]
+    "what",
+    [
+        "routes",
+        "nexthops",
+        "nexthop_groups",
+        "neighbours",
+        "proxy_neighbours",
+        "multicast_addresses",
+        "sysctls",
+        "qdisc",
+        "queues",
+    ],
 )
 @given(captured=some.whole_captures)
 def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:

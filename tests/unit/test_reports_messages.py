@@ -84,6 +84,6 @@ def test_an_unknown_outcome_is_refused() -> None:
         CallEnded(None, None, "pod-17", lasted_s=None, queued_s=0)
 
 
-def test_what_can_remain_unrestored_is_name_ifindex_and_every_aspect() -> None:
+def test_what_can_remain_unrestored_is_name_ifindex_rules_and_every_aspect() -> None:
     modules = {module.name for module in pkgutil.iter_modules(aspects.__path__)} - {"change"}
-    assert {what.value for what in What} == modules | {"name", "ifindex", "interrupts"}
+    assert {what.value for what in What} == modules | {"name", "ifindex", "interrupts", "rules"}

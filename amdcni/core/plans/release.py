@@ -15,6 +15,7 @@ from amdcni.core.steps import (
     ReleasePlugins,
     RestoreConfiguration,
     RestoreInterrupts,
+    RestoreRules,
     SaveRecord,
     Step,
     VerifyHome,
@@ -53,14 +54,23 @@ def plan_release(
 
 
 def plan_homecoming(
-    record: Attachment, boot_id: str, device: SysfsDevice | None, *, destroyed: bool = False
+    record: Attachment,
+    boot_id: str,
+    device: SysfsDevice | None,
+    *,
+    destroyed: bool = False,
+    waits: bool = True,
 ) -> Release:
     """The part of `plan_release` that needs no plugin: a plugin that hangs keeps no netdev away.
 
-    The record stays if a plugin still has to be called (`plan_farewell`).
+    Unless it `waits`, nor does it need others who set policy rules.  The record stays if something
+    is left to do (`plan_farewell`, or this again).
     """
     whole = plan_release(record, boot_id, device, destroyed=destroyed)
     work = tuple(step for step in whole.work if not isinstance(step, _FAREWELLS))
+    if not waits and any(isinstance(step, RestoreRules) for step in work):
+        work = tuple(step for step in work if not isinstance(step, RestoreRules))
+        return Release(whole.mark, work, None)
     return Release(whole.mark, work, None if owes_plugins(record) else whole.forget)
 
 
@@ -88,9 +98,12 @@ def give_back(
 def homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:
     """The steps after which the netdev is on the host as it was."""
     kept = record.interrupts
+    interrupts = () if kept is None else (RestoreInterrupts(record, kept),)
+    rules = (RestoreRules(record, captured),) if captured.rules else ()
     return (
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
-        *(() if kept is None else (RestoreInterrupts(record, kept),)),
+        *interrupts,
         VerifyHome(record, captured),
+        *rules,
     )

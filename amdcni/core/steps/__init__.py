@@ -19,6 +19,7 @@ from amdcni.core.steps.homecoming import (
 )
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
+from amdcni.core.steps.rules import RestoreRules
 
 __all__ = [
     "BringHome",
@@ -42,6 +43,7 @@ __all__ = [
     "RestoreConfiguration",
     "RestoreInterrupts",
     "RestoreLink",
+    "RestoreRules",
     "SaveRecord",
     "Step",
     "VerifyHome",

@@ -11,7 +11,9 @@ import attrs
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.queues import SetQueues
@@ -24,7 +26,9 @@ from amdcni.effects.aspects import (
     addresses,
     altnames,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     queues,
@@ -35,7 +39,10 @@ from amdcni.effects.aspects import (
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc, queues)
+READ: Final = (
+    *(*_EARLY, neighbours, proxy_neighbours, multicast, nexthops, routes),
+    *(qdisc, queues),
+)
 
 
 def read_details(
@@ -68,6 +75,10 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             neighbours.apply(kernel, netdev, change)
         case SetProxyNeighbour():
             proxy_neighbours.apply(kernel, netdev, change)
+        case SetMulticastAddress():
+            multicast.apply(kernel, netdev, change)
+        case SetNexthop() | SetNexthopGroup():
+            nexthops.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
         case SetQdisc():
