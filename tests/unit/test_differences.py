@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -226,6 +226,14 @@ def test_another_link_value_is_one_difference_if_it_was_captured(
 
 
 @given(some.whole_captures, some.netdevs)
+@example(
+    Captured(IfName("eth1"), 7, gso_max_size=65536, gso_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gso_max_size=1500, gso_ipv4_max_size=1500),
+)
+@example(
+    Captured(IfName("eth1"), 7, gro_max_size=65537, gro_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gro_max_size=1500, gro_ipv4_max_size=65536),
+)
 def test_limits_of_offloads_set_one_after_the_other_are_all_as_they_were(
     captured: Captured, netdev: Netdev
 ) -> None:
