@@ -26,6 +26,7 @@ from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
 from amdcni.core.rdma import Rdma, RdmaDevice, RdmaFile
 from amdcni.core.retry import Attempts
+from amdcni.core.rules import Rule, RuleChange
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Outcome, Step
 
@@ -121,7 +122,7 @@ class Node(Protocol):
         """All records."""
 
     def multipath_records(self) -> tuple[Attachment, ...]:
-        """The records that hold a route with several hops, at no cost for the others."""
+        """The records with a shared route or nexthop group, at no cost for the others."""
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work is unfinished, at no cost for the others."""
@@ -246,6 +247,12 @@ class Namespace(Protocol):
 
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The policy rules that name a netdev or an address, in the order of the kernel."""
+
+    def set_rule(self, change: RuleChange) -> None:
+        """Add the rule, or add it once more and remove the older ones."""
 
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
         """Make the changes, each even if others fail; return what was refused, in words."""

@@ -50,8 +50,8 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, its RDMA devices, the interrupts of its device, or a module of
-    `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, its policy rules, the interrupts of its device, or a
+    module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
@@ -63,11 +63,15 @@ class What(StrEnum):
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    MULTICAST = "multicast"
+    NEXTHOPS = "nexthops"
     ROUTES = "routes"
     QDISC = "qdisc"
+    ETHTOOL = "ethtool"
     QUEUES = "queues"
     INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"
+    RULES = "rules"
 
 
 _DURATION: Final = (attrs.validators.ge(0.0), attrs.validators.lt(math.inf))

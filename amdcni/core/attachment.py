@@ -109,6 +109,11 @@ class Attachment:
         return pod_named_in(self.args)
 
     @property
+    def lent_to(self) -> str:
+        """Who has it, for people: the pod, or the container if the runtime did not say the pod."""
+        return f"container {self.id.short}" if self.pod is None else f"pod {self.pod}"
+
+    @property
     def facts(self) -> dict[str, str]:
         """What a log line says of it: the device, who holds it, and the pod if it is known."""
         said = {"pod": self.pod, "pod_uid": pod_uid_in(self.args)}

@@ -5,11 +5,15 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
     qdisc,
     queues,
@@ -20,6 +24,7 @@ from amdcni.core.aspects import (
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import Rule
 
 
 @attrs.frozen(slots=False)
@@ -43,37 +48,43 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
     queues.Queues,
     sysctls.Sysctls,
     qdisc.RootQdisc,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
     altnames.Altnames,
     token.Token,
+    rules.Rules,
     Identity,
 ):
-    """A host netdev as it has to come back: its identity, and all of its aspects."""
+    """A host netdev as it has to come back: its identity, all of its aspects, and its rules."""
 
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
     queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
     qdisc.RootQdisc,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
     """What is read only of the one netdev that matters, as it is too much to read of all.
 
-    `ways_out` are those of the netns, whatever netdev they lead through.
+    `ways_out` and `rules` are those of the netns, whatever netdev or address they are about.
     """
 
     ways_out: tuple[WayOut, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 Change = (
@@ -83,8 +94,12 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | qdisc.SetQdisc
+    | ethtool.SetEthtool
     | queues.SetQueues
     | sysctls.SetSysctl
 )
@@ -121,8 +136,11 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
     qdisc,
+    ethtool,
     queues,
     sysctls,
 )
@@ -140,6 +158,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
     for aspect in ASPECTS:
         kept = aspect.keep(netdev, details, protocols_reported=protocols_reported)
         known |= attrs.asdict(kept, recurse=False)
+    known |= attrs.asdict(rules.keep(netdev, details.rules), recurse=False)
     return Captured(**known)
 
 
@@ -167,7 +186,7 @@ def is_required(change: Change) -> bool:
     match change:
         case routes.SetRoute():
             return not change.optional
-        case queues.SetQueues():
+        case ethtool.SetEthtool() | queues.SetQueues():
             return False
         case _:
             return True
@@ -175,13 +194,14 @@ def is_required(change: Change) -> bool:
 
 def is_missed(change: Change) -> bool:
     """Whether somebody has to know if it cannot be set."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:
     """Everything that is kept, one line each."""
     for aspect in ASPECTS:
         yield from aspect.lines(kept)
+    yield from rules.lines(kept)
 
 
 def summary(kept: Captured) -> Iterator[str]:
@@ -191,6 +211,8 @@ def summary(kept: Captured) -> Iterator[str]:
         count = len(list(aspect.lines(kept)))
         if aspect.NOUN is not None and count:
             yield counted(count, aspect.NOUN)
+    if kept.rules:
+        yield counted(len(kept.rules), rules.NOUN)
     yield "its state"
 
 

@@ -401,7 +401,7 @@ def judge_record(
 
     `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
     """
-    whose = f"{record.key} of {record.id}"
+    whose = f"{record.key} of {record.lent_to}"
     found = f"{whose}: {condition.about.words}"
     remedy = condition.about.remedy
     if remedy is None:

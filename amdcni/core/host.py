@@ -174,6 +174,17 @@ SETTABLE_LINK_FLAGS: Final = (
 
 
 @attrs.frozen
+class Encap:
+    """How packets are wrapped before they leave: LWTUNNEL_ENCAP_*, and its attributes.
+
+    `data` are their bytes in hexadecimal digits: the kernel accepts what it reports.
+    """
+
+    kind: int
+    data: str = ""
+
+
+@attrs.frozen
 class Hop:
     """Where a route leads: out of a netdev, to a next router or straight to the destination.
 
@@ -186,6 +197,7 @@ class Hop:
     via: IpAddress | None = None
     weight: int = 1
     onlink: bool = False
+    encap: Encap | None = None
 
 
 @attrs.frozen
@@ -195,8 +207,9 @@ class Route:
     Numbers are those of include/uapi/linux/rtnetlink.h: `kind` is RTN_*, `protocol` RTPROT_*,
     `scope` RT_SCOPE_*, `preference` ICMPV6_ROUTER_PREF_*.  `origin` is an IPv6 source prefix
     (`from`), `source` the preferred source address (`src`), `metric` the priority.  `metrics` are
-    the RTAX_* by their names in lower case, `lock` being a bit field.  Several hops are a multipath
-    route.  `expires_s` is in whole seconds from the moment of reading.
+    the RTAX_* by their names in lower case, or their numbers, `lock` being a bit field.  Several
+    hops are a multipath route.  `expires_s` is in whole seconds from the moment of reading.
+    `nexthop` is the ID of a nexthop object or group, which then has the hops.
     """
 
     destination: IpNetwork
@@ -213,6 +226,7 @@ class Route:
     preference: int | None = None
     metrics: Values = attrs.field(factory=dict)
     expires_s: int | None = None
+    nexthop: int | None = None
 
     @property
     def family(self) -> int:
@@ -226,13 +240,62 @@ class Route:
 
 
 @attrs.frozen
+class Nexthop:
+    """A nexthop object (RTM_GETNEXTHOP); `family` is 4 or 6, `protocol` is RTPROT_*.
+
+    `hop` is None if it leads through no netdev, such as a blackhole.
+    """
+
+    id: int
+    hop: Hop | None = None
+    family: int = 4
+    protocol: int = 0
+
+
+@attrs.frozen
+class Member:
+    """A nexthop object in a group; `weight` counts from 1."""
+
+    id: int
+    weight: int = 1
+
+
+@attrs.frozen
+class Buckets:
+    """How a resilient group distributes flows; the times are in ticks of USER_HZ."""
+
+    count: int
+    idle_timer: int = 0
+    unbalanced_timer: int = 0
+
+
+@attrs.frozen
+class NexthopGroup:
+    """A group of nexthop objects, in the order in which flows are distributed among them.
+
+    `buckets` are those of a resilient group, None for a group by hash thresholds.
+    """
+
+    id: int
+    members: tuple[Member, ...] = ()
+    protocol: int = 0
+    buckets: Buckets | None = None
+
+
+@attrs.frozen
 class Neighbour:
-    """A permanent neighbour (NUD_PERMANENT); `flags` are NTF_*, such as `router` (0x80)."""
+    """A neighbour that somebody has set; `flags` are NTF_*, such as `router` (0x80).
+
+    `state` is the NUD_* with which it is set: permanent, noarp, stale if it is externally learnt,
+    or 0 if it is looked up: `managed` is one that the kernel does not forget (NTF_EXT_MANAGED).
+    """
 
     address: IpAddress
     mac: MacAddress | None = None
     flags: int = 0
     protocol: int | None = None
+    state: int = 0x80
+    managed: bool = False
 
 
 @attrs.frozen

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.capture import Captured, Change, Details
@@ -11,8 +11,9 @@ from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, Values, WayOut
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rdma import Rdma, RdmaDevice
+from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
 from amdcni.effects import aspects
-from amdcni.effects.messages import addresses, links, neighbours, routes
+from amdcni.effects.messages import addresses, links, neighbours, routes, rules
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
 from amdcni.effects.sysfs import RDMA_DEVICES
@@ -177,6 +178,17 @@ class Netlink:
         found = (neighbours.received_for(reply, netdev.ifindex) for reply in replies)
         return tuple(mac for mac in found if mac is not None)
 
+    def rules(self) -> tuple[Rule, ...]:
+        """The policy rules that name a netdev or an address, in the order of the kernel."""
+        try:
+            replies = self._kernel.dump(rules.query())
+        except RequestRefused as failure:
+            if failure.code == errno.EOPNOTSUPP:  # a kernel without policy rules
+                return ()
+            raise
+        found = map(rules.rule_of, replies)
+        return tuple(rule for rule in found if rule is not None)
+
     def rdma(self) -> Rdma:
         """The RDMA subsystem, with what sysfs shows of the devices of the host."""
         return self._rdma(lambda subsystem: subsystem.read()) or Rdma()
@@ -274,6 +286,22 @@ class Netlink:
     def put_route(self, change: SetRoute) -> None:
         """Set the route, whose hops have the ifindexes of this namespace."""
         aspects.routes.put(self._kernel, change)
+
+    def set_rule(self, change: RuleChange) -> None:
+        """Add the rule, or add it once more and remove the older ones: so it is always there."""
+        rule = change.rule
+        match change:
+            case AddRule():
+                what = f"add the policy rule {rule.describe()}"
+                self._kernel.do(what, rules.add(rule), done_if=errno.EEXIST)
+            case RenewRule():
+                what = f"renew the policy rule {rule.describe()}"
+                if not change.another:
+                    self._kernel.do(what, rules.add(rule, once_more=True))
+                for _ in range(change.blind):
+                    self._kernel.do(what, rules.drop(rule), done_if=errno.ENOENT)
+            case _:
+                assert_never(change)
 
     def allow_ipv6(self, ifname: str) -> None:
         """Let the netdev of that name have IPv6 addresses, even if a sysctl forbids them."""

@@ -145,7 +145,8 @@ class LinuxNode:
         return None if fd is None else netns.open_netns(f"/proc/self/fd/{fd}")
 
     def details(self, netdev: Netdev) -> Details:
-        return attrs.evolve(self.own.details(netdev), ways_out=self.own.ways_out())
+        own = self.own
+        return attrs.evolve(own.details(netdev), ways_out=own.ways_out(), rules=own.rules())
 
     def keeps_ifindexes(self) -> bool:
         return is_since(os.uname().release, (5, 12))

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
+from amdcni.core import rules
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved, in_words
-from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
+from amdcni.effects.generic_netlink import family
+from amdcni.effects.messages.unsaved import Question, questions
 from amdcni.effects.programs import tcx_programs
 from amdcni.effects.rtnetlink import (
-    NETLINK_GENERIC,
     Reply,
     Request,
     RequestRefused,
-    Rtnetlink,
 )
 
 _UNKNOWN: Final = frozenset(
@@ -31,8 +31,6 @@ _UNKNOWN: Final = frozenset(
     }
 )
 """How a kernel says that it has nothing of the kind, or does not know the question."""
-
-_GROUPS: Final = "/proc/thread-self/net/dev_mcast"
 
 
 class Kernel(Protocol):
@@ -69,10 +67,7 @@ def read_unsaved(
     has_mpls = any(name.startswith("mpls/") for name in details.sysctls)
     for question in questions(netdev, has_mpls=has_mpls, renumbered=renumbered):
         ask(question)
-    groups = groups_of(found)
-    if groups is not None:
-        ask(groups)
-    found.extend(_multicast(netdev))
+    found.extend(rules.unsaved(netdev, details.rules))
     if renumbered:
         found.extend(_endpoints(netdev))
     found.extend(Unsaved(Kind.XDP, f"{each.number} ({each.mode})") for each in netdev.xdp)
@@ -86,30 +81,16 @@ def _doubt(what: str, said: str) -> str:
     return f"{what}, if there are any: they cannot be read ({said})"
 
 
-def _multicast(netdev: Netdev) -> Iterator[Unsaved]:
-    try:
-        with open(_GROUPS) as listed:
-            yield from static_groups(listed.read(), netdev.ifindex)
-    except OSError:  # a kernel without multicast
-        return
-
-
 def _endpoints(netdev: Netdev) -> Iterator[Unsaved]:
     """The MPTCP endpoints of the netdev; none where the kernel has no MPTCP."""
     from amdcni.effects.messages import mptcp
 
     try:
-        kernel = Rtnetlink(NETLINK_GENERIC)
+        with family("mptcp_pm") as (kernel, number):
+            for reply in kernel.dump(mptcp.query(number)):
+                yield from mptcp.endpoints_in(reply, netdev.ifindex)
     except KernelRefused:
         return
-    try:
-        family = mptcp.family_of(kernel.get(mptcp.family_query()))
-        for reply in kernel.dump(mptcp.query(family)):
-            yield from mptcp.endpoints_in(reply, netdev.ifindex)
-    except KernelRefused:
-        return
-    finally:
-        kernel.close()
 
 
 def _of_driver(kernel: Kernel, netdev: Netdev) -> Iterator[Unsaved]:

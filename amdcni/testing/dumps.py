@@ -25,9 +25,11 @@ class Section(StrEnum):
     RULE = "rule"
     NEXTHOP = "nexthop"
     NEIGHBOUR = "neighbour"
+    MULTICAST = "multicast address"
     QDISC = "qdisc"
     QUEUES = "queues"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)

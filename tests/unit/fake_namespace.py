@@ -8,8 +8,11 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
 from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.queues import SetQueues
@@ -21,7 +24,8 @@ from amdcni.core.errors import KernelRefused, RdmaImmovable
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
 from amdcni.core.rdma import RdmaDevice
-from tests.unit.fake_kernel import AlreadySo, Kernel
+from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
+from tests.unit.fake_kernel import AlreadySo, Kernel, nexthops_with_names
 from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Refused, Space
 from tests.unit.fake_rdma import CannotMove
 
@@ -50,11 +54,19 @@ class FakeNamespace:
         self, netdev: Netdev, kept: Captured | None = None, *, early: bool = False
     ) -> Details:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
-        whole = attrs.evolve(self._kernel.details(link), ways_out=())
+        whole = attrs.evolve(self._kernel.details(link), ways_out=(), rules=())
         if early:
-            return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
+            early_ones = ("sysctls", "sysctl_defaults", "ethtool")
+            return Details(**{name: getattr(whole, name) for name in early_ones})
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
         left = [route for route in others if route not in whole.routes]
+        if kept is not None:
+            whole = attrs.evolve(
+                whole,
+                nexthops=tuple(nexthops_with_names(self._space)),
+                nexthop_groups=tuple(self._space.nexthop_groups.values()),
+                other_nexthops=(),
+            )
         return attrs.evolve(whole, routes=(*whole.routes, *left))
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
@@ -137,6 +149,23 @@ class FakeNamespace:
                 if number == len(parts):
                     raise
 
+    def rules(self) -> tuple[Rule, ...]:
+        self._node.alive()
+        return tuple(self._space.rules)
+
+    def set_rule(self, change: RuleChange) -> None:
+        with _refusing():
+            match change:
+                case AddRule(rule):
+                    self._kernel.add_rule(self._space, rule)
+                case RenewRule(rule):
+                    if not change.another:
+                        self._kernel.add_rule(self._space, rule, once_more=True)
+                    for _ in range(change.blind):
+                        self._kernel.drop_rule(self._space, rule)
+                case _:
+                    assert_never(change)
+
     def apply(self, netdev: Netdev, changes: Iterable[Change]) -> list[str]:
         refused = []
         for change in changes:
@@ -162,6 +191,14 @@ class FakeNamespace:
                 self._ask(self._kernel.add_neighbour, netdev, neighbour)
             case SetProxyNeighbour(neighbour):
                 self._ask(self._kernel.add_proxy_neighbour, netdev, neighbour)
+            case SetMulticastAddress(wanted_group):
+                self._ask(self._kernel.add_multicast, netdev, wanted_group)
+            case SetNexthop(nexthop):
+                with _refusing():
+                    self._kernel.add_nexthop(self._space, nexthop)
+            case SetNexthopGroup(group):
+                with _refusing():
+                    self._kernel.set_nexthop_group(self._space, group)
             case SetRoute():
                 self.put_route(change)
             case SetQdisc(qdisc):
@@ -169,6 +206,8 @@ class FakeNamespace:
             case SetQueues():
                 for place in change.places:
                     self._ask(self._kernel.set_queue, netdev, place, change.value)
+            case SetEthtool():
+                self._ask(self._kernel.set_ethtool, netdev, change)
             case SetSysctl(name, value):
                 self._ask(self._kernel.set_sysctl, netdev, name, value)
             case _:

@@ -8,8 +8,21 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    Below,
+    Hop,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
@@ -75,6 +88,16 @@ QUEUES: Final = {
 }
 """The settings of the queues of a new netdev."""
 
+DRIVERS_CHOICE: Final[dict[str, int | str]] = {
+    "channels/combined": 4,
+    "rings/rx": 256,
+    "features/on": "0x6",
+    "features/off": "0x9",
+    "link/autoneg": 1,
+    "link/advertised": "0x3f",
+}
+"""The settings of ethtool that a netdev has at first."""
+
 
 @attrs.define(eq=False)
 class Link:
@@ -110,20 +133,33 @@ class Link:
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
+    multicast: list[MacAddress] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: list[Rule] = attrs.field(factory=list)
+    """The policy rules that somebody has set for it on the host."""
+    managed: list[Rule] = attrs.field(factory=list)
+    """Those whose owner has them set only while it sees the netdev."""
+    ethtool: dict[str, int | str] = attrs.field(factory=DRIVERS_CHOICE.copy)
+    refused_settings: set[str] = attrs.field(factory=set)
+    """Settings of ethtool that the driver does not change."""
 
     @property
     def names(self) -> set[str]:
         return {self.name, *self.altnames}
+
+    @property
+    def has_link(self) -> bool:
+        return self.up and self.plugged_in
 
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
         self.up, self.master, self.token, self.qdisc = False, None, None, None
         for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
             lost.clear()
+        self.multicast.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
         """The addresses, after those whose lifetime is over were removed."""
@@ -168,7 +204,7 @@ class Link:
             gro_max_size=self.gro_max_size,
             gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
-            carrier=self.up and self.plugged_in,
+            carrier=self.has_link,
             loopback=self.loopback,
             kind=self.kind,
             alias=self.alias or None,
@@ -210,8 +246,11 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
+    nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
+    nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -222,16 +261,73 @@ class Space:
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
 
+    def note_name(self, name: str, *, here: bool) -> None:
+        """A netdev has this as its name from now on, or no longer; alternative ones do not count.
+
+        Rules see a netdev by what they are given here.
+        """
+        for position, rule in enumerate(self.rules):
+            bits = IIF_DETACHED * (rule.iif == name) | OIF_DETACHED * (rule.oif == name)
+            detached = rule.detached & ~bits if here else rule.detached | bits
+            self.rules[position] = attrs.evolve(rule, detached=detached)
+
+    def lose_netdev(self, link: Link) -> None:
+        """The netdev has left: rules that have found it, by whatever name, are detached."""
+        for name in link.names:
+            self.note_name(name, here=False)
+
     def lose_routes(self, ifindex: int) -> None:
-        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
+        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop.
+
+        So do nexthop objects, with their memberships and what is left without any.
+        """
+        self._lose_nexthops(ifindex)
         left = []
         for route in self.routes:
+            if route.nexthop is not None:
+                left.append(route)
+                continue
             hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
             if hops == route.hops:
                 left.append(route)
             elif hops and route.family == 6:
                 left.append(attrs.evolve(route, hops=hops))
         self.routes = left
+
+    def _lose_nexthops(self, ifindex: int) -> None:
+        self.nexthops = {
+            number: each
+            for number, each in self.nexthops.items()
+            if each.hop is None or each.hop.ifindex != ifindex
+        }
+        for group in list(self.nexthop_groups.values()):
+            left = tuple(member for member in group.members if member.id in self.nexthops)
+            del self.nexthop_groups[group.id]
+            if left:
+                self.nexthop_groups[group.id] = attrs.evolve(group, members=left)
+        self.follow_nexthops()
+
+    def follow_nexthops(self) -> None:
+        """Let each route by a nexthop object have the hops of that; without it, the route goes."""
+        followed = []
+        for route in self.routes:
+            hops = route.hops if route.nexthop is None else self.hops_of(route.nexthop)
+            if hops:
+                followed.append(route if hops == route.hops else attrs.evolve(route, hops=hops))
+        self.routes = followed
+
+    def hops_of(self, number: int) -> tuple[Hop, ...]:
+        """The hops of a nexthop object or group, with the weights of its members."""
+        if number in self.nexthops:
+            hop = self.nexthops[number].hop
+            return () if hop is None else (hop,)
+        group = self.nexthop_groups.get(number)
+        members = () if group is None else group.members
+        return tuple(
+            attrs.evolve(hop, weight=member.weight)
+            for member in members
+            for hop in self.hops_of(member.id)
+        )
 
 
 @attrs.define(eq=False)
@@ -259,14 +355,22 @@ class Configuration:
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
+    nexthops: tuple[Nexthop, ...] = ()
+    """Whatever the name of the netdev."""
+    nexthop_groups: tuple[NexthopGroup, ...] = ()
+    """With their members through this netdev."""
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
+    multicast: tuple[MacAddress, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
     queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     qdisc: Qdisc | None = None
+    rules: tuple[tuple[Rule, int], ...] = ()
+    """Each with the netdevs that it does not see."""
     rdma: tuple[tuple[str, bool], ...] = ()
     """The RDMA devices by name, each with whether it is on the host."""
+    ethtool: tuple[tuple[str, int | str], ...] = ()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

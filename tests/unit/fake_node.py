@@ -217,6 +217,7 @@ class FakeNode:
     def pause(self, seconds: float) -> None:
         self.alive()
         self._kernel.moment("pause")
+        self._kernel.time_passes()
 
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self._locked(device, wait_s)
@@ -514,10 +515,11 @@ class FakeNode:
 
 
 def _is_multipath(data: bytes) -> bool:
-    """Whether a record, if it is one, holds a route with several hops."""
+    """Whether a record, if it is one, holds a route with several hops, or a nexthop group."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):
-        routes = (json.loads(data).get("captured") or {}).get("routes", [])
-        return any(len(route["hops"]) > 1 for route in routes)
+        captured = json.loads(data).get("captured") or {}
+        several = any(len(route["hops"]) > 1 for route in captured.get("routes", []))
+        return several or bool(captured.get("nexthop_groups"))
     return False
 
 

@@ -16,7 +16,20 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Interrupts, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import (
+    Address,
+    Buckets,
+    Encap,
+    Hardware,
+    Hop,
+    Interrupts,
+    Member,
+    Neighbour,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -29,6 +42,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
 from amdcni.testing import strategies as some
 
@@ -77,7 +91,11 @@ CAPTURED = Captured(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
             hops=(
-                Hop(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3, onlink=True),
+                Hop(
+                    *(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3),
+                    onlink=True,
+                    encap=Encap(5, "0800"),
+                ),
                 Hop(IfName("ens2f0")),
             ),
             table=1000,
@@ -92,16 +110,38 @@ CAPTURED = Captured(
             preference=1,
             metrics={"mtu": 1400, "cc_algo": "cubic"},
             expires_s=3000,
+            nexthop=42,
         ),
     ),
-    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4),),
+    nexthops=(Nexthop(40, Hop(IfName("ens1f0"), 7), 6, 186),),
+    nexthop_groups=(NexthopGroup(42, (Member(40, 3), Member(41)), 4, Buckets(8, 6000, 30000)),),
+    other_nexthops=(Nexthop(41, Hop(IfName("ens2f0"), 8)),),
+    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4, 0x40, True),),
+    multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
     qdisc=Qdisc("pfifo", 0x110000, "37000000"),
     queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
+    rules=(
+        Rule(
+            family=4,
+            priority=1010,
+            action=8,
+            table=101,
+            inverted=True,
+            source=ipaddress.ip_network("192.168.1.8/31"),
+            destination=ipaddress.ip_network("10.0.0.0/8"),
+            tos=16,
+            iif="ens1f0",
+            oif="rail0",
+            values={"fwmark": 7, "sport_range": "1000-2000"},
+            detached=16,
+        ),
+    ),
 )
 RESULT = Result(
     (Interface(IfName("net1"), MAC, 9000, "/run/netns/pod1", "/run/s", "0000:01:00.0"),),
@@ -156,6 +196,10 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
+    CAPTURED.nexthops[0],
+    CAPTURED.nexthop_groups[0],
+    CAPTURED.nexthop_groups[0].members[0],
+    CAPTURED.nexthop_groups[0].buckets,
     CAPTURED.qdisc,
 )
 

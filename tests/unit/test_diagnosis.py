@@ -258,7 +258,7 @@ def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
         record, condition, busy=busy, heal="amdcni heal", file="/x/y.json"
     )
     fine = condition is Condition.HELD or busy
-    assert sound(finding, PASSED if fine else FAILED, str(record.key), str(record.id))
+    assert sound(finding, PASSED if fine else FAILED, str(record.key), record.lent_to)
     assert finding.subject is Subject.RECORDS
     assert "None" not in str(finding.remedy) or fine
     if not fine:

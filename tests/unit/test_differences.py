@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -47,13 +47,22 @@ def shown_as(captured: Captured) -> Netdev:
 
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
+    known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
     return Details(
         routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        nexthops=captured.nexthops,
+        nexthop_groups=tuple(
+            attrs.evolve(group, members=tuple(m for m in group.members if m.id in known))
+            for group in captured.nexthop_groups
+        ),
+        other_nexthops=captured.other_nexthops,
         neighbours=captured.neighbours,
         proxy_neighbours=captured.proxy_neighbours,
+        multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
         qdisc=captured.qdisc,
         queues=captured.queues,
+        ethtool=captured.ethtool,
     )
 
 
@@ -91,7 +100,12 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
-    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=routes)) == []
+    objects = tuple(
+        attrs.evolve(each, hop=each.hop and attrs.evolve(each.hop, ifname=seen.ifname))
+        for each in captured.nexthops
+    )
+    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects)
+    assert lines(captured, seen, details) == []
 
 
 @given(some.whole_captures)
@@ -212,6 +226,14 @@ def test_another_link_value_is_one_difference_if_it_was_captured(
 
 
 @given(some.whole_captures, some.netdevs)
+@example(
+    Captured(IfName("eth1"), 7, gso_max_size=65536, gso_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gso_max_size=1500, gso_ipv4_max_size=1500),
+)
+@example(
+    Captured(IfName("eth1"), 7, gro_max_size=65537, gro_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gro_max_size=1500, gro_ipv4_max_size=65536),
+)
 def test_limits_of_offloads_set_one_after_the_other_are_all_as_they_were(
     captured: Captured, netdev: Netdev
 ) -> None:
@@ -261,7 +283,18 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
 
 
 @pytest.mark.parametrize(
-    "what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc", "queues"]
+    "what",
+    [
+        "routes",
+        "nexthops",
+        "nexthop_groups",
+        "neighbours",
+        "proxy_neighbours",
+        "multicast_addresses",
+        "sysctls",
+        "qdisc",
+        "queues",
+    ],
 )
 @given(captured=some.whole_captures)
 def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:

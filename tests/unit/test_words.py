@@ -16,9 +16,12 @@ from amdcni.core.host import (
     Address,
     Hop,
     Interrupts,
+    Member,
     Neighbour,
     Netdev,
     NetnsId,
+    Nexthop,
+    NexthopGroup,
     Qdisc,
     Route,
     SysfsDevice,
@@ -35,6 +38,7 @@ from amdcni.core.names import (
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
 from amdcni.core.rdma import RdmaDevice
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -54,6 +58,7 @@ from amdcni.core.steps import (
     RestoreConfiguration,
     RestoreInterrupts,
     RestoreLink,
+    RestoreRules,
     ReturnRdma,
     SaveRecord,
     Step,
@@ -118,6 +123,7 @@ def test_every_step_of_a_release_is_described(lending: Lending) -> None:
             assert step.describe()
 
 
+RULE = Rule(4, 1010, table=101, source=ip_network("10.0.0.0/32"))
 NIC = Captured(
     IfName("ens1"),
     7,
@@ -237,6 +243,14 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             "let 2 interrupts go to the same CPUs as before",
         ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE,))),
+            "see that 1 policy rule of ens1 is there again, or put it back",
+        ),
+        (
+            RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
+            "see that 2 policy rules of ens1 are there again, or put them back",
+        ),
         (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
         (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
         (VerifyRdma(WITH_RDMA), "check that the RDMA device ionic_0 is on the host"),
@@ -270,9 +284,14 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         routes=(Route(ip_network("10.9.0.0/24"), (attrs.evolve(hop, via=router), hop), table=100),),
         neighbours=(Neighbour(router, mac), Neighbour(ip_address("fd00::9"))),
         proxy_neighbours=(Neighbour(ip_address("10.0.0.9"), flags=8),),
+        multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
+        nexthops=(Nexthop(7, attrs.evolve(hop, via=router)), Nexthop(8, hop)),
+        nexthop_groups=(NexthopGroup(9, (Member(7, 3), Member(8))),),
+        other_nexthops=(Nexthop(6),),
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
         qdisc=Qdisc("fq", 1),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
         queues={
             "gro_flush_timeout": "20000",
             "rx-0-7/rps_cpus": "ff",
@@ -280,6 +299,7 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
             "tx-0/byte_queue_limits/hold_time": "1000",
             "tx-1/byte_queue_limits/hold_time": "2000",
         },
+        rules=(RULE,),
     )
     assert list(lines(kept)) == [
         "token ::7",
@@ -295,11 +315,18 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "neighbour 10.0.0.1 02:00:00:00:00:01",
         "neighbour fd00::9",
         "proxy neighbour 10.0.0.9",
+        "multicast address 01:00:5e:00:00:77",
+        "nexthop object 7 via 10.0.0.1",
+        "nexthop object 8",
+        "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
         "gro_flush_timeout 20000",
         "rps_cpus of rx-0-7 ff",
         "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
+        "policy rule 1010: from 10.0.0.0/32 lookup 101",
     ]
     assert list(lines(Captured(IfName("ens1"), 7))) == ["down"]

@@ -32,7 +32,7 @@ _MODULES = (
     *("e1000e", "virtio_net", "vmxnet3"),
     *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1", "sch_tbf"),
     *("8021q", "macvlan", "ipvlan", "macsec", "tun", "bonding", "vrf", "wireguard", "vcan"),
-    *("vxlan", "geneve"),
+    *("vxlan", "geneve", "mpls_iptunnel"),
 )
 """The modules for the machine's shares, its NICs and the other netdevs that the tests make."""
 

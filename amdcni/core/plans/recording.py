@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
+from amdcni.core.aspects import nexthops
 from amdcni.core.aspects.routes import with_shared
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import config_for_plugins
@@ -101,8 +102,8 @@ def gone(earlier: Iterable[Attachment], later: Collection[Attachment]) -> tuple[
 
 
 def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
-    """`captured` with the hops that its multipath routes have lost to records of this boot."""
-    routes = captured.routes
+    """`captured` with what its multipath routes and groups have lost to records of this boot."""
+    routes, objects = captured.routes, nexthops.only(captured)
     for record in snapshot.multipath:
         if record.boot_id == snapshot.clock.boot_id and record.captured is not None:
             routes = with_shared(
@@ -111,7 +112,8 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
                 record.captured.routes,
                 in_transit=record.key in snapshot.in_transit,
             )
-    return attrs.evolve(captured, routes=routes)
+            objects = nexthops.with_shared(objects, record.captured)
+    return attrs.evolve(captured, routes=routes, **attrs.asdict(objects, recurse=False))
 
 
 def confirmed(record: Attachment, outcome: Outcome) -> Attachment:

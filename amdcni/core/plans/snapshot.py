@@ -31,12 +31,12 @@ class Snapshot:
 
     `details` are those of the selected netdev, and `load` is read for it.  `records` are of the
     same device; stale ones among them are healed already, so that all of them are live.
-    `multipath` are the records, of any device, that hold a route with several hops, and
-    `in_transit` are those devices among them that may have been leaving while the details were
-    read.  `below` is what the selected netdev rests on, `interrupts` are those of its device.
-    `kin` are the records of the functions that control the device or are controlled by it, and
-    `kin_in_use` those that count: who has the others is gone.  `rdma` is what the host has for
-    RDMA.
+    `multipath` are the records, of any device, that hold a route with several hops or a nexthop
+    group, and `in_transit` are those devices among them that may have been leaving while the
+    details were read.  `below` is what the selected netdev rests on, `interrupts` are those of its
+    device.  `kin` are the records of the functions that control the device or are controlled by it,
+    and `kin_in_use` those that count: who has the others is gone.  `rdma` is what the host
+    has for RDMA.
     """
 
     clock: Clock

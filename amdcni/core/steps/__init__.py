@@ -20,6 +20,7 @@ from amdcni.core.steps.homecoming import (
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
 from amdcni.core.steps.rdma import MoveRdma, ReturnRdma, VerifyRdma
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
+from amdcni.core.steps.rules import RestoreRules
 
 __all__ = [
     "BringHome",
@@ -44,6 +45,7 @@ __all__ = [
     "RestoreConfiguration",
     "RestoreInterrupts",
     "RestoreLink",
+    "RestoreRules",
     "ReturnRdma",
     "SaveRecord",
     "Step",

@@ -11,6 +11,7 @@ from amdcni.core.steps.homecoming import HomecomingStep
 from amdcni.core.steps.native import NativeStep
 from amdcni.core.steps.rdma import RdmaStep
 from amdcni.core.steps.records import ForgetRecord, RecordStep, SaveRecord
+from amdcni.core.steps.rules import RuleStep
 
 Step = (
     RecordStep
@@ -20,6 +21,7 @@ Step = (
     | AfterMoveStep
     | FarewellStep
     | HomecomingStep
+    | RuleStep
 )
 
 

@@ -13,14 +13,8 @@ from amdcni.core.steps.homecoming import HomecomingStep
 from amdcni.core.steps.native import NativeStep
 from amdcni.core.steps.rdma import RdmaStep
 from amdcni.core.steps.records import RecordStep
-from amdcni.effects.steps import (
-    after_move,
-    delegate,
-    farewell,
-    homecoming,
-    native,
-    records,
-)
+from amdcni.core.steps.rules import RuleStep
+from amdcni.effects.steps import after_move, delegate, farewell, homecoming, native, records
 from amdcni.ports import Machine
 
 
@@ -43,4 +37,9 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
         return farewell.perform(step, so_far, node)
     if isinstance(step, HomecomingStep):
         return homecoming.perform(step, so_far, node)
+    if isinstance(step, RuleStep):
+        # Few netdevs have policy rules.
+        from amdcni.effects.steps import rules
+
+        return rules.perform(step, so_far, node)
     assert_never(step)

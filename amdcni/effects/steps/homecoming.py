@@ -7,6 +7,7 @@ from typing import Final, assert_never
 import attrs
 
 from amdcni.core.aspects.change import Around, Stage
+from amdcni.core.aspects.nexthops import usable
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import Captured, Change, aspect_of, due, is_missed, is_required
@@ -29,7 +30,7 @@ from amdcni.effects.shared_routes import alone_with_shared_routes, awaited, shar
 from amdcni.ports import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
-_SETTLE_ATTEMPTS: Final = 300
+_SETTLE_ATTEMPTS: Final = 1000
 _NAMING_ATTEMPTS: Final = 5
 _LEAST_ROUNDS: Final = 2
 
@@ -186,7 +187,9 @@ def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> 
 
 def _rounds(captured: Captured) -> int:
     """How often to look again: each netdev that shares a route may leave meanwhile."""
-    sharing = {hop.ifname for route in captured.routes for hop in route.hops}
+    hops = [hop for route in captured.routes for hop in route.hops]
+    hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
+    sharing = {hop.ifname for hop in hops}
     return max(_LEAST_ROUNDS, len(sharing))
 
 
@@ -231,7 +234,11 @@ def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
-    """The netdev on the host, once no address is tentative that a route needs as its source."""
+    """The netdev on the host, once nothing is refused because it has only just gone up.
+
+    The kernel accepts no route from an address that is tentative, and no nexthop object through a
+    netdev without a link.
+    """
     sources = {route.source for route in captured.routes if route.family == 6}
     for _ in range(_SETTLE_ATTEMPTS):
         netdev = _require(host.find_by_index(ifindex), record)
@@ -240,7 +247,7 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
             for address in netdev.addresses
             if address.flags & AddressFlag.TENTATIVE
         }
-        if not tentative & sources:
+        if not tentative & sources and (netdev.carrier or not captured.nexthops):
             break
         time.sleep(_SETTLE_POLL_S)
     return netdev
@@ -277,6 +284,8 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
     if missed:
         _try_again(node, record, captured, seen, missed)
+    if captured.nexthops:
+        _report_taken(node, record, captured, seen)
     _drop_mark(node, record, seen, pod)
 
 
@@ -289,6 +298,14 @@ def _try_again(
         facts = {"aspect": aspect_of(change), "what": change.describe()}
         said = {"reason": "; ".join(refused)} if refused else {}
         node.report("not-restored", **record.facts, **facts, **said)
+
+
+def _report_taken(node: Machine, record: Attachment, captured: Captured, home: Home) -> None:
+    """Report it if the ID of a nexthop object or group means something else now."""
+    details = node.own.details(home.netdev, captured)
+    ids = {each.id for each in captured.nexthops} | {each.id for each in captured.nexthop_groups}
+    if ids - usable(captured, home.netdev, details):
+        node.report("not-restored", **record.facts, aspect="nexthops")
 
 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:

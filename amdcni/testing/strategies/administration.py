@@ -27,6 +27,11 @@ ROUTE_COMMANDS: Final = (
     "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
     "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
     "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
+    "route add 192.0.2.0/24 encap ip id 7 dst 10.0.0.5 ttl 9 via 10.0.0.1 dev eth1",
+    "-6 route add 2001:db8::/64 encap ip6 id 7 dst fd00::5 hoplimit 9 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6 mode encap segs fd00::5,fd00::6 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6local action End.X nh6 fd00::9 count dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 fastopen_no_cookie 1",
 )
 """Routes of every table through `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
 
@@ -35,12 +40,46 @@ NEIGHBOUR_COMMANDS: Final = (
     "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
     "neighbour add proxy 10.0.0.77 dev eth1 protocol 186",
     "-6 neighbour add proxy fd00::77 dev eth1",
+    "neighbour add 10.0.0.78 dev eth1 managed",
+    "neighbour add 10.0.0.79 lladdr 02:00:00:00:00:79 dev eth1 nud stale extern_learn",
+    "neighbour add 10.0.0.80 lladdr 02:00:00:00:00:80 dev eth1 nud noarp",
+    "-6 neighbour add fd00::81 lladdr 02:00:00:00:00:81 dev eth1 nud noarp router",
 )
-"""Permanent and proxy neighbours on `eth1`."""
+"""Permanent, managed, learnt and proxy neighbours on `eth1`."""
+
+NEXTHOP_COMMANDS: Final = (
+    "nexthop add id 1 via 10.0.0.1 dev eth1 protocol static",
+    "nexthop add id 2 via fd00::9 dev eth1",
+    "nexthop add id 3 dev eth1",
+    "nexthop add id 4 via 172.16.0.1 dev eth1 onlink",
+    "nexthop add id 5 via 10.0.0.1 dev eth1 encap ip id 7 dst 10.0.0.5",
+)
+"""Nexthop objects through `eth1`."""
+
+NEXTHOP_USERS: Final = (
+    "nexthop add id 11 group 1,3/3,255",
+    "nexthop add id 12 group 4/1 type resilient buckets 8 idle_timer 60 unbalanced_timer 300",
+    "nexthop add id 13 group 2",
+    "route add 198.51.100.0/24 nhid 11 metric 9",
+    "route add 198.51.100.0/24 nhid 12",
+    "route add 198.51.101.0/24 nhid 1 src 10.0.0.0",
+    "-6 route add 2001:db8:9::/64 nhid 13",
+)
+"""Groups of these, and routes by one or the other."""
+
+RULE_COMMANDS: Final = (
+    "rule add priority 1010 from 10.0.0.0 table 1000",
+    "rule add priority 1011 iif eth1 fwmark 7/15 ipproto tcp dport 443 prohibit",
+    "rule add priority 1012 oif rail0 suppress_prefixlength 0 table main",
+    "-6 rule add priority 1010 not from fd00::/64 table 1000 protocol 186",
+)
+"""Policy rules of `eth1`, one of them by an alternative name that it may have."""
 
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
+    *NEXTHOP_COMMANDS,
     *NEIGHBOUR_COMMANDS,
+    "maddress add 01:00:5e:00:00:99 dev eth1",
     "link set eth1 group 7",
     "link set eth1 promisc on",
     "link set eth1 allmulticast on",
@@ -54,6 +93,7 @@ IP_COMMANDS: Final = (
     "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
+    *RULE_COMMANDS,
 )
 """Everything that `ip` sets on such an `eth1`, one thing per command."""
 
@@ -109,6 +149,39 @@ QUEUE_SETTINGS: Final = (
 )
 """Settings of queues and offloads, as for `Namespace.queues`."""
 
+ETHTOOL_CHANGES: Final = (
+    ("feature", "tx-tcp-segmentation", "off"),
+    ("feature", "tx-scatter-gather", "off"),
+    ("feature", "rx-gro", "on"),
+    ("feature", "rx-gro", "off"),
+    ("channels", "rx", "2"),
+    ("channels", "tx", "2"),
+    ("rings", "rx", "512"),
+    ("rings", "tx", "128"),
+    ("coalescing", "rx-usecs", "77"),
+    ("pause", "autoneg", "0"),
+    ("message level", "mask", "3"),
+    ("wake-on-LAN", "modes", "0"),
+    ("link", "speed", "100"),
+    ("RSS table", "", ",".join(["0"] * 128)),
+)
+"""What `ethtool` sets on any netdev, in the words of `Namespace.ethtool`."""
+
+EthtoolChanges = tuple[tuple[str, str, str], ...]
+"""Changes by kind, name and value."""
+
+ethtool_changes: SearchStrategy[EthtoolChanges] = st.lists(
+    st.sampled_from(ETHTOOL_CHANGES), max_size=4
+).map(tuple)
+"""Any of these, most of which a veth does not have."""
+
+
+def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -> None:
+    """Make the changes that the driver accepts."""
+    for kind, name, value in changes:
+        with suppress(CommandFailed):
+            namespace.ethtool(ifname, kind, name, value)
+
 
 @frozen
 class HostConfiguration:
@@ -119,6 +192,7 @@ class HostConfiguration:
     qdisc: str | None
     management: Management | None = None
     queues: tuple[str, ...] = ()
+    ethtool: EthtoolChanges = ()
 
     def configure(
         self,
@@ -148,11 +222,17 @@ class HostConfiguration:
             # Limits for IPv4 came with Linux 6.3.
             with suppress(CommandFailed):
                 node.queues(ifname, setting)
+        change_ethtool(node, ifname, self.ethtool)
 
+
+_commands = st.tuples(
+    st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True),
+    st.just(()) | st.just((*NEXTHOP_COMMANDS, *NEXTHOP_USERS)),
+).map(lambda parts: (*parts[0], *parts[1]))
 
 host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     HostConfiguration,
-    commands=st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True).map(tuple),
+    commands=_commands,
     sysctls=st.dictionaries(
         st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
         st.sampled_from([0, 1, 2]),
@@ -160,5 +240,6 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
     queues=st.lists(st.sampled_from(QUEUE_SETTINGS), max_size=3, unique=True).map(tuple),
+    ethtool=ethtool_changes,
 )
 """Any of these, some of which the kernel may refuse."""
