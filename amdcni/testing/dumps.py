@@ -26,6 +26,9 @@ class Section(StrEnum):
     NEXTHOP = "nexthop"
     NEIGHBOUR = "neighbour"
     QDISC = "qdisc"
+    TRAFFIC_CLASS = "traffic class"
+    CHAIN = "chain"
+    FILTER = "filter"
     SYSCTL = "sysctl"
 
 
