@@ -62,7 +62,7 @@ class What(StrEnum):
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
     ROUTES = "routes"
-    QDISC = "qdisc"
+    TRAFFIC_CONTROL = "traffic_control"
     SYSCTLS = "sysctls"
 
 

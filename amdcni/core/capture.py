@@ -11,10 +11,10 @@ from amdcni.core.aspects import (
     link,
     neighbours,
     proxy_neighbours,
-    qdisc,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
@@ -43,7 +43,7 @@ class Identity:
 @attrs.frozen(slots=False)
 class Captured(
     sysctls.Sysctls,
-    qdisc.RootQdisc,
+    traffic_control.TrafficControl,
     routes.Routes,
     proxy_neighbours.ProxyNeighbours,
     neighbours.Neighbours,
@@ -60,7 +60,7 @@ class Captured(
 class Details(
     routes.Seen,
     sysctls.SeenSysctls,
-    qdisc.RootQdisc,
+    traffic_control.SeenTraffic,
     proxy_neighbours.ProxyNeighbours,
     neighbours.Neighbours,
     Unsaved,
@@ -81,7 +81,9 @@ Change = (
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
     | routes.SetRoute
-    | qdisc.SetQdisc
+    | traffic_control.SetTraffic
+    | traffic_control.DropPlaceholder
+    | traffic_control.SetRedirection
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -118,7 +120,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     neighbours,
     proxy_neighbours,
     routes,
-    qdisc,
+    traffic_control,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.aspects import addresses, routes
+from amdcni.core.aspects import addresses, routes, traffic_control
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, Details
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
@@ -81,6 +81,9 @@ def details_at_home(
     kept = {field.name: getattr(captured, field.name, None) for field in attrs.fields(Details)}
     aged = routes.aged(captured.routes, elapsed_s)
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
+    kept["filters"] = traffic_control.filters_of_renamed(
+        captured.filters, captured.ifname, netdev.ifname
+    )
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}

@@ -10,12 +10,27 @@ Every change is preceded by a `moment`, in which the watchers look at everything
 import ipaddress
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.traffic_control import TC_H_INGRESS, Item, words_of
 from amdcni.core.capture import Details
-from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
+from amdcni.core.host import (
+    TC_H_ROOT,
+    Address,
+    Below,
+    Chain,
+    Filter,
+    Load,
+    Neighbour,
+    Netdev,
+    Qdisc,
+    Redirection,
+    Route,
+    TrafficClass,
+    WayOut,
+)
 from amdcni.core.names import IfName, MacAddress
 from tests.unit.fake_netdevs import (
     SYSCTL_DEFAULTS,
@@ -236,6 +251,7 @@ class Kernel:
                 link.ifindex, link.alias = self._ifindex, ""
                 link.altnames -= link.given_altnames
                 link.lose_configuration()
+                link.cut_off.clear()
                 self._put_into(link, self.host)
 
     def configure(
@@ -266,7 +282,8 @@ class Kernel:
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
             sysctls=tuple(sorted(link.sysctls.items())),
             token=link.token,
-            qdisc=link.qdisc,
+            traffic=frozenset(link.traffic),
+            redirections=frozenset(link.redirections),
         ).at(self.now_s)
 
     # ---- what the kernel does on request
@@ -375,9 +392,20 @@ class Kernel:
         else:
             link.sysctls[name] = value
 
-    def set_qdisc(self, link: Link, qdisc: Qdisc) -> None:
-        self.moment(f"set the qdisc of {link.name}")
-        link.qdisc = qdisc
+    def set_traffic(self, link: Link, item: Item) -> None:
+        """A class, or what is in a qdisc, needs that to be there; filters are not numbered."""
+        self.moment(f"set the {words_of(item)} of {link.name}")
+        handles = {each.handle for each in link.traffic if isinstance(each, Qdisc | TrafficClass)}
+        ends = () if isinstance(item, Chain | Filter) else (TC_H_ROOT, TC_H_INGRESS)
+        if item.parent not in ends and not {item.parent, item.parent & 0xFFFF0000} & handles:
+            raise Refused("No such file or directory")
+        others = [each for each in link.traffic if _place_of(each) != _place_of(item)]
+        link.traffic = [*others, item]
+
+    def set_redirection(self, link: Link, redirection: Redirection) -> None:
+        self.moment(f"have the action {redirection.number} send to {link.name}")
+        link.cut_off.remove(redirection)
+        link.redirections.append(redirection)
 
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
@@ -476,9 +504,35 @@ class Kernel:
             proxy_neighbours=tuple(link.proxy_neighbours),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
-            qdisc=link.qdisc,
+            **traffic_of(link),
             ways_out=self.ways_out,
         )
+
+
+def traffic_of(link: Link) -> dict[str, Any]:
+    """The traffic control of a netdev, by the names in `Details`."""
+    items = link.traffic
+    qdiscs = [each for each in items if isinstance(each, Qdisc)]
+    return {
+        "qdisc": next((each for each in qdiscs if each.parent == TC_H_ROOT), None),
+        "qdiscs": tuple(each for each in qdiscs if each.parent != TC_H_ROOT),
+        "classes": tuple(each for each in items if isinstance(each, TrafficClass)),
+        "chains": tuple(each for each in items if isinstance(each, Chain)),
+        "filters": tuple(each for each in items if isinstance(each, Filter)),
+        "redirections": tuple(link.redirections),
+        "cut_off": tuple(link.cut_off),
+    }
+
+
+def _place_of(item: Item) -> tuple[object, ...]:
+    """What distinguishes two items for the kernel: a place has only one qdisc."""
+    places = {
+        Qdisc: ("parent",),
+        TrafficClass: ("handle",),
+        Chain: ("parent", "number"),
+        Filter: ("parent", "chain", "priority", "handle"),
+    }
+    return (type(item), *(getattr(item, name) for name in places[type(item)]))
 
 
 def _with_names(route: Route, names: dict[int, IfName]) -> Route:

@@ -7,12 +7,24 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from amdcni.core.aspects.traffic_control import INGRESS_FILTERS, TC_H_INGRESS, Item
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
+from amdcni.core.host import (
+    TC_H_ROOT,
+    Chain,
+    Filter,
+    Hop,
+    LinkFlag,
+    Neighbour,
+    Qdisc,
+    Redirection,
+    Route,
+    TrafficClass,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
 from tests.unit.fake_kernel import Kernel
@@ -114,6 +126,19 @@ class Machine:
         )
 
 
+TRAFFIC: Final[tuple[Item, ...]] = (
+    Qdisc("htb", 0x10000, "00"),
+    TrafficClass("htb", 0x10001, TC_H_ROOT, "01"),
+    TrafficClass("htb", 0x10010, 0x10001, "02"),
+    Qdisc("pfifo", 0x110000, "37000000", parent=0x10010),
+    Filter("u32", 0x10000, 5, 8, 0x80000800, options="03"),
+    Qdisc("clsact", 0xFFFF0000, parent=TC_H_INGRESS),
+    Chain(INGRESS_FILTERS, 7),
+    Filter("matchall", INGRESS_FILTERS, 1, 8, 1, options="04", targets=(IfName("lo"),)),
+)
+"""A tree of qdiscs with filters, one of which sends to the loopback netdev."""
+
+
 def furnish(machine: Machine, link: Link) -> None:
     """Configure what a fabric NIC has in addition to its addresses; routes only if it is up."""
     link.altnames.add(f"{link.name}-of-the-fabric")
@@ -121,7 +146,8 @@ def furnish(machine: Machine, link: Link) -> None:
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
-    link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
+    link.traffic = list(TRAFFIC)
+    link.redirections = [Redirection(link.ifindex, 50, "05")]
     link.token = ipaddress.ip_address("::5")
     if link.up:
         own = Hop(IfName(link.name), link.ifindex)

@@ -8,7 +8,17 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
+from amdcni.core.aspects.traffic_control import Item
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    Below,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Redirection,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
@@ -94,7 +104,12 @@ class Link:
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: list[Item] = attrs.field(factory=list)
+    """The traffic control, in the order in which it was set."""
+    redirections: list[Redirection] = attrs.field(factory=list)
+    """The actions of other netdevs that send to this one."""
+    cut_off: list[Redirection] = attrs.field(factory=list)
+    """Those that have sent to this one, until it left the host."""
 
     @property
     def names(self) -> set[str]:
@@ -102,9 +117,12 @@ class Link:
 
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
-        self.up, self.master, self.token, self.qdisc = False, None, None, None
-        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
+        self.up, self.master, self.token = False, None, None
+        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.traffic):
             lost.clear()
+        self.sysctls.clear()
+        self.cut_off += self.redirections
+        self.redirections.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
         """The addresses, after those whose lifetime is over were removed."""
@@ -237,7 +255,8 @@ class Configuration:
     proxy_neighbours: tuple[Neighbour, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: frozenset[Item] = frozenset()
+    redirections: frozenset[Redirection] = frozenset()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

@@ -92,7 +92,8 @@ class Keeper:
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
-            and ("qdisc" in captured) == (self.original.qdisc is not None)
+            and _traffic(captured) == len(self.original.traffic)
+            and _count(captured, "redirections") == len(self.original.redirections)
         )
 
     def watch(self) -> None:
@@ -111,6 +112,11 @@ def _read(record: bytes) -> dict[str, Any]:
 def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
     bus_device, _, name = key.partition("@")
     return bus_device == (link.function or "") and (bus_device != "" or name in names)
+
+
+def _traffic(captured: dict[str, Any]) -> int:
+    others = ("qdiscs", "classes", "chains", "filters")
+    return ("qdisc" in captured) + sum(_count(captured, what) for what in others)
 
 
 def _count(captured: dict[str, Any], what: str) -> int:

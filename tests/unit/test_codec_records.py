@@ -16,7 +16,18 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import (
+    Address,
+    Chain,
+    Filter,
+    Hardware,
+    Hop,
+    Neighbour,
+    NetnsId,
+    Qdisc,
+    Redirection,
+    TrafficClass,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -92,7 +103,12 @@ CAPTURED = Captured(
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
-    qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    qdisc=Qdisc("htb", 0x10000, "37000000", size_table="00"),
+    qdiscs=(Qdisc("clsact", 0xFFFF0000, "01", 0xFFFFFFF1, "02", 7, 8),),
+    classes=(TrafficClass("htb", 0x10001, 0xFFFFFFFF, "01"),),
+    chains=(Chain(8, 3, "flower", "02", shared=True),),
+    filters=(Filter("u32", 7, 1, 8, 1, 3, "03", (IfName("lo"),), shared=True),),
+    redirections=(Redirection(3, 1000, "04"),),
     eui64=True,
     carrier=True,
 )
@@ -147,7 +163,11 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
-    CAPTURED.qdisc,
+    CAPTURED.qdiscs[0],
+    CAPTURED.classes[0],
+    CAPTURED.chains[0],
+    CAPTURED.filters[0],
+    CAPTURED.redirections[0],
 )
 
 

@@ -12,6 +12,7 @@ from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
 from amdcni.core.aspects.change import Around
 from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
 from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
@@ -37,6 +38,9 @@ def shown_as(captured: Captured) -> Netdev:
     )
 
 
+TRAFFIC = ("qdisc", "qdiscs", "classes", "chains", "filters")
+
+
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
     return Details(
@@ -44,7 +48,7 @@ def details_of(captured: Captured) -> Details:
         neighbours=captured.neighbours,
         proxy_neighbours=captured.proxy_neighbours,
         sysctls=captured.sysctls,
-        qdisc=captured.qdisc,
+        **{name: getattr(captured, name) for name in TRAFFIC},
     )
 
 
@@ -82,7 +86,9 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
-    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=routes)) == []
+    filters = filters_of_renamed(captured.filters, captured.ifname, ifname)
+    details = attrs.evolve(details_of(captured), routes=routes, filters=filters)
+    assert lines(captured, seen, details) == []
 
 
 @given(some.whole_captures)
@@ -234,7 +240,7 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
     assert len(found) == len(changes)
 
 
-@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
+@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", *TRAFFIC])
 @given(captured=some.whole_captures)
 def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})

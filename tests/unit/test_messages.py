@@ -24,12 +24,11 @@ from amdcni.core.host import (
     LinkFlag,
     Neighbour,
     Netdev,
-    Qdisc,
     Route,
     WayOut,
 )
 from amdcni.core.names import IfName
-from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
+from amdcni.effects.messages import addresses, links, neighbours, routes
 from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
 from amdcni.testing import strategies as some
 
@@ -369,7 +368,7 @@ def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
     assert route.expires_s == 2999
 
 
-# ---- neighbours, qdiscs
+# ---- neighbours
 
 
 @given(some.neighbours)
@@ -382,17 +381,3 @@ def test_a_neighbour_that_is_not_permanent_is_ignored() -> None:
     message = reply_to(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
     reachable = having(message, 8, 0x02, 2)  # NUD_REACHABLE
     assert neighbours.neighbour_of(reachable) is None
-
-
-@given(some.qdiscs)
-def test_a_qdisc_is_set_with_exactly_the_options_that_were_read(qdisc: Qdisc) -> None:
-    message = reply_to(qdiscs.put(NIC, qdisc))
-    assert qdiscs.root_qdisc_of(message) == qdisc
-
-
-def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0)))
-    assert qdiscs.root_qdisc_of(message) is None
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
-    below = having(message, 12, 0x10001, 4)
-    assert qdiscs.root_qdisc_of(below) is None

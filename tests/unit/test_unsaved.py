@@ -74,12 +74,6 @@ def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
     return Reply(0, 0, fixed + b"".join(encoded))
 
 
-def traffic(
-    kind: str, handle: int, parent: int, ifindex: int = OURS, **more: bytes | int | str
-) -> Reply:
-    return reply(struct.pack("=BBHiIII", 0, 0, 0, ifindex, handle, parent, 0), _1=kind, **more)
-
-
 def neighbour(
     address: str,
     state: int,
@@ -115,19 +109,7 @@ def label(prefix: str, ifindex: int) -> Reply:
     return reply(fixed, _1=network.network_address.packed, _2=99)
 
 
-ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
-
 ANSWERS: list[tuple[str, Reply, str | None]] = [
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS), "the qdisc clsact with its filters"),
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS, OTHER), None),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002), "the qdisc tbf 10: in the class 1:2"),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002, OTHER), None),
-    ("qdiscs", traffic("fq_codel", 0, 0x1), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT, _8=b""), "the size table of the qdisc tbf"),
-    ("traffic classes", traffic("htb", 0x20010, ROOT), "the traffic class 2:10 of htb"),
-    ("traffic classes", traffic("mq", 0x10001, ROOT), None),
-    ("filters", traffic("flower", 1, 0x20000), "the filter at the root flower"),
     ("neighbours", neighbour("10.0.0.7", 2, _15=1), "the managed neighbour 10.0.0.7"),
     ("neighbours", neighbour("10.0.0.7", 2, _15=1, ifindex=OTHER), None),
     ("neighbours", neighbour("10.0.0.7", 2, _15=2), None),
@@ -272,7 +254,7 @@ def test_what_cannot_be_read_is_reported(failure: KernelRefused) -> None:
     assert all("they cannot be read" in line for line in lines)
 
 
-def test_there_are_six_queries_and_a_seventh_with_mpls() -> None:
+def test_there_are_three_queries_and_a_fourth_with_mpls() -> None:
     nothing, plain = read(list)
-    assert (nothing, plain) == ((), 6)
-    assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)
+    assert (nothing, plain) == ((), 3)
+    assert read(list, **{"mpls/conf/input": "1"}) == ((), 4)

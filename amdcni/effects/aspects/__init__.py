@@ -13,10 +13,10 @@ from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
-from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
+from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import Netdev
 from amdcni.effects.aspects import (
@@ -25,15 +25,15 @@ from amdcni.effects.aspects import (
     link,
     neighbours,
     proxy_neighbours,
-    qdisc,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (sysctls,)
-READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
+READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, traffic_control)
 
 
 def read_details(
@@ -68,8 +68,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             proxy_neighbours.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
-        case SetQdisc():
-            qdisc.apply(kernel, netdev, change)
+        case SetTraffic() | DropPlaceholder() | SetRedirection():
+            traffic_control.apply(kernel, netdev, change)
         case SetSysctl():
             sysctls.apply(kernel, netdev, change)
         case _:

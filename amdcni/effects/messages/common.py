@@ -15,6 +15,7 @@ from amdcni.core.names import MacAddress
 from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
+_ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: length, kind
 _MAC_MIN_OCTETS: Final = 6
 _ESCAPED: Final = "surrogateescape"
 
@@ -74,6 +75,12 @@ def named_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, by
 def number_of(value: bytes | None) -> int | None:
     """The value of an attribute as an unsigned number; None if it is absent."""
     return None if value is None else int.from_bytes(value, sys.byteorder)
+
+
+def attribute(number: int, value: bytes) -> bytes:
+    """An attribute (struct nlattr) with its padding; the number may have flags."""
+    length = _ATTRIBUTE.size + len(value)
+    return _ATTRIBUTE.pack(length, number) + value + bytes(-length % 4)
 
 
 def text_of(value: bytes | None) -> str | None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from amdcni.testing.namespaces import Namespace
+from amdcni.testing.strategies.traffic import BUILT_IN_TRAFFIC
 
 ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
@@ -101,12 +102,16 @@ ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms
 
 @frozen
 class HostConfiguration:
-    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc, a management."""
+    """What was set in addition to addresses: commands of `ip`, sysctls, a root qdisc, a management.
+
+    `traffic` are commands of `tc`; those about the root are refused if there is a root qdisc.
+    """
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
     management: Management | None = None
+    traffic: tuple[str, ...] = ()
 
     def configure(
         self,
@@ -132,6 +137,8 @@ class HostConfiguration:
             node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+        batch = "\n".join(self.traffic).replace("eth1", ifname).encode()
+        node.run(["tc", "-force", "-batch", "-"], stdin=batch)
 
 
 host_configurations: SearchStrategy[HostConfiguration] = st.builds(
@@ -143,5 +150,6 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
+    traffic=st.just(()) | st.sampled_from(list(BUILT_IN_TRAFFIC.values())),
 )
 """Any of these, some of which the kernel may refuse."""

@@ -28,8 +28,15 @@ from amdcni.testing.strategies.routing import (
     kernel_routes,
     neighbours,
     proxy_neighbours,
-    qdiscs,
     sysctls,
+)
+from amdcni.testing.strategies.traffic import (
+    chains,
+    filters,
+    inner_qdiscs,
+    qdiscs,
+    redirections,
+    traffic_classes,
 )
 from amdcni.testing.strategies.values import words
 
@@ -202,6 +209,11 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
+    qdiscs=st.lists(inner_qdiscs, max_size=1).map(tuple),
+    classes=st.lists(traffic_classes, max_size=1).map(tuple),
+    chains=st.lists(chains, max_size=1).map(tuple),
+    filters=st.lists(filters, max_size=1).map(tuple),
+    redirections=st.lists(redirections, max_size=1).map(tuple),
     eui64=st.booleans(),
 ).map(_through_itself)
 """The same with everything else that is restored."""

@@ -6,10 +6,18 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.capture import Details
-from amdcni.core.host import Hop, IpInterface, Neighbour, Qdisc
+from amdcni.core.host import Hop, IpInterface, Neighbour
 from amdcni.core.host import Route as KernelRoute
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import ifnames, macs
+from amdcni.testing.strategies.traffic import (
+    chains,
+    filters,
+    inner_qdiscs,
+    qdiscs,
+    redirections,
+    traffic_classes,
+)
 
 hops: SearchStrategy[Hop] = st.builds(
     Hop,
@@ -75,14 +83,6 @@ proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
 )
 """Proxy neighbours, some of them routers."""
 
-qdiscs: SearchStrategy[Qdisc] = st.builds(
-    Qdisc,
-    st.sampled_from(["pfifo", "tbf", "fq_codel"]),
-    st.integers(1, 0xFFFF).map(lambda major: major << 16),
-    st.binary(max_size=8).map(bytes.hex),
-)
-"""Root qdiscs."""
-
 details: SearchStrategy[Details] = st.builds(
     Details,
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
@@ -93,5 +93,10 @@ details: SearchStrategy[Details] = st.builds(
     sysctls=sysctls,
     sysctl_defaults=sysctls,
     qdisc=st.none() | qdiscs,
+    qdiscs=st.lists(inner_qdiscs, max_size=1).map(tuple),
+    classes=st.lists(traffic_classes, max_size=1).map(tuple),
+    chains=st.lists(chains, max_size=1).map(tuple),
+    filters=st.lists(filters, max_size=1).map(tuple),
+    redirections=st.lists(redirections, max_size=1).map(tuple),
 )
 """What is read of the one netdev that matters."""
