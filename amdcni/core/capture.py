@@ -5,12 +5,16 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
+    queues,
     routes,
     sysctls,
     token,
@@ -19,6 +23,7 @@ from amdcni.core.aspects import (
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import Rule
 
 
 @attrs.frozen(slots=False)
@@ -42,35 +47,41 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    queues.Queues,
     sysctls.Sysctls,
     traffic_control.TrafficControl,
-    routes.Routes,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
     altnames.Altnames,
     token.Token,
+    rules.Rules,
     Identity,
 ):
-    """A host netdev as it has to come back: its identity, and all of its aspects."""
+    """A host netdev as it has to come back: its identity, all of its aspects, and its rules."""
 
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
     traffic_control.SeenTraffic,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
     """What is read only of the one netdev that matters, as it is too much to read of all.
 
-    `ways_out` are those of the netns, whatever netdev they lead through.
+    `ways_out` and `rules` are those of the netns, whatever netdev or address they are about.
     """
 
     ways_out: tuple[WayOut, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
 
 Change = (
@@ -80,10 +91,14 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
     | traffic_control.SetTraffic
     | traffic_control.DropPlaceholder
     | traffic_control.SetRedirection
+    | queues.SetQueues
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -119,8 +134,11 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
     traffic_control,
+    queues,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""
@@ -137,6 +155,7 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
     for aspect in ASPECTS:
         kept = aspect.keep(netdev, details, protocols_reported=protocols_reported)
         known |= attrs.asdict(kept, recurse=False)
+    known |= attrs.asdict(rules.keep(netdev, details.rules), recurse=False)
     return Captured(**known)
 
 
@@ -157,7 +176,21 @@ def aspect_of(change: Change) -> str:
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is incomplete without it."""
+    """Whether the netdev is incomplete without it, so that its record has to stay.
+
+    What a driver refuses to set again, it is likely to refuse for ever; the netdev works without.
+    """
+    match change:
+        case routes.SetRoute():
+            return not change.optional
+        case queues.SetQueues():
+            return False
+        case _:
+            return True
+
+
+def is_missed(change: Change) -> bool:
+    """Whether somebody has to know if it cannot be set."""
     return not (isinstance(change, routes.SetRoute) and change.optional)
 
 
@@ -165,6 +198,7 @@ def lines(kept: Captured) -> Iterator[str]:
     """Everything that is kept, one line each."""
     for aspect in ASPECTS:
         yield from aspect.lines(kept)
+    yield from rules.lines(kept)
 
 
 def summary(kept: Captured) -> Iterator[str]:
@@ -174,6 +208,8 @@ def summary(kept: Captured) -> Iterator[str]:
         count = len(list(aspect.lines(kept)))
         if aspect.NOUN is not None and count:
             yield counted(count, aspect.NOUN)
+    if kept.rules:
+        yield counted(len(kept.rules), rules.NOUN)
     yield "its state"
 
 

@@ -85,6 +85,8 @@ def details_at_home(
         captured.filters, captured.ifname, netdev.ifname
     )
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
+    lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
+    kept["rules"] = (*details.rules, *lacking)
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

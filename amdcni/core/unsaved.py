@@ -16,16 +16,15 @@ class Kind(Enum):
     FILTER = ("filter", "filters")
     ESTIMATOR = ("rate estimator of the", "rate estimators of the")
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
-    NEXTHOP = ("nexthop object", "nexthop objects")
-    NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
-    MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
-    LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
-    NOARP_NEIGHBOUR = ("noarp neighbour", "noarp neighbours")
-    UNICAST_ADDRESS = ("second hardware address", "further hardware addresses")
-    MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
+    RULE = ("policy rule", "policy rules")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+    XDP = ("XDP program", "XDP programs")
+    TCX = ("tcx program", "tcx programs")
+    TIMESTAMPING = ("hardware timestamping", "hardware timestamping")
+    VIRTUAL_FUNCTION = ("settings of the virtual function", "settings of the virtual functions")
+    DCB = ("DCB settings", "DCB settings")
 
 
 @attrs.frozen

@@ -1,14 +1,14 @@
 """Reading the configuration of a network namespace: the oracle of "host before = host after".
 
-It asks iproute2 and /proc/sys, and nothing of the code that it judges.  It does not see what these
-do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2 6.3, the
-protocol of an address.
+It asks iproute2, /proc/sys and sysfs, and nothing of the code that it judges.  It does not see what
+these do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2
+6.3, the protocol of an address.
 """
 
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,10 +22,11 @@ set -e
 ip -json -details -batch - <<END
 link show
 address show
-neighbour show nud permanent
+neighbour show nud all
 neighbour show proxy
 nexthop show
 token list
+maddress show
 END
 for family in -4 -6; do
 ip $family -json -details -batch - <<END
@@ -67,7 +68,7 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
         found, pending = _read_what_moves(namespace)
         changes: list[str] = []
         if not pending:
-            whole = _with_sysctls(found, namespace)
+            whole = _with_files(found, namespace)
             time.sleep(_PAUSE_S)
             later, pending = _read_what_moves(namespace)
             if not pending and later == found:
@@ -111,20 +112,23 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
     found, pending = _read_what_moves(namespace)
-    return _with_sysctls(found, namespace), pending
+    return _with_files(found, namespace), pending
 
 
-def _with_sysctls(found: Dump, namespace: Namespace) -> Dump:
-    sysctls = json.loads(output_of_script(namespace.entry, "sysctls.main"))
-    subjects = {Subject(Section.SYSCTL, folder): values for folder, values in sysctls.items()}
+def _with_files(found: Dump, namespace: Namespace) -> Dump:
+    """Return the same with what is in files, or `ip` does not show."""
+    subjects: dict[Subject, Mapping[str, Value]] = {}
+    for section, script in ((Section.SYSCTL, "sysctls.main"), (Section.QUEUES, "queues.main")):
+        read = json.loads(output_of_script(namespace.entry, script))
+        subjects |= {Subject(section, name): values for name, values in read.items()}
     return Dump({**found.subjects, **subjects})
 
 
 def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
-    """Return the same without sysctls, which never change by themselves."""
+    """Return the same without what is in files, which never changes by itself."""
     now_s = time.monotonic()
     answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
-    links, addressed, neighbours, proxies, nexthops, tokens, *routing = answers
+    links, addressed, neighbours, proxies, nexthops, tokens, groups, *routing = answers
     subjects: dict[Subject, Mapping[str, Value]] = {}
 
     add = _adder(subjects)
@@ -138,8 +142,9 @@ def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
             words = " ".join(f"{key} {value}" for key, value in _attributes(rule).items())
             add(Section.RULE, f"{family} {words}", {})
     for nexthop in nexthops:
-        add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
-    _read_neighbours("", neighbours, add)
+        add(Section.NEXTHOP, str(nexthop["id"]), _attributes_of_nexthop(nexthop))
+    _read_multicast(groups, add)
+    _read_neighbours("", filter(_is_set, neighbours), add)
     _read_neighbours("proxy ", proxies, add)
     _read_traffic_control(namespace, add)
     return Dump(subjects), list(_pending(addressed))
@@ -202,10 +207,35 @@ def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> Non
         add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
 
 
-def _read_neighbours(kind: str, neighbours: _Entries, add: _Add) -> None:
+def _attributes_of_nexthop(nexthop: dict[str, Any]) -> dict[str, Value]:
+    """The timers of a resilient group are configuration, except the one that is running."""
+    timers = nexthop.get("resilient_args", {})
+    shown = [f"{key} {value}" for key, value in timers.items() if key != "unbalanced_time"]
+    resilient: dict[str, Value] = {"resilient": " ".join(shown)} if shown else {}
+    return {**_attributes(nexthop, {"id", "resilient_args"}), **resilient}
+
+
+def _read_multicast(links: _Entries, add: _Add) -> None:
+    """Those that somebody has set, not those of groups that a program or the kernel has joined."""
+    for link in links:
+        for entry in link["maddr"]:
+            if "static" in entry.get("features", ""):
+                add(Section.MULTICAST, f"{entry['link']} on {link['ifname']}", {})
+
+
+def _is_set(neighbour: dict[str, Any]) -> bool:
+    """Whether somebody has set the neighbour: the kernel itself makes noarp ones of groups."""
+    state, group_bit = neighbour.get("state", []), int(neighbour.get("lladdr", "1")[:2], 16) & 1
+    is_noarp = "NOARP" in state and not group_bit
+    return "PERMANENT" in state or is_noarp or bool({"managed", "extern_learn"} & neighbour.keys())
+
+
+def _read_neighbours(kind: str, neighbours: Iterable[dict[str, Any]], add: _Add) -> None:
     for entry in neighbours:
         name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
-        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
+        # What the kernel looks up for a managed one comes and goes.
+        found_out = {"lladdr", "state"} if "managed" in entry else set()
+        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev", *found_out}))
 
 
 def _read_traffic_control(namespace: Namespace, add: _Add) -> None:

@@ -91,10 +91,11 @@ def give_back_locked(seen: Attachment, node: Node, *, wait_s: float) -> Returned
             raise
 
 
-def bring_home(record: Attachment, node: Node) -> bool:
+def bring_home(record: Attachment, node: Node, *, waits: bool = True) -> bool:
     """Do every part of the return that needs no plugin; whether nothing is left to do.
 
-    The lock of the device has to be held.
+    Unless it `waits`, policy rules are left to another time: their owner may need a moment to set
+    them.  The lock of the device has to be held.
 
     Raises: DeviceNotFound if the device has been unplugged since the caller looked.
     """
@@ -102,12 +103,13 @@ def bring_home(record: Attachment, node: Node) -> bool:
     device = node.find_device(record.key.bus_device)
     if record.boot_id == clock.boot_id and not is_plugged(record, device):
         raise DeviceNotFound(f"{record.key}: {Condition.UNPLUGGED.about.words}")
-    plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed)
+    plan = plan_homecoming(record, clock.boot_id, device, destroyed=destroyed, waits=waits)
     _note_away(record.key, node)
     executor.release(plan, node)
     if destroyed:
         _report_destroyed(record, node)
-    if plan.forget is None:
+    owes_rules = not waits and record.captured is not None and record.captured.rules
+    if plan.forget is None and not owes_rules:
         seen = node.attempts(record.key)
         node.note(record.key, retry.after_homecoming(seen, clock.boot_id, clock.now_s))
     return plan.forget is not None
@@ -139,7 +141,7 @@ def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attac
     for seen in records:
         with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
             if record is not None and record.id == seen.id and looking.is_plugged(record, node):
-                bring_home(record, node)
+                bring_home(record, node, waits=False)
     return tuple(sorted(records, key=lambda record: _failures_of(record.key, node)))
 
 

@@ -136,8 +136,9 @@ def heal(
 ) -> tuple[Finding, ...]:
     """Look at every record but those of `except_for`, and heal what needs it; `dry_run` only looks.
 
-    Nothing is waited for: a device that another call is working on is in good hands.  All netdevs
-    are brought home before the first plugin is executed.
+    No call is waited for: a device that another call is working on is in good hands.  All netdevs
+    are brought home before the first plugin is executed, and before the owners of policy rules are
+    waited for.
     """
     records = [each for each in node.records() if each.key not in except_for]
     findings = look_at(in_order_of_return(records), node)
@@ -195,7 +196,10 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
 
 
 def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Finding:
-    """Heal what was found, if it is still so under its lock; call plugins only with `plugins`."""
+    """Heal what was found, if it is still so under its lock.
+
+    Only with `plugins`, others are waited for: plugins, and the owners of policy rules.
+    """
     key = finding.record.key
     try:
         with node.lock(key.lock_name, wait_s=0):
@@ -224,7 +228,7 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
         if plugins and record.id == finding.record.id:
             # Without plugins it has been tried already, which leaves a record of unfinished work.
             condition = finding.condition
-        healed = bring_home(record, node)
+        healed = bring_home(record, node, waits=plugins)
         home = not healed
         if home and plugins:
             say_farewell(record, node, effort.plugin_limit_s)

@@ -17,7 +17,7 @@ from tests.netns.account import (
     Sandbox,
     Status,
 )
-from tests.netns.three_nics import BDFS, PODS, VLAN
+from tests.netns.three_nics import BDFS, PODS, RULES, VLAN
 
 T = TypeVar("T")
 
@@ -81,7 +81,14 @@ class Rests:
     child: str
 
 
-Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests | Resets
+@frozen
+class RulesGo:
+    """Whoever has set the policy rules of a NIC that is away removes them."""
+
+    nic: str
+
+
+Occurrence = Killed | AtOnce | PodEnds | Disk | PodMeddles | Port | Rests | Resets | RulesGo
 
 
 def weighted(*choices: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
@@ -136,8 +143,8 @@ collections: SearchStrategy[Call] = st.builds(
     Collect, st.none() | st.frozensets(st.builds(Holder, nics) | sandboxes, max_size=4)
 )
 heals: SearchStrategy[Call] = st.sampled_from([Heal(), Status()])
-moments = st.integers(1, 27)
-"""A call that has something to do makes 16 to 27 changes."""
+moments = st.integers(1, 30)
+"""A call that has something to do makes 16 to 30 changes."""
 
 alone = weighted(
     (5, adds), (3, deletes), (1, strange_deletes), (1, collections), (1, checks), (1, heals)
@@ -159,5 +166,6 @@ occurrences: SearchStrategy[Occurrence] = weighted(
     (2, st.builds(Port, weighted((3, st.just(True)), (1, st.just(False))))),
     (1, st.builds(Disk, st.booleans())),
     (1, st.builds(Rests, nics, children)),
+    (1, st.builds(RulesGo, st.sampled_from(sorted(RULES)))),
     (3, st.builds(Resets, st.sampled_from(sorted(set(BDFS) - {VLAN})))),
 )

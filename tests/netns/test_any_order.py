@@ -64,6 +64,7 @@ from tests.netns.occurrences import (
     Port,
     Resets,
     Rests,
+    RulesGo,
     occurrences,
 )
 from tests.netns.predictions import SOMETHING_NOT_HEALED, explanations, matching, remnants
@@ -75,6 +76,7 @@ from tests.netns.three_nics import (
     PODS,
     PORT,
     PORTS,
+    RULES,
     VLAN,
     deviations,
     furnished,
@@ -152,6 +154,8 @@ class AnyOrder(RuleBasedStateMachine):
                 self.another_port(appears)
             case Resets(nic):
                 self.a_nic_is_reset(nic)
+            case RulesGo(nic):
+                self.rules_go(nic)
             case Rests(nic, child):
                 self.something_rests(nic, child)
             case _:
@@ -297,6 +301,14 @@ class AnyOrder(RuleBasedStateMachine):
                 reset(self.node, self.nics[nic], self.pods[state.who.pod], f"new-{nic}")
                 self.account = self.account.having(**{nic: Reset(state.who)})
 
+    def rules_go(self, nic: str) -> None:
+        """Remove the rules of a NIC that is away; some may have been removed before."""
+        if self.account.nics[nic] != Home():
+            with self.step(f"the rules of {nic} are removed"):
+                happened["rules are removed"] += 1
+                for rule in RULES[nic]:
+                    self.node.run(["ip", "rule", "delete", *rule.split()])
+
     def another_port(self, appears: bool) -> None:
         with self.step(f"{PORT} {'appears' if appears else 'disappears'}"):
             if appears and self.port is None:
@@ -441,7 +453,7 @@ def device(runtime: Runtime, nic: str) -> Runtime:
 
 
 def meddle(pod: Pod, ifname: str) -> None:
-    """Change everything by which a netdev might be recognized and that a pod can change."""
+    """Change everything by which a netdev might be recognized, and how its queues are served."""
     (link,) = pod.ip_json(f"link show dev {ifname}")
     pod.ip_batch(
         [
@@ -449,9 +461,10 @@ def meddle(pod: Pod, ifname: str) -> None:
                 f"link property del dev {ifname} altname {name}"
                 for name in link.get("altnames", [])
             ),
-            f"link set {ifname} address 02:00:00:00:99:01",
+            f"link set {ifname} address 02:00:00:00:99:01 gso_max_size 20000",
         ]
     )
+    pod.queues(ifname, "rx-0/rps_cpus=1", "gro_flush_timeout=7", "gro_ipv4_max_size=10000")
 
 
 def indexes_in(where: Namespace) -> set[int | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amdcni.testing import Dump, Nic, Node, Section, differences
-from amdcni.testing.dumps import Value
+from amdcni.testing.dumps import Subject, Value
 
 VLAN, BYSTANDER = "vlan1", "vlan2"
 BDFS = {
@@ -25,16 +25,32 @@ PORTS = "10.5.0.1/24"
 """The address of another netdev of eth1's device, which appears and disappears."""
 PODS = ("pod1", "pod2", "pod3")
 
-SHARED = "203.0.113.0/24"
-"""The destination of a route with hops through two of the NICs."""
+SHARED = ("203.0.113.0/24", "198.51.100.0/24")
+"""The destinations of routes through two of the NICs: with hops of its own, and by a group."""
+GROUP = "3003"
+"""The group with nexthop objects through the same two NICs."""
+RULES = {
+    "eth1": [
+        "priority 1010 from 10.0.0.0 oif eth1 table 1000",
+        "priority 1011 iif rail0 oif eth1 prohibit",
+    ],
+    "eth2": ["priority 1020 iif eth2 table 1001"],
+}
+"""Policy rules of the NICs, in the words of `ip`, each with the name of its NIC."""
+
 COMMANDS = [
     "link set eth1 alias fabric",
     "link property add dev eth1 altname rail0",
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
     "route add 2001:db8::/64 via fd00::9 dev eth1 metric 77",
-    f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    f"route add {SHARED[0]} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    "nexthop add id 3001 via 10.0.0.1 dev eth1",
+    "nexthop add id 3002 via 10.0.1.1 dev eth2",
+    f"nexthop add id {GROUP} group 3001,3/3002,5",
+    f"route add {SHARED[1]} nhid {GROUP}",
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "link set eth2 mtu 1400",
+    *(f"rule add {rule}" for rules in RULES.values() for rule in rules),
 ]
 """What an administrator has configured besides addresses."""
 
@@ -90,13 +106,15 @@ def deviations(before: Dump, now: Dump, at_home: set[str]) -> list[str]:
 
 
 def without(whole: Dump, away: set[str]) -> Dump:
-    """Return a dump without what concerns netdevs that are away, and the route that they share."""
-    shared = SHARED if away else "none"
+    """Return a dump without what concerns netdevs that are away, and what they share."""
+    shared = SHARED if away else ()
+    group = Subject(Section.NEXTHOP, GROUP) if away else None
     return Dump(
         {
             subject: attributes
             for subject, attributes in whole.subjects.items()
             if not subject.name.startswith(shared)
+            and subject != group
             and away.isdisjoint(words(subject.name, *attributes.values()))
         }
     )

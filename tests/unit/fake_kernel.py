@@ -8,12 +8,13 @@ Every change is preceded by a `moment`, in which the watchers look at everything
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.aspects.traffic_control import TC_H_INGRESS, Item, words_of
 from amdcni.core.capture import Details
 from amdcni.core.host import (
@@ -25,6 +26,8 @@ from amdcni.core.host import (
     Load,
     Neighbour,
     Netdev,
+    Nexthop,
+    NexthopGroup,
     Qdisc,
     Redirection,
     Route,
@@ -32,24 +35,29 @@ from amdcni.core.host import (
     WayOut,
 )
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 from tests.unit.fake_netdevs import (
     SYSCTL_DEFAULTS,
     Assigned,
     Configuration,
     Function,
     Link,
+    Refused,
     Rider,
     Space,
 )
+from tests.unit.fake_rdma import RdmaSubsystem
+
+ATTRIBUTES: Final = (
+    *("mac", "mtu", "txqlen", "group", "flags"),
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+)
+"""Attributes of a netdev that it takes along wherever it goes."""
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
-
-
-class Refused(Exception):
-    """The kernel answered with an error number."""
 
 
 class AlreadySo(Refused):
@@ -65,10 +73,13 @@ class Kernel:
     functions: dict[str, Function] = attrs.field(factory=dict)
     ways_out: tuple[WayOut, ...] = ()
     riders: list[Rider] = attrs.field(factory=list)
+    rdma: RdmaSubsystem = attrs.field(init=False)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
     keeps_ifindexes: bool = True
     """Whether it knows IFLA_NEW_IFINDEX, as from Linux 5.12 on."""
+    managers_work: bool = True
+    """Whether the owners of rules set them again when their netdev is back."""
     most_altnames: int | None = None
     """How many alternative names it accepts of a netdev; none before Linux 5.5."""
     now_s: int = 1000
@@ -88,6 +99,7 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.host = self._new_space(1)
+        self.rdma = RdmaSubsystem(self)
         self._start()
 
     def moment(self, what: str) -> None:
@@ -130,11 +142,18 @@ class Kernel:
         where = space or self.host
         link = Link(self._ifindex, name, mac, where, kind=kind)
         where.links.append(link)
+        where.note_name(name, here=True)
         return link
 
     def remove_link(self, link: Link) -> None:
-        link.space.links.remove(link)
-        link.space.lose_routes(link.ifindex)
+        self._take_from(link.space, link)
+
+    def _take_from(self, space: Space, link: Link) -> None:
+        space.links.remove(link)
+        space.lose_routes(link.ifindex)
+        space.lose_netdev(link)
+        if space is self.host:
+            space.rules = [rule for rule in space.rules if rule not in link.managed]
 
     def ride(self, kind: str, on: Link) -> Rider:
         """Put one of `RIDERS` on a netdev, which must have an address if the rider needs one."""
@@ -187,18 +206,21 @@ class Kernel:
     def _put_into(self, link: Link, space: Space) -> None:
         link.space = space
         space.links.append(link)
+        space.note_name(link.name, here=True)
 
     def unplug(self, address: str) -> None:
+        self.rdma.unplug(address)
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
     def reset(self, address: str, name: str = "eth0") -> None:
         """The driver makes the first netdev of a device anew: on the host, bare, not as before."""
+        self.rdma.reset(address)
         link = self.functions[address].links[0]
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -241,6 +263,7 @@ class Kernel:
         self.host = self._new_space(1)
         self.ways_out = ()
         self.riders.clear()
+        self.rdma.reboot()
         self.boot += 1
         self.now_s = 100
         self._ifindex = 1
@@ -275,16 +298,26 @@ class Kernel:
             ifname=link.name,
             up=link.up,
             alias=link.alias,
-            link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
+            link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
+            nexthops=tuple(_as_own(each) for each in _nexthops_through(link)),
+            nexthop_groups=tuple(_own_groups(link)),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
+            multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
+            queues=tuple(sorted(link.queues.items())),
             token=link.token,
             traffic=frozenset(link.traffic),
             redirections=frozenset(link.redirections),
+            rules=self._own_rules(link),
+            rdma=self.rdma.configured(link),
         ).at(self.now_s)
+
+    def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
+        found = [(rule, rule.detached) for rule in self.host.rules if rule in link.rules]
+        return tuple(sorted(found, key=str))
 
     # ---- what the kernel does on request
 
@@ -295,6 +328,9 @@ class Kernel:
             link.space.lose_routes(link.ifindex)
         if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+            # It makes new NAPI instances, set as the netdev is.
+            value = link.queues["gro_flush_timeout"]
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -302,6 +338,8 @@ class Kernel:
         if name == "mtu" and not 68 <= int(str(value)) <= 65535:
             raise Refused("Invalid argument")
         setattr(link, name, value)
+        if name in ("gso_max_size", "gro_max_size") and int(str(value)) <= 65536:
+            setattr(link, name.replace("_", "_ipv4_", 1), value)
 
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
@@ -353,6 +391,10 @@ class Kernel:
     def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
         """Append the route, or replace the one with the same identity."""
         self.moment(f"set the route to {route.destination}")
+        if route.nexthop is not None:
+            route = attrs.evolve(route, hops=space.hops_of(route.nexthop))
+            if not route.hops:
+                raise Refused("Nexthop id does not exist")
         links = {link.ifindex: link for link in space.links}
         if not all(hop.ifindex in links and links[hop.ifindex].up for hop in route.hops):
             raise Refused("Network is down")
@@ -360,6 +402,12 @@ class Kernel:
         if route.source is not None and route.source not in own:
             raise Refused("Invalid argument")
         alike = [r for r in space.routes if r.identity == route.identity]
+        if route.nexthop is not None:
+            if route.nexthop in [r.nexthop for r in alike]:
+                raise AlreadySo("File exists")
+            space.routes.append(route)
+            return
+        alike = [r for r in alike if r.nexthop is None]
         if replace:
             space.routes = [r for r in space.routes if r not in alike]
         elif route.family == 6 and alike:
@@ -371,15 +419,48 @@ class Kernel:
             raise AlreadySo("File exists")
         space.routes.append(route)
 
+    def add_nexthop(self, space: Space, nexthop: Nexthop) -> None:
+        self.moment(f"make the nexthop object {nexthop.id}")
+        if nexthop.id in space.nexthops or nexthop.id in space.nexthop_groups:
+            raise AlreadySo("File exists")
+        links = {link.ifindex: link for link in space.links}
+        hop = nexthop.hop
+        if hop is not None and not (hop.ifindex in links and links[hop.ifindex].has_link):
+            raise Refused("Carrier for nexthop device is down")
+        space.nexthops[nexthop.id] = nexthop
+
+    def set_nexthop_group(self, space: Space, group: NexthopGroup) -> None:
+        """Make the group, or give it these members."""
+        self.moment(f"make the nexthop group {group.id}")
+        if group.id in space.nexthops or not group.members:
+            raise Refused("Invalid argument")
+        if not {member.id for member in group.members} <= space.nexthops.keys():
+            raise Refused("Invalid nexthop id")
+        space.nexthop_groups[group.id] = group
+        space.follow_nexthops()
+
     def add_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"give {link.name} the neighbour {neighbour.address}")
         link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
         link.neighbours.append(neighbour)
 
+    def set_queue(self, link: Link, place: str, value: str) -> None:
+        self.moment(f"set {place} of {link.name} to {value}")
+        if place not in link.queues:
+            raise Refused("No such file or directory")
+        link.queues[place] = value
+        if place == "gro_flush_timeout":
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
+
     def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"let {link.name} answer for {neighbour.address}")
         others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
         link.proxy_neighbours = [*others, neighbour]
+
+    def add_multicast(self, link: Link, address: MacAddress) -> None:
+        self.moment(f"let {link.name} receive for {address}")
+        if address not in link.multicast:
+            link.multicast.append(address)
 
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
@@ -407,6 +488,34 @@ class Kernel:
         link.cut_off.remove(redirection)
         link.redirections.append(redirection)
 
+    def add_rule(self, space: Space, rule: Rule, *, once_more: bool = False) -> None:
+        """Add the rule behind those of the same priority; a second one only if that is wanted."""
+        self.moment(f"add the rule {rule.describe()}")
+        if rule.describe() in space.refused:
+            raise Refused("Invalid argument")
+        if rule in space.rules and not once_more:
+            raise AlreadySo("File exists")
+        names = space.names
+        missing = IIF_DETACHED * (rule.iif is not None and rule.iif not in names)
+        missing |= OIF_DETACHED * (rule.oif is not None and rule.oif not in names)
+        later = (n for n, each in enumerate(space.rules) if each.priority > rule.priority)
+        position = next(later, len(space.rules))
+        space.rules.insert(position, attrs.evolve(rule, detached=missing))
+
+    def drop_rule(self, space: Space, rule: Rule) -> None:
+        """Remove the oldest one of this content."""
+        self.moment(f"drop the rule {rule.describe()}")
+        if rule not in space.rules:
+            raise AlreadySo("No such file or directory")
+        space.rules.remove(rule)
+
+    def time_passes(self) -> None:
+        """The owners of rules set what they miss, if they are at work."""
+        for link in self.host.links if self.managers_work else ():
+            for rule in link.managed:
+                if rule not in self.host.rules:
+                    self.add_rule(self.host, rule)
+
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
 
@@ -417,7 +526,9 @@ class Kernel:
             raise Refused("Invalid argument")
         if name != link.name and name in link.space.names:
             raise Refused("File exists")
+        link.space.note_name(link.name, here=False)
         link.name = name
+        link.space.note_name(name, here=True)
 
     def _move(self, link: Link, to: Space, name: str | None, ifindex: int | None = None) -> None:
         if link.altnames & to.names:
@@ -427,8 +538,7 @@ class Kernel:
             if name is None or name in to.names:
                 raise Refused("File exists")
             arriving = name
-        link.space.links.remove(link)
-        link.space.lose_routes(link.ifindex)
+        self._take_from(link.space, link)
         for rider in self.riders:
             rider.lost |= rider.on is link
         taken = {other.ifindex for other in to.links}
@@ -445,6 +555,7 @@ class Kernel:
 
     def lose(self, space: Space) -> None:
         """A namespace has ended: hardware comes back to the host, the rest is destroyed."""
+        self.rdma.lose(space)
         for link in list(space.links):
             if link.parent is None:
                 space.links.remove(link)
@@ -500,12 +611,16 @@ class Kernel:
     def details(self, link: Link) -> Details:
         return Details(
             routes=tuple(self.routes_through(link)),
+            **_nexthops_of(link),
             neighbours=tuple(link.neighbours),
             proxy_neighbours=tuple(link.proxy_neighbours),
+            multicast_addresses=tuple(link.multicast),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
             **traffic_of(link),
+            queues=folded(link.queues),
             ways_out=self.ways_out,
+            rules=tuple(self.host.rules),
         )
 
 
@@ -548,3 +663,50 @@ def _with_own_hops(route: Route, link: Link) -> Route:
     return attrs.evolve(
         route, hops=tuple(attrs.evolve(hop, ifname=IfName("own"), ifindex=0) for hop in hops)
     )
+
+
+def _nexthops_through(link: Link) -> list[Nexthop]:
+    found = link.space.nexthops.values()
+    return [each for each in found if each.hop is not None and each.hop.ifindex == link.ifindex]
+
+
+def _as_own(nexthop: Nexthop) -> Nexthop:
+    assert nexthop.hop is not None
+    return attrs.evolve(nexthop, hop=attrs.evolve(nexthop.hop, ifname=IfName("own"), ifindex=0))
+
+
+def _own_groups(link: Link) -> Iterator[NexthopGroup]:
+    """The groups with a member through the netdev, reduced to these."""
+    own = {each.id for each in _nexthops_through(link)}
+    for group in link.space.nexthop_groups.values():
+        members = tuple(member for member in group.members if member.id in own)
+        if members:
+            yield attrs.evolve(group, members=members)
+
+
+def nexthops_with_names(space: Space) -> list[Nexthop]:
+    """All nexthop objects, with the present names of their netdevs."""
+    names = {link.ifindex: IfName(link.name) for link in space.links}
+    return [
+        each
+        if each.hop is None
+        else attrs.evolve(each, hop=attrs.evolve(each.hop, ifname=names[each.hop.ifindex]))
+        for each in space.nexthops.values()
+    ]
+
+
+def _nexthops_of(link: Link) -> dict[str, Any]:
+    """The objects through the netdev, the groups with one of these, and their other members."""
+    own = {each.id for each in _nexthops_through(link)}
+    groups = [
+        group
+        for group in link.space.nexthop_groups.values()
+        if own & {member.id for member in group.members}
+    ]
+    members = {member.id for group in groups for member in group.members}
+    everything = nexthops_with_names(link.space)
+    return {
+        "nexthops": tuple(each for each in everything if each.id in own),
+        "nexthop_groups": tuple(groups),
+        "other_nexthops": tuple(each for each in everything if each.id in members - own),
+    }

@@ -19,7 +19,10 @@ from amdcni.core.host import (
     Filter,
     Hop,
     LinkFlag,
+    Member,
     Neighbour,
+    Nexthop,
+    NexthopGroup,
     Qdisc,
     Redirection,
     Route,
@@ -27,6 +30,7 @@ from amdcni.core.host import (
 )
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
+from amdcni.core.rules import Rule
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_netdevs import Link
 from tests.unit.fake_plugins import Plugins
@@ -140,15 +144,24 @@ TRAFFIC: Final[tuple[Item, ...]] = (
 
 
 def furnish(machine: Machine, link: Link) -> None:
-    """Configure what a fabric NIC has in addition to its addresses; routes only if it is up."""
+    """Configure what a fabric NIC has in addition to its addresses; routes only if it is up.
+
+    One of its policy rules is a network manager's.
+    """
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
+    link.gso_max_size, link.gso_ipv4_max_size, link.gro_max_size = 40000, 30000, 50000
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.multicast = [MacAddress("01:00:5e:00:00:77")]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
     link.traffic = list(TRAFFIC)
     link.redirections = [Redirection(link.ifindex, 50, "05")]
+    link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
     link.token = ipaddress.ip_address("::5")
+    _set_rules(machine, link)
+    if link.function is not None and not machine.kernel.rdma.configured(link):
+        machine.kernel.rdma.plug(f"roce-{link.name}", link)
     if link.up:
         own = Hop(IfName(link.name), link.ifindex)
         router = attrs.evolve(own, via=ipaddress.ip_address("192.0.2.0"))
@@ -157,9 +170,26 @@ def furnish(machine: Machine, link: Link) -> None:
             machine.kernel.add_route(
                 machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
             )
+        space, first = machine.kernel.host, 10 * number
+        for nexthop in (Nexthop(first, router), Nexthop(first + 1, own, protocol=186)):
+            space.nexthops[nexthop.id] = nexthop
+        members = (Member(first, 3), Member(first + 1))
+        space.nexthop_groups[first + 2] = NexthopGroup(first + 2, members)
+        machine.kernel.add_route(
+            space, Route(ipaddress.ip_network(f"10.{number}.4.0/24"), (), nexthop=first + 2)
+        )
         # A network manager gives such routes the protocol of the kernel or of a router.
         for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
             managed = Route(
                 ipaddress.ip_network(destination), (own,), protocol=protocol, metric=1024
             )
             machine.kernel.add_route(machine.kernel.host, managed)
+
+
+def _set_rules(machine: Machine, link: Link) -> None:
+    named = Rule(4, 1000 + link.ifindex, table=100)
+    rail = attrs.evolve(named, family=6, iif=f"{link.name}-of-the-fabric")
+    link.managed = [attrs.evolve(named, oif=link.name)]
+    link.rules = [attrs.evolve(named, iif=link.name, action=8), rail, *link.managed]
+    for rule in link.rules:
+        machine.kernel.add_rule(machine.kernel.host, rule)

@@ -13,13 +13,17 @@ from amdcni.core.host import (
     Address,
     AddressFlag,
     Below,
+    Hop,
     IpAddress,
     Neighbour,
     Netdev,
+    Nexthop,
+    NexthopGroup,
     Redirection,
     Route,
 )
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 _KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
@@ -37,6 +41,10 @@ SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
 
 def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
+class Refused(Exception):
+    """The kernel answered with an error number."""
 
 
 @attrs.define
@@ -73,6 +81,15 @@ class Assigned:
         )
 
 
+QUEUES: Final = {
+    "gro_flush_timeout": "0",
+    **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
+    **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
+}
+"""The settings of the queues of a new netdev."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -89,6 +106,11 @@ class Link:
     txqlen: int = 1000
     group: int = 0
     flags: int = 0
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gso_ipv4_max_size: int = 65536
+    gro_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
     loopback: bool = False
@@ -102,7 +124,9 @@ class Link:
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
+    multicast: list[MacAddress] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
     traffic: list[Item] = attrs.field(factory=list)
     """The traffic control, in the order in which it was set."""
@@ -110,10 +134,18 @@ class Link:
     """The actions of other netdevs that send to this one."""
     cut_off: list[Redirection] = attrs.field(factory=list)
     """Those that have sent to this one, until it left the host."""
+    rules: list[Rule] = attrs.field(factory=list)
+    """The policy rules that somebody has set for it on the host."""
+    managed: list[Rule] = attrs.field(factory=list)
+    """Those whose owner has them set only while it sees the netdev."""
 
     @property
     def names(self) -> set[str]:
         return {self.name, *self.altnames}
+
+    @property
+    def has_link(self) -> bool:
+        return self.up and self.plugged_in
 
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
@@ -123,6 +155,7 @@ class Link:
         self.sysctls.clear()
         self.cut_off += self.redirections
         self.redirections.clear()
+        self.multicast.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
         """The addresses, after those whose lifetime is over were removed."""
@@ -161,8 +194,13 @@ class Link:
             txqlen=self.txqlen,
             group=self.group,
             flags=self.flags,
+            gso_max_size=self.gso_max_size,
+            gso_max_segs=self.gso_max_segs,
+            gso_ipv4_max_size=self.gso_ipv4_max_size,
+            gro_max_size=self.gro_max_size,
+            gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
-            carrier=self.up and self.plugged_in,
+            carrier=self.has_link,
             loopback=self.loopback,
             kind=self.kind,
             alias=self.alias or None,
@@ -204,8 +242,11 @@ class Space:
     cookie: int | None = None
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
+    rules: list[Rule] = attrs.field(factory=list)
+    nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
+    nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
-    """Addresses and sysctls that the kernel refuses here, for whatever reason."""
+    """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
     """Names of netdevs whose sysctl `disable_ipv6` is set."""
 
@@ -216,16 +257,73 @@ class Space:
     def find(self, name: str) -> Link | None:
         return next((link for link in self.links if name in link.names), None)
 
+    def note_name(self, name: str, *, here: bool) -> None:
+        """A netdev has this as its name from now on, or no longer; alternative ones do not count.
+
+        Rules see a netdev by what they are given here.
+        """
+        for position, rule in enumerate(self.rules):
+            bits = IIF_DETACHED * (rule.iif == name) | OIF_DETACHED * (rule.oif == name)
+            detached = rule.detached & ~bits if here else rule.detached | bits
+            self.rules[position] = attrs.evolve(rule, detached=detached)
+
+    def lose_netdev(self, link: Link) -> None:
+        """The netdev has left: rules that have found it, by whatever name, are detached."""
+        for name in link.names:
+            self.note_name(name, here=False)
+
     def lose_routes(self, ifindex: int) -> None:
-        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
+        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop.
+
+        So do nexthop objects, with their memberships and what is left without any.
+        """
+        self._lose_nexthops(ifindex)
         left = []
         for route in self.routes:
+            if route.nexthop is not None:
+                left.append(route)
+                continue
             hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
             if hops == route.hops:
                 left.append(route)
             elif hops and route.family == 6:
                 left.append(attrs.evolve(route, hops=hops))
         self.routes = left
+
+    def _lose_nexthops(self, ifindex: int) -> None:
+        self.nexthops = {
+            number: each
+            for number, each in self.nexthops.items()
+            if each.hop is None or each.hop.ifindex != ifindex
+        }
+        for group in list(self.nexthop_groups.values()):
+            left = tuple(member for member in group.members if member.id in self.nexthops)
+            del self.nexthop_groups[group.id]
+            if left:
+                self.nexthop_groups[group.id] = attrs.evolve(group, members=left)
+        self.follow_nexthops()
+
+    def follow_nexthops(self) -> None:
+        """Let each route by a nexthop object have the hops of that; without it, the route goes."""
+        followed = []
+        for route in self.routes:
+            hops = route.hops if route.nexthop is None else self.hops_of(route.nexthop)
+            if hops:
+                followed.append(route if hops == route.hops else attrs.evolve(route, hops=hops))
+        self.routes = followed
+
+    def hops_of(self, number: int) -> tuple[Hop, ...]:
+        """The hops of a nexthop object or group, with the weights of its members."""
+        if number in self.nexthops:
+            hop = self.nexthops[number].hop
+            return () if hop is None else (hop,)
+        group = self.nexthop_groups.get(number)
+        members = () if group is None else group.members
+        return tuple(
+            attrs.evolve(hop, weight=member.weight)
+            for member in members
+            for hop in self.hops_of(member.id)
+        )
 
 
 @attrs.define(eq=False)
@@ -235,6 +333,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 
@@ -246,17 +346,27 @@ class Configuration:
     up: bool
     alias: str
     link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
+    """MAC address, MTU, txqlen, group, flags, limits of offloads and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
+    nexthops: tuple[Nexthop, ...] = ()
+    """Whatever the name of the netdev."""
+    nexthop_groups: tuple[NexthopGroup, ...] = ()
+    """With their members through this netdev."""
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
+    multicast: tuple[MacAddress, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
     traffic: frozenset[Item] = frozenset()
     redirections: frozenset[Redirection] = frozenset()
+    rules: tuple[tuple[Rule, int], ...] = ()
+    """Each with the netdevs that it does not see."""
+    rdma: tuple[tuple[str, bool], ...] = ()
+    """The RDMA devices by name, each with whether it is on the host."""
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

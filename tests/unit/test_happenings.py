@@ -136,6 +136,7 @@ def test_refusals_are_about_the_nic_and_not_about_the_call_or_the_node() -> None
     classes = {
         *{"DeviceNotFound", "DeviceAmbiguous", "DeviceProtected", "PolicyDenies", "IfnameTaken"},
         *{"DeviceHeld", "DeviceBusy", "NetdevLost", "RestoreIncomplete"},
+        *{"RdmaImmovable", "RdmaLost"},
     }
     assert classes == REFUSALS
     assert vars(errors).keys() >= REFUSALS

@@ -10,9 +10,8 @@ import pytest
 from amdcni.core.host import Route
 from amdcni.core.spec import Verb
 from tests.unit.copies import copies_of
-from tests.unit.fake_kernel import Refused
 from tests.unit.fake_machine import TRAFFIC, Machine
-from tests.unit.fake_netdevs import Configuration, Link
+from tests.unit.fake_netdevs import Configuration, Link, Refused
 from tests.unit.fake_runtime import ask
 from tests.unit.four_nics import is_in_pod, new_node
 

@@ -11,10 +11,9 @@ from amdcni.core.host import Filter, Netdev, Qdisc, TrafficClass
 from amdcni.core.names import IfName
 from amdcni.effects.messages import traffic
 from amdcni.effects.messages import traffic_options as options
-from amdcni.effects.messages.common import attribute
 from amdcni.effects.messages.traffic import Message
 from amdcni.effects.messages.traffic_options import CannotKeep
-from amdcni.effects.rtnetlink import Reply
+from amdcni.effects.rtnetlink import Reply, attribute
 from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("ens1"))

@@ -14,8 +14,7 @@ from amdcni.core.aspects.traffic_control import (
 )
 from amdcni.core.host import TC_H_ROOT, Filter, Netdev, Qdisc
 from amdcni.core.names import IfName
-from amdcni.effects.messages.common import attribute
-from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
+from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink, attribute
 from amdcni.effects.traffic import read_traffic
 
 NIC = Netdev(7, IfName("ens1"))

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from amdcni.testing.strategies import (
     NEIGHBOUR_COMMANDS,
+    NEXTHOP_COMMANDS,
+    NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
     HostConfiguration,
@@ -199,7 +201,9 @@ def test_a_nic_renamed_in_a_dead_pod_is_recognized_by_its_pci_address(guest: Gue
 )
 @example(
     HostConfiguration(
-        (*ROUTE_COMMANDS, *NEIGHBOUR_COMMANDS), {"ipv4/conf/eth1/rp_filter": 2}, ROOT_QDISCS[1]
+        (*ROUTE_COMMANDS, *NEXTHOP_COMMANDS, *NEXTHOP_USERS, *NEIGHBOUR_COMMANDS),
+        {"ipv4/conf/eth1/rp_filter": 2},
+        ROOT_QDISCS[1],
     ),
     VIRTIO,
     "native",
@@ -214,7 +218,8 @@ def test_any_host_is_the_same_before_and_after_the_pod_dies(
     guest.mover = mover
     # Without a link-local address the guest is never at rest.  The kernel's own fq_codel keeps its
     # quantum from the MTU at its creation, and gets that of the current MTU when it is made again.
-    unfit = ("link set eth1 addrgenmode", "link set eth1 mtu")
+    # Rules would stay for the tests that follow.
+    unfit = ("link set eth1 addrgenmode", "link set eth1 mtu", "rule", "-6 rule")
     commands = tuple(c for c in host.commands if not c.startswith(unfit))
     networks = f"10.0.{slot.number}.", f"fd00:{slot.number}::"
     evolve(host, commands=commands).configure(guest.host, slot.ifname, networks)

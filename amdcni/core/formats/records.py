@@ -9,6 +9,7 @@ from amdcni.core.codec.converter import choose, spell, structure, unstructure
 from amdcni.core.codec.text import MAX_DEPTH, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.request import Mover
+from amdcni.core.rules import Rule
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`.
@@ -23,6 +24,7 @@ MAX_RECORD_DEPTH: Final = MAX_DEPTH + 1
 
 choose(Phase, Mover)
 spell(Attachment, read_from=None, folder=None)
+spell(Rule, strange=None)
 
 
 def attachment_to_json(attachment: Attachment) -> dict[str, Any]:

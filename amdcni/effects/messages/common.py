@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from amdcni.core.host import IpAddress
 from amdcni.core.names import MacAddress
-from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attributes_in
+from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attribute, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
-_ATTRIBUTE: Final = struct.Struct("=HH")  # struct nlattr: length, kind
 _MAC_MIN_OCTETS: Final = 6
 _ESCAPED: Final = "surrogateescape"
 
@@ -26,13 +25,18 @@ def request(
     fields: dict[str, int],
     attributes: Iterable[tuple[str, Any]] = (),
     flags: int = 0,
+    raw: Iterable[tuple[int, bytes | None]] = (),
 ) -> Request:
-    """The request of that kind, made with a message of pyroute2; None leaves an attribute out."""
+    """The request of that kind, made with a message of pyroute2; None leaves an attribute out.
+
+    `raw` are further attributes, by their numbers.
+    """
     for name, value in fields.items():
         message[name] = value
     message["attrs"] = [(name, value) for name, value in attributes if value is not None]
     message.encode()
-    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]))
+    more = b"".join(attribute(number, value) for number, value in raw if value is not None)
+    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]) + more)
 
 
 class Layout:
@@ -75,12 +79,6 @@ def named_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, by
 def number_of(value: bytes | None) -> int | None:
     """The value of an attribute as an unsigned number; None if it is absent."""
     return None if value is None else int.from_bytes(value, sys.byteorder)
-
-
-def attribute(number: int, value: bytes) -> bytes:
-    """An attribute (struct nlattr) with its padding; the number may have flags."""
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, number) + value + bytes(-length % 4)
 
 
 def text_of(value: bytes | None) -> str | None:

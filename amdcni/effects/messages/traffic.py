@@ -17,8 +17,8 @@ from pyroute2.netlink.rtnl import (
 )
 
 from amdcni.core.host import Chain, Filter, Netdev, Qdisc, Redirection, TrafficClass
-from amdcni.effects.messages.common import attribute, number_of, octets_of_text, text_of
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.messages.common import number_of, octets_of_text, text_of
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _RTM_NEWCHAIN: Final = 100
 RTM_GETCHAIN: Final = 102

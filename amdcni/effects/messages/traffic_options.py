@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.effects.messages.common import attribute
+from amdcni.effects.rtnetlink import attribute
 
 Edit = Callable[[bytes], bytes | None]
 """What takes the value of an attribute, and returns another one; None leaves the attribute out."""

@@ -29,6 +29,8 @@ from amdcni.testing.strategies.administration import (
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
+    NEXTHOP_COMMANDS,
+    NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
     HostConfiguration,
@@ -131,6 +133,7 @@ from amdcni.testing.strategies.node import (
     sysfs_devices,
     whole_captures,
 )
+from amdcni.testing.strategies.rdma import native_rdma_handovers, rdma_handovers
 from amdcni.testing.strategies.record import (
     attachments,
     attachments_of,
@@ -138,6 +141,8 @@ from amdcni.testing.strategies.record import (
     clocks,
     netns_refs,
     phases,
+    rdma_device_lists,
+    rdma_devices,
 )
 from amdcni.testing.strategies.request import (
     add_requests,
@@ -160,10 +165,15 @@ from amdcni.testing.strategies.result import (
 )
 from amdcni.testing.strategies.routing import (
     details,
+    encaps,
     hops,
     kernel_routes,
     neighbours,
+    nexthop_groups,
+    nexthops,
+    policy_rules,
     proxy_neighbours,
+    queue_settings,
     sysctls,
 )
 from amdcni.testing.strategies.traffic import (
@@ -193,6 +203,8 @@ __all__ = [
     "MANAGEMENTS",
     "MODULAR_TRAFFIC",
     "NEIGHBOUR_COMMANDS",
+    "NEXTHOP_COMMANDS",
+    "NEXTHOP_USERS",
     "ROOT_QDISCS",
     "ROUTE_COMMANDS",
     "UNSAVED_TRAFFIC",
@@ -234,6 +246,7 @@ __all__ = [
     "device_keys",
     "dnses",
     "edited_configurations",
+    "encaps",
     "environments",
     "environments_for",
     "ethernet_macs",
@@ -275,6 +288,7 @@ __all__ = [
     "meanings_in",
     "movers",
     "native_handovers",
+    "native_rdma_handovers",
     "native_userspace_handovers",
     "neighbours",
     "netdevs",
@@ -285,6 +299,8 @@ __all__ = [
     "network_names",
     "network_selections",
     "networkd_netdevs",
+    "nexthop_groups",
+    "nexthops",
     "object_names",
     "of_container",
     "paths",
@@ -295,8 +311,13 @@ __all__ = [
     "plugin_names",
     "plugin_objects",
     "pod_flows",
+    "policy_rules",
     "proxy_neighbours",
     "qdiscs",
+    "queue_settings",
+    "rdma_device_lists",
+    "rdma_devices",
+    "rdma_handovers",
     "redirections",
     "requests",
     "resources",

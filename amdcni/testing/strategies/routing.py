@@ -1,15 +1,29 @@
-"""What else a kernel shows of a netdev: routes, neighbours, sysctls and qdiscs."""
+"""What else a kernel shows of a netdev: routes, neighbours, sysctls, qdiscs and policy rules."""
 
+import ipaddress
 from typing import Any
 
+import attrs
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import DrawFn, SearchStrategy
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Details
-from amdcni.core.host import Hop, IpInterface, Neighbour
+from amdcni.core.host import (
+    Buckets,
+    Encap,
+    Hop,
+    IpInterface,
+    Member,
+    Neighbour,
+    Nexthop,
+    NexthopGroup,
+)
 from amdcni.core.host import Route as KernelRoute
+from amdcni.core.names import MacAddress
+from amdcni.core.rules import Rule
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
-from amdcni.testing.strategies.names import ifnames, macs
+from amdcni.testing.strategies.names import altnames, ifnames, macs
 from amdcni.testing.strategies.traffic import (
     chains,
     filters,
@@ -19,12 +33,18 @@ from amdcni.testing.strategies.traffic import (
     traffic_classes,
 )
 
+encaps: SearchStrategy[Encap] = st.builds(
+    Encap, st.sampled_from([1, 2, 4, 5]), st.binary(max_size=8).map(bytes.hex)
+)
+"""Encapsulations that the kernel accepts as it shows them."""
+
 hops: SearchStrategy[Hop] = st.builds(
     Hop,
     ifname=ifnames,
     via=st.none() | ip_addresses,
     weight=st.integers(1, 256),
     onlink=st.booleans(),
+    encap=st.none() | encaps,
 )
 """Where a route leads."""
 
@@ -60,20 +80,85 @@ kernel_routes: SearchStrategy[KernelRoute] = st.builds(
     source=st.none() | ip_addresses,
     realm=st.none() | st.integers(1, 9),
     preference=st.none() | st.integers(0, 3),
-    metrics=st.dictionaries(st.sampled_from(["mtu", "lock"]), st.integers(0, 9000), max_size=2)
+    metrics=st.dictionaries(
+        st.sampled_from(["mtu", "lock", "17"]), st.integers(0, 9000), max_size=2
+    )
     | st.just({"cc_algo": "cubic"}),
     expires_s=st.none() | st.integers(1, 2**31),
 )
 """Routes of a network namespace."""
 
-neighbours: SearchStrategy[Neighbour] = st.builds(
-    Neighbour,
-    ip_addresses,
-    mac=st.none() | macs,
-    flags=st.sampled_from([0, 0x80]),
-    protocol=st.none() | st.integers(1, 255),
+_nexthop_ids = st.integers(1, 9)
+
+
+def _nexthop(number: int, hop: Hop, protocol: int) -> Nexthop:
+    family = 4 if hop.via is None else hop.via.version
+    return Nexthop(number, attrs.evolve(hop, weight=1), family, protocol)
+
+
+nexthops: SearchStrategy[Nexthop] = st.builds(
+    _nexthop, _nexthop_ids, hops, st.sampled_from([0, 4, 186])
 )
-"""Permanent neighbours."""
+"""Nexthop objects, with IDs from 1 to 9."""
+
+_members = st.lists(
+    st.builds(Member, _nexthop_ids, st.integers(1, 2**16)),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda member: member.id,
+).map(tuple)
+
+nexthop_groups: SearchStrategy[NexthopGroup] = st.builds(
+    NexthopGroup,
+    st.integers(10, 19),
+    _members,
+    st.sampled_from([0, 4, 186]),
+    st.none()
+    | st.builds(
+        Buckets, st.integers(1, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)
+    ),
+)
+"""Groups of nexthop objects, with IDs from 10 to 19."""
+
+_stations = st.integers(0, 255).map(lambda number: MacAddress(f"02:00:00:00:00:{number:02x}"))
+_protocols = st.none() | st.integers(1, 255)
+
+neighbours: SearchStrategy[Neighbour] = st.one_of(
+    st.builds(
+        Neighbour,
+        ip_addresses,
+        mac=st.none() | macs,
+        flags=st.sampled_from([0, 0x10, 0x80]),
+        protocol=_protocols,
+    ),
+    st.builds(
+        Neighbour, ip_addresses, protocol=_protocols, state=st.just(0), managed=st.just(True)
+    ),
+    st.builds(
+        Neighbour,
+        ip_addresses,
+        mac=macs,
+        flags=st.sampled_from([0x10, 0x90]),
+        protocol=_protocols,
+        state=st.sampled_from([0x04, 0x40]),
+    ),
+    st.builds(Neighbour, ip_addresses, mac=_stations, state=st.just(0x40)),
+)
+"""Neighbours that somebody has set: permanent, managed, externally learnt, without ARP."""
+
+_places = st.sampled_from(
+    [
+        *("gro_flush_timeout", "threaded"),
+        *("rx-0/rps_cpus", "rx-1/rps_cpus", "rx-2/rps_cpus", "rx-2/rps_flow_cnt"),
+        *("tx-0/xps_cpus", "tx-1/xps_cpus", "tx-0/byte_queue_limits/limit_max"),
+        *("napi-0/threaded", "napi-1/threaded", "napi-1/irq_suspend_timeout"),
+    ]
+)
+
+queue_settings: SearchStrategy[dict[str, str]] = st.dictionaries(
+    _places, st.sampled_from(["0", "1", "f,ffffffff"]), max_size=8
+)
+"""Settings of queues by their places in sysfs."""
 
 proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
     Neighbour,
@@ -83,9 +168,63 @@ proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
 )
 """Proxy neighbours, some of them routers."""
 
+_values_of_rules: SearchStrategy[dict[str, int | str]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "goto": st.integers(1, 2**32 - 1),
+        "fwmark": st.integers(1, 2**32 - 1),
+        "fwmask": st.integers(1, 2**32 - 1),
+        "flow": st.integers(1, 2**32 - 1),
+        "tun_id": st.integers(1, 2**64 - 1),
+        "suppress_ifgroup": st.integers(0, 99),
+        "suppress_prefixlen": st.integers(0, 128),
+        "l3mdev": st.just(1),
+        "uid_range": st.just("1000-4294967294"),
+        "protocol": st.integers(1, 255),
+        "ip_proto": st.sampled_from([6, 17]),
+        "sport_range": st.just("1000-65535"),
+        "dport_range": st.just("443-443"),
+        "dscp": st.integers(0, 63),
+        "flowlabel": st.integers(0, 2**20 - 1),
+    },
+)
+
+
+@st.composite
+def _rules(draw: DrawFn) -> Rule:
+    """Prefixes that begin with an address that netdevs may have, and names that they may have."""
+    family = draw(st.sampled_from([4, 6]))
+    bits = st.sampled_from([0, 24, 31, 32] if family == 4 else [0, 64, 127, 128])
+    ends = st.sampled_from([address for address in _ENDS if address.version == family])
+    networks = st.builds(lambda ip, n: ipaddress.ip_network((ip, n), strict=False), ends, bits)
+    names = st.none() | ifnames | altnames
+    return Rule(
+        family,
+        priority=draw(st.integers(0, 32767)),
+        action=draw(st.sampled_from([1, 1, 2, 6, 7, 8])),
+        table=draw(st.sampled_from([0, 101, 254, 70000])),
+        inverted=draw(st.booleans()),
+        source=draw(st.none() | networks),
+        destination=draw(st.none() | networks),
+        tos=draw(st.sampled_from([0, 0x10])),
+        iif=draw(names),
+        oif=draw(names),
+        values=draw(_values_of_rules),
+        detached=draw(st.sampled_from([0, 8, 16, 24])),
+    )
+
+
+_ENDS = tuple(map(ipaddress.ip_address, ("192.0.2.5", "10.0.0.0", "2001:db8::8", "fd00::8")))
+
+policy_rules: SearchStrategy[Rule] = _rules()
+"""Policy rules whose attributes are all known."""
+
 details: SearchStrategy[Details] = st.builds(
     Details,
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
+    nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
+    nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
+    multicast_addresses=st.lists(macs, max_size=2, unique=True).map(tuple),
     neighbours=st.lists(neighbours, max_size=2, unique_by=lambda n: n.address).map(tuple),
     proxy_neighbours=st.lists(proxy_neighbours, max_size=2, unique_by=lambda n: n.address).map(
         tuple
@@ -98,5 +237,7 @@ details: SearchStrategy[Details] = st.builds(
     chains=st.lists(chains, max_size=1).map(tuple),
     filters=st.lists(filters, max_size=1).map(tuple),
     redirections=st.lists(redirections, max_size=1).map(tuple),
+    queues=st.none() | queue_settings.map(folded),
+    rules=st.lists(policy_rules, max_size=2).map(tuple),
 )
 """What is read of the one netdev that matters."""

@@ -380,7 +380,7 @@ UNSAVED_TRAFFIC: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
             "qdisc add dev eth1 root handle 1: prio",
             "filter add dev eth1 parent 1: prio 1 protocol ip fw",
         ),
-        "filters, if there are any: they cannot be read (Buffer too small for object)",
+        "filters, if there are any: they cannot be read (Message too long)",
     ),
     "two VLANs": (
         _filter("prio 1 protocol 802.1ad flower vlan_id 7 vlan_ethtype 802.1q cvlan_id 8"),
