@@ -67,6 +67,7 @@ class What(StrEnum):
     NEXTHOPS = "nexthops"
     ROUTES = "routes"
     TRAFFIC_CONTROL = "traffic_control"
+    ETHTOOL = "ethtool"
     QUEUES = "queues"
     INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"

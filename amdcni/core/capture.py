@@ -9,6 +9,7 @@ from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
     multicast,
     neighbours,
@@ -47,6 +48,7 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
     queues.Queues,
     sysctls.Sysctls,
     traffic_control.TrafficControl,
@@ -66,6 +68,7 @@ class Captured(
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
     queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
@@ -98,6 +101,7 @@ Change = (
     | traffic_control.SetTraffic
     | traffic_control.DropPlaceholder
     | traffic_control.SetRedirection
+    | ethtool.SetEthtool
     | queues.SetQueues
     | sysctls.SetSysctl
 )
@@ -138,6 +142,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     nexthops,
     routes,
     traffic_control,
+    ethtool,
     queues,
     sysctls,
 )
@@ -183,7 +188,7 @@ def is_required(change: Change) -> bool:
     match change:
         case routes.SetRoute():
             return not change.optional
-        case queues.SetQueues():
+        case ethtool.SetEthtool() | queues.SetQueues():
             return False
         case _:
             return True
@@ -191,7 +196,7 @@ def is_required(change: Change) -> bool:
 
 def is_missed(change: Change) -> bool:
     """Whether somebody has to know if it cannot be set."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:

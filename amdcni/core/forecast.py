@@ -87,6 +87,7 @@ def details_at_home(
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
     lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
     kept["rules"] = (*details.rules, *lacking)
+    kept["ethtool"] = {**details.ethtool, **captured.ethtool}
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

@@ -19,6 +19,8 @@ class Kind(Enum):
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
     RULE = ("policy rule", "policy rules")
+    RSS_CONTEXT = ("RSS context", "RSS contexts")
+    RECEIVE_RULE = ("rule for received packets", "rules for received packets")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
     XDP = ("XDP program", "XDP programs")
     TCX = ("tcx program", "tcx programs")

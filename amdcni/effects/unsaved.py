@@ -15,14 +15,13 @@ from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved, in_words
+from amdcni.effects.generic_netlink import family
 from amdcni.effects.messages.unsaved import Question, questions
 from amdcni.effects.programs import tcx_programs
 from amdcni.effects.rtnetlink import (
-    NETLINK_GENERIC,
     Reply,
     Request,
     RequestRefused,
-    Rtnetlink,
 )
 
 _UNKNOWN: Final = frozenset(
@@ -87,17 +86,11 @@ def _endpoints(netdev: Netdev) -> Iterator[Unsaved]:
     from amdcni.effects.messages import mptcp
 
     try:
-        kernel = Rtnetlink(NETLINK_GENERIC)
+        with family("mptcp_pm") as (kernel, number):
+            for reply in kernel.dump(mptcp.query(number)):
+                yield from mptcp.endpoints_in(reply, netdev.ifindex)
     except KernelRefused:
         return
-    try:
-        family = mptcp.family_of(kernel.get(mptcp.family_query()))
-        for reply in kernel.dump(mptcp.query(family)):
-            yield from mptcp.endpoints_in(reply, netdev.ifindex)
-    except KernelRefused:
-        return
-    finally:
-        kernel.close()
 
 
 def _of_driver(kernel: Kernel, netdev: Netdev) -> Iterator[Unsaved]:

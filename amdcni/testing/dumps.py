@@ -32,6 +32,7 @@ class Section(StrEnum):
     FILTER = "filter"
     QUEUES = "queues"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)

@@ -174,6 +174,14 @@ class Namespace:
         """
         output_of_script(self.entry, "queues.change", ifname, *settings)
 
+    def ethtool(self, ifname: str, kind: str, name: str, value: object) -> None:
+        """Change a setting of `ethtool`, as in `ethtool("eth1", "channels", "rx", 2)`.
+
+        Raises:
+            CommandFailed: there is no such setting, or the driver refuses the value.
+        """
+        output_of_script(self.entry, "ethtool.change", ifname, kind, name, str(value))
+
     def ping(self, address: str, count: int = 1, timeout_s: float = 2) -> list[float]:
         """Return the round trip times in seconds of the echo requests that were answered.
 

@@ -1,7 +1,7 @@
 """Reading the configuration of a network namespace: the oracle of "host before = host after".
 
-It asks iproute2, /proc/sys and sysfs, and nothing of the code that it judges.  It does not see what
-these do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2
+It asks iproute2, /proc/sys, sysfs and the ioctl of ethtool, and nothing of the code that it judges.
+It does not see what these do not show: packet filters, multicast memberships and, before iproute2
 6.3, the protocol of an address.
 """
 
@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from amdcni.testing.dumps import Dump, Expiry, Section, Subject, Value, differences
 from amdcni.testing.namespaces import Namespace, ThrowawayError, output_of_script
@@ -68,7 +68,7 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
         found, pending = _read_what_moves(namespace)
         changes: list[str] = []
         if not pending:
-            whole = _with_files(found, namespace)
+            whole = _with_the_rest(found, namespace)
             time.sleep(_PAUSE_S)
             later, pending = _read_what_moves(namespace)
             if not pending and later == found:
@@ -112,20 +112,27 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
     found, pending = _read_what_moves(namespace)
-    return _with_files(found, namespace), pending
+    return _with_the_rest(found, namespace), pending
 
 
-def _with_files(found: Dump, namespace: Namespace) -> Dump:
-    """Return the same with what is in files, or `ip` does not show."""
-    subjects: dict[Subject, Mapping[str, Value]] = {}
-    for section, script in ((Section.SYSCTL, "sysctls.main"), (Section.QUEUES, "queues.main")):
+_OTHERS: Final = (
+    (Section.SYSCTL, "sysctls.main"),
+    (Section.QUEUES, "queues.main"),
+    (Section.ETHTOOL, "ethtool.main"),
+)
+"""What `ip` does not show, with the script that reads it."""
+
+
+def _with_the_rest(found: Dump, namespace: Namespace) -> Dump:
+    subjects: dict[Subject, Mapping[str, Value]] = dict(found.subjects)
+    for section, script in _OTHERS:
         read = json.loads(output_of_script(namespace.entry, script))
         subjects |= {Subject(section, name): values for name, values in read.items()}
-    return Dump({**found.subjects, **subjects})
+    return Dump(subjects)
 
 
 def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
-    """Return the same without what is in files, which never changes by itself."""
+    """Return the same without what `ip` does not show, which never changes by itself."""
     now_s = time.monotonic()
     answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
     links, addressed, neighbours, proxies, nexthops, tokens, groups, *routing = answers

@@ -12,7 +12,10 @@ from amdcni.testing.strategies import (
     IP_COMMANDS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from tests.netns.runtime import (
@@ -358,9 +361,14 @@ def test_a_route_from_an_ipv6_address_without_duplicates_is_restored_at_once(
 
 
 @settings(max_examples=4 * settings().max_examples // 3)
-@given(host=host_configurations, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
+@given(
+    host=host_configurations,
+    up=st.booleans(),
+    mover=st.sampled_from(["delegate", "native"]),
+    meddled=ethtool_changes,
+)
 def test_any_host_is_the_same_before_and_after(
-    plugin: Path, host: HostConfiguration, up: bool, mover: str
+    plugin: Path, host: HostConfiguration, up: bool, mover: str, meddled: EthtoolChanges
 ) -> None:
     if reason := skip_reason():
         pytest.skip(reason)
@@ -370,6 +378,7 @@ def test_any_host_is_the_same_before_and_after(
         ours = Runtime(node, plugin).having(mover=mover)
         runtime, pod, before = ours, node.add_pod("pod1"), dump(node)
         runtime.added(pod)
+        change_ethtool(pod, "net1", meddled)
         runtime.delete(pod)
         assert damage(before, node) == []
         assert remains(node) == []

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.queues import folded
 from amdcni.core.aspects.traffic_control import TC_H_INGRESS, Item, words_of
 from amdcni.core.capture import Details
@@ -220,7 +221,7 @@ class Kernel:
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues", "ethtool"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -313,6 +314,7 @@ class Kernel:
             redirections=frozenset(link.redirections),
             rules=self._own_rules(link),
             rdma=self.rdma.configured(link),
+            ethtool=tuple(sorted(link.ethtool.items())),
         ).at(self.now_s)
 
     def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
@@ -516,6 +518,23 @@ class Kernel:
                 if rule not in self.host.rules:
                     self.add_rule(self.host, rule)
 
+    def set_ethtool(self, link: Link, change: SetEthtool) -> None:
+        """What the driver gets as one request; it may refuse all of it."""
+        self.moment(f"set {change.group} of {link.name}")
+        if link.refused_settings & {f"{change.group}/{each.name}" for each in change.settings}:
+            raise Refused("Operation not supported")
+        for each in change.settings:
+            if each.bit is None:
+                link.ethtool[f"{change.group}/{each.name}"] = each.value
+                continue
+            on, off = (f"{change.group}/{name}" for name in ("on", "off"))
+            places = [(f"{change.group}/{each.name}", each.value)]
+            if change.group == "features":
+                places = [(on, each.value), (off, not each.value)]
+            for path, value in places:
+                bits = int(str(link.ethtool[path]), 16) & ~(1 << each.bit)
+                link.ethtool[path] = hex(bits | bool(value) << each.bit)
+
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
 
@@ -619,6 +638,7 @@ class Kernel:
             sysctl_defaults=SYSCTL_DEFAULTS,
             **traffic_of(link),
             queues=folded(link.queues),
+            ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
             rules=tuple(self.host.rules),
         )

@@ -158,6 +158,7 @@ def furnish(machine: Machine, link: Link) -> None:
     link.traffic = list(TRAFFIC)
     link.redirections = [Redirection(link.ifindex, 50, "05")]
     link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
+    link.ethtool |= {"rings/rx": 512, "features/on": "0x4", "features/off": "0xb"}
     link.token = ipaddress.ip_address("::5")
     _set_rules(machine, link)
     if link.function is not None and not machine.kernel.rdma.configured(link):

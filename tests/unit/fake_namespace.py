@@ -8,6 +8,7 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
@@ -55,7 +56,8 @@ class FakeNamespace:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
         whole = attrs.evolve(self._kernel.details(link), ways_out=(), rules=())
         if early:
-            return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
+            early_ones = ("sysctls", "sysctl_defaults", "ethtool")
+            return Details(**{name: getattr(whole, name) for name in early_ones})
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
         left = [route for route in others if route not in whole.routes]
         if kept is not None:
@@ -210,6 +212,8 @@ class FakeNamespace:
             case SetQueues():
                 for place in change.places:
                     self._ask(self._kernel.set_queue, netdev, place, change.value)
+            case SetEthtool():
+                self._ask(self._kernel.set_ethtool, netdev, change)
             case SetSysctl(name, value):
                 self._ask(self._kernel.set_sysctl, netdev, name, value)
             case _:

@@ -89,6 +89,16 @@ QUEUES: Final = {
 }
 """The settings of the queues of a new netdev."""
 
+DRIVERS_CHOICE: Final[dict[str, int | str]] = {
+    "channels/combined": 4,
+    "rings/rx": 256,
+    "features/on": "0x6",
+    "features/off": "0x9",
+    "link/autoneg": 1,
+    "link/advertised": "0x3f",
+}
+"""The settings of ethtool that a netdev has at first."""
+
 
 @attrs.define(eq=False)
 class Link:
@@ -138,6 +148,9 @@ class Link:
     """The policy rules that somebody has set for it on the host."""
     managed: list[Rule] = attrs.field(factory=list)
     """Those whose owner has them set only while it sees the netdev."""
+    ethtool: dict[str, int | str] = attrs.field(factory=DRIVERS_CHOICE.copy)
+    refused_settings: set[str] = attrs.field(factory=set)
+    """Settings of ethtool that the driver does not change."""
 
     @property
     def names(self) -> set[str]:
@@ -367,6 +380,7 @@ class Configuration:
     """Each with the netdevs that it does not see."""
     rdma: tuple[tuple[str, bool], ...] = ()
     """The RDMA devices by name, each with whether it is on the host."""
+    ethtool: tuple[tuple[str, int | str], ...] = ()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

@@ -102,6 +102,7 @@ class Keeper:
             and _count(captured, "redirections") == len(self.original.redirections)
             and bool(captured.get("queues")) == bool(self.original.queues)
             and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
+            and captured.get("ethtool", {}) == dict(self.original.ethtool)
         )
 
     def _rdma_due(self) -> set[str]:

@@ -308,6 +308,16 @@ class Events(Account):
             link.gso_max_size, link.gro_ipv4_max_size = 20000, 10000
 
     @precondition(lambda self: self.held)
+    @rule(pick=picks, rings=st.sampled_from([64, 256, 512]), features=st.integers(0, 15))
+    def a_pod_changes_settings_of_the_driver(self, pick: int, rings: int, features: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
+            link.ethtool["rings/rx"] = rings
+            link.ethtool |= {"features/on": hex(features), "features/off": hex(15 - features)}
+
+    @precondition(lambda self: self.held)
     @rule(pick=picks)
     def a_nic_is_reset(self, pick: int) -> None:
         who = one_of(self.held, pick)

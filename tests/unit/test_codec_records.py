@@ -132,6 +132,7 @@ CAPTURED = Captured(
     filters=(Filter("u32", 7, 1, 8, 1, 3, "03", (IfName("lo"),), shared=True),),
     redirections=(Redirection(3, 1000, "04"),),
     queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
     rules=(

@@ -66,6 +66,7 @@ def details_of(captured: Captured) -> Details:
         sysctls=captured.sysctls,
         **{name: getattr(captured, name) for name in TRAFFIC},
         queues=captured.queues,
+        ethtool=captured.ethtool,
     )
 
 

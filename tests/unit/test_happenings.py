@@ -96,6 +96,12 @@ NIC = "0000:c1:00.0 (net1 of container 8c1f0a7be2d94)"
             f"{NIC}: it is on the host, but not as it was: routes",
         ),
         (
+            "not-restored",
+            {"aspect": "ethtool", "what": "rx ring is 64, was 256", "reason": "Invalid argument"},
+            Happening.NOT_RESTORED,
+            f"{NIC}: it is on the host, but not as it was: rx ring is 64, was 256",
+        ),
+        (
             "salvaged",
             {},
             Happening.SALVAGED,

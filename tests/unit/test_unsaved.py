@@ -129,11 +129,6 @@ def test_an_mptcp_endpoint_is_named_only_for_its_netdev(
     assert list(mptcp.endpoints_in(answer, OURS)) == found
 
 
-def test_the_mptcp_family_is_queried_by_name() -> None:
-    assert b"mptcp_pm\0" in mptcp.family_query().body
-    assert mptcp.family_of(reply(bytes(4), _1=struct.pack("=H", 27))) == 27
-
-
 # ---- kernels -----------------------------------------------------------------------------------
 
 

@@ -307,6 +307,7 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
             Filter("u32", 0x10000, 5, 8, 0x80000000),
         ),
         redirections=(Redirection(3, 1000, "04"),),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
         queues={
             "gro_flush_timeout": "20000",
             "rx-0-7/rps_cpus": "ff",
@@ -346,6 +347,8 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "filter flower (priority 10, chain 0) of clsact ingress",
         "action mirred 3",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
         "gro_flush_timeout 20000",
         "rps_cpus of rx-0-7 ff",
         "byte_queue_limits/hold_time of tx-1 2000",

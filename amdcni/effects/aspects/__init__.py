@@ -10,6 +10,7 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
@@ -25,6 +26,7 @@ from amdcni.core.host import Netdev
 from amdcni.effects.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
     multicast,
     neighbours,
@@ -38,7 +40,7 @@ from amdcni.effects.aspects import (
 )
 from amdcni.effects.rtnetlink import Rtnetlink
 
-_EARLY: Final = (sysctls,)
+_EARLY: Final = (ethtool, sysctls)
 READ: Final = (
     *(*_EARLY, neighbours, proxy_neighbours, multicast, nexthops, routes),
     *(traffic_control, queues),
@@ -83,6 +85,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             routes.apply(kernel, netdev, change)
         case SetTraffic() | DropPlaceholder() | SetRedirection():
             traffic_control.apply(kernel, netdev, change)
+        case SetEthtool():
+            ethtool.apply(kernel, netdev, change)
         case SetQueues():
             queues.apply(kernel, netdev, change)
         case SetSysctl():

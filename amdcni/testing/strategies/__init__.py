@@ -26,6 +26,7 @@ from amdcni.testing.strategies.addressing import (
     lifetimes,
 )
 from amdcni.testing.strategies.administration import (
+    ETHTOOL_CHANGES,
     IP_COMMANDS,
     MANAGEMENTS,
     NEIGHBOUR_COMMANDS,
@@ -33,8 +34,11 @@ from amdcni.testing.strategies.administration import (
     NEXTHOP_USERS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
     Management,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from amdcni.testing.strategies.calls import (
@@ -166,6 +170,7 @@ from amdcni.testing.strategies.result import (
 from amdcni.testing.strategies.routing import (
     details,
     encaps,
+    ethtool_settings,
     hops,
     kernel_routes,
     neighbours,
@@ -198,6 +203,7 @@ from amdcni.testing.strategies.values import (
 
 __all__ = [
     "BUILT_IN_TRAFFIC",
+    "ETHTOOL_CHANGES",
     "IP_COMMANDS",
     "KNOWN_KEYS",
     "MANAGEMENTS",
@@ -210,6 +216,7 @@ __all__ = [
     "UNSAVED_TRAFFIC",
     "VARIABLES",
     "Crowd",
+    "EthtoolChanges",
     "Handover",
     "HostConfiguration",
     "Lending",
@@ -233,6 +240,7 @@ __all__ = [
     "bus_devices",
     "captures",
     "chains",
+    "change_ethtool",
     "check_requests",
     "clocks",
     "cni_args",
@@ -250,6 +258,8 @@ __all__ = [
     "environments",
     "environments_for",
     "ethernet_macs",
+    "ethtool_changes",
+    "ethtool_settings",
     "filters",
     "gc_requests",
     "handovers",

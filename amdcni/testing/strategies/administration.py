@@ -150,6 +150,39 @@ QUEUE_SETTINGS: Final = (
 )
 """Settings of queues and offloads, as for `Namespace.queues`."""
 
+ETHTOOL_CHANGES: Final = (
+    ("feature", "tx-tcp-segmentation", "off"),
+    ("feature", "tx-scatter-gather", "off"),
+    ("feature", "rx-gro", "on"),
+    ("feature", "rx-gro", "off"),
+    ("channels", "rx", "2"),
+    ("channels", "tx", "2"),
+    ("rings", "rx", "512"),
+    ("rings", "tx", "128"),
+    ("coalescing", "rx-usecs", "77"),
+    ("pause", "autoneg", "0"),
+    ("message level", "mask", "3"),
+    ("wake-on-LAN", "modes", "0"),
+    ("link", "speed", "100"),
+    ("RSS table", "", ",".join(["0"] * 128)),
+)
+"""What `ethtool` sets on any netdev, in the words of `Namespace.ethtool`."""
+
+EthtoolChanges = tuple[tuple[str, str, str], ...]
+"""Changes by kind, name and value."""
+
+ethtool_changes: SearchStrategy[EthtoolChanges] = st.lists(
+    st.sampled_from(ETHTOOL_CHANGES), max_size=4
+).map(tuple)
+"""Any of these, most of which a veth does not have."""
+
+
+def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -> None:
+    """Make the changes that the driver accepts."""
+    for kind, name, value in changes:
+        with suppress(CommandFailed):
+            namespace.ethtool(ifname, kind, name, value)
+
 
 @frozen
 class HostConfiguration:
@@ -164,6 +197,7 @@ class HostConfiguration:
     management: Management | None = None
     queues: tuple[str, ...] = ()
     traffic: tuple[str, ...] = ()
+    ethtool: EthtoolChanges = ()
 
     def configure(
         self,
@@ -195,6 +229,7 @@ class HostConfiguration:
             # Limits for IPv4 came with Linux 6.3.
             with suppress(CommandFailed):
                 node.queues(ifname, setting)
+        change_ethtool(node, ifname, self.ethtool)
 
 
 _commands = st.tuples(
@@ -213,5 +248,6 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
     traffic=st.just(()) | st.sampled_from(list(BUILT_IN_TRAFFIC.values())),
     queues=st.lists(st.sampled_from(QUEUE_SETTINGS), max_size=3, unique=True).map(tuple),
+    ethtool=ethtool_changes,
 )
 """Any of these, some of which the kernel may refuse."""

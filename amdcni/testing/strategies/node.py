@@ -28,6 +28,7 @@ from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
+    ethtool_settings,
     kernel_routes,
     neighbours,
     nexthop_groups,
@@ -263,6 +264,7 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     filters=st.lists(filters, max_size=1).map(tuple),
     redirections=st.lists(redirections, max_size=1).map(tuple),
     queues=st.none() | queue_settings.map(folded),
+    ethtool=ethtool_settings,
     eui64=st.booleans(),
     rules=st.lists(policy_rules, max_size=2).map(tuple),
 ).map(_through_itself)

@@ -219,6 +219,43 @@ _ENDS = tuple(map(ipaddress.ip_address, ("192.0.2.5", "10.0.0.0", "2001:db8::8",
 policy_rules: SearchStrategy[Rule] = _rules()
 """Policy rules whose attributes are all known."""
 
+
+def _bits(most: int) -> SearchStrategy[str]:
+    return st.integers(0, most).map(hex)
+
+
+def _with_features(settings: dict[str, int | str], on: int, off: int) -> dict[str, int | str]:
+    return {**settings, "features/on": hex(on), "features/off": hex(off & ~on)}
+
+
+_ethtool: SearchStrategy[dict[str, int | str]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "private-flags/legacy-rx": st.integers(0, 1),
+        "channels/combined": st.sampled_from([1, 2, 4]),
+        "rings/rx": st.sampled_from([64, 256]),
+        "rings/tx-push": st.integers(0, 1),
+        "coalescing/adaptive-rx": st.integers(0, 1),
+        "coalescing/rx-usecs": st.sampled_from([3, 77]),
+        "link/autoneg": st.integers(0, 1),
+        "link/speed": st.sampled_from([100, 10000, 0xFFFFFFFF]),
+        "link/duplex": st.sampled_from([0, 1, 0xFF]),
+        "link/advertised": _bits(0x3F),
+        "pause/autoneg": st.integers(0, 1),
+        "pause/rx": st.integers(0, 1),
+        "wake-on-lan/modes": _bits(0x20),
+        "rss/table": st.sampled_from(["0 1 0 1", "0 0 0 0"]),
+        "rss/key": st.sampled_from(["6d5a", "0000"]),
+        "rss/function": st.sampled_from([1, 2, 8]),
+        "hash-fields/udp4": st.sampled_from([0, 0x30, 0xF0]),
+        "tunables/rx-copybreak": st.sampled_from([0, 256]),
+    },
+)
+ethtool_settings: SearchStrategy[dict[str, int | str]] = _ethtool | st.builds(
+    _with_features, _ethtool, st.integers(0, 0xFF), st.integers(0, 0xFF)
+)
+"""What a driver shows of its settings."""
+
 details: SearchStrategy[Details] = st.builds(
     Details,
     routes=st.lists(kernel_routes, max_size=2).map(tuple),
@@ -239,5 +276,6 @@ details: SearchStrategy[Details] = st.builds(
     redirections=st.lists(redirections, max_size=1).map(tuple),
     queues=st.none() | queue_settings.map(folded),
     rules=st.lists(policy_rules, max_size=2).map(tuple),
+    ethtool=ethtool_settings,
 )
 """What is read of the one netdev that matters."""
