@@ -131,12 +131,12 @@ def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
     records = together(known) if len(known) == len(states) else None
     node, nics = states[0].node, None
     try:
-        nics = see(node, records, policy or Policy())
+        nics, mode = see(node, records, policy or Policy()), node.rdma().mode
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
     else:
         yield diagnosis.judge_nics(nics)
-        yield from diagnosis.judge_rdma(node.rdma().mode)
+        yield from diagnosis.judge_rdma(mode)
         yield from diagnosis.judge_lost(nics)
     yield diagnosis.judge_policy(policy, nics)
     yield from examine_checkpoint(policy, node)
