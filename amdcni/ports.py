@@ -246,6 +246,9 @@ class Machine(Node, Protocol):
     def enter_new(self) -> AbstractContextManager[Namespace | None]:
         """A new network namespace, which ends with the `with`; None if the kernel refuses."""
 
+    def await_udev(self, ifindex: int) -> bool:
+        """Wait until udev is done with a netdev of the host; whether it is at work here at all."""
+
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""
 
