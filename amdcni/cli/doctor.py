@@ -41,9 +41,9 @@ from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
-from amdcni.effects.manifests import read_manifests
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.policy import find_policy
+from amdcni.manifests import read_manifests
 from amdcni.verbs import healing
 from amdcni_agent.asking import ask
 from amdcni_shim.client import SOCKET_PATH

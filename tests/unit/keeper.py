@@ -100,10 +100,11 @@ class Keeper:
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and _traffic(captured) == len(self.original.traffic)
+            and _count(captured, "redirections") == len(self.original.redirections)
             and bool(captured.get("queues")) == bool(self.original.queues)
             and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
             and captured.get("ethtool", {}) == dict(self.original.ethtool)
-            and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 
     def _rdma_due(self) -> set[str]:
@@ -127,6 +128,11 @@ def _read(record: bytes) -> dict[str, Any]:
 def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
     bus_device, _, name = key.partition("@")
     return bus_device == (link.function or "") and (bus_device != "" or name in names)
+
+
+def _traffic(captured: dict[str, Any]) -> int:
+    others = ("qdiscs", "classes", "chains", "filters")
+    return ("qdisc" in captured) + sum(_count(captured, what) for what in others)
 
 
 def _holds(captured: dict[str, Any], what: str, objects: Iterable[Nexthop | NexthopGroup]) -> bool:

@@ -12,6 +12,7 @@ from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
 from amdcni.core.aspects.change import Around
 from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
 from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
@@ -45,6 +46,9 @@ def shown_as(captured: Captured) -> Netdev:
     )
 
 
+TRAFFIC = ("qdisc", "qdiscs", "classes", "chains", "filters")
+
+
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
     known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
@@ -60,7 +64,7 @@ def details_of(captured: Captured) -> Details:
         proxy_neighbours=captured.proxy_neighbours,
         multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
-        qdisc=captured.qdisc,
+        **{name: getattr(captured, name) for name in TRAFFIC},
         queues=captured.queues,
         ethtool=captured.ethtool,
     )
@@ -100,11 +104,12 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
+    filters = filters_of_renamed(captured.filters, captured.ifname, ifname)
     objects = tuple(
         attrs.evolve(each, hop=each.hop and attrs.evolve(each.hop, ifname=seen.ifname))
         for each in captured.nexthops
     )
-    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects)
+    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects, filters=filters)
     assert lines(captured, seen, details) == []
 
 
@@ -292,7 +297,7 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
         "proxy_neighbours",
         "multicast_addresses",
         "sysctls",
-        "qdisc",
+        *TRAFFIC,
         "queues",
     ],
 )

@@ -80,12 +80,6 @@ def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
     return Reply(0, 0, fixed + b"".join(encoded))
 
 
-def traffic(
-    kind: str, handle: int, parent: int, ifindex: int = OURS, **more: bytes | int | str
-) -> Reply:
-    return reply(struct.pack("=BBHiIII", 0, 0, 0, ifindex, handle, parent, 0), _1=kind, **more)
-
-
 def mpls(label: int, **attributes: bytes | int | str) -> Reply:
     fixed = struct.pack("=BBBBBBBBI", 28, 20, 0, 0, 254, 4, 0, 1, 0)
     return reply(fixed, _1=struct.pack("!I", label << 12), **attributes)
@@ -97,19 +91,7 @@ def label(prefix: str, ifindex: int) -> Reply:
     return reply(fixed, _1=network.network_address.packed, _2=99)
 
 
-ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
-
 ANSWERS: list[tuple[str, Reply, str | None]] = [
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS), "the qdisc clsact with its filters"),
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS, OTHER), None),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002), "the qdisc tbf 10: in the class 1:2"),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002, OTHER), None),
-    ("qdiscs", traffic("fq_codel", 0, 0x1), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT, _8=b""), "the size table of the qdisc tbf"),
-    ("traffic classes", traffic("htb", 0x20010, ROOT), "the traffic class 2:10 of htb"),
-    ("traffic classes", traffic("mq", 0x10001, ROOT), None),
-    ("filters", traffic("flower", 1, 0x20000), "the filter at the root flower"),
     ("MPLS routes", mpls(100, _4=OURS), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _9=struct.pack("=HBBi", 8, 0, 0, OURS)), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _4=OTHER), None),
@@ -172,6 +154,9 @@ def read(answer: Callable[[], list[Reply]], **sysctls: Any) -> tuple[tuple[str, 
     return lines, kernel.asked
 
 
+MPLS = {"mpls/conf/input": "1"}
+
+
 def refusing(failure: KernelRefused) -> Callable[[], list[Reply]]:
     def answer() -> list[Reply]:
         raise failure
@@ -183,22 +168,21 @@ def refusing(failure: KernelRefused) -> Callable[[], list[Reply]]:
     "code", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT]
 )
 def test_a_kernel_that_does_not_know_a_query_has_nothing_of_that_kind(code: int) -> None:
-    assert read(refusing(RequestRefused(code)))[0] == ()
+    assert read(refusing(RequestRefused(code)), **MPLS)[0] == ()
 
 
 @pytest.mark.parametrize(
     "failure", [RequestRefused(errno.EPERM), KernelRefused("it changes faster than it can be read")]
 )
 def test_what_cannot_be_read_is_reported(failure: KernelRefused) -> None:
-    lines, asked = read(refusing(failure))
-    assert len(lines) == asked
+    lines, asked = read(refusing(failure), **MPLS)
+    assert len(lines) == asked == 1
     assert all("they cannot be read" in line for line in lines)
 
 
-def test_there_are_three_queries_and_a_fourth_with_mpls() -> None:
-    nothing, plain = read(list)
-    assert (nothing, plain) == ((), 3)
-    assert read(list, **{"mpls/conf/input": "1"}) == ((), 4)
+def test_a_netdev_without_mpls_costs_no_query() -> None:
+    assert read(list) == ((), 0)
+    assert read(list, **MPLS) == ((), 1)
 
 
 # ---- programs and drivers
