@@ -66,7 +66,7 @@ class What(StrEnum):
     MULTICAST = "multicast"
     NEXTHOPS = "nexthops"
     ROUTES = "routes"
-    QDISC = "qdisc"
+    TRAFFIC_CONTROL = "traffic_control"
     ETHTOOL = "ethtool"
     QUEUES = "queues"
     INTERRUPTS = "interrupts"

@@ -41,9 +41,9 @@ from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
-from amdcni.effects.manifests import read_manifests
 from amdcni.effects.node import LinuxNode, effective_capabilities
 from amdcni.effects.policy import find_policy
+from amdcni.manifests import read_manifests
 from amdcni.verbs import healing
 from amdcni_agent.asking import ask
 from amdcni_shim.client import SOCKET_PATH
@@ -131,12 +131,12 @@ def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
     records = together(known) if len(known) == len(states) else None
     node, nics = states[0].node, None
     try:
-        nics = see(node, records, policy or Policy())
+        nics, mode = see(node, records, policy or Policy()), node.rdma().mode
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
     else:
         yield diagnosis.judge_nics(nics)
-        yield from diagnosis.judge_rdma(node.rdma().mode)
+        yield from diagnosis.judge_rdma(mode)
         yield from diagnosis.judge_lost(nics)
     yield diagnosis.judge_policy(policy, nics)
     yield from examine_checkpoint(policy, node)

@@ -45,9 +45,9 @@ from amdcni.core.policy import POLICY_PATH, Naming, Policy, require_allocated
 from amdcni.core.request import AddRequest, plugin_dirs_of
 from amdcni.core.spec import Json, PluginCall
 from amdcni.core.steps import Plan
-from amdcni.effects.manifests import MAX_FILE_BYTES, read_file, read_manifests
 from amdcni.effects.policy import find_policy
 from amdcni.effects.survey import read_conf_dir
+from amdcni.manifests import MAX_FILE_BYTES, read_file, read_manifests
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,11 +15,11 @@ from amdcni.core.aspects import (
     neighbours,
     nexthops,
     proxy_neighbours,
-    qdisc,
     queues,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
@@ -51,7 +51,7 @@ class Captured(
     ethtool.Ethtool,
     queues.Queues,
     sysctls.Sysctls,
-    qdisc.RootQdisc,
+    traffic_control.TrafficControl,
     routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
     multicast.MulticastAddresses,
@@ -72,7 +72,7 @@ class Details(
     queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
-    qdisc.RootQdisc,
+    traffic_control.SeenTraffic,
     proxy_neighbours.ProxyNeighbours,
     multicast.MulticastAddresses,
     neighbours.Neighbours,
@@ -98,7 +98,9 @@ Change = (
     | nexthops.SetNexthop
     | nexthops.SetNexthopGroup
     | routes.SetRoute
-    | qdisc.SetQdisc
+    | traffic_control.SetTraffic
+    | traffic_control.DropPlaceholder
+    | traffic_control.SetRedirection
     | ethtool.SetEthtool
     | queues.SetQueues
     | sysctls.SetSysctl
@@ -139,7 +141,7 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     multicast,
     nexthops,
     routes,
-    qdisc,
+    traffic_control,
     ethtool,
     queues,
     sysctls,

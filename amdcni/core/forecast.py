@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.aspects import addresses, nexthops, routes
+from amdcni.core.aspects import addresses, nexthops, routes, traffic_control
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, Details
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
@@ -82,10 +82,14 @@ def details_at_home(
     aged = routes.aged(captured.routes, elapsed_s)
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
     kept["nexthops"] = tuple(nexthops.renamed(each, netdev) for each in captured.nexthops)
+    kept["filters"] = traffic_control.filters_of_renamed(
+        captured.filters, captured.ifname, netdev.ifname
+    )
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
-    lacking = tuple(rule for rule in captured.rules if rule not in details.rules)
-    kept["rules"] = (*details.rules, *lacking)
     kept["ethtool"] = {**details.ethtool, **captured.ethtool}
+    others_rules = [rule for rule in details.rules if rule not in captured.rules]
+    together = (*others_rules, *captured.rules)
+    kept["rules"] = tuple(sorted(together, key=lambda rule: (rule.family, rule.priority)))
     return attrs.evolve(
         details, **{name: value for name, value in kept.items() if value is not None}
     )

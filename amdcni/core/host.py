@@ -298,16 +298,84 @@ class Neighbour:
     managed: bool = False
 
 
+TC_H_ROOT: Final = 0xFFFFFFFF
+"""The parent of a root qdisc, and of a class that is in no other class."""
+
+
 @attrs.frozen
 class Qdisc:
-    """A root qdisc that somebody has set: `handle` is not 0, unlike that of the kernel's own.
+    """A qdisc that somebody has set: `handle` is not 0, unlike that of the kernel's own.
 
-    `options` are the bytes of TCA_OPTIONS in hexadecimal digits: qdiscs accept what they report.
+    Handles and parents are numbers whose upper half is before the colon of `tc`.  `options` are the
+    bytes of TCA_OPTIONS in hexadecimal digits, as the kernel reports them but without what it
+    counts; `size_table` are those of TCA_STAB.  A block is what holds filters that qdiscs of
+    several netdevs may share.
     """
 
     kind: str
     handle: int
     options: str = ""
+    parent: int = TC_H_ROOT
+    size_table: str = ""
+    ingress_block: int | None = None
+    egress_block: int | None = None
+
+
+@attrs.frozen
+class TrafficClass:
+    """A class that somebody has set in the qdisc `kind`; its options are like those of a qdisc."""
+
+    kind: str
+    handle: int
+    parent: int
+    options: str = ""
+
+
+@attrs.frozen
+class Chain:
+    """A chain of filters, with a template if it has a kind.
+
+    `parent` is a qdisc or class, or if it is `shared` the number of a block.
+    """
+
+    parent: int
+    number: int
+    kind: str | None = None
+    options: str = ""
+    shared: bool = False
+
+
+@attrs.frozen
+class Filter:
+    """A filter with its actions; `parent` and `shared` are like those of a chain.
+
+    `protocol` is in network byte order.  `targets` are the netdevs to which its actions send, in
+    their order: `options` has 0 in the places of their ifindexes.
+    """
+
+    kind: str
+    parent: int
+    priority: int
+    protocol: int
+    handle: int
+    chain: int = 0
+    options: str = ""
+    targets: tuple[IfName, ...] = ()
+    shared: bool = False
+
+
+@attrs.frozen
+class Redirection:
+    """An action `mirred` that sends to a netdev, which filters of any netdev may have.
+
+    `number` distinguishes it from others that exist at the same time, and `since_s`, in seconds on
+    the kernel's monotonic clock, from later ones.  `parameters` are the bytes of struct tc_mirred
+    in hexadecimal digits, without numbers and counters.
+    """
+
+    number: int
+    since_s: int
+    parameters: str
 
 
 @attrs.frozen

@@ -11,8 +11,10 @@ class Kind(Enum):
     """The kinds of such things, each with the words for one and for several."""
 
     QDISC = ("qdisc", "qdiscs")
-    CLASS = ("traffic class", "traffic classes")
-    FILTER = ("filter at the root", "filters at the root")
+    CLASS = ("class", "classes")
+    CHAIN = ("chain", "chains")
+    FILTER = ("filter", "filters")
+    ESTIMATOR = ("rate estimator of the", "rate estimators of the")
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")

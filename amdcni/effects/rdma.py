@@ -18,7 +18,12 @@ class RdmaNetlink:
     """
 
     def __init__(self) -> None:
-        self._kernel = Rtnetlink(messages.NETLINK_RDMA)
+        try:
+            self._kernel = Rtnetlink(messages.NETLINK_RDMA)
+        except OSError as error:
+            raise KernelRefused(
+                f"the kernel opens no netlink for its RDMA devices: {error.strerror}"
+            ) from None
 
     def __enter__(self) -> "RdmaNetlink":
         return self

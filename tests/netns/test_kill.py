@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Node, Pod, dump
+from amdcni.testing.strategies import BUILT_IN_TRAFFIC
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -64,6 +65,8 @@ def nic(node: Node) -> None:
     words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
     node.add_nic(BDF, "eth1", words, peer_addresses=["10.0.0.1/31"])
     node.ip("link set eth1 alias fabric")
+    for command in BUILT_IN_TRAFFIC["actions that send to netdevs"]:
+        node.tc(command)
 
 
 @pytest.fixture

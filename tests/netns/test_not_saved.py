@@ -61,23 +61,12 @@ def test_each_thing_that_will_be_lost_is_named_once(
     ):
         node.ip(command)
     set_on(node, [*ON_ANOTHER, *LOST, *BOUND])
-    node.tc("qdisc add dev eth1 clsact")
-    node.tc("qdisc add dev other clsact")
-    node.tc("qdisc add dev eth1 root handle 2: htb default 10")
-    node.tc("class add dev eth1 parent 2: classid 2:10 htb rate 1mbit")
-    node.tc("qdisc add dev eth1 parent 2:10 handle 20: pfifo limit 7")
-    node.tc("filter add dev eth1 parent 2: prio 1 u32 match u32 0 0 flowid 2:10")
     if renumbered:
         (link,) = node.ip_json("link show dev eth1")
         pod.ip(f"link add taken index {link['ifindex']} type veth peer name far index 99")
     outcome = runtime.add(pod)
     assert outcome.succeeded, outcome
-    expected = {
-        *LOST.values(),
-        "the qdiscs pfifo 20: in the class 2:10, clsact with its filters",
-        "the traffic class 2:10 of htb",
-        "the filter at the root u32",
-    }
+    expected = {*LOST.values()}
     reported = not_saved(outcome)
     assert len(reported) == len(expected)
     for what in expected:
@@ -95,14 +84,26 @@ def test_nothing_is_reported_for_a_plain_nic(runtime: Runtime, node: Node, pod: 
 
 
 @natively
-def test_a_size_table_of_the_root_qdisc_is_reported_as_lost(
+def test_traffic_control_that_cannot_be_put_back_is_reported(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
-    node.tc(
-        f"qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet {ROOT_QDISCS[1]}"
-    )
-    assert not_saved(runtime.add(pod)) == ["the size table of the qdisc tbf"]
+    for command in (
+        "qdisc add dev eth1 root handle 3: stab linklayer atm overhead 10 htb default 10",
+        "class add dev eth1 parent 3: classid 3:10 estimator 1sec 8sec htb rate 1mbit",
+        "actions add action mirred egress mirror dev lo index 7",
+        "qdisc add dev eth1 clsact",
+        "filter add dev eth1 ingress prio 9 u32 match u32 0 0 action mirred index 7",
+    ):
+        node.tc(command)
+    assert not_saved(runtime.add(pod)) == [
+        "the size table of the qdisc htb",
+        "the rate estimator of the class 3:10 of qdisc htb",
+        "the filter u32 (priority 9, chain 0) of clsact ingress"
+        " (the action mirred, which is shared)",
+    ]
+    expect_silence(runtime.delete(pod))
+    assert "htb" in node.tc("class show dev eth1")
 
 
 PROGRAMS = Path(__file__).with_name("programs.py")

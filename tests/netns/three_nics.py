@@ -54,6 +54,14 @@ COMMANDS = [
 ]
 """What an administrator has configured besides addresses."""
 
+TRAFFIC = [
+    "qdisc add dev eth1 clsact",
+    "filter add dev eth1 ingress prio 7 u32 match u32 0 0 action mirred egress mirror dev lo",
+    "qdisc add dev eth2 root handle 1: htb default 10",
+    "class add dev eth2 parent 1: classid 1:10 htb rate 1gbit",
+]
+"""Its traffic control."""
+
 
 def furnished(node: Node) -> dict[str, Nic]:
     """Give the node NICs with attributes that only a record preserves; eth3 is down."""
@@ -66,6 +74,8 @@ def furnished(node: Node) -> dict[str, Nic]:
     ]
     on_no_bus(node, BYSTANDER, "10.0.4.1/24")
     node.ip_batch(COMMANDS)
+    for command in TRAFFIC:
+        node.tc(command)
     node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
     return {nic.ifname: nic for nic in made}
 

@@ -16,17 +16,23 @@ import attrs
 
 from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.queues import folded
+from amdcni.core.aspects.traffic_control import TC_H_INGRESS, Item, words_of
 from amdcni.core.capture import Details
 from amdcni.core.host import (
+    TC_H_ROOT,
     Address,
     Below,
+    Chain,
+    Filter,
     Load,
     Neighbour,
     Netdev,
     Nexthop,
     NexthopGroup,
     Qdisc,
+    Redirection,
     Route,
+    TrafficClass,
     WayOut,
 )
 from amdcni.core.names import IfName, MacAddress
@@ -269,6 +275,7 @@ class Kernel:
                 link.ifindex, link.alias = self._ifindex, ""
                 link.altnames -= link.given_altnames
                 link.lose_configuration()
+                link.cut_off.clear()
                 self._put_into(link, self.host)
 
     def configure(
@@ -303,7 +310,8 @@ class Kernel:
             sysctls=tuple(sorted(link.sysctls.items())),
             queues=tuple(sorted(link.queues.items())),
             token=link.token,
-            qdisc=link.qdisc,
+            traffic=frozenset(link.traffic),
+            redirections=frozenset(link.redirections),
             rules=self._own_rules(link),
             rdma=self.rdma.configured(link),
             ethtool=tuple(sorted(link.ethtool.items())),
@@ -467,9 +475,20 @@ class Kernel:
         else:
             link.sysctls[name] = value
 
-    def set_qdisc(self, link: Link, qdisc: Qdisc) -> None:
-        self.moment(f"set the qdisc of {link.name}")
-        link.qdisc = qdisc
+    def set_traffic(self, link: Link, item: Item) -> None:
+        """A class, or what is in a qdisc, needs that to be there; filters are not numbered."""
+        self.moment(f"set the {words_of(item)} of {link.name}")
+        handles = {each.handle for each in link.traffic if isinstance(each, Qdisc | TrafficClass)}
+        ends = () if isinstance(item, Chain | Filter) else (TC_H_ROOT, TC_H_INGRESS)
+        if item.parent not in ends and not {item.parent, item.parent & 0xFFFF0000} & handles:
+            raise Refused("No such file or directory")
+        others = [each for each in link.traffic if _place_of(each) != _place_of(item)]
+        link.traffic = [*others, item]
+
+    def set_redirection(self, link: Link, redirection: Redirection) -> None:
+        self.moment(f"have the action {redirection.number} send to {link.name}")
+        link.cut_off.remove(redirection)
+        link.redirections.append(redirection)
 
     def add_rule(self, space: Space, rule: Rule, *, once_more: bool = False) -> None:
         """Add the rule behind those of the same priority; a second one only if that is wanted."""
@@ -617,12 +636,38 @@ class Kernel:
             multicast_addresses=tuple(link.multicast),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
-            qdisc=link.qdisc,
+            **traffic_of(link),
             queues=folded(link.queues),
             ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
             rules=tuple(self.host.rules),
         )
+
+
+def traffic_of(link: Link) -> dict[str, Any]:
+    """The traffic control of a netdev, by the names in `Details`."""
+    items = link.traffic
+    qdiscs = [each for each in items if isinstance(each, Qdisc)]
+    return {
+        "qdisc": next((each for each in qdiscs if each.parent == TC_H_ROOT), None),
+        "qdiscs": tuple(each for each in qdiscs if each.parent != TC_H_ROOT),
+        "classes": tuple(each for each in items if isinstance(each, TrafficClass)),
+        "chains": tuple(each for each in items if isinstance(each, Chain)),
+        "filters": tuple(each for each in items if isinstance(each, Filter)),
+        "redirections": tuple(link.redirections),
+        "cut_off": tuple(link.cut_off),
+    }
+
+
+def _place_of(item: Item) -> tuple[object, ...]:
+    """What distinguishes two items for the kernel: a place has only one qdisc."""
+    places = {
+        Qdisc: ("parent",),
+        TrafficClass: ("handle",),
+        Chain: ("parent", "number"),
+        Filter: ("parent", "chain", "priority", "handle"),
+    }
+    return (type(item), *(getattr(item, name) for name in places[type(item)]))
 
 
 def _with_names(route: Route, names: dict[int, IfName]) -> Route:

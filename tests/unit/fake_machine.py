@@ -7,12 +7,16 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from amdcni.core.aspects.traffic_control import INGRESS_FILTERS, TC_H_INGRESS, Item
 from amdcni.core.attachment import Attachment
 from amdcni.core.host import (
+    TC_H_ROOT,
+    Chain,
+    Filter,
     Hop,
     LinkFlag,
     Member,
@@ -20,7 +24,9 @@ from amdcni.core.host import (
     Nexthop,
     NexthopGroup,
     Qdisc,
+    Redirection,
     Route,
+    TrafficClass,
 )
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
@@ -124,6 +130,19 @@ class Machine:
         )
 
 
+TRAFFIC: Final[tuple[Item, ...]] = (
+    Qdisc("htb", 0x10000, "00"),
+    TrafficClass("htb", 0x10001, TC_H_ROOT, "01"),
+    TrafficClass("htb", 0x10010, 0x10001, "02"),
+    Qdisc("pfifo", 0x110000, "37000000", parent=0x10010),
+    Filter("u32", 0x10000, 5, 8, 0x80000800, options="03"),
+    Qdisc("clsact", 0xFFFF0000, parent=TC_H_INGRESS),
+    Chain(INGRESS_FILTERS, 7),
+    Filter("matchall", INGRESS_FILTERS, 1, 8, 1, options="04", targets=(IfName("lo"),)),
+)
+"""A tree of qdiscs with filters, one of which sends to the loopback netdev."""
+
+
 def furnish(machine: Machine, link: Link) -> None:
     """Configure what a fabric NIC has in addition to its addresses; routes only if it is up.
 
@@ -136,8 +155,9 @@ def furnish(machine: Machine, link: Link) -> None:
     link.multicast = [MacAddress("01:00:5e:00:00:77")]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
+    link.traffic = list(TRAFFIC)
+    link.redirections = [Redirection(link.ifindex, 50, "05")]
     link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
-    link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
     link.ethtool |= {"rings/rx": 512, "features/on": "0x4", "features/off": "0xb"}
     link.token = ipaddress.ip_address("::5")
     _set_rules(machine, link)
@@ -169,8 +189,8 @@ def furnish(machine: Machine, link: Link) -> None:
 
 def _set_rules(machine: Machine, link: Link) -> None:
     named = Rule(4, 1000 + link.ifindex, table=100)
-    rail = attrs.evolve(named, family=6, iif=f"{link.name}-of-the-fabric")
-    link.managed = [attrs.evolve(named, oif=link.name)]
-    link.rules = [attrs.evolve(named, iif=link.name, action=8), rail, *link.managed]
+    rail = attrs.evolve(named, family=6, priority=3000, iif=f"{link.name}-of-the-fabric")
+    link.managed = [attrs.evolve(named, priority=2000, oif=link.name)]
+    link.rules = [attrs.evolve(named, iif=link.name, action=8), *link.managed, rail]
     for rule in link.rules:
         machine.kernel.add_rule(machine.kernel.host, rule)

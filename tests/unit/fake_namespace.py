@@ -14,11 +14,11 @@ from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
-from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
+from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused, RdmaImmovable
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
@@ -201,8 +201,14 @@ class FakeNamespace:
                     self._kernel.set_nexthop_group(self._space, group)
             case SetRoute():
                 self.put_route(change)
-            case SetQdisc(qdisc):
-                self._ask(self._kernel.set_qdisc, netdev, qdisc)
+            case SetTraffic(item, targets):
+                if None in targets:
+                    raise KernelRefused("a filter sends to a netdev that is not here")
+                self._ask(self._kernel.set_traffic, netdev, item)
+            case SetRedirection(redirection):
+                self._ask(self._kernel.set_redirection, netdev, redirection)
+            case DropPlaceholder():
+                raise AssertionError("this kernel does not number the tables of filters")
             case SetQueues():
                 for place in change.places:
                     self._ask(self._kernel.set_queue, netdev, place, change.value)

@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from amdcni.core.aspects.traffic_control import Item
 from amdcni.core.host import (
     Address,
     AddressFlag,
@@ -18,7 +19,7 @@ from amdcni.core.host import (
     Netdev,
     Nexthop,
     NexthopGroup,
-    Qdisc,
+    Redirection,
     Route,
 )
 from amdcni.core.names import IfName, MacAddress
@@ -137,7 +138,12 @@ class Link:
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
     queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: list[Item] = attrs.field(factory=list)
+    """The traffic control, in the order in which it was set."""
+    redirections: list[Redirection] = attrs.field(factory=list)
+    """The actions of other netdevs that send to this one."""
+    cut_off: list[Redirection] = attrs.field(factory=list)
+    """Those that have sent to this one, until it left the host."""
     rules: list[Rule] = attrs.field(factory=list)
     """The policy rules that somebody has set for it on the host."""
     managed: list[Rule] = attrs.field(factory=list)
@@ -156,9 +162,12 @@ class Link:
 
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
-        self.up, self.master, self.token, self.qdisc = False, None, None, None
-        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
+        self.up, self.master, self.token = False, None, None
+        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.traffic):
             lost.clear()
+        self.sysctls.clear()
+        self.cut_off += self.redirections
+        self.redirections.clear()
         self.multicast.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
@@ -365,7 +374,8 @@ class Configuration:
     sysctls: tuple[tuple[str, int | str], ...] = ()
     queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: frozenset[Item] = frozenset()
+    redirections: frozenset[Redirection] = frozenset()
     rules: tuple[tuple[Rule, int], ...] = ()
     """Each with the netdevs that it does not see."""
     rdma: tuple[tuple[str, bool], ...] = ()

@@ -61,6 +61,8 @@ class Keeper:
             self.names.add(link.name)
         seen, due = _unmarked(self.machine.kernel.configuration_of(link)), self.due()
         if seen.ifname != due.ifname:
+            # Rules that name it see nothing then, or the netdev that has its name.
+            seen, due = _whatever_they_see(seen), _whatever_they_see(due)
             due = attrs.evolve(due, ifname=seen.ifname)
         if not self.order_matters:
             seen, due = _in_any_order(seen), _in_any_order(due)
@@ -98,10 +100,11 @@ class Keeper:
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
+            and _traffic(captured) == len(self.original.traffic)
+            and _count(captured, "redirections") == len(self.original.redirections)
             and bool(captured.get("queues")) == bool(self.original.queues)
             and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
             and captured.get("ethtool", {}) == dict(self.original.ethtool)
-            and ("qdisc" in captured) == (self.original.qdisc is not None)
         )
 
     def _rdma_due(self) -> set[str]:
@@ -127,6 +130,11 @@ def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
     return bus_device == (link.function or "") and (bus_device != "" or name in names)
 
 
+def _traffic(captured: dict[str, Any]) -> int:
+    others = ("qdiscs", "classes", "chains", "filters")
+    return ("qdisc" in captured) + sum(_count(captured, what) for what in others)
+
+
 def _holds(captured: dict[str, Any], what: str, objects: Iterable[Nexthop | NexthopGroup]) -> bool:
     return {each.id for each in objects} <= {each["id"] for each in captured.get(what, [])}
 
@@ -140,6 +148,11 @@ def _unmarked(configuration: Configuration) -> Configuration:
     assert isinstance(altnames, tuple)
     left = tuple(name for name in altnames if not name.startswith("amdcni-"))
     return configuration if left == altnames else attrs.evolve(configuration, link=(*link, left))
+
+
+def _whatever_they_see(configuration: Configuration) -> Configuration:
+    rules = tuple((rule, 0) for rule, _ in configuration.rules)
+    return attrs.evolve(configuration, rules=rules)
 
 
 def _in_any_order(configuration: Configuration) -> Configuration:

@@ -34,6 +34,9 @@ def test_a_capture_agrees_with_the_netdev(netdev: Netdev, details: Details, repo
         "neighbours",
         "proxy_neighbours",
         "qdisc",
+        "qdiscs",
+        "classes",
+        "filters",
         "queues",
     ):
         assert getattr(kept, name) == getattr(details, name)

@@ -19,7 +19,9 @@ from amdcni.core.formats import attachment_to_json, parse_attachment
 from amdcni.core.host import (
     Address,
     Buckets,
+    Chain,
     Encap,
+    Filter,
     Hardware,
     Hop,
     Interrupts,
@@ -29,6 +31,8 @@ from amdcni.core.host import (
     Nexthop,
     NexthopGroup,
     Qdisc,
+    Redirection,
+    TrafficClass,
 )
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
@@ -121,7 +125,12 @@ CAPTURED = Captured(
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
-    qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    qdisc=Qdisc("htb", 0x10000, "37000000", size_table="00"),
+    qdiscs=(Qdisc("clsact", 0xFFFF0000, "01", 0xFFFFFFF1, "02", 7, 8),),
+    classes=(TrafficClass("htb", 0x10001, 0xFFFFFFFF, "01"),),
+    chains=(Chain(8, 3, "flower", "02", shared=True),),
+    filters=(Filter("u32", 7, 1, 8, 1, 3, "03", (IfName("lo"),), shared=True),),
+    redirections=(Redirection(3, 1000, "04"),),
     queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
     ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
@@ -196,11 +205,15 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
+    CAPTURED.qdiscs[0],
+    CAPTURED.classes[0],
+    CAPTURED.chains[0],
+    CAPTURED.filters[0],
+    CAPTURED.redirections[0],
     CAPTURED.nexthops[0],
     CAPTURED.nexthop_groups[0],
     CAPTURED.nexthop_groups[0].members[0],
     CAPTURED.nexthop_groups[0].buckets,
-    CAPTURED.qdisc,
 )
 
 

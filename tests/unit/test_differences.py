@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -12,6 +12,7 @@ from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
 from amdcni.core.aspects.change import Around
 from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
 from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
@@ -45,6 +46,9 @@ def shown_as(captured: Captured) -> Netdev:
     )
 
 
+TRAFFIC = ("qdisc", "qdiscs", "classes", "chains", "filters")
+
+
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
     known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
@@ -60,7 +64,7 @@ def details_of(captured: Captured) -> Details:
         proxy_neighbours=captured.proxy_neighbours,
         multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
-        qdisc=captured.qdisc,
+        **{name: getattr(captured, name) for name in TRAFFIC},
         queues=captured.queues,
         ethtool=captured.ethtool,
     )
@@ -100,11 +104,12 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
+    filters = filters_of_renamed(captured.filters, captured.ifname, ifname)
     objects = tuple(
         attrs.evolve(each, hop=each.hop and attrs.evolve(each.hop, ifname=seen.ifname))
         for each in captured.nexthops
     )
-    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects)
+    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects, filters=filters)
     assert lines(captured, seen, details) == []
 
 
@@ -226,6 +231,14 @@ def test_another_link_value_is_one_difference_if_it_was_captured(
 
 
 @given(some.whole_captures, some.netdevs)
+@example(
+    Captured(IfName("eth1"), 7, gso_max_size=65536, gso_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gso_max_size=1500, gso_ipv4_max_size=1500),
+)
+@example(
+    Captured(IfName("eth1"), 7, gro_max_size=65537, gro_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gro_max_size=1500, gro_ipv4_max_size=65536),
+)
 def test_limits_of_offloads_set_one_after_the_other_are_all_as_they_were(
     captured: Captured, netdev: Netdev
 ) -> None:
@@ -284,7 +297,7 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
         "proxy_neighbours",
         "multicast_addresses",
         "sysctls",
-        "qdisc",
+        *TRAFFIC,
         "queues",
     ],
 )

@@ -13,7 +13,7 @@ from amdcni.core.errors import InvalidManifest, PolicyDenies
 from amdcni.core.kubernetes import Allocation, ObjectName, Pod
 from amdcni.core.kubernetes.review import request_of
 from amdcni.core.policy import Naming, Policy
-from amdcni.effects.manifests import MAX_FILE_BYTES, read_manifests
+from amdcni.manifests import MAX_FILE_BYTES, read_manifests
 from tests.unit.test_kubernetes import NIC, A, B, checkpoint_of, entry
 
 MANIFESTS = Path(__file__).parents[2] / "examples/manifests"

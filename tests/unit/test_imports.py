@@ -23,6 +23,7 @@ PACKAGES = (
     "amdcni.verbs",
     "amdcni.runtime",
     "amdcni.log",
+    "amdcni.manifests",
     "amdcni.testing",
     "amdcni.pytest_plugin",
     "amdcni_shim",

@@ -28,7 +28,6 @@ from amdcni.core.host import (
     Nexthop,
     NexthopGroup,
     Program,
-    Qdisc,
     Route,
     WayOut,
 )
@@ -40,7 +39,6 @@ from amdcni.effects.messages import (
     napi,
     neighbours,
     nexthops,
-    qdiscs,
     routes,
 )
 from amdcni.effects.messages.encaps import encap_of
@@ -479,7 +477,7 @@ def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
     assert route.expires_s == 2999
 
 
-# ---- neighbours, qdiscs
+# ---- neighbours
 
 
 @given(some.neighbours)
@@ -529,20 +527,6 @@ def test_only_multicast_addresses_that_somebody_set_are_read() -> None:
 """
     assert list(multicast.static_in(listed, 7)) == [bytes.fromhex("01005e000099")]
     assert list(multicast.static_in("", 7)) == []
-
-
-@given(some.qdiscs)
-def test_a_qdisc_is_set_with_exactly_the_options_that_were_read(qdisc: Qdisc) -> None:
-    message = reply_to(qdiscs.put(NIC, qdisc))
-    assert qdiscs.root_qdisc_of(message) == qdisc
-
-
-def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0)))
-    assert qdiscs.root_qdisc_of(message) is None
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
-    below = having(message, 12, 0x10001, 4)
-    assert qdiscs.root_qdisc_of(below) is None
 
 
 # ---- NAPI instances

@@ -21,7 +21,7 @@ USED_IF_THERE = {"rich", "pygments"}
 """What structlog also loads, but does not need."""
 NOT_THE_PLUGIN = (
     *("amdcni.cli", "amdcni.deployment", "amdcni.testing"),
-    *("amdcni.runtime", "amdcni.pytest_plugin"),
+    *("amdcni.manifests", "amdcni.runtime", "amdcni.pytest_plugin"),
     "amdcni_agent",
 )
 

@@ -80,12 +80,6 @@ def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
     return Reply(0, 0, fixed + b"".join(encoded))
 
 
-def traffic(
-    kind: str, handle: int, parent: int, ifindex: int = OURS, **more: bytes | int | str
-) -> Reply:
-    return reply(struct.pack("=BBHiIII", 0, 0, 0, ifindex, handle, parent, 0), _1=kind, **more)
-
-
 def mpls(label: int, **attributes: bytes | int | str) -> Reply:
     fixed = struct.pack("=BBBBBBBBI", 28, 20, 0, 0, 254, 4, 0, 1, 0)
     return reply(fixed, _1=struct.pack("!I", label << 12), **attributes)
@@ -97,19 +91,7 @@ def label(prefix: str, ifindex: int) -> Reply:
     return reply(fixed, _1=network.network_address.packed, _2=99)
 
 
-ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
-
 ANSWERS: list[tuple[str, Reply, str | None]] = [
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS), "the qdisc clsact with its filters"),
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS, OTHER), None),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002), "the qdisc tbf 10: in the class 1:2"),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002, OTHER), None),
-    ("qdiscs", traffic("fq_codel", 0, 0x1), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT, _8=b""), "the size table of the qdisc tbf"),
-    ("traffic classes", traffic("htb", 0x20010, ROOT), "the traffic class 2:10 of htb"),
-    ("traffic classes", traffic("mq", 0x10001, ROOT), None),
-    ("filters", traffic("flower", 1, 0x20000), "the filter at the root flower"),
     ("MPLS routes", mpls(100, _4=OURS), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _9=struct.pack("=HBBi", 8, 0, 0, OURS)), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _4=OTHER), None),

@@ -14,6 +14,8 @@ from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
 from amdcni.core.host import (
     Address,
+    Chain,
+    Filter,
     Hop,
     Interrupts,
     Member,
@@ -23,8 +25,10 @@ from amdcni.core.host import (
     Nexthop,
     NexthopGroup,
     Qdisc,
+    Redirection,
     Route,
     SysfsDevice,
+    TrafficClass,
 )
 from amdcni.core.names import (
     ContainerId,
@@ -290,7 +294,19 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         other_nexthops=(Nexthop(6),),
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
-        qdisc=Qdisc("fq", 1),
+        qdisc=Qdisc("htb", 0x10000),
+        qdiscs=(
+            Qdisc("clsact", 0xFFFF0000, parent=0xFFFFFFF1),
+            Qdisc("pfifo", 0x200000, parent=0x10010),
+        ),
+        classes=(TrafficClass("htb", 0x10010, 0x10000),),
+        chains=(Chain(0xFFFFFFF3, 7), Chain(21, 8, "flower", shared=True)),
+        filters=(
+            Filter("flower", 0xFFFFFFF2, 10, 8, 1, options="00"),
+            Filter("fw", 0x10010, 9, 8, 1, chain=2, options="00"),
+            Filter("u32", 0x10000, 5, 8, 0x80000000),
+        ),
+        redirections=(Redirection(3, 1000, "04"),),
         ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
         queues={
             "gro_flush_timeout": "20000",
@@ -320,6 +336,16 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "nexthop object 8",
         "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
+        "qdisc htb",
+        "class 1:10 of qdisc htb",
+        "qdisc pfifo 20: in class 1:10",
+        "qdisc clsact",
+        "chain 7 of clsact egress",
+        "chain 8 of block 21",
+        "filter u32 (priority 5, chain 0) of qdisc 1:",
+        "filter fw (priority 9, chain 2) of class 1:10",
+        "filter flower (priority 10, chain 0) of clsact ingress",
+        "action mirred 3",
         "qdisc fq",
         "rings: rx 512",
         "features: 3 on, 1 off",

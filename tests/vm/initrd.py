@@ -27,12 +27,21 @@ _FOLDERS = (
 _OF_THE_SYSTEM = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "iproute2")
 _IN_USR = ("bin", "sbin", "lib", "lib64")
 
+_QDISCS = "cake choke codel drr ets fq hfsc htb ingress mqprio multiq netem pie prio red sfq tbf"
+_FILTERS = "basic bpf cgroup flow flower fw matchall route u32"
+_ACTIONS = "connmark csum gact mirred nat pedit police sample simple skbedit tunnel_key vlan"
+
 _MODULES = (
     *("virtio_pci", "9pnet_virtio", "9p"),
     *("e1000e", "virtio_net", "vmxnet3"),
-    *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1", "sch_tbf"),
+    *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1"),
     *("8021q", "macvlan", "ipvlan", "macsec", "tun", "bonding", "vrf", "wireguard", "vcan"),
     *("vxlan", "geneve", "mpls_iptunnel"),
+    "crc32c_generic",  # which libcrc32c needs, and does not say so
+    *(f"sch_{name}" for name in _QDISCS.split()),
+    *(f"cls_{name}" for name in _FILTERS.split()),
+    *(f"act_{name}" for name in _ACTIONS.split()),
+    *("em_cmp", "em_nbyte", "em_u32", "em_meta"),
 )
 """The modules for the machine's shares, its NICs and the other netdevs that the tests make."""
 

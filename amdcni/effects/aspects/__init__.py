@@ -16,11 +16,11 @@ from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
 from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
-from amdcni.core.aspects.qdisc import SetQdisc
 from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
+from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import Netdev
 from amdcni.effects.aspects import (
@@ -32,18 +32,18 @@ from amdcni.effects.aspects import (
     neighbours,
     nexthops,
     proxy_neighbours,
-    qdisc,
     queues,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _EARLY: Final = (ethtool, sysctls)
 READ: Final = (
     *(*_EARLY, neighbours, proxy_neighbours, multicast, nexthops, routes),
-    *(qdisc, queues),
+    *(traffic_control, queues),
 )
 
 
@@ -83,8 +83,8 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             nexthops.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
-        case SetQdisc():
-            qdisc.apply(kernel, netdev, change)
+        case SetTraffic() | DropPlaceholder() | SetRedirection():
+            traffic_control.apply(kernel, netdev, change)
         case SetEthtool():
             ethtool.apply(kernel, netdev, change)
         case SetQueues():

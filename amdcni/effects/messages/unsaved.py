@@ -11,17 +11,13 @@ from typing import Final
 import attrs
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
-    RTM_GETQDISC,
     RTM_GETROUTE,
-    RTM_GETTCLASS,
-    RTM_GETTFILTER,
 )
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages.common import Layout, ip_of, number_of, request, text_of
-from amdcni.effects.messages.qdiscs import TC_H_ROOT, QdiscMessage
+from amdcni.effects.messages.common import Layout, ip_of, number_of, request
 from amdcni.effects.rtnetlink import Reply, Request
 
 Found = Iterator[Unsaved]
@@ -39,68 +35,12 @@ class Question:
 def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Question]:
     """What to ask about the netdev; if `renumbered`, it will have another ifindex in the pod."""
     ifindex = netdev.ifindex
-    yield from _about_traffic(ifindex)
     if has_mpls:
         query = request(RTM_GETROUTE, rtmsg(), {"family": _AF_MPLS}, [("RTA_OIF", ifindex)])
         yield Question("MPLS routes", query, lambda reply: _mpls_routes(reply, ifindex))
     if renumbered:
         query = request(_RTM_GETADDRLABEL, LabelMessage(), {"family": _AF_INET6})
         yield Question("address labels", query, lambda reply: _labels(reply, ifindex))
-
-
-# ---- traffic control
-
-_TC_H_INGRESS: Final = 0xFFFFFFF1
-_TRAFFIC: Final = Layout(QdiscMessage, {8: "TCA_STAB"})
-_WITH_CLASSES: Final = frozenset({"cbq", "drr", "dsmark", "hfsc", "htb", "qfq"})
-"""Qdiscs whose classes somebody sets; those of others, such as mq, come with the qdisc."""
-
-
-def _about_traffic(ifindex: int) -> Iterator[Question]:
-    def about(kind: int) -> Request:
-        return request(kind, QdiscMessage(), {"index": ifindex})
-
-    # The kernel does not filter qdiscs in a dump.
-    yield Question("qdiscs", about(RTM_GETQDISC), lambda reply: _qdiscs(reply, ifindex))
-    yield Question("traffic classes", about(RTM_GETTCLASS), _classes)
-    yield Question("filters", about(RTM_GETTFILTER), _filters)
-
-
-def _qdiscs(reply: Reply, ifindex: int) -> Found:
-    """What somebody has set below the root or for ingress; of the root, only its size table.
-
-    Those without a handle are the kernel's own.
-    """
-    if _TRAFFIC.fixed(reply.body)["index"] != ifindex:
-        return
-    fields, attributes = _TRAFFIC.read(reply.body)
-    if not fields["handle"]:
-        return
-    kind = text_of(attributes.get("TCA_KIND")) or ""
-    if fields["parent"] == _TC_H_INGRESS:
-        yield Unsaved(Kind.QDISC, f"{kind} with its filters")
-    elif fields["parent"] != TC_H_ROOT:
-        place = f"{_handle(fields['handle'])} in the class {_handle(fields['parent'])}"
-        yield Unsaved(Kind.QDISC, f"{kind} {place}")
-    elif "TCA_STAB" in attributes:
-        yield Unsaved(Kind.SIZE_TABLE, kind)
-
-
-def _classes(reply: Reply) -> Found:
-    fields, attributes = _TRAFFIC.read(reply.body)
-    kind = text_of(attributes.get("TCA_KIND"))
-    if kind in _WITH_CLASSES:
-        yield Unsaved(Kind.CLASS, f"{_handle(fields['handle'])} of {kind}")
-
-
-def _filters(reply: Reply) -> Found:
-    _, attributes = _TRAFFIC.read(reply.body)
-    yield Unsaved(Kind.FILTER, text_of(attributes.get("TCA_KIND")) or "")
-
-
-def _handle(number: int) -> str:
-    major, minor = divmod(number, 1 << 16)
-    return f"{major:x}:{minor:x}" if minor else f"{major:x}:"
 
 
 # ---- MPLS

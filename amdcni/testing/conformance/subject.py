@@ -14,8 +14,8 @@ from amdcni.core.kubernetes import parse_definition
 from amdcni.core.names import parse_plugin_name
 from amdcni.core.spec import Json
 from amdcni.core.versions import NEWEST, SUPPORTED, CniVersion
-from amdcni.effects.manifests import read_manifests
 from amdcni.effects.plugins import find_plugin
+from amdcni.manifests import read_manifests
 from amdcni.testing.cni import DEFAULT_CNI_PATH
 from amdcni.testing.conformance.well_known import CONFIGURATIONS, IFNAMES
 from amdcni.testing.namespaces import StrPath

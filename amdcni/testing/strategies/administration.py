@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from amdcni.testing.namespaces import CommandFailed, Namespace
+from amdcni.testing.strategies.traffic import BUILT_IN_TRAFFIC
 
 ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
@@ -185,13 +186,17 @@ def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -
 
 @frozen
 class HostConfiguration:
-    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc and so on."""
+    """What was set in addition to addresses: commands of `ip`, sysctls, a root qdisc and so on.
+
+    `traffic` are commands of `tc`; those about the root are refused if there is a root qdisc.
+    """
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
     management: Management | None = None
     queues: tuple[str, ...] = ()
+    traffic: tuple[str, ...] = ()
     ethtool: EthtoolChanges = ()
 
     def configure(
@@ -218,6 +223,8 @@ class HostConfiguration:
             node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+        batch = "\n".join(self.traffic).replace("eth1", ifname).encode()
+        node.run(["tc", "-force", "-batch", "-"], stdin=batch)
         for setting in self.queues:
             # Limits for IPv4 came with Linux 6.3.
             with suppress(CommandFailed):
@@ -239,6 +246,7 @@ host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
+    traffic=st.just(()) | st.sampled_from(list(BUILT_IN_TRAFFIC.values())),
     queues=st.lists(st.sampled_from(QUEUE_SETTINGS), max_size=3, unique=True).map(tuple),
     ethtool=ethtool_changes,
 )

@@ -35,9 +35,16 @@ from amdcni.testing.strategies.routing import (
     nexthops,
     policy_rules,
     proxy_neighbours,
-    qdiscs,
     queue_settings,
     sysctls,
+)
+from amdcni.testing.strategies.traffic import (
+    chains,
+    filters,
+    inner_qdiscs,
+    qdiscs,
+    redirections,
+    traffic_classes,
 )
 from amdcni.testing.strategies.values import words
 
@@ -251,6 +258,11 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
+    qdiscs=st.lists(inner_qdiscs, max_size=1).map(tuple),
+    classes=st.lists(traffic_classes, max_size=1).map(tuple),
+    chains=st.lists(chains, max_size=1).map(tuple),
+    filters=st.lists(filters, max_size=1).map(tuple),
+    redirections=st.lists(redirections, max_size=1).map(tuple),
     queues=st.none() | queue_settings.map(folded),
     ethtool=ethtool_settings,
     eui64=st.booleans(),

@@ -18,13 +18,20 @@ from amdcni.core.host import (
     Neighbour,
     Nexthop,
     NexthopGroup,
-    Qdisc,
 )
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import MacAddress
 from amdcni.core.rules import Rule
 from amdcni.testing.strategies.addressing import ip_addresses, ip_interfaces, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, ifnames, macs
+from amdcni.testing.strategies.traffic import (
+    chains,
+    filters,
+    inner_qdiscs,
+    qdiscs,
+    redirections,
+    traffic_classes,
+)
 
 encaps: SearchStrategy[Encap] = st.builds(
     Encap, st.sampled_from([1, 2, 4, 5]), st.binary(max_size=8).map(bytes.hex)
@@ -161,14 +168,6 @@ proxy_neighbours: SearchStrategy[Neighbour] = st.builds(
 )
 """Proxy neighbours, some of them routers."""
 
-qdiscs: SearchStrategy[Qdisc] = st.builds(
-    Qdisc,
-    st.sampled_from(["pfifo", "tbf", "fq_codel"]),
-    st.integers(1, 0xFFFF).map(lambda major: major << 16),
-    st.binary(max_size=8).map(bytes.hex),
-)
-"""Root qdiscs."""
-
 _values_of_rules: SearchStrategy[dict[str, int | str]] = st.fixed_dictionaries(
     {},
     optional={
@@ -270,6 +269,11 @@ details: SearchStrategy[Details] = st.builds(
     sysctls=sysctls,
     sysctl_defaults=sysctls,
     qdisc=st.none() | qdiscs,
+    qdiscs=st.lists(inner_qdiscs, max_size=1).map(tuple),
+    classes=st.lists(traffic_classes, max_size=1).map(tuple),
+    chains=st.lists(chains, max_size=1).map(tuple),
+    filters=st.lists(filters, max_size=1).map(tuple),
+    redirections=st.lists(redirections, max_size=1).map(tuple),
     queues=st.none() | queue_settings.map(folded),
     rules=st.lists(policy_rules, max_size=2).map(tuple),
     ethtool=ethtool_settings,
