@@ -274,6 +274,9 @@ class Machine(Node, Protocol):
     def set_interrupt(self, number: str, cpus: str) -> None:
         """Let an interrupt go to these CPUs; raises KernelRefused."""
 
+    def await_udev(self, ifindex: int) -> bool:
+        """Wait until udev is done with a netdev of the host; whether it is at work here at all."""
+
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from amdcni.effects.netlink import Netlink
     from amdcni.effects.plugins import Plugins
 
+_UDEV: Final = "/run/udev"
 _NEEDED: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
@@ -183,6 +184,14 @@ class LinuxNode:
 
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def await_udev(self, ifindex: int) -> bool:
+        if not os.path.exists(f"{_UDEV}/control"):
+            return False
+        from amdcni.effects.udev import await_udev
+
+        await_udev(ifindex, _UDEV)
+        return True
 
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self.store.lock(device, wait_s)

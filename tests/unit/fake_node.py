@@ -219,6 +219,10 @@ class FakeNode:
         self._kernel.moment("pause")
         self._kernel.time_passes()
 
+    def await_udev(self, ifindex: int) -> bool:
+        self.alive()
+        return False
+
     def lock(self, device: str, *, wait_s: float) -> AbstractContextManager[None]:
         return self._locked(device, wait_s)
 

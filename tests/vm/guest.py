@@ -104,6 +104,10 @@ class Guest:
         self._is_as_before = False
         self.mover = "delegate"
 
+    def touch(self, slot: Slot) -> None:
+        """Have a NIC configured anew after the test, which changes it."""
+        self._touched.add(slot)
+
     def bind(self, slot: Slot, driver: str | None) -> None:
         """Unbind a NIC from its driver; bind it to `driver`, even to the same one, unless None."""
         self._touched.add(slot)

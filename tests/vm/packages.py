@@ -1,4 +1,4 @@
-"""QEMU, a kernel and busybox from Debian's packages, unpacked into a folder, not installed."""
+"""QEMU, a kernel, busybox and udev from packages of Debian, unpacked and not installed."""
 
 import lzma
 import os
@@ -13,6 +13,8 @@ from tests.debian import NotHere, lacking, run, unpack
 
 _KERNEL = "linux-image-amd64"
 _QEMU = "qemu-system-x86"
+_UDEV = "udev"
+_UDEVADM = "bin/udevadm"
 _XZ = b"\xfd7zXZ\0"
 _LIBRARIES = "lib/x86_64-linux-gnu"
 
@@ -56,6 +58,11 @@ class Unpacked:
         (folder,) = self._find("lib/modules").iterdir()
         return folder
 
+    @property
+    def udev(self) -> Path | None:
+        """The only program of udev, unless it is installed on this computer."""
+        return next((p for top in ("usr", "") if (p := self.root / top / _UDEVADM).exists()), None)
+
     def _find(self, path: str) -> Path:
         """Return where `path` is: packages have moved from / to /usr one by one."""
         return next(place for top in ("usr", "") if (place := self.root / top / path).exists())
@@ -68,10 +75,10 @@ def unpacked(folder: Path) -> Unpacked:
         NotHere: this computer cannot download or run them.
     """
     found = Unpacked(folder / "root")
-    if not found.kernel.exists():
+    if not (found.kernel.exists() and (found.udev or Path("/", _UDEVADM).exists())):
         if platform.machine() != "x86_64":
             raise NotHere(f"the machine is an x86_64 one, and this is {platform.machine()}")
-        unpack(lambda: ["busybox-static", _newest_kernel(), *lacking(_QEMU)], found.root)
+        unpack(lambda: ["busybox-static", _newest_kernel(), *lacking(_QEMU, _UDEV)], found.root)
         _write_kernel(found)
     _require_qemu(found)
     return found

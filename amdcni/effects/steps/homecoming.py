@@ -61,6 +61,8 @@ def _bring_home(node: Machine, record: Attachment, captured: Captured) -> Home:
     if netdev is None:
         raise lost(record)
     home = _give_ifindex(node, record, captured, Home(netdev, sight.others(netdev)))
+    if node.await_udev(home.netdev.ifindex):
+        home = _seen_at(node, record, home.netdev.ifindex)
     home = _give_name(node, record, captured, home)
     if home.netdev.ifname != captured.ifname:
         now = home.netdev.ifname
