@@ -5,7 +5,7 @@ import fcntl
 import socket
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -35,19 +35,29 @@ def commands(ifname: str) -> Iterator[Run]:
         yield run
 
 
-def read(run: Run) -> Iterator[tuple[str, int | str]]:
-    """The settings that the driver has, each with the name of its group before its own."""
+def read(run: Run, groups: Collection[str]) -> Iterator[tuple[str, int | str]]:
+    """The settings of the groups that commands are about, each with the name of its group."""
+    if "rss" in groups:
+        yield from _read_rss(run)
+    if "hash-fields" in groups:
+        yield from _read_hash_fields(run)
+    for name in messages.TUNABLES if "tunables" in groups else ():
+        with suppress(OSError):
+            yield f"tunables/{name}", messages.tunable_in(run(messages.tunable_query(name)), name)
+
+
+def _read_rss(run: Run) -> Iterator[tuple[str, int | str]]:
     with suppress(OSError):
         yield from messages.rss_in(_ask_rss(run)).items()
+
+
+def _read_hash_fields(run: Run) -> Iterator[tuple[str, int]]:
     for packets in messages.PACKETS:
         try:
             yield f"hash-fields/{packets}", messages.hash_in(run(messages.hash_query(packets)))
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 break
-    for name in messages.TUNABLES:
-        with suppress(OSError):
-            yield f"tunables/{name}", messages.tunable_in(run(messages.tunable_query(name)), name)
 
 
 def _ask_rss(run: Run) -> bytes:

@@ -466,7 +466,6 @@ def meddle(pod: Pod, ifname: str) -> None:
     )
     pod.queues(ifname, "rx-0/rps_cpus=1", "gro_flush_timeout=7", "gro_ipv4_max_size=10000")
     pod.ethtool(ifname, "feature", "tx-tcp-segmentation", "off")
-    pod.ethtool(ifname, "channels", "rx", 2)
 
 
 def indexes_in(where: Namespace) -> set[int | None]:

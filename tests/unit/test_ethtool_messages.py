@@ -75,7 +75,7 @@ def test_the_family_is_queried_by_name() -> None:
 
 
 def test_each_group_is_asked_for_once_and_about_the_netdev() -> None:
-    asked = dict(ethtool.queries(FAMILY, NIC))
+    asked = dict(ethtool.queries(FAMILY, NIC, GROUPS))
     assert {*asked, *BY_COMMAND} == set(GROUPS)
     for group, request in asked.items():
         assert request.body[0] == ethtool.COMMANDS[group]
@@ -85,6 +85,7 @@ def test_each_group_is_asked_for_once_and_about_the_netdev() -> None:
             1: struct.pack("=I", NIC),
             3: struct.pack("=I", compact),
         }
+    assert [group for group, _ in ethtool.queries(FAMILY, NIC, ["rss", "rings"])] == ["rings"]
     in_words = ethtool.query_in_words(FAMILY, NIC, "link")
     assert decoded(in_words, ethtool_linkmode_msg) == {}
 

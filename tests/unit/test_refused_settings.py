@@ -41,9 +41,12 @@ def test_the_nic_is_home_without_it_and_the_record_is_gone(
     assert nic.ethtool["rings/rx"] == 64
     assert nic.ethtool["features/on"] == "0x4"
     assert machine.disk.files == {}
-    (facts,) = reported(machine)
-    assert facts.items() >= RINGS.items()
-    assert "Operation not supported" in facts["reason"]
+    found = reported(machine)
+    # A healing looks twice if it waits for the owners of policy rules.
+    assert 1 <= len(found) <= (1 if by == "DEL" else 2)
+    for facts in found:
+        assert facts.items() >= RINGS.items()
+        assert "Operation not supported" in facts["reason"]
 
 
 def test_a_lost_address_still_keeps_the_record_and_names_both(machine: Machine, nic: Link) -> None:

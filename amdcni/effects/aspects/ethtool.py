@@ -1,7 +1,7 @@
 """What `ethtool` sets on the netdev: by generic netlink, and by ioctl what that does not have."""
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -15,8 +15,9 @@ from amdcni.core.unsaved import Kind, Unsaved, in_words
 from amdcni.effects import ethtool_commands
 from amdcni.effects.generic_netlink import family
 from amdcni.effects.messages import ethtool
-from amdcni.effects.rtnetlink import RequestRefused, Rtnetlink
+from amdcni.effects.rtnetlink import Request, RequestRefused, Rtnetlink
 
+_ALL: Final = frozenset({*ethtool.COMMANDS, *ethtool_commands.GROUPS})
 _NOT_THERE: Final = frozenset(
     {errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EPERM}
 )
@@ -29,19 +30,26 @@ class ReadEthtool(SeenEthtool, changes.Unsaved):
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadEthtool:
-    """All that the driver has; names of bits and what is not kept only where they are needed."""
+    """All that the driver has or, given `kept`, what there is of the groups that were kept.
+
+    Names of bits, and what no record can hold, are read only where they are needed.
+    """
+    groups = _ALL if kept is None else {path.partition("/")[0] for path in kept.ethtool}
+    if not groups:
+        return ReadEthtool()
     found: dict[str, int | str] = {}
     names: dict[str, Mapping[int, str]] = {}
     unsaved: list[Unsaved] = []
     doubtful: list[str] = []
     with ethtool_commands.commands(netdev.ifname) as run:
-        found.update(ethtool_commands.read(run))
+        found.update(ethtool_commands.read(run, groups))
         if kept is None:
             rules = ethtool_commands.read_rules(run)
             unsaved += [Unsaved(Kind.RECEIVE_RULE, str(rule)) for rule in rules]
     try:
         with family(ethtool.FAMILY) as (generic, number):
-            doubtful += _read_groups(generic, number, netdev, found)
+            queries = ethtool.queries(number, netdev.ifindex, groups)
+            doubtful += _read_groups(generic, queries, found)
             if kept is None:
                 unsaved += _contexts(generic, number, netdev, found)
             else:
@@ -52,11 +60,11 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadEthtoo
 
 
 def _read_groups(
-    generic: Rtnetlink, number: int, netdev: Netdev, found: dict[str, int | str]
+    generic: Rtnetlink, queries: Iterable[tuple[str, Request]], found: dict[str, int | str]
 ) -> Iterator[str]:
     """Add the settings of each group to `found`; yield which groups could not be read, and why."""
     unread: dict[str, list[str]] = {}
-    for group, query in ethtool.queries(number, netdev.ifindex):
+    for group, query in queries:
         try:
             found.update(ethtool.settings_in(generic.get(query), group))
         except RequestRefused as failure:

@@ -98,10 +98,12 @@ _UNSUPPORTED: Final = {"port/mdix": 0, "link/master-slave": 0}
 """What stands for a setting that the driver does not have."""
 
 
-def queries(family: int, ifindex: int) -> Iterator[tuple[str, Request]]:
-    """The query for each group, with its name."""
+def queries(family: int, ifindex: int, groups: Collection[str]) -> Iterator[tuple[str, Request]]:
+    """The query for each of the groups that messages are about, with its name."""
     compact, in_words = _header(ifindex, _COMPACT_BITSETS), _header(ifindex)
     for group, command in COMMANDS.items():
+        if group not in groups:
+            continue
         header = in_words if group == "private-flags" else compact
         yield group, Request(family, 0, COMMAND.pack(command, _VERSION, 0) + header)
 
