@@ -180,11 +180,6 @@ BUILT_IN_TRAFFIC: Final[Mapping[str, tuple[str, ...]]] = {
         "qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet"
         " tbf rate 100mbit burst 32k latency 10ms",
     ),
-    "queues": (
-        "qdisc replace dev eth1 root handle 1: mq",
-        "qdisc replace dev eth1 parent 1:1 handle 11: pfifo limit 4",
-        "qdisc replace dev eth1 parent 1:2 handle 12: tbf rate 1mbit burst 10kb latency 50ms",
-    ),
 }
 """What many kernels have built in, by what it is about."""
 
@@ -241,6 +236,11 @@ MODULAR_TRAFFIC: Final[Mapping[str, tuple[str, ...]]] = {
         "netem loss gemodel 1% 10% 70% 0.1% slot 1ms 2ms packets 7"
     ),
     "mqprio": _qdisc("mqprio num_tc 2 map 0 1 0 1 1 1 1 1 1 1 1 1 1 1 1 1 queues 1@0 1@1 hw 0"),
+    "mq with pfifo and tbf": (
+        "qdisc replace dev eth1 root handle 1: mq",
+        "qdisc replace dev eth1 parent 1:1 handle 11: pfifo limit 4",
+        "qdisc replace dev eth1 parent 1:2 handle 12: tbf rate 1mbit burst 10kb latency 50ms",
+    ),
     "mq with fq_codel and fq": (
         "qdisc replace dev eth1 root handle 1: mq",
         "qdisc replace dev eth1 parent 1:1 handle 11: fq_codel target 7ms",
@@ -347,7 +347,7 @@ MODULAR_TRAFFIC: Final[Mapping[str, tuple[str, ...]]] = {
         f"{_IN} prio 2 protocol ip u32 match u32 0 0 action drop",
     ),
 }
-"""What most kernels have in modules, by what it is about."""
+"""What most kernels have in modules, and what needs a NIC with several queues."""
 
 UNSAVED_TRAFFIC: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "red": (
