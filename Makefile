@@ -97,6 +97,11 @@ lint: $(VENV)/dev.stamp ## ruff and mypy
 docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
+.PHONY: screens
+screens: system docs ## what each command shows at 80 columns, and the main pages, as pictures in .screens
+	$(BIN)/python -m scripts.screens --commands .screens
+	$(BIN)/python -m scripts.screens --demo docs/_static/demo.html
+
 # A release is made into this folder.
 DIST := dist
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' amdcni/__init__.py)

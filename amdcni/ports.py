@@ -9,6 +9,7 @@ from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import (
     Address,
+    Interrupts,
     IpNetwork,
     Load,
     Netdev,
@@ -23,6 +24,7 @@ from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
+from amdcni.core.rdma import Rdma, RdmaDevice, RdmaFile
 from amdcni.core.retry import Attempts
 from amdcni.core.rules import Rule, RuleChange
 from amdcni.core.spec import Json, PluginCall
@@ -59,6 +61,12 @@ class Node(Protocol):
         If it is `renumbered`, it will have another ifindex in the pod, and also when it returns.
         """
 
+    def rdma(self) -> Rdma:
+        """What the host has for RDMA; nothing if the kernel has no RDMA subsystem."""
+
+    def rdma_files(self) -> tuple[RdmaFile, ...]:
+        """The files of all RDMA devices, whatever network namespaces these are in."""
+
     def find_netns(self, path: str) -> Netns | None:
         """The network namespace at `path`, with its netdevs; None if there is none."""
 
@@ -80,6 +88,14 @@ class Node(Protocol):
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         """What sysfs says of the device; None if there is none, or it is not plugged in."""
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        """The interrupts of the device, and those of others that are also in `kept`.
+
+        None if there are none of its own.
+        """
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         """The device that the host's netdev belongs to; None if it belongs to none."""
@@ -106,7 +122,7 @@ class Node(Protocol):
         """All records."""
 
     def multipath_records(self) -> tuple[Attachment, ...]:
-        """The records that hold a route with several hops, at no cost for the others."""
+        """The records with a shared route or nexthop group, at no cost for the others."""
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work is unfinished, at no cost for the others."""
@@ -211,6 +227,15 @@ class Namespace(Protocol):
         After a failure it may be moved, under its old name, or lack some: the caller has to look.
         """
 
+    def rdma_devices(self) -> tuple[RdmaDevice, ...]:
+        """The RDMA devices that can be used here; what only sysfs knows of them is left out."""
+
+    def move_rdma(self, device: RdmaDevice, to: Self) -> None:
+        """Move an RDMA device of this namespace into another; raises RdmaImmovable if none can."""
+
+    def rename_rdma(self, device: RdmaDevice, name: str) -> None:
+        """Rename an RDMA device of this namespace; no other may have the name."""
+
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or set these attributes of the one that is there."""
 
@@ -248,6 +273,9 @@ class Machine(Node, Protocol):
 
     def await_udev(self, ifindex: int) -> bool:
         """Wait until udev is done with a netdev of the host; whether it is at work here at all."""
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        """Let an interrupt go to these CPUs; raises KernelRefused."""
 
     def save(self, record: Attachment) -> None:
         """Write the record durably; raises StateFailure."""

@@ -74,6 +74,8 @@ def _counted(events: Iterable[Event]) -> Iterator[Message]:
                 yield NotRestored(What.NAME)
             case "renumbered":
                 yield NotRestored(What.IFINDEX)
+            case "rdma-lost" | "rdma-name-taken":
+                yield NotRestored(What.RDMA)
             case "not-restored":
                 with suppress(ValueError):
                     yield NotRestored(What(fact))

@@ -181,7 +181,7 @@ def _fate(what: Happening, said: Mapping[str, str]) -> str:
             was, now = said.get("was"), said.get("now")
             return f"another netdev on the host has its name, {was}; it is called {now} now"
         case Happening.NOT_RESTORED:
-            return f"it is on the host, but not as it was: {said.get('aspect')}"
+            return f"it is on the host, but not as it was: {said.get('what', said.get('aspect'))}"
         case Happening.SALVAGED:
             return "it had no record, and got back to the host what it had in the pod"
         case _:

@@ -134,7 +134,7 @@ class Ledger:
         self._needs = set(needs)
         if report["look"] is not None:
             found = {Condition(name): number for name, number in report["look"].items()}
-            self._reporter.send(Attachments(found))
+            self._reporter.send(Attachments(found, report["damaged"]))
         for message in messages_of(report):
             self._reporter.send(message)
 

@@ -50,19 +50,26 @@ def outcome_of(code: int) -> str:
 class What(StrEnum):
     """What of a netdev could not be restored.
 
-    Its name, its ifindex, its policy rules, or a module of `amdcni.core.aspects`.
+    Its name, its ifindex, its RDMA devices, its policy rules, the interrupts of its device, or a
+    module of `amdcni.core.aspects`.
     """
 
     NAME = "name"
     IFINDEX = "ifindex"
+    RDMA = "rdma"
     TOKEN = "token"
     ALTNAMES = "altnames"
     LINK = "link"
     ADDRESSES = "addresses"
     NEIGHBOURS = "neighbours"
     PROXY_NEIGHBOURS = "proxy_neighbours"
+    MULTICAST = "multicast"
+    NEXTHOPS = "nexthops"
     ROUTES = "routes"
-    QDISC = "qdisc"
+    TRAFFIC_CONTROL = "traffic_control"
+    ETHTOOL = "ethtool"
+    QUEUES = "queues"
+    INTERRUPTS = "interrupts"
     SYSCTLS = "sysctls"
     RULES = "rules"
 
@@ -88,11 +95,15 @@ class CallEnded:
 
 @attrs.frozen
 class Attachments:
-    """How many attachments are in each condition; in one that is not listed, none are."""
+    """How many attachments are in each condition; in one that is not listed, none are.
+
+    `damaged` is how many records were found damaged and are still there, set aside.
+    """
 
     by_condition: Mapping[Condition, int] = attrs.field(
         validator=attrs.validators.deep_mapping(value_validator=_COUNT)
     )
+    damaged: int = attrs.field(default=0, validator=_COUNT)
 
 
 @attrs.frozen

@@ -76,6 +76,11 @@ class Metrics:
             ("condition",),
             registry=registry,
         )
+        self._damaged = Gauge(
+            "amdcni_damaged_records",
+            "Records that were found damaged and set aside.",
+            registry=registry,
+        )
         self._healed = Counter(
             "amdcni_healed",
             "Attachments that were healed, by the condition in which they were found.",
@@ -141,8 +146,9 @@ class Metrics:
         match message:
             case CallEnded():
                 self._count(message)
-            case Attachments(by_condition):
+            case Attachments(by_condition, damaged):
                 self._set_attachments(by_condition)
+                self._damaged.set(damaged)
             case Healed(condition):
                 self._healed.labels(condition).inc()
             case NotHealed():

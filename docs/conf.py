@@ -1,6 +1,9 @@
 """How Sphinx builds the documentation; it needs no network."""
 
+import re
+import sys
 from importlib.metadata import metadata
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -10,13 +13,21 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 import amdcni
 
+sys.path.append(str(Path(__file__).parent))
+import pictures
+
 project = "amdcni"
 author = "The amdcni authors"
 project_copyright = author
 release = version = amdcni.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build"]
+html_css_files = ["site.css"]
+html_static_path = ["_static"]
+# What is copied is what somebody types: without prompts, and without what a command prints.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 source_suffix = {".md": "markdown"}
 
 # Where the project lives is said once, in pyproject.toml; without it, no page links to its source.
@@ -70,9 +81,21 @@ nitpick_ignore_regex = [
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two functions below."""
+    """Connect the functions below, and draw the pictures that pages show."""
+    pictures.write(Path(__file__).parent / "_pictures")
+    app.connect("source-read", show_file_names)
     app.connect("autodoc-process-docstring", read_sections)
     app.connect("missing-reference", refer_to_data)
+
+
+def show_file_names(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give a block of code that is a file, as its comment says, the name of the file as caption."""
+    source[0] = re.sub(
+        r"^<!-- file: (\S+) -->\n(<!-- skip: next -->\n)?```python\n",
+        r"```{code-block} python\n:caption: \1\n\n",
+        source[0],
+        flags=re.MULTILINE,
+    )
 
 
 def read_sections(

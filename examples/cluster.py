@@ -7,9 +7,9 @@ from typing import Final
 
 import attrs
 
-from amdcni.effects.manifests import read_manifests
 from amdcni.core.kubernetes import parse_definition, parse_pod
 from amdcni.core.kubernetes.allocation import variable_of
+from amdcni.effects.manifests import read_manifests
 from amdcni.testing import Node
 
 AMD: Final = "0x1dd8"  # Pensando, in sysfs' spelling

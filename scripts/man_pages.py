@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from amdcni import __version__
-from amdcni.cli.arguments import parser
+from amdcni.cli.arguments import EXAMPLES, parser
 from amdcni.core.policy import POLICY_PATH
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni_shim.__main__ import ABOUT
@@ -38,11 +38,12 @@ class Entry:
 
 @attrs.frozen
 class Section:
-    """A section after the description: text, entries, or both."""
+    """A section after the description: text, entries, or lines that stay as they are."""
 
     title: str
     entries: tuple[Entry, ...] = ()
     text: str = ""
+    typed: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -92,6 +93,8 @@ def _lines_of(page: Page) -> Iterator[str]:
             yield sentences(section.text)
         for entry in section.entries:
             yield from (".TP", entry.term, sentences(entry.text))
+        if section.typed:
+            yield from (".nf", *map(escaped, section.typed), ".fi")
     links = (f".BR {escaped(other).replace('(', ' (')}" for other in page.see_also)
     yield from (".SH SEE ALSO", " ,\n".join(links))
 
@@ -106,7 +109,7 @@ def command_pages(whole: argparse.ArgumentParser, summary: str, above: str = "")
         summary,
         synopsis_of(whole),
         whole.description or "",
-        tuple(section for section in _sections_of(whole) if section.entries),
+        tuple(section for section in _sections_of(whole) if section.entries or section.typed),
         (above or "amd-host-device(8)", *inner),
     )
     for command, said in commands.items():
@@ -138,6 +141,7 @@ def _sections_of(whole: argparse.ArgumentParser) -> Iterator[Section]:
     yield Section("OPTIONS", tuple(e for a, e in explained if a.option_strings))
     commands = (Entry(f"\\fB{escaped(name)}\\fR", said) for name, said in _commands_of(whole))
     yield Section("COMMANDS", tuple(commands))
+    yield Section("EXAMPLES", typed=EXAMPLES.get(whole.prog.removeprefix("amdcni "), ()))
 
 
 def term_of(action: argparse.Action) -> str:

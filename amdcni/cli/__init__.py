@@ -20,7 +20,9 @@ def main(arguments: Sequence[str], stdout: IO[str], stderr: IO[str]) -> int:
     """Serve one command line; the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     options = parser().parse_args(arguments)
     try:
-        command = import_module(f"amdcni.cli.{options.command.replace('-', '_')}")
+        # Alone, it says what there is.
+        name = options.command or "help"
+        command = import_module(f"amdcni.cli.{name.replace('-', '_')}")
         status: int = command.serve(options, stdout, stderr)
         return status
     except AmdcniError as failure:

@@ -2,7 +2,11 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amdcni import __version__
 from amdcni.core.kubernetes import CHECKPOINT
@@ -18,18 +22,56 @@ if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what may have been meant by a word that it does not know."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2; the message gets the known words that are like the wrong one."""
+        found = re.search(r"invalid choice: '(.*?)'|unrecognized arguments: (\S+)", message)
+        wrong = "" if found is None else found[1] or found[2]
+        known = [*self._option_string_actions]
+        for action in self._actions:
+            known += map(str, action.choices or ())
+        near = _nearest(wrong, known)
+        if near:
+            message = f"{message.partition(' (choose from')[0]}; did you mean {' or '.join(near)}?"
+        super().error(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What `argparse` does, but a command refuses what it does not know by itself.
+
+        Otherwise it would be left to the parser above, which knows other words.
+        """
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def _nearest(wrong: str, known: Iterable[str]) -> list[str]:
+    """The words that are most like a wrong one, if any is like it at all."""
+    likeness = {word: SequenceMatcher(None, word, wrong).ratio() for word in sorted(known)}
+    most = max(likeness.values(), default=0)
+    return [word for word, each in likeness.items() if each == most >= _LIKE]
+
+
+_LIKE: Final = 0.6
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; it leaves the subcommand in `command`."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="amdcni",
         description="The NICs of this node, those that amd-host-device has lent to pods, and the "
         "conformance of any CNI plugin.",
     )
     parser.add_argument("--version", action="version", version=f"amdcni {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    parser.set_defaults(topic=())
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     _add_explain(commands)
     _add_devices(commands)
     _add_attachments(commands)
+    _add_show(commands)
     _add_check(commands)
     _add_heal(commands)
     _add_release(commands)
@@ -41,7 +83,81 @@ def parser() -> argparse.ArgumentParser:
     _add_manifests(commands)
     _add_conformance(commands)
     _add_completion(commands)
+    _add_help(commands)
+    _add_version(commands)
+    for name, examples in EXAMPLES.items():
+        _add_examples(commands.choices[name], examples)
     return parser
+
+
+def _add_examples(command: argparse.ArgumentParser, examples: Iterable[str]) -> None:
+    """Add the examples to the end of the help, on lines of their own."""
+    before = f"{textwrap.fill(command.epilog, 79)}\n\n" if command.epilog else ""
+    command.epilog = before + "\n".join(("examples:", *(f"  {each}" for each in examples)))
+    command.formatter_class = _WithExamples
+
+
+class _WithExamples(argparse.HelpFormatter):
+    """A formatter that leaves the lines of examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "examples:\n" in text:
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "explain": (
+        "kubectl get pod NAME -o yaml | amdcni explain - network.yaml --checkpoint",
+        "amdcni explain pod.yaml network.yaml --device 0000:01:00.0 --plan",
+    ),
+    "devices": ("amdcni devices", "amdcni devices -o wide"),
+    "attachments": (
+        "amdcni attachments",
+        "amdcni attachments -n ml -w",
+        "amdcni attachments -o json | jq -r '.[] | select(.orphan) | .device'",
+    ),
+    "show": ("amdcni show eth1", "amdcni show ml/trainer-0", "amdcni show 0000:01:00.0 --all"),
+    "check": ("amdcni check", "amdcni check -n ml -o yaml"),
+    "heal": ("amdcni heal --dry-run", "amdcni heal", "amdcni heal 0000:01:00.0"),
+    "release": ("amdcni release eth1", "amdcni release ml/trainer-0 --yes"),
+    "doctor": ("amdcni doctor", "amdcni doctor network.yaml"),
+    "agent": ("amdcni agent", "amdcni agent --metrics off"),
+    "status": ("amdcni status", "amdcni status -w"),
+    "install": ("amdcni install --dry-run", "amdcni install --bin-dir /usr/libexec/cni"),
+    "uninstall": ("amdcni uninstall --dry-run", "amdcni uninstall"),
+    "manifests": (
+        f"amdcni manifests --image registry.example/amdcni:{__version__} | kubectl apply -f -",
+        "amdcni manifests --example",
+    ),
+    "conformance": (
+        "amdcni conformance --plugin /opt/cni/bin/bridge --config bridge.json",
+        "amdcni conformance --plugin ./my-plugin --only GC",
+    ),
+    "completion": ("amdcni completion bash > /etc/bash_completion.d/amdcni",),
+    "help": ("amdcni help heal",),
+}
+"""What people type, by command."""
+
+
+def _add_help(commands: "Subcommands") -> None:
+    command = commands.add_parser(
+        "help",
+        help="the help of a command, or which commands there are",
+        description="Prints what --help of the command prints; without a command, which commands "
+        "there are.",
+    )
+    command.add_argument(
+        "topic", nargs="*", metavar="WORD", help="the command, such as heal or attachments show"
+    )
+
+
+def _add_version(commands: "Subcommands") -> None:
+    commands.add_parser(
+        "version",
+        help="the version of amdcni",
+        description="Prints the version of amdcni, as --version does.",
+    )
 
 
 def _add_explain(commands: "Subcommands") -> None:
@@ -113,7 +229,7 @@ def _add_explain(commands: "Subcommands") -> None:
         help="also show what amd-host-device would do on this node, step by step, with each step's "
         "undo",
     )
-    _add_json(explain)
+    _add_output(explain)
 
 
 def _add_devices(commands: "Subcommands") -> None:
@@ -127,33 +243,64 @@ def _add_devices(commands: "Subcommands") -> None:
         "nothing and needs no privilege, but only root can see which pod has which NIC.  The exit "
         "status is 1 if a record could not be read.",
     )
-    _add_json(devices)
+    _add_listing(devices)
+    _add_watch(devices)
     _add_data_dir(devices)
 
 
 def _add_attachments(commands: "Subcommands") -> None:
     attachments = commands.add_parser(
         "attachments",
-        help="where each lent NIC is, since when, and what will be returned",
-        description="Prints one row for each NIC that is lent: who holds it, its state, and the "
-        "host configuration that will be restored.  An orphan is one that no pod has any more.  "
+        help="which pod has which NIC, since when, and what will be returned",
+        description="Prints one row for each NIC that is lent: which pod has it, under which name, "
+        "its state, and for how long.  An orphan is one that no pod has any more.  "
+        "Below the table is what needs somebody, with the command for it.  "
         "Changes nothing.  The exit status is 1 if a record could not be read.",
     )
-    attachments.set_defaults(show=None)
+    attachments.set_defaults(id=None)
     shown = attachments.add_subparsers(metavar="[COMMAND]")
     show = shown.add_parser(
         "show",
         help="everything known about one NIC",
-        description="Prints everything known about one NIC.",
+        description="Prints everything known about one NIC, or about all NICs of one pod, as "
+        "amdcni show does.",
     )
-    show.add_argument(
+    _add_listing(attachments)
+    _add_watch(attachments)
+    _add_namespace(attachments)
+    _add_data_dir(attachments)
+    _add_shown(show)
+    _add_output(show, inherits=True)
+    _add_data_dir(show, inherits=True)
+
+
+def _add_show(commands: "Subcommands") -> None:
+    show = commands.add_parser(
         "show",
-        metavar="ID",
-        help="the device, its name on the host or in the pod, or the start of a container ID",
+        help="where one NIC is, whose it is, and what the host gets back",
+        description="Prints where one NIC is, whose it is, what comes back and what comes next; "
+        "then everything known about it, and what of it is different now.  With the name of a pod "
+        "it prints that of all of the pod's NICs.  Changes nothing.  The exit status is 1 if its "
+        "record could not be read, or if nothing or more than one thing is known by that name.",
     )
-    for command, inherits in ((attachments, False), (show, True)):
-        _add_json(command, inherits=inherits)
-        _add_data_dir(command, inherits=inherits)
+    _add_shown(show)
+    _add_output(show)
+    _add_data_dir(show)
+
+
+def _add_shown(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", metavar="ID", help=_ID)
+    command.add_argument(
+        "--all",
+        action="store_true",
+        help="also list what comes back as it is usual, and the whole container ID",
+    )
+
+
+_ID = (
+    "the device, its name on the host, the pod's name, with or without its namespace as in "
+    "NAMESPACE/POD, or the start of a container ID; if it is none of these, its name in the pod"
+)
 
 
 def _add_check(commands: "Subcommands") -> None:
@@ -165,7 +312,9 @@ def _add_check(commands: "Subcommands") -> None:
         "that are missing or cannot be used.  "
         "Changes nothing.  The exit status is 1 if something is wrong.",
     )
-    _add_json(check)
+    _add_listing(check)
+    _add_watch(check)
+    _add_namespace(check)
     _add_data_dir(check)
 
 
@@ -178,9 +327,14 @@ def _add_release(commands: "Subcommands") -> None:
         "finds nothing to do.  The exit status is 1 if it fails or you say no, and 2 if there is "
         "no terminal to ask on.",
     )
-    release.add_argument("device", metavar="DEVICE", help="the device, or its name on the host")
+    release.add_argument(
+        "id",
+        metavar="ID",
+        help="the device, its name on the host, the pod's name, with or without its namespace as "
+        "in NAMESPACE/POD, or the start of a container ID; it has to name one device",
+    )
     release.add_argument("--yes", action="store_true", help="do not ask")
-    _add_json(release)
+    _add_output(release)
     _add_data_dir(release)
 
 
@@ -188,7 +342,7 @@ def _add_completion(commands: "Subcommands") -> None:
     completion = commands.add_parser(
         "completion",
         help="prints a script by which a shell completes this command line",
-        description="For bash: amdcni completion bash > /etc/bash_completion.d/amdcni",
+        description="Prints a script that lets a shell complete commands and options.",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -249,7 +403,7 @@ def _add_install(commands: "Subcommands") -> None:
         "command runs)",
     )
     install.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_json(install)
+    _add_output(install)
 
 
 def _add_uninstall(commands: "Subcommands") -> None:
@@ -262,7 +416,7 @@ def _add_uninstall(commands: "Subcommands") -> None:
     )
     _add_bin_dir(uninstall)
     uninstall.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_json(uninstall)
+    _add_output(uninstall)
     _add_data_dir(uninstall)
 
 
@@ -287,7 +441,9 @@ def _add_status(commands: "Subcommands") -> None:
     )
     _add_socket(status, "where the agent listens")
     _add_setup(status)
-    _add_json(status)
+    _add_output(status)
+    _add_watch(status)
+    status.set_defaults(no_headers=False)
     _add_data_dir(status)
 
 
@@ -351,18 +507,72 @@ def _add_heal(commands: "Subcommands") -> None:
         "the record, and reports what it found and did.  The exit status is 1 if something could "
         "not be healed now.  It can be run at any time, even from a timer.",
     )
+    heal.add_argument(
+        "id", nargs="?", metavar="ID", help=f"heal only this: {_ID} (default: everything)"
+    )
     heal.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_json(heal)
+    _add_listing(heal)
+    heal.set_defaults(watch=False)
     _add_data_dir(heal)
 
 
-def _add_json(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
-    """Add the option; if it `inherits`, leaving it out keeps the value given before."""
+_FOR_PROGRAMS = ("json", "yaml")
+
+_OF_A_TABLE = (
+    "wide shows all columns, and everything in full; name prints only the devices; json and yaml "
+    "are for programs"
+)
+
+
+def _add_output(
+    command: argparse.ArgumentParser,
+    *forms: str,
+    inherits: bool = False,
+) -> None:
+    """Add the options for the form of the output: JSON, YAML, and the `forms` for people.
+
+    If the command `inherits`, leaving them out keeps the value given before.
+    """
+    command.add_argument(
+        "-o",
+        "--output",
+        choices=(*forms, *_FOR_PROGRAMS),
+        default=argparse.SUPPRESS if inherits else None,
+        help=_OF_A_TABLE if forms else "print JSON or YAML instead of text",
+    )
     command.add_argument(
         "--json",
+        dest="output",
+        action="store_const",
+        const="json",
+        default=argparse.SUPPRESS,
+        help="the same as --output json",
+    )
+
+
+def _add_listing(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that prints a table."""
+    _add_output(command, "wide", "name")
+    command.add_argument(
+        "--no-headers", action="store_true", help="print only the rows of the table"
+    )
+
+
+def _add_watch(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-w",
+        "--watch",
         action="store_true",
-        default=argparse.SUPPRESS if inherits else False,
-        help="print JSON instead of text",
+        help="then print each change, until Ctrl-C; the exit status is then 0",
+    )
+
+
+def _add_namespace(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-n",
+        "--namespace",
+        metavar="NAMESPACE",
+        help="only what pods of this namespace have",
     )
 
 
@@ -385,7 +595,7 @@ def _add_doctor(commands: "Subcommands") -> None:
         help="manifests of NetworkAttachmentDefinitions, as YAML or JSON; - is standard input",
     )
     _add_setup(doctor)
-    _add_json(doctor)
+    _add_output(doctor)
     _add_data_dir(doctor)
 
 
@@ -459,6 +669,6 @@ def _add_conformance(commands: "Subcommands") -> None:
             help=f"{what} clauses with these words in their sentences; may be repeated",
         )
     judged.add_argument("--failed", action="store_true", help="print only what fails")
-    _add_json(judged)
+    _add_output(judged)
     for name, what in (("junit", "a JUnit"), ("markdown", "a Markdown"), ("html", "an HTML")):
         judged.add_argument(f"--{name}", metavar="FILE", help=f"also write {what} file")

@@ -1,13 +1,16 @@
 """`amdcni check`: whether every lent NIC is in its pod and healthy, as its ADD promised."""
 
 import argparse
-from typing import IO, Any
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.attachments import Known, read_all
+from amdcni.cli.attachments import is_in
+from amdcni.cli.columns import Column, Row, State, Tone
+from amdcni.cli.known import HOLDER, IDENTITY, Known, holder_cells, identity_cells, read_all
+from amdcni.cli.listing import Listing, serve_listing
 from amdcni.cli.node import nothing_lent, on_this_node, set_aside_in
-from amdcni.cli.printing import make_table, print_json, print_line, print_rows
 from amdcni.core.check import lacking_routes, problems_of, promised_by, routes_of
 from amdcni.core.condition import Condition
 from amdcni.effects.node import LinuxNode
@@ -24,18 +27,24 @@ class Checked:
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Check every attachment; 1 if something is wrong with one."""
+    return serve_listing(lambda: look(options, stderr), options, stdout)
+
+
+def look(options: argparse.Namespace, stderr: IO[str]) -> Listing:
+    """Every attachment, checked now; nothing is changed."""
+    namespace = options.namespace
     with on_this_node(options.data_dir, "check", stderr, looks_only=True) as node:
-        checked = [Checked(known, _problems(known, node)) for known in read_all(node)]
         aside = [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
-        checked += [Checked(known, _problems(known, node)) for known in aside]
-    if options.json:
-        print_json([_as_json(each) for each in checked], stdout)
-    elif not checked:
-        print_line(nothing_lent(options.data_dir), stdout)
-    else:
-        table = make_table("NICs lent to pods", "device", "lent to", "state")
-        print_rows(table, [_row(each) for each in checked], stdout)
-    return 1 if any(each.problems for each in checked) else 0
+        known = [*read_all(node), *aside]
+        chosen = [each for each in known if namespace is None or is_in(namespace, each)]
+        checked = [Checked(each, _problems(each, node)) for each in chosen]
+    return Listing(
+        COLUMNS,
+        tuple(map(row_of, checked)),
+        tuple(_notes(checked, options)),
+        [_as_json(each) for each in checked],
+        1 if any(each.problems for each in checked) else 0,
+    )
 
 
 def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
@@ -63,7 +72,24 @@ def _as_json(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _row(checked: Checked) -> tuple[str, ...]:
-    record = checked.known.record
-    holder = "" if record is None else str(record.id)
-    return (str(checked.known.key), holder, "\n".join(checked.problems) or "healthy")
+COLUMNS: Final = (*HOLDER, Column("IFNAME", 8), Column("HEALTH", 7), *IDENTITY)
+
+
+def row_of(checked: Checked) -> Row:
+    """The line of an attachment."""
+    key, record = checked.known.key, checked.known.record
+    ifname = "" if record is None else record.id.ifname
+    health = State("faulty", Tone.BAD) if checked.problems else State("healthy", Tone.GOOD)
+    cells = (*holder_cells(key, record), ifname, health, *identity_cells(record))
+    return Row(str(key), cells)
+
+
+def _notes(checked: Sequence[Checked], options: argparse.Namespace) -> Iterator[str]:
+    if not checked:
+        yield nothing_lent(options.data_dir, namespace=options.namespace)
+    for each in checked:
+        yield from (f"{each.known.about}: {problem}" for problem in each.problems)
+    faulty = sum(bool(each.problems) for each in checked)
+    if faulty:
+        number = "1 NIC is" if faulty == 1 else f"{faulty} NICs are"
+        yield f"{number} faulty; what to do: amdcni show DEVICE"

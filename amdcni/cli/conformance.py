@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from amdcni.cli.printing import print_json
+from amdcni.cli.printing import for_programs, print_value
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
@@ -44,8 +44,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         stderr.write(f"amdcni: {fault}\n")
         return 2
     judgement = reports.Judgement(os.path.basename(options.plugin), found, no_add)
-    if options.json:
-        print_json(findings.as_json(found), stdout)
+    if for_programs(options):
+        print_value(findings.as_json(found), options, stdout)
     else:
         reports.print_text(judgement, stdout, only_failed=options.failed)
     for path, make in ((options.markdown, reports.as_markdown), (options.html, reports.as_html)):

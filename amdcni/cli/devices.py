@@ -2,11 +2,25 @@
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final
 
-from amdcni.cli.node import on_this_node_silently, read_records
-from amdcni.cli.printing import make_table, print_json, print_line, print_whole
+import attrs
+
+from amdcni.cli.columns import Column, Row, State, Tone
+from amdcni.cli.known import (
+    HOLDER,
+    IDENTITY,
+    Known,
+    holder_cells,
+    identity_cells,
+    look_at_all,
+    needs,
+    placed,
+    state_of,
+)
+from amdcni.cli.listing import Listing, serve_listing
+from amdcni.cli.node import on_this_node_silently, read_records, set_aside_in
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import StateFailure
@@ -16,29 +30,41 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.core.policy import POLICY_PATH, Denial, Policy, unusable
 from amdcni.core.protection import Surroundings
+from amdcni.core.rdma import RdmaMode
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects.nics import read_nics
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.policy import find_policy
-from amdcni.verbs.healing import look_at
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Show the NICs; 1 if a record could not be read."""
+    return serve_listing(lambda: look(options), options, stdout)
+
+
+def look(options: argparse.Namespace) -> Listing:
+    """The NICs as they are now; nothing is changed."""
     data_dir, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(data_dir, alone=alone) as node:
         records = find_records(node, data_dir)
         policy = find_policy()
         nics = see(node, records, policy or Policy())
-        looked_at = () if records is None else look_at(records.read, node)
-    found = {finding.record.key: finding.condition for finding in looked_at}
-    if options.json:
-        print_json([as_json(nic, found) for nic in nics], stdout)
-    else:
-        print_table(nics, found, stdout)
-        for remark in remarks_on(nics, records, policy):
-            print_line(remark, stdout)
-    return 1 if records is not None and records.faults else 0
+        mode = node.rdma().mode
+        looked_at = () if records is None else look_at_all(records, node)
+        known = tuple(placed(each, node) for each in looked_at)
+        aside = () if records is None else tuple(records.set_aside.values())
+    found = {each.key: each for each in known}
+    return Listing(
+        COLUMNS,
+        tuple(row for nic in nics for row in rows_of(nic, found)),
+        (
+            *remarks_on_rdma(nics, mode),
+            *remarks_on(nics, records, policy),
+            *needs(known, aside, options.data_dir),
+        ),
+        [as_json(nic, found, mode) for nic in nics],
+        1 if records is not None and records.faults else 0,
+    )
 
 
 def see(node: LinuxNode, records: Records | None, policy: Policy) -> tuple[Nic, ...]:
@@ -55,18 +81,32 @@ def find_records(node: LinuxNode, data_dir: str) -> Records | None:
     Raises: StateFailure if the folder cannot be read for another reason.
     """
     try:
-        return read_records(node)
+        records = read_records(node)
+        aside = {key: says for key, says in set_aside_in(node.store) if key not in records.faults}
+        return attrs.evolve(records, set_aside=aside)
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
         return None
 
 
+def remarks_on_rdma(nics: tuple[Nic, ...], mode: RdmaMode | None) -> Iterator[str]:
+    """What becomes of the RDMA devices of NICs that are lent, if any has some."""
+    if any(nic.bus.rdma or nic.rdma_away for nic in nics):
+        match mode:
+            case RdmaMode.EXCLUSIVE:
+                yield "RDMA devices follow their NICs into the pods (exclusive mode)."
+            case RdmaMode.SHARED:
+                yield "RDMA devices stay: every pod has all of them (shared mode)."
+
+
 def remarks_on(
     nics: tuple[Nic, ...], records: Records | None, policy: Policy | None
 ) -> Iterator[str]:
     """What to print below the table, one sentence each; without a `policy` it is not known."""
-    if nics and all(nic.bus.amd is None for nic in nics):
+    if not nics:
+        yield "This node has no NIC on a bus, so there is none to lend."
+    elif all(nic.bus.amd is None for nic in nics):
         yield "None of these NICs is AMD's, but amd-host-device lends any NIC."
     if policy is None:
         yield f"It is not known which NICs are denied: only root may read {POLICY_PATH}."
@@ -78,17 +118,17 @@ def remarks_on(
     shown = {nic.bus_device for nic in nics}
     for key in (*(record.key for record in records.read), *records.faults):
         if key.bus_device not in shown:
-            yield f"There is also a record of {key}: amdcni attachments show {key}"
+            yield f"There is also a record of {key}: amdcni show {key}"
 
 
 # ---- for programs
 
 
-Found = Mapping[DeviceKey, Condition]
-"""What has become of each attachment, by the key of its record."""
+Found = Mapping[DeviceKey, Known]
+"""What is known of each attachment, by the key of its record."""
 
 
-def as_json(nic: Nic, found: Found) -> dict[str, Any]:
+def as_json(nic: Nic, found: Found, mode: RdmaMode | None) -> dict[str, Any]:
     """A NIC for programs."""
     bus, records = nic.bus, nic.records
     return {
@@ -102,12 +142,14 @@ def as_json(nic: Nic, found: Found) -> dict[str, Any]:
         "driver": bus.device.driver,
         "numa_node": bus.numa_node,
         "rdma": list(bus.rdma),
+        "rdma_mode": None if mode is None else mode.value,
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
         "held": None
         if records is None
-        else [_holder_as_json(each, nic, found[each.key]) for each in records.read],
+        else [_holder_as_json(each, nic, found[each.key].condition) for each in records.read],
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
+        "set_aside": [] if records is None else list(records.set_aside.values()),
         "lost": None if nic.lost is None else [each.netdev.ifname for each in nic.lost],
         "denied": _says(nic.denial),
     }
@@ -131,17 +173,18 @@ def _says(denial: Denial | None) -> str | None:
     return None if denial is None else denial.says
 
 
-def _holder_as_json(record: Attachment, nic: Nic, condition: Condition) -> dict[str, Any]:
+def _holder_as_json(record: Attachment, nic: Nic, condition: Condition | None) -> dict[str, Any]:
     return {
         "container_id": record.id.container_id,
         "ifname": record.id.ifname,
         "netns": record.netns.path,
         "network": record.network,
         "phase": record.phase.value,
-        "found": condition.value,
+        "found": condition and condition.value,
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
+        "host_rdma": [device.name for device in record.rdma],
     }
 
 
@@ -155,121 +198,154 @@ def _mapping_as_json(mapping: GoMapping) -> dict[str, Any]:
 # ---- for people
 
 
-def print_table(nics: tuple[Nic, ...], found: Found, stdout: IO[str]) -> None:
-    """Print the NICs as a table, or one sentence if there are none."""
-    from rich.text import Text
+COLUMNS: Final = (
+    *HOLDER[:2],
+    Column("LINK", 10),
+    Column("DRIVER", 6),
+    Column("STATE", 10),
+    *HOLDER[2:],
+    Column("KIND", 8, only_wide=True),
+    Column("VENDOR", 8, only_wide=True),
+    Column("NUMA", 4, only_wide=True),
+    Column("RDMA", 8, only_wide=True),
+    Column("SPEED", 8, only_wide=True),
+    Column("MTU", 5, only_wide=True),
+    Column("ADDRESSES", 20, only_wide=True),
+    *IDENTITY,
+    Column("REMARKS", 20, only_wide=True),
+)
 
-    if not nics:
-        print_line("This node has no NIC on a bus, so there is none to lend.", stdout)
-        return
-    headings = ("device", "what it is", "netdev", "addresses", "lent to")
-    table = make_table("NICs of this node", *headings)
-    table.show_lines = True
-    for nic in nics:
-        back = _coming_back(nic, found)
-        cells = (
-            _place(nic),
-            _traits(nic),
-            _netdevs(nic, back),
-            _addresses(nic, back),
-            _holders(nic, found),
+
+def rows_of(nic: Nic, found: Found) -> Iterator[Row]:
+    """The lines of a NIC: one for each netdev that is on the host or comes back, or one alone."""
+    parts = tuple(_parts(nic, found))
+    for part in parts:
+        ifname = part.holder[1]
+        device = str(nic.bus_device)
+        yield Row(
+            f"{device}@{ifname}" if ifname and len(parts) > 1 else device,
+            (
+                *part.holder[:2],
+                "" if part.netdev is None else part.netdev.link.value,
+                nic.bus.device.driver or "",
+                part.state,
+                *part.holder[2:],
+                *_traits(nic),
+                *_measures(part.netdev),
+                ",".join(part.addresses),
+                *identity_cells(part.record),
+                "; ".join(part.remarks),
+            ),
         )
-        style = "bold" if nic.bus.amd else None
-        table.add_row(*(Text("\n".join(lines)) for lines in cells), style=style)
-    print_whole(table, stdout)
 
 
-def _place(nic: Nic) -> Iterator[str]:
-    yield str(nic.bus_device)
-    if nic.bus.parent is not None:
-        yield f"{_SHORT[nic.bus.kind]} of {nic.bus.parent}"
-    if nic.bus.vfs:
-        yield f"with {nic.bus.vfs} VF{'s' if nic.bus.vfs > 1 else ''}"
+@attrs.frozen
+class _Part:
+    """What one line says of a NIC: of a netdev on the host, of one that is lent, or of neither."""
+
+    holder: tuple[str, str, str, str]
+    state: State
+    netdev: NicNetdev | None = None
+    record: Attachment | None = None
+    addresses: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
+    lent_as = {}
+    for record, home in nic.homes:
+        netdev = next((each for each in nic.netdevs if each.netdev == home), None)
+        lent_as[record.key] = netdev
+        yield _lent(found[record.key], record, netdev)
+    for each in nic.netdevs:
+        if each not in lent_as.values():
+            yield _on_host(nic, each)
+    go = nic.lent_by_go
+    if go is not None:
+        holder = (str(nic.bus_device), go.ifname, "", "")
+        says = ("lent by AMD's Go plugin", "comes back")
+        yield _Part(holder, _LENT, addresses=tuple(map(str, go.addresses)), remarks=says)
+    for key, fault in () if nic.records is None else nic.records.faults.items():
+        yield _Part(holder_cells(key, None), state_of(found[key]), remarks=(fault,))
+    if not (lent_as or nic.netdevs or go) and (nic.records is None or not nic.records.faults):
+        yield _without_netdev(nic)
+
+
+def _lent(known: Known, record: Attachment, netdev: NicNetdev | None) -> _Part:
+    """A netdev that is lent or has yet to be restored, with what comes back."""
+    there = () if netdev is None else (f"on the host as {netdev.netdev.ifname}",)
+    remarks = (*there, *(() if known.condition is Condition.HELD else (known.words,)))
+    holder = holder_cells(record.key, record)
+    return _Part(holder, state_of(known), netdev, record, record.host_addresses, remarks)
+
+
+def _on_host(nic: Nic, each: NicNetdev) -> _Part:
+    addresses = tuple(str(address.interface) for address in each.netdev.addresses)
+    holder = (str(nic.bus_device), each.netdev.ifname, "", "")
+    remarks = tuple(_remarks(each))
+    return _Part(holder, _state_on_host(nic, each), each, None, addresses, remarks)
+
+
+_LENT: Final = State("lent", Tone.GOOD)
+_FREE: Final = State("free", Tone.GOOD)
+_PROTECTED: Final = State("protected", Tone.CHANGING)
+_DENIED: Final = State("denied", Tone.CHANGING)
+_LOST: Final = State("lost", Tone.BAD)
+_AWAY: Final = State("away", Tone.CHANGING)
+_UNREADABLE: Final = State("unreadable", Tone.BAD)
+_UNKNOWN: Final = State("unknown")
+
+
+def _state_on_host(nic: Nic, each: NicNetdev) -> State:
+    if each in (nic.lost or ()):
+        return _LOST
+    if each.uplink or each.protection is not None:
+        return _PROTECTED
+    return _FREE if each.denial is None else _DENIED
+
+
+def _without_netdev(nic: Nic) -> _Part:
+    """A NIC that nobody is known to have and that has no netdev on the host."""
+    holder = (str(nic.bus_device), "", "", "")
+    remarks = () if nic.denial is None else (nic.denial.short,)
+    if nic.records is not None and nic.records.set_aside:
+        return _Part(holder, _UNREADABLE, remarks=("a damaged record was set aside", *remarks))
+    if nic.records is None:
+        return _Part(holder, _UNKNOWN, remarks=remarks)
+    if nic.bus.device.driver not in USERSPACE_DRIVERS:
+        return _Part(holder, _AWAY, remarks=("not on the host", *remarks))
+    return _Part(holder, _FREE if nic.denial is None else _DENIED, remarks=remarks)
+
+
+def _remarks(each: NicNetdev) -> Iterator[str]:
+    if each.protection is not None:
+        yield each.protection.why
+    elif each.uplink:
+        yield "uplink"
+    if each.denial is not None:
+        yield each.denial.short
 
 
 _SHORT: Final = {NicKind.PHYSICAL: "PF", NicKind.VIRTUAL: "VF", NicKind.SUB: "SF"}
 
 
-def _traits(nic: Nic) -> Iterator[str]:
-    yield nic.bus.amd or f"vendor {nic.bus.device.hardware.vendor or 'not known'}"
-    yield nic.bus.device.driver or "no driver"
-    if nic.bus.numa_node is not None:
-        yield f"NUMA node {nic.bus.numa_node}"
-    if nic.bus.rdma:
-        yield f"RDMA {', '.join(nic.bus.rdma)}"
+def _traits(nic: Nic) -> tuple[str, str, str, str]:
+    bus = nic.bus
+    kind = _SHORT[bus.kind] if bus.parent is None else f"{_SHORT[bus.kind]} of {bus.parent}"
+    vfs = f", {bus.vfs} VF{'s' if bus.vfs > 1 else ''}" if bus.vfs else ""
+    numa = "" if bus.numa_node is None else str(bus.numa_node)
+    vendor = bus.amd or bus.device.hardware.vendor or ""
+    rdma = ",".join((*bus.rdma, *nic.rdma_away))
+    return (f"{kind}{vfs}", vendor, numa, rdma)
 
 
-def _coming_back(nic: Nic, found: Found) -> tuple[Attachment, ...]:
-    """The attachments whose netdevs are not on the host with what the records say."""
-    read = () if nic.records is None else nic.records.read
-    away = [each.key for each in nic.away]
-    on_host = (Condition.RETURNED, Condition.RESET, Condition.UNFINISHED)
-    return tuple(
-        each
-        for each in read
-        if each.key in away or (found[each.key] in on_host and not _is_back(each, nic))
-    )
-
-
-def _is_back(record: Attachment, nic: Nic) -> bool:
-    """Whether a netdev of the NIC has the name and the addresses from the record."""
-    there = [each.netdev for each in nic.netdevs if each.netdev.ifname == record.host_ifname]
-    held = {str(address.interface) for netdev in there for address in netdev.addresses}
-    return bool(there) and held.issuperset(record.host_addresses)
-
-
-def _netdevs(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
-    for each in nic.netdevs:
-        yield each.netdev.ifname
-        speed = each.port.speed_mbps
-        yield each.link if speed is None else f"{each.link}, {_spoken(speed)}"
-        yield f"MTU {each.netdev.mtu}"
-        if each.uplink:
-            yield "uplink"
-        elif each.protection is not None:
-            yield each.protection.why
-        if each.denial is not None:
-            yield each.denial.short
-        if each in (nic.lost or ()):
-            yield "looks lost"
-    for record in back:
-        if record.host_ifname is not None:
-            yield record.host_ifname
-            yield "comes back"
-    if nic.lent_by_go is not None:
-        yield nic.lent_by_go.ifname
-        yield "comes back"
-    if nic.bus.device.driver in USERSPACE_DRIVERS:
-        yield "(none)"
-    elif not (nic.netdevs or nic.away or nic.lent_by_go):
-        yield "(not on the host)"
-    if nic.denial is not None and not nic.netdevs:
-        yield nic.denial.short
+def _measures(each: NicNetdev | None) -> tuple[str, str]:
+    """The speed and the MTU."""
+    if each is None:
+        return ("", "")
+    speed = each.port.speed_mbps
+    return ("" if speed is None else _spoken(speed), str(each.netdev.mtu))
 
 
 def _spoken(speed_mbps: int) -> str:
     return f"{speed_mbps / 1000:g} Gb/s" if speed_mbps >= 1000 else f"{speed_mbps} Mb/s"
-
-
-def _addresses(nic: Nic, back: Iterable[Attachment]) -> Iterator[str]:
-    for each in nic.netdevs:
-        yield from (str(address.interface) for address in each.netdev.addresses)
-    for record in back:
-        yield from record.host_addresses
-    if nic.lent_by_go is not None:
-        yield from map(str, nic.lent_by_go.addresses)
-
-
-def _holders(nic: Nic, found: Found) -> Iterator[str]:
-    if nic.records is None:
-        yield "(not known)"
-        return
-    for record in nic.records.read:
-        yield record.id.container_id[:13]
-        yield f"as {record.id.ifname}"
-        yield record.network
-        if found[record.key] is not Condition.HELD:
-            yield f"but {found[record.key].about.words}"
-    if nic.lent_by_go is not None:
-        yield "by AMD's Go plugin"
-    yield from nic.records.faults.values()

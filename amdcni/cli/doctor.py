@@ -8,6 +8,7 @@ from typing import IO, Any, Final
 
 import attrs
 
+from amdcni.cli.columns import Tone, painted
 from amdcni.cli.devices import find_records, see
 from amdcni.cli.examining import (
     BinDirs,
@@ -19,7 +20,13 @@ from amdcni.cli.examining import (
     state_folders,
 )
 from amdcni.cli.node import on_this_node_silently
-from amdcni.cli.printing import print_json
+from amdcni.cli.printing import (
+    for_programs,
+    is_coloured,
+    print_line,
+    print_sentence,
+    print_value,
+)
 from amdcni.core import diagnosis
 from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
@@ -45,8 +52,8 @@ from amdcni_shim.client import SOCKET_PATH
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Report on everything that an ADD needs on this node; 1 if something has failed."""
     findings = tuple(examine(options))
-    if options.json:
-        print_json([as_json(finding) for finding in findings], stdout)
+    if for_programs(options):
+        print_value([as_json(finding) for finding in findings], options, stdout)
     else:
         print_findings(findings, stdout)
     return 1 if any(finding.verdict is Verdict.FAILED for finding in findings) else 0
@@ -124,11 +131,12 @@ def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
     records = together(known) if len(known) == len(states) else None
     node, nics = states[0].node, None
     try:
-        nics = see(node, records, policy or Policy())
+        nics, mode = see(node, records, policy or Policy()), node.rdma().mode
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
     else:
         yield diagnosis.judge_nics(nics)
+        yield from diagnosis.judge_rdma(mode)
         yield from diagnosis.judge_lost(nics)
     yield diagnosis.judge_policy(policy, nics)
     yield from examine_checkpoint(policy, node)
@@ -237,25 +245,24 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 def print_findings(findings: tuple[Finding, ...], stdout: IO[str]) -> None:
     """Print each finding with its remedy, and how many there are of each verdict."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=stdout)
+    coloured = is_coloured(stdout)
     for finding in findings:
-        line = Text(f"{finding.verdict:10}", style=_STYLES[finding.verdict])
-        line.append(f"{finding.subject}: {finding.says}", style="not bold default")
+        word = painted(finding.verdict, _TONES[finding.verdict] if coloured else None)
+        stdout.write(word + " " * (_INDENT - len(finding.verdict)))
+        print_sentence(f"{finding.subject}: {finding.says}", stdout, indent=_INDENT)
         if finding.remedy is not None:
-            line.append(f"\n{'':10}→ {finding.remedy}", style="not bold default")
-        console.print(line, soft_wrap=True)
+            # A command in it can be copied, so it is not broken into lines.
+            print_line(f"{'':{_INDENT}}→ {finding.remedy}", stdout)
     counts = [sum(each.verdict is verdict for each in findings) for verdict in Verdict]
-    console.print(
-        ", ".join(f"{n} {verdict}" for n, verdict in zip(counts, Verdict, strict=True)),
-        highlight=False,
+    print_line(
+        ", ".join(f"{n} {verdict}" for n, verdict in zip(counts, Verdict, strict=True)), stdout
     )
 
 
-_STYLES: Final = {
-    Verdict.PASSED: "green",
-    Verdict.FAILED: "bold red",
-    Verdict.UNKNOWN: "yellow",
+_INDENT: Final = 10
+
+_TONES: Final = {
+    Verdict.PASSED: Tone.GOOD,
+    Verdict.FAILED: Tone.BAD,
+    Verdict.UNKNOWN: Tone.CHANGING,
 }

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 
-from amdcni.cli.printing import print_json
+from amdcni.cli.printing import for_programs, print_value
 from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest, PolicyDenies
 from amdcni.core.formats.misspelt import Misspelt, misspelt_keys
@@ -137,8 +137,8 @@ class Explanation:
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Explain a pod; 1 if a call would be refused."""
     explanation = explain(options, os.environ)
-    if options.json:
-        print_json(as_json(explanation), stdout)
+    if for_programs(options):
+        print_value(as_json(explanation), options, stdout)
     else:
         print_flow(explanation, stdout)
     calls = [followed for network in explanation.networks for followed in network.calls]

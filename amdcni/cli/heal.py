@@ -1,38 +1,79 @@
 """`amdcni heal`: returns what no call will return any more, and reports what it found."""
 
 import argparse
-from typing import IO, Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import IO, Any, Final
 
-from amdcni.cli.node import nothing_lent, on_this_node, read_store, set_aside_in
-from amdcni.cli.printing import make_table, print_json, print_line, print_rows
+from amdcni.cli.columns import Column, Row, State, Tone
+from amdcni.cli.known import (
+    HOLDER,
+    IDENTITY,
+    Known,
+    counted,
+    find_named,
+    holder_cells,
+    identity_cells,
+    look_at_all,
+    state_of,
+)
+from amdcni.cli.listing import Listing, print_listing
+from amdcni.cli.node import nothing_lent, on_this_node, read_records, read_store, set_aside_in
 from amdcni.core.condition import Condition
 from amdcni.core.names import DeviceKey
+from amdcni.effects.node import LinuxNode
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
+
+Fault = tuple[DeviceKey, str]
+"""A damaged record: its device, and what is wrong, in a sentence."""
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Heal, and report what was found; 1 if something could not be healed, or needs a person."""
     dry_run = options.dry_run
     with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
-        findings = healing.heal(node, dry_run=dry_run)
-        faults = (*read_store(node.store).faults.items(), *set_aside_in(node.store))
-    if options.json:
-        print_json([*map(as_json, findings), *map(_fault_as_json, faults)], stdout)
-    else:
-        if findings:
-            print_table(findings, stdout, dry_run=dry_run)
-            for finding in findings:
-                if finding.failure is not None:
-                    print_line(_sentence_on(finding, dry_run=dry_run), stdout)
-        elif not faults:
-            print_line(f"{nothing_lent(options.data_dir)} Nothing to heal.", stdout)
-        for _, fault in faults:
-            print_line(fault, stdout)
-    return 1 if faults or any(finding.failure is not None for finding in findings) else 0
+        spared = _spared(options.id, node)
+        findings = healing.heal(node, except_for=spared, dry_run=dry_run)
+        faults = [*read_store(node.store).faults.items(), *set_aside_in(node.store)]
+    faults = [each for each in faults if each[0] not in spared]
+    listing = listing_of(findings, faults, options.data_dir, dry_run=dry_run)
+    print_listing(listing, options, stdout)
+    return listing.status
 
 
-def _fault_as_json(fault: tuple[DeviceKey, str]) -> dict[str, Any]:
+def _spared(text: str | None, node: LinuxNode) -> frozenset[DeviceKey]:
+    """The devices that are not meant; raises UnknownAttachment if none is."""
+    if text is None:
+        return frozenset()
+    records = read_records(node)
+    aside = dict(set_aside_in(node.store))
+    # Whoever names a damaged record wants to hear of it.
+    damaged = [Known(key, fault=fault) for key, fault in aside.items() if key not in records.faults]
+    known = [*look_at_all(records, node), *damaged]
+    meant = {each.key for each in find_named(text, known)}
+    return frozenset(each.key for each in known if each.key not in meant)
+
+
+def listing_of(
+    findings: Sequence[Finding],
+    faults: Sequence[Fault] = (),
+    data_dir: str | None = None,
+    *,
+    dry_run: bool,
+) -> Listing:
+    """What was found and done, or would be."""
+    done = Column("WOULD BE" if dry_run else "DONE", 14)
+    failed = bool(faults) or any(each.failure is not None for each in findings)
+    return Listing(
+        (*HOLDER, Column("STATE", 10), done, *IDENTITY),
+        tuple(map(row_of, findings)),
+        tuple(_notes(findings, faults, data_dir, dry_run=dry_run)),
+        [*map(as_json, findings), *map(_fault_as_json, faults)],
+        1 if failed else 0,
+    )
+
+
+def _fault_as_json(fault: Fault) -> dict[str, Any]:
     """The row of a damaged record, of which only the device is known."""
     keys = ("container_id", "ifname", "network", "host_ifname", "found")
     device, failure = fault
@@ -56,36 +97,55 @@ def as_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def print_table(findings: tuple[Finding, ...], stdout: IO[str], *, dry_run: bool) -> None:
-    """Print what was found and done."""
-    headings = ("device", "on the host as", "lent to", "found", "done")
-    rows = [
-        (
-            str(finding.record.key),
-            finding.record.host_ifname or "(no netdev)",
-            str(finding.record.id),
-            finding.condition.about.words,
-            _done(finding, dry_run=dry_run),
-        )
-        for finding in findings
-    ]
-    print_rows(make_table("What was found and done", *headings), rows, stdout)
+def row_of(finding: Finding) -> Row:
+    """The line of an attachment: what was found, and what was done about it."""
+    record = finding.record
+    state = state_of(_known(finding))
+    cells = (*holder_cells(record.key, record), state, done_about(finding))
+    return Row(str(record.key), (*cells, *identity_cells(record)))
 
 
-def _sentence_on(finding: Finding, *, dry_run: bool) -> str:
-    """Why it was not healed, or would not be."""
-    not_done = "would not be" if dry_run else "was not"
-    return f"{finding.record.key} {not_done} healed: {finding.failure}"
+def _known(finding: Finding) -> Known:
+    return Known(finding.record.key, finding.record, finding.condition, busy=finding.busy)
 
 
-def _done(finding: Finding, *, dry_run: bool) -> str:
+_NOTHING: Final = State("nothing")
+
+
+def done_about(finding: Finding) -> State:
+    """What was done, or in a dry run would be."""
     about = finding.condition.about
     if finding.failure is not None:
-        return "not healed"
+        return State("not healed", Tone.BAD)
     if finding.busy:
-        return "left to the call that is at work on it"
-    if finding.healed:
-        return about.healed
-    if about.healable and dry_run:
-        return f"would be {about.healed}"
-    return "nothing" if finding.condition is Condition.HELD else "stays recorded; see amdcni doctor"
+        return State("left to a call", Tone.CHANGING)
+    return State(about.healed, Tone.GOOD) if about.healable else _NOTHING
+
+
+def _notes(
+    findings: Collection[Finding],
+    faults: Collection[Fault],
+    data_dir: str | None,
+    *,
+    dry_run: bool,
+) -> Iterator[str]:
+    if not (findings or faults):
+        yield f"{nothing_lent(data_dir)} Nothing to heal."
+    for finding in findings:
+        known = _known(finding)
+        if finding.failure is not None:
+            not_done = "would not be" if dry_run else "was not"
+            yield f"{known.about} {not_done} healed: {finding.failure}"
+        elif finding.condition is not Condition.HELD:
+            yield f"{known.about}: {known.words}"
+    yield from (fault for _, fault in faults)
+    left = sum(_is_left(each) for each in findings) + len(faults)
+    if left:
+        yield f"{counted(left)} somebody to look: amdcni doctor"
+
+
+def _is_left(finding: Finding) -> bool:
+    """Whether it stays as it is until somebody looks."""
+    if finding.busy or finding.condition is Condition.HELD:
+        return False
+    return finding.failure is not None or not finding.condition.about.healable

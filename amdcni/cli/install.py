@@ -10,7 +10,7 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.printing import print_json, print_line
+from amdcni.cli.printing import for_programs, print_line, print_value
 from amdcni.core.errors import InstallFailed
 from amdcni.core.install.plans import InstallPlan, plan_install
 from amdcni.core.install.removal import plan_cleanup
@@ -54,8 +54,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         with locked(bin_dir):
             done = _planned(manifest, bin_dir)
             _perform(done, bin_dir, tree)
-    if options.json:
-        print_json(_as_json(done, options), stdout)
+    if for_programs(options):
+        print_value(_as_json(done, options), options, stdout)
     else:
         for line in _lines(done, options):
             print_line(line, stdout)

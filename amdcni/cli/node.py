@@ -53,12 +53,17 @@ def on_this_node_silently(
     )
 
 
-def nothing_lent(data_dir: str | None, *, damaged: bool = False) -> str:
+def nothing_lent(
+    data_dir: str | None, *, damaged: bool = False, namespace: str | None = None
+) -> str:
     """The sentence for a state folder without a record; None means the default one.
 
-    If records were `damaged`, a pod may have a NIC all the same.
+    If records were `damaged`, a pod may have a NIC all the same.  With a `namespace`, there is no
+    record of a pod in it.
     """
     data_dir = data_dir or DEFAULT_DATA_DIR
+    if namespace is not None:
+        return f"No NIC is lent to a pod in the namespace {namespace} ({data_dir})."
     if damaged:
         return f"No record says that a NIC is lent ({data_dir}), but damaged ones were set aside."
     if os.path.isdir(data_dir):

@@ -1,73 +1,70 @@
-"""How the subcommands print: JSON for programs, tables for people."""
+"""How the subcommands print: JSON or YAML for programs, lines for people."""
 
+import argparse
 import json
-from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any, Final
+import os
+import shutil
+import textwrap
+from importlib import import_module
+from typing import IO, Any, Final
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from amdcni.cli.columns import plain
 
-_FRAME: Final = 3
-"""What a column needs beyond its text: a space on each side, and a line."""
+LEAST_WIDTH: Final = 80
+"""What is made to fit a screen fits this one; on a narrower one, lines wrap."""
 
 
-def print_json(value: Any, stdout: IO[str]) -> None:
-    """Print a value for programs."""
-    stdout.write(json.dumps(value, indent=2) + "\n")
+def for_programs(options: argparse.Namespace) -> bool:
+    """Whether the output is a value, and not text."""
+    return options.output in ("json", "yaml")
+
+
+def load_for(options: argparse.Namespace) -> None:
+    """Load what `print_value` will need, for a command that removes its own files."""
+    if options.output == "yaml":
+        import_module("yaml")
+
+
+def print_value(value: Any, options: argparse.Namespace, stdout: IO[str]) -> None:
+    """Print a value for programs, in the form that the options choose."""
+    if options.output == "yaml":
+        import yaml
+
+        # What is the same object twice would be written as a reference.
+        apart = json.loads(json.dumps(value))
+        stdout.write(yaml.safe_dump(apart, sort_keys=False, allow_unicode=True))
+    else:
+        stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def print_line(text: str, stdout: IO[str]) -> None:
     """Print a sentence for people."""
-    stdout.write(f"{text}\n")
+    stdout.write("\n".join(map(plain, text.split("\n"))) + "\n")
 
 
-def make_table(title: str, *headings: str) -> "Table":
-    """A table without rows; see `print_whole`."""
-    from rich.table import Table
+def print_sentence(text: str, stdout: IO[str], *, indent: int = 0) -> None:
+    """Print a sentence that a terminal may not break inside a word; later lines are indented.
 
-    return Table(*headings, title=title, title_justify="left")
-
-
-def print_rows(table: "Table", rows: Sequence[Sequence[str]], stdout: IO[str]) -> None:
-    """Print a table with rows of plain text."""
-    from rich.text import Text
-
-    for row in rows:
-        table.add_row(*map(Text, row))
-    print_whole(table, stdout)
-
-
-def print_whole(table: "Table", stdout: IO[str]) -> None:
-    """Print a table without breaking words, however narrow the terminal: addresses stay whole."""
-    from rich.cells import cell_len
-    from rich.console import Console
-
-    console = Console(file=stdout)
-    natural, least = [], []
-    for column in table.columns:
-        texts = [str(column.header), *map(str, column.cells)]
-        # Only sentences wrap.
-        column.no_wrap = not any(" " in text for text in texts[1:])
-        lines = [line for text in texts for line in text.splitlines()]
-        whole = lines if column.no_wrap else " ".join(lines).split()
-        natural.append(max(map(cell_len, lines), default=0))
-        least.append(max(map(cell_len, whole), default=0))
-    frame = _FRAME * len(natural) + 1
-    console.width = max(console.width, sum(least) + frame)
-    widths = narrowed(natural, least, console.width - frame)
-    for column, width in zip(table.columns, widths, strict=True):
-        # Left to itself, rich cuts off the last columns of a table that it cannot narrow evenly.
-        column.width = width
-    console.print(table)
-
-
-def narrowed(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """The widths of columns that share `room`, which takes from the widest first.
-
-    None is wider than its `natural` width or narrower than its `least`, which have to fit together.
+    What a program reads stays on one line.
     """
-    widths = list(natural)
-    while sum(widths) > room:
-        wide = [index for index, width in enumerate(widths) if width > least[index]]
-        widths[max(wide, key=widths.__getitem__)] -= 1
-    return widths
+    text = plain(text)
+    if stdout.isatty():
+        text = textwrap.fill(
+            text,
+            width_of_screen() - indent,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    stdout.write(text + "\n")
+
+
+def width_of_screen() -> int:
+    """How wide what is printed for people may be."""
+    return max(LEAST_WIDTH, shutil.get_terminal_size((LEAST_WIDTH, 24)).columns)
+
+
+def is_coloured(stdout: IO[str]) -> bool:
+    """Whether to print in colours: on a terminal that has them, unless NO_COLOR is set."""
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    return stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")

@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
 from typing import IO, Any, Final, assert_never
 
 import attrs
 
-from amdcni.cli.attachments import Known, names_device, read_all
+from amdcni.cli.columns import plain
+from amdcni.cli.known import Known, about, age_of, find_named, read_all, require_one
 from amdcni.cli.node import on_this_node, set_aside_in
-from amdcni.cli.printing import print_json, print_line
+from amdcni.cli.printing import for_programs, print_line, print_value
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, UnknownAttachment
@@ -22,14 +22,7 @@ _LOCK_WAIT_S: Final = 5.0
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Ask, and return the device to the host; 1 if it was not returned, 2 if nobody can answer."""
     with on_this_node(options.data_dir, "release", stderr) as node:
-        known = read_all(node)
-        records = [
-            (each, each.record)
-            for each in known
-            if each.record is not None and names_device(options.device, each)
-        ]
-        if not records:
-            raise _unknown(options.device, known, node)
+        records = _meant(options.id, node)
         if not options.yes:
             if not sys.stdin.isatty():
                 stderr.write("amdcni: there is no terminal to ask on; use --yes\n")
@@ -38,26 +31,31 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
                 stderr.write("amdcni: nothing was done\n")
                 return 1
         released = [_release(record, node) for _, record in records]
-    if options.json:
-        print_json([as_json(each) for each in released], stdout)
+    if for_programs(options):
+        print_value([as_json(each) for each in released], options, stdout)
     else:
         for each in released:
             print_line(sentence_on(each), stdout)
     return 0 if all(each.is_done for each in released) else 1
 
 
-def _unknown(device: str, known: Iterable[Known], node: LinuxNode) -> UnknownAttachment:
-    """The error of a device without a usable record, with the damaged ones that may be its own.
+def _meant(text: str, node: LinuxNode) -> list[tuple[Known, Attachment]]:
+    """What is to be returned: the netdevs of one device, even if a pod has several devices.
 
-    Of those only the devices are known, not the names that netdevs have on the host.
+    The name that a netdev has in its pod is none of the host's, and names nothing here.
+
+    Raises: UnknownAttachment if there is no usable record, or several devices may be meant.
     """
-    damaged = [each for each in known if each.fault is not None]
-    damaged += [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
-    meant = [each for each in damaged if names_device(device, each)] or damaged
-    more = "".join(f"; {each.fault}" for each in meant)
-    return UnknownAttachment(
-        f"no record of {device!r}; amdcni attachments shows what there is{more}"
-    )
+    known = read_all(node)
+    aside = [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
+    damaged = [*(each for each in known if each.fault is not None), *aside]
+    found = find_named(text, known, [str(each.fault) for each in damaged], inside=False)
+    require_one(text, found)
+    usable = [(each, each.record) for each in found if each.record is not None]
+    if not usable:
+        faults = "; ".join(str(each.fault) for each in found)
+        raise UnknownAttachment(f"the record of {text!r} cannot be used: {faults}")
+    return usable
 
 
 @attrs.frozen
@@ -95,7 +93,8 @@ def as_json(released: Released) -> dict[str, Any]:
 
 def sentence_on(released: Released) -> str:
     """What became of a device, for people."""
-    record, what = released.record, _named(released.record)
+    record = released.record
+    what = f"{about(record.key, record)} of {record.lent_to}"
     match released.returned:
         case None:
             return f"{what} was not returned, and its record stays: {released.failure}"
@@ -130,14 +129,9 @@ def _is_agreed(known: Known, record: Attachment, stderr: IO[str]) -> bool:
     """Whether the person at the terminal says yes."""
     has, loses = ("has", ", and will lose it") if known.condition is Condition.HELD else ("had", "")
     stderr.write(
-        f"{_named(record)}: container {record.id.container_id} {has} it as {record.id.ifname}\n"
-        f"in {record.netns.path}, since {record.since}{loses}.\n"
+        f"{plain(known.about)}: {plain(record.lent_to)} {has} it as {plain(record.id.ifname)},\n"
+        f"for {age_of(record.since)}{loses}.\n"
         "Return it to the host? [y/N] "
     )
     stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _named(record: Attachment) -> str:
-    name = record.host_ifname
-    return str(record.key) if name is None else f"{record.key} ({name})"

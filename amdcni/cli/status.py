@@ -7,7 +7,6 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.attachments import Known, look_at_all
 from amdcni.cli.examining import (
     bin_dirs_of,
     examine_checkpoint,
@@ -16,8 +15,9 @@ from amdcni.cli.examining import (
     examine_state,
     state_folders,
 )
+from amdcni.cli.known import Known, commands, look_at_all, state_of
+from amdcni.cli.listing import Listing, serve_listing
 from amdcni.cli.node import nothing_lent, on_this_node_silently, read_records, set_aside_in
-from amdcni.cli.printing import print_json, print_line
 from amdcni.core import diagnosis
 from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
@@ -33,50 +33,63 @@ NO_AGENT: Final = 3
 
 @attrs.frozen
 class Need:
-    """What somebody should do about a device, or if that is None, about the node."""
+    """What somebody should do about a device, or if that is None, about the node.
+
+    `about` is the same for people: the device, and who has it.
+    """
 
     subject: Subject
     device: str | None
     words: str
+    about: str
 
 
 @attrs.frozen
 class Status:
     """The state of the node at a glance; `agent` is what the agent says of itself, if it serves.
 
-    `damaged` is whether records were set aside as damaged.
+    `aside` is how many records were set aside as damaged.
     """
 
     agent: dict[str, Any] | None
     lent: tuple[Known, ...]
     needs: tuple[Need, ...]
-    damaged: bool = False
+    aside: int = 0
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
     """Show the state of the node; 1 if something needs attention, 3 if only the agent is away."""
+    return serve_listing(lambda: look(options), options, stdout)
+
+
+def look(options: argparse.Namespace) -> Listing:
+    """The state of the node now, in sentences; nothing is changed."""
     folder, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(folder, alone=alone) as node:
         records = read_records(node)
         lent = look_at_all(records, node)
-        aside = [Need(Subject.RECORDS, str(key), fault) for key, fault in set_aside_in(node.store)]
-        needs = (*_needs_of_node(options, node), *_needs(lent, node), *aside)
-    status = Status(ask(options.socket), lent, needs, damaged=bool(aside))
-    if options.json:
-        print_json(_as_json(status), stdout)
-    else:
-        for line in _lines(status, options.data_dir):
-            print_line(line, stdout)
-    if status.needs:
-        return 1
-    return NO_AGENT if status.agent is None else 0
+        aside = [
+            Need(Subject.RECORDS, str(key), fault, str(key))
+            for key, fault in set_aside_in(node.store)
+        ]
+        needs = (*_needs_of_node(options, node), *_needs(lent), *aside)
+    status = Status(ask(options.socket), lent, needs, aside=len(aside))
+    well = NO_AGENT if status.agent is None else 0
+    return Listing(
+        (),
+        (),
+        tuple(_lines(status, options.data_dir)),
+        _as_json(status),
+        1 if status.needs else well,
+    )
 
 
 def _needs_of_node(options: argparse.Namespace, node: LinuxNode) -> Iterator[Need]:
     """What keeps every ADD from working, as `amdcni doctor` says it."""
     for finding in _examine(options, node):
         if finding.verdict is Verdict.FAILED:
-            yield Need(finding.subject, None, f"{finding.says}; {finding.remedy}")
+            words = f"{finding.says}; {finding.remedy}"
+            yield Need(finding.subject, None, words, str(finding.subject))
 
 
 def _examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
@@ -91,18 +104,13 @@ def _examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
     yield from examine_lost(folders)
 
 
-def _needs(lent: Sequence[Known], node: LinuxNode) -> Iterator[Need]:
+def _needs(lent: Sequence[Known]) -> Iterator[Need]:
     for each in lent:
-        if each.fault is not None:
-            yield Need(Subject.RECORDS, str(each.key), each.fault)
-        about = None if each.condition is None else each.condition.about
-        # A call that is at work has the device's lock, and will end.
-        if (
-            about is not None
-            and about.remedy is not None
-            and not node.is_locked(each.key.lock_name)
-        ):
-            yield Need(Subject.RECORDS, str(each.key), f"{about.words}; {about.next}")
+        record, condition = each.record, each.condition
+        if each.needs_somebody:
+            whom = each.about if record is None else f"{each.about} of {record.lent_to}"
+            words = each.fault or (condition and f"{condition.about.words}; {condition.about.next}")
+            yield Need(Subject.RECORDS, str(each.key), str(words), whom)
 
 
 def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
@@ -116,15 +124,21 @@ def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
             f"{workers['working'] + workers['idle']} workers at work, "
             f"{status.agent['waiting']} calls waiting."
         )
-    found = Counter(each.condition for each in status.lent if each.condition is not None)
     if not status.lent:
-        yield nothing_lent(data_dir, damaged=status.damaged)
-    for condition, number in sorted(found.items()):
-        yield f"{number} lent, {condition}: {condition.about.words}"
+        yield nothing_lent(data_dir, damaged=status.aside > 0)
+    found = Counter(
+        f"{state_of(each)}: {each.condition.about.words}"
+        for each in status.lent
+        if each.condition is not None
+    )
+    for what, number in sorted(found.items()):
+        yield f"{number} lent, {what}"
     if status.needs:
         yield "Needs attention:"
     for need in status.needs:
-        yield f"  {need.device or need.subject}: {need.words}"
+        yield f"  {need.about}: {need.words}"
+    waiting = [each for each in status.lent if each.needs_somebody]
+    yield from commands(waiting, status.aside, data_dir)
 
 
 def _as_json(status: Status) -> dict[str, Any]:
@@ -132,5 +146,8 @@ def _as_json(status: Status) -> dict[str, Any]:
     return {
         "agent": status.agent,
         "attachments": {condition.value: found[condition] for condition in Condition},
-        "needs": [attrs.asdict(need) for need in status.needs],
+        "needs": [
+            {"subject": need.subject, "device": need.device, "words": need.words}
+            for need in status.needs
+        ],
     }

@@ -13,8 +13,9 @@ from typing import IO, Any
 import attrs
 
 from amdcni.cli.install import in_words, steps_as_json
+from amdcni.cli.known import about
 from amdcni.cli.node import on_this_node, read_records, read_store, set_aside_in
-from amdcni.cli.printing import print_json, print_line
+from amdcni.cli.printing import for_programs, load_for, print_line, print_value
 from amdcni.core.errors import AmdcniError, InstallFailed
 from amdcni.core.install.plans import switch_to
 from amdcni.core.install.removal import RemovalPlan, plan_uninstall
@@ -52,6 +53,7 @@ class _Removal:
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Remove the installation, or show how; 1 if something of it stays."""
+    load_for(options)
     bin_dir = Path(options.bin_dir)
     require_writable(bin_dir)
     if options.dry_run:
@@ -60,8 +62,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         with locked(bin_dir):
             done = _planned(bin_dir, options, stderr)
             _perform(done, bin_dir, options, stderr)
-    if options.json:
-        print_json(_as_json(done, options), stdout)
+    if for_programs(options):
+        print_value(_as_json(done, options), options, stdout)
     else:
         for line in _lines(done, options):
             print_line(line, stdout)
@@ -156,8 +158,7 @@ def _lent_elsewhere(data_dir: str) -> Iterator[str]:
 
 def _sentences(records: Records) -> Iterator[str]:
     for record in records.read:
-        name = "" if record.host_ifname is None else f" ({record.host_ifname})"
-        yield f"{record.key}{name} to container {record.id.container_id} as {record.id.ifname}"
+        yield f"{about(record.key, record)} to {record.lent_to} as {record.id.ifname}"
     for key, fault in records.faults.items():
         yield f"{key}: {fault}"
     yield from (sentence_on(mapping).rstrip(".") for mapping in records.lent_by_go)

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.capture import Captured
-from amdcni.core.host import Hardware, Netns, NetnsId, Values
+from amdcni.core.host import Hardware, Interrupts, Netns, NetnsId, Values
 from amdcni.core.names import (
     DeviceKey,
     IfName,
@@ -15,6 +15,7 @@ from amdcni.core.names import (
     PluginName,
     mark_of,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover, pod_named_in, pod_uid_in
 from amdcni.core.spec import AttachmentId, Json, Result
 
@@ -54,7 +55,8 @@ class Attachment:
     netdev has in the pod if it was given another one there, and `pod_sysctls` are those that it
     has to have there, named as in `captured`.  `pod_ifindex` and `result` are known
     once the device is attached, and `result` also while it is attached again.  `hardware`
-    distinguishes the card from another one in its place; None if that was not recorded.
+    distinguishes the card from another one in its place; None if that was not recorded.  `rdma` are
+    the RDMA devices that were the netdev's on the host, if the kernel can move them.
     `taken_over` is True for a record made from the Go plugin's mapping, which is removed together
     with the record.
 
@@ -81,6 +83,8 @@ class Attachment:
     pod_sysctls: Values = attrs.field(factory=dict)
     pod_ifindex: int | None = None
     hardware: Hardware | None = None
+    interrupts: Interrupts | None = None
+    rdma: tuple[RdmaDevice, ...] = ()
     result: Result | None = None
     taken_over: bool = False
     format: int = FORMAT
@@ -103,6 +107,11 @@ class Attachment:
     def pod(self) -> str | None:
         """The pod's namespace and name; None if the runtime did not say them."""
         return pod_named_in(self.args)
+
+    @property
+    def lent_to(self) -> str:
+        """Who has it, for people: the pod, or the container if the runtime did not say the pod."""
+        return f"container {self.id.short}" if self.pod is None else f"pod {self.pod}"
 
     @property
     def facts(self) -> dict[str, str]:

@@ -9,13 +9,17 @@ from amdcni.core import rules
 from amdcni.core.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
-    qdisc,
+    queues,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.core.aspects.change import Around, Unsaved
 from amdcni.core.host import Netdev, WayOut
@@ -44,10 +48,13 @@ class Identity:
 
 @attrs.frozen(slots=False)
 class Captured(
+    ethtool.Ethtool,
+    queues.Queues,
     sysctls.Sysctls,
-    qdisc.RootQdisc,
-    routes.Routes,
+    traffic_control.TrafficControl,
+    routes.WithNexthops,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     addresses.Addresses,
     link.Link,
@@ -61,10 +68,13 @@ class Captured(
 
 @attrs.frozen(slots=False, kw_only=True)
 class Details(
+    ethtool.SeenEthtool,
+    queues.Queues,
     routes.Seen,
     sysctls.SeenSysctls,
-    qdisc.RootQdisc,
+    traffic_control.SeenTraffic,
     proxy_neighbours.ProxyNeighbours,
+    multicast.MulticastAddresses,
     neighbours.Neighbours,
     Unsaved,
 ):
@@ -84,8 +94,15 @@ Change = (
     | addresses.SetAddress
     | neighbours.SetNeighbour
     | proxy_neighbours.SetProxyNeighbour
+    | multicast.SetMulticastAddress
+    | nexthops.SetNexthop
+    | nexthops.SetNexthopGroup
     | routes.SetRoute
-    | qdisc.SetQdisc
+    | traffic_control.SetTraffic
+    | traffic_control.DropPlaceholder
+    | traffic_control.SetRedirection
+    | ethtool.SetEthtool
+    | queues.SetQueues
     | sysctls.SetSysctl
 )
 """One thing to set on a netdev.
@@ -121,8 +138,12 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
     addresses,
     neighbours,
     proxy_neighbours,
+    multicast,
+    nexthops,
     routes,
-    qdisc,
+    traffic_control,
+    ethtool,
+    queues,
     sysctls,
 )
 """In the order in which they are set where their stages leave it open."""
@@ -160,8 +181,22 @@ def aspect_of(change: Change) -> str:
 
 
 def is_required(change: Change) -> bool:
-    """Whether the netdev is incomplete without it."""
-    return not (isinstance(change, routes.SetRoute) and change.optional)
+    """Whether the netdev is incomplete without it, so that its record has to stay.
+
+    What a driver refuses to set again, it is likely to refuse for ever; the netdev works without.
+    """
+    match change:
+        case routes.SetRoute():
+            return not change.optional
+        case ethtool.SetEthtool() | queues.SetQueues():
+            return False
+        case _:
+            return True
+
+
+def is_missed(change: Change) -> bool:
+    """Whether somebody has to know if it cannot be set."""
+    return not (isinstance(change, routes.SetRoute | ethtool.SetEthtool) and change.optional)
 
 
 def lines(kept: Captured) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 import attrs
 
@@ -16,6 +16,7 @@ from amdcni.core.mapping import GoMapping, sentence_on
 from amdcni.core.names import PluginName
 from amdcni.core.nics import Nic, Records
 from amdcni.core.policy import POLICY_PATH, Policy, unusable
+from amdcni.core.rdma import RdmaMode
 from amdcni.core.versions import SUPPORTED
 
 
@@ -25,6 +26,7 @@ class Subject(StrEnum):
     PRIVILEGES = "privileges"
     SYSFS = "sysfs"
     NICS = "NICs"
+    RDMA = "RDMA"
     POLICY = "policy"
     PLUGINS = "plugins"
     AGENT = "agent"
@@ -110,6 +112,32 @@ def judge_nics(nics: Collection[Nic]) -> Finding:
 
 
 _MOST_SHOWN: Final = 8
+
+
+def judge_rdma(mode: RdmaMode | None) -> Iterator[Finding]:
+    """Whether RDMA devices follow their NICs; no ADD needs either mode, and few nodes have RDMA."""
+    match mode:
+        case RdmaMode.EXCLUSIVE:
+            yield passed(
+                Subject.RDMA,
+                "the mode is exclusive: the RDMA devices of a NIC follow it into its pod",
+            )
+        case RdmaMode.SHARED:
+            yield passed(
+                Subject.RDMA,
+                "the mode is shared: every pod has all RDMA devices, and none follows its NIC; "
+                f"for the exclusive mode, {_BOOT_EXCLUSIVE}",
+            )
+        case None:
+            pass
+        case _:
+            assert_never(mode)
+
+
+_BOOT_EXCLUSIVE: Final = (
+    'put "options ib_core netns_mode=0" into a file in /etc/modprobe.d and boot, or run '
+    "rdma system set netns exclusive before there is any other network namespace"
+)
 
 
 # ---- the policy
@@ -373,7 +401,7 @@ def judge_record(
 
     `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
     """
-    whose = f"{record.key} of {record.id}"
+    whose = f"{record.key} of {record.lent_to}"
     found = f"{whose}: {condition.about.words}"
     remedy = condition.about.remedy
     if remedy is None:

@@ -85,6 +85,10 @@ class NetdevLost(TryAgainLater):
     """The netdev of a record is neither on the host nor in the pod: gone, or held elsewhere."""
 
 
+class RdmaLost(TryAgainLater):
+    """An RDMA device of a record is neither on the host nor in the pod: on its way, or gone."""
+
+
 class NotAvailable(AmdcniError):
     """An ADD could not succeed on this node now (CNI SPEC 1.1, STATUS)."""
 
@@ -103,6 +107,10 @@ class DeviceProtected(AmdcniError):
 
 class PolicyDenies(DeviceProtected):
     """The node's policy does not let this definition, or any, have the device."""
+
+
+class RdmaImmovable(DeviceProtected):
+    """An RDMA device of the NIC cannot follow it into the pod."""
 
 
 class IfnameTaken(AmdcniError):

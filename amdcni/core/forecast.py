@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.aspects import addresses, routes
+from amdcni.core.aspects import addresses, nexthops, routes, traffic_control
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, Details
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
@@ -81,7 +81,12 @@ def details_at_home(
     kept = {field.name: getattr(captured, field.name, None) for field in attrs.fields(Details)}
     aged = routes.aged(captured.routes, elapsed_s)
     kept["routes"] = routes.due_on_host(aged, captured.ifname, netdev, others)
+    kept["nexthops"] = tuple(nexthops.renamed(each, netdev) for each in captured.nexthops)
+    kept["filters"] = traffic_control.filters_of_renamed(
+        captured.filters, captured.ifname, netdev.ifname
+    )
     kept["sysctls"] = {**details.sysctls, **captured.sysctls}
+    kept["ethtool"] = {**details.ethtool, **captured.ethtool}
     others_rules = [rule for rule in details.rules if rule not in captured.rules]
     together = (*others_rules, *captured.rules)
     kept["rules"] = tuple(sorted(together, key=lambda rule: (rule.family, rule.priority)))

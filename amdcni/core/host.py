@@ -103,6 +103,14 @@ class Below:
 
 
 @attrs.frozen
+class Program:
+    """A BPF program on a netdev: its ID, and how it is attached, such as `driver`."""
+
+    number: int
+    mode: str
+
+
+@attrs.frozen
 class Netdev:
     """One kernel netdev as RTM_GETLINK shows it.
 
@@ -114,7 +122,9 @@ class Netdev:
     the rtnl_link type, such as `veth`, and None for real hardware.  `carrier` is whether it is up
     and has a link (IFF_LOWER_UP).  `flags` are the bits of `SETTABLE_LINK_FLAGS` that are set,
     `group` is a number of /etc/iproute2/group, `token` the IPv6 token (what RFC 7217 makes is not
-    one).
+    one), `xdp` the XDP programs.  The limits of segmentation and receive offloads, `gso_max_size`
+    and the like, are None where the kernel does not show them: `gro_max_size` before Linux 5.19,
+    those for IPv4 before 6.3.
     """
 
     ifindex: int
@@ -139,6 +149,12 @@ class Netdev:
     master: int | None = None
     below: Below = Below()
     token: IpAddress | None = None
+    xdp: tuple[Program, ...] = ()
+    gso_max_size: int | None = None
+    gso_max_segs: int | None = None
+    gso_ipv4_max_size: int | None = None
+    gro_max_size: int | None = None
+    gro_ipv4_max_size: int | None = None
     addresses: tuple[Address, ...] = ()
 
 
@@ -158,6 +174,17 @@ SETTABLE_LINK_FLAGS: Final = (
 
 
 @attrs.frozen
+class Encap:
+    """How packets are wrapped before they leave: LWTUNNEL_ENCAP_*, and its attributes.
+
+    `data` are their bytes in hexadecimal digits: the kernel accepts what it reports.
+    """
+
+    kind: int
+    data: str = ""
+
+
+@attrs.frozen
 class Hop:
     """Where a route leads: out of a netdev, to a next router or straight to the destination.
 
@@ -170,6 +197,7 @@ class Hop:
     via: IpAddress | None = None
     weight: int = 1
     onlink: bool = False
+    encap: Encap | None = None
 
 
 @attrs.frozen
@@ -179,8 +207,9 @@ class Route:
     Numbers are those of include/uapi/linux/rtnetlink.h: `kind` is RTN_*, `protocol` RTPROT_*,
     `scope` RT_SCOPE_*, `preference` ICMPV6_ROUTER_PREF_*.  `origin` is an IPv6 source prefix
     (`from`), `source` the preferred source address (`src`), `metric` the priority.  `metrics` are
-    the RTAX_* by their names in lower case, `lock` being a bit field.  Several hops are a multipath
-    route.  `expires_s` is in whole seconds from the moment of reading.
+    the RTAX_* by their names in lower case, or their numbers, `lock` being a bit field.  Several
+    hops are a multipath route.  `expires_s` is in whole seconds from the moment of reading.
+    `nexthop` is the ID of a nexthop object or group, which then has the hops.
     """
 
     destination: IpNetwork
@@ -197,6 +226,7 @@ class Route:
     preference: int | None = None
     metrics: Values = attrs.field(factory=dict)
     expires_s: int | None = None
+    nexthop: int | None = None
 
     @property
     def family(self) -> int:
@@ -210,25 +240,142 @@ class Route:
 
 
 @attrs.frozen
+class Nexthop:
+    """A nexthop object (RTM_GETNEXTHOP); `family` is 4 or 6, `protocol` is RTPROT_*.
+
+    `hop` is None if it leads through no netdev, such as a blackhole.
+    """
+
+    id: int
+    hop: Hop | None = None
+    family: int = 4
+    protocol: int = 0
+
+
+@attrs.frozen
+class Member:
+    """A nexthop object in a group; `weight` counts from 1."""
+
+    id: int
+    weight: int = 1
+
+
+@attrs.frozen
+class Buckets:
+    """How a resilient group distributes flows; the times are in ticks of USER_HZ."""
+
+    count: int
+    idle_timer: int = 0
+    unbalanced_timer: int = 0
+
+
+@attrs.frozen
+class NexthopGroup:
+    """A group of nexthop objects, in the order in which flows are distributed among them.
+
+    `buckets` are those of a resilient group, None for a group by hash thresholds.
+    """
+
+    id: int
+    members: tuple[Member, ...] = ()
+    protocol: int = 0
+    buckets: Buckets | None = None
+
+
+@attrs.frozen
 class Neighbour:
-    """A permanent neighbour (NUD_PERMANENT); `flags` are NTF_*, such as `router` (0x80)."""
+    """A neighbour that somebody has set; `flags` are NTF_*, such as `router` (0x80).
+
+    `state` is the NUD_* with which it is set: permanent, noarp, stale if it is externally learnt,
+    or 0 if it is looked up: `managed` is one that the kernel does not forget (NTF_EXT_MANAGED).
+    """
 
     address: IpAddress
     mac: MacAddress | None = None
     flags: int = 0
     protocol: int | None = None
+    state: int = 0x80
+    managed: bool = False
+
+
+TC_H_ROOT: Final = 0xFFFFFFFF
+"""The parent of a root qdisc, and of a class that is in no other class."""
 
 
 @attrs.frozen
 class Qdisc:
-    """A root qdisc that somebody has set: `handle` is not 0, unlike that of the kernel's own.
+    """A qdisc that somebody has set: `handle` is not 0, unlike that of the kernel's own.
 
-    `options` are the bytes of TCA_OPTIONS in hexadecimal digits: qdiscs accept what they report.
+    Handles and parents are numbers whose upper half is before the colon of `tc`.  `options` are the
+    bytes of TCA_OPTIONS in hexadecimal digits, as the kernel reports them but without what it
+    counts; `size_table` are those of TCA_STAB.  A block is what holds filters that qdiscs of
+    several netdevs may share.
     """
 
     kind: str
     handle: int
     options: str = ""
+    parent: int = TC_H_ROOT
+    size_table: str = ""
+    ingress_block: int | None = None
+    egress_block: int | None = None
+
+
+@attrs.frozen
+class TrafficClass:
+    """A class that somebody has set in the qdisc `kind`; its options are like those of a qdisc."""
+
+    kind: str
+    handle: int
+    parent: int
+    options: str = ""
+
+
+@attrs.frozen
+class Chain:
+    """A chain of filters, with a template if it has a kind.
+
+    `parent` is a qdisc or class, or if it is `shared` the number of a block.
+    """
+
+    parent: int
+    number: int
+    kind: str | None = None
+    options: str = ""
+    shared: bool = False
+
+
+@attrs.frozen
+class Filter:
+    """A filter with its actions; `parent` and `shared` are like those of a chain.
+
+    `protocol` is in network byte order.  `targets` are the netdevs to which its actions send, in
+    their order: `options` has 0 in the places of their ifindexes.
+    """
+
+    kind: str
+    parent: int
+    priority: int
+    protocol: int
+    handle: int
+    chain: int = 0
+    options: str = ""
+    targets: tuple[IfName, ...] = ()
+    shared: bool = False
+
+
+@attrs.frozen
+class Redirection:
+    """An action `mirred` that sends to a netdev, which filters of any netdev may have.
+
+    `number` distinguishes it from others that exist at the same time, and `since_s`, in seconds on
+    the kernel's monotonic clock, from later ones.  `parameters` are the bytes of struct tc_mirred
+    in hexadecimal digits, without numbers and counters.
+    """
+
+    number: int
+    since_s: int
+    parameters: str
 
 
 @attrs.frozen
@@ -310,6 +457,17 @@ class Hardware:
     vendor: str | None = None
     product: str | None = None
     serial: str | None = None
+
+
+@attrs.frozen
+class Interrupts:
+    """The CPUs that the interrupts of a device may go to, and some of other devices.
+
+    Each is a list of CPUs such as `0-3,8` by the number of the interrupt.
+    """
+
+    own: Values
+    others: Values = attrs.field(factory=dict)
 
 
 @attrs.frozen

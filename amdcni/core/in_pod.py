@@ -8,7 +8,7 @@ import attrs
 
 from amdcni.core import host
 from amdcni.core.aspects.addresses import aged, in_setting_order, relabelled
-from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.aspects.routes import due_on_host, on_its_own
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.errors import PluginBroken
@@ -132,7 +132,7 @@ def copied_routes(captured: Captured, netdev: Netdev) -> tuple[host.Route, ...]:
     own = {a.interface.ip for a in netdev.addresses if not a.flags & AddressFlag.TENTATIVE}
     return tuple(
         route if route.source in own else attrs.evolve(route, source=None)
-        for route in due_on_host(captured.routes, captured.ifname, netdev, ())
+        for route in due_on_host(map(on_its_own, captured.routes), captured.ifname, netdev, ())
         if route.kind == _UNICAST and not (route.family == 6 and route.destination.is_link_local)
     )
 

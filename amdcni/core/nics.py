@@ -113,18 +113,20 @@ class Records:
     """The records of a state folder, and why others could not be read.
 
     `lent_by_go` is what AMD's Go plugin noted of NICs that are still to come back.  The fault of
-    those in `newer` is that a newer version has written them.
+    those in `newer` is that a newer version has written them.  `set_aside` are those that were
+    found damaged before, with a sentence on each.
     """
 
     read: tuple[Attachment, ...] = ()
     faults: Mapping[DeviceKey, str] = attrs.field(factory=dict)
     lent_by_go: tuple[GoMapping, ...] = ()
     newer: frozenset[DeviceKey] = frozenset()
+    set_aside: Mapping[DeviceKey, str] = attrs.field(factory=dict)
 
     @property
     def knows_none(self) -> bool:
         """Whether they mention no NIC at all."""
-        return not (self.read or self.faults or self.lent_by_go)
+        return not (self.read or self.faults or self.lent_by_go or self.set_aside)
 
     def of(self, bus_device: BusDevice) -> "Records":
         """Those of one device."""
@@ -133,6 +135,7 @@ class Records:
             {key: fault for key, fault in self.faults.items() if key.bus_device == bus_device},
             tuple(mapping for mapping in self.lent_by_go if mapping.device == bus_device),
             frozenset(key for key in self.newer if key.bus_device == bus_device),
+            {key: says for key, says in self.set_aside.items() if key.bus_device == bus_device},
         )
 
 
@@ -144,6 +147,7 @@ def together(folders: Iterable[Records]) -> Records:
         {key: fault for each in folders for key, fault in each.faults.items()},
         tuple(mapping for each in folders for mapping in each.lent_by_go),
         frozenset(key for each in folders for key in each.newer),
+        {key: says for each in folders for key, says in each.set_aside.items()},
     )
 
 
@@ -176,6 +180,13 @@ class Nic:
     def away(self) -> tuple[Attachment, ...]:
         """The records whose netdev is not on the host: what they say is what comes back."""
         return tuple(record for record, netdev in self.homes if netdev is None)
+
+    @property
+    def rdma_away(self) -> tuple[str, ...]:
+        """The names of the RDMA devices that come back and are not on the host."""
+        read = () if self.records is None else self.records.read
+        due = (device.name for record in read for device in record.rdma)
+        return tuple(name for name in due if name not in self.bus.rdma)
 
     @property
     def lent_by_go(self) -> GoMapping | None:

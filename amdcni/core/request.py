@@ -145,6 +145,7 @@ class Device:
     `copy_routes` gives the pod the host's routes through the netdev too.  `mtu` and `mac` are those
     that the netdev gets in the pod instead of its own.  `addr_gen_mode` and `copy_sysctls` say
     which sysctls of the host it has there; a netdev that is moved by the delegate gets none.
+    `move_rdma` is whether its RDMA devices follow it.
     """
 
     selector: DeviceSelector
@@ -155,6 +156,7 @@ class Device:
     mac: MacAddress | None = None
     addr_gen_mode: AddrGenMode = AddrGenMode.KEEP
     copy_sysctls: bool = False
+    move_rdma: bool = True
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ Older versions are spellings of the same values: `codec` reads and writes each o
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -38,8 +38,16 @@ class AttachmentId:
     container_id: ContainerId
     ifname: IfName
 
+    @property
+    def short(self) -> str:
+        """The container ID as far as people need it, and as crictl shows it."""
+        return self.container_id[:_SHORT]
+
     def __str__(self) -> str:
         return f"{self.container_id}/{self.ifname}"
+
+
+_SHORT: Final = 13
 
 
 @attrs.frozen

@@ -11,20 +11,22 @@ class Kind(Enum):
     """The kinds of such things, each with the words for one and for several."""
 
     QDISC = ("qdisc", "qdiscs")
-    CLASS = ("traffic class", "traffic classes")
-    FILTER = ("filter at the root", "filters at the root")
+    CLASS = ("class", "classes")
+    CHAIN = ("chain", "chains")
+    FILTER = ("filter", "filters")
+    ESTIMATOR = ("rate estimator of the", "rate estimators of the")
     SIZE_TABLE = ("size table of the qdisc", "size tables of the qdiscs")
-    NEXTHOP = ("nexthop object", "nexthop objects")
-    NEXTHOP_GROUP = ("nexthop group", "nexthop groups")
-    MANAGED_NEIGHBOUR = ("managed neighbour", "managed neighbours")
-    LEARNT_NEIGHBOUR = ("externally learnt neighbour", "externally learnt neighbours")
-    NOARP_NEIGHBOUR = ("noarp neighbour", "noarp neighbours")
-    UNICAST_ADDRESS = ("second hardware address", "further hardware addresses")
-    MULTICAST_ADDRESS = ("multicast address", "multicast addresses")
     MPLS_ROUTE = ("MPLS route", "MPLS routes")
     ADDRESS_LABEL = ("address label of", "address labels of")
     RULE = ("policy rule", "policy rules")
+    RSS_CONTEXT = ("RSS context", "RSS contexts")
+    RECEIVE_RULE = ("rule for received packets", "rules for received packets")
     MPTCP_ENDPOINT = ("MPTCP endpoint", "MPTCP endpoints")
+    XDP = ("XDP program", "XDP programs")
+    TCX = ("tcx program", "tcx programs")
+    TIMESTAMPING = ("hardware timestamping", "hardware timestamping")
+    VIRTUAL_FUNCTION = ("settings of the virtual function", "settings of the virtual functions")
+    DCB = ("DCB settings", "DCB settings")
 
 
 @attrs.frozen

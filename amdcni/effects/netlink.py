@@ -2,20 +2,26 @@
 
 import errno
 import os
-from collections.abc import Collection, Iterable
-from typing import assert_never
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Address, IpAddress, IpNetwork, Netdev, Route, Values, WayOut
 from amdcni.core.names import IfName, MacAddress
+from amdcni.core.rdma import Rdma, RdmaDevice
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
 from amdcni.effects import aspects
 from amdcni.effects.messages import addresses, links, neighbours, routes, rules
 from amdcni.effects.netns import entered, netns_id
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink
-from amdcni.effects.unsaved import read_unsaved
+from amdcni.effects.sysfs import RDMA_DEVICES
+
+if TYPE_CHECKING:
+    from amdcni.effects.rdma import RdmaNetlink
+
+T = TypeVar("T")
 
 
 class Netlink:
@@ -139,6 +145,8 @@ class Netlink:
 
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         """In words, what else of the netdev no record can hold; see `read_unsaved`."""
+        from amdcni.effects.unsaved import read_unsaved
+
         with entered(self._netns_fd):
             return read_unsaved(self._kernel, netdev, details, renumbered=renumbered)
 
@@ -180,6 +188,27 @@ class Netlink:
             raise
         found = map(rules.rule_of, replies)
         return tuple(rule for rule in found if rule is not None)
+
+    def rdma(self) -> Rdma:
+        """The RDMA subsystem, with what sysfs shows of the devices of the host."""
+        return self._rdma(lambda subsystem: subsystem.read()) or Rdma()
+
+    def rdma_devices(self) -> tuple[RdmaDevice, ...]:
+        """The RDMA devices that can be used here; what only sysfs knows of them is left out."""
+        return self._rdma(lambda subsystem: subsystem.devices()) or ()
+
+    def _rdma(self, use: "Callable[[RdmaNetlink], T]") -> T | None:
+        """What `use` returns, with this thread in the namespace; None without RDMA subsystem.
+
+        The kernel moves a device out of the namespace of the thread that asks, whatever that of the
+        socket is.
+        """
+        if not os.path.isdir(RDMA_DEVICES):
+            return None
+        from amdcni.effects.rdma import RdmaNetlink
+
+        with entered(self._netns_fd), RdmaNetlink() as subsystem:
+            return use(subsystem)
 
     # ---- changing
 
@@ -241,6 +270,14 @@ class Netlink:
             else:
                 return
         self._kernel.do(what, links.change(netdev, asked, to._netns_fd))
+
+    def move_rdma(self, device: RdmaDevice, to: "Netlink") -> None:
+        """Move an RDMA device of this namespace into another; raises RdmaImmovable if none can."""
+        self._rdma(lambda subsystem: subsystem.move(device, to._netns_fd))
+
+    def rename_rdma(self, device: RdmaDevice, name: str) -> None:
+        """Rename an RDMA device of this namespace; no other may have the name."""
+        self._rdma(lambda subsystem: subsystem.rename(device, name))
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         """Add the address, or set these attributes of the one that is there."""

@@ -16,6 +16,14 @@ OWN_NETNS: Final = "/proc/thread-self/ns/net"
 _CLONE_NEWNET: Final = 0x40000000
 _NS_GET_NSTYPE: Final = 0xB703  # include/uapi/linux/nsfs.h
 
+_SYS_FSOPEN: Final = 430
+_SYS_FSCONFIG: Final = 431
+_SYS_FSMOUNT: Final = 432
+_CLOEXEC: Final = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC of include/uapi/linux/mount.h
+_FSCONFIG_CMD_CREATE: Final = 6
+_MOUNT_ATTR_RDONLY: Final = 0x1
+_MOUNT_ATTR_HARMLESS: Final = 0x2 | 0x4 | 0x8  # NOSUID, NODEV, NOEXEC
+
 
 def open_netns(path: str) -> int | None:
     """A file descriptor of the network namespace at `path`; None if there is none.
@@ -92,7 +100,7 @@ def new_netns() -> int | None:
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+        if LIBC.unshare(_CLONE_NEWNET) != 0:
             return None
         return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -100,11 +108,40 @@ def new_netns() -> int | None:
         os.close(own)
 
 
+@contextmanager
+def mounted_sysfs(*, writable: bool = False) -> Iterator[int]:
+    """A folder with a sysfs that shows the network namespace of this thread.
+
+    It is attached nowhere, so that nobody else sees it, and it ends with its descriptor.  Raises
+    OSError; there is none before Linux 5.2.
+    """
+    attributes = _MOUNT_ATTR_HARMLESS | (0 if writable else _MOUNT_ATTR_RDONLY)
+    context = _called(_SYS_FSOPEN, b"sysfs", _CLOEXEC)
+    try:
+        _called(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        root = _called(_SYS_FSMOUNT, context, _CLOEXEC, attributes)
+    finally:
+        os.close(context)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _called(number: int, *arguments: int | bytes | None) -> int:
+    """What a system call returns that the C library may not know; raises OSError."""
+    returned = LIBC.syscall(number, *arguments)
+    if returned < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(returned)
+
+
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
-    if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
+    if LIBC.setns(fd, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise KernelRefused(f"cannot enter a network namespace: {os.strerror(code)}")
 
 
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+LIBC: Final = ctypes.CDLL(None, use_errno=True)

@@ -56,6 +56,7 @@ def _is_nic(folder: str) -> bool:
 
 def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
     identity, parent = folder, device.physfn
+    folders = (folder, *(f"{folder}/{name}" for name in device.virtio))
     if isinstance(device.bus_device, AuxiliaryDevice):
         identity = os.path.dirname(os.path.realpath(folder))
         parent = pci_address_at(identity)
@@ -64,7 +65,7 @@ def _nic_of(device: SysfsDevice, folder: str) -> BusNic:
         numa_node=_number(f"{identity}/numa_node"),
         parent=parent,
         vfs=_number(f"{folder}/sriov_numvfs") or 0,
-        rdma=tuple(sorted(entries(f"{folder}/infiniband"))),
+        rdma=tuple(sorted(n for each in folders for n in entries(f"{each}/infiniband"))),
         ports=tuple(_port(device, folder, ifname) for ifname in device.ifnames),
     )
 

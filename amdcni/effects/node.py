@@ -14,13 +14,14 @@ import attrs
 from amdcni.core.attachment import Attachment, NetnsRef
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused, NotAvailable, StateFailure
-from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
+from amdcni.core.host import Interrupts, IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName
 from amdcni.core.numbering import is_since
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
+from amdcni.core.rdma import Rdma, RdmaFile
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall, with_sandbox_at
 from amdcni.core.steps import Outcome, Step
@@ -154,11 +155,26 @@ class LinuxNode:
     def unsaved(self, netdev: Netdev, details: Details, *, renumbered: bool) -> tuple[str, ...]:
         return self.own.unsaved(netdev, details, renumbered=renumbered)
 
+    def rdma(self) -> Rdma:
+        return self.own.rdma()
+
+    def rdma_files(self) -> tuple[RdmaFile, ...]:
+        return tuple(sysfs.rdma_files())
+
     def load(self, netdevs: Collection[Netdev], chosen: Collection[Netdev]) -> Load:
         return read_load(netdevs, chosen, self.own)
 
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         return None if bus_device is None else sysfs.find_device(bus_device)
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        if not isinstance(bus_device, PciAddress):
+            return None
+        from amdcni.effects import interrupts
+
+        return interrupts.read(bus_device, None if kept is None else tuple(kept.others))
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         return sysfs.bus_device_of(ifname)
@@ -259,6 +275,11 @@ class LinuxNode:
 
     def perform(self, step: Step, so_far: Outcome) -> Outcome:
         return perform(step, so_far, self)
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        from amdcni.effects import interrupts
+
+        interrupts.assign(number, cpus)
 
     def save(self, record: Attachment) -> None:
         self.store.save(record)

@@ -95,6 +95,11 @@ def attributes_in(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
         offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
 
 
+def attribute(number: int, value: bytes) -> bytes:
+    """The attribute (struct nlattr) with its padding."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), number) + value + bytes(-len(value) % 4)
+
+
 NETLINK_GENERIC: Final = 16
 
 

@@ -1,10 +1,10 @@
-"""Routes with several hops, which several netdevs share: set by one call at a time."""
+"""Routes and nexthop groups that several netdevs share: set by one call at a time."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from amdcni.core.aspects.routes import shared_destinations
+from amdcni.core.aspects.routes import has_shared
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.host import Netdev
@@ -36,13 +36,13 @@ def awaited(
 
 
 def shares_routes(captured: Captured) -> bool:
-    """Whether any of the captured routes leads through other netdevs, too."""
-    return bool(shared_destinations(captured.routes))
+    """Whether any captured route or nexthop group may lead through other netdevs, too."""
+    return has_shared(captured)
 
 
 @contextmanager
 def alone_with_shared_routes(node: Machine, captured: Captured) -> Iterator[None]:
-    """Exclude other calls that set a route with several hops: each has to see what others set."""
+    """Exclude other calls that set what netdevs share: each has to see what others set."""
     if shares_routes(captured):
         with node.lock("routes", wait_s=_ROUTES_WAIT_S):
             yield

@@ -2,7 +2,7 @@
 
     <folder>/<device key>.json          the records, mode 0600
     <folder>/unfinished/<device key>    a file for each record whose work has not ended
-    <folder>/multipath/<device key>     and for each that holds a route with several hops
+    <folder>/multipath/<device key>     and for each that shares a route or a nexthop group
     <folder>/several/<device key>       and for each of a device that has several netdevs
     <folder>/locks/<device>             what calls lock; stays, and is empty
 
@@ -22,6 +22,7 @@ from typing import Final, Protocol
 import attrs
 
 from amdcni.core import codec, formats, retry
+from amdcni.core.aspects.routes import has_shared
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.errors import DamagedRecord, DeviceBusy, InvalidName, StateFailure, StateTooNew
 from amdcni.core.names import BusDevice, DeviceKey
@@ -179,7 +180,7 @@ class Store:
             return None
 
     def multipath(self) -> tuple[Attachment, ...]:
-        """The records that hold a route with several hops; one that cannot be read is left out."""
+        """The records with a shared route or nexthop group; one that cannot be read is left out."""
         return self._readable(_parsed_keys(_names(self._folder / "multipath")))
 
     def was_damaged(self, key: DeviceKey) -> bool:
@@ -228,7 +229,7 @@ class Store:
                 self._add_marker("unfinished", record.key)
             if record.key.bus_device is not None and record.key.ifname is not None:
                 self._add_marker("several", record.key)
-            if record.captured is not None and any(len(r.hops) > 1 for r in record.captured.routes):
+            if record.captured is not None and has_shared(record.captured):
                 self._add_marker("multipath", record.key)
             self._write(self._path(record.key), data)
             kept = attrs.evolve(record, read_from=written, folder=None)

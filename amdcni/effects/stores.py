@@ -131,7 +131,7 @@ class Stores:
         return tuple(dict.fromkeys(self._all(lambda part: part.unfinished())))
 
     def multipath(self) -> tuple[Attachment, ...]:
-        """The records that hold a route with several hops; one that cannot be read is left out."""
+        """The records with a shared route or nexthop group; one that cannot be read is left out."""
         return self._all(lambda part: part.multipath())
 
     def attempts(self, key: DeviceKey) -> Attempts | None:

@@ -18,8 +18,12 @@ from amdcni.core.names import (
     parse_bus_device,
     parse_ifname,
 )
+from amdcni.core.rdma import RdmaFile
 
 _DEVICES: Final = "/sys/devices/"
+
+RDMA_DEVICES: Final = "/sys/class/infiniband"
+"""The RDMA devices of the host; the folder is there if the kernel has an RDMA subsystem."""
 
 
 def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice | None:
@@ -133,6 +137,20 @@ def bus_device_of(ifname: IfName, sys: Path = Path("/sys")) -> BusDevice | None:
         except InvalidName:
             continue
     return None
+
+
+def rdma_parent_of(name: str, sys: Path = Path("/sys")) -> str | None:
+    """The name of the device on the bus that an RDMA device of the host belongs to."""
+    return _target_of(f"{sys}/class/infiniband/{name}/device")
+
+
+def rdma_files(sys: Path = Path("/sys")) -> Iterator[RdmaFile]:
+    """The files below /dev/infiniband of all RDMA devices."""
+    folder = f"{sys}/class/infiniband_verbs"
+    for name in sorted(entries(folder)):
+        rdma = text_in(f"{folder}/{name}/ibdev")
+        if rdma is not None:
+            yield RdmaFile(name, rdma, _target_of(f"{folder}/{name}/device"))
 
 
 def _virtio_in(names: Iterable[str]) -> list[str]:

@@ -25,8 +25,14 @@ class Section(StrEnum):
     RULE = "rule"
     NEXTHOP = "nexthop"
     NEIGHBOUR = "neighbour"
+    MULTICAST = "multicast address"
     QDISC = "qdisc"
+    TRAFFIC_CLASS = "traffic class"
+    CHAIN = "chain"
+    FILTER = "filter"
+    QUEUES = "queues"
     SYSCTL = "sysctl"
+    ETHTOOL = "ethtool"
 
 
 @frozen(eq=False)
@@ -116,7 +122,7 @@ def _one_sided(subject: Subject, what: str, attributes: Mapping[str, Value]) -> 
     match subject.section:
         case Section.ADDRESS_ORDER:
             return
-        case Section.SYSCTL:
+        case Section.SYSCTL | Section.QUEUES:
             yield f"{subject} is {what}"
         case _:
             shown = [f"{name} {_shown(value)}" for name, value in attributes.items()]

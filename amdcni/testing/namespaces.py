@@ -163,6 +163,25 @@ class Namespace:
             self.output_of(["dd", "status=none", f"of={path}"], stdin=f"{value}\n".encode())
         return self.output_of(["cat", path]).strip()
 
+    def queues(self, ifname: str, *settings: str) -> None:
+        """Give a netdev settings such as `rx-0/rps_cpus=3`, by their places in sysfs.
+
+        Those of the netdev itself, such as `gro_flush_timeout=20000`, have no folder, and the
+        limits of offloads that `ip` does not know are settings, too: `gso_ipv4_max_size=30000`.
+
+        Raises:
+            CommandFailed: there is no such setting, or it does not accept the value.
+        """
+        output_of_script(self.entry, "queues.change", ifname, *settings)
+
+    def ethtool(self, ifname: str, kind: str, name: str, value: object) -> None:
+        """Change a setting of `ethtool`, as in `ethtool("eth1", "channels", "rx", 2)`.
+
+        Raises:
+            CommandFailed: there is no such setting, or the driver refuses the value.
+        """
+        output_of_script(self.entry, "ethtool.change", ifname, kind, name, str(value))
+
     def ping(self, address: str, count: int = 1, timeout_s: float = 2) -> list[float]:
         """Return the round trip times in seconds of the echo requests that were answered.
 

@@ -85,13 +85,15 @@ class Node(Namespace):
         vendor: str = "0x1dd8",
         device: str = "0x1002",
         numa_node: int = 0,
+        queues: int = 1,
     ) -> Nic:
         """Add a NIC: a veth with a PCI function for one end, and an answering peer at the other.
 
         Each of `addresses` may continue as in `ip address add`: `"10.0.0.0/31 label eth1:fabric"`.
         `peer_addresses` are by default the neighbours of `addresses`.  With the `bdf` of an earlier
         NIC, the function gets another netdev.  `virtio` puts `net/` below `virtioN/`, and
-        `auxiliary` below an auxiliary device of that name, such as `mlx5_core.sf.4`.
+        `auxiliary` below an auxiliary device of that name, such as `mlx5_core.sf.4`.  There are as
+        many `queues` in each direction.
         """
         number = next(self._numbers)
         if peer_addresses is None:
@@ -110,7 +112,7 @@ class Node(Namespace):
             self.add_function(bdf, driver=driver, vendor=vendor, device=device, numa_node=numa_node)
         if auxiliary is not None:
             self.sysfs.add_auxiliary(bdf, auxiliary, auxiliary.rpartition(".")[0])
-        self._lay_wire(nic, number, mtu)
+        self._lay_wire(nic, number, mtu, queues)
         self.nics.append(nic)
         self.sysfs.learn(nic.net, ifname)
         state = [f"link set {ifname} up"] if up else []
@@ -131,15 +133,17 @@ class Node(Namespace):
             bdf, driver=driver, vendor=vendor, device=device, numa_node=numa_node
         )
 
-    def _lay_wire(self, nic: Nic, number: int, mtu: int) -> None:
+    def _lay_wire(self, nic: Nic, number: int, mtu: int, queues: int) -> None:
         netns = _peer_netns(number)
         (self.root / netns.lstrip("/")).touch()
         # Made from the far side, since `ip` takes no ifindex for the peer of a veth.
         commands = [
             "link set lo up",
             f"link add name wire index {nic.peer_ifindex} mtu {mtu}"
-            f" address 02:ff:00:00:{number >> 8:02x}:{number & 0xFF:02x} type veth"
-            f" peer name {nic.ifname} address {nic.mac} mtu {mtu} netns {NODE_NETNS}",
+            f" address 02:ff:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
+            f" numrxqueues {queues} numtxqueues {queues} type veth"
+            f" peer name {nic.ifname} address {nic.mac} mtu {mtu} netns {NODE_NETNS}"
+            f" numrxqueues {queues} numtxqueues {queues}",
             "link set wire up",
             *(f"address add {address} dev wire" for address in nic.peer_addresses),
         ]

@@ -1,15 +1,16 @@
 """Reading the configuration of a network namespace: the oracle of "host before = host after".
 
-It asks iproute2 and /proc/sys, and nothing of the code that it judges.  It does not see what these
-do not show: packet filters, multicast memberships, ethtool settings, and, before iproute2 6.3, the
-protocol of an address.
+It asks iproute2, /proc/sys, sysfs and the ioctl of ethtool, and nothing of the code that it judges.
+It does not see what these do not show: packet filters, multicast memberships and, before iproute2
+6.3, the protocol of an address.
 """
 
 import json
+import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from amdcni.testing.dumps import Dump, Expiry, Section, Subject, Value, differences
 from amdcni.testing.namespaces import Namespace, ThrowawayError, output_of_script
@@ -21,10 +22,11 @@ set -e
 ip -json -details -batch - <<END
 link show
 address show
-neighbour show nud permanent
+neighbour show nud all
 neighbour show proxy
 nexthop show
 token list
+maddress show
 END
 for family in -4 -6; do
 ip $family -json -details -batch - <<END
@@ -32,7 +34,6 @@ route show table all
 rule show
 END
 done
-tc -json -details qdisc show
 """
 
 # Numbers of the kernel, the other end of the wire, and what other sections show.
@@ -67,7 +68,7 @@ def dump(namespace: Namespace, *, timeout_s: float = 60) -> Dump:
         found, pending = _read_what_moves(namespace)
         changes: list[str] = []
         if not pending:
-            whole = _with_sysctls(found, namespace)
+            whole = _with_the_rest(found, namespace)
             time.sleep(_PAUSE_S)
             later, pending = _read_what_moves(namespace)
             if not pending and later == found:
@@ -92,6 +93,13 @@ def unchanged(namespace: Namespace) -> Iterator[None]:
         raise AssertionError("\n".join(["the network configuration is not as it was:", *lines]))
 
 
+def dump_traffic_control(namespace: Namespace) -> Dump:
+    """Return the traffic control of a namespace alone, which never changes by itself."""
+    subjects: dict[Subject, Mapping[str, Value]] = {}
+    _read_traffic_control(namespace, _adder(subjects))
+    return Dump(subjects)
+
+
 def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
     """Wait until no address is tentative and nothing changes by itself.
 
@@ -104,29 +112,33 @@ def settle(namespace: Namespace, *, timeout_s: float = 60) -> None:
 def read(namespace: Namespace) -> tuple[Dump, list[str]]:
     """Return the configuration as it is now, and what the kernel is still at work on."""
     found, pending = _read_what_moves(namespace)
-    return _with_sysctls(found, namespace), pending
+    return _with_the_rest(found, namespace), pending
 
 
-def _with_sysctls(found: Dump, namespace: Namespace) -> Dump:
-    sysctls = json.loads(output_of_script(namespace.entry, "sysctls.main"))
-    subjects = {Subject(Section.SYSCTL, folder): values for folder, values in sysctls.items()}
-    return Dump({**found.subjects, **subjects})
+_OTHERS: Final = (
+    (Section.SYSCTL, "sysctls.main"),
+    (Section.QUEUES, "queues.main"),
+    (Section.ETHTOOL, "ethtool.main"),
+)
+"""What `ip` does not show, with the script that reads it."""
+
+
+def _with_the_rest(found: Dump, namespace: Namespace) -> Dump:
+    subjects: dict[Subject, Mapping[str, Value]] = dict(found.subjects)
+    for section, script in _OTHERS:
+        read = json.loads(output_of_script(namespace.entry, script))
+        subjects |= {Subject(section, name): values for name, values in read.items()}
+    return Dump(subjects)
 
 
 def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
-    """Return the same without sysctls, which never change by themselves."""
+    """Return the same without what `ip` does not show, which never changes by itself."""
     now_s = time.monotonic()
     answers = _answers(namespace.output_of(["sh", "-c", _SCRIPT]))
-    links, addressed, neighbours, proxies, nexthops, tokens, *routing, qdiscs = answers
+    links, addressed, neighbours, proxies, nexthops, tokens, groups, *routing = answers
     subjects: dict[Subject, Mapping[str, Value]] = {}
 
-    def add(section: Section, name: str, attributes: Mapping[str, Value]) -> None:
-        subject, count = Subject(section, name), 1
-        while subject in subjects:
-            count += 1
-            subject = Subject(section, f"{name} ({count})")
-        subjects[subject] = attributes
-
+    add = _adder(subjects)
     _read_links(links, tokens, add)
     _read_addresses(addressed, now_s, add)
     for family, default, (routes, rules) in zip(
@@ -137,11 +149,23 @@ def _read_what_moves(namespace: Namespace) -> tuple[Dump, list[str]]:
             words = " ".join(f"{key} {value}" for key, value in _attributes(rule).items())
             add(Section.RULE, f"{family} {words}", {})
     for nexthop in nexthops:
-        add(Section.NEXTHOP, str(nexthop["id"]), _attributes(nexthop, {"id"}))
-    _read_neighbours("", neighbours, add)
+        add(Section.NEXTHOP, str(nexthop["id"]), _attributes_of_nexthop(nexthop))
+    _read_multicast(groups, add)
+    _read_neighbours("", filter(_is_set, neighbours), add)
     _read_neighbours("proxy ", proxies, add)
-    _read_qdiscs(qdiscs, add)
+    _read_traffic_control(namespace, add)
     return Dump(subjects), list(_pending(addressed))
+
+
+def _adder(subjects: dict[Subject, Mapping[str, Value]]) -> _Add:
+    def add(section: Section, name: str, attributes: Mapping[str, Value]) -> None:
+        subject, count = Subject(section, name), 1
+        while subject in subjects:
+            count += 1
+            subject = Subject(section, f"{name} ({count})")
+        subjects[subject] = attributes
+
+    return add
 
 
 def _answers(text: str) -> list[_Entries]:
@@ -190,17 +214,132 @@ def _read_routes(routes: _Entries, default: str, now_s: float, add: _Add) -> Non
         add(Section.ROUTE, " ".join([f"{kind}{target}", *words]), attributes)
 
 
-def _read_neighbours(kind: str, neighbours: _Entries, add: _Add) -> None:
+def _attributes_of_nexthop(nexthop: dict[str, Any]) -> dict[str, Value]:
+    """The timers of a resilient group are configuration, except the one that is running."""
+    timers = nexthop.get("resilient_args", {})
+    shown = [f"{key} {value}" for key, value in timers.items() if key != "unbalanced_time"]
+    resilient: dict[str, Value] = {"resilient": " ".join(shown)} if shown else {}
+    return {**_attributes(nexthop, {"id", "resilient_args"}), **resilient}
+
+
+def _read_multicast(links: _Entries, add: _Add) -> None:
+    """Those that somebody has set, not those of groups that a program or the kernel has joined."""
+    for link in links:
+        for entry in link["maddr"]:
+            if "static" in entry.get("features", ""):
+                add(Section.MULTICAST, f"{entry['link']} on {link['ifname']}", {})
+
+
+def _is_set(neighbour: dict[str, Any]) -> bool:
+    """Whether somebody has set the neighbour: the kernel itself makes noarp ones of groups."""
+    state, group_bit = neighbour.get("state", []), int(neighbour.get("lladdr", "1")[:2], 16) & 1
+    is_noarp = "NOARP" in state and not group_bit
+    return "PERMANENT" in state or is_noarp or bool({"managed", "extern_learn"} & neighbour.keys())
+
+
+def _read_neighbours(kind: str, neighbours: Iterable[dict[str, Any]], add: _Add) -> None:
     for entry in neighbours:
         name = f"{kind}{entry['dst']} on {entry.get('dev', 'any')}"
-        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev"}))
+        # What the kernel looks up for a managed one comes and goes.
+        found_out = {"lladdr", "state"} if "managed" in entry else set()
+        add(Section.NEIGHBOUR, name, _attributes(entry, {"dst", "dev", *found_out}))
 
 
-def _read_qdiscs(qdiscs: _Entries, add: _Add) -> None:
+def _read_traffic_control(namespace: Namespace, add: _Add) -> None:
+    qdiscs = _qdiscs_of(namespace)
     for qdisc in qdiscs:
         place = "root" if qdisc.get("root") else f"parent {qdisc.get('parent')}"
         name = f"{place} of {qdisc.get('dev')}"
         add(Section.QDISC, name, _attributes(qdisc, {"dev", "root", "parent", "refcnt"}))
+    _read_traffic(namespace, qdiscs, add)
+
+
+def _qdiscs_of(namespace: Namespace) -> _Entries:
+    """Return the qdiscs; with some kinds, what `tc` prints is no JSON, and its words are taken."""
+    shown = ["-details", "qdisc", "show"]
+    try:
+        (qdiscs,) = _answers(namespace.output_of(["tc", "-json", *shown]))
+    except json.JSONDecodeError:
+        return [_qdisc_in(line) for line in namespace.output_of(["tc", *shown]).splitlines()]
+    return qdiscs
+
+
+def _qdisc_in(line: str) -> dict[str, Any]:
+    _, kind, handle, _, netdev, place, *words = line.split()
+    at: dict[str, Any] = {"root": True} if place == "root" else {"parent": words.pop(0)}
+    options = re.sub(r"(refcnt|direct_packets_stat) \d+", "", " ".join(words)).strip()
+    return {"kind": kind, "handle": handle, "dev": netdev, **at, "options": options}
+
+
+_PER_FLOW = ("cake", "fq_codel", "sfq")
+"""Qdiscs that show their flows as classes, as long as these have packets."""
+
+_COUNTED = re.compile(
+    r"\b(index \d+ ref \d+ bind \d+|(not_)?in_hw( in_hw_count \d+)?|used_hw_stats \w+)"
+)
+"""What the words of `tc` about filters contain that is not configuration."""
+
+
+def _read_traffic(namespace: Namespace, qdiscs: _Entries, add: _Add) -> None:
+    """Add the classes, chains and filters in the qdiscs that somebody has set, in words of `tc`."""
+    made = [qdisc for qdisc in qdiscs if qdisc["handle"] != "0:"]
+    netdevs = list(dict.fromkeys(qdisc["dev"] for qdisc in made))
+    places: dict[tuple[str, str], None] = {}
+    for qdisc in made:
+        for side in _SIDES.get(qdisc["kind"], [f"parent {qdisc['handle']}"]):
+            places[qdisc["dev"], side] = None
+    commands = [f"class show dev {netdev}" for netdev in netdevs]
+    for netdev, classes in zip(netdevs, _shown(namespace, commands), strict=True):
+        for line in classes:
+            _, kind, handle, words = line.split(" ", 3)
+            if kind in _PER_FLOW:
+                continue
+            add(Section.TRAFFIC_CLASS, f"{kind} {handle} of {netdev}", {"words": words.strip()})
+            if not handle.endswith(":"):
+                places[netdev, f"parent {handle}"] = None
+    commands = [f"filter show dev {netdev} {place}" for netdev, place in places]
+    commands += [command.replace("filter", "chain", 1) for command in commands]
+    shown = _shown(namespace, commands)
+    for (netdev, place), filters, chains in zip(
+        places, shown[: len(places)], shown[len(places) :], strict=True
+    ):
+        where = f"at {place} of {netdev}"
+        order: dict[str, list[str]] = {}
+        for entry in filters:
+            name, _, details = entry.partition("\n")
+            order.setdefault(_chain_in(name), []).append(name)
+            add(Section.FILTER, f"{where}: {name}", {"details": " ".join(details.split())})
+        for entry in chains:
+            number = _chain_in(entry)
+            its_filters = tuple(order.get(number, ()))
+            words = " ".join(entry.split())
+            add(Section.CHAIN, f"{number} {where}", {"details": words, "filters": its_filters})
+
+
+def _shown(namespace: Namespace, commands: list[str]) -> list[list[str]]:
+    """Return what each command of `tc` lists: an entry has a first line, and others are indented.
+
+    A command that lists the qdiscs of the loopback netdev ends what the one before it lists.
+    """
+    if not commands:
+        return []
+    batch = "".join(f"{command}\nqdisc show dev lo\n" for command in commands)
+    text = namespace.output_of(["tc", "-details", "-batch", "-"], stdin=batch.encode())
+    found: list[list[str]] = [[]]
+    for entry in re.split(r"^(?=\w)", _COUNTED.sub("", text), flags=re.MULTILINE):
+        if entry.startswith("qdisc "):
+            found.append([])
+        elif entry:
+            found[-1].append(entry.strip())
+    return found[:-1]
+
+
+def _chain_in(entry: str) -> str:
+    match = re.search(r"chain (\d+)", entry.removeprefix("chain "))
+    return match[1] if match else ""
+
+
+_SIDES = {"clsact": ["ingress", "egress"], "ingress": ["ingress"]}
 
 
 def _expiry(lifetime_s: int, now_s: float) -> Value:
@@ -241,13 +380,13 @@ def _text(value: Any) -> str:
 
 
 def _configuration(value: Any) -> Any:
-    """Return a JSON value without flags of state and running timers."""
+    """Return a JSON value without flags of state, running timers and counted packets."""
     match value:
         case dict():
             return {
                 key: _configuration(entry)
                 for key, entry in value.items()
-                if not key.endswith("_timer")
+                if not key.endswith(("_timer", "packets_stat"))
             }
         case list():
             return [_configuration(entry) for entry in value if entry not in _STATE_FLAGS]

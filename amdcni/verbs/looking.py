@@ -178,10 +178,16 @@ def look(
         snapshot,
         details=attrs.evolve(details, unsaved=(*details.unsaved, *lost)),
         load=load,
+        rdma=node.rdma(),
         multipath=(*multipath, *gone(earlier, multipath)),
         in_transit=in_transit(earlier, multipath),
         below=() if policy.lending is None else _below(netdev, around, node),
+        interrupts=node.interrupts_of(_device_in(candidates)),
     )
+
+
+def _device_in(candidates: Candidates) -> BusDevice | None:
+    return None if candidates.device is None else candidates.device.bus_device
 
 
 def _kin_of(device: SysfsDevice | None, node: Node, host: Netns) -> dict[str, Any]:

@@ -57,5 +57,6 @@ def plan_now(record: Attachment, node: Node) -> Plan:
         candidates=Candidates(host.netdevs, device),
         details=node.details(netdev),
         load=node.load(host.netdevs, (netdev,)),
+        rdma=node.rdma(),
     )
     return plan_reattach(record, record.captured, netdev, snapshot)

@@ -254,7 +254,7 @@ _POOL: Final = (*_PATHS, *_NAMES, *_ADDRESSES, *_DEVICE_IDS, *VERSIONS, *_HOSTIL
 _KEYS: Final = (
     *("cniVersion", "name", "type", "deviceID", "pciBusID", "runtimeConfig", "device", "hwaddr"),
     *("kernelpath", "ipam", "mover", "copyRoutes", "mtu", "mac", "dns", "args", "prevResult"),
-    *("addrGenMode", "copySysctls"),
+    *("addrGenMode", "copySysctls", "moveRdma"),
     *("cni.dev/valid-attachments", "logLevel", "logFile", "dataDir", "capabilities", "cni.dev/x"),
     *("addresses", "address", "gateway", "routes", "dst", "gw", "ips", "interfaces", "interface"),
     *("sandbox", "ip4", "ip6", "ip", "ranges", "subnet", "nameservers", "containerID", "ifname"),
@@ -275,6 +275,7 @@ _LIKELY: Final[dict[str, tuple[Any, ...]]] = {
     "prevResult": (RESULT, OLD_RESULT, {}),
     "cni.dev/valid-attachments": (VALID, [], [{}], None),
     "copyRoutes": (True, False),
+    "moveRdma": (True, False),
     "addrGenMode": ("keep", "kernel", ""),
     "copySysctls": (True, False),
     "mtu": (0, 1, 68, 1280, 9000, 65535, 65536, 2**31 - 1, 2**31),

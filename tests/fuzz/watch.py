@@ -53,8 +53,9 @@ class FilesChanged(Changed):
 _GET_LINK, _GET_ADDRESS, _GET_ROUTE, _DONE = 18, 22, 26, 3
 _REQUEST_DUMP: Final = 0x301
 _NAME, _ADDRESS_LIST_SIZE = 3, 65536
-_LINK_ATTRIBUTES: Final = (1, 4, 6, 10, 13, 20, 27, 52)
-"""Of linux/if_link.h: address, MTU, qdisc, master, txqlen, alias, group, alternative names."""
+_LINK_ATTRIBUTES: Final = (1, 4, 6, 10, 13, 20, 27, 40, 41, 52, 58, 63, 64)
+"""Of linux/if_link.h: address, MTU, qdisc, master, txqlen, alias, group, gso_max_segs,
+gso_max_size, alternative names, gro_max_size, gso_ipv4_max_size, gro_ipv4_max_size."""
 _CONFIGURED_FLAGS: Final = 0x1 | 0x80 | 0x100 | 0x200 | 0x1000
 """Of linux/if.h: UP, NOARP, PROMISC, ALLMULTI, MULTICAST."""
 _ADDRESS_ATTRIBUTES: Final = (1, 2, 3, 4, 8, 11)

@@ -54,7 +54,7 @@ class Disk:
 
 @frozen
 class PodMeddles:
-    """A pod changes the hardware addresses of its NICs and removes their altnames."""
+    """A pod changes the hardware addresses of its NICs, their altnames and what ethtool sets."""
 
     pod: str
 

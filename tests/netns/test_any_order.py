@@ -453,7 +453,7 @@ def device(runtime: Runtime, nic: str) -> Runtime:
 
 
 def meddle(pod: Pod, ifname: str) -> None:
-    """Change everything by which a netdev might be recognized and that a pod can change."""
+    """Change everything by which a netdev might be recognized, its driver's settings and queues."""
     (link,) = pod.ip_json(f"link show dev {ifname}")
     pod.ip_batch(
         [
@@ -461,9 +461,12 @@ def meddle(pod: Pod, ifname: str) -> None:
                 f"link property del dev {ifname} altname {name}"
                 for name in link.get("altnames", [])
             ),
-            f"link set {ifname} address 02:00:00:00:99:01",
+            f"link set {ifname} address 02:00:00:00:99:01 gso_max_size 20000",
         ]
     )
+    pod.queues(ifname, "rx-0/rps_cpus=1", "gro_flush_timeout=7", "gro_ipv4_max_size=10000")
+    pod.ethtool(ifname, "feature", "tx-tcp-segmentation", "off")
+    pod.ethtool(ifname, "channels", "rx", 2)
 
 
 def indexes_in(where: Namespace) -> set[int | None]:

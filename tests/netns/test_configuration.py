@@ -12,7 +12,10 @@ from amdcni.testing.strategies import (
     IP_COMMANDS,
     ROOT_QDISCS,
     ROUTE_COMMANDS,
+    EthtoolChanges,
     HostConfiguration,
+    change_ethtool,
+    ethtool_changes,
     host_configurations,
 )
 from tests.netns.runtime import (
@@ -166,20 +169,72 @@ def test_a_route_that_the_kernel_refuses_blocks_no_other_and_is_retried(
     assert damage(before, node) == []
 
 
-@natively
-def test_a_route_by_a_nexthop_object_is_restored_without_it_and_the_log_says_so(
-    runtime: Runtime, nic: Nic, pod: Pod
+@by_both
+@pytest.mark.parametrize("compatible", [True, False])
+def test_nexthop_objects_with_their_groups_and_routes_are_restored(
+    runtime: Runtime, node: Node, pod: Pod, compatible: bool
 ) -> None:
-    node = runtime.node
-    node.ip("nexthop add id 7 via 10.0.0.1 dev eth1")
-    node.ip("route add 192.0.2.0/24 nhid 7")
-    outcome = runtime.add(pod)
-    assert outcome.succeeded, outcome
-    assert "not-saved" in outcome.stderr
-    assert "a nexthop object of the route to 192.0.2.0/24" in outcome.stderr
+    """Even if the kernel does not show where a route by a nexthop object leads."""
+    two_nics(node)
+    node.sysctl("net/ipv4/nexthop_compat_mode", int(compatible))
+    for command in NEXTHOPS:
+        node.ip(command)
+    before = dump(node)
+    assert runtime.added(pod)
+    assert ids_of(node) == ["2", "12", "21", "22"]
     expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
+NEXTHOPS = (
+    "nexthop add id 1 via 10.0.0.1 dev eth1",
+    "nexthop add id 2 via 10.0.1.1 dev eth2",
+    "nexthop add id 3 dev eth1 protocol static",
+    "nexthop add id 4 via 10.77.0.9 dev eth1 onlink",
+    "nexthop add id 5 via 10.0.0.1 dev eth1 encap ip id 7 dst 10.3.0.1",
+    "nexthop add id 11 via fd00::9 dev eth1 encap seg6 mode encap segs fd09::1",
+    "nexthop add id 12 via fd01::9 dev eth2",
+    "nexthop add id 21 group 2,5/1,3/3",
+    "nexthop add id 22 group 11/12,7",
+    "nexthop add id 23 group 1 type resilient buckets 8 idle_timer 60 unbalanced_timer 300",
+    "route add 192.0.2.0/24 nhid 21",
+    "route add 192.0.2.0/24 nhid 1 metric 7",
+    "route add 192.0.3.0/24 nhid 23",
+    "-6 route add 2001:db8::/64 nhid 22",
+    "-6 route add 2001:db8:1::/64 nhid 11",
+    "route add 10.60.0.1 dev eth1",
+    "nexthop add id 31 via 10.60.0.1 dev eth1",
+    "route add 192.0.4.0/24 nhid 31",
+)
+"""Objects, groups and routes of every kind; the last object needs a route of its own."""
+
+
+def ids_of(node: Node) -> list[str]:
+    """The IDs of the nexthop objects and groups that there are."""
+    return dump(node).names(Section.NEXTHOP)
+
+
+@natively
+def test_a_nexthop_id_that_was_taken_meanwhile_is_left_and_the_route_comes_back_without_it(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    two_nics(node)
+    for command in (*NEXTHOPS[:2], "nexthop add id 3 group 1/2", "route add 192.0.2.0/24 nhid 1"):
+        node.ip(command)
+    node.ip("route add 192.0.3.0/24 nhid 3")
+    runtime.added(pod)
+    node.ip("nexthop add id 1 dev eth2")
+    node.ip("nexthop replace id 3 group 2,9")
+    outcome = runtime.delete(pod)
+    assert outcome.succeeded
+    assert "not-restored" in outcome.stderr
+    assert "aspect=nexthops" in outcome.stderr
+    (taken,) = node.ip_json("nexthop show id 1")
+    assert taken["dev"] == "eth2"
     (route,) = node.ip_json("route show 192.0.2.0/24")
     assert (route["gateway"], route["dev"], route.get("nhid")) == ("10.0.0.1", "eth1", None)
+    (group,) = node.ip_json("nexthop show id 3")
+    assert group["group"] == [{"id": 2, "weight": 9}]
 
 
 def test_with_copy_routes_the_pod_gets_the_hosts_routes_too(
@@ -218,6 +273,16 @@ MULTIPATH = [
     " nexthop via 10.0.1.1 dev eth2 weight 5",
     "-6 route add 2001:db8::/64 nexthop via fd00::9 dev eth1 weight 2 nexthop via fd01::9 dev eth2",
 ]
+GROUP = (
+    *NEXTHOPS[:2],
+    "nexthop add id 3 group 1,3/2,5",
+    "route add 192.0.2.0/24 nhid 3",
+    "nexthop add id 11 via fd00::9 dev eth1",
+    "nexthop add id 12 via fd01::9 dev eth2",
+    "nexthop add id 13 group 12/11,9 type resilient buckets 32 idle_timer 60",
+    "-6 route add 2001:db8::/64 nhid 13",
+)
+"""A group of each kind, with members through both NICs."""
 
 
 @pytest.mark.parametrize("command", MULTIPATH)
@@ -254,6 +319,32 @@ def test_a_multipath_route_is_whole_again_when_both_nics_are_back(
     assert damage(before, node) == []
 
 
+@by_both
+@pytest.mark.parametrize("first", [BDF, OTHER])
+@pytest.mark.parametrize("in_between", [False, True])
+def test_a_nexthop_group_is_whole_again_when_both_nics_are_back(
+    runtime: Runtime, node: Node, first: str, in_between: bool
+) -> None:
+    two_nics(node)
+    for command in GROUP:
+        node.ip(command)
+    before = dump(node)
+    pods = {BDF: node.add_pod("pod1"), OTHER: node.add_pod("pod2")}
+    ours = {device: runtime.having(deviceID=device, pciBusID=device) for device in pods}
+    second = OTHER if first == BDF else BDF
+    for device, pod in pods.items():
+        ours[device].added(pod, container_id=pod.name)
+    assert ids_of(node) == []
+    expect_silence(ours[first].delete(pods[first], container_id=pods[first].name))
+    assert len(ids_of(node)) == 4
+    if in_between:
+        ours[first].added(pods[first], container_id=pods[first].name)
+        assert ids_of(node) == []
+        expect_silence(ours[first].delete(pods[first], container_id=pods[first].name))
+    expect_silence(ours[second].delete(pods[second], container_id=pods[second].name))
+    assert damage(before, node) == []
+
+
 def test_a_route_from_an_ipv6_address_without_duplicates_is_restored_at_once(
     plugin: Path,
 ) -> None:
@@ -270,9 +361,14 @@ def test_a_route_from_an_ipv6_address_without_duplicates_is_restored_at_once(
 
 
 @settings(max_examples=4 * settings().max_examples // 3)
-@given(host=host_configurations, up=st.booleans(), mover=st.sampled_from(["delegate", "native"]))
+@given(
+    host=host_configurations,
+    up=st.booleans(),
+    mover=st.sampled_from(["delegate", "native"]),
+    meddled=ethtool_changes,
+)
 def test_any_host_is_the_same_before_and_after(
-    plugin: Path, host: HostConfiguration, up: bool, mover: str
+    plugin: Path, host: HostConfiguration, up: bool, mover: str, meddled: EthtoolChanges
 ) -> None:
     if reason := skip_reason():
         pytest.skip(reason)
@@ -282,6 +378,7 @@ def test_any_host_is_the_same_before_and_after(
         ours = Runtime(node, plugin).having(mover=mover)
         runtime, pod, before = ours, node.add_pod("pod1"), dump(node)
         runtime.added(pod)
+        change_ethtool(pod, "net1", meddled)
         runtime.delete(pod)
         assert damage(before, node) == []
         assert remains(node) == []

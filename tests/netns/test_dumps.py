@@ -115,6 +115,14 @@ def test_a_dump_tells_of_a_sysctl(configured: Node, name: str) -> None:
     assert any(line.startswith(f"sysctl {folder}: {attribute} was ") for line in lines)
 
 
+def test_a_dump_tells_of_a_setting_of_ethtool(configured: Node) -> None:
+    before = dump(configured)
+    configured.ethtool("eth1", "feature", "tx-tcp-segmentation", "off")
+    assert differences(before, dump(configured)) == [
+        "ethtool eth1: feature tx-tcp-segmentation was on, is off"
+    ]
+
+
 def test_a_dump_tells_of_a_qdisc_and_of_its_options(configured: Node) -> None:
     before = dump(configured)
     configured.tc("qdisc add dev eth1 root handle 1: tbf rate 1mbit burst 10kb latency 50ms")

@@ -177,7 +177,7 @@ def test_why_a_nic_was_not_healed_is_a_sentence_that_no_terminal_cuts_off(
     status, (finding,) = heal(node)
     assert (status, finding["healed"]) == (1, False)
     said = run_amdcni(node, "heal", env={"COLUMNS": "80"}).stdout.decode()
-    assert f"{BDF} was not healed: {finding['failure']}" in said.splitlines()
+    assert f"{BDF} (eth1) was not healed: {finding['failure']}" in said.splitlines()
     writable(node)
     assert heal(node)[0] == 0
     assert damage(before, node) == []

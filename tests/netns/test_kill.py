@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from amdcni.testing import Node, Pod, dump
+from amdcni.testing.strategies import BUILT_IN_TRAFFIC
 from tests.netns.runtime import (
     BDF,
     DEBIAN,
@@ -64,6 +65,8 @@ def nic(node: Node) -> None:
     words = ["10.0.0.0/31 label eth1:fabric metric 70", "10.0.0.5/24 scope link", "fd00::8/64"]
     node.add_nic(BDF, "eth1", words, peer_addresses=["10.0.0.1/31"])
     node.ip("link set eth1 alias fabric")
+    for command in BUILT_IN_TRAFFIC["actions that send to netdevs"]:
+        node.tc(command)
 
 
 @pytest.fixture
@@ -189,10 +192,17 @@ def test_a_call_killed_before_any_system_call_of_a_step_loses_nothing(
 
 @pytest.fixture
 def second(runtime: Runtime) -> Runtime:
-    """Calls about another NIC, through which the same route has a hop."""
+    """Calls about another NIC, through which the same route and the same group have a hop."""
     runtime.node.add_nic(SECOND, "eth2", ["10.0.1.0/31"])
     hops = "nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2"
-    runtime.node.ip(f"route add 203.0.113.0/24 {hops}")
+    for command in (
+        f"route add 203.0.113.0/24 {hops}",
+        "nexthop add id 1 via 10.0.0.1 dev eth1",
+        "nexthop add id 2 via 10.0.1.1 dev eth2",
+        "nexthop add id 3 group 1,3/2,5",
+        "route add 198.51.100.0/24 nhid 3",
+    ):
+        runtime.node.ip(command)
     return runtime.having(deviceID=SECOND, pciBusID=SECOND)
 
 

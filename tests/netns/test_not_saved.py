@@ -1,6 +1,8 @@
 """What cannot be restored is named when the NIC is lent, each thing once, and nothing else."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,18 +11,12 @@ from amdcni.testing.strategies import ROOT_QDISCS
 from tests.netns.runtime import BDF, Runtime, expect_silence, natively
 
 LOST = {
-    "nexthop add id 10 via 10.0.0.1 dev eth1": "the nexthop object 10",
-    "nexthop add id 11 group 10": "the nexthop group 11",
-    "route add 10.9.0.0/24 nhid 10": "a nexthop object of the route to 10.9.0.0/24",
-    "route add 10.8.0.0/24 encap ip id 7 dst 10.0.0.5 dev eth1": "an encapsulation of the route",
-    "neighbour add 10.0.0.55 dev eth1 managed": "the managed neighbour 10.0.0.55",
-    "neighbour add 10.0.0.56 lladdr 02:00:00:00:00:56 dev eth1 nud stale extern_learn": (
-        "the externally learnt neighbour 10.0.0.56"
+    "-6 nexthop add id 10 encap seg6local action End.DX2 oif eth1 dev eth1": (
+        "an encapsulation of the nexthop object 10"
     ),
-    "neighbour add 10.0.0.57 lladdr 02:00:00:00:00:57 dev eth1 nud noarp": (
-        "the noarp neighbour 10.0.0.57"
+    "-6 route add fd08::/64 encap seg6local action End.DX2 oif eth1 dev eth1": (
+        "an encapsulation of the route to fd08::/64"
     ),
-    "maddress add 01:00:5e:00:00:99 dev eth1": "the multicast address 01:00:5e:00:00:99",
 }
 """Commands for `ip`, and what is reported about their results."""
 
@@ -33,8 +29,6 @@ BOUND = (
 ON_ANOTHER = (
     "nexthop add id 20 dev other",
     "nexthop add id 21 group 20",
-    "neighbour add 10.0.0.58 dev other managed",
-    "maddress add 01:00:5e:00:00:98 dev other",
     "-6 addrlabel add prefix fd09::/64 dev other label 98",
 )
 
@@ -67,23 +61,12 @@ def test_each_thing_that_will_be_lost_is_named_once(
     ):
         node.ip(command)
     set_on(node, [*ON_ANOTHER, *LOST, *BOUND])
-    node.tc("qdisc add dev eth1 clsact")
-    node.tc("qdisc add dev other clsact")
-    node.tc("qdisc add dev eth1 root handle 2: htb default 10")
-    node.tc("class add dev eth1 parent 2: classid 2:10 htb rate 1mbit")
-    node.tc("qdisc add dev eth1 parent 2:10 handle 20: pfifo limit 7")
-    node.tc("filter add dev eth1 parent 2: prio 1 u32 match u32 0 0 flowid 2:10")
     if renumbered:
         (link,) = node.ip_json("link show dev eth1")
         pod.ip(f"link add taken index {link['ifindex']} type veth peer name far index 99")
     outcome = runtime.add(pod)
     assert outcome.succeeded, outcome
-    expected = {
-        *LOST.values(),
-        "the qdiscs pfifo 20: in the class 2:10, clsact with its filters",
-        "the traffic class 2:10 of htb",
-        "the filter at the root u32",
-    }
+    expected = {*LOST.values()}
     reported = not_saved(outcome)
     assert len(reported) == len(expected)
     for what in expected:
@@ -101,11 +84,43 @@ def test_nothing_is_reported_for_a_plain_nic(runtime: Runtime, node: Node, pod: 
 
 
 @natively
-def test_a_size_table_of_the_root_qdisc_is_reported_as_lost(
+def test_traffic_control_that_cannot_be_put_back_is_reported(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:
     node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
-    node.tc(
-        f"qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet {ROOT_QDISCS[1]}"
-    )
-    assert not_saved(runtime.add(pod)) == ["the size table of the qdisc tbf"]
+    for command in (
+        "qdisc add dev eth1 root handle 3: stab linklayer atm overhead 10 htb default 10",
+        "class add dev eth1 parent 3: classid 3:10 estimator 1sec 8sec htb rate 1mbit",
+        "actions add action mirred egress mirror dev lo index 7",
+        "qdisc add dev eth1 clsact",
+        "filter add dev eth1 ingress prio 9 u32 match u32 0 0 action mirred index 7",
+    ):
+        node.tc(command)
+    assert not_saved(runtime.add(pod)) == [
+        "the size table of the qdisc htb",
+        "the rate estimator of the class 3:10 of qdisc htb",
+        "the filter u32 (priority 9, chain 0) of clsact ingress"
+        " (the action mirred, which is shared)",
+    ]
+    expect_silence(runtime.delete(pod))
+    assert "htb" in node.tc("class show dev eth1")
+
+
+PROGRAMS = Path(__file__).with_name("programs.py")
+
+
+@natively
+def test_bpf_programs_are_reported_and_go_along_with_the_nic(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    node.add_nic(BDF, "eth1", ["10.0.0.0/31"])
+    loaded = node.run([sys.executable, str(PROGRAMS), "eth1"])
+    if loaded.returncode != 0:
+        pytest.skip(f"this kernel has no tcx, or lets us load no program: {loaded.stderr!r}")
+    xdp, first, second = loaded.stdout.decode().split()
+    expected = [f"the XDP program {xdp} (generic)", f"the tcx programs {first}, {second}"]
+    assert not_saved(runtime.add(pod)) == expected
+    (link,) = pod.ip_json("link show dev net1")
+    assert str(link["xdp"]["prog"]["id"]) == xdp
+    expect_silence(runtime.delete(pod))
+    assert not_saved(runtime.add(pod)) == expected

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.netns.runtime import (
     ifnames,
     record_of,
 )
+from tests.patience import wait_until
 
 
 def ask(node: Node, *words: str) -> tuple[int, Any]:
@@ -55,14 +57,13 @@ def test_an_attachment_is_shown_with_all_that_will_be_restored(
     listed = {key: row[key] for key in ("device", "ifname", "found", "orphan", "host_ifname")}
     held = {"device": BDF, "ifname": "net1", "found": "held", "orphan": False}
     assert listed == {**held, "host_ifname": "eth1"}
-    for id in (BDF, "eth1", "container-1", "contain"):
+    for id in (BDF, "eth1", "net1", "container-1", "contain"):
         status, (shown,) = ask(node, "attachments", "show", id)
         assert (status, shown["record"]["id"]["ifname"]) == (0, "net1")
-    # No word is broken, even if the terminal is narrow.
     for command in ("attachments", "devices", "check", "heal"):
         assert BDF in read(node, command, columns="40").split()
-    for whole in (pod.netns, "container-1", "fd00::8/64", row["since"]):
-        assert whole in read(node, "attachments", columns="40").split()
+    for whole in (pod.netns, "container-1", "10.0.0.0/31,fd00::8/64", row["since"]):
+        assert whole in read(node, "attachments", "-o", "wide", columns="40").split()
     text = read(node, "attachments", "show", "eth1")
     for words in (
         "container-1",
@@ -83,7 +84,10 @@ def test_an_orphan_is_marked_and_shown_with_what_will_restore_it(
     pod.delete()
     _, (row,) = ask(node, "attachments")
     assert (row["found"], row["orphan"]) == ("returned", True)
-    assert "orphan: it is on the host: its pod is gone or has lost it" in read(node, "attachments")
+    shown = read(node, "attachments")
+    assert "orphan" in shown.split()
+    words = f"{BDF} (eth1): it is on the host: its pod is gone or has lost it\n"
+    assert shown.endswith(f"\n\n{words}1 NIC needs somebody: amdcni heal {BDF}\n")
     assert "`amdcni heal`, or the next ADD of the NIC, restores what it lacks" in read(
         node, "attachments", "show", BDF
     )
@@ -102,7 +106,7 @@ def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fai
     for _ in "before", "after":
         _, (row,) = ask(node, "attachments")
         assert (row["found"], row["orphan"], row["in_netns"]) == ("missing", True, stranger.netns)
-        assert f"orphan: {place}" in read(node, "attachments")
+        assert f"{BDF} (eth1): {place}\n" in read(node, "attachments")
         for words in (("attachments", "show", "eth1"), ("doctor",)):
             assert f"{place}; bring it out: {out}; then amdcni heal" in read(node, *words)
         healed = run_amdcni(node, "heal", "--json")
@@ -129,7 +133,7 @@ def test_unknown_names_and_unreadable_records_are_reported(
     assert (status, [bool(row["fault"]) for row in rows]) == (1, [False, True])
     assert ask(node, "check")[0] == 1
     assert "not JSON" in read(node, "attachments", "show", "0000:c2:00.0")
-    assert "no record of '0000:c2:00.0'" in read(node, "release", "0000:c2:00.0", "--yes")
+    assert "'0000:c2:00.0' cannot be used" in read(node, "release", "0000:c2:00.0", "--yes")
 
 
 def test_a_nic_whose_record_was_set_aside_is_not_said_to_be_nowhere(
@@ -147,6 +151,12 @@ def test_a_nic_whose_record_was_set_aside_is_not_said_to_be_nowhere(
         assert f"No record says that a NIC is lent ({STATE})" in said[command]
     for command in ("attachments", "heal", "status"):
         assert set_aside in said[command]
+    assert set_aside in said["devices"]
+    assert "unreadable" in said["devices"].split()
+    assert "a damaged record was set aside" in read(node, "devices", "-o", "wide")
+    status, (seen, *_) = ask(node, "devices")
+    assert (status, len(seen["set_aside"]), seen["lost"]) == (0, 1, [])
+    assert set_aside in seen["set_aside"][0]
     assert "set aside as" in said["check"]
     assert ask(node, "check")[0] == 1
     for name in ("eth1", BDF):
@@ -227,7 +237,7 @@ def test_release_asks_and_does_nothing_without_a_yes(
     assert "nothing was done" in said
     assert (status, addresses(pod)) == (1, ["10.0.0.0/31", "fd00::8/64"])
     said, status = answered(node, "y\n")
-    assert "0000:c1:00.0 (eth1) is the host's again." in said
+    assert "0000:c1:00.0 (eth1) of container container-1 is the host's again." in said
     assert (status, ifnames(pod)) == (0, set())
 
 
@@ -275,7 +285,7 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     }
     file = tmp_path / "objects.json"
     file.write_text(json.dumps({"kind": "List", "items": [pod, definition]}))
-    node.ip("neighbour add 10.0.0.77 dev eth1 managed")
+    node.tc("qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet pfifo limit 7")
     before = dump(node)
     words = ["explain", str(file), "--plan", "--cni-path", "/usr/lib/cni"]
     status, explained = ask(node, *words, "--device", BDF)
@@ -284,10 +294,131 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     assert (status, call["refused"]) == (0, None)
     assert "eth1 with 10.0.0.0/31, fd00::8/64" in steps[0]
     assert call["plan"][0]["undo"] == [f"remove the record of {BDF}"]
-    assert call["not_saved"] == ["the managed neighbour 10.0.0.77"]
+    assert call["not_saved"] == ["the size table of the qdisc pfifo"]
     shown = run_amdcni(node, *words, "--device", BDF)
-    assert b"This would not come back: the managed neighbour 10.0.0.77\n" in shown.stdout
+    assert b"This would not come back: the size table of the qdisc pfifo\n" in shown.stdout
     assert damage(before, node) == []
     refused = run_amdcni(node, *words, "--device", "0000:c9:00.0")
     assert refused.returncode == 1
     assert b"It would be refused: there is no device 0000:c9:00.0" in refused.stdout
+
+
+# ---- pods
+
+
+def args_of(namespace: str, name: str) -> str:
+    """Return CNI_ARGS as a kubelet's runtime gives them."""
+    return f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID=9a1b"
+
+
+def test_every_command_names_the_pod_and_takes_its_name(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    before = dump(node)
+    long_id, name = "8c1f0a7be2d94c55" * 4, "trainer-" + "x" * 55
+    runtime.added(pod, container_id=long_id, args=args_of("ml", name))
+    for command in ("attachments", "devices", "check", "heal"):
+        lines = read(node, command, columns="80").splitlines()
+        assert max(map(len, lines)) <= 80
+        assert {"ml", BDF, "eth1"} <= set(lines[1].split())
+        assert long_id[:14] not in "".join(lines)
+        wide = read(node, command, "-o", "wide").splitlines()
+        assert {name, long_id, pod.netns} <= set(wide[1].split())
+    for text in (name, f"ml/{name}", long_id, long_id[:5], BDF, "eth1", "net1"):
+        shown = read(node, "show", text)
+        assert shown.startswith(f"{BDF} (eth1) is in pod ml/{name} as net1, for ")
+        assert long_id[:14] not in shown
+    for namespace, found in (("ml", [BDF]), ("other", [])):
+        listed = json.loads(run_amdcni(node, "attachments", "-o", "json", "-n", namespace).stdout)
+        assert [row["device"] for row in listed] == found
+    assert f"records: {BDF} of pod ml/{name}: the pod has it" in read(node, "doctor")
+    pod.delete()
+    assert f"{BDF} (eth1) of pod ml/{name}: it is on the host" in read(node, "status")
+    assert run_amdcni(node, "heal", f"ml/{name}").returncode == 0
+    assert damage(before, node) == []
+
+
+@by_delegate
+def test_show_says_what_is_different_now(runtime: Runtime, node: Node, nic: Nic, pod: Pod) -> None:
+    node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1")
+    runtime.added(pod)
+    assert "different now" not in read(node, "show", "eth1")
+    pod.ip("link set net1 mtu 1400")
+    shown = read(node, "show", "eth1")
+    assert shown.endswith("\n1 of that is different now:\n  mtu is 1400, was 1500\n")
+    assert "  route 192.0.2.0/24 via 10.0.0.1 table main\n" in shown
+    assert "sysctl ipv4/neigh/gc_stale_time" not in shown
+    assert "sysctl ipv4/neigh/gc_stale_time" in read(node, "show", "eth1", "--all")
+    pod.delete()
+    different = read(node, "show", "eth1").partition("different now:\n")[2]
+    for words in ("its name is net1, was eth1", "10.0.0.0/31 is missing", "mtu is 1400, was 1500"):
+        assert f"  {words}\n" in different
+
+
+@by_delegate
+def test_heal_of_one_nic_leaves_the_others(runtime: Runtime, node: Node, nic: Nic) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.1.0/31"])
+    for device, name in ((nic, "pod1"), (other, "pod2")):
+        pod = node.add_pod(name)
+        lending = runtime.having(deviceID=device.bdf, pciBusID=device.bdf)
+        lending.added(pod, container_id=name, args=args_of("ml", name))
+        pod.delete()
+    said = read(node, "attachments")
+    assert said.endswith("\n2 NICs need somebody: amdcni heal\n")
+    done = run_amdcni(node, "heal", "ml/pod2", "-o", "name")
+    assert (done.returncode, done.stdout.decode()) == (0, "0000:c2:00.0\n")
+    assert "eth2" in ifnames(node)
+    assert f"1 NIC needs somebody: amdcni heal {BDF}" in read(node, "attachments")
+    assert "no attachment is known as 'ml/pod2'" in read(node, "heal", "ml/pod2")
+
+
+@by_delegate
+def test_a_name_of_several_pods_is_refused_and_nothing_is_released(
+    runtime: Runtime, node: Node, nic: Nic
+) -> None:
+    other = node.add_nic("0000:c2:00.0", "eth2", ["10.0.1.0/31"])
+    pods = [node.add_pod("pod1"), node.add_pod("pod2")]
+    for device, pod, namespace in zip((nic, other), pods, ("ml", "dev"), strict=True):
+        lending = runtime.having(deviceID=device.bdf, pciBusID=device.bdf)
+        lending.added(pod, container_id=pod.name, args=args_of(namespace, "trainer-0"))
+    for words in (("show",), ("heal",), ("release", "--yes")):
+        done = run_amdcni(node, *words, "trainer-0")
+        assert (done.returncode, done.stdout) == (1, b"")
+        for candidate in (f"{BDF} (eth1) of pod ml/trainer-0", "(eth2) of pod dev/trainer-0"):
+            assert candidate in done.stderr.decode()
+    assert [ifnames(pod) for pod in pods] == [{"net1"}, {"net1"}]
+
+
+@by_delegate
+def test_a_watch_prints_each_change_until_it_is_interrupted(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    seen = node.root / "run" / "seen"
+    watch = node.start(["sh", "-c", f"exec {AMDCNI} attachments -w >/run/seen"])
+    wait_until(lambda: "No NIC is lent" in seen.read_text(), "the first look is printed")
+    runtime.added(pod, args=args_of("ml", "trainer-0"))
+    wait_until(lambda: "attached" in seen.read_text(), "the NIC is printed")
+    runtime.delete(pod)
+    wait_until(lambda: "gone" in seen.read_text(), "its end is printed")
+    watch.send_signal(signal.SIGINT)
+    watch.communicate()
+    assert watch.returncode == 0
+    rows = [line.split() for line in seen.read_text().splitlines() if BDF in line]
+    assert [row[5] for row in rows][-1] == "gone"
+    assert all(row[:5] == [BDF, "eth1", "ml", "trainer-0", "net1"] for row in rows)
+
+
+@by_delegate
+def test_a_nic_that_a_living_pod_no_longer_has_in_its_namespace_is_located(
+    runtime: Runtime, node: Node, nic: Nic, pod: Pod
+) -> None:
+    runtime.added(pod)
+    stranger = node.add_pod("stranger")
+    pod.ip(f"link set net1 name rail7 netns {stranger.name}")
+    place = f"it is in {stranger.netns} as rail7"
+    assert f"{BDF} (eth1): {place}, though its pod lives\n" in read(node, "attachments")
+    shown = read(node, "show", "eth1")
+    assert f"ago; {place}, though its pod lives.\n" in shown
+    assert f"What next: {place}; bring it out: nsenter --net={stranger.netns} " in shown
+    _, (row,) = ask(node, "attachments")
+    assert (row["found"], row["in_netns"]) == ("held", None)

@@ -80,7 +80,7 @@ def test_the_guide_works_when_typed_as_it_is(plugin: Path) -> None:
     whole, lent, healed = done.stdout.split("The agent serves (process ")[1:]
     assert "\nok\n" in whole
     assert "inet 10.0.0.0/31" in whole
-    assert "1 lent, held: the pod has it" in lent
+    assert "1 lent, attached: the pod has it" in lent
     assert "inet 10.0.0.0/31" in lent
     assert "No NIC is lent" in healed
     for line in blocks_of(GUIDE, "text")[1].splitlines():

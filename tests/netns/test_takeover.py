@@ -116,7 +116,7 @@ def test_the_operator_sees_what_the_go_plugin_has_lent_until_it_is_back(
     if fallen:
         pod.delete()
     assert lent_by_go() == {"host_ifname": "eth1", "host_addresses": ADDRESSES}
-    shown = output_of_amdcni(node, "devices")
+    shown = output_of_amdcni(node, "devices", "-o", "wide")
     for words in ("comes back", "by AMD's Go plugin", *ADDRESSES):
         assert words in shown
     sentence = f"{BDF} was lent by AMD's Go plugin, as eth1 with 10.0.0.0/31 and fd00::8/64"

@@ -183,11 +183,14 @@ COMMANDS: Final[Mapping[str, tuple[list[str], int, str]]] = {
     "devices": ([], 0, BDF),
     "doctor": ([], 1, "host-device"),
     "explain": (["-", "--device", BDF, "--plan"], 1, "amd-nic"),
-    "heal": ([], 0, "the pod has it"),
+    "heal": ([], 0, "nothing"),
+    "help": (["heal"], 0, "amdcni heal --dry-run"),
     "install": (["--bin-dir", BIN_DIR, "--dry-run"], 0, "installed.json"),
     "manifests": (["--image", "amdcni:test"], 0, "kind: DaemonSet"),
+    "show": ([BDF], 0, "container-1"),
     "status": ([], 3, "1 lent"),
     "uninstall": (["--bin-dir", BIN_DIR, "--data-dir", DEFAULT_DATA_DIR], 1, BDF),
+    "version": ([], 0, "amdcni "),
     # The last one, because then nothing is lent any more.
     "release": (["--yes", BDF], 0, BDF),
 }

@@ -27,8 +27,13 @@ def test_the_guide_works_when_typed_as_it_is(plugin: Path) -> None:
     )
     assert done.returncode == 0, done
     assert "Traceback" not in done.stderr
-    before, after = done.stdout.split("would be returned")
-    for words in ("orphan: it is on the host", "route 192.0.2.0/24", "its DEL returns"):
+    before, after = done.stdout.split("WOULD BE")
+    for words in (
+        "it is on the host: its pod is gone",
+        "orphan",
+        "route 192.0.2.0/24",
+        "its DEL returns",
+    ):
         assert words in before
     for words in ("returned", "mtu 1400", "inet 10.0.0.0/31", "192.0.2.0/24", "No NIC is lent"):
         assert words in after

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amdcni.testing import Dump, Nic, Node, Section, differences
-from amdcni.testing.dumps import Value
+from amdcni.testing.dumps import Subject, Value
 
 VLAN, BYSTANDER = "vlan1", "vlan2"
 BDFS = {
@@ -25,8 +25,10 @@ PORTS = "10.5.0.1/24"
 """The address of another netdev of eth1's device, which appears and disappears."""
 PODS = ("pod1", "pod2", "pod3")
 
-SHARED = "203.0.113.0/24"
-"""The destination of a route with hops through two of the NICs."""
+SHARED = ("203.0.113.0/24", "198.51.100.0/24")
+"""The destinations of routes through two of the NICs: with hops of its own, and by a group."""
+GROUP = "3003"
+"""The group with nexthop objects through the same two NICs."""
 RULES = {
     "eth1": [
         "priority 1010 from 10.0.0.0 oif eth1 table 1000",
@@ -41,12 +43,24 @@ COMMANDS = [
     "link property add dev eth1 altname rail0",
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 table 1000 metric 50 proto static",
     "route add 2001:db8::/64 via fd00::9 dev eth1 metric 77",
-    f"route add {SHARED} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    f"route add {SHARED[0]} nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.1.1 dev eth2",
+    "nexthop add id 3001 via 10.0.0.1 dev eth1",
+    "nexthop add id 3002 via 10.0.1.1 dev eth2",
+    f"nexthop add id {GROUP} group 3001,3/3002,5",
+    f"route add {SHARED[1]} nhid {GROUP}",
     "neighbour add 10.0.0.1 lladdr 02:00:00:00:00:77 dev eth1",
     "link set eth2 mtu 1400",
     *(f"rule add {rule}" for rules in RULES.values() for rule in rules),
 ]
 """What an administrator has configured besides addresses."""
+
+TRAFFIC = [
+    "qdisc add dev eth1 clsact",
+    "filter add dev eth1 ingress prio 7 u32 match u32 0 0 action mirred egress mirror dev lo",
+    "qdisc add dev eth2 root handle 1: htb default 10",
+    "class add dev eth2 parent 1: classid 1:10 htb rate 1gbit",
+]
+"""Its traffic control."""
 
 
 def furnished(node: Node) -> dict[str, Nic]:
@@ -60,6 +74,8 @@ def furnished(node: Node) -> dict[str, Nic]:
     ]
     on_no_bus(node, BYSTANDER, "10.0.4.1/24")
     node.ip_batch(COMMANDS)
+    for command in TRAFFIC:
+        node.tc(command)
     node.sysctl("net/ipv4/conf/eth1/rp_filter", 2)
     return {nic.ifname: nic for nic in made}
 
@@ -90,13 +106,15 @@ def deviations(before: Dump, now: Dump, at_home: set[str]) -> list[str]:
 
 
 def without(whole: Dump, away: set[str]) -> Dump:
-    """Return a dump without what concerns netdevs that are away, and the route that they share."""
-    shared = SHARED if away else "none"
+    """Return a dump without what concerns netdevs that are away, and what they share."""
+    shared = SHARED if away else ()
+    group = Subject(Section.NEXTHOP, GROUP) if away else None
     return Dump(
         {
             subject: attributes
             for subject, attributes in whole.subjects.items()
             if not subject.name.startswith(shared)
+            and subject != group
             and away.isdisjoint(words(subject.name, *attributes.values()))
         }
     )

@@ -8,14 +8,33 @@ Every change is preceded by a `moment`, in which the watchers look at everything
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
+from amdcni.core.aspects.ethtool import SetEthtool
+from amdcni.core.aspects.queues import folded
+from amdcni.core.aspects.traffic_control import TC_H_INGRESS, Item, words_of
 from amdcni.core.capture import Details
-from amdcni.core.host import Address, Below, Load, Neighbour, Netdev, Qdisc, Route, WayOut
+from amdcni.core.host import (
+    TC_H_ROOT,
+    Address,
+    Below,
+    Chain,
+    Filter,
+    Load,
+    Neighbour,
+    Netdev,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Redirection,
+    Route,
+    TrafficClass,
+    WayOut,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 from tests.unit.fake_netdevs import (
@@ -24,18 +43,22 @@ from tests.unit.fake_netdevs import (
     Configuration,
     Function,
     Link,
+    Refused,
     Rider,
     Space,
 )
+from tests.unit.fake_rdma import RdmaSubsystem
+
+ATTRIBUTES: Final = (
+    *("mac", "mtu", "txqlen", "group", "flags"),
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+)
+"""Attributes of a netdev that it takes along wherever it goes."""
 
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
 
 _KERNEL_LOOPBACK: Final = 1  # IFAPROT_KERNEL_LO
-
-
-class Refused(Exception):
-    """The kernel answered with an error number."""
 
 
 class AlreadySo(Refused):
@@ -51,6 +74,7 @@ class Kernel:
     functions: dict[str, Function] = attrs.field(factory=dict)
     ways_out: tuple[WayOut, ...] = ()
     riders: list[Rider] = attrs.field(factory=list)
+    rdma: RdmaSubsystem = attrs.field(init=False)
     unsaved: tuple[str, ...] = ()
     unsaved_if_renumbered: tuple[str, ...] = ()
     keeps_ifindexes: bool = True
@@ -76,6 +100,7 @@ class Kernel:
 
     def __attrs_post_init__(self) -> None:
         self.host = self._new_space(1)
+        self.rdma = RdmaSubsystem(self)
         self._start()
 
     def moment(self, what: str) -> None:
@@ -185,16 +210,18 @@ class Kernel:
         space.note_name(link.name, here=True)
 
     def unplug(self, address: str) -> None:
+        self.rdma.unplug(address)
         for link in self.functions.pop(address).links:
             self.remove_link(link)
 
     def reset(self, address: str, name: str = "eth0") -> None:
         """The driver makes the first netdev of a device anew: on the host, bare, not as before."""
+        self.rdma.reset(address)
         link = self.functions[address].links[0]
         self.remove_link(link)
         self._ifindex += 1
         new = Link(self._ifindex, name, link.permanent_mac or link.mac, self.host)
-        for field in ("ifindex", "mac", "mtu", "txqlen", "group", "flags", "alias", "altnames"):
+        for field in (*ATTRIBUTES, "ifindex", "alias", "altnames", "queues", "ethtool"):
             setattr(link, field, getattr(new, field))
         link.lose_configuration()
         self._put_into(link, self.host)
@@ -237,6 +264,7 @@ class Kernel:
         self.host = self._new_space(1)
         self.ways_out = ()
         self.riders.clear()
+        self.rdma.reboot()
         self.boot += 1
         self.now_s = 100
         self._ifindex = 1
@@ -247,6 +275,7 @@ class Kernel:
                 link.ifindex, link.alias = self._ifindex, ""
                 link.altnames -= link.given_altnames
                 link.lose_configuration()
+                link.cut_off.clear()
                 self._put_into(link, self.host)
 
     def configure(
@@ -270,15 +299,22 @@ class Kernel:
             ifname=link.name,
             up=link.up,
             alias=link.alias,
-            link=(link.mac, link.mtu, link.txqlen, link.group, link.flags, altnames),
+            link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
+            nexthops=tuple(_as_own(each) for each in _nexthops_through(link)),
+            nexthop_groups=tuple(_own_groups(link)),
             neighbours=tuple(sorted(link.neighbours, key=str)),
             proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
+            multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
+            queues=tuple(sorted(link.queues.items())),
             token=link.token,
-            qdisc=link.qdisc,
+            traffic=frozenset(link.traffic),
+            redirections=frozenset(link.redirections),
             rules=self._own_rules(link),
+            rdma=self.rdma.configured(link),
+            ethtool=tuple(sorted(link.ethtool.items())),
         ).at(self.now_s)
 
     def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
@@ -294,6 +330,9 @@ class Kernel:
             link.space.lose_routes(link.ifindex)
         if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
             link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+            # It makes new NAPI instances, set as the netdev is.
+            value = link.queues["gro_flush_timeout"]
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
         link.up = up
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
@@ -301,6 +340,8 @@ class Kernel:
         if name == "mtu" and not 68 <= int(str(value)) <= 65535:
             raise Refused("Invalid argument")
         setattr(link, name, value)
+        if name in ("gso_max_size", "gro_max_size") and int(str(value)) <= 65536:
+            setattr(link, name.replace("_", "_ipv4_", 1), value)
 
     def add_altname(self, link: Link, altname: str) -> None:
         self.moment(f"give {link.name} the altname {altname}")
@@ -352,6 +393,10 @@ class Kernel:
     def add_route(self, space: Space, route: Route, *, replace: bool = False) -> None:
         """Append the route, or replace the one with the same identity."""
         self.moment(f"set the route to {route.destination}")
+        if route.nexthop is not None:
+            route = attrs.evolve(route, hops=space.hops_of(route.nexthop))
+            if not route.hops:
+                raise Refused("Nexthop id does not exist")
         links = {link.ifindex: link for link in space.links}
         if not all(hop.ifindex in links and links[hop.ifindex].up for hop in route.hops):
             raise Refused("Network is down")
@@ -359,6 +404,12 @@ class Kernel:
         if route.source is not None and route.source not in own:
             raise Refused("Invalid argument")
         alike = [r for r in space.routes if r.identity == route.identity]
+        if route.nexthop is not None:
+            if route.nexthop in [r.nexthop for r in alike]:
+                raise AlreadySo("File exists")
+            space.routes.append(route)
+            return
+        alike = [r for r in alike if r.nexthop is None]
         if replace:
             space.routes = [r for r in space.routes if r not in alike]
         elif route.family == 6 and alike:
@@ -370,15 +421,48 @@ class Kernel:
             raise AlreadySo("File exists")
         space.routes.append(route)
 
+    def add_nexthop(self, space: Space, nexthop: Nexthop) -> None:
+        self.moment(f"make the nexthop object {nexthop.id}")
+        if nexthop.id in space.nexthops or nexthop.id in space.nexthop_groups:
+            raise AlreadySo("File exists")
+        links = {link.ifindex: link for link in space.links}
+        hop = nexthop.hop
+        if hop is not None and not (hop.ifindex in links and links[hop.ifindex].has_link):
+            raise Refused("Carrier for nexthop device is down")
+        space.nexthops[nexthop.id] = nexthop
+
+    def set_nexthop_group(self, space: Space, group: NexthopGroup) -> None:
+        """Make the group, or give it these members."""
+        self.moment(f"make the nexthop group {group.id}")
+        if group.id in space.nexthops or not group.members:
+            raise Refused("Invalid argument")
+        if not {member.id for member in group.members} <= space.nexthops.keys():
+            raise Refused("Invalid nexthop id")
+        space.nexthop_groups[group.id] = group
+        space.follow_nexthops()
+
     def add_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"give {link.name} the neighbour {neighbour.address}")
         link.neighbours = [n for n in link.neighbours if n.address != neighbour.address]
         link.neighbours.append(neighbour)
 
+    def set_queue(self, link: Link, place: str, value: str) -> None:
+        self.moment(f"set {place} of {link.name} to {value}")
+        if place not in link.queues:
+            raise Refused("No such file or directory")
+        link.queues[place] = value
+        if place == "gro_flush_timeout":
+            link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
+
     def add_proxy_neighbour(self, link: Link, neighbour: Neighbour) -> None:
         self.moment(f"let {link.name} answer for {neighbour.address}")
         others = [n for n in link.proxy_neighbours if n.address != neighbour.address]
         link.proxy_neighbours = [*others, neighbour]
+
+    def add_multicast(self, link: Link, address: MacAddress) -> None:
+        self.moment(f"let {link.name} receive for {address}")
+        if address not in link.multicast:
+            link.multicast.append(address)
 
     def set_sysctl(self, link: Link, name: str, value: int | str) -> None:
         self.moment(f"set {name} of {link.name}")
@@ -391,9 +475,20 @@ class Kernel:
         else:
             link.sysctls[name] = value
 
-    def set_qdisc(self, link: Link, qdisc: Qdisc) -> None:
-        self.moment(f"set the qdisc of {link.name}")
-        link.qdisc = qdisc
+    def set_traffic(self, link: Link, item: Item) -> None:
+        """A class, or what is in a qdisc, needs that to be there; filters are not numbered."""
+        self.moment(f"set the {words_of(item)} of {link.name}")
+        handles = {each.handle for each in link.traffic if isinstance(each, Qdisc | TrafficClass)}
+        ends = () if isinstance(item, Chain | Filter) else (TC_H_ROOT, TC_H_INGRESS)
+        if item.parent not in ends and not {item.parent, item.parent & 0xFFFF0000} & handles:
+            raise Refused("No such file or directory")
+        others = [each for each in link.traffic if _place_of(each) != _place_of(item)]
+        link.traffic = [*others, item]
+
+    def set_redirection(self, link: Link, redirection: Redirection) -> None:
+        self.moment(f"have the action {redirection.number} send to {link.name}")
+        link.cut_off.remove(redirection)
+        link.redirections.append(redirection)
 
     def add_rule(self, space: Space, rule: Rule, *, once_more: bool = False) -> None:
         """Add the rule behind those of the same priority; a second one only if that is wanted."""
@@ -422,6 +517,23 @@ class Kernel:
             for rule in link.managed:
                 if rule not in self.host.rules:
                     self.add_rule(self.host, rule)
+
+    def set_ethtool(self, link: Link, change: SetEthtool) -> None:
+        """What the driver gets as one request; it may refuse all of it."""
+        self.moment(f"set {change.group} of {link.name}")
+        if link.refused_settings & {f"{change.group}/{each.name}" for each in change.settings}:
+            raise Refused("Operation not supported")
+        for each in change.settings:
+            if each.bit is None:
+                link.ethtool[f"{change.group}/{each.name}"] = each.value
+                continue
+            on, off = (f"{change.group}/{name}" for name in ("on", "off"))
+            places = [(f"{change.group}/{each.name}", each.value)]
+            if change.group == "features":
+                places = [(on, each.value), (off, not each.value)]
+            for path, value in places:
+                bits = int(str(link.ethtool[path]), 16) & ~(1 << each.bit)
+                link.ethtool[path] = hex(bits | bool(value) << each.bit)
 
     def _until(self, seconds: int | None) -> int | None:
         return None if seconds is None else self.now_s + seconds
@@ -462,6 +574,7 @@ class Kernel:
 
     def lose(self, space: Space) -> None:
         """A namespace has ended: hardware comes back to the host, the rest is destroyed."""
+        self.rdma.lose(space)
         for link in list(space.links):
             if link.parent is None:
                 space.links.remove(link)
@@ -517,14 +630,44 @@ class Kernel:
     def details(self, link: Link) -> Details:
         return Details(
             routes=tuple(self.routes_through(link)),
+            **_nexthops_of(link),
             neighbours=tuple(link.neighbours),
             proxy_neighbours=tuple(link.proxy_neighbours),
+            multicast_addresses=tuple(link.multicast),
             sysctls={**SYSCTL_DEFAULTS, "ipv6/conf/mtu": str(link.mtu), **link.sysctls},
             sysctl_defaults=SYSCTL_DEFAULTS,
-            qdisc=link.qdisc,
+            **traffic_of(link),
+            queues=folded(link.queues),
+            ethtool=dict(link.ethtool),
             ways_out=self.ways_out,
             rules=tuple(self.host.rules),
         )
+
+
+def traffic_of(link: Link) -> dict[str, Any]:
+    """The traffic control of a netdev, by the names in `Details`."""
+    items = link.traffic
+    qdiscs = [each for each in items if isinstance(each, Qdisc)]
+    return {
+        "qdisc": next((each for each in qdiscs if each.parent == TC_H_ROOT), None),
+        "qdiscs": tuple(each for each in qdiscs if each.parent != TC_H_ROOT),
+        "classes": tuple(each for each in items if isinstance(each, TrafficClass)),
+        "chains": tuple(each for each in items if isinstance(each, Chain)),
+        "filters": tuple(each for each in items if isinstance(each, Filter)),
+        "redirections": tuple(link.redirections),
+        "cut_off": tuple(link.cut_off),
+    }
+
+
+def _place_of(item: Item) -> tuple[object, ...]:
+    """What distinguishes two items for the kernel: a place has only one qdisc."""
+    places = {
+        Qdisc: ("parent",),
+        TrafficClass: ("handle",),
+        Chain: ("parent", "number"),
+        Filter: ("parent", "chain", "priority", "handle"),
+    }
+    return (type(item), *(getattr(item, name) for name in places[type(item)]))
 
 
 def _with_names(route: Route, names: dict[int, IfName]) -> Route:
@@ -540,3 +683,50 @@ def _with_own_hops(route: Route, link: Link) -> Route:
     return attrs.evolve(
         route, hops=tuple(attrs.evolve(hop, ifname=IfName("own"), ifindex=0) for hop in hops)
     )
+
+
+def _nexthops_through(link: Link) -> list[Nexthop]:
+    found = link.space.nexthops.values()
+    return [each for each in found if each.hop is not None and each.hop.ifindex == link.ifindex]
+
+
+def _as_own(nexthop: Nexthop) -> Nexthop:
+    assert nexthop.hop is not None
+    return attrs.evolve(nexthop, hop=attrs.evolve(nexthop.hop, ifname=IfName("own"), ifindex=0))
+
+
+def _own_groups(link: Link) -> Iterator[NexthopGroup]:
+    """The groups with a member through the netdev, reduced to these."""
+    own = {each.id for each in _nexthops_through(link)}
+    for group in link.space.nexthop_groups.values():
+        members = tuple(member for member in group.members if member.id in own)
+        if members:
+            yield attrs.evolve(group, members=members)
+
+
+def nexthops_with_names(space: Space) -> list[Nexthop]:
+    """All nexthop objects, with the present names of their netdevs."""
+    names = {link.ifindex: IfName(link.name) for link in space.links}
+    return [
+        each
+        if each.hop is None
+        else attrs.evolve(each, hop=attrs.evolve(each.hop, ifname=names[each.hop.ifindex]))
+        for each in space.nexthops.values()
+    ]
+
+
+def _nexthops_of(link: Link) -> dict[str, Any]:
+    """The objects through the netdev, the groups with one of these, and their other members."""
+    own = {each.id for each in _nexthops_through(link)}
+    groups = [
+        group
+        for group in link.space.nexthop_groups.values()
+        if own & {member.id for member in group.members}
+    ]
+    members = {member.id for group in groups for member in group.members}
+    everything = nexthops_with_names(link.space)
+    return {
+        "nexthops": tuple(each for each in everything if each.id in own),
+        "nexthop_groups": tuple(groups),
+        "other_nexthops": tuple(each for each in everything if each.id in members - own),
+    }

@@ -7,12 +7,27 @@ import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from amdcni.core.aspects.traffic_control import INGRESS_FILTERS, TC_H_INGRESS, Item
 from amdcni.core.attachment import Attachment
-from amdcni.core.host import Hop, LinkFlag, Neighbour, Qdisc, Route
+from amdcni.core.host import (
+    TC_H_ROOT,
+    Chain,
+    Filter,
+    Hop,
+    LinkFlag,
+    Member,
+    Neighbour,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Redirection,
+    Route,
+    TrafficClass,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Policy
 from amdcni.core.rules import Rule
@@ -115,6 +130,19 @@ class Machine:
         )
 
 
+TRAFFIC: Final[tuple[Item, ...]] = (
+    Qdisc("htb", 0x10000, "00"),
+    TrafficClass("htb", 0x10001, TC_H_ROOT, "01"),
+    TrafficClass("htb", 0x10010, 0x10001, "02"),
+    Qdisc("pfifo", 0x110000, "37000000", parent=0x10010),
+    Filter("u32", 0x10000, 5, 8, 0x80000800, options="03"),
+    Qdisc("clsact", 0xFFFF0000, parent=TC_H_INGRESS),
+    Chain(INGRESS_FILTERS, 7),
+    Filter("matchall", INGRESS_FILTERS, 1, 8, 1, options="04", targets=(IfName("lo"),)),
+)
+"""A tree of qdiscs with filters, one of which sends to the loopback netdev."""
+
+
 def furnish(machine: Machine, link: Link) -> None:
     """Configure what a fabric NIC has in addition to its addresses; routes only if it is up.
 
@@ -122,12 +150,19 @@ def furnish(machine: Machine, link: Link) -> None:
     """
     link.altnames.add(f"{link.name}-of-the-fabric")
     link.flags, link.mtu, link.group = int(LinkFlag.MULTICAST), 9000, 7
+    link.gso_max_size, link.gso_ipv4_max_size, link.gro_max_size = 40000, 30000, 50000
     link.neighbours = [Neighbour(ipaddress.ip_address("192.0.2.77"), MacAddress(link.mac))]
+    link.multicast = [MacAddress("01:00:5e:00:00:77")]
     link.proxy_neighbours = [Neighbour(ipaddress.ip_address("192.0.2.78"), flags=8)]
     link.sysctls = {"ipv4/conf/rp_filter": "2", "ipv6/conf/accept_ra": "0"}
-    link.qdisc = Qdisc("pfifo", 0x110000, "37000000")
+    link.traffic = list(TRAFFIC)
+    link.redirections = [Redirection(link.ifindex, 50, "05")]
+    link.queues |= {"rx-1/rps_cpus": "f", "gro_flush_timeout": "3", "napi-1/gro_flush_timeout": "5"}
+    link.ethtool |= {"rings/rx": 512, "features/on": "0x4", "features/off": "0xb"}
     link.token = ipaddress.ip_address("::5")
     _set_rules(machine, link)
+    if link.function is not None and not machine.kernel.rdma.configured(link):
+        machine.kernel.rdma.plug(f"roce-{link.name}", link)
     if link.up:
         own = Hop(IfName(link.name), link.ifindex)
         router = attrs.evolve(own, via=ipaddress.ip_address("192.0.2.0"))
@@ -136,6 +171,14 @@ def furnish(machine: Machine, link: Link) -> None:
             machine.kernel.add_route(
                 machine.kernel.host, Route(ipaddress.ip_network(destination), (hop,), table=100)
             )
+        space, first = machine.kernel.host, 10 * number
+        for nexthop in (Nexthop(first, router), Nexthop(first + 1, own, protocol=186)):
+            space.nexthops[nexthop.id] = nexthop
+        members = (Member(first, 3), Member(first + 1))
+        space.nexthop_groups[first + 2] = NexthopGroup(first + 2, members)
+        machine.kernel.add_route(
+            space, Route(ipaddress.ip_network(f"10.{number}.4.0/24"), (), nexthop=first + 2)
+        )
         # A network manager gives such routes the protocol of the kernel or of a router.
         for destination, protocol in ((f"10.{number}.3.0/24", 2), (f"2001:db8:{number}::/64", 9)):
             managed = Route(

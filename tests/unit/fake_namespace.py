@@ -8,20 +8,26 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
-from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute, shared_destinations
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
+from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
-from amdcni.core.errors import KernelRefused
+from amdcni.core.errors import KernelRefused, RdmaImmovable
 from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
 from amdcni.core.names import IfName
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
-from tests.unit.fake_kernel import AlreadySo, Kernel, Refused
-from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Space
+from tests.unit.fake_kernel import AlreadySo, Kernel, nexthops_with_names
+from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Refused, Space
+from tests.unit.fake_rdma import CannotMove
 
 if TYPE_CHECKING:
     from tests.unit.fake_node import FakeNode
@@ -50,9 +56,17 @@ class FakeNamespace:
         link = next(link for link in self._space.links if link.ifindex == netdev.ifindex)
         whole = attrs.evolve(self._kernel.details(link), ways_out=(), rules=())
         if early:
-            return Details(sysctls=whole.sysctls, sysctl_defaults=whole.sysctl_defaults)
+            early_ones = ("sysctls", "sysctl_defaults", "ethtool")
+            return Details(**{name: getattr(whole, name) for name in early_ones})
         others = self.routes_to(set() if kept is None else shared_destinations(kept.routes))
         left = [route for route in others if route not in whole.routes]
+        if kept is not None:
+            whole = attrs.evolve(
+                whole,
+                nexthops=tuple(nexthops_with_names(self._space)),
+                nexthop_groups=tuple(self._space.nexthop_groups.values()),
+                other_nexthops=(),
+            )
         return attrs.evolve(whole, routes=(*whole.routes, *left))
 
     def routes_to(self, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
@@ -92,6 +106,28 @@ class FakeNamespace:
             self._change(link, attributes)
 
         self._ask(act, netdev)
+
+    def rdma_devices(self) -> tuple[RdmaDevice, ...]:
+        return self._kernel.rdma.devices(self._space)
+
+    def move_rdma(self, device: RdmaDevice, to: "FakeNamespace") -> None:
+        try:
+            self._ask_rdma(self._kernel.rdma.move, device, to._space)
+        except CannotMove as refusal:
+            raise RdmaImmovable(f"{device.name}: {refusal}") from None
+
+    def rename_rdma(self, device: RdmaDevice, name: str) -> None:
+        self._ask_rdma(self._kernel.rdma.rename, device, name)
+
+    def _ask_rdma(self, act: Callable[..., None], device: RdmaDevice, *arguments: object) -> None:
+        here = self._kernel.rdma.in_space(self._space)
+        hca = next(hca for hca in here if hca.index == device.index)
+        try:
+            act(hca, *arguments)
+        except CannotMove:
+            raise
+        except Refused as error:
+            raise KernelRefused(f"the kernel refused: {error}") from None
 
     def put_address(self, netdev: Netdev, address: Address) -> None:
         self._ask(self._kernel.add_address, netdev, address)
@@ -155,10 +191,29 @@ class FakeNamespace:
                 self._ask(self._kernel.add_neighbour, netdev, neighbour)
             case SetProxyNeighbour(neighbour):
                 self._ask(self._kernel.add_proxy_neighbour, netdev, neighbour)
+            case SetMulticastAddress(wanted_group):
+                self._ask(self._kernel.add_multicast, netdev, wanted_group)
+            case SetNexthop(nexthop):
+                with _refusing():
+                    self._kernel.add_nexthop(self._space, nexthop)
+            case SetNexthopGroup(group):
+                with _refusing():
+                    self._kernel.set_nexthop_group(self._space, group)
             case SetRoute():
                 self.put_route(change)
-            case SetQdisc(qdisc):
-                self._ask(self._kernel.set_qdisc, netdev, qdisc)
+            case SetTraffic(item, targets):
+                if None in targets:
+                    raise KernelRefused("a filter sends to a netdev that is not here")
+                self._ask(self._kernel.set_traffic, netdev, item)
+            case SetRedirection(redirection):
+                self._ask(self._kernel.set_redirection, netdev, redirection)
+            case DropPlaceholder():
+                raise AssertionError("this kernel does not number the tables of filters")
+            case SetQueues():
+                for place in change.places:
+                    self._ask(self._kernel.set_queue, netdev, place, change.value)
+            case SetEthtool():
+                self._ask(self._kernel.set_ethtool, netdev, change)
             case SetSysctl(name, value):
                 self._ask(self._kernel.set_sysctl, netdev, name, value)
             case _:

@@ -8,7 +8,20 @@ from typing import Final
 
 import attrs
 
-from amdcni.core.host import Address, AddressFlag, Below, IpAddress, Neighbour, Netdev, Qdisc, Route
+from amdcni.core.aspects.traffic_control import Item
+from amdcni.core.host import (
+    Address,
+    AddressFlag,
+    Below,
+    Hop,
+    IpAddress,
+    Neighbour,
+    Netdev,
+    Nexthop,
+    NexthopGroup,
+    Redirection,
+    Route,
+)
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
@@ -28,6 +41,10 @@ SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
 
 def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
+class Refused(Exception):
+    """The kernel answered with an error number."""
 
 
 @attrs.define
@@ -64,6 +81,25 @@ class Assigned:
         )
 
 
+QUEUES: Final = {
+    "gro_flush_timeout": "0",
+    **{f"rx-{number}/rps_cpus": "0" for number in range(2)},
+    **{f"tx-{number}/xps_cpus": str(1 + number) for number in range(2)},
+    **{f"napi-{number}/gro_flush_timeout": "0" for number in range(2)},
+}
+"""The settings of the queues of a new netdev."""
+
+DRIVERS_CHOICE: Final[dict[str, int | str]] = {
+    "channels/combined": 4,
+    "rings/rx": 256,
+    "features/on": "0x6",
+    "features/off": "0x9",
+    "link/autoneg": 1,
+    "link/advertised": "0x3f",
+}
+"""The settings of ethtool that a netdev has at first."""
+
+
 @attrs.define(eq=False)
 class Link:
     """A netdev.  `function` is the bus device that it belongs to in sysfs."""
@@ -80,6 +116,11 @@ class Link:
     txqlen: int = 1000
     group: int = 0
     flags: int = 0
+    gso_max_size: int = 65536
+    gso_max_segs: int = 65535
+    gso_ipv4_max_size: int = 65536
+    gro_max_size: int = 65536
+    gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
     loopback: bool = False
@@ -93,23 +134,41 @@ class Link:
     addresses: list[Assigned] = attrs.field(factory=list)
     neighbours: list[Neighbour] = attrs.field(factory=list)
     proxy_neighbours: list[Neighbour] = attrs.field(factory=list)
+    multicast: list[MacAddress] = attrs.field(factory=list)
     sysctls: dict[str, int | str] = attrs.field(factory=dict)
+    queues: dict[str, str] = attrs.field(factory=lambda: dict(QUEUES))
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: list[Item] = attrs.field(factory=list)
+    """The traffic control, in the order in which it was set."""
+    redirections: list[Redirection] = attrs.field(factory=list)
+    """The actions of other netdevs that send to this one."""
+    cut_off: list[Redirection] = attrs.field(factory=list)
+    """Those that have sent to this one, until it left the host."""
     rules: list[Rule] = attrs.field(factory=list)
     """The policy rules that somebody has set for it on the host."""
     managed: list[Rule] = attrs.field(factory=list)
     """Those whose owner has them set only while it sees the netdev."""
+    ethtool: dict[str, int | str] = attrs.field(factory=DRIVERS_CHOICE.copy)
+    refused_settings: set[str] = attrs.field(factory=set)
+    """Settings of ethtool that the driver does not change."""
 
     @property
     def names(self) -> set[str]:
         return {self.name, *self.altnames}
 
+    @property
+    def has_link(self) -> bool:
+        return self.up and self.plugged_in
+
     def lose_configuration(self) -> None:
         """What no netdev keeps when it changes its namespace."""
-        self.up, self.master, self.token, self.qdisc = False, None, None, None
-        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.sysctls):
+        self.up, self.master, self.token = False, None, None
+        for lost in (self.addresses, self.neighbours, self.proxy_neighbours, self.traffic):
             lost.clear()
+        self.sysctls.clear()
+        self.cut_off += self.redirections
+        self.redirections.clear()
+        self.multicast.clear()
 
     def alive_addresses(self, now_s: int) -> list[Assigned]:
         """The addresses, after those whose lifetime is over were removed."""
@@ -148,8 +207,13 @@ class Link:
             txqlen=self.txqlen,
             group=self.group,
             flags=self.flags,
+            gso_max_size=self.gso_max_size,
+            gso_max_segs=self.gso_max_segs,
+            gso_ipv4_max_size=self.gso_ipv4_max_size,
+            gro_max_size=self.gro_max_size,
+            gro_ipv4_max_size=self.gro_ipv4_max_size,
             up=self.up,
-            carrier=self.up and self.plugged_in,
+            carrier=self.has_link,
             loopback=self.loopback,
             kind=self.kind,
             alias=self.alias or None,
@@ -192,6 +256,8 @@ class Space:
     links: list[Link] = attrs.field(factory=list)
     routes: list[Route] = attrs.field(factory=list)
     rules: list[Rule] = attrs.field(factory=list)
+    nexthops: dict[int, Nexthop] = attrs.field(factory=dict)
+    nexthop_groups: dict[int, NexthopGroup] = attrs.field(factory=dict)
     refused: set[str] = attrs.field(factory=set)
     """Addresses, sysctls and rules that the kernel refuses here, for whatever reason."""
     without_ipv6: set[str] = attrs.field(factory=set)
@@ -220,15 +286,57 @@ class Space:
             self.note_name(name, here=False)
 
     def lose_routes(self, ifindex: int) -> None:
-        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop."""
+        """The netdev is gone or down: IPv4 routes go whole, IPv6 ones lose the hop.
+
+        So do nexthop objects, with their memberships and what is left without any.
+        """
+        self._lose_nexthops(ifindex)
         left = []
         for route in self.routes:
+            if route.nexthop is not None:
+                left.append(route)
+                continue
             hops = tuple(hop for hop in route.hops if hop.ifindex != ifindex)
             if hops == route.hops:
                 left.append(route)
             elif hops and route.family == 6:
                 left.append(attrs.evolve(route, hops=hops))
         self.routes = left
+
+    def _lose_nexthops(self, ifindex: int) -> None:
+        self.nexthops = {
+            number: each
+            for number, each in self.nexthops.items()
+            if each.hop is None or each.hop.ifindex != ifindex
+        }
+        for group in list(self.nexthop_groups.values()):
+            left = tuple(member for member in group.members if member.id in self.nexthops)
+            del self.nexthop_groups[group.id]
+            if left:
+                self.nexthop_groups[group.id] = attrs.evolve(group, members=left)
+        self.follow_nexthops()
+
+    def follow_nexthops(self) -> None:
+        """Let each route by a nexthop object have the hops of that; without it, the route goes."""
+        followed = []
+        for route in self.routes:
+            hops = route.hops if route.nexthop is None else self.hops_of(route.nexthop)
+            if hops:
+                followed.append(route if hops == route.hops else attrs.evolve(route, hops=hops))
+        self.routes = followed
+
+    def hops_of(self, number: int) -> tuple[Hop, ...]:
+        """The hops of a nexthop object or group, with the weights of its members."""
+        if number in self.nexthops:
+            hop = self.nexthops[number].hop
+            return () if hop is None else (hop,)
+        group = self.nexthop_groups.get(number)
+        members = () if group is None else group.members
+        return tuple(
+            attrs.evolve(hop, weight=member.weight)
+            for member in members
+            for hop in self.hops_of(member.id)
+        )
 
 
 @attrs.define(eq=False)
@@ -238,6 +346,8 @@ class Function:
     address: str
     driver: str | None
     links: list[Link] = attrs.field(factory=list)
+    interrupts: dict[str, str] = attrs.field(factory=dict)
+    """The CPUs that each may go to; one that goes to `managed` is the kernel's own business."""
     physfn: str | None = None
 
 
@@ -249,18 +359,28 @@ class Configuration:
     up: bool
     alias: str
     link: tuple[object, ...]
-    """MAC address, MTU, txqlen, group, flags and alternative names."""
+    """MAC address, MTU, txqlen, group, flags, limits of offloads and alternative names."""
     addresses: tuple[tuple[Address, int | None, int | None], ...]
     """Each with the end of both lifetimes; 0 stands for a preferred one that is over."""
     routes: tuple[Route, ...] = ()
     """With their hops through this netdev, whatever its name."""
+    nexthops: tuple[Nexthop, ...] = ()
+    """Whatever the name of the netdev."""
+    nexthop_groups: tuple[NexthopGroup, ...] = ()
+    """With their members through this netdev."""
     neighbours: tuple[Neighbour, ...] = ()
     proxy_neighbours: tuple[Neighbour, ...] = ()
+    multicast: tuple[MacAddress, ...] = ()
     sysctls: tuple[tuple[str, int | str], ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
     token: IpAddress | None = None
-    qdisc: Qdisc | None = None
+    traffic: frozenset[Item] = frozenset()
+    redirections: frozenset[Redirection] = frozenset()
     rules: tuple[tuple[Rule, int], ...] = ()
     """Each with the netdevs that it does not see."""
+    rdma: tuple[tuple[str, bool], ...] = ()
+    """The RDMA devices by name, each with whether it is on the host."""
+    ethtool: tuple[tuple[str, int | str], ...] = ()
 
     def at(self, now_s: int) -> "Configuration":
         """What is still there at a later time, if nobody changes anything."""

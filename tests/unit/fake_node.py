@@ -21,6 +21,7 @@ from amdcni.core.capture import Details
 from amdcni.core.errors import (
     DamagedRecord,
     DeviceBusy,
+    KernelRefused,
     NotAvailable,
     PluginBroken,
     PluginFailed,
@@ -29,12 +30,13 @@ from amdcni.core.errors import (
     StateTooNew,
     UndecodableInput,
 )
-from amdcni.core.host import IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
+from amdcni.core.host import Interrupts, IpNetwork, Load, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.identity import Place, find_anywhere
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
+from amdcni.core.rdma import Rdma, RdmaFile
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
@@ -151,6 +153,13 @@ class FakeNode:
         chosen_alone = {n: macs for n, macs in load.receives_for.items() if n in numbers}
         return attrs.evolve(load, receives_for=chosen_alone)
 
+    def rdma(self) -> Rdma:
+        return self.alive().kernel.rdma.seen()
+
+    def rdma_files(self) -> tuple[RdmaFile, ...]:
+        hcas = self.alive().kernel.rdma.hcas
+        return tuple(RdmaFile(f"uverbs{h.file}", h.name, h.function) for h in hcas)
+
     def find_device(self, bus_device: BusDevice | None) -> SysfsDevice | None:
         kernel = self.alive().kernel
         function = kernel.functions.get(str(bus_device))
@@ -169,6 +178,30 @@ class FakeNode:
             physfn=None if function.physfn is None else PciAddress.parse(function.physfn),
             virtfns=tuple(map(PciAddress.parse, virtual)),
         )
+
+    def interrupts_of(
+        self, bus_device: BusDevice | None, kept: Interrupts | None = None
+    ) -> Interrupts | None:
+        kernel = self.alive().kernel
+        function = kernel.functions.get(str(bus_device))
+        if function is None or not function.interrupts:
+            return None
+        others: dict[str, int | str] = {
+            number: cpus
+            for other in kernel.functions.values()
+            for number, cpus in other.interrupts.items()
+            if other is not function and (kept is None or number in kept.others)
+        }
+        return Interrupts(dict(function.interrupts), others)
+
+    def set_interrupt(self, number: str, cpus: str) -> None:
+        kernel = self.alive().kernel
+        kernel.moment(f"let interrupt {number} go to {cpus}")
+        for function in kernel.functions.values():
+            if number in function.interrupts:
+                if function.interrupts[number] == "managed":
+                    raise KernelRefused("the kernel refused: Input/output error")
+                function.interrupts[number] = cpus
 
     def bus_device_of(self, ifname: IfName) -> BusDevice | None:
         link = next((n for n in self.alive().kernel.host.links if n.name == ifname), None)
@@ -486,10 +519,11 @@ class FakeNode:
 
 
 def _is_multipath(data: bytes) -> bool:
-    """Whether a record, if it is one, holds a route with several hops."""
+    """Whether a record, if it is one, holds a route with several hops, or a nexthop group."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):
-        routes = (json.loads(data).get("captured") or {}).get("routes", [])
-        return any(len(route["hops"]) > 1 for route in routes)
+        captured = json.loads(data).get("captured") or {}
+        several = any(len(route["hops"]) > 1 for route in captured.get("routes", []))
+        return several or bool(captured.get("nexthop_groups"))
     return False
 
 

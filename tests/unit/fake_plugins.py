@@ -12,8 +12,8 @@ import attrs
 
 from amdcni.core.host import Address
 from amdcni.core.spec import Json, Verb
-from tests.unit.fake_kernel import Kernel, Refused
-from tests.unit.fake_netdevs import Link, Space
+from tests.unit.fake_kernel import Kernel
+from tests.unit.fake_netdevs import Link, Refused, Space
 
 _USERSPACE_DRIVERS: Final = ("vfio-pci", "uio_pci_generic", "igb_uio")
 

@@ -1,12 +1,14 @@
 """A keeper remembers how a NIC was configured on the host, and watches that this is never lost."""
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import attrs
 
+from amdcni.core.host import Nexthop, NexthopGroup
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Configuration, Link
 
@@ -91,12 +93,24 @@ class Keeper:
             and (captured.get("alias") or "") == self.original.alias
             and {str(address.interface) for address, _, _ in self.due().addresses} <= set(recorded)
             and _count(captured, "routes") == len(self.original.routes)
+            and _holds(captured, "nexthops", self.original.nexthops)
+            and _holds(captured, "nexthop_groups", self.original.nexthop_groups)
             and _count(captured, "neighbours") == len(self.original.neighbours)
+            and _count(captured, "multicast_addresses") == len(self.original.multicast)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
             and _count(captured, "rules") == len(self.original.rules)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
-            and ("qdisc" in captured) == (self.original.qdisc is not None)
+            and _traffic(captured) == len(self.original.traffic)
+            and _count(captured, "redirections") == len(self.original.redirections)
+            and bool(captured.get("queues")) == bool(self.original.queues)
+            and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
+            and captured.get("ethtool", {}) == dict(self.original.ethtool)
         )
+
+    def _rdma_due(self) -> set[str]:
+        """The RDMA devices that can follow the NIC, by their names on the host."""
+        names = {name for name, _ in self.original.rdma}
+        return names if self.machine.kernel.rdma.exclusive else set()
 
     def watch(self) -> None:
         if self.is_plugged and not self.is_whole() and not self.is_recorded():
@@ -114,6 +128,15 @@ def _read(record: bytes) -> dict[str, Any]:
 def _is_key_of(key: str, link: Link, names: set[str]) -> bool:
     bus_device, _, name = key.partition("@")
     return bus_device == (link.function or "") and (bus_device != "" or name in names)
+
+
+def _traffic(captured: dict[str, Any]) -> int:
+    others = ("qdiscs", "classes", "chains", "filters")
+    return ("qdisc" in captured) + sum(_count(captured, what) for what in others)
+
+
+def _holds(captured: dict[str, Any], what: str, objects: Iterable[Nexthop | NexthopGroup]) -> bool:
+    return {each.id for each in objects} <= {each["id"] for each in captured.get(what, [])}
 
 
 def _count(captured: dict[str, Any], what: str) -> int:

@@ -244,9 +244,10 @@ class Account(RuleBasedStateMachine):
 class Events(Account):
     """What happens to the node apart from calls."""
 
-    @initialize(has_cookies=st.booleans())
-    def pods_start(self, has_cookies: bool) -> None:
+    @initialize(has_cookies=st.booleans(), exclusive=st.booleans())
+    def pods_start(self, has_cookies: bool, exclusive: bool) -> None:
         self.machine.kernel.has_cookies = has_cookies
+        self.machine.kernel.rdma.exclusive = exclusive
         for path in PATHS[:2]:
             self.a_pod_starts(path)
 
@@ -281,6 +282,40 @@ class Events(Account):
         if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
             link.mac = "02:00:00:00:99:01"
             link.altnames.clear()
+
+    @precondition(lambda self: self.machine.kernel.rdma.exclusive)
+    @rule(pick=picks)
+    def a_pod_renames_its_rdma_device(self, pick: int) -> None:
+        hca = one_of(self.machine.kernel.rdma.hcas, pick)
+        if hca.space is not self.machine.kernel.host:
+            self.machine.kernel.rdma.rename(hca, f"mine{len(self.machine.kernel.moments)}")
+
+    @precondition(lambda self: self.machine.kernel.rdma.exclusive)
+    @rule(pick=picks)
+    def somebody_brings_an_rdma_device_home(self, pick: int) -> None:
+        hca = one_of(self.machine.kernel.rdma.hcas, pick)
+        if hca.space is not self.machine.kernel.host:
+            self.machine.kernel.rdma.move(hca, self.machine.kernel.host)
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks)
+    def a_pod_changes_how_its_queues_are_served(self, pick: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None:
+            link.queues |= {"gro_flush_timeout": "7", "rx-0/rps_cpus": "2", "tx-1/xps_cpus": "1"}
+            link.gso_max_size, link.gro_ipv4_max_size = 20000, 10000
+
+    @precondition(lambda self: self.held)
+    @rule(pick=picks, rings=st.sampled_from([64, 256, 512]), features=st.integers(0, 15))
+    def a_pod_changes_settings_of_the_driver(self, pick: int, rings: int, features: int) -> None:
+        container, ifname = one_of(self.held, pick)
+        space = self.spaces.get(container)
+        link = space.find(ifname) if space else None
+        if link is not None and self.records_by_id().get((container, ifname), "")[1:] == ATTACHED:
+            link.ethtool["rings/rx"] = rings
+            link.ethtool |= {"features/on": hex(features), "features/off": hex(15 - features)}
 
     @precondition(lambda self: self.held)
     @rule(pick=picks)

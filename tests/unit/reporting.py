@@ -59,7 +59,7 @@ states = st.builds(
 )
 countable: st.SearchStrategy[Counted] = st.one_of(
     calls,
-    st.builds(Attachments, st.dictionaries(st.sampled_from(Condition), counts)),
+    st.builds(Attachments, st.dictionaries(st.sampled_from(Condition), counts), damaged=counts),
     st.builds(Healed, st.sampled_from(Condition)),
     st.builds(NotHealed),
     st.builds(NotRestored, st.sampled_from(What)),

@@ -9,6 +9,7 @@ from amdcni.core.spec import Result, Verb
 from amdcni.core.versions import CniVersion
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
+from tests.unit.fake_kernel import ATTRIBUTES
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link, address
 from tests.unit.fake_node import FakeNode
@@ -37,7 +38,7 @@ def check(machine: Machine, result: Result, **keys: Any) -> None:
 def seen_in_pod(link: Link) -> object:
     """Everything that a pod can tell of its netdev, except its number."""
     addresses = {str(own.address.interface) for own in link.addresses if not own.by_kernel}
-    state = (link.name, link.up, link.mac, link.mtu, link.txqlen, link.group, link.alias)
+    state = (link.name, link.up, link.alias, *(getattr(link, name) for name in ATTRIBUTES))
     routes = {(r.destination, r.table, r.metric, r.protocol) for r in link.space.routes}
     return (link.space, state, addresses, sorted(link.altnames), routes)
 

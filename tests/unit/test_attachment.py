@@ -44,6 +44,12 @@ def test_a_record_has_the_name_on_the_host_if_there_was_a_netdev(record: Attachm
 
 
 @given(some.attachments)
+def test_people_see_the_pod_or_what_crictl_shows_of_the_container(record: Attachment) -> None:
+    pod, container = f"pod {record.pod}", f"container {record.id.container_id[:13]}"
+    assert record.lent_to == (container if record.pod is None else pod)
+
+
+@given(some.attachments)
 def test_the_host_gets_back_all_captured_addresses(record: Attachment) -> None:
     captured = () if record.captured is None else record.captured.addresses
     assert [ip_interface(text) for text in record.host_addresses] == [

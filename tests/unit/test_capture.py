@@ -27,7 +27,18 @@ def test_a_capture_agrees_with_the_netdev(netdev: Netdev, details: Details, repo
             assert getattr(kept, field.name) == getattr(netdev, field.name)
     assert set(kept.addresses) <= set(netdev.addresses)
     assert all(route in details.routes for route in kept.routes)
-    for name in ("neighbours", "proxy_neighbours", "qdisc"):
+    for name in (
+        "nexthops",
+        "nexthop_groups",
+        "multicast_addresses",
+        "neighbours",
+        "proxy_neighbours",
+        "qdisc",
+        "qdiscs",
+        "classes",
+        "filters",
+        "queues",
+    ):
         assert getattr(kept, name) == getattr(details, name)
 
 

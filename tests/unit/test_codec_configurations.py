@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.codec import encode, in_version, prev_result_of, valid_attachments_of
 from amdcni.core.errors import InvalidConfiguration, UnsupportedVersion
-from amdcni.core.formats import device_of, network_of, parse_request
+from amdcni.core.formats import device_of, moves_rdma, network_of, parse_request
 from amdcni.core.request import (
     AddRequest,
     CheckRequest,
@@ -73,6 +73,16 @@ def test_a_network_is_read_from_a_configuration_alone(meaning: Meaning) -> None:
 def test_routes_are_copied_only_if_the_configuration_says_so(copied: bool) -> None:
     assert device_of(PLAIN).copy_routes is False
     assert device_of({**PLAIN, "copyRoutes": copied}).copy_routes is copied
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_rdma_devices_follow_unless_the_configuration_says_otherwise(moved: bool) -> None:
+    assert device_of(PLAIN).move_rdma is True
+    assert device_of({**PLAIN, "moveRdma": moved}).move_rdma is moved
+    for absent in (None, ""):
+        raw = {**PLAIN, "moveRdma": absent}
+        assert device_of(raw).move_rdma is moves_rdma(raw) is True
+    assert moves_rdma({**PLAIN, "moveRdma": moved}) is moved
 
 
 @pytest.mark.parametrize("mtu", [1, 2**31 - 1])

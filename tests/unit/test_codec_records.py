@@ -16,7 +16,24 @@ from amdcni.core.codec import MAX_INPUT_BYTES, decode_object, encode
 from amdcni.core.codec.text import shown
 from amdcni.core.errors import AmdcniError, DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.formats import attachment_to_json, parse_attachment
-from amdcni.core.host import Address, Hardware, Hop, Neighbour, NetnsId, Qdisc
+from amdcni.core.host import (
+    Address,
+    Buckets,
+    Chain,
+    Encap,
+    Filter,
+    Hardware,
+    Hop,
+    Interrupts,
+    Member,
+    Neighbour,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Redirection,
+    TrafficClass,
+)
 from amdcni.core.host import Route as KernelRoute
 from amdcni.core.names import (
     ContainerId,
@@ -27,6 +44,7 @@ from amdcni.core.names import (
     PciAddress,
     PluginName,
 )
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.request import Mover
 from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Dns, Interface, Ip, Result, Route
@@ -68,11 +86,20 @@ CAPTURED = Captured(
     txqlen=500,
     group=7,
     flags=0x1100,
+    gso_max_size=185000,
+    gso_max_segs=100,
+    gso_ipv4_max_size=30000,
+    gro_max_size=60000,
+    gro_ipv4_max_size=40000,
     routes=(
         KernelRoute(
             ipaddress.ip_network("2001:db8:2::/64"),
             hops=(
-                Hop(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3, onlink=True),
+                Hop(
+                    *(IfName("ens1f0"), 7, ipaddress.ip_address("2001:db8:1::9"), 3),
+                    onlink=True,
+                    encap=Encap(5, "0800"),
+                ),
                 Hop(IfName("ens2f0")),
             ),
             table=1000,
@@ -87,13 +114,25 @@ CAPTURED = Captured(
             preference=1,
             metrics={"mtu": 1400, "cc_algo": "cubic"},
             expires_s=3000,
+            nexthop=42,
         ),
     ),
-    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4),),
+    nexthops=(Nexthop(40, Hop(IfName("ens1f0"), 7), 6, 186),),
+    nexthop_groups=(NexthopGroup(42, (Member(40, 3), Member(41)), 4, Buckets(8, 6000, 30000)),),
+    other_nexthops=(Nexthop(41, Hop(IfName("ens2f0"), 8)),),
+    neighbours=(Neighbour(ipaddress.ip_address("192.168.1.9"), MAC, 0x80, 4, 0x40, True),),
+    multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
     proxy_neighbours=(Neighbour(ipaddress.ip_address("192.168.1.10"), flags=8),),
     sysctls={"ipv4/conf/rp_filter": "2"},
     token=ipaddress.ip_address("::5"),
-    qdisc=Qdisc("pfifo", 0x110000, "37000000"),
+    qdisc=Qdisc("htb", 0x10000, "37000000", size_table="00"),
+    qdiscs=(Qdisc("clsact", 0xFFFF0000, "01", 0xFFFFFFF1, "02", 7, 8),),
+    classes=(TrafficClass("htb", 0x10001, 0xFFFFFFFF, "01"),),
+    chains=(Chain(8, 3, "flower", "02", shared=True),),
+    filters=(Filter("u32", 7, 1, 8, 1, 3, "03", (IfName("lo"),), shared=True),),
+    redirections=(Redirection(3, 1000, "04"),),
+    queues={"gro_flush_timeout": "20000", "rx-0-7/rps_cpus": "ff"},
+    ethtool={"rings/rx": 512, "features/on": "0x612e4fdd09e9", "features/off": "0x4000"},
     eui64=True,
     carrier=True,
     rules=(
@@ -154,6 +193,8 @@ RECORD = Attachment(
     pod_sysctls={"ipv6/conf/addr_gen_mode": "1"},
     pod_ifindex=3,
     hardware=Hardware("0x1dd8", "0x1002", "0123456789abcdef"),
+    interrupts=Interrupts({"40": "0-3,8"}, {"24": "0"}),
+    rdma=(RdmaDevice(3, "ionic_0", "0290fafffe010203", "0000:c1:00.0"),),
     result=RESULT,
     taken_over=True,
 )
@@ -164,7 +205,15 @@ PARTS = (
     CAPTURED.routes[0],
     CAPTURED.routes[0].hops[0],
     CAPTURED.neighbours[0],
-    CAPTURED.qdisc,
+    CAPTURED.qdiscs[0],
+    CAPTURED.classes[0],
+    CAPTURED.chains[0],
+    CAPTURED.filters[0],
+    CAPTURED.redirections[0],
+    CAPTURED.nexthops[0],
+    CAPTURED.nexthop_groups[0],
+    CAPTURED.nexthop_groups[0].members[0],
+    CAPTURED.nexthop_groups[0].buckets,
 )
 
 
@@ -210,6 +259,7 @@ def test_the_stored_record_has_every_attribute() -> None:
         RECORD,
         RECORD.netns.id,
         RECORD.hardware,
+        RECORD.interrupts,
         CAPTURED,
         *PARTS,
         RESULT,

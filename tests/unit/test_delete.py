@@ -153,6 +153,32 @@ def test_an_altname_set_by_the_pod_does_not_prevent_the_return(
     assert keeper.is_whole()
 
 
+def test_what_a_pod_changes_of_the_queues_is_undone(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    add(machine)
+    nic.queues |= dict.fromkeys(nic.queues, "9")
+    nic.gso_max_size = nic.gso_ipv4_max_size = nic.gro_max_size = nic.gro_ipv4_max_size = 20000
+    delete(machine)
+    assert keeper.is_whole()
+
+
+def test_a_queue_that_has_gone_is_reported_and_prevents_nothing(
+    machine: Machine, nic: Link, keeper: Keeper
+) -> None:
+    add(machine)
+    kept = nic.queues.pop("tx-1/xps_cpus")
+    nic.queues["rx-0/rps_cpus"] = "9"
+    delete(machine)
+    (reported,) = [facts for event, facts in process(machine).reported if event == "not-restored"]
+    assert reported["what"] == f"xps_cpus of tx-1 is not there, was {kept}"
+    assert machine.disk.files == {}
+    # It was the driver that took the queue away.
+    machine.kernel.violations.clear()
+    nic.queues["tx-1/xps_cpus"] = kept
+    assert keeper.is_whole()
+
+
 def test_one_refused_address_does_not_prevent_the_others(
     machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper, other: Keeper
 ) -> None:

@@ -21,9 +21,20 @@ from amdcni.core.nics import BusNic, Nic
 from amdcni.core.nics import Records as KnownRecords
 from amdcni.core.policy import Denial, Lending, Policy
 from amdcni.core.policy import Verdict as PolicyVerdict
+from amdcni.core.rdma import RdmaMode
 from amdcni.core.versions import SUPPORTED
 from amdcni.testing import strategies as some
 from tests.unit.node_facts import BRIDGE, BROKEN, DIRS, LOST, MULTUS, OURS, OWN, PATH, ROOTS, nic_of
+
+
+@pytest.mark.parametrize("mode", [None, *RdmaMode])
+def test_the_mode_of_rdma_is_said_if_there_is_one_and_is_no_failure(mode: RdmaMode | None) -> None:
+    findings = list(diagnosis.judge_rdma(mode))
+    assert [finding.subject for finding in findings] == [Subject.RDMA] * (mode is not None)
+    for finding in findings:
+        assert sound(finding, PASSED, f"the mode is {mode}")
+        assert ("netns_mode=0" in finding.says) == (mode is RdmaMode.SHARED)
+
 
 NEEDED = {"CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
 PASSED, FAILED, UNKNOWN = Verdict.PASSED, Verdict.FAILED, Verdict.UNKNOWN
@@ -247,7 +258,7 @@ def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
         record, condition, busy=busy, heal="amdcni heal", file="/x/y.json"
     )
     fine = condition is Condition.HELD or busy
-    assert sound(finding, PASSED if fine else FAILED, str(record.key), str(record.id))
+    assert sound(finding, PASSED if fine else FAILED, str(record.key), record.lent_to)
     assert finding.subject is Subject.RECORDS
     assert "None" not in str(finding.remedy) or fine
     if not fine:

@@ -14,6 +14,7 @@ from amdcni.core.names import PciAddress, PluginName
 from amdcni.core.nics import BusNic, Nic
 from amdcni.core.nics import Records as KnownRecords
 from amdcni.core.policy import Conditions, Lending, Naming, Policy, Rule, Verdict
+from amdcni.core.rdma import RdmaMode
 from tests.unit.node_facts import DIRS, LOST, MULTUS, OWN, PATH, nic_of
 
 AS_ROOT = "run amdcni doctor as root"
@@ -93,6 +94,17 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             lambda: diagnosis.judge_sysfs(has_netdevs=True, has_pci=True),
             "passed sysfs: /sys shows the PCI bus",
+        ),
+        (
+            lambda: next(diagnosis.judge_rdma(RdmaMode.EXCLUSIVE)),
+            "passed RDMA: the mode is exclusive: the RDMA devices of a NIC follow it into its pod",
+        ),
+        (
+            lambda: next(diagnosis.judge_rdma(RdmaMode.SHARED)),
+            "passed RDMA: the mode is shared: every pod has all RDMA devices, and none follows its "
+            'NIC; for the exclusive mode, put "options ib_core netns_mode=0" into a file in '
+            "/etc/modprobe.d and boot, or run rdma system set netns exclusive before there is any "
+            "other network namespace",
         ),
         (
             lambda: diagnosis.judge_nics(()),

@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
@@ -12,17 +12,26 @@ from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
 from amdcni.core.aspects.change import Around
 from amdcni.core.aspects.routes import due_on_host
+from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
 from amdcni.core.host import Address, AddressFlag, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.testing import strategies as some
+
+OFFLOAD_LIMITS = ("gso_max_segs", "gso_ipv4_max_size", "gro_ipv4_max_size")
+OFFLOAD_SIZES = ("gso_max_size", "gro_max_size")
+VALUES = ("mtu", "txqlen", "group", "flags", *OFFLOAD_LIMITS)
+"""Attributes of a netdev each of which is set by itself."""
+
+WHOLE_IPV4_PACKET = 65536
+"""The largest of the sizes that the kernel also sets for IPv4."""
 
 
 def shown_as(captured: Captured) -> Netdev:
     """A netdev that has everything of `captured` back."""
     known = {
         name: value
-        for name in ("mtu", "txqlen", "group", "flags", "altnames")
+        for name in (*VALUES, *OFFLOAD_SIZES, "altnames")
         if (value := getattr(captured, name)) is not None
     }
     return Netdev(
@@ -37,14 +46,27 @@ def shown_as(captured: Captured) -> Netdev:
     )
 
 
+TRAFFIC = ("qdisc", "qdiscs", "classes", "chains", "filters")
+
+
 def details_of(captured: Captured) -> Details:
     """What is read of a netdev that has everything of `captured` back."""
+    known = {each.id for each in (*captured.nexthops, *captured.other_nexthops)}
     return Details(
         routes=due_on_host(captured.routes, captured.ifname, shown_as(captured), ()),
+        nexthops=captured.nexthops,
+        nexthop_groups=tuple(
+            attrs.evolve(group, members=tuple(m for m in group.members if m.id in known))
+            for group in captured.nexthop_groups
+        ),
+        other_nexthops=captured.other_nexthops,
         neighbours=captured.neighbours,
         proxy_neighbours=captured.proxy_neighbours,
+        multicast_addresses=captured.multicast_addresses,
         sysctls=captured.sysctls,
-        qdisc=captured.qdisc,
+        **{name: getattr(captured, name) for name in TRAFFIC},
+        queues=captured.queues,
+        ethtool=captured.ethtool,
     )
 
 
@@ -82,7 +104,13 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     others = tuple(address for address in more if address.identity not in own)
     seen = attrs.evolve(shown_as(captured), ifname=ifname, addresses=(*others, *captured.addresses))
     routes = due_on_host(captured.routes, captured.ifname, seen, ())
-    assert lines(captured, seen, attrs.evolve(details_of(captured), routes=routes)) == []
+    filters = filters_of_renamed(captured.filters, captured.ifname, ifname)
+    objects = tuple(
+        attrs.evolve(each, hop=each.hop and attrs.evolve(each.hop, ifname=seen.ifname))
+        for each in captured.nexthops
+    )
+    details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects, filters=filters)
+    assert lines(captured, seen, details) == []
 
 
 @given(some.whole_captures)
@@ -186,19 +214,44 @@ def test_a_lifetime_within_the_tolerance_is_not_a_deviation(wanted: Address, off
     assert differences(wanted, seen) == []
 
 
-@pytest.mark.parametrize("name", ["mtu", "txqlen", "group", "flags"])
+@pytest.mark.parametrize("name", VALUES)
 @given(captured=some.whole_captures)
 def test_another_link_value_is_one_difference_if_it_was_captured(
     name: str, captured: Captured
 ) -> None:
     seen = shown_as(captured)
-    other = attrs.evolve(seen, **{name: getattr(seen, name) + 1})
+    another: dict[str, Any] = {name: (getattr(seen, name) or 0) + 1}
+    other = attrs.evolve(seen, **another)
     expected = 0 if getattr(captured, name) is None else 1
     assert len(lines(captured, other)) == expected
     changes = link.due(captured, other, None, Around(captured.ifname))
     assert [(change.name, change.value) for change in changes] == (
         [(name, getattr(captured, name))] if expected else []
     )
+
+
+@given(some.whole_captures, some.netdevs)
+@example(
+    Captured(IfName("eth1"), 7, gso_max_size=65536, gso_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gso_max_size=1500, gso_ipv4_max_size=1500),
+)
+@example(
+    Captured(IfName("eth1"), 7, gro_max_size=65537, gro_ipv4_max_size=1500),
+    Netdev(7, IfName("eth1"), gro_max_size=1500, gro_ipv4_max_size=65536),
+)
+def test_limits_of_offloads_set_one_after_the_other_are_all_as_they_were(
+    captured: Captured, netdev: Netdev
+) -> None:
+    now: dict[str, Any] = {
+        name: getattr(netdev, name) for name in (*OFFLOAD_LIMITS, *OFFLOAD_SIZES)
+    }
+    back = shown_as(captured)
+    for change in link.due(captured, attrs.evolve(back, **now), None, Around(captured.ifname)):
+        assert isinstance(change.value, int)
+        now[change.name] = change.value
+        if change.name in OFFLOAD_SIZES and change.value <= WHOLE_IPV4_PACKET:
+            now[change.name.replace("_", "_ipv4_", 1)] = change.value
+    assert lines(captured, attrs.evolve(back, **now)) == []
 
 
 @given(some.whole_captures, some.ethernet_macs)
@@ -234,7 +287,20 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
     assert len(found) == len(changes)
 
 
-@pytest.mark.parametrize("what", ["routes", "neighbours", "proxy_neighbours", "sysctls", "qdisc"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "routes",
+        "nexthops",
+        "nexthop_groups",
+        "neighbours",
+        "proxy_neighbours",
+        "multicast_addresses",
+        "sysctls",
+        *TRAFFIC,
+        "queues",
+    ],
+)
 @given(captured=some.whole_captures)
 def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None:
     seen = attrs.evolve(details_of(captured), **{what: getattr(Details(), what)})

@@ -7,9 +7,9 @@ import pytest
 from amdcni.core.host import Address
 from amdcni.core.spec import Verb
 from amdcni.core.steps import InspectPod
-from tests.unit.fake_kernel import Kernel, Refused
+from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Link, address
+from tests.unit.fake_netdevs import Link, Refused, address
 from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_plugins import Execution, PluginDied, PluginError, Plugins, Trouble
 from tests.unit.fake_runtime import ask, config_for

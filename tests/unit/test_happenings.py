@@ -96,6 +96,12 @@ NIC = "0000:c1:00.0 (net1 of container 8c1f0a7be2d94)"
             f"{NIC}: it is on the host, but not as it was: routes",
         ),
         (
+            "not-restored",
+            {"aspect": "ethtool", "what": "rx ring is 64, was 256", "reason": "Invalid argument"},
+            Happening.NOT_RESTORED,
+            f"{NIC}: it is on the host, but not as it was: rx ring is 64, was 256",
+        ),
+        (
             "salvaged",
             {},
             Happening.SALVAGED,
@@ -136,6 +142,7 @@ def test_refusals_are_about_the_nic_and_not_about_the_call_or_the_node() -> None
     classes = {
         *{"DeviceNotFound", "DeviceAmbiguous", "DeviceProtected", "PolicyDenies", "IfnameTaken"},
         *{"DeviceHeld", "DeviceBusy", "NetdevLost", "RestoreIncomplete"},
+        *{"RdmaImmovable", "RdmaLost"},
     }
     assert classes == REFUSALS
     assert vars(errors).keys() >= REFUSALS

@@ -1,11 +1,11 @@
 """Healing everything: what is returned, what is left alone, and what has to wait."""
 
-import io
 from collections.abc import Callable
 
 import pytest
 
-from amdcni.cli.heal import print_table
+from amdcni.cli.columns import Row
+from amdcni.cli.heal import listing_of
 from amdcni.core.spec import Verb
 from amdcni.verbs.healing import heal as heal_all
 from tests.unit.fake_machine import Machine, furnish
@@ -71,18 +71,13 @@ def test_two_nics_that_were_both_called_net1_are_both_healed(
     assert other.is_whole()
 
 
-@pytest.fixture
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no sentence in a table need a second line."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-
-def shown_by_heal(machine: Machine, *, dry_run: bool = False) -> str:
-    """The table that `amdcni heal` prints."""
-    node, out = FakeNode(machine), io.StringIO()
+def listed_by_heal(machine: Machine, *, dry_run: bool = False) -> tuple[str, Row]:
+    """The heading and the row that `amdcni heal` prints of what was done, or would be."""
+    node = FakeNode(machine)
     with machine.running(node):
-        print_table(heal_all(node, dry_run=dry_run), out, dry_run=dry_run)
-    return out.getvalue()
+        listing = listing_of(heal_all(node, dry_run=dry_run), dry_run=dry_run)
+    (row,) = listing.rows
+    return listing.columns[5].heading, row
 
 
 def pod_ends(machine: Machine) -> None:
@@ -93,7 +88,6 @@ def node_reboots(machine: Machine) -> None:
     machine.kernel.reboot()
 
 
-@pytest.mark.usefixtures("wide_terminal")
 @pytest.mark.parametrize("end", [pod_ends, node_reboots])
 @pytest.mark.parametrize("device", [A, USERSPACE])
 def test_heal_says_returned_only_of_what_the_host_gets_back(
@@ -103,12 +97,9 @@ def test_heal_says_returned_only_of_what_the_host_gets_back(
     add(machine, device)
     end(machine)
     returned = (device, end) == (A, pod_ends)
-    planned, shown = shown_by_heal(machine, dry_run=True), shown_by_heal(machine)
-    assert ("would be returned" in planned, "would be forgotten" in planned) == (
-        returned,
-        not returned,
-    )
-    assert ("returned" in shown, "forgotten" in shown) == (returned, not returned)
+    for dry_run, heading in ((True, "WOULD BE"), (False, "DONE")):
+        listed, row = listed_by_heal(machine, dry_run=dry_run)
+        assert (listed, str(row.cells[5])) == (heading, "returned" if returned else "forgotten")
     assert machine.disk.files == {}
 
 

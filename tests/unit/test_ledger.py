@@ -104,6 +104,7 @@ def test_what_a_look_has_found_is_told_and_what_needs_attention_logged_once(
     need = {"device": "0000:c1:00.0", "holder": "c1/net1", "found": "missing"}
     report = {
         "look": {"missing": 1},
+        "damaged": 2,
         "events": [["healed", "returned"]],
         "happened": [],
         "needs": [need],
@@ -114,7 +115,7 @@ def test_what_a_look_has_found_is_told_and_what_needs_attention_logged_once(
     lost, *counted = told.told[:3]
     assert isinstance(lost, Happened)
     assert (lost.what, lost.subject) == (Happening.LOST, "0000:c1:00.0")
-    assert counted == [Attachments({Condition.MISSING: 1}), Healed(Condition.RETURNED)]
+    assert counted == [Attachments({Condition.MISSING: 1}, damaged=2), Healed(Condition.RETURNED)]
     assert [each for each in told.told if isinstance(each, Happened)] == [lost]
     ledger.looked({**report, "needs": []})
     ledger.looked(report)

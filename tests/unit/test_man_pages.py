@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.cli.arguments import parser
+from amdcni.cli.arguments import EXAMPLES, parser
 from scripts import man_pages
 from scripts.man_pages import Page, escaped, roff, sentences
 
@@ -48,12 +48,19 @@ def test_the_page_above_names_each_page_below() -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_a_page_has_all_that_the_help_lists(name: str) -> None:
-    listed = re.findall(r"^ {2,4}([^\s,]+)", PARSERS[name].format_help(), re.M)
+    shown = PARSERS[name].format_help().partition("\nexamples:")[0]
+    listed = re.findall(r"^ {2,4}([^\s,]+)", shown, re.M)
     assert "-h" in listed
     text = roff(PAGES[name])
     assert [
         each for each in listed if escaped(each.strip("{}").replace(",", "|")) not in text
     ] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_page_has_the_examples_of_the_help(name: str) -> None:
+    section = roff(PAGES[f"amdcni-{name}"]).partition(".SH EXAMPLES\n")[2]
+    assert [each for each in EXAMPLES[name] if escaped(each) not in section] == []
 
 
 def test_the_page_of_the_plugin_explains_each_variable() -> None:

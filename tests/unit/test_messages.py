@@ -20,20 +20,33 @@ from amdcni.core.host import (
     SETTABLE_LINK_FLAGS,
     Address,
     Below,
+    Encap,
     Hop,
     LinkFlag,
     Neighbour,
     Netdev,
-    Qdisc,
+    Nexthop,
+    NexthopGroup,
+    Program,
     Route,
     WayOut,
 )
-from amdcni.core.names import IfName
-from amdcni.effects.messages import addresses, links, neighbours, qdiscs, routes
-from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request
+from amdcni.core.names import IfName, MacAddress
+from amdcni.effects.aspects import multicast
+from amdcni.effects.messages import (
+    addresses,
+    links,
+    napi,
+    neighbours,
+    nexthops,
+    routes,
+)
+from amdcni.effects.messages.encaps import encap_of
+from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attribute
 from amdcni.testing import strategies as some
 
 NIC = Netdev(7, IfName("eth1"))
+MAC = "02:00:00:00:00:77"
 IFF_UP = 1
 GRE_KINDS = ("gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan")
 
@@ -70,7 +83,10 @@ def decoded(request: Request, message_class: Any) -> Any:
 
 @given(some.netdevs)
 def test_attributes_of_a_link_are_sent_as_they_were_read(netdev: Netdev) -> None:
-    names = ("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token")
+    names = (
+        *("ifname", "alias", "mac", "mtu", "txqlen", "group", "flags", "up", "token"),
+        *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+    )
     given_ = {name: getattr(netdev, name) for name in names}
     sent = {name: value for name, value in given_.items() if value is not None}
     read = links.netdev_of(reply_to(links.change(netdev, sent)), ())
@@ -190,6 +206,8 @@ def test_link_attributes_that_a_netdev_does_not_hold_are_ignored() -> None:
 )
 def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -> None:
     numbers = {name: number for number, (name, *_) in enumerate(theirs.nla_map)}
+    if theirs is ifinfmsg:
+        numbers |= {"IFLA_GSO_IPV4_MAX_SIZE": 63, "IFLA_GRO_IPV4_MAX_SIZE": 64}
     assert {name: number for number, name, _ in ours.nla_map}.items() <= numbers.items()
     assert ours.get_size() == theirs.get_size()
 
@@ -237,6 +255,72 @@ def test_an_address_of_another_family_is_ignored() -> None:
     reply = message_of(ifaddrmsg())
     phonet = attrs.evolve(reply, body=bytes([35, *reply.body[1:]]) + struct.pack("=HHI", 5, 2, 7))
     assert addresses.address_of(phonet) is None
+
+
+# ---- XDP programs
+
+
+def xdp(*parts: tuple[int, int]) -> bytes:
+    return b"".join(struct.pack("=HHI", 8, kind, value) for kind, value in parts)
+
+
+ATTACHED = struct.pack("=HHB3x", 5, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("described", "found"),
+    [
+        (b"", ()),
+        (struct.pack("=HHB3x", 5, 2, 0), ()),
+        (ATTACHED + xdp((5, 98), (4, 98)), (Program(98, "driver"),)),
+        (ATTACHED + xdp((6, 98), (4, 98)), (Program(98, "generic"),)),
+        (
+            ATTACHED + xdp((5, 98), (6, 7), (7, 8)),
+            (Program(98, "driver"), Program(7, "generic"), Program(8, "offloaded")),
+        ),
+    ],
+)
+def test_xdp_programs_are_read_with_how_they_are_attached(
+    described: bytes, found: tuple[Program, ...]
+) -> None:
+    """net/core/rtnetlink.c, rtnl_xdp_fill: also IFLA_XDP_PROG_ID, if there is only one."""
+    name = struct.pack("=HH8s", 4 + 8, 3, b"ens1")
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + name
+    body += struct.pack("=HH", 4 + len(described), 43) + described
+    assert links.netdev_of(Reply(16, 0, body), ()).xdp == found
+
+
+# ---- nexthop objects
+
+
+@given(some.nexthops)
+def test_a_nexthop_object_is_made_as_it_was_read(drawn: Nexthop) -> None:
+    assert drawn.hop is not None
+    nexthop = attrs.evolve(drawn, hop=attrs.evolve(drawn.hop, ifindex=3))
+    reply = reply_to(nexthops.put(nexthop))
+    assert nexthops.group_of(reply) is None
+    assert nexthops.ifindex_of(reply) == 3
+    assert nexthops.id_of(reply) == drawn.id
+    assert nexthops.nexthop_of(reply, {3: drawn.hop.ifname}) == nexthop
+    assert not nexthops.loses_encap(reply)
+
+
+def test_a_nexthop_object_may_lead_through_no_netdev() -> None:
+    reply = reply_to(nexthops.put(Nexthop(7)))
+    assert nexthops.ifindex_of(reply) is None
+    assert nexthops.nexthop_of(reply, {}) == Nexthop(7)
+
+
+def test_an_encapsulation_of_a_nexthop_object_that_cannot_be_set_again_is_reported() -> None:
+    hop = Hop(IfName("eth1"), 3, encap=Encap(6))
+    reply = reply_to(nexthops.put(Nexthop(7, hop)))
+    assert nexthops.loses_encap(reply)
+    assert nexthops.nexthop_of(reply, {}).hop == Hop(IfName("if3"))
+
+
+@given(some.nexthop_groups)
+def test_a_nexthop_group_is_made_as_it_was_read(group: NexthopGroup) -> None:
+    assert nexthops.group_of(reply_to(nexthops.put_group(group))) == group
 
 
 # ---- routes
@@ -329,28 +413,52 @@ def test_the_route_to_an_address_is_looked_up_by_the_whole_address(ip: str) -> N
     assert asked["dst_len"] == ipaddress.ip_address(ip).max_prefixlen
 
 
-@pytest.mark.parametrize(("number", "what"), [(30, "a nexthop object"), (22, "an encapsulation")])
 @pytest.mark.parametrize("legs", [1, 2])
-def test_what_no_record_can_hold_of_a_route_is_reported(number: int, what: str, legs: int) -> None:
-    hops = tuple(Hop(IfName(f"eth{n}"), n) for n in range(legs))
+@pytest.mark.parametrize(
+    ("kind", "data", "held"),
+    [
+        (2, attribute(2, bytes(4)), True),
+        (5, b"", True),
+        (7, attribute(1, b"\x01\0\0\0"), True),
+        (7, attribute(7, b"\x01\0\0\0"), False),
+        (7, attribute(9, attribute(1, b"\x01\0\0\0")), False),
+        (6, b"", False),
+        (99, b"", False),
+    ],
+)
+def test_an_encapsulation_that_cannot_be_set_again_is_reported(
+    kind: int, data: bytes, held: bool, legs: int
+) -> None:
+    encap = Encap(kind, data.hex())
+    hops = tuple(Hop(IfName(f"eth{n}"), n, encap=encap) for n in range(1, legs + 1))
     route = Route(ipaddress.ip_network("10.0.0.0/8"), hops)
+    read = routes.raw_route_of(reply_to(routes.put(RouteChange(route))))
+    assert read.unsaved == (() if held else ("an encapsulation",))
+    assert [leg.encap for leg in read.legs] == [encap if held else None] * legs
+
+
+def test_the_counters_of_an_encapsulation_begin_at_zero_again() -> None:
+    def counting(packets: int) -> bytes:
+        return attribute(10, attribute(2, packets.to_bytes(8, sys.byteorder)))
+
+    assert encap_of(b"\x07\0", counting(5)) == Encap(7, counting(0).hex())
+
+
+def test_a_metric_without_a_name_is_kept_by_its_number() -> None:
+    hops = (Hop(IfName("eth1"), 3),)
+    route = Route(ipaddress.ip_network("10.0.0.0/8"), hops, metrics={"mtu": 1400, "17": 1})
+    read = routes.raw_route_of(reply_to(routes.put(RouteChange(route))))
+    assert read.unsaved == ()
+    assert routes.route_of(read, {3: IfName("eth1")}) == route
+
+
+def test_a_route_by_a_nexthop_object_has_no_hops_of_its_own() -> None:
+    route = Route(ipaddress.ip_network("10.0.0.0/8"), (Hop(IfName("eth1"), 3),), nexthop=7)
     reply = reply_to(routes.put(RouteChange(route)))
-    more = struct.pack("=HHI", 8, number, 7)
-    read = routes.raw_route_of(attrs.evolve(reply, body=reply.body + more))
-    assert read.unsaved == (what,)
-
-
-def test_a_metric_that_no_record_can_hold_is_reported() -> None:
-    message = rtmsg()
-    message["family"] = 2
-    reply = message_of(message, RTA_OIF=3, RTA_METRICS={"attrs": [("RTAX_MTU", 1400)]})
-    mtu, unknown = struct.pack("=HHI", 8, 2, 1400), struct.pack("=HHI", 8, 17, 1)
-    body = reply.body[: -len(mtu) - 4] + struct.pack("=HH", 20, 8) + mtu + unknown
-    read = routes.raw_route_of(attrs.evolve(reply, body=body))
-    assert read.unsaved == ("the metric 17",)
-    route = routes.route_of(read, {})
-    assert route is not None
-    assert route.metrics == {"mtu": 1400}
+    assert routes.leads_through(99)(reply)
+    read = routes.raw_route_of(reply)
+    assert read.is_abridged
+    assert routes.route_of(read, {}) == attrs.evolve(route, hops=())
 
 
 def test_a_route_through_no_netdev_is_ignored() -> None:
@@ -369,30 +477,73 @@ def test_the_remaining_lifetime_of_a_route_is_in_seconds() -> None:
     assert route.expires_s == 2999
 
 
-# ---- neighbours, qdiscs
+# ---- neighbours
 
 
 @given(some.neighbours)
 def test_a_neighbour_is_set_as_it_was_read(neighbour: Neighbour) -> None:
-    read = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)))
+    read = neighbours.neighbour_of(reply_to(neighbours.put(NIC, neighbour)), NIC)
     assert read == neighbour
 
 
-def test_a_neighbour_that_is_not_permanent_is_ignored() -> None:
-    message = reply_to(neighbours.put(NIC, Neighbour(ipaddress.ip_address("10.0.0.1"))))
-    reachable = having(message, 8, 0x02, 2)  # NUD_REACHABLE
-    assert neighbours.neighbour_of(reachable) is None
+_STATE_OFFSET = 8
 
 
-@given(some.qdiscs)
-def test_a_qdisc_is_set_with_exactly_the_options_that_were_read(qdisc: Qdisc) -> None:
-    message = reply_to(qdiscs.put(NIC, qdisc))
-    assert qdiscs.root_qdisc_of(message) == qdisc
+def test_a_neighbour_that_the_kernel_has_made_is_ignored() -> None:
+    def seen(mac: str, state: int, netdev: Netdev = NIC) -> Neighbour | None:
+        made = Neighbour(ipaddress.ip_address("10.0.0.1"), MacAddress(mac))
+        message = having(reply_to(neighbours.put(NIC, made)), _STATE_OFFSET, state, 2)
+        return neighbours.neighbour_of(message, netdev)
+
+    reachable, noarp = 0x02, 0x40
+    assert seen(MAC, reachable) is None
+    assert seen(MAC, noarp) == Neighbour(
+        ipaddress.ip_address("10.0.0.1"), MacAddress(MAC), state=noarp
+    )
+    assert seen("33:33:00:00:00:16", noarp) is None
+    assert seen("ff:ff:ff:ff:ff:ff", noarp) is None
+    assert seen(MAC, noarp, attrs.evolve(NIC, flags=int(LinkFlag.NOARP))) is None
+    assert seen(MAC, noarp, attrs.evolve(NIC, ifindex=8)) is None
 
 
-def test_a_qdisc_made_by_the_kernel_or_below_the_root_is_ignored() -> None:
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0)))
-    assert qdiscs.root_qdisc_of(message) is None
-    message = reply_to(qdiscs.put(NIC, Qdisc("pfifo", 0x10000)))
-    below = having(message, 12, 0x10001, 4)
-    assert qdiscs.root_qdisc_of(below) is None
+@pytest.mark.parametrize(("state", "read_as"), [(0x02, 0x04), (0x04, 0x04), (0x40, 0x40)])
+def test_an_externally_learnt_neighbour_is_set_as_one_that_may_be_out_of_date(
+    state: int, read_as: int
+) -> None:
+    learnt = Neighbour(ipaddress.ip_address("10.0.0.1"), MacAddress(MAC), 0x10)
+    message = having(reply_to(neighbours.put(NIC, learnt)), _STATE_OFFSET, state, 2)
+    read = neighbours.neighbour_of(message, NIC)
+    assert read == attrs.evolve(learnt, state=read_as)
+    failed = attrs.evolve(learnt, mac=None, state=0)
+    message = having(reply_to(neighbours.put(NIC, failed)), _STATE_OFFSET, 0x20, 2)
+    assert neighbours.neighbour_of(message, NIC) == failed
+
+
+def test_only_multicast_addresses_that_somebody_set_are_read() -> None:
+    listed = """\
+7    ens1            1     0     333300000001
+7    ens1            2     1     01005e000099
+77   ens2            1     1     01005e000098
+"""
+    assert list(multicast.static_in(listed, 7)) == [bytes.fromhex("01005e000099")]
+    assert list(multicast.static_in("", 7)) == []
+
+
+# ---- NAPI instances
+
+
+@given(
+    st.sampled_from(["defer_hard_irqs", "gro_flush_timeout", "irq_suspend_timeout", "threaded"]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_setting_of_a_napi_instance_is_sent_as_it_is_read(
+    name: str, value: int, napi_id: int
+) -> None:
+    reply = reply_to(napi.change(20, napi_id, name, str(value)))
+    assert napi.id_of(reply) == napi_id
+    assert napi.settings_in(reply) == {name: str(value)}
+
+
+def test_a_kernel_that_shows_no_settings_of_a_napi_instance_has_none() -> None:
+    assert napi.settings_in(reply_to(napi.query(20, 7))) == {}

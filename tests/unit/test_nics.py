@@ -26,8 +26,10 @@ from amdcni.core.nics import (
 )
 from amdcni.core.policy import Policy
 from amdcni.core.protection import Surroundings, protection_by, protections
+from amdcni.core.rdma import RdmaDevice
 from amdcni.testing import strategies as some
 
+PCI = PciAddress(0, 0xC1, 0, 0)
 LOST = Netdev(7, IfName("net1"))
 LENT_BY_GO = partial(GoMapping, ifname=IfName("eth1"), up=True, addresses=(), written_s=5)
 OPERSTATES = (
@@ -268,3 +270,18 @@ def test_a_netdev_is_lost_only_if_nothing_is_recorded_of_its_device(
     }[known]
     (nic,) = nics_of([bus], Surroundings((LOST,)), records, Policy())
     assert nic.lost == (nic.netdevs if records.knows_none else ())
+
+
+# ---- RDMA devices
+
+
+@given(some.attachments_of(with_netdev=True), some.rdma_device_lists(0, 3), st.integers(0, 3))
+def test_rdma_devices_that_are_recorded_and_not_on_the_host_are_away(
+    record: Attachment, devices: tuple[RdmaDevice, ...], at_home: int
+) -> None:
+    record = attrs.evolve(record, key=DeviceKey(PCI), rdma=devices)
+    here = tuple(device.name for device in devices[:at_home])
+    bus = BusNic(SysfsDevice(PCI), rdma=here)
+    (nic,) = nics_of([bus], Surroundings(()), Records((record,)), Policy())
+    assert nic.rdma_away == tuple(device.name for device in devices[at_home:])
+    assert attrs.evolve(nic, records=None).rdma_away == ()

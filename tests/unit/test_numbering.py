@@ -156,6 +156,8 @@ def test_no_nic_gets_into_the_netns_that_has_the_path_of_its_pod_by_now(
     taken_in_the_pod(machine)
     add(machine)
     kernel.move(nic, kernel.host)
+    (hca,) = kernel.rdma.hcas
+    kernel.rdma.move(hca, kernel.host)
     enter, seen = FakeNode.enter, set[int]()
 
     def enter_too_late(node: FakeNode, path: str) -> Any:

@@ -10,9 +10,8 @@ import pytest
 from amdcni.core.host import Route
 from amdcni.core.spec import Verb
 from tests.unit.copies import copies_of
-from tests.unit.fake_kernel import Refused
-from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Configuration, Link
+from tests.unit.fake_machine import TRAFFIC, Machine
+from tests.unit.fake_netdevs import Configuration, Link, Refused
 from tests.unit.fake_runtime import ask
 from tests.unit.four_nics import is_in_pod, new_node
 
@@ -59,8 +58,8 @@ class Others:
                 yield partial(kernel.add_address, link, address)
             for neighbour in self.known.neighbours:
                 yield partial(kernel.add_neighbour, link, neighbour)
-            if self.known.qdisc is not None:
-                yield partial(kernel.set_qdisc, link, self.known.qdisc)
+            for item in TRAFFIC if self.known.traffic else ():
+                yield partial(kernel.set_traffic, link, item)
         for route in self.routes:
             hops = tuple(attrs.evolve(hop, ifindex=link.ifindex) for hop in route.hops)
             yield partial(kernel.add_route, link.space, attrs.evolve(route, hops=hops))

@@ -30,9 +30,11 @@ from amdcni.core.steps import (
     ReleasePlugins,
     RestoreConfiguration,
     RestoreLink,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover
@@ -228,19 +230,22 @@ def test_a_netdev_is_released_brought_home_restored_verified_and_then_forgotten(
     captured = record.captured
     assert captured is not None
     release = plan_release(record, record.boot_id, device_of(record), ipam_required=ipam_required)
+    rdma = bool(record.rdma)
     assert release.work == (
+        *((ReturnRdma(record),) * rdma),
         ReleasePlugins(record, ipam_required),
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
         VerifyHome(record, captured),
+        *((VerifyRdma(record),) * rdma),
     )
     assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
 @given(some.attachments_of(with_netdev=True))
 def test_by_default_a_record_stays_until_the_ipam_plugin_succeeds(record: Attachment) -> None:
-    first = plan_release(record, record.boot_id, device_of(record)).work[0]
-    assert first == ReleasePlugins(record, required=True)
+    work = plan_release(record, record.boot_id, device_of(record)).work
+    assert ReleasePlugins(record, required=True) in work
 
 
 @given(some.attachments_of(with_netdev=False), st.booleans())

@@ -171,7 +171,7 @@ def neighbour(machine: Machine, link: Link) -> None:
 
 
 def qdisc(machine: Machine, link: Link) -> None:
-    link.qdisc = Qdisc("fq", 0x70000)
+    link.traffic = [Qdisc("fq", 0x70000)]
 
 
 @pytest.mark.parametrize(

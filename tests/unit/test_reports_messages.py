@@ -84,6 +84,7 @@ def test_an_unknown_outcome_is_refused() -> None:
         CallEnded(None, None, "pod-17", lasted_s=None, queued_s=0)
 
 
-def test_what_can_remain_unrestored_is_name_ifindex_rules_and_every_aspect() -> None:
+def test_what_can_remain_unrestored_is_what_no_aspect_has_and_every_aspect() -> None:
     modules = {module.name for module in pkgutil.iter_modules(aspects.__path__)} - {"change"}
-    assert {what.value for what in What} == modules | {"name", "ifindex", "rules"}
+    others = {"name", "ifindex", "rdma", "interrupts", "rules"}
+    assert {what.value for what in What} == modules | others

@@ -88,10 +88,12 @@ def test_a_call_that_no_worker_began_has_no_duration() -> None:
 @given(st.lists(countable))
 def test_what_is_now_is_what_was_said_last(said: list[Counted]) -> None:
     samples = metrics_of(said)
-    seen = [each.by_condition for each in said if isinstance(each, Attachments)]
+    seen = [each for each in said if isinstance(each, Attachments)]
+    last = seen[-1] if seen else Attachments({})
     for condition in Condition:
         now = value_of(samples, "amdcni_attachments", condition=condition.value)
-        assert now == (seen[-1].get(condition, 0) if seen else 0)
+        assert now == last.by_condition.get(condition, 0)
+    assert total(samples, "amdcni_damaged_records") == last.damaged
     states = [each for each in said if isinstance(each, AgentState)]
     state = states[-1] if states else AgentState(False, "", 0, 0, 0)
     assert value_of(samples, "amdcni_workers", state="idle") == state.idle_workers

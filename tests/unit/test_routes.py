@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.aspects.routes import (
+    Routes,
     SeenRoutes,
     aged,
     changes_for,
     describe,
     due_on_host,
     ifindexes_of,
+    lines,
     missing,
     on_netdevs,
     with_shared,
@@ -175,6 +177,11 @@ def test_a_route_is_gone_in_the_second_it_expires() -> None:
     route = to("fd00::/64", expires_s=9)
     assert aged([route], 8) == (attrs.evolve(route, expires_s=1),)
     assert aged([route], 9) == ()
+
+
+def test_a_table_with_a_name_is_listed_by_that() -> None:
+    kept = Routes(routes=tuple(to("10.9.0.0/24", table=table) for table in (253, 254, 255, 7)))
+    assert [line.split(" table ")[1] for line in lines(kept)] == ["default", "main", "local", "7"]
 
 
 def test_a_route_is_described_in_words() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from amdcni.core.errors import AmdcniError, KernelRefused, PluginFailed
-from amdcni.core.host import Address, Hop, Route
+from amdcni.core.host import Address, Hop, Member, Nexthop, NexthopGroup, Route
 from amdcni.core.names import IfName
 from amdcni.core.spec import Result, Verb
 from amdcni.core.steps import ConfirmRecord, KeepOtherHops, Outcome
@@ -21,6 +21,9 @@ from tests.unit.two_nics import POD1, A, B, add, delete, pod_of
 
 C = "0000:03:00.0"
 SHARED = "10.9.0.0/24"
+BY_GROUP = "10.10.0.0/24"
+GROUP = 3
+WHOLE = [[("ens1", 3), ("ens2", 5)]]
 
 movers = pytest.mark.parametrize("mover", ["delegate", "native"])
 
@@ -37,7 +40,19 @@ def node_with_two(mover: str) -> Machine:
     for number in (1, 2):
         machine.kernel.make_netns(f"/run/netns/pod{number}")
     route(machine, SHARED, (first, 3), (second, 5))
+    share_group(machine, first, second)
     return machine
+
+
+def share_group(machine: Machine, *links: Link) -> None:
+    """A group with a nexthop object through each of the netdevs, and a route by that group."""
+    kernel, members = machine.kernel, []
+    for number, link in enumerate(links, start=1):
+        hop = Hop(IfName(link.name), link.ifindex)
+        kernel.add_nexthop(kernel.host, Nexthop(number, hop))
+        members.append(Member(number, 2 * number + 1))
+    kernel.set_nexthop_group(kernel.host, NexthopGroup(GROUP, tuple(members)))
+    kernel.add_route(kernel.host, Route(ipaddress.ip_network(BY_GROUP), (), nexthop=GROUP))
 
 
 def route(machine: Machine, network: str, *hops: tuple[Link, int]) -> None:
@@ -95,7 +110,7 @@ def test_two_nics_that_return_at_once_restore_the_whole_route(mover: str) -> Non
         lambda machine: delete(machine, A, pod=1, netns=None),
         lambda machine: delete(machine, B, pod=2, netns=None),
     ):
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
         assert machine.disk.files == {}
 
 
@@ -109,8 +124,9 @@ def test_a_nic_lent_while_another_returns_leaves_the_route_to_the_other(mover: s
         lambda machine: add(machine, A, pod=1),
     ):
         assert hops_to(machine, SHARED) == [[("ens2", 1)]]
+        assert hops_to(machine, BY_GROUP) == [[("ens2", 5)]]
         delete(machine, A, pod=1, netns=None)
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
 
 
 def leave(machine: Machine) -> None:
@@ -138,10 +154,10 @@ def test_two_nics_that_leave_at_once_know_of_the_whole_route(mover: str) -> None
         add(machine, B, pod=2)
 
     for machine in between_any_looks(mover, [leave], lend_other, end_leaving):
-        assert hops_to(machine, SHARED) == []
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == []
         for device, pod in ((A, 1), (B, 2)):
             delete(machine, device, pod=pod, netns=None)
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
 
 
 @movers
@@ -154,9 +170,10 @@ def test_a_nic_that_leaves_while_another_returns_takes_no_hop_of_the_other_along
     ):
         # If it left last, the second half of its ADD would set the route through the other.
         assert hops_to(machine, SHARED) in ([], [[("ens2", 1)]])
+        assert hops_to(machine, BY_GROUP) in ([], [[("ens2", 5)]])
         machine.locks.discard(A)
         delete(machine, A, pod=1)
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
 
 
 def arrive(machine: Machine) -> None:
@@ -174,7 +191,7 @@ def test_nics_that_are_lent_at_once_restore_the_whole_route(mover: str, first: s
         pods = {A: 1, B: 2}
         for device in (first, B if first == A else A):
             delete(machine, device, pod=pods[device], netns=None)
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
         assert machine.disk.files == {}
 
 
@@ -188,8 +205,9 @@ def test_a_nic_that_leaves_while_another_returns_leaves_that_its_hop(mover: str)
         lambda machine: delete(machine, A, pod=1, netns=None),
     ):
         assert hops_to(machine, SHARED) == [[("ens1", 1)]]
+        assert hops_to(machine, BY_GROUP) == [[("ens1", 3)]]
         delete(machine, B, pod=2, netns=None)
-        assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+        assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
 
 
 @movers
@@ -201,7 +219,7 @@ def test_a_nic_whose_lease_cannot_be_released_keeps_its_hop(mover: str) -> None:
     machine.plugins.installed.discard("host-local")
     with pytest.raises(AmdcniError):
         delete(machine, B, pod=2, netns=None)
-    assert hops_to(machine, SHARED) == [[("ens1", 3), ("ens2", 5)]]
+    assert hops_to(machine, SHARED) == hops_to(machine, BY_GROUP) == WHOLE
     add(machine, A, pod=1)
     assert hops_to(machine, SHARED) == [[("ens2", 1)]]
 

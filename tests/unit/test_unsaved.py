@@ -13,11 +13,17 @@ from hypothesis import strategies as st
 
 from amdcni.core.capture import Details
 from amdcni.core.errors import KernelRefused
-from amdcni.core.host import LinkFlag, Netdev
+from amdcni.core.host import Netdev, Program
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.unsaved import Kind, Unsaved, in_words
 from amdcni.effects.messages import mptcp
-from amdcni.effects.messages.unsaved import Question, groups_of, questions, static_groups
+from amdcni.effects.messages.hardware import (
+    dcb_in,
+    dcb_query,
+    virtual_functions_in,
+    virtual_functions_query,
+)
+from amdcni.effects.messages.unsaved import Question, questions
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused
 from amdcni.effects.unsaved import read_unsaved
 
@@ -46,14 +52,14 @@ def test_each_kind_gets_one_line_that_names_eight_and_counts_the_rest(found: lis
 
 @pytest.mark.parametrize(("count", "more"), [(8, ""), (9, " and 1 more"), (31, " and 23 more")])
 def test_of_many_things_eight_are_named_and_the_rest_are_counted(count: int, more: str) -> None:
-    found = [Unsaved(Kind.NEXTHOP, str(number)) for number in range(count)]
-    assert in_words(found) == (f"the nexthop objects 0, 1, 2, 3, 4, 5, 6, 7{more}",)
+    found = [Unsaved(Kind.MPLS_ROUTE, str(number)) for number in range(count)]
+    assert in_words(found) == (f"the MPLS routes 0, 1, 2, 3, 4, 5, 6, 7{more}",)
 
 
 def test_singular_and_plural_read_naturally() -> None:
-    one, other = (Unsaved(Kind.MANAGED_NEIGHBOUR, f"10.0.0.{n}") for n in (7, 8))
-    assert in_words([one]) == ("the managed neighbour 10.0.0.7",)
-    assert in_words([one, other, one]) == ("the managed neighbours 10.0.0.7, 10.0.0.8",)
+    one, other = (Unsaved(Kind.ADDRESS_LABEL, f"10.0.0.{n}") for n in (7, 8))
+    assert in_words([one]) == ("the address label of 10.0.0.7",)
+    assert in_words([one, other, one]) == ("the address labels of 10.0.0.7, 10.0.0.8",)
 
 
 # ---- answers -----------------------------------------------------------------------------------
@@ -74,36 +80,6 @@ def reply(fixed: bytes, **attributes: bytes | int | str) -> Reply:
     return Reply(0, 0, fixed + b"".join(encoded))
 
 
-def traffic(
-    kind: str, handle: int, parent: int, ifindex: int = OURS, **more: bytes | int | str
-) -> Reply:
-    return reply(struct.pack("=BBHiIII", 0, 0, 0, ifindex, handle, parent, 0), _1=kind, **more)
-
-
-def neighbour(
-    address: str,
-    state: int,
-    *,
-    flags: int = 0,
-    mac: str = "02:00:00:00:00:77",
-    ifindex: int = OURS,
-    **more: bytes | int | str,
-) -> Reply:
-    fixed = struct.pack("=B3xiHBB", 2, ifindex, state, flags, 1)
-    octets = bytes.fromhex(mac.replace(":", ""))
-    return reply(fixed, _1=ipaddress.ip_address(address).packed, _2=octets, **more)
-
-
-def entry(mac: str, *, flags: int = 2, state: int = 0x80, ifindex: int = OURS) -> Reply:
-    fixed = struct.pack("=B3xiHBB", 7, ifindex, state, flags, 0)
-    return reply(fixed, _2=bytes.fromhex(mac.replace(":", "")))
-
-
-def nexthop(number: int, *members: int) -> Reply:
-    group = b"".join(struct.pack("=IBBH", member, 0, 0, 0) for member in members)
-    return reply(bytes(8), _1=number, **({"_2": group} if members else {"_5": OURS}))
-
-
 def mpls(label: int, **attributes: bytes | int | str) -> Reply:
     fixed = struct.pack("=BBBBBBBBI", 28, 20, 0, 0, 254, 4, 0, 1, 0)
     return reply(fixed, _1=struct.pack("!I", label << 12), **attributes)
@@ -115,44 +91,7 @@ def label(prefix: str, ifindex: int) -> Reply:
     return reply(fixed, _1=network.network_address.packed, _2=99)
 
 
-ROOT, INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
-
 ANSWERS: list[tuple[str, Reply, str | None]] = [
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS), "the qdisc clsact with its filters"),
-    ("qdiscs", traffic("clsact", 0xFFFF0000, INGRESS, OTHER), None),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002), "the qdisc tbf 10: in the class 1:2"),
-    ("qdiscs", traffic("tbf", 0x100000, 0x10002, OTHER), None),
-    ("qdiscs", traffic("fq_codel", 0, 0x1), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT), None),
-    ("qdiscs", traffic("tbf", 0x100000, ROOT, _8=b""), "the size table of the qdisc tbf"),
-    ("traffic classes", traffic("htb", 0x20010, ROOT), "the traffic class 2:10 of htb"),
-    ("traffic classes", traffic("mq", 0x10001, ROOT), None),
-    ("filters", traffic("flower", 1, 0x20000), "the filter at the root flower"),
-    ("neighbours", neighbour("10.0.0.7", 2, _15=1), "the managed neighbour 10.0.0.7"),
-    ("neighbours", neighbour("10.0.0.7", 2, _15=1, ifindex=OTHER), None),
-    ("neighbours", neighbour("10.0.0.7", 2, _15=2), None),
-    (
-        "neighbours",
-        neighbour("10.0.0.7", 4, flags=0x10),
-        "the externally learnt neighbour 10.0.0.7",
-    ),
-    ("neighbours", neighbour("10.0.0.7", 0x40), "the noarp neighbour 10.0.0.7"),
-    ("neighbours", neighbour("10.0.0.7", 0x40, mac="ff:ff:ff:ff:ff:ff"), None),
-    ("neighbours", neighbour("10.0.0.7", 0x40, mac="33:33:00:00:00:16"), None),
-    ("neighbours", neighbour("10.0.0.7", 0x80, flags=0x10, _15=1), None),
-    ("neighbours", neighbour("10.0.0.7", 2), None),
-    (
-        "hardware addresses",
-        entry("02:00:00:00:00:99"),
-        "the second hardware address 02:00:00:00:00:99",
-    ),
-    ("hardware addresses", entry("02:00:00:00:00:01"), None),
-    ("hardware addresses", entry("00:00:00:00:00:00"), None),
-    ("hardware addresses", entry("33:33:00:00:00:01"), None),
-    ("hardware addresses", entry("02:00:00:00:00:99", flags=4), None),
-    ("hardware addresses", entry("02:00:00:00:00:99", state=2), None),
-    ("hardware addresses", entry("02:00:00:00:00:99", ifindex=OTHER), None),
-    ("nexthop objects", nexthop(10), "the nexthop object 10"),
     ("MPLS routes", mpls(100, _4=OURS), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _9=struct.pack("=HBBi", 8, 0, 0, OURS)), "the MPLS route 100"),
     ("MPLS routes", mpls(100, _4=OTHER), None),
@@ -177,38 +116,6 @@ def test_what_is_lost_is_named_but_not_what_is_kept_or_belongs_to_another(
     assert lines == (() if line is None else (line,))
 
 
-def test_on_a_netdev_without_arp_a_noarp_neighbour_is_not_named() -> None:
-    without = attrs.evolve(NETDEV, flags=int(LinkFlag.NOARP))
-    assert list(asked(without)["neighbours"].unsaved_in(neighbour("10.0.0.7", 0x40))) == []
-
-
-def test_the_table_of_a_tunnel_is_not_read_as_hardware_addresses() -> None:
-    assert "hardware addresses" not in asked(attrs.evolve(NETDEV, kind="vxlan"))
-
-
-def test_nexthop_groups_are_queried_only_if_a_nexthop_object_is_lost() -> None:
-    assert groups_of([Unsaved(Kind.QDISC, "10")]) is None
-    question = groups_of([Unsaved(Kind.NEXTHOP, "10"), Unsaved(Kind.QDISC, "12")])
-    assert question is not None
-    for group, found in (((11, 9, 10), True), ((11, 9, 12), False)):
-        expected = [Unsaved(Kind.NEXTHOP_GROUP, "11")] if found else []
-        assert list(question.unsaved_in(nexthop(*group))) == expected
-
-
-LISTED = """\
-7    ens1            1     0     333300000001
-7    ens1            2     1     01005e000099
-77   ens2            1     1     01005e000098
-"""
-
-
-def test_only_multicast_addresses_that_somebody_set_are_named() -> None:
-    assert list(static_groups(LISTED, OURS)) == [
-        Unsaved(Kind.MULTICAST_ADDRESS, "01:00:5e:00:00:99")
-    ]
-    assert list(static_groups("", OURS)) == []
-
-
 @pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
 @pytest.mark.parametrize(("ifindex", "ours"), [(OURS, True), (OTHER, False), (None, False)])
 def test_an_mptcp_endpoint_is_named_only_for_its_netdev(
@@ -220,11 +127,6 @@ def test_an_mptcp_endpoint_is_named_only_for_its_netdev(
     answer = reply(bytes(4), _1=encoded)
     found = [Unsaved(Kind.MPTCP_ENDPOINT, address)] if ours else []
     assert list(mptcp.endpoints_in(answer, OURS)) == found
-
-
-def test_the_mptcp_family_is_queried_by_name() -> None:
-    assert b"mptcp_pm\0" in mptcp.family_query().body
-    assert mptcp.family_of(reply(bytes(4), _1=struct.pack("=H", 27))) == 27
 
 
 # ---- kernels -----------------------------------------------------------------------------------
@@ -240,6 +142,9 @@ class OldKernel:
     def dump(self, request: Request) -> list[Reply]:
         self.asked += 1
         return self.answer()
+
+    def get(self, request: Request) -> Reply:
+        raise RequestRefused(errno.EOPNOTSUPP)
 
 
 def read(answer: Callable[[], list[Reply]], **sysctls: Any) -> tuple[tuple[str, ...], int]:
@@ -272,7 +177,126 @@ def test_what_cannot_be_read_is_reported(failure: KernelRefused) -> None:
     assert all("they cannot be read" in line for line in lines)
 
 
-def test_there_are_six_queries_and_a_seventh_with_mpls() -> None:
+def test_there_are_three_queries_and_a_fourth_with_mpls() -> None:
     nothing, plain = read(list)
-    assert (nothing, plain) == ((), 6)
-    assert read(list, **{"mpls/conf/input": "1"}) == ((), 7)
+    assert (nothing, plain) == ((), 3)
+    assert read(list, **{"mpls/conf/input": "1"}) == ((), 4)
+
+
+# ---- programs and drivers
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ((Program(7, "driver"),), ("the XDP program 7 (driver)",)),
+        (
+            (Program(7, "generic"), Program(8, "offloaded")),
+            ("the XDP programs 7 (generic), 8 (offloaded)",),
+        ),
+        ((), ()),
+    ],
+)
+def test_xdp_programs_are_named_with_how_they_are_attached(
+    found: tuple[Program, ...], line: tuple[str, ...]
+) -> None:
+    nowhere = attrs.evolve(NETDEV, ifindex=2**31 - 1, xdp=found)
+    assert read_unsaved(OldKernel(list), nowhere, Details(), renumbered=False) == line
+
+
+LINK = struct.pack("=BxHiII", 0, 1, OURS, 0, 0)
+
+
+def virtual(*described: bytes) -> Reply:
+    """A link whose virtual functions have these settings."""
+    return reply(LINK, _3="ens1", _22=b"".join(attribute(1, each) for each in described))
+
+
+def vf_setting(kind: int, function: int, value: bytes) -> bytes:
+    return attribute(kind, struct.pack("=I", function) + value)
+
+
+SETTINGS = {
+    "mac": (1, bytes.fromhex("020000000077").ljust(32, b"\0")),
+    "vlan": (2, struct.pack("=II", 7, 0)),
+    "qos": (2, struct.pack("=II", 0, 3)),
+    "rate": (3, struct.pack("=I", 100)),
+    "link state": (5, struct.pack("=I", 2)),
+    "rates": (6, struct.pack("=II", 0, 100)),
+    "trust": (9, struct.pack("=I", 1)),
+}
+
+
+@pytest.mark.parametrize(("kind", "value"), SETTINGS.values(), ids=SETTINGS)
+def test_virtual_functions_with_settings_are_named_once(kind: int, value: bytes) -> None:
+    plain = b"".join(vf_setting(kind, 0, bytes(len(value))) for kind, value in SETTINGS.values())
+    spoof_checked = vf_setting(4, 0, struct.pack("=I", 1))
+    statistics = attribute(8, attribute(0, bytes(8)))
+    assert list(virtual_functions_in(virtual(plain + spoof_checked + statistics))) == []
+    set_up = vf_setting(kind, 3, value) + vf_setting(2, 3, struct.pack("=II", 9, 0))
+    lines = in_words(virtual_functions_in(virtual(plain, set_up)))
+    assert lines == ("the settings of the virtual function 3",)
+
+
+def test_the_query_for_virtual_functions_asks_for_them_without_their_counters() -> None:
+    body = virtual_functions_query(OURS).body
+    assert struct.unpack_from("=i", body, 4) == (OURS,)
+    assert body.endswith(attribute(29, 1 | 8))
+
+
+def dcb(*parts: tuple[int, bytes]) -> Reply:
+    """An answer about DCB."""
+    described = b"".join(attribute(kind, value) for kind, value in parts)
+    return reply(struct.pack("=BBH", 0, 21, 0), _1="ens1", _13=described)
+
+
+ETS = bytearray(59)
+ETS[3:11] = ETS[11:19] = bytes([100, 0, 0, 0, 0, 0, 0, 0])
+PFC = bytearray(struct.pack("=BBBxH", 8, 0, 0, 0).ljust(136, b"\0"))
+
+
+def with_byte(value: bytearray, offset: int, byte: int) -> bytes:
+    changed = bytearray(value)
+    changed[offset] = byte
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("parts", "lines"),
+    [
+        ([], ()),
+        ([(1, bytes(ETS)), (2, bytes(PFC)), (3, b"")], ()),
+        ([(1, with_byte(ETS, 20, 2))], ("the DCB settings ETS",)),
+        ([(1, with_byte(ETS, 27, 2))], ()),
+        ([(2, with_byte(PFC, 1, 8))], ("the DCB settings PFC",)),
+        (
+            [(1, with_byte(ETS, 26, 2)), (3, attribute(1, struct.pack("=BBHxx", 1, 3, 0x8915)))],
+            ("the DCB settings ETS, application priorities",),
+        ),
+    ],
+)
+def test_dcb_settings_are_named_if_something_is_switched_on(
+    parts: list[tuple[int, bytes]], lines: tuple[str, ...]
+) -> None:
+    assert in_words(dcb_in(dcb(*parts))) == lines
+
+
+def test_the_query_for_dcb_is_about_the_one_netdev() -> None:
+    asked_for = dcb_query("ens1")
+    assert asked_for.kind == 78
+    assert asked_for.body.startswith(struct.pack("=BBH", 0, 21, 0))
+    assert b"ens1" in asked_for.body
+
+
+@attrs.define
+class DcbKernel(OldKernel):
+    """A kernel whose driver knows DCB."""
+
+    def get(self, request: Request) -> Reply:
+        return dcb((2, with_byte(PFC, 1, 8)))
+
+
+@pytest.mark.parametrize(("kind", "lines"), [(None, ("the DCB settings PFC",)), ("veth", ())])
+def test_a_driver_is_asked_only_about_hardware(kind: str | None, lines: tuple[str, ...]) -> None:
+    nowhere = attrs.evolve(NETDEV, ifindex=2**31 - 1, kind=kind)
+    assert read_unsaved(DcbKernel(list), nowhere, Details(), renumbered=False) == lines

@@ -12,7 +12,24 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured, lines
-from amdcni.core.host import Address, Hop, Neighbour, Netdev, NetnsId, Qdisc, Route, SysfsDevice
+from amdcni.core.host import (
+    Address,
+    Chain,
+    Filter,
+    Hop,
+    Interrupts,
+    Member,
+    Neighbour,
+    Netdev,
+    NetnsId,
+    Nexthop,
+    NexthopGroup,
+    Qdisc,
+    Redirection,
+    Route,
+    SysfsDevice,
+    TrafficClass,
+)
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -24,6 +41,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.release import plan_release
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, PluginCall, Verb
 from amdcni.core.steps import (
@@ -38,14 +56,18 @@ from amdcni.core.steps import (
     KeepOtherHops,
     LookAtKin,
     MoveIntoPod,
+    MoveRdma,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
     RestoreRules,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -130,6 +152,7 @@ RECORD = Attachment(
     config={},
     captured=NIC,
 )
+WITH_RDMA = attrs.evolve(RECORD, rdma=(RdmaDevice(1, "ionic_0"),))
 CALL = PluginCall(PluginName("host-device"), Verb.ADD, {}, RECORD.id, "/run/netns/pod1", "")
 HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its state"
 
@@ -219,6 +242,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             RestoreConfiguration(RECORD, Captured(IfName("ens1"), 7)),
             "restore ens1 with its state",
         ),
+        (
+            RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
+            "let 2 interrupts go to the same CPUs as before",
+        ),
         (VerifyHome(RECORD, NIC), "compare ens1 with the record"),
         (
             RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE,))),
@@ -227,6 +254,13 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
         (
             RestoreRules(RECORD, attrs.evolve(NIC, rules=(RULE, RULE))),
             "see that 2 policy rules of ens1 are there again, or put them back",
+        ),
+        (MoveRdma(WITH_RDMA), "move the RDMA device ionic_0 into /run/netns/pod1"),
+        (ReturnRdma(WITH_RDMA), "bring the RDMA device ionic_0 back to the host"),
+        (VerifyRdma(WITH_RDMA), "check that the RDMA device ionic_0 is on the host"),
+        (
+            VerifyRdma(attrs.evolve(WITH_RDMA, rdma=(*WITH_RDMA.rdma, RdmaDevice(2, "ionic_1")))),
+            "check that the RDMA devices ionic_0, ionic_1 are on the host",
         ),
     ],
 )
@@ -254,9 +288,33 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         routes=(Route(ip_network("10.9.0.0/24"), (attrs.evolve(hop, via=router), hop), table=100),),
         neighbours=(Neighbour(router, mac), Neighbour(ip_address("fd00::9"))),
         proxy_neighbours=(Neighbour(ip_address("10.0.0.9"), flags=8),),
+        multicast_addresses=(MacAddress("01:00:5e:00:00:77"),),
+        nexthops=(Nexthop(7, attrs.evolve(hop, via=router)), Nexthop(8, hop)),
+        nexthop_groups=(NexthopGroup(9, (Member(7, 3), Member(8))),),
+        other_nexthops=(Nexthop(6),),
         sysctls={"ipv4/conf/rp_filter": "2"},
         token=IPv6Address("::7"),
-        qdisc=Qdisc("fq", 1),
+        qdisc=Qdisc("htb", 0x10000),
+        qdiscs=(
+            Qdisc("clsact", 0xFFFF0000, parent=0xFFFFFFF1),
+            Qdisc("pfifo", 0x200000, parent=0x10010),
+        ),
+        classes=(TrafficClass("htb", 0x10010, 0x10000),),
+        chains=(Chain(0xFFFFFFF3, 7), Chain(21, 8, "flower", shared=True)),
+        filters=(
+            Filter("flower", 0xFFFFFFF2, 10, 8, 1, options="00"),
+            Filter("fw", 0x10010, 9, 8, 1, chain=2, options="00"),
+            Filter("u32", 0x10000, 5, 8, 0x80000000),
+        ),
+        redirections=(Redirection(3, 1000, "04"),),
+        ethtool={"rings/rx": 512, "features/on": "0x7", "features/off": "0x8"},
+        queues={
+            "gro_flush_timeout": "20000",
+            "rx-0-7/rps_cpus": "ff",
+            "rx-0-7/rps_flow_cnt": "0",
+            "tx-0/byte_queue_limits/hold_time": "1000",
+            "tx-1/byte_queue_limits/hold_time": "2000",
+        },
         rules=(RULE,),
     )
     assert list(lines(kept)) == [
@@ -273,8 +331,27 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "neighbour 10.0.0.1 02:00:00:00:00:01",
         "neighbour fd00::9",
         "proxy neighbour 10.0.0.9",
+        "multicast address 01:00:5e:00:00:77",
+        "nexthop object 7 via 10.0.0.1",
+        "nexthop object 8",
+        "nexthop group 9 of 7,3/8,1",
         "route 10.9.0.0/24 via 10.0.0.1, dev ens1 table 100",
+        "qdisc htb",
+        "class 1:10 of qdisc htb",
+        "qdisc pfifo 20: in class 1:10",
+        "qdisc clsact",
+        "chain 7 of clsact egress",
+        "chain 8 of block 21",
+        "filter u32 (priority 5, chain 0) of qdisc 1:",
+        "filter fw (priority 9, chain 2) of class 1:10",
+        "filter flower (priority 10, chain 0) of clsact ingress",
+        "action mirred 3",
         "qdisc fq",
+        "rings: rx 512",
+        "features: 3 on, 1 off",
+        "gro_flush_timeout 20000",
+        "rps_cpus of rx-0-7 ff",
+        "byte_queue_limits/hold_time of tx-1 2000",
         "sysctl ipv4/conf/rp_filter = 2",
         "policy rule 1010: from 10.0.0.0/32 lookup 101",
     ]

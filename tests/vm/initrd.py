@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.vm.packages import Unpacked
 
-_APPLETS = ("sh", "mount", "mkdir", "insmod", "echo", "poweroff", "sync")
+_APPLETS = ("sh", "mount", "mkdir", "insmod", "rmmod", "echo", "poweroff", "sync")
 _FOLDERS = (
     "bb",
     "dev",
@@ -27,18 +27,35 @@ _FOLDERS = (
 _OF_THE_SYSTEM = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "iproute2")
 _IN_USR = ("bin", "sbin", "lib", "lib64")
 
+_QDISCS = "cake choke codel drr ets fq hfsc htb ingress mqprio multiq netem pie prio red sfq tbf"
+_FILTERS = "basic bpf cgroup flow flower fw matchall route u32"
+_ACTIONS = "connmark csum gact mirred nat pedit police sample simple skbedit tunnel_key vlan"
+
 _MODULES = (
     *("virtio_pci", "9pnet_virtio", "9p"),
     *("e1000e", "virtio_net", "vmxnet3"),
-    *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1", "sch_tbf"),
+    *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1"),
     *("8021q", "macvlan", "ipvlan", "macsec", "tun", "bonding", "vrf", "wireguard", "vcan"),
-    *("vxlan", "geneve"),
+    *("vxlan", "geneve", "mpls_iptunnel"),
+    "crc32c_generic",  # which libcrc32c needs, and does not say so
+    *(f"sch_{name}" for name in _QDISCS.split()),
+    *(f"cls_{name}" for name in _FILTERS.split()),
+    *(f"act_{name}" for name in _ACTIONS.split()),
+    *("em_cmp", "em_nbyte", "em_u32", "em_meta"),
 )
 """The modules for the machine's shares, its NICs and the other netdevs that the tests make."""
 
+_MODULES_FOR_RDMA = ("ib_core", "ib_uverbs", "crc32_generic")
+"""Those that the tests of RDMA load with the mode that they need."""
 
-def write_initrd(path: Path, unpacked: Unpacked, shares: Mapping[str, Path]) -> None:
-    """Write it; its script mounts `shares`, by tag, at the paths they have on this computer."""
+
+def write_initrd(
+    path: Path, unpacked: Unpacked, shares: Mapping[str, Path], soft_roce: Path | str
+) -> None:
+    """Write it; its script mounts `shares`, by tag, at the paths they have on this computer.
+
+    `soft_roce` is the module, or why there is none.
+    """
     tree = path.with_suffix(".tree")
     shutil.rmtree(tree, ignore_errors=True)
     for folder in _FOLDERS:
@@ -50,6 +67,10 @@ def write_initrd(path: Path, unpacked: Unpacked, shares: Mapping[str, Path]) -> 
         (tree / name).symlink_to(f"usr/{name}")
     _copy_etc(tree / "etc")
     _copy_modules(tree / "modules", unpacked.modules)
+    if isinstance(soft_roce, str):
+        (tree / "modules/no-rdma").write_text(soft_roce)
+    else:
+        shutil.copy(soft_roce, tree / "modules/rdma_rxe.ko")
     (tree / "shares").write_text("".join(f"{tag} {where}\n" for tag, where in shares.items()))
     shutil.copy(Path(__file__).with_name("init.sh"), tree / "init")
     (tree / "init").chmod(0o755)
@@ -70,13 +91,15 @@ def _copy_etc(target: Path) -> None:
 
 
 def _copy_modules(target: Path, modules: Path) -> None:
-    """Copy the modules with their dependencies, and a list of them in loading order."""
+    """Copy the modules with their dependencies, and lists of them in loading order."""
     files = {_module_name(path): path for path in modules.rglob("*.ko*")}
-    order: list[str] = []
-    for name in _in_loading_order(_MODULES, files):
-        (target / f"{name}.ko").write_bytes(_plain(files[name]))
-        order.append(f"{name}.ko\n")
-    (target / "order").write_text("".join(order))
+    early = list(_in_loading_order(_MODULES, files))
+    late = [name for name in _in_loading_order(_MODULES_FOR_RDMA, files) if name not in early]
+    for order, names in (("order", early), ("rdma-order", late)):
+        for name in names:
+            (target / f"{name}.ko").write_bytes(_plain(files[name]))
+        (target / order).write_text("".join(f"{name}.ko\n" for name in names))
+    (target / "debians_rxe.ko").write_bytes(_plain(files["rdma_rxe"]))
 
 
 def _in_loading_order(names: Iterable[str], files: Mapping[str, Path]) -> Iterator[str]:

@@ -70,17 +70,24 @@ class Boot:
 _OUTPUT: Final = ("signs", "log", "console")
 
 
-def boot(unpacked: Unpacked, folder: Path, state: Path, command: Sequence[str]) -> Boot:
+def boot(
+    unpacked: Unpacked,
+    folder: Path,
+    state: Path,
+    command: Sequence[str],
+    soft_roce: Path | str,
+) -> Boot:
     """Start a machine that runs `command` in the checkout.
 
     In the machine, `folder` is /out; `state`, which outlives the machine, is /var/lib/cni.
+    `soft_roce` is the module, or why there is none.
     """
     state.mkdir(exist_ok=True)
     shares = dict(_shares())
     script = f"cd {shlex.quote(str(CHECKOUT))} && exec {shlex.join(command)}\n"
     (folder / "run").write_text(script)
     initrd = folder / "initrd"
-    write_initrd(initrd, unpacked, shares)
+    write_initrd(initrd, unpacked, shares, soft_roce)
     argv = [
         # If this process is killed, nothing else ends the machine.
         *("setpriv", "--pdeathsig=KILL", "--"),

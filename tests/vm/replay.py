@@ -19,6 +19,7 @@ from attrs import define, field, frozen
 
 from tests.debian import NotHere
 from tests.patience import PATIENCE_S
+from tests.vm import soft_roce
 from tests.vm.machine import CHECKOUT, Boot, boot
 from tests.vm.packages import Unpacked, unpacked
 from tests.vm.recording import OUT
@@ -168,14 +169,26 @@ def _begin(session: pytest.Session) -> Session:
     ours = [item for item in session.items if item.path.parent == Path(__file__).parent]
     folder = CACHE / "session"
     shutil.rmtree(folder, ignore_errors=True)
-    return Session(ours, folder, partial(_boot, packages))
+    return Session(ours, folder, partial(_boot, packages, _soft_roce(packages, ours)))
 
 
-def _boot(packages: Unpacked, folder: Path, state: Path, chosen: Sequence[Chosen]) -> Boot:
+def _soft_roce(packages: Unpacked, chosen: Sequence[pytest.Item]) -> Path | str:
+    """The module for the tests of RDMA, or why there is none; it takes minutes to build once."""
+    if not any(item.path.name == "test_rdma.py" for item in chosen):
+        return "no test of RDMA was chosen"
+    try:
+        return soft_roce.built(packages, CACHE)
+    except NotHere as refusal:
+        return str(refusal)
+
+
+def _boot(
+    packages: Unpacked, roce: Path | str, folder: Path, state: Path, chosen: Sequence[Chosen]
+) -> Boot:
     """Boot a machine that runs the chosen tests and ends after the last one."""
     (folder / "tests").write_text("\n".join(test.nodeid for test in chosen))
     variables = ("PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", f"{OUT}=/out", "PYTHONDONTWRITEBYTECODE=1")
-    return boot(packages, folder, state, ["env", *variables, sys.executable, *_PYTEST])
+    return boot(packages, folder, state, ["env", *variables, sys.executable, *_PYTEST], roce)
 
 
 def _share_of(test: Chosen) -> int:

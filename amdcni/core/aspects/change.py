@@ -16,12 +16,16 @@ class Stage(IntEnum):
     UP: when it goes up, or down.
     ADDRESSES: once it is up; IPv6 addresses do not survive going down.
     LAST: once the addresses can be used.
+    NEXTHOPS: once the routes are there that lead to a router directly.
+    ROUTES: once the nexthop objects are there, too.
     """
 
     DOWN = 1
     UP = 2
     ADDRESSES = 3
     LAST = 4
+    NEXTHOPS = 5
+    ROUTES = 6
 
 
 @attrs.frozen

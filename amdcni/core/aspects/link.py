@@ -23,6 +23,11 @@ class Link:
     txqlen: int | None = None
     group: int | None = None
     flags: int | None = None
+    gso_max_size: int | None = None
+    gso_max_segs: int | None = None
+    gso_ipv4_max_size: int | None = None
+    gro_max_size: int | None = None
+    gro_ipv4_max_size: int | None = None
 
 
 @attrs.frozen
@@ -59,6 +64,11 @@ def keep(netdev: Netdev, seen: object, *, protocols_reported: bool) -> Link:
         txqlen=netdev.txqlen,
         group=netdev.group,
         flags=netdev.flags,
+        gso_max_size=netdev.gso_max_size,
+        gso_max_segs=netdev.gso_max_segs,
+        gso_ipv4_max_size=netdev.gso_ipv4_max_size,
+        gro_max_size=netdev.gro_max_size,
+        gro_ipv4_max_size=netdev.gro_ipv4_max_size,
     )
 
 
@@ -74,12 +84,36 @@ def due(kept: Link, netdev: Netdev, seen: object, around: Around) -> list[SetLin
         had, has = getattr(kept, name), getattr(netdev, name)
         if had not in (None, has):
             changes.append(SetLink(name, had, has))
+    changes += _offload_limits_due(kept, netdev)
     if kept.mac is not None and len(kept.mac) == _MAC_LENGTH and netdev.mac != kept.mac:
         changes.append(SetLink("mac", kept.mac, netdev.mac))
     if netdev.up != kept.up:
         changes.append(SetLink("up", kept.up, netdev.up))
     return changes
 
+
+def _offload_limits_due(kept: Link, netdev: Netdev) -> Iterator[SetLink]:
+    """The limits of offloads that are not as they were."""
+    had, has = kept.gso_max_segs, netdev.gso_max_segs
+    if had not in (None, has):
+        yield SetLink("gso_max_segs", had, has)
+    for name in ("gso_max_size", "gro_max_size"):
+        of_ipv4 = name.replace("_", "_ipv4_", 1)
+        had, has = getattr(kept, name), getattr(netdev, name)
+        had_ipv4, has_ipv4 = getattr(kept, of_ipv4), getattr(netdev, of_ipv4)
+        if had is not None and had != has:
+            yield SetLink(name, had, has)
+            if had <= LEGACY_MAX_SIZE:
+                has_ipv4 = had
+        if had_ipv4 not in (None, has_ipv4):
+            yield SetLink(of_ipv4, had_ipv4, has_ipv4)
+
+
+LEGACY_MAX_SIZE: Final = 65536
+"""Up to this size, which is that of a whole IPv4 packet, the kernel sets the limit for IPv4, too.
+
+It is GSO_LEGACY_MAX_SIZE and GRO_LEGACY_MAX_SIZE of include/linux/netdevice.h.
+"""
 
 _MAC_LENGTH: Final = len("02:00:00:00:00:00")
 

@@ -1,4 +1,4 @@
-"""The permanent neighbours, which a netdev loses when it leaves its network namespace."""
+"""The neighbours that somebody has set, which a netdev loses when it leaves its namespace."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,10 +10,13 @@ from amdcni.core.host import Neighbour, Netdev
 
 NOUN: Final = "neighbour"
 
+_FIXED: Final = frozenset({0x40, 0x80})
+"""NUD_NOARP and NUD_PERMANENT, which no packet changes."""
+
 
 @attrs.frozen(slots=False, kw_only=True)
 class Neighbours:
-    """The permanent neighbours."""
+    """Those that are permanent, managed, externally learnt, or set without ARP."""
 
     neighbours: tuple[Neighbour, ...] = ()
 
@@ -37,8 +40,15 @@ def keep(netdev: Netdev, seen: Neighbours, *, protocols_reported: bool) -> Neigh
 
 def due(kept: Neighbours, netdev: Netdev, seen: Neighbours, around: Around) -> list[SetNeighbour]:
     """Those that are missing."""
-    there = set(seen.neighbours)
-    return [SetNeighbour(each) for each in kept.neighbours if each not in there]
+    there = set(map(_lasting, seen.neighbours))
+    return [SetNeighbour(each) for each in kept.neighbours if _lasting(each) not in there]
+
+
+def _lasting(neighbour: Neighbour) -> Neighbour:
+    """The neighbour without what the kernel finds out, or others learn, as time goes by."""
+    if neighbour.state in _FIXED:
+        return neighbour
+    return attrs.evolve(neighbour, mac=None, state=0)
 
 
 def lines(kept: Neighbours) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Final
 import attrs
 
 from amdcni.core.aspects.change import Around, Stage, remaining
+from amdcni.core.aspects.nexthops import Nexthops, usable
 from amdcni.core.aspects.sysctls import SeenSysctls
 from amdcni.core.host import Hop, IpNetwork, Netdev, Route
 from amdcni.core.kernel_made import remade_addresses, remakes_route
@@ -22,8 +23,13 @@ class Routes:
 
 
 @attrs.frozen(slots=False, kw_only=True)
-class Seen(SeenSysctls, Routes):
-    """What decides which routes the kernel makes again."""
+class WithNexthops(Routes, Nexthops):
+    """The routes, and the nexthop objects and groups that some of them use."""
+
+
+@attrs.frozen(slots=False, kw_only=True)
+class Seen(SeenSysctls, WithNexthops):
+    """What decides which routes the kernel makes again, and how."""
 
 
 @attrs.frozen
@@ -38,7 +44,13 @@ class SetRoute:
     whole: "RouteChange"
     least: "RouteChange | None" = None
     optional: bool = False
-    stage = Stage.LAST
+
+    @property
+    def stage(self) -> Stage:
+        """A route that leads straight to its destination comes before those that need it."""
+        route = self.whole.route
+        indirect = route.nexthop is not None or any(hop.via for hop in route.hops)
+        return Stage.ROUTES if indirect else Stage.LAST
 
     def describe(self) -> str:
         """The difference."""
@@ -56,13 +68,23 @@ def keep(netdev: Netdev, seen: Seen, *, protocols_reported: bool) -> Routes:
     )
 
 
-def due(kept: Routes, netdev: Netdev, seen: Routes, around: Around) -> list[SetRoute]:
-    """Those that are missing, or lack hops."""
+def due(kept: WithNexthops, netdev: Netdev, seen: WithNexthops, around: Around) -> list[SetRoute]:
+    """Those that are missing, or lack hops.
+
+    If the ID of its nexthop object means something else now, a route gets hops of its own.
+    """
     routes = aged(kept.routes, around.elapsed_s)
+    objects = usable(kept, netdev, seen)
+    possible = (each if each.nexthop in objects else on_its_own(each) for each in routes)
     there = SeenRoutes(seen.routes)
     return changes_for(
-        due_on_host(routes, around.was, netdev, around.others), there, around.awaited
+        due_on_host(possible, around.was, netdev, around.others), there, around.awaited
     )
+
+
+def on_its_own(route: Route) -> Route:
+    """The route with hops of its own, not by a nexthop object."""
+    return attrs.evolve(route, nexthop=None)
 
 
 def changes_for(
@@ -86,6 +108,11 @@ def changes_for(
     return changes
 
 
+def has_shared(kept: WithNexthops) -> bool:
+    """Whether any of it may lead through other netdevs, too."""
+    return bool(kept.nexthop_groups or shared_destinations(kept.routes))
+
+
 def shared_destinations(routes: Iterable[Route]) -> set[IpNetwork]:
     """The destinations of those routes that have several hops."""
     return {route.destination for route in routes if len(route.hops) > 1}
@@ -95,7 +122,12 @@ def lines(kept: Routes) -> Iterator[str]:
     """One each."""
     for route in kept.routes:
         hops = [f"via {hop.via}" if hop.via else f"dev {hop.ifname}" for hop in route.hops]
-        yield f"route {route.destination} {', '.join(hops)} table {route.table}"
+        yield f"route {route.destination} {', '.join(hops)} table {_table_name(route.table)}"
+
+
+def _table_name(table: int) -> str:
+    """The table as `ip route` calls it."""
+    return {253: "default", 254: "main", 255: "local"}.get(table, str(table))
 
 
 def aged(routes: Iterable[Route], elapsed_s: int) -> tuple[Route, ...]:
@@ -197,12 +229,15 @@ def missing(due: Route, seen: Iterable[Route] | SeenRoutes) -> RouteChange | Non
     Hops of the same route that somebody has set meanwhile stay.
     """
     alike = SeenRoutes.of(seen).alike(due)
+    if due.nexthop is not None:
+        return None if alike else RouteChange(due)
     if any(set(due.hops) <= set(route.hops) for route in alike):
         return None
     if len(due.hops) == 1:
         return RouteChange(due)
-    own = {(hop.ifname, hop.via) for hop in due.hops}
-    others = [hop for route in alike for hop in route.hops if (hop.ifname, hop.via) not in own]
+    own = {(hop.ifname, hop.via, hop.encap) for hop in due.hops}
+    seen_hops = (hop for route in alike for hop in route.hops)
+    others = [hop for hop in seen_hops if (hop.ifname, hop.via, hop.encap) not in own]
     return RouteChange(attrs.evolve(due, hops=(*due.hops, *others)), replace=True)
 
 
@@ -229,8 +264,11 @@ def with_shared(
 def without_netdevs(route: Route, ifnames: Collection[str]) -> Route | None:
     """What is left of a multipath route when netdevs go; None if there is nothing left.
 
-    The kernel removes the whole IPv4 route when the netdev of any of its hops goes.
+    The kernel removes the whole IPv4 route when the netdev of any of its hops goes, unless the hops
+    are those of a nexthop group.
     """
+    if route.nexthop is not None:
+        return route
     hops = [hop for hop in route.hops if hop.ifname not in ifnames]
     if len(hops) == len(route.hops):
         return route
@@ -242,5 +280,7 @@ def describe(route: Route) -> str:
     hops = " ".join(
         f"via {hop.via} dev {hop.ifname}" if hop.via else f"dev {hop.ifname}" for hop in route.hops
     )
+    if route.nexthop is not None:
+        hops = f"by the nexthop object {route.nexthop}"
     metric = "" if route.metric is None else f" metric {route.metric}"
     return f"the route to {route.destination} {hops}{metric} in table {route.table}"

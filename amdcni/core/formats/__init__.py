@@ -3,6 +3,7 @@
 from amdcni.core.formats.configurations import (
     copies_routes,
     device_of,
+    moves_rdma,
     network_of,
     parse_call,
     parse_request,
@@ -17,6 +18,7 @@ __all__ = [
     "copies_routes",
     "device_of",
     "dns_of",
+    "moves_rdma",
     "network_of",
     "parse_attachment",
     "parse_call",

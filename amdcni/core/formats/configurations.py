@@ -72,6 +72,7 @@ class _DeviceKeys:
     kernelpath: FilePath | None = None
     ipam: _Ipam | None = None
     copy_routes: bool = False
+    move_rdma: bool = True
 
 
 @attrs.frozen
@@ -97,6 +98,7 @@ spell(
     pci_bus_id="pciBusID",
     runtime_config="runtimeConfig",
     copy_routes="copyRoutes",
+    move_rdma="moveRdma",
 )
 spell(_NetworkKeys, cni_version="cniVersion", data_dir="dataDir")
 spell(_LogKeys, log_level="logLevel", log_file="logFile")
@@ -264,7 +266,9 @@ def device_of(raw: Json) -> requests.Device:
     Raises: InvalidConfiguration for contradictions and unusable values, UnsupportedField.
     """
     keys, mover = _device_keys(raw), _mover(raw)
-    device = requests.Device(_selector(keys), _ipam_of(keys), mover, keys.copy_routes)
+    device = requests.Device(
+        _selector(keys), _ipam_of(keys), mover, keys.copy_routes, move_rdma=keys.move_rdma
+    )
     if mover is not requests.Mover.NATIVE:
         return device
     pod = pod_keys_of(raw)
@@ -280,6 +284,14 @@ def device_of(raw: Json) -> requests.Device:
 def copies_routes(raw: Json) -> bool:
     """Whether a configuration with which an ADD has succeeded gives the pod the host's routes."""
     return raw.get("copyRoutes") is True
+
+
+def moves_rdma(raw: Json) -> bool:
+    """Whether RDMA devices follow the netdev, by a configuration with which an ADD has succeeded.
+
+    With a key that is null or "", which mean absent to runtimes, they do.
+    """
+    return raw.get("moveRdma") is not False
 
 
 def _device_keys(raw: Json) -> _DeviceKeys:

@@ -38,9 +38,11 @@ from amdcni.core.steps import (
     KeepOtherHops,
     LookAtKin,
     MoveIntoPod,
+    MoveRdma,
     Plan,
     Planned,
     ReleasePlugins,
+    ReturnRdma,
     SaveRecord,
 )
 
@@ -76,6 +78,7 @@ def plan_add(request: AddRequest, snapshot: Snapshot) -> Plan:
         (
             Planned(SaveRecord(record), undo=(ForgetRecord(record.key),)),
             *_alone(record, snapshot),
+            *rdma_before(record, moved=request.device.move_rdma),
             *handing_over,
             *routes_after(record, copied=request.device.copy_routes),
             Planned(ConfirmRecord(record)),
@@ -125,6 +128,13 @@ def _by_ourselves(
         *lease,
         Planned(ConfigureInPod(record)),
     )
+
+
+def rdma_before(record: Attachment, *, moved: bool) -> tuple[Planned, ...]:
+    """What is due for the RDMA devices of the record's netdev before that is in the pod."""
+    if not (record.rdma and moved):
+        return ()
+    return (Planned(MoveRdma(record), undo=(ReturnRdma(record),)),)
 
 
 def routes_after(record: Attachment, *, copied: bool) -> tuple[Planned, ...]:

@@ -15,12 +15,13 @@ from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured, Change, Details, capture, due, is_required
 from amdcni.core.errors import DeviceProtected, IfnameTaken, NetdevLost
-from amdcni.core.formats import copies_routes
+from amdcni.core.formats import copies_routes, moves_rdma
 from amdcni.core.host import Netdev, Netns, names_of, netdev_named, reports_protocols
-from amdcni.core.plans.attach import routes_after
+from amdcni.core.plans.attach import rdma_before, routes_after
 from amdcni.core.plans.release import homecoming
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.protection import refuse_protected
+from amdcni.core.rdma import Rdma, RdmaDevice, find_rdma
 from amdcni.core.steps import (
     ConfigureInPod,
     ConfirmRecord,
@@ -45,7 +46,8 @@ def plan_reattach(
     refuse_protected(netdev, snapshot.surroundings)
     _refuse_configured(record, captured, netdev, snapshot)
     captured = attrs.evolve(captured, ifindex=netdev.ifindex)
-    begun = record.reattaching(captured)
+    rdma = tuple(_rdma_now(each, snapshot.rdma) for each in record.rdma)
+    begun = attrs.evolve(record.reattaching(captured), rdma=rdma)
     taken = names_of(snapshot.pod.netdevs) | {record.id.ifname}
     in_the_way = tuple(sorted(taken & {*netdev.altnames, *(captured.altnames or ())}))
     changes = _link_due(captured, netdev, snapshot.host)
@@ -58,12 +60,19 @@ def plan_reattach(
         (
             *noted,
             *link_again,
+            *rdma_before(begun, moved=moves_rdma(record.config)),
             Planned(move, undo=homecoming(begun, captured)),
             Planned(ConfigureInPod(begun)),
             *routes_after(begun, copied=copies_routes(record.config)),
             Planned(ConfirmRecord(begun)),
         )
     )
+
+
+def _rdma_now(device: RdmaDevice, rdma: Rdma) -> RdmaDevice:
+    """The RDMA device as a reset has made it anew, under the name that it is to have again."""
+    found = find_rdma(device, rdma.devices)
+    return device if found is None else attrs.evolve(found, name=device.name)
 
 
 def _link_due(captured: Captured, netdev: Netdev, host: Netns) -> tuple[Change, ...]:

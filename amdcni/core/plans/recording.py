@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 
 import attrs
 
+from amdcni.core.aspects import nexthops
 from amdcni.core.aspects.routes import with_shared
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.calls import config_for_plugins
@@ -20,6 +21,7 @@ from amdcni.core.names import (
 )
 from amdcni.core.plans.snapshot import Snapshot
 from amdcni.core.pod_sysctls import pod_sysctls
+from amdcni.core.rdma import RdmaDevice, rdma_devices_of
 from amdcni.core.request import AddRequest, Mover
 from amdcni.core.resolve import key_of
 from amdcni.core.spec import Interface, Result
@@ -36,6 +38,10 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         captured = capture(netdev, snapshot.details, protocols_reported=protocols_reported)
         captured = _with_whole_routes(captured, snapshot)
     device = snapshot.candidates.device
+    rdma: tuple[RdmaDevice, ...] = ()
+    if netdev is not None:
+        moved = request.device.move_rdma
+        rdma = rdma_devices_of(netdev, snapshot.host.netdevs, device, snapshot.rdma, moved=moved)
     key = key_of(device, netdev, snapshot.records)
     mover = _mover_for(request, netdev, key)
     return Attachment(
@@ -55,6 +61,8 @@ def record_of(request: AddRequest, snapshot: Snapshot, netdev: Netdev | None) ->
         pod_mac=request.device.mac,
         pod_sysctls=_pod_sysctls_for(request, snapshot, netdev, mover),
         hardware=None if device is None else device.hardware,
+        interrupts=snapshot.interrupts,
+        rdma=rdma,
     )
 
 
@@ -94,8 +102,8 @@ def gone(earlier: Iterable[Attachment], later: Collection[Attachment]) -> tuple[
 
 
 def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
-    """`captured` with the hops that its multipath routes have lost to records of this boot."""
-    routes = captured.routes
+    """`captured` with what its multipath routes and groups have lost to records of this boot."""
+    routes, objects = captured.routes, nexthops.only(captured)
     for record in snapshot.multipath:
         if record.boot_id == snapshot.clock.boot_id and record.captured is not None:
             routes = with_shared(
@@ -104,7 +112,8 @@ def _with_whole_routes(captured: Captured, snapshot: Snapshot) -> Captured:
                 record.captured.routes,
                 in_transit=record.key in snapshot.in_transit,
             )
-    return attrs.evolve(captured, routes=routes)
+            objects = nexthops.with_shared(objects, record.captured)
+    return attrs.evolve(captured, routes=routes, **attrs.asdict(objects, recurse=False))
 
 
 def confirmed(record: Attachment, outcome: Outcome) -> Attachment:

@@ -14,10 +14,13 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreRules,
+    ReturnRdma,
     SaveRecord,
     Step,
     VerifyHome,
+    VerifyRdma,
 )
 
 
@@ -89,17 +92,34 @@ _FAREWELLS: Final = (ReleasePlugins, ReleaseIpam)
 def give_back(
     record: Attachment, ipam_required: bool = True, limit_s: float | None = None
 ) -> tuple[Step, ...]:
-    """The steps that undo all that a mover does: plugins are called, and the netdev comes home."""
-    home = () if record.captured is None else homecoming(record, record.captured)
-    return (ReleasePlugins(record, ipam_required, limit_s), *home)
+    """The steps that undo all that a mover does: plugins are called, and the netdev comes home.
+
+    A plugin may take the netdev to the host, so the RDMA devices leave the pod before it is called.
+    """
+    farewell = ReleasePlugins(record, ipam_required, limit_s)
+    if record.captured is None:
+        return (farewell,)
+    return _home(record, record.captured, farewell)
 
 
 def homecoming(record: Attachment, captured: Captured) -> tuple[Step, ...]:
-    """The steps after which the netdev is on the host as it was."""
-    rules = (RestoreRules(record, captured),) if captured.rules else ()
-    return (
+    """The steps after which the netdev is on the host as it was, with its RDMA devices."""
+    return _home(record, captured)
+
+
+def _home(record: Attachment, captured: Captured, *first: Step) -> tuple[Step, ...]:
+    """Bring the netdev home after `first`: its RDMA devices, if any, leave the pod before it.
+
+    Policy rules come last, since they may have to wait for their owner.
+    """
+    kept = record.interrupts
+    steps: tuple[Step, ...] = (
+        *first,
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
+        *(() if kept is None else (RestoreInterrupts(record, kept),)),
         VerifyHome(record, captured),
-        *rules,
     )
+    if record.rdma:
+        steps = (ReturnRdma(record), *steps, VerifyRdma(record))
+    return (*steps, RestoreRules(record, captured)) if captured.rules else steps

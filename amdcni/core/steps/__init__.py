@@ -11,8 +11,14 @@ from amdcni.core.steps.after_move import CopyRoutes, KeepOtherHops
 from amdcni.core.steps.delegate import DelegateAdd, InspectPod
 from amdcni.core.steps.execution import Home, Outcome, Plan, Planned, Release, Step
 from amdcni.core.steps.farewell import ReleaseIpam, ReleasePlugins
-from amdcni.core.steps.homecoming import BringHome, RestoreConfiguration, VerifyHome
+from amdcni.core.steps.homecoming import (
+    BringHome,
+    RestoreConfiguration,
+    RestoreInterrupts,
+    VerifyHome,
+)
 from amdcni.core.steps.native import ConfigureInPod, IpamAdd, MoveIntoPod, RestoreLink
+from amdcni.core.steps.rdma import MoveRdma, ReturnRdma, VerifyRdma
 from amdcni.core.steps.records import ConfirmRecord, ForgetRecord, LookAtKin, SaveRecord
 from amdcni.core.steps.rules import RestoreRules
 
@@ -29,6 +35,7 @@ __all__ = [
     "KeepOtherHops",
     "LookAtKin",
     "MoveIntoPod",
+    "MoveRdma",
     "Outcome",
     "Plan",
     "Planned",
@@ -36,9 +43,12 @@ __all__ = [
     "ReleaseIpam",
     "ReleasePlugins",
     "RestoreConfiguration",
+    "RestoreInterrupts",
     "RestoreLink",
     "RestoreRules",
+    "ReturnRdma",
     "SaveRecord",
     "Step",
     "VerifyHome",
+    "VerifyRdma",
 ]

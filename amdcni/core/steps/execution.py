@@ -9,11 +9,13 @@ from amdcni.core.steps.delegate import DelegateStep
 from amdcni.core.steps.farewell import FarewellStep
 from amdcni.core.steps.homecoming import HomecomingStep
 from amdcni.core.steps.native import NativeStep
+from amdcni.core.steps.rdma import RdmaStep
 from amdcni.core.steps.records import ForgetRecord, RecordStep, SaveRecord
 from amdcni.core.steps.rules import RuleStep
 
 Step = (
     RecordStep
+    | RdmaStep
     | DelegateStep
     | NativeStep
     | AfterMoveStep

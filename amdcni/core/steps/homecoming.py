@@ -3,7 +3,8 @@
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.capture import Captured, summary
+from amdcni.core.capture import Captured, counted, summary
+from amdcni.core.host import Interrupts
 
 
 @attrs.frozen
@@ -31,6 +32,21 @@ class RestoreConfiguration:
 
 
 @attrs.frozen
+class RestoreInterrupts:
+    """The device's interrupts go to the CPUs they went to, unless somebody assigns them anew.
+
+    A failure is only reported: the netdev works without.
+    """
+
+    record: Attachment
+    kept: Interrupts
+
+    def describe(self) -> str:
+        """The step in words."""
+        return f"let {counted(len(self.kept.own), 'interrupt')} go to the same CPUs as before"
+
+
+@attrs.frozen
 class VerifyHome:
     """What the kernel shows of the netdev on the host agrees with the record."""
 
@@ -42,4 +58,4 @@ class VerifyHome:
         return f"compare {self.captured.ifname} with the record"
 
 
-HomecomingStep = BringHome | RestoreConfiguration | VerifyHome
+HomecomingStep = BringHome | RestoreConfiguration | RestoreInterrupts | VerifyHome

@@ -10,30 +10,41 @@ import attrs
 
 from amdcni.core.aspects.addresses import SetAddress
 from amdcni.core.aspects.altnames import SetAltname
+from amdcni.core.aspects.ethtool import SetEthtool
 from amdcni.core.aspects.link import SetLink
+from amdcni.core.aspects.multicast import SetMulticastAddress
 from amdcni.core.aspects.neighbours import SetNeighbour
+from amdcni.core.aspects.nexthops import SetNexthop, SetNexthopGroup
 from amdcni.core.aspects.proxy_neighbours import SetProxyNeighbour
-from amdcni.core.aspects.qdisc import SetQdisc
+from amdcni.core.aspects.queues import SetQueues
 from amdcni.core.aspects.routes import SetRoute
 from amdcni.core.aspects.sysctls import SetSysctl
 from amdcni.core.aspects.token import SetToken
+from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.host import Netdev
 from amdcni.effects.aspects import (
     addresses,
     altnames,
+    ethtool,
     link,
+    multicast,
     neighbours,
+    nexthops,
     proxy_neighbours,
-    qdisc,
+    queues,
     routes,
     sysctls,
     token,
+    traffic_control,
 )
 from amdcni.effects.rtnetlink import Rtnetlink
 
-_EARLY: Final = (sysctls,)
-READ: Final = (*_EARLY, neighbours, proxy_neighbours, routes, qdisc)
+_EARLY: Final = (ethtool, sysctls)
+READ: Final = (
+    *(*_EARLY, neighbours, proxy_neighbours, multicast, nexthops, routes),
+    *(traffic_control, queues),
+)
 
 
 def read_details(
@@ -66,10 +77,18 @@ def apply(kernel: Rtnetlink, netdev: Netdev, change: Change) -> None:
             neighbours.apply(kernel, netdev, change)
         case SetProxyNeighbour():
             proxy_neighbours.apply(kernel, netdev, change)
+        case SetMulticastAddress():
+            multicast.apply(kernel, netdev, change)
+        case SetNexthop() | SetNexthopGroup():
+            nexthops.apply(kernel, netdev, change)
         case SetRoute():
             routes.apply(kernel, netdev, change)
-        case SetQdisc():
-            qdisc.apply(kernel, netdev, change)
+        case SetTraffic() | DropPlaceholder() | SetRedirection():
+            traffic_control.apply(kernel, netdev, change)
+        case SetEthtool():
+            ethtool.apply(kernel, netdev, change)
+        case SetQueues():
+            queues.apply(kernel, netdev, change)
         case SetSysctl():
             sysctls.apply(kernel, netdev, change)
         case _:

@@ -1,4 +1,4 @@
-"""The permanent neighbours of the netdev."""
+"""The neighbours of the netdev that somebody has set."""
 
 import errno
 
@@ -12,7 +12,8 @@ from amdcni.effects.rtnetlink import Rtnetlink
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> Neighbours:
     """All of them."""
     replies = kernel.dump(neighbours.query(netdev.ifindex))
-    return Neighbours(neighbours=tuple(filter(None, map(neighbours.neighbour_of, replies))))
+    found = (neighbours.neighbour_of(reply, netdev) for reply in replies)
+    return Neighbours(neighbours=tuple(filter(None, found)))
 
 
 def apply(kernel: Rtnetlink, netdev: Netdev, change: SetNeighbour) -> None:

@@ -1,7 +1,7 @@
 """The routes through the netdev, and other routes of its network namespace."""
 
 import errno
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import attrs
 
@@ -17,10 +17,11 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import IpNetwork, Netdev, Route, WayOut
 from amdcni.core.names import IfName
-from amdcni.effects.messages import links, routes
+from amdcni.effects.aspects.link import ifnames_of
+from amdcni.effects.messages import routes
 from amdcni.effects.messages.common import FAMILIES
 from amdcni.effects.messages.routes import RawRoute
-from amdcni.effects.rtnetlink import Reply, RequestRefused, Rtnetlink
+from amdcni.effects.rtnetlink import Reply, Rtnetlink
 
 
 @attrs.frozen(slots=False, kw_only=True)
@@ -36,10 +37,9 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadRoutes
     """
     wanted = routes.leads_through(netdev.ifindex)
     raw = _dumped(kernel, wanted, netdev.ifindex)
-    through = [each for each in raw if netdev.ifindex in each.ifindexes]
-    ifnames = _ifnames_in(kernel, through, {netdev.ifindex: netdev.ifname})
-    named = [(routes.route_of(each, ifnames), each) for each in through]
-    found = [(route, each) for route, each in named if route is not None]
+    through = [each for each in raw if netdev.ifindex in each.ifindexes or each.is_abridged]
+    known = {netdev.ifindex: netdev.ifname}
+    found = list(_named(kernel, through, known))
     asked = set() if kept is None else shared_destinations(kept.routes)
     own = [route for route, _ in found if route.destination not in asked]
     return ReadRoutes(
@@ -75,9 +75,7 @@ def _put(kernel: Rtnetlink, change: RouteChange) -> None:
 def routes_to(kernel: Rtnetlink, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
     """The routes to exactly these networks, in every table."""
     raw = _dumped(kernel, routes.leads_to(destinations)) if destinations else []
-    ifnames = _ifnames_in(kernel, raw, {})
-    found = (routes.route_of(each, ifnames) for each in raw)
-    return tuple(route for route in found if route is not None)
+    return tuple(route for route, _ in _named(kernel, raw, {}))
 
 
 def ways_out(kernel: Rtnetlink) -> tuple[WayOut, ...]:
@@ -96,17 +94,17 @@ def _dumped(
     ]
 
 
-def _ifnames_in(
+def _named(
     kernel: Rtnetlink, raw: Iterable[RawRoute], known: dict[int, IfName]
-) -> dict[int, IfName]:
-    """The names of all netdevs that the routes lead through, and the `known` ones."""
-    ifnames = dict(known)
-    for ifindex in {ifindex for each in raw for ifindex in each.ifindexes} - known.keys():
-        try:
-            link = kernel.get(links.query_by_index(ifindex))
-        except RequestRefused as failure:
-            if failure.code != errno.ENODEV:
-                raise
-        else:
-            ifnames[ifindex] = links.ifname_of(link)
-    return ifnames
+) -> Iterator[tuple[Route, RawRoute]]:
+    """The routes with the names of their netdevs, each with what the kernel shows of it."""
+    raw = list(raw)
+    ifnames = ifnames_of(kernel, (ifindex for each in raw for ifindex in each.ifindexes), known)
+    for each in raw:
+        route = routes.route_of(each, ifnames)
+        if route is not None and route.nexthop is not None and not route.hops:
+            from amdcni.effects.nexthop_objects import hops_of
+
+            route = attrs.evolve(route, hops=hops_of(kernel, route.nexthop, ifnames))
+        if route is not None:
+            yield route, each

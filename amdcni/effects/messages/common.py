@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from amdcni.core.host import IpAddress
 from amdcni.core.names import MacAddress
-from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attributes_in
+from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attribute, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _MAC_MIN_OCTETS: Final = 6
@@ -25,13 +25,18 @@ def request(
     fields: dict[str, int],
     attributes: Iterable[tuple[str, Any]] = (),
     flags: int = 0,
+    raw: Iterable[tuple[int, bytes | None]] = (),
 ) -> Request:
-    """The request of that kind, made with a message of pyroute2; None leaves an attribute out."""
+    """The request of that kind, made with a message of pyroute2; None leaves an attribute out.
+
+    `raw` are further attributes, by their numbers.
+    """
     for name, value in fields.items():
         message[name] = value
     message["attrs"] = [(name, value) for name, value in attributes if value is not None]
     message.encode()
-    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]))
+    more = b"".join(attribute(number, value) for number, value in raw if value is not None)
+    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]) + more)
 
 
 class Layout:

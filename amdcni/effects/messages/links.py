@@ -14,7 +14,7 @@ from pyroute2.netlink.rtnl import (
     RTM_SETLINK,
 )
 
-from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, Below, IpAddress, Netdev
+from amdcni.core.host import SETTABLE_LINK_FLAGS, Address, Below, IpAddress, Netdev, Program
 from amdcni.core.names import IFNAME_MAX_BYTES, IfName
 from amdcni.effects.messages.common import (
     Layout,
@@ -64,10 +64,16 @@ class LinkMessage(nlmsg):  # type: ignore[misc]
         (37, "IFLA_LINK_NETNSID", "int32"),
         (49, "IFLA_NEW_IFINDEX", "int32"),
         (38, "IFLA_PHYS_PORT_NAME", "asciiz"),
+        (43, "IFLA_XDP", "cdata"),
+        (40, "IFLA_GSO_MAX_SEGS", "uint32"),
+        (41, "IFLA_GSO_MAX_SIZE", "uint32"),
         (52, "IFLA_PROP_LIST", "properties"),
         (53, "IFLA_ALT_IFNAME", "cdata"),
         (54, "IFLA_PERM_ADDRESS", "cdata"),
         (56, "IFLA_PARENT_DEV_NAME", "asciiz"),
+        (58, "IFLA_GRO_MAX_SIZE", "uint32"),
+        (63, "IFLA_GSO_IPV4_MAX_SIZE", "uint32"),
+        (64, "IFLA_GRO_IPV4_MAX_SIZE", "uint32"),
     )
 
     class link_info(nla):  # type: ignore[misc]
@@ -192,6 +198,12 @@ def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
         master=number_of(attributes.get("IFLA_MASTER")),
         below=_below_in(info.get("IFLA_INFO_DATA", b""), kind) if here else _NOTHING_BELOW,
         token=_token_in(attributes.get("IFLA_AF_SPEC", b"")),
+        xdp=_programs_in(attributes.get("IFLA_XDP", b"")),
+        gso_max_size=number_of(attributes.get("IFLA_GSO_MAX_SIZE")),
+        gso_max_segs=number_of(attributes.get("IFLA_GSO_MAX_SEGS")),
+        gso_ipv4_max_size=number_of(attributes.get("IFLA_GSO_IPV4_MAX_SIZE")),
+        gro_max_size=number_of(attributes.get("IFLA_GRO_MAX_SIZE")),
+        gro_ipv4_max_size=number_of(attributes.get("IFLA_GRO_IPV4_MAX_SIZE")),
         addresses=addresses,
     )
 
@@ -267,6 +279,20 @@ def _token_in(families: bytes) -> IpAddress | None:
     return token if token is not None and int(token) else None
 
 
+_PROGRAMS: Final = {5: "driver", 6: "generic", 7: "offloaded"}
+"""IFLA_XDP_DRV_PROG_ID and its like."""
+
+_NO_PROGRAM_BYTES: Final = 8
+"""The size of IFLA_XDP for a netdev without programs: IFLA_XDP_ATTACHED alone."""
+
+
+def _programs_in(xdp: bytes) -> tuple[Program, ...]:
+    if len(xdp) <= _NO_PROGRAM_BYTES:
+        return ()
+    found = ((_PROGRAMS.get(kind), value) for kind, value in attributes_in(xdp, 0))
+    return tuple(Program(number_of(value) or 0, mode) for mode, value in found if mode)
+
+
 def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None = None) -> Request:
     """The request to set these attributes of the netdev, in another namespace if one is given."""
     unknown = attributes.keys() - _ATTRIBUTES.keys() - {"flags", "up"}
@@ -302,6 +328,11 @@ _ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "txqlen": ("IFLA_TXQLEN", int),
     "group": ("IFLA_GROUP", int),
     "token": ("IFLA_AF_SPEC", _token),
+    "gso_max_size": ("IFLA_GSO_MAX_SIZE", int),
+    "gso_max_segs": ("IFLA_GSO_MAX_SEGS", int),
+    "gso_ipv4_max_size": ("IFLA_GSO_IPV4_MAX_SIZE", int),
+    "gro_max_size": ("IFLA_GRO_MAX_SIZE", int),
+    "gro_ipv4_max_size": ("IFLA_GRO_IPV4_MAX_SIZE", int),
 }
 
 

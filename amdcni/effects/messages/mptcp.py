@@ -9,15 +9,7 @@ from amdcni.core.unsaved import Kind, Unsaved
 from amdcni.effects.messages.common import Layout, ip_of, named_in, number_of, request
 from amdcni.effects.rtnetlink import Reply, Request
 
-_GENL_ID_CTRL: Final = 0x10
-_CTRL_CMD_GETFAMILY: Final = 3
 _MPTCP_PM_CMD_GET_ADDR: Final = 3
-
-
-class FamilyMessage(genlmsg):  # type: ignore[misc]
-    """A message of the controller of generic netlink."""
-
-    nla_map = ((1, "CTRL_ATTR_FAMILY_ID", "uint16"), (2, "CTRL_ATTR_FAMILY_NAME", "asciiz"))
 
 
 class EndpointMessage(genlmsg):  # type: ignore[misc]
@@ -26,21 +18,8 @@ class EndpointMessage(genlmsg):  # type: ignore[misc]
     nla_map = ((1, "MPTCP_PM_ATTR_ADDR", "cdata"),)
 
 
-_FAMILY: Final = Layout(FamilyMessage)
 _ENDPOINT: Final = Layout(EndpointMessage)
 _ADDRESS_NAMES: Final = {3: "ADDR4", 4: "ADDR6", 7: "IF_IDX"}
-
-
-def family_query() -> Request:
-    """The query for the number of the path manager's family."""
-    name = [("CTRL_ATTR_FAMILY_NAME", "mptcp_pm")]
-    fields = {"cmd": _CTRL_CMD_GETFAMILY, "version": 1}
-    return request(_GENL_ID_CTRL, FamilyMessage(), fields, name)
-
-
-def family_of(reply: Reply) -> int:
-    """The number in the controller's answer."""
-    return number_of(_FAMILY.read(reply.body)[1].get("CTRL_ATTR_FAMILY_ID")) or 0
 
 
 def query(family: int) -> Request:

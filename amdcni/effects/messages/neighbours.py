@@ -1,11 +1,12 @@
-"""Neighbours, permanent and proxies, and hardware addresses of links: RTM_*NEIGH."""
+"""Neighbours, proxies among them, and hardware addresses of links: RTM_*NEIGH."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
 from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
 
-from amdcni.core.host import Neighbour, Netdev
+from amdcni.core.host import LinkFlag, Neighbour, Netdev
 from amdcni.core.names import MacAddress
 from amdcni.effects.messages.common import (
     FAMILIES,
@@ -21,6 +22,10 @@ from amdcni.effects.rtnetlink import Reply, Request
 NUD_PERMANENT: Final = 0x80
 NTF_SELF: Final = 0x02
 _NTF_PROXY: Final = 0x08
+_NTF_EXT_LEARNED: Final = 0x10
+_NTF_EXT_MANAGED: Final = 0x01  # in NDA_FLAGS_EXT
+_NUD_STALE: Final = 0x04
+_NUD_NOARP: Final = 0x40
 AF_BRIDGE: Final = 7
 _GROUP_BIT: Final = 0x01  # of the first octet (IEEE 802)
 
@@ -42,6 +47,7 @@ class NeighbourMessage(nlmsg):  # type: ignore[misc]
         (2, "NDA_LLADDR", "cdata"),
         (8, "NDA_IFINDEX", "uint32"),
         (12, "NDA_PROTOCOL", "uint8"),
+        (15, "NDA_FLAGS_EXT", "uint32"),
     )
 
 
@@ -54,18 +60,40 @@ def query(ifindex: int, *, proxies: bool = False) -> Request:
 _LAYOUT: Final = Layout(NeighbourMessage)
 
 
-def neighbour_of(reply: Reply) -> Neighbour | None:
-    """The neighbour in an RTM_NEWNEIGH; None unless it is permanent."""
+def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
+    """The neighbour in an RTM_NEWNEIGH; None unless somebody has set it on that netdev.
+
+    The kernel itself makes NOARP neighbours: for groups, and where a netdev does without ARP.
+    """
     fields, attributes = _LAYOUT.read(reply.body)
-    address = ip_of(attributes.get("NDA_DST"))
-    if address is None or not fields["state"] & NUD_PERMANENT:
+    address, octets = ip_of(attributes.get("NDA_DST")), attributes.get("NDA_LLADDR", b"")
+    if address is None or fields["ifindex"] != netdev.ifindex:
+        return None
+    state, mac = fields["state"], mac_of(attributes.get("NDA_LLADDR"))
+    managed = bool((number_of(attributes.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED)
+    if state & NUD_PERMANENT:
+        state, managed = NUD_PERMANENT, False
+    elif managed:
+        state, mac = 0, None
+    elif fields["flags"] & _NTF_EXT_LEARNED:
+        state = 0 if mac is None else state & _NUD_NOARP or _NUD_STALE
+    elif state & _NUD_NOARP and not netdev.flags & LinkFlag.NOARP and is_of_a_station(octets):
+        state = _NUD_NOARP
+    else:
         return None
     return Neighbour(
         address=address,
-        mac=mac_of(attributes.get("NDA_LLADDR")),
+        mac=mac,
         flags=fields["flags"],
         protocol=number_of(attributes.get("NDA_PROTOCOL")) or None,
+        state=state,
+        managed=managed,
     )
+
+
+def is_of_a_station(octets: bytes) -> bool:
+    """Whether a hardware address is there and not that of a group."""
+    return any(octets) and not octets[0] & _GROUP_BIT
 
 
 def proxy_of(reply: Reply, ifindex: int) -> Neighbour | None:
@@ -94,7 +122,7 @@ def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
     """
     fields, attributes = _LAYOUT.read(reply.body)
     octets = attributes.get("NDA_LLADDR", b"")
-    if not any(octets) or octets[0] & _GROUP_BIT or fields["ifindex"] != ifindex:
+    if not is_of_a_station(octets) or fields["ifindex"] != ifindex:
         return None
     if "NDA_DST" in attributes:
         return None
@@ -103,9 +131,11 @@ def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
 
 
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:
-    """The request to set the permanent neighbour of a netdev."""
+    """The request to set the neighbour of a netdev."""
     mac = None if neighbour.mac is None else octets_of(neighbour.mac)
-    return _put(netdev, neighbour, {"state": NUD_PERMANENT}, [("NDA_LLADDR", mac)])
+    more = _NTF_EXT_MANAGED if neighbour.managed else None
+    attributes = [("NDA_LLADDR", mac), ("NDA_FLAGS_EXT", more)]
+    return _put(netdev, neighbour, {"state": neighbour.state}, attributes)
 
 
 def put_proxy(netdev: Netdev, neighbour: Neighbour) -> Request:
@@ -117,7 +147,7 @@ def _put(
     netdev: Netdev,
     neighbour: Neighbour,
     fields: dict[str, int],
-    attributes: list[tuple[str, object]],
+    attributes: Sequence[tuple[str, object]],
 ) -> Request:
     fields = {
         "ifindex": netdev.ifindex,

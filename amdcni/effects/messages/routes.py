@@ -13,7 +13,7 @@ from pyroute2.netlink.rtnl import RTM_GETROUTE, RTM_NEWROUTE
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from amdcni.core.aspects.routes import RouteChange
-from amdcni.core.host import WIDEST_PREFIXES, Hop, IpAddress, IpNetwork, Route, WayOut
+from amdcni.core.host import WIDEST_PREFIXES, Encap, Hop, IpAddress, IpNetwork, Route, WayOut
 from amdcni.core.names import IfName
 from amdcni.effects.messages.common import (
     FAMILIES,
@@ -22,10 +22,11 @@ from amdcni.effects.messages.common import (
     named_in,
     names_of,
     number_of,
+    octets_of_text,
     request,
     text_of,
 )
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _VERSIONS: Final = {number: version for version, number in FAMILIES.items()}
 _DST_LEN_OFFSET: Final = 1  # in struct rtmsg, after the family
@@ -36,15 +37,26 @@ _RTN_UNICAST: Final = 1
 _RTNH_F_ONLINK: Final = 4
 _DEAD: Final = 1 | 16  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _CLOCK_TICKS_HZ: Final = 100  # USER_HZ, in which rta_expires counts
+_RTAX_CC_ALGO: Final = 16
+_IFINDEX: Final = struct.Struct("=i")
 _RTNEXTHOP: Final = struct.Struct("=HBBi")
 _CACHEINFO: Final = struct.Struct("=IIi")  # references, last use, expires
 _RTVIA_BYTES: Final = 2  # struct rtvia: the family, then the address
 
-_LAYOUT: Final = Layout(rtmsg, {30: "RTA_NH_ID"})
-_METRIC_NAMES: Final = names_of(rtmsg.metrics)
-
-_UNSAVED: Final = {"RTA_ENCAP": "an encapsulation", "RTA_NH_ID": "a nexthop object"}
-"""Attributes of a route that no record can hold."""
+_METRIC_NAMES: Final = {
+    number: name.removeprefix("RTAX_").lower() for number, name in names_of(rtmsg.metrics).items()
+}
+_METRIC_NUMBERS: Final = {name: number for number, name in _METRIC_NAMES.items()}
+_RTA_OIF: Final = 4
+_RTA_GATEWAY: Final = 5
+_RTA_METRICS: Final = 8
+_RTA_MULTIPATH: Final = 9
+_RTA_VIA: Final = 18
+_RTA_ENCAP_TYPE: Final = 21
+_RTA_ENCAP: Final = 22
+_RTA_NH_ID: Final = 30
+_NH_ID_HEADER: Final = struct.pack("=HH", 8, _RTA_NH_ID)
+_LAYOUT: Final = Layout(rtmsg, {_RTA_NH_ID: "RTA_NH_ID"})
 
 
 @lru_cache(maxsize=16)
@@ -70,6 +82,15 @@ class Leg:
     weight: int
     ifindex: int
     attributes: dict[str, bytes]
+
+    @property
+    def encap(self) -> Encap | None:
+        """How it wraps packets; None if it does not, or in a way that no record can hold."""
+        if "RTA_ENCAP" not in self.attributes:
+            return None
+        from amdcni.effects.messages.encaps import encap_of
+
+        return encap_of(self.attributes.get("RTA_ENCAP_TYPE"), self.attributes["RTA_ENCAP"])
 
 
 @attrs.frozen
@@ -110,12 +131,16 @@ class RawRoute:
     @property
     def unsaved(self) -> tuple[str, ...]:
         """In words, what of it no record can hold."""
-        everything = (self.attributes, *(leg.attributes for leg in self.legs))
-        metrics = attributes_in(self.attributes.get("RTA_METRICS", b""), 0)
-        return (
-            *(what for name, what in _UNSAVED.items() if any(name in each for each in everything)),
-            *(f"the metric {number}" for number, _ in metrics if number not in _METRIC_NAMES),
-        )
+        lost = any("RTA_ENCAP" in leg.attributes and leg.encap is None for leg in self.legs)
+        return ("an encapsulation",) if lost else ()
+
+    @property
+    def is_abridged(self) -> bool:
+        """Whether its hops are not shown, but only its nexthop object.
+
+        That is up to the sysctl net.ipv4.nexthop_compat_mode.
+        """
+        return not self.legs and "RTA_NH_ID" in self.attributes
 
 
 def raw_route_of(reply: Reply) -> RawRoute:
@@ -156,10 +181,11 @@ def is_wide(reply: Reply) -> bool:
 def leads_through(ifindex: int) -> Callable[[Reply], bool]:
     """Whether an RTM_NEWROUTE may be of a route through that netdev.
 
-    It looks for the number anywhere in the bytes: with many routes that is quicker than parsing.
+    It looks for the number, or for a nexthop object whose netdevs may not be shown, anywhere in the
+    bytes: with many routes that is quicker than parsing.
     """
-    number = struct.pack("=i", ifindex)
-    return lambda reply: number in reply.body
+    number = _IFINDEX.pack(ifindex)
+    return lambda reply: number in reply.body or _NH_ID_HEADER in reply.body
 
 
 def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
@@ -182,7 +208,7 @@ def leads_to(destinations: Iterable[IpNetwork]) -> Callable[[Reply], bool]:
 
 def route_of(raw: RawRoute, ifnames: Mapping[int, IfName]) -> Route | None:
     """The route; None if it leads through no netdev.  `ifnames` are those of the namespace."""
-    if not raw.legs:
+    if not raw.legs and not raw.is_abridged:
         return None
     attributes, version = raw.attributes, _VERSIONS[raw.family]
     expires = 0
@@ -203,6 +229,7 @@ def route_of(raw: RawRoute, ifnames: Mapping[int, IfName]) -> Route | None:
         preference=number_of(attributes.get("RTA_PREF")),
         metrics=_metrics(attributes.get("RTA_METRICS", b"")),
         expires_s=expires // _CLOCK_TICKS_HZ if expires > 0 else None,
+        nexthop=number_of(attributes.get("RTA_NH_ID")),
     )
 
 
@@ -215,6 +242,7 @@ def _hop(leg: Leg, ifnames: Mapping[int, IfName]) -> Hop:
         via=ip_of(router),
         weight=leg.weight + 1,
         onlink=bool(leg.flags & _RTNH_F_ONLINK),
+        encap=leg.encap,
     )
 
 
@@ -223,19 +251,18 @@ def _network(address: bytes | None, length: int, version: int) -> IpNetwork:
 
 
 def _metrics(data: bytes) -> dict[str, int | str]:
-    named = named_in(data, 0, _METRIC_NAMES)
     return {
-        name.removeprefix("RTAX_").lower(): (text_of(value) or "")
-        if name == "RTAX_CC_ALGO"
+        _METRIC_NAMES.get(number, str(number)): (text_of(value) or "")
+        if number == _RTAX_CC_ALGO
         else int.from_bytes(value, sys.byteorder)
-        for name, value in named.items()
+        for number, value in attributes_in(data, 0)
     }
 
 
 def put(change: RouteChange) -> Request:
     """The request to set the route, whose hops have ifindexes."""
     route = change.route
-    single = route.hops[0] if len(route.hops) == 1 else None
+    single = route.hops[0] if len(route.hops) == 1 and route.nexthop is None else None
     fields = {
         "family": FAMILIES[route.family],
         "dst_len": route.destination.prefixlen,
@@ -248,10 +275,10 @@ def put(change: RouteChange) -> Request:
         "flags": _RTNH_F_ONLINK if single and single.onlink else 0,
     }
     flags = NLM_F_CREATE | (NLM_F_REPLACE if change.replace else NLM_F_APPEND)
-    return request(RTM_NEWROUTE, rtmsg(), fields, _attributes(route, single), flags)
+    return request(RTM_NEWROUTE, rtmsg(), fields, _attributes(route), flags, _raw(route, single))
 
 
-def _attributes(route: Route, single: Hop | None) -> Iterator[tuple[str, Any]]:
+def _attributes(route: Route) -> Iterator[tuple[str, Any]]:
     yield "RTA_TABLE", route.table
     if route.destination.prefixlen:
         yield "RTA_DST", str(route.destination.network_address)
@@ -267,31 +294,37 @@ def _attributes(route: Route, single: Hop | None) -> Iterator[tuple[str, Any]]:
         yield "RTA_PREF", route.preference
     if route.expires_s is not None:
         yield "RTA_EXPIRES", route.expires_s.to_bytes(4, sys.byteorder)
+
+
+def _raw(route: Route, single: Hop | None) -> Iterator[tuple[int, bytes]]:
+    """What pyroute2 has no names for, or would encode by its own notion of it."""
     if route.metrics:
-        named = [(f"RTAX_{name.upper()}", value) for name, value in route.metrics.items()]
-        yield "RTA_METRICS", {"attrs": named}
-    if single is not None:
-        yield "RTA_OIF", single.ifindex
-        yield from _router(route, single)
+        yield _RTA_METRICS, b"".join(_metric(*each) for each in route.metrics.items())
+    if route.nexthop is not None:
+        yield _RTA_NH_ID, route.nexthop.to_bytes(4, sys.byteorder)
+    elif single is not None:
+        yield _RTA_OIF, _IFINDEX.pack(single.ifindex)
+        yield from _way(route, single)
     else:
-        yield (
-            "RTA_MULTIPATH",
-            [
-                {
-                    "oif": hop.ifindex,
-                    "hops": hop.weight - 1,
-                    "flags": _RTNH_F_ONLINK if hop.onlink else 0,
-                    "attrs": list(_router(route, hop)),
-                }
-                for hop in route.hops
-            ],
-        )
+        yield _RTA_MULTIPATH, b"".join(_leg(route, hop) for hop in route.hops)
 
 
-def _router(route: Route, hop: Hop) -> Iterator[tuple[str, Any]]:
-    if hop.via is None:
-        return
-    if hop.via.version == route.family:
-        yield "RTA_GATEWAY", str(hop.via)
-    else:
-        yield "RTA_VIA", {"family": FAMILIES[hop.via.version], "addr": str(hop.via)}
+def _metric(name: str, value: int | str) -> bytes:
+    octets = octets_of_text(value) if isinstance(value, str) else value.to_bytes(4, sys.byteorder)
+    return attribute(int(name) if name.isdigit() else _METRIC_NUMBERS[name], octets)
+
+
+def _leg(route: Route, hop: Hop) -> bytes:
+    way = b"".join(attribute(*each) for each in _way(route, hop))
+    flags = _RTNH_F_ONLINK if hop.onlink else 0
+    return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(way), flags, hop.weight - 1, hop.ifindex) + way
+
+
+def _way(route: Route, hop: Hop) -> Iterator[tuple[int, bytes]]:
+    if hop.via is not None and hop.via.version == route.family:
+        yield _RTA_GATEWAY, hop.via.packed
+    elif hop.via is not None:
+        yield _RTA_VIA, struct.pack("=H", FAMILIES[hop.via.version]) + hop.via.packed
+    if hop.encap is not None:
+        yield _RTA_ENCAP_TYPE, struct.pack("=H", hop.encap.kind)
+        yield _RTA_ENCAP, bytes.fromhex(hop.encap.data)

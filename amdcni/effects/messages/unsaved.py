@@ -11,20 +11,13 @@ from typing import Final
 import attrs
 from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
-    RTM_GETNEIGH,
-    RTM_GETQDISC,
     RTM_GETROUTE,
-    RTM_GETTCLASS,
-    RTM_GETTFILTER,
 )
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from amdcni.core.host import LinkFlag, Netdev
+from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages import neighbours
-from amdcni.effects.messages.common import Layout, ip_of, number_of, request, text_of
-from amdcni.effects.messages.neighbours import AF_BRIDGE, NTF_SELF, NUD_PERMANENT, NeighbourMessage
-from amdcni.effects.messages.qdiscs import TC_H_ROOT, QdiscMessage
+from amdcni.effects.messages.common import Layout, ip_of, number_of, request
 from amdcni.effects.rtnetlink import Reply, Request
 
 Found = Iterator[Unsaved]
@@ -42,10 +35,6 @@ class Question:
 def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Question]:
     """What to ask about the netdev; if `renumbered`, it will have another ifindex in the pod."""
     ifindex = netdev.ifindex
-    yield from _about_traffic(ifindex)
-    yield from _about_neighbours(netdev)
-    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_OIF", ifindex)])
-    yield Question("nexthop objects", query, _nexthops)
     if has_mpls:
         query = request(RTM_GETROUTE, rtmsg(), {"family": _AF_MPLS}, [("RTA_OIF", ifindex)])
         yield Question("MPLS routes", query, lambda reply: _mpls_routes(reply, ifindex))
@@ -54,174 +43,12 @@ def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Q
         yield Question("address labels", query, lambda reply: _labels(reply, ifindex))
 
 
-# ---- traffic control
+# ---- MPLS
 
-_TC_H_INGRESS: Final = 0xFFFFFFF1
-_TRAFFIC: Final = Layout(QdiscMessage, {8: "TCA_STAB"})
-_WITH_CLASSES: Final = frozenset({"cbq", "drr", "dsmark", "hfsc", "htb", "qfq"})
-"""Qdiscs whose classes somebody sets; those of others, such as mq, come with the qdisc."""
-
-
-def _about_traffic(ifindex: int) -> Iterator[Question]:
-    def about(kind: int) -> Request:
-        return request(kind, QdiscMessage(), {"index": ifindex})
-
-    # The kernel does not filter qdiscs in a dump.
-    yield Question("qdiscs", about(RTM_GETQDISC), lambda reply: _qdiscs(reply, ifindex))
-    yield Question("traffic classes", about(RTM_GETTCLASS), _classes)
-    yield Question("filters", about(RTM_GETTFILTER), _filters)
-
-
-def _qdiscs(reply: Reply, ifindex: int) -> Found:
-    """What somebody has set below the root or for ingress; of the root, only its size table.
-
-    Those without a handle are the kernel's own.
-    """
-    if _TRAFFIC.fixed(reply.body)["index"] != ifindex:
-        return
-    fields, attributes = _TRAFFIC.read(reply.body)
-    if not fields["handle"]:
-        return
-    kind = text_of(attributes.get("TCA_KIND")) or ""
-    if fields["parent"] == _TC_H_INGRESS:
-        yield Unsaved(Kind.QDISC, f"{kind} with its filters")
-    elif fields["parent"] != TC_H_ROOT:
-        place = f"{_handle(fields['handle'])} in the class {_handle(fields['parent'])}"
-        yield Unsaved(Kind.QDISC, f"{kind} {place}")
-    elif "TCA_STAB" in attributes:
-        yield Unsaved(Kind.SIZE_TABLE, kind)
-
-
-def _classes(reply: Reply) -> Found:
-    fields, attributes = _TRAFFIC.read(reply.body)
-    kind = text_of(attributes.get("TCA_KIND"))
-    if kind in _WITH_CLASSES:
-        yield Unsaved(Kind.CLASS, f"{_handle(fields['handle'])} of {kind}")
-
-
-def _filters(reply: Reply) -> Found:
-    _, attributes = _TRAFFIC.read(reply.body)
-    yield Unsaved(Kind.FILTER, text_of(attributes.get("TCA_KIND")) or "")
-
-
-def _handle(number: int) -> str:
-    major, minor = divmod(number, 1 << 16)
-    return f"{major:x}:{minor:x}" if minor else f"{major:x}:"
-
-
-# ---- neighbours, and hardware addresses
-
-_NTF_EXT_LEARNED: Final = 0x10
-_NTF_EXT_MANAGED: Final = 0x01
-_NUD_NOARP: Final = 0x40
-_NEIGHBOUR: Final = Layout(NeighbourMessage, {15: "NDA_FLAGS_EXT"})
-_WITH_OWN_TABLE: Final = frozenset({"vxlan", "geneve", "bridge"})
-"""Kinds whose forwarding entries are not hardware addresses, and move with the netdev."""
-
-
-def _about_neighbours(netdev: Netdev) -> Iterator[Question]:
-    own = [("NDA_IFINDEX", netdev.ifindex)]
-    others = neighbours.query(netdev.ifindex)
-    yield Question("neighbours", others, lambda reply: _neighbours(reply, netdev))
-    if netdev.kind not in _WITH_OWN_TABLE:
-        entries = request(RTM_GETNEIGH, NeighbourMessage(), {"family": AF_BRIDGE}, own)
-        yield Question("hardware addresses", entries, lambda reply: _unicast(reply, netdev))
-
-
-def _neighbours(reply: Reply, netdev: Netdev) -> Found:
-    """Those that somebody has set, except permanent ones, which are kept.
-
-    The kernel itself makes NOARP neighbours: for groups, and where a netdev does without ARP.
-    """
-    fields, attributes = _NEIGHBOUR.read(reply.body)
-    if fields["state"] & NUD_PERMANENT or fields["ifindex"] != netdev.ifindex:
-        return
-    name, mac = str(ip_of(attributes.get("NDA_DST"))), attributes.get("NDA_LLADDR", b"")
-    if (number_of(attributes.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED:
-        yield Unsaved(Kind.MANAGED_NEIGHBOUR, name)
-    elif fields["flags"] & _NTF_EXT_LEARNED:
-        yield Unsaved(Kind.LEARNT_NEIGHBOUR, name)
-    elif fields["state"] & _NUD_NOARP and not netdev.flags & LinkFlag.NOARP and _is_unicast(mac):
-        yield Unsaved(Kind.NOARP_NEIGHBOUR, name)
-
-
-def _unicast(reply: Reply, netdev: Netdev) -> Found:
-    fields, attributes = _NEIGHBOUR.read(reply.body)
-    octets = attributes.get("NDA_LLADDR", b"")
-    here = fields["ifindex"] == netdev.ifindex and fields["flags"] & NTF_SELF
-    if here and fields["state"] & NUD_PERMANENT and _is_unicast(octets):
-        mac = octets.hex(":")
-        if mac != netdev.mac:
-            yield Unsaved(Kind.UNICAST_ADDRESS, mac)
-
-
-def _is_unicast(octets: bytes) -> bool:
-    return any(octets) and not octets[0] & 1
-
-
-def static_groups(listed: str, ifindex: int) -> Found:
-    """The hardware multicast addresses of a netdev that somebody has set, from /proc/net/dev_mcast.
-
-    A line has ifindex, name, references, how many of these are not the kernel's, and the address.
-    """
-    own = f"{ifindex} "
-    for line in listed.splitlines():
-        if line.startswith(own):
-            *_, by_others, address = line.split()
-            if int(by_others):
-                yield Unsaved(Kind.MULTICAST_ADDRESS, bytes.fromhex(address).hex(":"))
-
-
-# ---- nexthop objects, MPLS
-
-_RTM_GETNEXTHOP: Final = 106
 _AF_INET6: Final = 10
 _AF_MPLS: Final = 28
-_GROUP_ENTRY: Final = struct.Struct("=IBBH")  # struct nexthop_grp: ID, weight, its high part
 _LABEL_SHIFT: Final = 12
-
-
-class NexthopMessage(nlmsg):  # type: ignore[misc]
-    """A message about a nexthop object or a group of them."""
-
-    prefix = "NHA_"
-    fields = (
-        ("family", "B"),
-        ("scope", "B"),
-        ("protocol", "B"),
-        ("resvd", "B"),
-        ("flags", "I"),
-    )
-    nla_map = (
-        (1, "NHA_ID", "uint32"),
-        (2, "NHA_GROUP", "cdata"),
-        (5, "NHA_OIF", "uint32"),
-        (9, "NHA_GROUPS", "flag"),
-    )
-
-
-_NEXTHOP: Final = Layout(NexthopMessage)
 _MPLS: Final = Layout(rtmsg)
-
-
-def _nexthops(reply: Reply) -> Found:
-    _, attributes = _NEXTHOP.read(reply.body)
-    yield Unsaved(Kind.NEXTHOP, str(number_of(attributes.get("NHA_ID"))))
-
-
-def groups_of(found: list[Unsaved]) -> Question | None:
-    """The question for groups that contain one of the nexthop objects; None if there are none."""
-    lost = {each.name for each in found if each.kind is Kind.NEXTHOP}
-
-    def unsaved_in(reply: Reply) -> Found:
-        _, attributes = _NEXTHOP.read(reply.body)
-        group = attributes.get("NHA_GROUP", b"")
-        members = {str(number) for number, *_ in _GROUP_ENTRY.iter_unpack(group)}
-        if members & lost:
-            yield Unsaved(Kind.NEXTHOP_GROUP, str(number_of(attributes.get("NHA_ID"))))
-
-    query = request(_RTM_GETNEXTHOP, NexthopMessage(), {}, [("NHA_GROUPS", True)])
-    return Question("nexthop groups", query, unsaved_in) if lost else None
 
 
 def _mpls_routes(reply: Reply, ifindex: int) -> Found:

@@ -11,6 +11,7 @@ from amdcni.core.steps.execution import Outcome, Step
 from amdcni.core.steps.farewell import FarewellStep
 from amdcni.core.steps.homecoming import HomecomingStep
 from amdcni.core.steps.native import NativeStep
+from amdcni.core.steps.rdma import RdmaStep
 from amdcni.core.steps.records import RecordStep
 from amdcni.core.steps.rules import RuleStep
 from amdcni.effects.steps import after_move, delegate, farewell, homecoming, native, records
@@ -21,6 +22,11 @@ def perform(step: Step, so_far: Outcome, node: Machine) -> Outcome:
     """Make what `step` says true; `so_far` with what that found out."""
     if isinstance(step, RecordStep):
         return records.perform(step, so_far, node)
+    if isinstance(step, RdmaStep):
+        # Few nodes have such devices in a mode in which they can move.
+        from amdcni.effects.steps import rdma
+
+        return rdma.perform(step, so_far, node)
     if isinstance(step, DelegateStep):
         return delegate.perform(step, so_far, node)
     if isinstance(step, NativeStep):

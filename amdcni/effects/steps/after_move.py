@@ -39,8 +39,12 @@ def perform(step: AfterMoveStep, so_far: Outcome, node: Machine) -> Outcome:
 
 
 def _keep_other_hops(node: Machine, record: Attachment, captured: Captured) -> None:
-    """Set the multipath routes that are left, through the netdevs that stay."""
-    left = [without_netdevs(route, [captured.ifname]) for route in captured.routes]
+    """Set the multipath routes that are left, through the netdevs that stay.
+
+    The kernel itself keeps routes alive whose nexthop group still has members.
+    """
+    own = [route for route in captured.routes if route.nexthop is None]
+    left = [without_netdevs(route, [captured.ifname]) for route in own]
     kept = [route for route in left if route is not None]
     if kept:
         with alone_with_shared_routes(node, captured):

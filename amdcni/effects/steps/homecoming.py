@@ -1,28 +1,36 @@
 """Brings a netdev home: out of the pod, under its name, with everything that was captured."""
 
 import time
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 import attrs
 
 from amdcni.core.aspects.change import Around, Stage
+from amdcni.core.aspects.nexthops import usable
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured, Change, aspect_of, due, is_required
+from amdcni.core.capture import Captured, Change, aspect_of, due, is_missed, is_required
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
-from amdcni.core.host import AddressFlag, Netdev, Netns, SysfsDevice, names_of
+from amdcni.core.host import AddressFlag, Interrupts, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
 from amdcni.core.names import free_name
 from amdcni.core.numbering import free_ifindex, ifindex_to_give
 from amdcni.core.steps.execution import Home, Outcome
-from amdcni.core.steps.homecoming import BringHome, HomecomingStep, RestoreConfiguration, VerifyHome
+from amdcni.core.steps.homecoming import (
+    BringHome,
+    HomecomingStep,
+    RestoreConfiguration,
+    RestoreInterrupts,
+    VerifyHome,
+)
 from amdcni.effects.marks import mark_in_pod
 from amdcni.effects.numbering import give_ifindex
 from amdcni.effects.shared_routes import alone_with_shared_routes, awaited, shares_routes
 from amdcni.ports import Machine, Namespace
 
 _SETTLE_POLL_S: Final = 0.01
-_SETTLE_ATTEMPTS: Final = 300
+_SETTLE_ATTEMPTS: Final = 1000
 _NAMING_ATTEMPTS: Final = 5
 _LEAST_ROUNDS: Final = 2
 
@@ -34,6 +42,8 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
             return attrs.evolve(so_far, home=_bring_home(node, record, captured))
         case RestoreConfiguration(record, captured):
             _restore(node, record, captured, so_far.home)
+        case RestoreInterrupts(record, kept):
+            _restore_interrupts(node, record, kept)
         case VerifyHome(record, captured):
             _verify(node, record, captured, so_far.home)
         case _:
@@ -158,15 +168,30 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
         if refused == before:
             break
         home, before = None, refused
-    if _lacking(node, record, captured, _require_home(node, record)):
+    if any(map(is_required, _lacking(node, record, captured, _require_home(node, record)))):
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
 
 
+def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> None:
+    """Let the device's interrupts go to the same CPUs as before; report what is refused."""
+    from amdcni.core.interrupts import due
+
+    seen = node.interrupts_of(record.key.bus_device, kept)
+    for change in () if seen is None else due(kept, seen):
+        try:
+            node.set_interrupt(change.number, change.cpus)
+        except KernelRefused as failure:
+            facts = {"aspect": "interrupts", "what": change.describe(), "reason": failure.message}
+            node.report("not-restored", **record.facts, **facts)
+
+
 def _rounds(captured: Captured) -> int:
     """How often to look again: each netdev that shares a route may leave meanwhile."""
-    sharing = {hop.ifname for route in captured.routes for hop in route.hops}
+    hops = [hop for route in captured.routes for hop in route.hops]
+    hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
+    sharing = {hop.ifname for hop in hops}
     return max(_LEAST_ROUNDS, len(sharing))
 
 
@@ -211,7 +236,11 @@ def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
 
 
 def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
-    """The netdev on the host, once no address is tentative that a route needs as its source."""
+    """The netdev on the host, once nothing is refused because it has only just gone up.
+
+    The kernel accepts no route from an address that is tentative, and no nexthop object through a
+    netdev without a link.
+    """
     sources = {route.source for route in captured.routes if route.family == 6}
     for _ in range(_SETTLE_ATTEMPTS):
         netdev = _require(host.find_by_index(ifindex), record)
@@ -220,7 +249,7 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
             for address in netdev.addresses
             if address.flags & AddressFlag.TENTATIVE
         }
-        if not tentative & sources:
+        if not tentative & sources and (netdev.carrier or not captured.nexthops):
             break
         time.sleep(_SETTLE_POLL_S)
     return netdev
@@ -231,7 +260,8 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
 
     Everything is read again.  If the netdev was seen coming home, it is not in its pod any more.
     With a netdev that leaves, the kernel removes the whole of a route that both share, which is
-    then set again through those that stay.
+    then set again through those that stay.  What is not required is tried once more, and reported
+    if that is in vain.
     """
     with alone_with_shared_routes(node, captured):
         before: list[str] = []
@@ -241,7 +271,8 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
                 seen, pod = _home_in(sight, record), sight.pod
             else:
                 seen, pod = _seen_at(node, record, home.netdev.ifindex), None
-            lacking = _lacking(node, record, captured, seen)
+            missed = _lacking(node, record, captured, seen)
+            lacking = [change for change in missed if is_required(change)]
             if not (lacking and rounds_left and shares_routes(captured)):
                 break
             refused = _put_last(node, record, captured, seen)
@@ -253,7 +284,30 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
             node.report("not-restored", **record.facts, aspect=aspect)
         words = "; ".join(f"{seen.netdev.ifname}: {change.describe()}" for change in lacking)
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
+    if missed:
+        _try_again(node, record, captured, seen, missed)
+    if captured.nexthops:
+        _report_taken(node, record, captured, seen)
     _drop_mark(node, record, seen, pod)
+
+
+def _try_again(
+    node: Machine, record: Attachment, captured: Captured, home: Home, missed: Iterable[Change]
+) -> None:
+    """Set what the netdev can do without, now that it has everything else; report what it lacks."""
+    refused = node.own.apply(home.netdev, missed)
+    for change in _lacking(node, record, captured, home):
+        facts = {"aspect": aspect_of(change), "what": change.describe()}
+        said = {"reason": "; ".join(refused)} if refused else {}
+        node.report("not-restored", **record.facts, **facts, **said)
+
+
+def _report_taken(node: Machine, record: Attachment, captured: Captured, home: Home) -> None:
+    """Report it if the ID of a nexthop object or group means something else now."""
+    details = node.own.details(home.netdev, captured)
+    ids = {each.id for each in captured.nexthops} | {each.id for each in captured.nexthop_groups}
+    if ids - usable(captured, home.netdev, details):
+        node.report("not-restored", **record.facts, aspect="nexthops")
 
 
 def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
@@ -273,11 +327,11 @@ def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None)
 def _lacking(
     node: Machine, record: Attachment, captured: Captured, home: Home
 ) -> tuple[Change, ...]:
-    """What the host lacks of everything that was captured."""
+    """What the host lacks of everything that was captured and that somebody would miss."""
     netdev = home.netdev
     details = node.own.details(netdev, captured)
     changes = due(captured, netdev, details, _around(node, record, captured, home))
-    return tuple(change for change in changes if is_required(change))
+    return tuple(filter(is_missed, changes))
 
 
 def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -> Around:

@@ -1,13 +1,15 @@
 """What administrators configure on a NIC that has addresses: much of it depends on these."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.testing.namespaces import Namespace
+from amdcni.testing.namespaces import CommandFailed, Namespace
+from amdcni.testing.strategies.traffic import BUILT_IN_TRAFFIC
 
 ROUTE_COMMANDS: Final = (
     "route add 192.0.2.0/24 via 10.0.0.1 dev eth1",
@@ -26,6 +28,11 @@ ROUTE_COMMANDS: Final = (
     "-6 route add 2001:db8::/64 dev eth1 src fd00::8 proto static",
     "-6 route add 2001:db8:1::/48 via fe80::1 dev eth1 metric 1024 expires 3000",
     "-6 route add 2001:db8::/64 from fd00::/64 via fd00::9 dev eth1",
+    "route add 192.0.2.0/24 encap ip id 7 dst 10.0.0.5 ttl 9 via 10.0.0.1 dev eth1",
+    "-6 route add 2001:db8::/64 encap ip6 id 7 dst fd00::5 hoplimit 9 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6 mode encap segs fd00::5,fd00::6 via fd00::9 dev eth1",
+    "-6 route add 2001:db8::/64 encap seg6local action End.X nh6 fd00::9 count dev eth1",
+    "route add 192.0.2.0/24 via 10.0.0.1 dev eth1 fastopen_no_cookie 1",
 )
 """Routes of every table through `eth1`, which is up with 10.0.0.0/31 and fd00::8/64."""
 
@@ -34,8 +41,32 @@ NEIGHBOUR_COMMANDS: Final = (
     "neighbour add fd00::9 lladdr 02:00:00:00:00:77 dev eth1 router",
     "neighbour add proxy 10.0.0.77 dev eth1 protocol 186",
     "-6 neighbour add proxy fd00::77 dev eth1",
+    "neighbour add 10.0.0.78 dev eth1 managed",
+    "neighbour add 10.0.0.79 lladdr 02:00:00:00:00:79 dev eth1 nud stale extern_learn",
+    "neighbour add 10.0.0.80 lladdr 02:00:00:00:00:80 dev eth1 nud noarp",
+    "-6 neighbour add fd00::81 lladdr 02:00:00:00:00:81 dev eth1 nud noarp router",
 )
-"""Permanent and proxy neighbours on `eth1`."""
+"""Permanent, managed, learnt and proxy neighbours on `eth1`."""
+
+NEXTHOP_COMMANDS: Final = (
+    "nexthop add id 1 via 10.0.0.1 dev eth1 protocol static",
+    "nexthop add id 2 via fd00::9 dev eth1",
+    "nexthop add id 3 dev eth1",
+    "nexthop add id 4 via 172.16.0.1 dev eth1 onlink",
+    "nexthop add id 5 via 10.0.0.1 dev eth1 encap ip id 7 dst 10.0.0.5",
+)
+"""Nexthop objects through `eth1`."""
+
+NEXTHOP_USERS: Final = (
+    "nexthop add id 11 group 1,3/3,255",
+    "nexthop add id 12 group 4/1 type resilient buckets 8 idle_timer 60 unbalanced_timer 300",
+    "nexthop add id 13 group 2",
+    "route add 198.51.100.0/24 nhid 11 metric 9",
+    "route add 198.51.100.0/24 nhid 12",
+    "route add 198.51.101.0/24 nhid 1 src 10.0.0.0",
+    "-6 route add 2001:db8:9::/64 nhid 13",
+)
+"""Groups of these, and routes by one or the other."""
 
 RULE_COMMANDS: Final = (
     "rule add priority 1010 from 10.0.0.0 table 1000",
@@ -47,7 +78,9 @@ RULE_COMMANDS: Final = (
 
 IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
+    *NEXTHOP_COMMANDS,
     *NEIGHBOUR_COMMANDS,
+    "maddress add 01:00:5e:00:00:99 dev eth1",
     "link set eth1 group 7",
     "link set eth1 promisc on",
     "link set eth1 allmulticast on",
@@ -55,6 +88,9 @@ IP_COMMANDS: Final = (
     "link set eth1 multicast off",
     "link set eth1 mtu 1400",
     "link set eth1 txqueuelen 77",
+    "link set eth1 gso_max_size 32000",
+    "link set eth1 gso_max_segs 100",
+    "link set eth1 gro_max_size 60000",
     "link property add dev eth1 altname fabric-rail-0-of-a-long-name altname rail0",
     "link set eth1 addrgenmode none",
     "token set ::5 dev eth1",
@@ -108,14 +144,60 @@ ROOT_QDISCS: Final = ("pfifo limit 55", "tbf rate 100mbit burst 32k latency 10ms
 """Root qdiscs, in the words of `tc`."""
 
 
+QUEUE_SETTINGS: Final = (
+    *("rx-0/rps_cpus=1", "rx-0/rps_flow_cnt=64", "gro_flush_timeout=20000"),
+    *("napi_defer_hard_irqs=2", "gso_ipv4_max_size=30000", "gro_ipv4_max_size=40000"),
+)
+"""Settings of queues and offloads, as for `Namespace.queues`."""
+
+ETHTOOL_CHANGES: Final = (
+    ("feature", "tx-tcp-segmentation", "off"),
+    ("feature", "tx-scatter-gather", "off"),
+    ("feature", "rx-gro", "on"),
+    ("feature", "rx-gro", "off"),
+    ("channels", "rx", "2"),
+    ("channels", "tx", "2"),
+    ("rings", "rx", "512"),
+    ("rings", "tx", "128"),
+    ("coalescing", "rx-usecs", "77"),
+    ("pause", "autoneg", "0"),
+    ("message level", "mask", "3"),
+    ("wake-on-LAN", "modes", "0"),
+    ("link", "speed", "100"),
+    ("RSS table", "", ",".join(["0"] * 128)),
+)
+"""What `ethtool` sets on any netdev, in the words of `Namespace.ethtool`."""
+
+EthtoolChanges = tuple[tuple[str, str, str], ...]
+"""Changes by kind, name and value."""
+
+ethtool_changes: SearchStrategy[EthtoolChanges] = st.lists(
+    st.sampled_from(ETHTOOL_CHANGES), max_size=4
+).map(tuple)
+"""Any of these, most of which a veth does not have."""
+
+
+def change_ethtool(namespace: Namespace, ifname: str, changes: EthtoolChanges) -> None:
+    """Make the changes that the driver accepts."""
+    for kind, name, value in changes:
+        with suppress(CommandFailed):
+            namespace.ethtool(ifname, kind, name, value)
+
+
 @frozen
 class HostConfiguration:
-    """What was set in addition to addresses: commands of `ip`, sysctls, a qdisc, a management."""
+    """What was set in addition to addresses: commands of `ip`, sysctls, a root qdisc and so on.
+
+    `traffic` are commands of `tc`; those about the root are refused if there is a root qdisc.
+    """
 
     commands: tuple[str, ...]
     sysctls: Mapping[str, int]
     qdisc: str | None
     management: Management | None = None
+    queues: tuple[str, ...] = ()
+    traffic: tuple[str, ...] = ()
+    ethtool: EthtoolChanges = ()
 
     def configure(
         self,
@@ -141,16 +223,31 @@ class HostConfiguration:
             node.run(["ip", *words_of(command)])
         if self.qdisc is not None:
             node.tc(f"qdisc add dev {ifname} root {self.qdisc}")
+        batch = "\n".join(self.traffic).replace("eth1", ifname).encode()
+        node.run(["tc", "-force", "-batch", "-"], stdin=batch)
+        for setting in self.queues:
+            # Limits for IPv4 came with Linux 6.3.
+            with suppress(CommandFailed):
+                node.queues(ifname, setting)
+        change_ethtool(node, ifname, self.ethtool)
 
+
+_commands = st.tuples(
+    st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True),
+    st.just(()) | st.just((*NEXTHOP_COMMANDS, *NEXTHOP_USERS)),
+).map(lambda parts: (*parts[0], *parts[1]))
 
 host_configurations: SearchStrategy[HostConfiguration] = st.builds(
     HostConfiguration,
-    commands=st.lists(st.sampled_from(IP_COMMANDS), max_size=12, unique=True).map(tuple),
+    commands=_commands,
     sysctls=st.dictionaries(
         st.sampled_from(["ipv4/conf/eth1/rp_filter", "ipv6/conf/eth1/accept_ra"]),
         st.sampled_from([0, 1, 2]),
     ),
     qdisc=st.none() | st.sampled_from(ROOT_QDISCS),
     management=st.none() | st.sampled_from(list(MANAGEMENTS.values())),
+    traffic=st.just(()) | st.sampled_from(list(BUILT_IN_TRAFFIC.values())),
+    queues=st.lists(st.sampled_from(QUEUE_SETTINGS), max_size=3, unique=True).map(tuple),
+    ethtool=ethtool_changes,
 )
 """Any of these, some of which the kernel may refuse."""

@@ -44,6 +44,7 @@ KNOWN_KEYS: Final = frozenset(
         "copyRoutes",
         "addrGenMode",
         "copySysctls",
+        "moveRdma",
         "ipam",
         "deviceID",
         "pciBusID",

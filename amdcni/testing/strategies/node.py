@@ -8,6 +8,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from amdcni.core.aspects.queues import folded
 from amdcni.core.capture import Captured
 from amdcni.core.host import (
     USERSPACE_DRIVERS,
@@ -17,6 +18,8 @@ from amdcni.core.host import (
     Netdev,
     Netns,
     NetnsId,
+    Nexthop,
+    NexthopGroup,
     SysfsDevice,
     WayOut,
 )
@@ -25,12 +28,23 @@ from amdcni.core.protection import Surroundings
 from amdcni.testing.strategies.addressing import address_lists, ipv6_interfaces
 from amdcni.testing.strategies.names import altnames, bus_devices, ifnames, macs
 from amdcni.testing.strategies.routing import (
+    ethtool_settings,
     kernel_routes,
     neighbours,
+    nexthop_groups,
+    nexthops,
     policy_rules,
     proxy_neighbours,
-    qdiscs,
+    queue_settings,
     sysctls,
+)
+from amdcni.testing.strategies.traffic import (
+    chains,
+    filters,
+    inner_qdiscs,
+    qdiscs,
+    redirections,
+    traffic_classes,
 )
 from amdcni.testing.strategies.values import words
 
@@ -38,6 +52,12 @@ ifindexes: SearchStrategy[int] = st.integers(2, 2**31 - 1)
 """Numbers of netdevs other than the loopback netdev's."""
 
 _tokens = ipv6_interfaces.map(lambda interface: interface.ip)
+
+_LIMITS = (
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size"),
+    *("gro_max_size", "gro_ipv4_max_size"),
+)
+_offload_limits = st.sampled_from([1500, 65535, 65536, 65537, 524280])
 
 netdevs: SearchStrategy[Netdev] = st.builds(
     Netdev,
@@ -49,6 +69,7 @@ netdevs: SearchStrategy[Netdev] = st.builds(
     txqlen=st.integers(0, 9),
     group=st.integers(0, 9),
     flags=st.sampled_from([0, 0x100, 0x1080]),
+    **{name: st.none() | _offload_limits for name in _LIMITS},
     up=st.booleans(),
     carrier=st.booleans(),
     kind=st.none() | st.sampled_from(["veth", "dummy", "vlan", "vxlan", "ppp", "openvswitch"]),
@@ -186,7 +207,37 @@ def _through_itself(captured: Captured) -> Captured:
         attrs.evolve(r, hops=(attrs.evolve(r.hops[0], ifname=captured.ifname), *r.hops[1:]))
         for r in captured.routes
     ]
-    return attrs.evolve(captured, routes=tuple(routes))
+    objects, others, groups = _sorted_out(captured)
+    ids = [group.id for group in groups] + [each.id for each in objects]
+    nexthop = next(iter(ids), None)
+    return attrs.evolve(
+        captured,
+        routes=tuple(attrs.evolve(route, nexthop=nexthop) for route in routes),
+        nexthops=objects,
+        other_nexthops=others,
+        nexthop_groups=groups,
+    )
+
+
+def _sorted_out(
+    captured: Captured,
+) -> tuple[tuple[Nexthop, ...], tuple[Nexthop, ...], tuple[NexthopGroup, ...]]:
+    """A nexthop object through the netdev itself, another one, and the groups with the first."""
+    objects = tuple(
+        attrs.evolve(each, hop=attrs.evolve(each.hop, ifname=captured.ifname))
+        for each in captured.nexthops[:1]
+        if each.hop is not None
+    )
+    others = tuple(
+        each
+        for each in captured.nexthops[1:]
+        if each.hop is not None and each.hop.ifname != captured.ifname
+    )
+    own = {each.id for each in objects}
+    groups = (
+        group for group in captured.nexthop_groups if own & {member.id for member in group.members}
+    )
+    return objects, others, tuple(groups)
 
 
 whole_captures: SearchStrategy[Captured] = st.builds(
@@ -197,12 +248,23 @@ whole_captures: SearchStrategy[Captured] = st.builds(
     txqlen=st.none() | st.integers(0, 9),
     group=st.none() | st.integers(0, 9),
     flags=st.none() | st.sampled_from([0, 0x100, 0x1080]),
+    **{name: st.none() | _offload_limits for name in _LIMITS},
     routes=st.lists(kernel_routes, max_size=1).map(tuple),
+    nexthops=st.lists(nexthops, max_size=2, unique_by=lambda n: n.id).map(tuple),
+    nexthop_groups=st.lists(nexthop_groups, max_size=1).map(tuple),
+    multicast_addresses=st.lists(macs, max_size=1).map(tuple),
     neighbours=st.lists(neighbours, max_size=1).map(tuple),
     proxy_neighbours=st.lists(proxy_neighbours, max_size=1).map(tuple),
     sysctls=sysctls,
     token=st.none() | _tokens,
     qdisc=st.none() | qdiscs,
+    qdiscs=st.lists(inner_qdiscs, max_size=1).map(tuple),
+    classes=st.lists(traffic_classes, max_size=1).map(tuple),
+    chains=st.lists(chains, max_size=1).map(tuple),
+    filters=st.lists(filters, max_size=1).map(tuple),
+    redirections=st.lists(redirections, max_size=1).map(tuple),
+    queues=st.none() | queue_settings.map(folded),
+    ethtool=ethtool_settings,
     eui64=st.booleans(),
     rules=st.lists(policy_rules, max_size=2).map(tuple),
 ).map(_through_itself)

@@ -9,6 +9,7 @@ from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.capture import Captured
 from amdcni.core.names import DeviceKey, PciAddress
 from amdcni.core.plans.snapshot import Clock
+from amdcni.core.rdma import RdmaDevice
 from amdcni.core.spec import Result
 from amdcni.testing.strategies.configuration import movers
 from amdcni.testing.strategies.environment import cni_args
@@ -39,6 +40,26 @@ clocks: SearchStrategy[Clock] = st.builds(
 netns_refs: SearchStrategy[NetnsRef] = st.builds(NetnsRef, netns_paths, netns_ids)
 """The pod's netns at the time of an ADD."""
 
+
+_rdma_guids = st.none() | st.integers(1, 2**64 - 1).map(lambda guid: f"{guid:016x}")
+_rdma_names = st.from_regex(r"[a-z][a-z0-9_]{0,12}[0-9]", fullmatch=True)
+
+
+def rdma_device_lists(least: int, most: int) -> SearchStrategy[tuple[RdmaDevice, ...]]:
+    """RDMA devices of one host: no two have a number, a name or a GUID in common."""
+    devices = st.builds(RdmaDevice, st.integers(0, 2**31), _rdma_names, _rdma_guids)
+    each_once = (
+        lambda device: device.index,
+        lambda device: device.name,
+        lambda device: device.guid or device.index,
+    )
+    return st.lists(devices, min_size=least, max_size=most, unique_by=each_once).map(tuple)
+
+
+rdma_devices: SearchStrategy[RdmaDevice] = rdma_device_lists(1, 1).map(lambda devices: devices[0])
+"""RDMA devices."""
+
+_few_rdma_devices = rdma_device_lists(0, 2)
 
 _maybe_bus_devices = st.none() | bus_devices
 _maybe_captures = st.none() | captures
@@ -81,6 +102,7 @@ def _attachments(
         pod_sysctls=draw(sysctls),
         pod_ifindex=draw(ifindexes) if attached and captured else None,
         result=draw(results) if attached else None,
+        rdma=() if captured is None else draw(_few_rdma_devices),
         taken_over=draw(_booleans) if isinstance(key.bus_device, PciAddress) else False,
     )
 
