@@ -346,7 +346,6 @@ def test_a_capture_reads_word_for_word_as_expected() -> None:
         "filter fw (priority 9, chain 2) of class 1:10",
         "filter flower (priority 10, chain 0) of clsact ingress",
         "action mirred 3",
-        "qdisc fq",
         "rings: rx 512",
         "features: 3 on, 1 off",
         "gro_flush_timeout 20000",
