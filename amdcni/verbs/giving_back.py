@@ -108,11 +108,15 @@ def bring_home(record: Attachment, node: Node, *, waits: bool = True) -> bool:
     executor.release(plan, node)
     if destroyed:
         _report_destroyed(record, node)
-    owes_rules = not waits and record.captured is not None and record.captured.rules
-    if plan.forget is None and not owes_rules:
+    if plan.forget is None and (waits or not has_rules(record)):
         seen = node.attempts(record.key)
         node.note(record.key, retry.after_homecoming(seen, clock.boot_id, clock.now_s))
     return plan.forget is not None
+
+
+def has_rules(record: Attachment) -> bool:
+    """Whether policy rules are about its netdev, so that their owner may have to be waited for."""
+    return record.captured is not None and bool(record.captured.rules)
 
 
 def _note_away(key: DeviceKey, node: Node) -> None:
@@ -135,13 +139,16 @@ def say_farewell(record: Attachment, node: Node, limit_s: float | None) -> None:
 def bring_home_at_once(records: Iterable[Attachment], node: Node) -> tuple[Attachment, ...]:
     """Bring home what can come home now; what fails or is locked is left to later calls.
 
-    The result has the records in the order in which to release them, earlier failures last.
+    The owners of policy rules are waited for once every netdev is home.  The result has the records
+    in the order in which to release them, earlier failures last.
     """
     records = in_order_of_return(records)
-    for seen in records:
-        with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
-            if record is not None and record.id == seen.id and looking.is_plugged(record, node):
-                bring_home(record, node, waits=False)
+    waiting = [record for record in records if has_rules(record)]
+    for waits, group in ((False, records), (True, waiting)):
+        for seen in group:
+            with suppress(AmdcniError), locked(seen.key, node, wait_s=0) as record:
+                if record is not None and record.id == seen.id and looking.is_plugged(record, node):
+                    bring_home(record, node, waits=waits)
     return tuple(sorted(records, key=lambda record: _failures_of(record.key, node)))
 
 

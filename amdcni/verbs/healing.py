@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from enum import Enum, auto
 from typing import Final
 
 import attrs
@@ -14,7 +15,13 @@ from amdcni.core.names import DeviceKey
 from amdcni.core.numbering import in_order_of_return
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
 from amdcni.ports import Node
-from amdcni.verbs.giving_back import bring_home, note_failure, report_healed, say_farewell
+from amdcni.verbs.giving_back import (
+    bring_home,
+    has_rules,
+    note_failure,
+    report_healed,
+    say_farewell,
+)
 from amdcni.verbs.looking import find_condition, is_plugged
 from amdcni.verbs.reattaching import plan_now, reattach
 
@@ -136,19 +143,18 @@ def heal(
 ) -> tuple[Finding, ...]:
     """Look at every record but those of `except_for`, and heal what needs it; `dry_run` only looks.
 
-    No call is waited for: a device that another call is working on is in good hands.  All netdevs
-    are brought home before the first plugin is executed, and before the owners of policy rules are
-    waited for.
+    No call is waited for: a device that another call is working on is in good hands.  Each stage is
+    gone through for all netdevs before the next one.
     """
     records = [each for each in node.records() if each.key not in except_for]
     findings = look_at(in_order_of_return(records), node)
     if dry_run:
         return tuple(_foreseen(each, node) for each in findings)
     budget = _Budget(effort, node)
-    for plugins in (False, True):
+    for stage in _Stage:
         findings = tuple(
-            _tried(each, node, effort, plugins=plugins)
-            if _is_to_try(each) and budget.allows(each.record.key)
+            _tried(each, node, effort, stage)
+            if _is_to_try(each, stage) and budget.allows(each.record.key)
             else each
             for each in findings
         )
@@ -160,7 +166,7 @@ def heal(
 
 def _foreseen(finding: Finding, node: Node) -> Finding:
     """The finding with what healing would come upon now."""
-    if _is_to_try(finding) and is_at_work(finding, node):
+    if _is_to_try(finding, _Stage.HOME) and is_at_work(finding, node):
         return attrs.evolve(finding, busy=True)
     if finding.condition is Condition.RESET and not finding.record.is_reattaching:
         try:
@@ -175,11 +181,19 @@ def is_at_work(finding: Finding, node: Node) -> bool:
     return node.is_locked(finding.record.key.lock_name)
 
 
-def _is_to_try(finding: Finding) -> bool:
+class _Stage(Enum):
+    """What healing does: later stages wait for others, plugins for the longest."""
+
+    HOME = auto()
+    RULES = auto()
+    PLUGINS = auto()
+
+
+def _is_to_try(finding: Finding, stage: _Stage) -> bool:
     """Whether to look again, locked: a NIC may have been on its way when it was looked for."""
     if finding.healed or finding.busy or finding.failure is not None:
         return False
-    return _is_unwell(finding)
+    return _is_unwell(finding) and (stage is not _Stage.RULES or has_rules(finding.record))
 
 
 def _is_unwell(finding: Finding) -> bool:
@@ -195,15 +209,12 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
     return tuple(Finding(record, find_condition(record, node, host)) for record in known)
 
 
-def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Finding:
-    """Heal what was found, if it is still so under its lock.
-
-    Only with `plugins`, others are waited for: plugins, and the owners of policy rules.
-    """
+def _tried(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Finding:
+    """Heal what was found, if it is still so under its lock, as far as the stage."""
     key = finding.record.key
     try:
         with node.lock(key.lock_name, wait_s=0):
-            return _tried_locked(finding, node, effort, plugins=plugins)
+            return _tried_locked(finding, node, effort, stage)
     except DeviceBusy:
         return attrs.evolve(finding, busy=True)
     except AmdcniError as failure:
@@ -211,7 +222,7 @@ def _tried(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Fi
         return attrs.evolve(finding, failure=str(failure))
 
 
-def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool) -> Finding:
+def _tried_locked(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Finding:
     key, home = finding.record.key, False
     try:
         record = node.find_record(key)
@@ -225,12 +236,12 @@ def _tried_locked(finding: Finding, node: Node, effort: Effort, *, plugins: bool
         if condition is Condition.RESET:
             reattach(record, node)
             return Finding(record, condition, healed=True)
-        if plugins and record.id == finding.record.id:
-            # Without plugins it has been tried already, which leaves a record of unfinished work.
+        if stage is not _Stage.HOME and record.id == finding.record.id:
+            # An earlier stage has begun already, which leaves a record of unfinished work.
             condition = finding.condition
-        healed = bring_home(record, node, waits=plugins)
+        healed = bring_home(record, node, waits=stage is not _Stage.HOME)
         home = not healed
-        if home and plugins:
+        if home and stage is _Stage.PLUGINS:
             say_farewell(record, node, effort.plugin_limit_s)
             healed = True
         if healed:

@@ -9,7 +9,7 @@ nothing is undone, and its locks are released.
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 import attrs
@@ -283,8 +283,11 @@ class FakeNode:
         return parsed[data]
 
     def records(self) -> tuple[Attachment, ...]:
+        return self._readable(self._keys())
+
+    def _readable(self, keys: Iterable[tuple[str, DeviceKey]]) -> tuple[Attachment, ...]:
         found = []
-        for folder, key in self._keys():
+        for folder, key in keys:
             try:
                 record = self._find(folder, key)
             except StateTooNew as failure:
@@ -296,13 +299,13 @@ class FakeNode:
 
     def multipath_records(self) -> tuple[Attachment, ...]:
         """As `effects.store`, which has markers for them."""
-        found = [
-            self._find(folder, DeviceKey.parse(name))
+        keys = [
+            (folder, DeviceKey.parse(name))
             for folder, disk in self._disks().items()
-            for name, data in list(disk.files.items())
+            for name, data in disk.files.items()
             if _is_multipath(data)
         ]
-        return tuple(record for record in found if record is not None)
+        return self._readable(keys)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         marked = {name for disk in self._disks().values() for name in disk.markers}

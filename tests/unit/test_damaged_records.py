@@ -34,12 +34,14 @@ def test_a_damaged_record_is_set_aside_and_blocks_no_other_device(
     add(machine)
     damaged = machine.disk.files[A] = damage(machine.disk.files[A])
     add(machine, B, pod=2)
+    # It is read because of the routes that NICs share, unless that cannot be seen any more.
+    events = process(machine).events
     delete(machine, B, pod=2)
     assert other.is_whole()
     ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
     assert machine.disk.aside == [(A, damaged)]
     assert machine.disk.files == {}
-    assert "record-damaged" in process(machine).events
+    assert [*events, *process(machine).events].count("record-damaged") == 1
 
 
 @pytest.mark.parametrize("shows_parent", [True, False])

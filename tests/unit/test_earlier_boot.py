@@ -17,7 +17,7 @@ def test_a_record_of_an_earlier_boot_restores_nothing(
 ) -> None:
     if phase == "attaching":
         with pytest.raises(Killed):
-            ask(machine, Verb.ADD, config_for(A, ipam=HOST_LOCAL), kill_at=18)
+            ask(machine, Verb.ADD, config_for(A, ipam=HOST_LOCAL), kill_before="before Confirm")
         assert machine.plugins.leases
     else:
         add(machine, ipam=HOST_LOCAL)

@@ -192,6 +192,7 @@ OTHERWISE: dict[str, Any] = {
     "source": ip("2001:db8:7::6"),
     "realm": 3,
     "metrics": {"initcwnd": 20},
+    "nexthop": 7,
 }
 """Another value for each attribute of a route that distinguishes it from the kernel's own."""
 
