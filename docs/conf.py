@@ -73,6 +73,7 @@ nitpick_ignore_regex = [
         "select",
         "signal",
         "_?socket",
+        "struct",
         "structlog",
         "subprocess",
         "typing",

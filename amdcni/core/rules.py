@@ -28,7 +28,7 @@ class Rule:
     `family` is 4 or 6.  Numbers are those of include/uapi/linux/fib_rules.h: `action` is FR_ACT_*.
     `source` and `destination` are the prefixes of `from` and `to`, `iif` and `oif` the names of
     netdevs as they were given.  `values` are the other attributes by their names in lower case
-    without FRA_; a range is two numbers with a hyphen between them.
+    without `FRA_`; a range is two numbers with a hyphen between them.
 
     `strange` are the numbers of attributes that this version does not know.  Such a rule cannot be
     set again: without them it might mean more than it did.  `detached` are the flags
