@@ -8,9 +8,10 @@ Every change is preceded by a `moment`, in which the watchers look at everything
 """
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -55,6 +56,9 @@ ATTRIBUTES: Final = (
 )
 """Attributes of a netdev that it takes along wherever it goes."""
 
+T = TypeVar("T")
+U = TypeVar("U")
+
 HOST_NETNS: Final = "/proc/1/ns/net"
 """A path of the host's own network namespace."""
 
@@ -95,6 +99,7 @@ class Kernel:
     """All that are alive, whether they have a path or not."""
     _ending: list[Space] = attrs.field(factory=list)
     _known_routes: dict[tuple[int, int], tuple[str, Route, Route]] = attrs.field(factory=dict)
+    _made: dict[tuple[Any, int], tuple[Any, Any]] = attrs.field(factory=dict)
     _cookies: int = 0
     _ifindex: int = 1
 
@@ -302,10 +307,10 @@ class Kernel:
             link=(*(getattr(link, name) for name in ATTRIBUTES), altnames),
             addresses=addresses,
             routes=self._own_routes(link),
-            nexthops=tuple(_as_own(each) for each in _nexthops_through(link)),
+            nexthops=tuple(self._known(_as_own, each) for each in _nexthops_through(link)),
             nexthop_groups=tuple(_own_groups(link)),
-            neighbours=tuple(sorted(link.neighbours, key=str)),
-            proxy_neighbours=tuple(sorted(link.proxy_neighbours, key=str)),
+            neighbours=self._sorted(link.neighbours),
+            proxy_neighbours=self._sorted(link.proxy_neighbours),
             multicast=tuple(sorted(link.multicast)),
             sysctls=tuple(sorted(link.sysctls.items())),
             queues=tuple(sorted(link.queues.items())),
@@ -318,8 +323,22 @@ class Kernel:
         ).at(self.now_s)
 
     def _own_rules(self, link: Link) -> tuple[tuple[Rule, int], ...]:
-        found = [(rule, rule.detached) for rule in self.host.rules if rule in link.rules]
-        return tuple(sorted(found, key=str))
+        if not link.rules:
+            return ()
+        found = [rule for rule in self.host.rules if rule in link.rules]
+        return tuple((rule, rule.detached) for rule in self._sorted(found))
+
+    def _sorted(self, values: Iterable[T]) -> tuple[T, ...]:
+        return tuple(sorted(values, key=partial(self._known, str)))
+
+    def _known(self, make: Callable[[T], U], value: T) -> U:
+        """What `make` makes of a frozen value: watchers ask for the same at every moment."""
+        known = self._made.get((make, id(value)))
+        if known is None or known[0] is not value:
+            # The `id` may have been that of another value before.
+            known = self._made[make, id(value)] = (value, make(value))
+        made: U = known[1]
+        return made
 
     # ---- what the kernel does on request
 
@@ -701,7 +720,8 @@ def _own_groups(link: Link) -> Iterator[NexthopGroup]:
     for group in link.space.nexthop_groups.values():
         members = tuple(member for member in group.members if member.id in own)
         if members:
-            yield attrs.evolve(group, members=members)
+            whole = len(members) == len(group.members)
+            yield group if whole else attrs.evolve(group, members=members)
 
 
 def nexthops_with_names(space: Space) -> list[Nexthop]:

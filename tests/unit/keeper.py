@@ -54,7 +54,7 @@ class Keeper:
         The mark of a record that still exists does not count.
         """
         host, link = self.machine.kernel.host, self.link
-        if link.space is not host:
+        if link.space is not host or link.up != self.original.up:
             return False
         taken = self.original.ifname in host.names - link.names
         if taken and link.name == f"{self.original.ifname}_1":

@@ -243,6 +243,10 @@ HELD = "ens1 with 10.0.0.0/31, fd00::8/64, 1 neighbour, 2 routes, 1 sysctl, its 
             "restore ens1 with its state",
         ),
         (
+            RestoreConfiguration(RECORD, attrs.evolve(NIC, rules=(RULE,))),
+            "restore " + HELD.replace("its state", "1 policy rule, its state"),
+        ),
+        (
             RestoreInterrupts(RECORD, Interrupts({"40": "0", "41": "1"})),
             "let 2 interrupts go to the same CPUs as before",
         ),
