@@ -85,7 +85,7 @@ def judge(environ: Mapping[str, str], stdin: bytes, answer: Answer) -> None:
     if answer.growth_bytes > LARGEST_GROWTH_BYTES:
         raise Broken(f"the call took {answer.growth_bytes >> 20} MiB")
     verb = environ.get("CNI_COMMAND")
-    if verb is None or (answer.status == 0 and verb in _SILENT):
+    if answer.status == 0 and verb in _SILENT:
         if (answer.status, answer.out) != (0, ""):
             raise Broken(f"{verb} has status {answer.status} and says {answer.out!r}")
     elif verb == "VERSION":
@@ -95,7 +95,7 @@ def judge(environ: Mapping[str, str], stdin: bytes, answer: Answer) -> None:
         _judge_object(verb, stdin, answer)
 
 
-def _judge_object(verb: str, stdin: bytes, answer: Answer) -> None:
+def _judge_object(verb: str | None, stdin: bytes, answer: Answer) -> None:
     said = _object(answer.out)
     if answer.status == 0:
         version = (Input({}, stdin).json or {}).get("cniVersion") or "0.1.0"
