@@ -256,7 +256,7 @@ def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
     for record, home in nic.homes:
         netdev = next((each for each in nic.netdevs if each.netdev == home), None)
         lent_as[record.key] = netdev
-        yield _lent(found[record.key], record, netdev)
+        yield _lent(nic, found[record.key], record, netdev)
     for each in nic.netdevs:
         if each not in lent_as.values():
             yield _on_host(nic, each)
@@ -271,10 +271,11 @@ def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
         yield _without_netdev(nic)
 
 
-def _lent(known: Known, record: Attachment, netdev: NicNetdev | None) -> _Part:
+def _lent(nic: Nic, known: Known, record: Attachment, netdev: NicNetdev | None) -> _Part:
     """A netdev that is lent or has yet to be restored, with what comes back."""
     there = () if netdev is None else (f"on the host as {netdev.netdev.ifname}",)
-    remarks = (*there, *(() if known.condition is Condition.HELD else (known.words,)))
+    found = () if known.condition is Condition.HELD else (known.words,)
+    remarks = (*there, *found, *(() if nic.denial is None else (nic.denial.short,)))
     holder = holder_cells(record.key, record)
     return _Part(holder, state_of(known), netdev, record, record.host_addresses, remarks)
 

@@ -285,7 +285,7 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     }
     file = tmp_path / "objects.json"
     file.write_text(json.dumps({"kind": "List", "items": [pod, definition]}))
-    node.tc("qdisc add dev eth1 root handle 3: stab overhead 10 linklayer ethernet pfifo limit 7")
+    node.tc("qdisc add dev eth1 root handle 3: estimator 1s 8s pfifo limit 7")
     before = dump(node)
     words = ["explain", str(file), "--plan", "--cni-path", "/usr/lib/cni"]
     status, explained = ask(node, *words, "--device", BDF)
@@ -294,9 +294,9 @@ def test_explain_shows_what_an_add_would_do_here_and_changes_nothing(
     assert (status, call["refused"]) == (0, None)
     assert "eth1 with 10.0.0.0/31, fd00::8/64" in steps[0]
     assert call["plan"][0]["undo"] == [f"remove the record of {BDF}"]
-    assert call["not_saved"] == ["the size table of the qdisc pfifo"]
+    assert call["not_saved"] == ["the rate estimator of the qdisc pfifo"]
     shown = run_amdcni(node, *words, "--device", BDF)
-    assert b"This would not come back: the size table of the qdisc pfifo\n" in shown.stdout
+    assert b"This would not come back: the rate estimator of the qdisc pfifo\n" in shown.stdout
     assert damage(before, node) == []
     refused = run_amdcni(node, *words, "--device", "0000:c9:00.0")
     assert refused.returncode == 1
