@@ -394,6 +394,7 @@ def test_a_watch_prints_each_change_until_it_is_interrupted(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
     seen = node.root / "run" / "seen"
+    seen.touch()
     watch = node.start(["sh", "-c", f"exec {AMDCNI} attachments -w >/run/seen"])
     wait_until(lambda: "No NIC is lent" in seen.read_text(), "the first look is printed")
     runtime.added(pod, args=args_of("ml", "trainer-0"))
