@@ -100,7 +100,7 @@ def new_netns() -> int | None:
     """
     own = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if LIBC.unshare(_CLONE_NEWNET) != 0:
+        if _LIBC.unshare(_CLONE_NEWNET) != 0:
             return None
         return os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -116,10 +116,10 @@ def mounted_sysfs(*, writable: bool = False) -> Iterator[int]:
     OSError; there is none before Linux 5.2.
     """
     attributes = _MOUNT_ATTR_HARMLESS | (0 if writable else _MOUNT_ATTR_RDONLY)
-    context = _called(_SYS_FSOPEN, b"sysfs", _CLOEXEC)
+    context = system_call(_SYS_FSOPEN, b"sysfs", _CLOEXEC)
     try:
-        _called(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        root = _called(_SYS_FSMOUNT, context, _CLOEXEC, attributes)
+        system_call(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        root = system_call(_SYS_FSMOUNT, context, _CLOEXEC, attributes)
     finally:
         os.close(context)
     try:
@@ -128,9 +128,9 @@ def mounted_sysfs(*, writable: bool = False) -> Iterator[int]:
         os.close(root)
 
 
-def _called(number: int, *arguments: int | bytes | None) -> int:
+def system_call(number: int, *arguments: object) -> int:
     """What a system call returns that the C library may not know; raises OSError."""
-    returned = LIBC.syscall(number, *arguments)
+    returned = _LIBC.syscall(number, *arguments)
     if returned < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -139,9 +139,9 @@ def _called(number: int, *arguments: int | bytes | None) -> int:
 
 def _setns(fd: int) -> None:
     # os.setns exists from Python 3.12 on.
-    if LIBC.setns(fd, _CLONE_NEWNET) != 0:
+    if _LIBC.setns(fd, _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
         raise KernelRefused(f"cannot enter a network namespace: {os.strerror(code)}")
 
 
-LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)

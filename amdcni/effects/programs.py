@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from amdcni.effects.netns import LIBC
+from amdcni.effects.netns import system_call
 
 _NR_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _BPF_PROG_QUERY: Final = 16
@@ -23,9 +23,14 @@ def tcx_programs(ifindex: int) -> Iterator[int]:
     None where this process may not ask, or where the kernel has no such hooks.
     """
     number, ids = _NR_BPF.get(os.uname().machine), _Ids()
-    for hook in () if number is None else _HOOKS:
+    if number is None:
+        return
+    for hook in _HOOKS:
         asked = _QUERY.pack(ifindex, hook, 0, 0, ctypes.addressof(ids), _MOST, 0)
         query = ctypes.create_string_buffer(asked, _QUERY.size)
-        if LIBC.syscall(number, _BPF_PROG_QUERY, query, _QUERY.size) == 0:
-            (count,) = struct.unpack_from("=I", query, _COUNT_OFFSET)
-            yield from ids[:count]
+        try:
+            system_call(number, _BPF_PROG_QUERY, query, _QUERY.size)
+        except OSError:
+            continue
+        (count,) = struct.unpack_from("=I", query, _COUNT_OFFSET)
+        yield from ids[:count]
