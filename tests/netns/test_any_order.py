@@ -81,6 +81,7 @@ from tests.netns.three_nics import (
     deviations,
     furnished,
     on_no_bus,
+    renumbered,
     require_lent,
     without_marks,
 )
@@ -281,6 +282,8 @@ class AnyOrder(RuleBasedStateMachine):
         if all(old.peer_ifindex not in indexes_in(where) for where in (self.node, *self.living())):
             happened["the VLAN is destroyed"] += 1
             self.nics[VLAN] = on_no_bus(self.node, VLAN, "10.0.3.1/24")
+            (made,) = self.node.ip_json(f"link show dev {VLAN}")
+            self.before = renumbered(self.before, VLAN, made["ifindex"])
 
     def living(self) -> Iterator[Pod]:
         return (self.pods[pod] for pod in self.account.alive)

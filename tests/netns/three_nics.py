@@ -133,6 +133,13 @@ def without_marks(whole: Dump, begun: Iterable[str]) -> Dump:
     return Dump({subject: unmarked(of) for subject, of in whole.subjects.items()})
 
 
+def renumbered(whole: Dump, ifname: str, ifindex: int) -> Dump:
+    """A dump in which a netdev has another ifindex: it is a new one, made as the old one was."""
+    netdev = Subject(Section.NETDEV, ifname)
+    attributes = {**whole.subjects[netdev], "ifindex": str(ifindex)}
+    return Dump({**whole.subjects, netdev: attributes})
+
+
 def words(*texts: object) -> set[str]:
     """Return the words of texts, however they are separated, to look for a netdev's name."""
     return {word for text in texts for word in re.split(r"[^\w.-]+", str(text))}
