@@ -25,7 +25,8 @@ WATCHING: Final = Effort(total_s=30, plugin_limit_s=5.0, spares=True)
 def look() -> dict[str, Any]:
     """Heal what needs it; return how many attachments are in each condition now, and events.
 
-    With it comes how many records were found damaged, now or before.
+    With it comes how many records were found damaged, now or before, and in how many seconds what
+    has failed is due again (`again_s`).
     """
     log = make_log(LogLevel.WARNING, None, Lines(sys.stderr.fileno()), by="agent")
     heard = Heard()
@@ -39,14 +40,16 @@ def look() -> dict[str, Any]:
         with LinuxNode(DEFAULT_DATA_DIR, dirs, os.environ, report) as node:
             findings = healing.heal(node, WATCHING)
             damaged = len(node.store.set_aside())
+            again_s = healing.due_again_s(node)
     except AmdcniError as failure:
         log(LogLevel.ERROR, "look-failed", error=type(failure).__name__, reason=str(failure))
-        return {"look": None, "busy": False, "needs": [], **heard.report}
+        return {"look": None, "busy": False, "again_s": None, "needs": [], **heard.report}
     seen = Counter(filter(None, map(_condition_now, findings)))
     return {
         "look": {condition.value: seen[condition] for condition in Condition},
         "damaged": damaged,
         "busy": any(finding.busy for finding in findings),
+        "again_s": again_s,
         "needs": [_need(finding) for finding in findings if _needs_attention(finding)][:MOST_NEEDS],
         **heard.report,
     }

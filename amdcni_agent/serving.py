@@ -321,6 +321,8 @@ class Agent:
             self._ledger.looked(report)
             if report["busy"]:
                 self._pace.after_call(now_s)
+            if report["again_s"] is not None:
+                self._pace.due_at(now_s + report["again_s"])
 
     def _doing(self) -> Doing:
         schedule = self._schedule

@@ -97,7 +97,8 @@ class Pace:
 
     One is due every `every_s` seconds; after news at once, but not before `least_s` seconds have
     passed since the last one began, and a while later if a call is at work, which may be what the
-    news is about; and a while after a call that has changed something.
+    news is about; a while after a call that has changed something; and when what has failed may be
+    tried again.
     """
 
     now_s: float
@@ -123,6 +124,10 @@ class Pace:
     def after_call(self, now_s: float) -> None:
         """A call that may have changed something has ended."""
         self._due_s = min(self._due_s, now_s + self.after_call_s)
+
+    def due_at(self, time_s: float) -> None:
+        """What has failed may be tried again at that time."""
+        self._due_s = min(self._due_s, time_s)
 
     def begun(self, now_s: float) -> None:
         """A look has been begun, or asked for."""

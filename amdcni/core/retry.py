@@ -61,6 +61,11 @@ def is_due(seen: Attempts | None, boot_id: str, now_s: int) -> bool:
     return not now_s < seen.next_s <= now_s + LONGEST_PAUSE_S
 
 
+def pause_left_s(seen: Attempts | None, boot_id: str, now_s: int) -> int:
+    """For how many seconds calls that are not about the work leave it alone; 0 if it is due."""
+    return 0 if seen is None or is_due(seen, boot_id, now_s) else seen.next_s - now_s
+
+
 def is_home(seen: Attempts | None, boot_id: str) -> bool:
     """Whether only the calls of plugins are left of the work."""
     return seen is not None and seen.boot_id == boot_id and seen.home

@@ -164,6 +164,16 @@ def heal(
     return findings
 
 
+def due_again_s(node: Node) -> int | None:
+    """In how many seconds what has failed is tried again at the earliest; None if nothing waits."""
+    clock = node.clock()
+    pauses = (
+        retry.pause_left_s(node.attempts(key), clock.boot_id, clock.now_s)
+        for key in node.unfinished()
+    )
+    return min(filter(None, pauses), default=None)
+
+
 def _foreseen(finding: Finding, node: Node) -> Finding:
     """The finding with what healing would come upon now."""
     if _is_to_try(finding, _Stage.HOME) and is_at_work(finding, node):

@@ -6,7 +6,9 @@ import pytest
 
 from amdcni.cli.columns import Row
 from amdcni.cli.heal import listing_of
+from amdcni.core.retry import FIRST_PAUSE_S
 from amdcni.core.spec import Verb
+from amdcni.verbs.healing import due_again_s
 from amdcni.verbs.healing import heal as heal_all
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import address
@@ -152,6 +154,21 @@ def test_healing_that_fails_is_reported_and_does_not_stop_the_rest(
     keeper.order_matters = False
     assert heal(machine) == {A: ("unfinished", True)}
     assert keeper.is_whole()
+
+
+def test_what_has_failed_says_when_it_may_be_tried_again(machine: Machine) -> None:
+    add(machine, A)
+    add(machine, B, pod=2)
+    for number in (1, 2):
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    assert due_again_s(FakeNode(machine)) is None
+    machine.kernel.host.refused = {"192.0.2.9/24"}
+    heal(machine)
+    assert due_again_s(FakeNode(machine)) == FIRST_PAUSE_S
+    machine.kernel.now_s += FIRST_PAUSE_S - 1
+    assert due_again_s(FakeNode(machine)) == 1
+    machine.kernel.now_s += 1
+    assert due_again_s(FakeNode(machine)) is None
 
 
 @pytest.mark.parametrize("mover", ["delegate", "native"])

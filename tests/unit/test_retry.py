@@ -60,6 +60,16 @@ def test_no_note_delays_work_longer_than_the_longest_pause(seen: Attempts, now_s
 
 
 @given(noted, boot_ids, times)
+def test_the_rest_of_a_pause_ends_when_work_is_due(
+    seen: Attempts | None, boot_id: str, now_s: int
+) -> None:
+    left_s = retry.pause_left_s(seen, boot_id, now_s)
+    assert (left_s == 0) is retry.is_due(seen, boot_id, now_s)
+    assert retry.is_due(seen, boot_id, now_s + left_s)
+    assert left_s == 0 or not retry.is_due(seen, boot_id, now_s + left_s - 1)
+
+
+@given(noted, boot_ids, times)
 def test_after_the_homecoming_the_rest_may_be_tried_at_once(
     seen: Attempts | None, boot_id: str, now_s: int
 ) -> None:

@@ -41,6 +41,15 @@ def test_a_call_that_has_ended_is_looked_at_a_second_later() -> None:
     assert pace.due_s == 5 + pace.after_call_s
 
 
+def test_what_has_failed_is_looked_at_when_its_pause_is_over_and_no_later() -> None:
+    pace = Pace(0.0)
+    pace.begun(0)
+    pace.due_at(10)
+    assert pace.due_s == 10
+    pace.due_at(3600)
+    assert pace.due_s == 10
+
+
 @given(st.lists(st.tuples(st.sampled_from(["news", "call", "look"]), st.floats(0, 100))))
 def test_whatever_happens_a_look_is_due_within_the_minute_and_within_a_second_of_news(
     events: list[tuple[str, float]],
