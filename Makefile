@@ -43,8 +43,9 @@ test-all: COVERAGE := --cov=amdcni.core --cov-branch --cov-fail-under=100 \
 test-all: lint docs $(VENV)/dist.stamp test-unit ## everything that must hold: thorough tests, coverage, documentation, hardware, container runtime
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync SELECTED= PROFILE=$(PROFILE) test-netns test-vm
 	@$(MAKE) --no-print-directory test-runtime
+	@$(MAKE) --no-print-directory test-site
 	@$(BIN)/python -m tests.summary $(RESULTS)/unit.xml $(RESULTS)/netns.xml $(RESULTS)/vm.xml \
-	  $(RESULTS)/runtime.xml
+	  $(RESULTS)/runtime.xml $(RESULTS)/site.xml
 
 # The examples of a page build on one another.  They come first, because worksteal never moves what
 # comes first to another process.
@@ -66,6 +67,11 @@ test-vm: system $(VENV)/dev.stamp ## the hardware tests alone, in a virtual mach
 .PHONY: test-runtime
 test-runtime: system $(VENV)/dev.stamp launcher ## the tests with a real container runtime alone, in throwaway namespaces
 	$(BIN)/pytest tests/runtime --numprocesses=2 --dist=worksteal --junit-xml=$(RESULTS)/runtime.xml
+
+# It builds what has changed, by the command of `make docs`.
+.PHONY: test-site
+test-site: $(VENV)/dev.stamp ## the tests of the built documentation alone, with a real browser
+	$(BIN)/pytest tests/site --junit-xml=$(RESULTS)/site.xml
 
 # How long the targets below run.
 MINUTES := 10
@@ -100,6 +106,7 @@ docs: $(VENV)/dev.stamp ## the documentation, as docs/_build/html
 .PHONY: screens
 screens: system docs ## what each command shows at 80 columns, and the main pages, as pictures in .screens
 	$(BIN)/python -m scripts.screens --commands .screens
+	$(BIN)/python -m scripts.screens --pages .screens
 	$(BIN)/python -m scripts.screens --demo docs/_static/demo.html
 
 # A release is made into this folder.
@@ -232,7 +239,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .archives .managers .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .archives .browser .managers .screens .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

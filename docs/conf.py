@@ -26,8 +26,10 @@ exclude_patterns = ["_build"]
 html_css_files = ["site.css"]
 html_static_path = ["_static"]
 # What is copied is what somebody types: without prompts, and without what a command prints.
-copybutton_prompt_text = r">>> |\.\.\. |\$ "
+# A comment begins with a capital, so that it is none of root's prompts.
+copybutton_prompt_text = r">>> |\.\.\. |\$ |# (?=[a-z])"
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 source_suffix = {".md": "markdown"}
 
 # Where the project lives is said once, in pyproject.toml; without it, no page links to its source.
@@ -85,6 +87,7 @@ def setup(app: Sphinx) -> None:
     """Connect the functions below, and draw the pictures that pages show."""
     pictures.write(Path(__file__).parent / "_pictures")
     app.connect("source-read", show_file_names)
+    app.connect("source-read", wrap_long_lines)
     app.connect("autodoc-process-docstring", read_sections)
     app.connect("missing-reference", refer_to_data)
 
@@ -96,6 +99,13 @@ def show_file_names(app: Sphinx, page: str, source: list[str]) -> None:
         r"```{code-block} python\n:caption: \1\n\n",
         source[0],
         flags=re.MULTILINE,
+    )
+
+
+def wrap_long_lines(app: Sphinx, page: str, source: list[str]) -> None:
+    """Let a block of text, whose lines are long as its comment says, be wrapped by the browser."""
+    source[0] = source[0].replace(
+        "<!-- long lines -->\n```text\n", "```{code-block} text\n:class: long-lines\n\n"
     )
 
 

@@ -1,7 +1,7 @@
 """The pictures of the pages, as SVG: drawn by the build, in the colours of the theme."""
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ class Picture:
 
     def __init__(self, width: int, height: int, title: str) -> None:
         self._size, self._title = (width, height), title
+        self._head = f"head-{width}-{height}"
         self._parts: list[str] = []
 
     def box(
@@ -67,23 +68,25 @@ class Picture:
         dashes = ' stroke-dasharray="6 4"' if dashed else ""
         self._parts.append(
             f'<path d="M{path}" fill="none" stroke="{_COLOURS["line"]}" stroke-width="1.5"'
-            f'{dashes} marker-end="url(#head)"/>'
+            f'{dashes} marker-end="url(#{self._head})"/>'
         )
         (x1, y1), (x2, y2) = points[0], points[-1]
         x, y = at or ((x1 + x2) // 2, (y1 + y2) // 2 - 8 - (len(words) - 1) * 15)
         for number, line in enumerate(words):
             self.text((x, y + number * 15), line, small=True)
 
-    def as_svg(self) -> str:
+    def as_svg(self, kind: str = "wide") -> str:
         """The drawing, to be put into a page."""
         width, height = self._size
+        # Two pictures of a page, one of which is hidden, must not share a marker.
         head = (
-            '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" '
-            f'markerHeight="8" orient="auto"><path d="M0,0 L10,5 L0,10 z" '
+            f'<defs><marker id="{self._head}" viewBox="0 0 10 10" refX="9" refY="5" '
+            f'markerWidth="8" markerHeight="8" orient="auto"><path d="M0,0 L10,5 L0,10 z" '
             f'fill="{_COLOURS["line"]}"/></marker></defs>'
         )
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+            f'class="{kind}" '
             f'style="width:100%;max-width:{width}px;height:auto;font-family:sans-serif">'
             f"<title>{html.escape(self._title)}</title>{head}{''.join(self._parts)}</svg>\n"
         )
@@ -97,13 +100,30 @@ def lending() -> Picture:
     in_pod = ("net1", "10.0.0.0/31", "and what the pod", "does with it")
     picture.box((285, 30), (190, 130), "pod", in_pod, strong=True)
     picture.box((560, 30), (190, 130), "host, as before", had)
-    picture.arrow((200, 95), (285, 95), words=("ADD",))
-    picture.arrow((475, 95), (560, 95), words=("DEL, or the", "pod's death"))
+    picture.arrow((200, 95), (285, 95), words=("2. ADD",))
+    picture.arrow((475, 95), (560, 95), words=("3. DEL, or", "pod's death"))
     record = ("everything that the host had,", "durable before anything changes")
     picture.box((245, 205), (270, 80), "record on disk", record)
     picture.arrow((105, 160), (105, 245), (245, 245), words=("1. written first",), at=(172, 238))
-    picture.arrow((515, 245), (655, 245), (655, 160), words=("2. restored",), at=(588, 222))
+    picture.arrow((515, 245), (655, 245), (655, 160), words=("4. restored",), at=(588, 222))
     picture.text((588, 238), "and compared", small=True)
+    return picture
+
+
+def lending_narrow() -> Picture:
+    """The same from top to bottom, for a phone."""
+    picture = Picture(360, 480, "A NIC leaves the host for a pod and comes back as it was")
+    had = ("eth1, 10.0.0.0/31,", "routes, sysctls, qdiscs,", "ethtool settings, ifindex")
+    picture.box((10, 10), (200, 100), "host", had)
+    in_pod = ("net1, 10.0.0.0/31, and", "what the pod does with it")
+    picture.box((10, 195), (200, 80), "pod", in_pod, strong=True)
+    picture.box((10, 360), (200, 100), "host, as before", had)
+    picture.box((235, 195), (115, 80), "record", ("on disk,", "durable"))
+    picture.arrow((110, 110), (110, 195), words=("2. ADD",), at=(140, 158))
+    picture.arrow((110, 275), (110, 360), words=("3. DEL, or the", "pod's death"), at=(158, 313))
+    picture.arrow((210, 60), (292, 60), (292, 195), words=("1. written first",), at=(290, 48))
+    picture.arrow((292, 275), (292, 410), (210, 410), words=("4. restored",), at=(290, 428))
+    picture.text((290, 444), "and compared", small=True)
     return picture
 
 
@@ -125,8 +145,8 @@ def life() -> Picture:
     picture.arrow((300, 220), (95, 220), (95, 100), words=back, at=(198, 196))
     picture.arrow((635, 100), (635, 190), words=("the pod dies", "without DEL"), at=(682, 140))
     picture.arrow((560, 225), (450, 225), words=("heal, or the", "next call"))
-    picture.arrow((710, 70), (740, 70), (740, 340), (710, 340), words=("driver or",), at=(705, 283))
-    picture.text((705, 298), "card is reset", small=True)
+    picture.arrow((710, 70), (740, 70), (740, 340), (710, 340), words=("driver or",), at=(693, 283))
+    picture.text((693, 298), "card is reset", small=True)
     picture.arrow((560, 340), (270, 340), (270, 160), (335, 160), (335, 100))
     picture.text((410, 332), "heal: back into the pod", small=True)
     return picture
@@ -136,7 +156,7 @@ def agent() -> Picture:
     """Who talks to whom when an agent serves a node."""
     picture = Picture(760, 385, "The agent: runtime, client, main process, workers, reports")
     picture.box((10, 30), (150, 60), "runtime", ("containerd, Multus",))
-    picture.box((230, 30), (150, 60), "amd-host-device", ("static client in C",))
+    picture.box((225, 30), (160, 60), "amd-host-device", ("static client in C",))
     takes = ("takes calls, watches netdevs,", "never waits")
     picture.box((530, 20), (220, 80), "main process", takes, strong=True)
     picture.box((530, 165), (105, 60), "worker", ("one call",))
@@ -145,18 +165,18 @@ def agent() -> Picture:
     picture.box((530, 310), (105, 60), "kernel", ("netlink",))
     picture.box((645, 310), (105, 60), "records", ("on disk",))
     picture.box((10, 310), (370, 60), "reports", ("metrics, probes, Kubernetes events",))
-    picture.arrow((160, 60), (230, 60), words=("executes",))
-    picture.arrow((380, 45), (530, 45), words=("socket",), at=(420, 37))
+    picture.arrow((160, 60), (225, 60), words=("executes",))
+    picture.arrow((385, 45), (530, 45), words=("a call, by its socket",), at=(458, 37))
     picture.arrow((582, 100), (582, 165))
     picture.arrow((697, 100), (697, 165))
     picture.arrow(
-        (305, 90), (305, 165), words=("no agent, or it", "does not answer"), at=(250, 123)
+        (305, 90), (305, 165), words=("no agent, or it", "does not answer"), at=(247, 123)
     )
     picture.arrow((582, 225), (582, 310))
     picture.arrow((697, 225), (697, 310))
     picture.arrow((305, 225), (305, 265), (560, 265), (560, 310), dashed=True)
-    picture.arrow((530, 340), (500, 340), (500, 85), (530, 85), words=("events",), at=(475, 190))
-    picture.arrow((530, 65), (430, 65), (430, 340), (380, 340), words=("messages",), at=(460, 120))
+    picture.arrow((530, 340), (500, 340), (500, 85), (530, 85), words=("events",), at=(474, 190))
+    picture.arrow((530, 65), (430, 65), (430, 340), (380, 340), words=("messages",), at=(396, 295))
     return picture
 
 
@@ -183,12 +203,16 @@ def call() -> Picture:
 
 
 PICTURES: Final[tuple[Callable[[], Picture], ...]] = (lending, life, agent, call)
+NARROW: Final[Mapping[Callable[[], Picture], Callable[[], Picture]]] = {lending: lending_narrow}
+"""How a picture is drawn for a phone, if not as for everybody."""
 
 
 def write(folder: Path) -> None:
     """Write all pictures; a file that is as it should be stays as it is."""
     folder.mkdir(exist_ok=True)
     for draw in PICTURES:
-        path, svg = folder / f"{draw.__name__}.svg", draw().as_svg()
+        narrow = NARROW[draw]().as_svg("narrow") if draw in NARROW else ""
+        path = folder / f"{draw.__name__}.svg"
+        svg = f'<div class="picture">{narrow}{draw().as_svg()}</div>\n'
         if not path.exists() or path.read_text() != svg:
             path.write_text(svg)

@@ -78,13 +78,18 @@ def play(page: Page, node: Node) -> None:
     compare(page, node, before, lent)
 
 
+def _kernel() -> str:
+    """Return the version without the build, which says nothing to others."""
+    return ".".join(platform.release().split(".")[:2])
+
+
 def introduce(page: Page, node: Node) -> None:
     page.title(
         "amd-host-device lends the NICs of a Kubernetes node to pods",
         "A pod that asks for a NIC gets the hardware itself, with the IP addresses that the node "
         "had on it. When the pod ends, the node gets everything back. Nothing may be lost on the "
         "way: a node without its fabric addresses has to be repaired by hand.",
-        f"All that follows happens now, on Linux {platform.release()}, with the installed "
+        f"All that follows happens now, on Linux {_kernel()}, with the installed "
         "executables. Only the node is a stage: namespaces with virtual NICs and a sysfs of their "
         "own, thrown away at the end. This machine's own network is not touched.",
     )
