@@ -1,6 +1,7 @@
 """Pictures of what commands show on a terminal of 80 columns: `make screens`.
 
 python -m scripts.screens --commands FOLDER  what each command shows, on a node that is made up
+python -m scripts.screens --pages FOLDER     the main pages, as `make docs` has built them
 python -m scripts.screens --demo FILE        the demonstration, as a part of a page
 python -m scripts.screens --one COMMAND...   what a command prints on a terminal
 """
@@ -18,6 +19,7 @@ import sys
 import sysconfig
 import termios
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,11 @@ from rich.console import Console
 from rich.text import Text
 
 from amdcni.testing import throwaway_node
+from tests.debian import NotHere
+from tests.site.browser import browsing
+from tests.site.looking import NARROW, WIDE
+from tests.site.packages import unpacked
+from tests.site.pages import path_of
 
 COLUMNS: Final = 80
 _ROWS: Final = 60
@@ -63,7 +70,7 @@ def as_svg(said: str, title: str) -> str:
 
 def as_part_of_a_page(svg: str) -> str:
     """The picture in a frame that scrolls, since it is long."""
-    return f'<div style="max-height:32rem;overflow:auto">\n{svg}</div>\n'
+    return f'<div class="terminal">\n{svg}</div>\n'
 
 
 # ---- a node that is made up
@@ -114,20 +121,62 @@ def record_all(folder: Path) -> None:
             (folder / f"{name}.svg").write_text(as_svg(said, " ".join(("amdcni", *words))))
 
 
+# ---- pages
+
+_PAGES: Final = (
+    "index",
+    "at-night",
+    "tutorial/index",
+    "how-to/install-on-a-cluster",
+    "how-to/find-a-nic",
+    "how-to/troubleshoot",
+    "reference/command",
+    "reference/glossary",
+    "reference/python/types",
+    "explanation/architecture",
+    "explanation/agent",
+    "explanation/nothing-is-lost",
+    "changelog",
+)
+_SCHEMES: Final = ("light", "dark")
+
+
+def show_pages(folder: Path) -> None:
+    """Write pictures of the main pages in a wide and a narrow window, and the first also by night.
+
+    Without a browser there are none, and stderr has the reason.
+    """
+    try:
+        packages = unpacked()
+    except (NotHere, OSError) as refusal:
+        print(f"no pictures of the pages: {refusal}", file=sys.stderr)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with browsing(packages) as browser:
+        for page, width in product(_PAGES, (WIDE, NARROW)):
+            for scheme in _SCHEMES if page == "index" else _SCHEMES[:1]:
+                browser.resize(width)
+                browser.prefer(scheme)
+                browser.open(path_of(page).as_uri())
+                name = "-".join((*page.split("/"), scheme, str(width)))
+                (folder / f"page-{name}.png").write_bytes(browser.picture(whole=True))
+
+
 def main() -> int:
     """Make the pictures that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m scripts.screens", description=__doc__)
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument("--commands", type=Path, metavar="FOLDER")
+    group.add_argument("--pages", type=Path, metavar="FOLDER")
     group.add_argument("--demo", type=Path, metavar="FILE")
     group.add_argument("--one", nargs=argparse.REMAINDER, metavar="COMMAND")
     options = parser.parse_args()
     if options.commands:
         record_all(options.commands)
+    elif options.pages:
+        show_pages(options.pages)
     elif options.demo:
-        # The build of the kernel says nothing to others.
-        flow = shown([sys.executable, "-m", "examples.integration_flow"])
-        said = re.sub(r"(Linux \d+\.\d+)\S*?(,?)(?=\s)", r"\1\2", flow)
+        said = shown([sys.executable, "-m", "examples.integration_flow"])
         options.demo.write_text(as_part_of_a_page(as_svg(said, "make demo")))
     else:
         sys.stdout.write(shown(options.one))
