@@ -105,8 +105,10 @@ def test_the_rdma_device_is_in_the_pod_with_the_nic_and_comes_home(
 ) -> None:
     guest.mover = mover
     pod = guest.pod("pod1")
-    guest.added(slot, pod)
+    promised = {**guest.configuration(slot), "prevResult": guest.added(slot, pod)}
     assert roce.of(pod) == {roce.name_of(slot): "net1"}
+    checked = guest.serve("CHECK", promised, container_id=pod.name, netns=pod)
+    assert checked.succeeded, checked
     assert roce.name_of(slot) not in roce.of(guest.host)
     expect_silence(guest.delete(slot, pod))
     assert (roce.of(guest.host), roce.of(pod)) == (roce.at_home, {})
