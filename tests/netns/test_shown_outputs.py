@@ -11,6 +11,9 @@ from rich.text import Text
 from amdcni.testing import Node, Pod
 from tests.netns.command import AMDCNI
 
+# Each command starts a Python of its own, as on a terminal.
+pytestmark = pytest.mark.thorough
+
 ROOT: Final = Path(__file__).parents[2]
 SHOWN: Final = re.compile(r"^<!-- typed: ([^\n]+) -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WIDTH: Final = 80
