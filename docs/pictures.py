@@ -202,7 +202,40 @@ def call() -> Picture:
     return picture
 
 
-PICTURES: Final[tuple[Callable[[], Picture], ...]] = (lending, life, agent, call)
+def users() -> Picture:
+    """Who uses the core, through which shell."""
+    picture = Picture(760, 400, "Users of the core: a runtime, a person at the node, a test")
+    picture.box((10, 10), (150, 40), "a runtime")
+    picture.box((200, 10), (370, 40), "a person at the node")
+    picture.box((610, 10), (140, 40), "a test")
+    picture.box((10, 95), (150, 65), "amdcni_shim", ("the exec protocol",))
+    picture.box((200, 95), (370, 65), "amdcni.cli")
+    picture.box((610, 95), (140, 65), "amdcni.testing", ("the test kit",))
+    picture.box((10, 215), (150, 45), "amdcni.verbs")
+    picture.box((320, 215), (130, 45), "amdcni.verbs")
+    picture.box((610, 215), (140, 45), "amdcni.runtime")
+    picture.box((10, 320), (740, 70), "amdcni.core", strong=True)
+    for x, words in ((250, "explain"), (385, "heal, release"), (510, "devices, doctor")):
+        picture.text((x, 144), words, small=True)
+    for x in (85, 385, 680):
+        picture.arrow((x, 50), (x, 95))
+        picture.arrow((x, 160), (x, 215))
+        picture.arrow((x, 260), (x, 320))
+    for x in (250, 510):
+        picture.arrow((x, 160), (x, 320))
+    picture.arrow((250, 237), (160, 237), words=("--plan",))
+    for x, words in (
+        (85, "requests, plans, steps"),
+        (250, "a pod's way to its call"),
+        (385, "plans, steps"),
+        (510, "facts to verdicts"),
+        (680, "calls in order"),
+    ):
+        picture.text((x, 374), words, small=True)
+    return picture
+
+
+PICTURES: Final[tuple[Callable[[], Picture], ...]] = (lending, life, agent, call, users)
 NARROW: Final[Mapping[Callable[[], Picture], Callable[[], Picture]]] = {lending: lending_narrow}
 """How a picture is drawn for a phone, if not as for everybody."""
 

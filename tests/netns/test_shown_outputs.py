@@ -15,7 +15,9 @@ from tests.netns.command import AMDCNI
 pytestmark = pytest.mark.thorough
 
 ROOT: Final = Path(__file__).parents[2]
-SHOWN: Final = re.compile(r"^<!-- typed: ([^\n]+) -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHOWN: Final = re.compile(
+    r"^<!-- typed: ([^\n]+) -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 WIDTH: Final = 80
 
 _TRAINERS: Final = {
