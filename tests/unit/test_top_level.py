@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import amdcni
+from amdcni.core import errors
 
 STABLE = Path(__file__).parents[2] / "docs/reference/python/index.md"
 HIDDEN = {"__version__"}
@@ -29,6 +30,11 @@ def test_a_name_is_that_of_the_module_that_type_checkers_see(name: str) -> None:
 def test_every_module_with_such_names_is_documented_as_stable() -> None:
     (stable,) = [line for line in STABLE.read_text().splitlines() if "can rely on" in line]
     assert [module for module in amdcni._MODULES if f"`{module}`" not in stable] == []
+
+
+def test_every_class_of_errors_is_there() -> None:
+    classes = {name for name, each in vars(errors).items() if isinstance(each, type)}
+    assert classes - set(amdcni.__all__) == set()
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:
