@@ -55,8 +55,8 @@ test-all-but-vm:
 	@$(MAKE) --no-print-directory test-runtime
 	@$(MAKE) --no-print-directory test-site
 
-# The examples of a page build on one another.  They come first, because worksteal never moves what
-# comes first to another process.
+# The examples of a page build on one another, and a process evaluates those before its own.  They
+# come first, because worksteal never moves what comes first to another process.
 .PHONY: test-unit
 test-unit: system tools $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
