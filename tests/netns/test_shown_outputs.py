@@ -48,7 +48,9 @@ def without_what_differs(said: str) -> str:
     return re.sub(r"\d+ (?=sysctls|values that are usual)", "SOME ", said).strip()
 
 
-def lend(node: Node, plugin: Path, pod: Pod, number: int, **call: str) -> None:
+def lend(
+    node: Node, plugin: Path, pod: Pod, number: int, *, container: str, args: str, ifname: str
+) -> None:
     """Lend the NIC of this number as the pages say."""
     bdf = f"0000:0{number}:00.0"
     addresses = (f"10.0.{number - 1}.0/31", f"fd00:{number}::/127")
@@ -56,7 +58,10 @@ def lend(node: Node, plugin: Path, pod: Pod, number: int, **call: str) -> None:
     if number == 1:
         node.ip("route add 192.0.2.0/24 via 10.0.0.1 dev eth1")
     config = {"cniVersion": "1.0.0", "name": "amd-nic", "type": "amd-host-device"}
-    added = node.cni("ADD", plugin, {**config, "deviceID": bdf}, netns=pod, **call)
+    config["deviceID"] = bdf
+    added = node.cni(
+        "ADD", plugin, config, netns=pod, container_id=container, args=args, ifname=ifname
+    )
     added.expect_result()
 
 
@@ -69,7 +74,8 @@ def trainers(node: Node, plugin: Path) -> Node:
     """Two pods of the namespace ml have a NIC each, and one of them has died."""
     for number, (name, container) in enumerate(_TRAINERS.items(), start=1):
         pod = node.add_pod(f"cni-5f2b8c{number}d-0be2-4d94-8c1f-0a7be2d94c55")
-        lend(node, plugin, pod, number, container_id=container, args=args("ml", name))
+        call = {"container": container, "args": args("ml", name), "ifname": "net1"}
+        lend(node, plugin, pod, number, **call)
         if number == 1:
             pod.ip("link set net1 mtu 1500")
     pod.delete()
@@ -92,6 +98,6 @@ def test_commands_print_what_a_page_shows_of_two_trainers(trainers: Node, page: 
 def test_attachments_prints_what_the_readme_shows(node: Node, plugin: Path) -> None:
     pod = node.add_pod("pod1")
     for number in (1, 2):
-        who = {"container_id": _TRAINERS["trainer-0"], "ifname": f"net{number}"}
-        lend(node, plugin, pod, number, args=args("default", "workload"), **who)
+        call = {"container": _TRAINERS["trainer-0"], "args": args("default", "workload")}
+        lend(node, plugin, pod, number, **call, ifname=f"net{number}")
     require_shown(node, "README.md")
