@@ -665,8 +665,8 @@ def _add_conformance(commands: "Subcommands") -> None:
         "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
         "where the configuration names the first one, other containers get one of the others.  "
         "The plugin has its own /run, /sys and /var/lib/cni; other files that it writes are real.  "
-        "The exit status is 1 if it does not do what it must, 2 if nothing could be judged, and "
-        "130 after an interrupt; what it should do and does not is reported.",
+        "The exit status is 1 if it does not do what it must, 2 if nothing could be judged or no "
+        "ADD has worked, and 130 after an interrupt; what it should do and does not is reported.",
     )
     judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
     judged.add_argument(
