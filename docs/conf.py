@@ -92,8 +92,8 @@ def setup(app: Sphinx) -> None:
 def show_file_names(app: Sphinx, page: str, source: list[str]) -> None:
     """Give a block of code that is a file, as its comment says, the name of the file as caption."""
     source[0] = re.sub(
-        r"^<!-- file: (\S+) -->\n(<!-- skip: next -->\n)?```python\n",
-        r"```{code-block} python\n:caption: \1\n\n",
+        r"^<!-- file: (\S+) -->\n(<!-- skip: next -->\n)?```(python|yaml)\n",
+        r"```{code-block} \3\n:caption: \1\n\n",
         source[0],
         flags=re.MULTILINE,
     )
