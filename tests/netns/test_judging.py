@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,35 @@ def test_a_version_that_the_plugin_does_not_list_is_refused(plugin: Path, tmp_pa
     done = run([*judging(plugin, tmp_path, {"type": "bridge"}, cniVersion="1.1.0"), *ONE])
     assert (done.returncode, done.stdout) == (2, "")
     assert "the configuration is for CNI 1.1.0, but the plugin lists 0.1.0, " in done.stderr
+
+
+PASSES_ON = f"""#!{sys.executable} -IS
+import json, os, sys
+config = json.load(sys.stdin)
+match os.environ["CNI_COMMAND"]:
+    case "VERSION":
+        print(json.dumps({{"cniVersion": "1.1.0", "supportedVersions": ["1.0.0", "1.1.0"]}}))
+    case "ADD":
+        print(json.dumps(config["prevResult"]))
+"""
+"""A chained plugin that does nothing, and speaks a newer version than Debian's ptp."""
+
+
+def test_behind_an_older_plugin_the_clauses_of_newer_versions_do_not_apply(
+    plugin: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    newer.write_text(PASSES_ON)
+    newer.chmod(0o755)
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
+    command = judging(plugin, tmp_path, {"type": "ptp", "ipam": ipam}, {"type": "newer"})
+    command[command.index("--plugin") + 1] = str(newer)
+    path = ("--path", f"{DEBIAN}:{tmp_path}")
+    done = run([*command, "--json", *path, "--only", "STATUS", "--only", "each version"])
+    verdicts = {each["clause"]: each["verdict"] for each in json.loads(done.stdout)}
+    assert verdicts["the result is as each version has it"] == "passed"
+    assert {v for name, v in verdicts.items() if "status" in name} == {"not applicable"}
+    assert done.returncode == 0
 
 
 def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:

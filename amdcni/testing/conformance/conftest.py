@@ -43,12 +43,15 @@ def subject(pytestconfig: pytest.Config) -> Subject:
 
 @pytest.fixture(scope="session")
 def supported(subject: Subject, pytestconfig: pytest.Config) -> tuple[str, ...]:
-    """The versions that the plugin says it speaks; none if it cannot say."""
+    """The versions that the plugin says it speaks, and with it all that come before it in a list.
+
+    None if it cannot say.
+    """
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
     with throwaway_node() as node:
-        found = _versions(node, subject)
+        found = _versions_of_all(node, subject)
         try:
             rehearsal = build(node, subject, found)
             rehearsal.rehearse()
@@ -58,9 +61,17 @@ def supported(subject: Subject, pytestconfig: pytest.Config) -> tuple[str, ...]:
     return found
 
 
-def _versions(node: Node, subject: Subject) -> tuple[str, ...]:
+def _versions_of_all(node: Node, subject: Subject) -> tuple[str, ...]:
+    found = _versions(node, subject, subject.executable)
+    for other in subject.executables_before:
+        spoken = _versions(node, subject, other)
+        found = tuple(version for version in found if version in spoken) or found
+    return found
+
+
+def _versions(node: Node, subject: Subject, executable: Path) -> tuple[str, ...]:
     config = {"cniVersion": subject.config.get("cniVersion", "1.0.0")}
-    call = node.start_cni("VERSION", subject.executable, config, path=subject.dirs)
+    call = node.start_cni("VERSION", executable, config, path=subject.dirs)
     try:
         answer = call.wait(subject.timeout_s).answer
     except subprocess.TimeoutExpired:
