@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import attrs
+import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
@@ -628,3 +629,29 @@ def test_heal_does_what_its_dry_run_foresees_and_all_outputs_agree_on_the_rest(
         which: said.found for which, said in foreseen.items() if said.found
     }
     require_one_truth(machine)
+
+
+@pytest.mark.parametrize(
+    ("story", "device", "found", "state", "needs", "place"),
+    [
+        (MOVED_ON, A, "held", "attached", True, ELSEWHERE),
+        (MOVED_ON, V, "held", "attached", True, ELSEWHERE),
+        (MOVED_ON, B, "held", "attached", False, None),
+        (LEFT_BEHIND, A, "missing", "orphan", True, ELSEWHERE),
+        (REPLACED, A, "unplugged", "orphan", True, None),
+        (REPLACED, B, "held", "attached", True, None),
+        (UNPLUGGED_IN_USE, C, "unplugged", "busy", False, None),
+        (RETURNED_IN_USE, A, "returned", "busy", False, None),
+        (WAITING, C, "returned", "orphan", True, None),
+        (NEWER, B, "returned", "orphan", True, None),
+    ],
+)
+def test_what_they_agree_on_is_what_has_happened(
+    story: Story, device: str, found: str, state: str, needs: bool, place: str | None
+) -> None:
+    truth = require_one_truth(played(story))
+    (said,) = (each for (named, _), each in truth.items() if named == device)
+    assert (said.found, said.state, said.needs, said.place) == (found, state, needs, place)
+    assert said.orphan == (state == "orphan")
+    if place is not None:
+        assert str(said.words).startswith(f"it is in {place} as rail")
