@@ -84,6 +84,9 @@ class Node(Protocol):
     def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
         """The routes to exactly these networks in the netns at `path`, in every table."""
 
+    def rdma_in(self, path: str) -> tuple[RdmaDevice, ...]:
+        """The RDMA devices that can be used in the netns at `path`."""
+
     def is_netns(self, path: str) -> bool:
         """Whether there is a network namespace at `path`, without looking inside."""
 

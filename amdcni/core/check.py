@@ -2,8 +2,8 @@
 
 Plugins that are chained after ours may change the MTU, the MAC address and sysctls of the netdev,
 and move its routes to other tables; none of these is a fault.  What they must not change: the
-netdev is there, is ours, is up with a link, and has the promised addresses in a usable state, and
-the promised routes in some table.
+netdev is there, is ours, is up with a link, and has the promised addresses in a usable state, the
+promised routes in some table, and the RDMA devices that follow it.
 """
 
 from collections.abc import Collection, Iterable
@@ -21,6 +21,7 @@ from amdcni.core.host import (
     netdev_named,
 )
 from amdcni.core.identity import find_in_pod
+from amdcni.core.rdma import RdmaDevice, find_rdma
 from amdcni.core.request import CheckRequest
 from amdcni.core.spec import Interface, Ip, Result
 
@@ -71,6 +72,13 @@ def lacking_routes(
     return [
         f"{ifname} lacks the route to {each}" for each in sorted(set(promised) - found, key=str)
     ]
+
+
+def lacking_rdma(there: Collection[RdmaDevice], record: Attachment) -> list[str]:
+    """The RDMA devices that follow the netdev and are not in the pod, one readable line each."""
+    ifname = record.id.ifname
+    missing = [each for each in record.rdma if find_rdma(each, there) is None]
+    return [f"{ifname} lacks its RDMA device {each.name}" for each in missing]
 
 
 def is_as_promised(record: Attachment, pod: Netns | None) -> bool:

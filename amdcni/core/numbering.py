@@ -57,6 +57,21 @@ def in_order_of_return(records: Iterable[Attachment]) -> tuple[Attachment, ...]:
     return tuple(ordered)
 
 
+def in_the_way_of(record: Attachment, records: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    """Those of `records` that have to return before `record`, in that order.
+
+    The last of them had in its pod the ifindex that the netdev of `record` had on the host, the one
+    before it that of the last, and so on.
+    """
+    others = [each for each in records if each.key != record.key]
+    with_number = {each.pod_ifindex: each for each in others}
+    chain, last = list[Attachment](), record
+    while last.captured is not None and last.captured.ifindex in with_number:
+        last = with_number.pop(last.captured.ifindex)
+        chain.append(last)
+    return tuple(reversed(chain))
+
+
 def _is_bare(netdev: Netdev, others: Iterable[Netdev]) -> bool:
     """Whether it came back and nothing has been done with it."""
     if netdev.up or netdev.addresses or netdev.master is not None:

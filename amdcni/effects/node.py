@@ -21,7 +21,7 @@ from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginNa
 from amdcni.core.numbering import is_since
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
-from amdcni.core.rdma import Rdma, RdmaFile
+from amdcni.core.rdma import Rdma, RdmaDevice, RdmaFile
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall, with_sandbox_at
 from amdcni.core.steps import Outcome, Step
@@ -104,6 +104,10 @@ class LinuxNode:
     def routes_in(self, path: str, destinations: Collection[IpNetwork]) -> tuple[Route, ...]:
         with self.enter(path) as pod:
             return () if pod is None else pod.routes_to(destinations)
+
+    def rdma_in(self, path: str) -> tuple[RdmaDevice, ...]:
+        with self.enter(path) as pod:
+            return () if pod is None else pod.rdma_devices()
 
     def find_pod(self, ref: NetnsRef) -> Netns | None:
         for path in self._paths_of(ref):

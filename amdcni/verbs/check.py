@@ -24,6 +24,8 @@ def check(request: CheckRequest, node: Node) -> None:
     if routes and not problems:
         there = node.routes_in(request.netns, routes)
         problems = checks.lacking_routes(routes, there, record)
+    if record.rdma and pod is not None:
+        problems += checks.lacking_rdma(node.rdma_in(request.netns), record)
     if problems or pod is None:
         raise CheckFailed("; ".join(problems))
     call = calls.check_call(request, record, pod)

@@ -10,7 +10,7 @@ from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, DeviceNotFound
 from amdcni.core.identity import dies_with_its_netns, is_plugged
 from amdcni.core.names import DeviceKey
-from amdcni.core.numbering import in_order_of_return
+from amdcni.core.numbering import in_order_of_return, in_the_way_of
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.ports import Node
 from amdcni.verbs import executor, looking
@@ -38,6 +38,7 @@ class Returned(StrEnum):
 
 def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> Returned:
     """Return the device of `record`, whose lock is held, to the host, and forget the record."""
+    _make_way(record, node)
     boot_id, destroyed = node.clock().boot_id, is_destroyed(record, node)
     plan = plan_release(
         record,
@@ -56,6 +57,17 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
     if destroyed:
         return Returned.DESTROYED
     return Returned.BACK if record.boot_id == boot_id else Returned.FORGOTTEN
+
+
+def _make_way(record: Attachment, node: Node) -> None:
+    """Bring home first what has come back with a dead pod under the ifindex of this netdev.
+
+    Otherwise the netdev could never have it again.
+    """
+    if not node.is_netns(record.netns.path):
+        for each in in_the_way_of(record, node.records()):
+            if find_condition(each, node) is Condition.RETURNED:
+                bring_home_at_once([each], node)
 
 
 def is_destroyed(record: Attachment, node: Node) -> bool:

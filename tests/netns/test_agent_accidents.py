@@ -170,6 +170,7 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.thorough
 def test_an_agent_that_is_stopped_delays_calls_and_changes_nothing_else(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_call_whose_client_was_killed_while_it_waited_is_never_begun(
 # Many calls
 
 
+@pytest.mark.thorough
 @by_delegate
 def test_a_call_that_finds_all_workers_busy_waits_and_then_does_its_work_itself(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path

@@ -144,6 +144,7 @@ def test_a_lost_nic_is_told_of_once(
         assert f"it is in {stranger.netns} as rail7, though its pod lives" in lost["message"]
 
 
+@pytest.mark.thorough
 @natively
 def test_a_name_that_is_taken_and_what_could_not_be_restored_are_told_of(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, cluster: Cluster

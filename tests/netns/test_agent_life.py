@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.agents import RunningAgent, agent_on, look_only_at_events, preparation
 from tests.netns.command import run_amdcni
@@ -141,6 +143,7 @@ def test_status_says_whether_the_agent_serves_what_is_lent_and_what_needs_attent
 # What it takes
 
 
+@pytest.mark.thorough
 @natively
 def test_neither_memory_nor_descriptors_nor_children_grow_with_the_calls(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod

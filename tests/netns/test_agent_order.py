@@ -136,6 +136,7 @@ touch {tmp_path}/$CNI_COMMAND""",
 # The end
 
 
+@pytest.mark.thorough
 @by_delegate
 def test_an_agent_that_waits_for_its_last_call_takes_no_processor(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, tmp_path: Path

@@ -6,6 +6,8 @@ import socket
 import time
 from contextlib import ExitStack
 
+import pytest
+
 from amdcni.testing import Nic, Node, Pod, dump
 from tests.netns.agents import (
     agent_on,
@@ -23,6 +25,7 @@ A_WHILE_S = 1.0
 FEW_S = 0.3
 
 
+@pytest.mark.thorough
 @natively
 def test_an_agent_that_gets_no_process_goes_on_and_costs_no_call(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod

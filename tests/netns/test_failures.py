@@ -249,6 +249,7 @@ sys.exit(main(os.environ, sys.stdin.buffer, sys.stdout, sys.stderr))
 """Serves a call like the executable, but gives the plugins that it calls one second."""
 
 
+@pytest.mark.thorough
 @by_delegate
 def test_a_delegate_that_hangs_is_killed_with_its_children_and_the_move_undone(
     runtime: Runtime, nic: Nic, pod: Pod, tmp_path: Path

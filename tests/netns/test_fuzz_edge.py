@@ -21,6 +21,8 @@ from tests.fuzz import cage, inputs
 from tests.fuzz.stage import CHECKOUT
 from tests.patience import PATIENCE_S
 
+pytestmark = pytest.mark.thorough
+
 
 def staged(
     mode: str, calls: Iterable[bytes] = (), checkout: Path = CHECKOUT

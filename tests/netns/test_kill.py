@@ -232,6 +232,7 @@ def test_a_killed_del_does_not_block_the_add_of_the_routes_other_nic(
     assert damage(before, runtime.node) == []
 
 
+@pytest.mark.thorough
 @by_delegate
 def test_no_file_of_a_killed_del_outlives_the_next_call(
     runtime: Runtime, second: Runtime, pod: Pod

@@ -166,6 +166,7 @@ def test_the_owner_of_a_rule_sets_it_again_and_nobody_else_does(
     assert answers == ["add 0", "delete 0", "add 0"]
 
 
+@pytest.mark.thorough
 @natively
 def test_a_rule_whose_owner_is_late_is_there_once(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod

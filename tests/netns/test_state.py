@@ -237,9 +237,8 @@ def out_of_inodes(node: Node) -> list[Path]:
     return made
 
 
-@pytest.mark.parametrize(
-    "fill", [pytest.param(out_of_space, marks=pytest.mark.thorough), out_of_inodes]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("fill", [out_of_space, out_of_inodes])
 def test_a_del_killed_at_any_moment_on_a_full_disk_leaves_no_mark(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod, fill: Callable[[Node], list[Path]]
 ) -> None:

@@ -119,6 +119,7 @@ def test_filters_of_other_netdevs_send_to_the_nic_again(
     assert damage(before, node) == []
 
 
+@pytest.mark.thorough
 @natively
 def test_an_action_that_was_made_in_the_place_of_one_that_sent_to_the_nic_stays_as_it_is(
     runtime: Runtime, node: Node, pod: Pod
@@ -137,6 +138,7 @@ def test_an_action_that_was_made_in_the_place_of_one_that_sent_to_the_nic_stays_
     assert differences(before, dump(node), sections=[Section.FILTER]) == []
 
 
+@pytest.mark.thorough
 @natively
 @pytest.mark.parametrize("name", ["the only table of u32 with a late number", "chains"])
 def test_a_del_killed_at_any_change_restores_all_traffic_control_the_next_time(

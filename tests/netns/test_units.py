@@ -199,6 +199,7 @@ def test_systemd_takes_from_the_agent_what_the_unit_says(systemd: Systemd) -> No
     assert os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{parent}/ns/mnt")
 
 
+@pytest.mark.thorough
 def test_systemd_starts_an_agent_again_that_was_killed(systemd: Systemd) -> None:
     first = systemd.agent()
     assert first is not None

@@ -51,6 +51,7 @@ def test_check_finds_what_is_wrong(
     runtime.check(pod, result).expect_error(CHECK_FAILED, *words)
 
 
+@pytest.mark.thorough
 @natively
 def test_check_finds_a_duplicate_address_and_amdcni_check_a_lost_link_too(
     runtime: Runtime, node: Node, nic: Nic, pod: Pod

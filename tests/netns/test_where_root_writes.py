@@ -336,6 +336,7 @@ def exchanging(node: Node, script: str) -> Iterator[None]:
             process.kill()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "script",
     [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import profiles
+from tests import profiles, selection
 
 if TYPE_CHECKING:
     from amdcni.effects.store import Store
@@ -24,6 +24,27 @@ if TYPE_CHECKING:
     from tests.unit.state_folder import Reports
 
 profiles.load(profiles.UNIT)
+
+REPEATING = frozenset(
+    f"test_{name}"
+    for name in (
+        *("killed_calls", "killed_returns", "lifecycle", "others_at_work"),
+        *("reattach_killed", "takeover_killed", "two_calls_at_once"),
+    )
+)
+"""The modules that play the same calls at every moment, or in any order."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `make test` play a few cases of what repeats itself, and measure no coverage there.
+
+    That would take three times as long, and other tests have to execute every line, too.
+    """
+    selection.leave_most_cases(item for item in items if item.path.stem in REPEATING)
+    for item in items:
+        if item.get_closest_marker("thorough") or item.path.stem in REPEATING:
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(params=["delegate", "native"])

@@ -36,7 +36,7 @@ from amdcni.core.mapping import GoMapping
 from amdcni.core.names import BusDevice, DeviceKey, IfName, PciAddress, PluginName, parse_bus_device
 from amdcni.core.plans.snapshot import Clock
 from amdcni.core.policy import Policy
-from amdcni.core.rdma import Rdma, RdmaFile
+from amdcni.core.rdma import Rdma, RdmaDevice, RdmaFile
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.core.retry import Attempts
 from amdcni.core.spec import Json, PluginCall
@@ -115,6 +115,10 @@ class FakeNode:
         space = self.alive().kernel.paths.get(path)
         found = () if space is None else self._kernel.routes(space)
         return tuple(route for route in found if route.destination in destinations)
+
+    def rdma_in(self, path: str) -> tuple[RdmaDevice, ...]:
+        space = self.alive().kernel.paths.get(path)
+        return () if space is None else self._kernel.rdma.devices(space)
 
     def find_pod(self, ref: NetnsRef) -> Netns | None:
         """As `effects.node`: at the path, otherwise at any other."""

@@ -57,10 +57,11 @@ def test_check_of_a_healthy_attachment_succeeds_and_changes_nothing(
         (lambda kernel, nic: flag(nic, AddressFlag.DADFAILED), "fd00::1/64 is somebody else's"),
         (lambda kernel, nic: flag(nic, AddressFlag.TENTATIVE), "fd00::1/64 cannot be used"),
         (lambda kernel, nic: setattr(nic, "plugged_in", False), "no link"),
+        (lambda kernel, nic: kernel.rdma.lose(nic.space), "net1 lacks its RDMA device roce-ens1"),
     ],
     ids=[
         *("address", "down", "renamed", "moved out", "another netns", "no netns"),
-        *("duplicate", "endless detection", "no link"),
+        *("duplicate", "endless detection", "no link", "no RDMA device"),
     ],
 )
 def test_check_finds_what_is_not_healthy(

@@ -1,6 +1,7 @@
 """A netdev gets its ifindex back where nothing is lost by that."""
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -20,7 +21,7 @@ from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import ask, config_for
 from tests.unit.keeper import Keeper
 from tests.unit.state_folder import record_of
-from tests.unit.two_nics import POD1, A, B, add, booted, delete, heal, pod_of, process
+from tests.unit.two_nics import POD1, POD2, A, B, add, booted, delete, heal, pod_of, process
 
 WAS, NOW = 4, 9
 CAPTURED = Captured(ifname=IfName("ens1"), ifindex=WAS)
@@ -207,10 +208,29 @@ def test_a_record_without_a_netdev_is_in_nobodys_way() -> None:
     assert in_order_of_return([unknown]) == (unknown,)
 
 
+def collect_all(machine: Machine, devices: Sequence[str]) -> None:
+    ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
+
+
+def heal_all(machine: Machine, devices: Sequence[str]) -> None:
+    heal(machine)
+
+
+def delete_the_last_first(machine: Machine, devices: Sequence[str]) -> None:
+    for number, device in reversed([*enumerate(devices)]):
+        ask(machine, Verb.DEL, config_for(device), container="pod1", ifname=f"net{number}")
+
+
+def lend_the_last_anew(machine: Machine, devices: Sequence[str]) -> None:
+    ask(machine, Verb.ADD, config_for(devices[-1]), container="pod2", netns=POD2)
+    delete(machine, devices[-1], pod=2)
+    heal(machine)
+
+
 @pytest.mark.parametrize("first", [A, B])
-@pytest.mark.parametrize("gc", [True, False])
+@pytest.mark.parametrize("end", [collect_all, heal_all, delete_the_last_first, lend_the_last_anew])
 def test_two_nics_of_a_pod_of_which_one_came_home_with_the_ifindex_of_the_other(
-    machine: Machine, kernel: Kernel, first: str, gc: bool
+    machine: Machine, kernel: Kernel, first: str, end: Callable[[Machine, Sequence[str]], None]
 ) -> None:
     second = B if first == A else A
     (one,), (other,) = kernel.functions[first].links, kernel.functions[second].links
@@ -227,8 +247,5 @@ def test_two_nics_of_a_pod_of_which_one_came_home_with_the_ifindex_of_the_other(
     assert (one.ifindex, other.ifindex) == (numbers[1], 77)
     kernel.destroy_netns(pod)
     assert (one.ifindex, other.ifindex) == (numbers[1], 77)
-    if gc:
-        ask(machine, Verb.GC, config_for(**{"cni.dev/valid-attachments": []}))
-    else:
-        heal(machine)
+    end(machine, (first, second))
     assert (one.ifindex, other.ifindex) == numbers

@@ -1,14 +1,12 @@
 """An ordinary ADD and DEL of each model of NIC: host before = host after."""
 
-import pytest
-
 from tests.netns.runtime import addresses, expect_silence, ifnames
+from tests.vm.cases import each_model
 from tests.vm.guest import Guest, addresses_of, peers_of
-from tests.vm.nics import E1000E, VIRTIO, VMXNET3, Slot
+from tests.vm.nics import Slot
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@each_model
 def test_a_nic_of_each_model_works_in_its_pod_and_is_restored(
     guest: Guest, slot: Slot, mover: str
 ) -> None:

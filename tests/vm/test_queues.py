@@ -10,6 +10,7 @@ import pytest
 from amdcni.testing import Section
 from amdcni.testing.dumps import Subject
 from tests.netns.runtime import expect_silence
+from tests.vm.cases import each_model
 from tests.vm.guest import Guest
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
@@ -31,8 +32,7 @@ def _has_byte_limits(guest: Guest, slot: Slot) -> bool:
     return f"{LIMITS}/limit_max" in guest.dump().subjects[Subject(Section.QUEUES, slot.ifname)]
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@each_model
 def test_what_a_pod_changed_of_the_queues_is_undone_though_it_died(
     guest: Guest, slot: Slot, mover: str
 ) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from amdcni.testing import differences
 from tests.netns.runtime import addresses, expect_silence, ifnames
+from tests.vm.cases import each_model
 from tests.vm.guest import STATE, Guest, Pod, addresses_of, peers_of
-from tests.vm.nics import E1000E, VIRTIO, VMXNET3, Slot
+from tests.vm.nics import E1000E, VIRTIO, Slot
 
 
 def expect_attached_again(guest: Guest, slot: Slot, pod: Pod, result: Any) -> None:
@@ -23,8 +24,7 @@ def expect_attached_again(guest: Guest, slot: Slot, pod: Pod, result: Any) -> No
     assert checked.succeeded, checked
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@each_model
 def test_a_nic_that_is_plugged_in_again_goes_back_into_its_living_pod(
     guest: Guest, slot: Slot, mover: str
 ) -> None:
