@@ -27,16 +27,19 @@ def progress_on(stderr: IO[str]) -> Iterator[Tell]:
     if not _is_shown_on(stderr):
         yield lambda _: None
         return
-    width = width_of_screen() - 1
+    width, told = width_of_screen() - 1, False
 
     def tell(words: str) -> None:
+        nonlocal told
+        told = True
         stderr.write(_ERASE + shortened(plain(words), width))
         stderr.flush()
 
     try:
         yield tell
     finally:
-        erase_on(stderr)
+        if told:
+            erase_on(stderr)
 
 
 def erase_on(stderr: IO[str]) -> None:
