@@ -54,8 +54,8 @@ test-all-but-vm:
 	@$(MAKE) --no-print-directory test-netns
 	@$(MAKE) --no-print-directory test-runtime
 
-# The examples of a page build on one another.  They come first, because worksteal never moves what
-# comes first to another process.
+# The examples of a page build on one another, and a process evaluates those before its own.  They
+# come first, because worksteal never moves what comes first to another process.
 .PHONY: test-unit
 test-unit: system tools $(VENV)/dev.stamp launcher ## the unit tests alone, and the examples of the documentation
 	HYPOTHESIS_PROFILE=$(PROFILE) $(BIN)/pytest docs README.md amdcni amdcni_shim tests/unit \
@@ -240,7 +240,7 @@ LOCK_OPTIONS := --quiet --upgrade --generate-hashes --no-strip-extras --no-heade
 
 .PHONY: clean
 clean: ## removes everything that the other targets made
-	rm -rf $(VENV) $(RESULTS) .archives .managers .promtool .runtime .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
+	rm -rf $(VENV) $(RESULTS) .archives .managers .promtool .runtime .shells .vm .fuzz .tox mutants docs/_build dist .coverage* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -1,12 +1,14 @@
 """Runs the Python examples of README.md, docs/ and the docstrings as tests."""
 
 import gc
+from contextlib import suppress
 from doctest import ELLIPSIS
 from pathlib import Path
 
 import pytest
-from sybil import Sybil
+from sybil import Document, Sybil
 from sybil.document import PythonDocStringDocument
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import SkipParser as DocStringSkipParser
@@ -27,6 +29,24 @@ docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 pytest_collect_file = (pages + docstrings).pytest()
+
+reached: dict[Document, int] = {}
+"""How far each document has been evaluated by this process."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Evaluate the examples on which this one builds, if another process ran them as tests.
+
+    What is wrong with them is reported there.
+    """
+    if isinstance(item, SybilItem):
+        document, here = item.example.document, item.example.region.start
+        for earlier in document.examples():
+            if reached.get(document, -1) < earlier.region.start < here:
+                with suppress(Exception):
+                    earlier.evaluate()
+        reached[document] = here
+
 
 CONFORMANCE = Path(__file__).parent / "amdcni/testing/conformance"
 

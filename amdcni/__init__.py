@@ -17,8 +17,11 @@ if TYPE_CHECKING:
         parse_plugin_info,
         parse_plugin_list,
         plugin_list_to_json,
+        prev_result_of,
         result_from_json,
         result_to_json,
+        spell,
+        structure,
     )
     from amdcni.core.errors import (
         AmdcniError,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
         PluginFailed,
         PluginNotFound,
         PolicyDenies,
+        RdmaImmovable,
+        RdmaLost,
         RestoreIncomplete,
         StateFailure,
         StateTooNew,
@@ -78,6 +83,10 @@ if TYPE_CHECKING:
         parse_network_name,
         parse_plugin_name,
     )
+    from amdcni.core.request import (
+        Invocation,
+        parse_environment,
+    )
     from amdcni.core.spec import (
         AttachmentId,
         Dns,
@@ -104,6 +113,10 @@ if TYPE_CHECKING:
     from amdcni.runtime import (
         Cache,
         Runtime,
+    )
+    from amdcni_shim.edge import (
+        error_object,
+        version_said,
     )
 
 __version__ = "0.2.0"
@@ -140,6 +153,7 @@ __all__ = [
     "InvalidManifest",
     "InvalidName",
     "InvalidSettings",
+    "Invocation",
     "Ip",
     "IpamName",
     "Json",
@@ -158,6 +172,8 @@ __all__ = [
     "PluginName",
     "PluginNotFound",
     "PolicyDenies",
+    "RdmaImmovable",
+    "RdmaLost",
     "RestoreIncomplete",
     "Result",
     "Route",
@@ -175,9 +191,11 @@ __all__ = [
     "at_least",
     "decode_object",
     "encode",
+    "error_object",
     "error_to_json",
     "parse_bus_device",
     "parse_container_id",
+    "parse_environment",
     "parse_error",
     "parse_file_path",
     "parse_ifname",
@@ -191,8 +209,12 @@ __all__ = [
     "parse_version",
     "plugin_info",
     "plugin_list_to_json",
+    "prev_result_of",
     "result_from_json",
     "result_to_json",
+    "spell",
+    "structure",
+    "version_said",
 ]
 
 _MODULES = (
@@ -201,6 +223,8 @@ _MODULES = (
     "amdcni.core.spec",
     "amdcni.core.versions",
     "amdcni.core.codec",
+    "amdcni_shim.edge",
+    "amdcni.core.request",
     "amdcni.core.libcni",
     "amdcni.runtime",
 )

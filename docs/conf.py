@@ -90,10 +90,20 @@ def setup(app: Sphinx) -> None:
 
 
 def show_file_names(app: Sphinx, page: str, source: list[str]) -> None:
-    """Give a block of code that is a file, as its comment says, the name of the file as caption."""
+    """Give a block of code that is a file, as its comment says, the name of the file as caption.
+
+    Of several blocks for one file, each after the first is said to go on with it.
+    """
+    seen: set[str] = set()
+
+    def captioned(block: re.Match[str]) -> str:
+        caption = f"{block['file']}, continued" if block["file"] in seen else block["file"]
+        seen.add(block["file"])
+        return f"```{{code-block}} {block['language']}\n:caption: {caption}\n\n"
+
     source[0] = re.sub(
-        r"^<!-- file: (\S+) -->\n(<!-- skip: next -->\n)?```python\n",
-        r"```{code-block} python\n:caption: \1\n\n",
+        r"^<!-- file: (?P<file>\S+) -->\n(<!-- skip: next -->\n)?```(?P<language>\w+)\n",
+        captioned,
         source[0],
         flags=re.MULTILINE,
     )

@@ -1,6 +1,7 @@
 """Calling a CNI plugin's executable once, as a runtime does (CNI SPEC 1.1 §2)."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
@@ -192,16 +193,26 @@ def start_plugin(
     config: Mapping[str, object] | bytes,
     **options: Unpack[CallOptions],
 ) -> Call:
-    """Start a plugin in a namespace, with a configuration that is JSON or verbatim bytes."""
+    """Start a plugin in a namespace, with a configuration that is JSON or verbatim bytes.
+
+    A relative path of the plugin is one from the current folder of the test.
+    """
     return Call(
         where.start(
-            [*options.get("through", ()), plugin],
+            [*options.get("through", ()), _absolute(plugin)],
             stdin=config if isinstance(config, bytes) else json.dumps(config).encode(),
             env=environment_of(command, options),
             uid=options.get("uid"),
             privileged=options.get("privileged", True),
         )
     )
+
+
+def _absolute(plugin: StrPath) -> StrPath:
+    """The path from wherever the program is started; a plain name is for PATH, as in a shell."""
+    if isinstance(plugin, str) and "/" not in plugin:
+        return plugin
+    return os.path.abspath(plugin)
 
 
 def executor(

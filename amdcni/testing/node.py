@@ -178,7 +178,8 @@ class Node(Namespace):
     ) -> Call:
         """Start a CNI plugin on the host's side, as a runtime does; see `CallOptions`.
 
-        Without an option for it, CNI_CONTAINERID is `container-1` and CNI_IFNAME is `net1`.
+        A relative path of the plugin is one from the current folder of the test.  Without an option
+        for it, CNI_CONTAINERID is `container-1` and CNI_IFNAME is `net1`.
         """
         return start_plugin(self, command, plugin, config, **options)
 

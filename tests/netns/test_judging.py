@@ -90,6 +90,54 @@ def test_words_select_clauses_and_leave_others_out(bridge: list[str], tmp_path: 
     )
 
 
+UNABLE = """#!/bin/sh
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) echo '{"cniVersion": "1.0.0", "code": 999, "msg": "operation not supported"}'; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def unable(plugin: Path, tmp_path: Path) -> list[str | Path]:
+    """The command that judges a plugin whose ADD never works."""
+    judged = tmp_path / "unable"
+    judged.write_text(UNABLE)
+    judged.chmod(0o755)
+    return [plugin.with_name("amdcni"), "conformance", "--plugin", judged]
+
+
+def test_a_plugin_whose_add_never_works_is_not_judged_and_told_why_first(
+    unable: list[str | Path],
+) -> None:
+    done = run([*unable, *ONE])
+    told = " ".join(done.stdout.split())
+    assert told.startswith("Warning: No ADD has worked, so the plugin is not judged. ")
+    assert '"msg": "operation not supported"' in told
+    last = done.stdout.splitlines()[-1]
+    assert last == "unable NOT JUDGED: 0 passed, 0 failed, 1 not applicable"
+    assert (done.returncode, done.stderr) == (2, "")
+    done = run([*unable, *ONE, "--json"])
+    assert [each["verdict"] for each in json.loads(done.stdout)] == ["not applicable"]
+    assert done.returncode == 2
+    assert done.stderr.startswith("amdcni: No ADD has worked, so the plugin is not judged. ")
+
+
+def test_clauses_without_an_add_are_judged_even_if_no_add_works(unable: list[str | Path]) -> None:
+    done = run([*unable, "--only", "version needs no variable"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "passed          version needs no variable but the command\n"
+        "\nunable CONFORMS: 1 passed, 0 failed, 0 not applicable\n"
+    )
+
+
+def test_an_add_that_is_refused_on_purpose_is_no_add_that_does_not_work(bridge: list[str]) -> None:
+    done = run([*bridge, "--only", "a container id that is none is an error"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("bridge CONFORMS: 1 passed, ")
+
+
 def test_an_interrupted_run_prints_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:
     slow = tmp_path / "slow"
     called = tmp_path / "called"

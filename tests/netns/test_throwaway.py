@@ -312,3 +312,15 @@ def test_an_unset_variable_and_a_verbatim_configuration_reach_the_plugin(node: N
     assert outcome.error_code == 4
     assert "CNI_IFNAME" in outcome.answer["msg"]
     assert node.cni("ADD", HOST_DEVICE, b"{", netns=pod).error_code == 6
+
+
+def test_a_relative_path_of_a_plugin_is_one_from_the_folder_of_the_test(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "echo").write_text('#!/bin/sh\necho \'{"cniVersion": "1.1.0"}\'\n')
+    (tmp_path / "echo").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    for path in ("./echo", Path("echo")):
+        assert node.cni("ADD", path, {}).expect_result() == {"cniVersion": "1.1.0"}
+    # A plain name is looked for on PATH: this is the program of the machine.
+    assert node.cni("ADD", "echo", {}).stdout == b"\n"

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import amdcni
+from amdcni.core import errors
 
 STABLE = Path(__file__).parents[2] / "docs/reference/python/index.md"
 HIDDEN = {"__version__"}
@@ -27,8 +29,22 @@ def test_a_name_is_that_of_the_module_that_type_checkers_see(name: str) -> None:
 
 
 def test_every_module_with_such_names_is_documented_as_stable() -> None:
-    (stable,) = [line for line in STABLE.read_text().splitlines() if "can rely on" in line]
-    assert [module for module in amdcni._MODULES if f"`{module}`" not in stable] == []
+    text = STABLE.read_text()
+    (stable,) = [line for line in text.splitlines() if "can rely on" in line]
+    (alone,) = [line for line in text.splitlines() if "these names alone" in line]
+    others = [module for module in amdcni._MODULES if f"`{module}`" not in stable]
+    named = {
+        name
+        for module in map(importlib.import_module, others)
+        for name, value in vars(module).items()
+        if name in amdcni.__all__ and getattr(value, "__module__", None) == module.__name__
+    }
+    assert named | set(others) == set(re.findall("`(.*?)`", alone))
+
+
+def test_every_class_of_errors_is_there() -> None:
+    classes = {name for name, each in vars(errors).items() if isinstance(each, type)}
+    assert classes - set(amdcni.__all__) == set()
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:

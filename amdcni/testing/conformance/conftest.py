@@ -8,7 +8,7 @@ import pytest
 
 from amdcni.testing.conformance import delegates
 from amdcni.testing.conformance.clauses import find_clause
-from amdcni.testing.conformance.findings import adds_of, evidence_of, properties_of
+from amdcni.testing.conformance.findings import Adds, adds_of, evidence_of, properties_of
 from amdcni.testing.conformance.shapes import faults_of_versions
 from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import CannotJudge, Subject, read_subject
@@ -16,6 +16,7 @@ from amdcni.testing.isolation import skip_reason
 from amdcni.testing.node import Node, throwaway_node
 
 _STAGE = pytest.StashKey[Stage]()
+_REHEARSED = pytest.StashKey[Adds]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,7 +42,7 @@ def subject(pytestconfig: pytest.Config) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def supported(subject: Subject) -> tuple[str, ...]:
+def supported(subject: Subject, pytestconfig: pytest.Config) -> tuple[str, ...]:
     """The versions that the plugin says it speaks; none if it cannot say."""
     reason = skip_reason()
     if reason is not None:
@@ -49,9 +50,11 @@ def supported(subject: Subject) -> tuple[str, ...]:
     with throwaway_node() as node:
         found = _versions(node, subject)
         try:
-            build(node, subject, found).rehearse()
+            rehearsal = build(node, subject, found)
+            rehearsal.rehearse()
         except CannotJudge as fault:
             pytest.exit(str(fault), pytest.ExitCode.USAGE_ERROR)
+    pytestconfig.stash[_REHEARSED] = adds_of(rehearsal.transcript)
     return found
 
 
@@ -93,7 +96,8 @@ def pytest_runtest_makereport(
         stage = item.stash.get(_STAGE, None)
         calls = [] if stage is None else stage.transcript
         properties = properties_of(clause, evidence_of(report, call.excinfo, calls))
-        report.user_properties += [*properties, ("adds", adds_of(calls))]
+        adds = adds_of(calls).after(item.config.stash.get(_REHEARSED, Adds()))
+        report.user_properties += [*properties, ("adds", adds)]
         if calls and call.when == "call":
             report.sections.append(("Calls of the plugin", "\n".join(map(str, calls))))
         # JUnit files are made of the teardown's report, which has the properties of the item.
