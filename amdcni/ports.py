@@ -1,6 +1,6 @@
 """What the verbs and the steps need of a node: the boundary to everything that is not pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
@@ -18,6 +18,7 @@ from amdcni.core.host import (
     Route,
     SysfsDevice,
     Values,
+    WayOut,
 )
 from amdcni.core.identity import Place
 from amdcni.core.mapping import GoMapping
@@ -185,6 +186,9 @@ class Namespace(Protocol):
     def netdevs(self) -> tuple[Netdev, ...]:
         """All netdevs with all of their addresses."""
 
+    def ways_out(self) -> tuple[WayOut, ...]:
+        """The routes that lead to more than a network of one's own, such as default routes."""
+
     def find_netdev(self, ifname: str) -> Netdev | None:
         """The netdev of that name with its addresses, at no cost for the others; None if none."""
 
@@ -291,3 +295,32 @@ class Machine(Node, Protocol):
 
     def forget_mapping(self, device: PciAddress) -> None:
         """Remove the Go plugin's note about `device` durably; raises StateFailure, DeviceBusy."""
+
+
+class Folder(Protocol):
+    """One state folder, which is only looked into."""
+
+    def device_keys(self) -> tuple[DeviceKey, ...]:
+        """The keys of all records, readable or not."""
+
+    def read(self, key: DeviceKey) -> Attachment | None:
+        """The record of `key`, leaving everything as it is; raises StateFailure."""
+
+
+class Folders(Protocol):
+    """All state folders, which are only looked into."""
+
+    @property
+    def parts(self) -> Sequence[Folder]:
+        """Each of them."""
+
+    def set_aside(self) -> tuple[tuple[DeviceKey, str], ...]:
+        """The devices whose records were found damaged, and the paths of the files."""
+
+
+class OpenNode(Machine, Protocol):
+    """A node that also shows what is in its state folders, for whoever reports on it."""
+
+    @property
+    def store(self) -> Folders:
+        """The state folders."""

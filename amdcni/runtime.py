@@ -127,7 +127,7 @@ class Runtime:
         """Have the plugins check that all is as ADD said; raises UnknownAttachment without one."""
         cached = self._cache.find(network.name, attachment.id)
         if cached is None:
-            raise UnknownAttachment(f"{attachment.id} is not attached to {network.name!r}")
+            raise UnknownAttachment(f"{attachment.id.in_short} is not attached to {network.name!r}")
         self._conduct(libcni.check(network, attachment, cached.result))
 
     def gc(self, network: PluginList, valid: Collection[AttachmentId] | None) -> None:

@@ -11,7 +11,9 @@ from typing import Final
 import attrs
 
 from amdcni.core import errors
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
+from amdcni.core.identity import Place
+from amdcni.core.names import IfName
 
 MAX_WORDS_BYTES: Final = 1000
 """Kubernetes allows a message 1024 bytes."""
@@ -116,8 +118,12 @@ def _find_kind(event: str, said: Mapping[str, str]) -> Happening | None:
             is_refused = said.get("verb") == "ADD" and said.get("error") in REFUSALS
             return Happening.REFUSED if is_refused else None
         case "needs-attention":
-            found = {Condition.MISSING: Happening.LOST, Condition.UNPLUGGED: Happening.UNPLUGGED}
-            return found.get(Condition(said["found"]))
+            condition = Condition(said["found"])
+            if condition is Condition.UNPLUGGED:
+                return Happening.UNPLUGGED
+            # What a pod holds needs somebody only if it is not in there any more.
+            lost = condition in (Condition.MISSING, Condition.HELD)
+            return Happening.LOST if lost else None
         case _:
             return Happening(event) if event in _LOGGED else None
 
@@ -174,9 +180,9 @@ def _fate(what: Happening, said: Mapping[str, str]) -> str:
             about = Condition.RESET.about
             return f"{about.words}; it was {about.healed}"
         case Happening.LOST | Happening.UNPLUGGED | Happening.DESTROYED:
-            about = _CONDITIONS[what].about
+            seen = _seen(what, said)
             had = f"; the host had {said.get('ifname')} {said.get('addresses')}"
-            return f"{about.words}; {about.next}{had if what is Happening.DESTROYED else ''}"
+            return f"{seen.words}; {seen.next}{had if what is Happening.DESTROYED else ''}"
         case Happening.NAME_TAKEN:
             was, now = said.get("was"), said.get("now")
             return f"another netdev on the host has its name, {was}; it is called {now} now"
@@ -188,8 +194,15 @@ def _fate(what: Happening, said: Mapping[str, str]) -> str:
             return f"not healed: {said.get('reason')}"
 
 
+def _seen(what: Happening, said: Mapping[str, str]) -> Seen:
+    if what is not Happening.LOST:
+        return Seen(_CONDITIONS[what])
+    condition, netns = Condition(said["found"]), said.get("in_netns")
+    place = None if netns is None else Place(netns, IfName(said.get("in_netns_as", "")))
+    return Seen(condition, place, left=condition is Condition.HELD)
+
+
 _CONDITIONS: Final = {
-    Happening.LOST: Condition.MISSING,
     Happening.UNPLUGGED: Condition.UNPLUGGED,
     Happening.DESTROYED: Condition.DESTROYED,
 }

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amdcni import __version__
@@ -20,6 +21,23 @@ from amdcni_shim.client import SOCKET_PATH
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+class Shell(StrEnum):
+    """A shell that can complete the command line."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+    TCSH = "tcsh"
+
+
+class Words(StrEnum):
+    """A kind of words that a shell completes and only the node knows."""
+
+    ATTACHMENTS = "attachments"
+    DEVICES = "devices"
+    NAMESPACES = "namespaces"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -134,7 +152,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "amdcni conformance --plugin /opt/cni/bin/bridge --config bridge.json",
         "amdcni conformance --plugin ./my-plugin --only GC",
     ),
-    "completion": ("amdcni completion bash > /etc/bash_completion.d/amdcni",),
+    "completion": (
+        "amdcni completion bash > /etc/bash_completion.d/amdcni",
+        "amdcni completion zsh > /usr/local/share/zsh/site-functions/_amdcni",
+        "amdcni completion fish > /etc/fish/completions/amdcni.fish",
+    ),
     "help": ("amdcni help heal",),
 }
 """What people type, by command."""
@@ -201,7 +223,7 @@ def _add_explain(commands: "Subcommands") -> None:
     explain.add_argument(
         "--container-id",
         default="CONTAINER_ID",
-        metavar="ID",
+        metavar="CONTAINER_ID",
         help="the ID of the pod's sandbox (default: %(default)s)",
     )
     explain.add_argument(
@@ -342,9 +364,18 @@ def _add_completion(commands: "Subcommands") -> None:
     completion = commands.add_parser(
         "completion",
         help="prints a script by which a shell completes this command line",
-        description="Prints a script that lets a shell complete commands and options.",
+        description="Prints a script that lets a shell complete commands, options and their "
+        "values, and names what the node has lent: devices, their names on the host, pods, "
+        "namespaces and container IDs.  For these the script asks amdcni at each completion, and "
+        "gets none unless the user may read the records, as root may; in tcsh there are none.",
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument("shell", choices=tuple(each.value for each in Shell))
+    completion.add_argument(
+        "--words",
+        choices=tuple(each.value for each in Words),
+        help="print what can be typed now instead of the script, which asks this itself; never "
+        "fails",
+    )
 
 
 def _add_agent(commands: "Subcommands") -> None:
@@ -634,8 +665,8 @@ def _add_conformance(commands: "Subcommands") -> None:
         "The plugin finds NICs eth1 to eth4, with the PCI addresses 0000:c1:00.0 to 0000:c4:00.0; "
         "where the configuration names the first one, other containers get one of the others.  "
         "The plugin has its own /run, /sys and /var/lib/cni; other files that it writes are real.  "
-        "The exit status is 1 if it does not do what it must, 2 if nothing could be judged, and "
-        "130 after an interrupt; what it should do and does not is reported.",
+        "The exit status is 1 if it does not do what it must, 2 if nothing could be judged or no "
+        "ADD has worked, and 130 after an interrupt; what it should do and does not is reported.",
     )
     judged.add_argument("--plugin", required=True, metavar="PATH", help="the plugin's executable")
     judged.add_argument(

@@ -15,13 +15,13 @@ from amdcni.cli.known import (
     identity_cells,
     look_at_all,
     needs,
-    placed,
     state_of,
 )
 from amdcni.cli.listing import Listing, serve_listing
 from amdcni.cli.node import nothing_lent, on_this_node, read_records, set_aside_in
 from amdcni.core.mapping import sentence_on
 from amdcni.core.nics import Records
+from amdcni.ports import OpenNode
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
@@ -34,11 +34,16 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 def look(options: argparse.Namespace, stderr: IO[str]) -> Listing:
     """All attachments as they are now; nothing is changed."""
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
-        records = read_records(node)
-        known = [placed(each, node) for each in look_at_all(records, node)]
-        aside = [fault for key, fault in set_aside_in(node.store) if key not in records.faults]
+        return listing_of(node, options)
+
+
+def listing_of(node: OpenNode, options: argparse.Namespace) -> Listing:
+    """All attachments of a node."""
+    records = read_records(node)
+    known = look_at_all(records, node)
+    aside = [fault for _, fault in set_aside_in(node.store)]
     if options.namespace is not None:
-        known = [each for each in known if is_in(options.namespace, each)]
+        known = tuple(each for each in known if is_in(options.namespace, each))
     return Listing(
         COLUMNS,
         tuple(map(row_of, known)),
@@ -102,6 +107,6 @@ def as_json(known: Known) -> dict[str, Any]:
         "since": record and record.since,
         "host_ifname": record and record.host_ifname,
         "host_addresses": [] if record is None else list(record.host_addresses),
-        "in_netns": known.place.netns if known.place and known.is_orphan else None,
+        "in_netns": known.place and known.place.netns,
         "fault": known.fault,
     }

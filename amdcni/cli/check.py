@@ -12,14 +12,17 @@ from amdcni.cli.known import HOLDER, IDENTITY, Known, holder_cells, identity_cel
 from amdcni.cli.listing import Listing, serve_listing
 from amdcni.cli.node import nothing_lent, on_this_node, set_aside_in
 from amdcni.core.check import lacking_routes, problems_of, promised_by, routes_of
-from amdcni.core.condition import Condition
-from amdcni.effects.node import LinuxNode
+from amdcni.core.condition import Condition, Seen
+from amdcni.ports import OpenNode
 from amdcni.verbs.settling import find_settled
 
 
 @attrs.frozen
 class Checked:
-    """An attachment, and everything that is wrong with it, one readable line each."""
+    """An attachment, and everything that is wrong with it, one readable line each.
+
+    Nothing is, as long as a call is working on it.
+    """
 
     known: Known
     problems: tuple[str, ...]
@@ -32,12 +35,17 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
 
 def look(options: argparse.Namespace, stderr: IO[str]) -> Listing:
     """Every attachment, checked now; nothing is changed."""
-    namespace = options.namespace
     with on_this_node(options.data_dir, "check", stderr, looks_only=True) as node:
-        aside = [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
-        known = [*read_all(node), *aside]
-        chosen = [each for each in known if namespace is None or is_in(namespace, each)]
-        checked = [Checked(each, _problems(each, node)) for each in chosen]
+        return listing_of(node, options)
+
+
+def listing_of(node: OpenNode, options: argparse.Namespace) -> Listing:
+    """Every attachment of a node, checked."""
+    namespace = options.namespace
+    aside = [Known(key, fault=fault) for key, fault in set_aside_in(node.store)]
+    known = [*read_all(node), *aside]
+    chosen = [each for each in known if namespace is None or is_in(namespace, each)]
+    checked = [Checked(each, _problems(each, node)) for each in chosen]
     return Listing(
         COLUMNS,
         tuple(map(row_of, checked)),
@@ -47,12 +55,12 @@ def look(options: argparse.Namespace, stderr: IO[str]) -> Listing:
     )
 
 
-def _problems(known: Known, node: LinuxNode) -> tuple[str, ...]:
+def _problems(known: Known, node: OpenNode) -> tuple[str, ...]:
     record = known.record
-    if record is None or known.condition is None:
-        return (str(known.fault),)
-    if known.condition is not Condition.HELD:
-        return (known.condition.about.words,)
+    if known.busy:
+        return ()
+    if record is None or known.seen != Seen(Condition.HELD):
+        return (known.words,)
     pod = find_settled(lambda: node.find_pod(record.netns), record, promised_by(record), node)
     if pod is None or record.result is None:
         return (Condition.UNFINISHED.about.words,)
@@ -79,9 +87,14 @@ def row_of(checked: Checked) -> Row:
     """The line of an attachment."""
     key, record = checked.known.key, checked.known.record
     ifname = "" if record is None else record.id.ifname
-    health = State("faulty", Tone.BAD) if checked.problems else State("healthy", Tone.GOOD)
-    cells = (*holder_cells(key, record), ifname, health, *identity_cells(record))
+    cells = (*holder_cells(key, record), ifname, _health_of(checked), *identity_cells(record))
     return Row(str(key), cells)
+
+
+def _health_of(checked: Checked) -> State:
+    if checked.known.busy:
+        return State("busy", Tone.CHANGING)
+    return State("faulty", Tone.BAD) if checked.problems else State("healthy", Tone.GOOD)
 
 
 def _notes(checked: Sequence[Checked], options: argparse.Namespace) -> Iterator[str]:

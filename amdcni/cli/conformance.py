@@ -9,7 +9,7 @@ from amdcni.cli.printing import for_programs, print_value
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
-    """Judge the plugin; 1 if it lacks what it must do, 2 if nothing was judged, 130 if interrupted.
+    """Judge the plugin; 1 if it lacks what it must do, 2 if it was not judged, 130 if interrupted.
 
     A report that cannot be written is 2 as well.
     """
@@ -46,6 +46,8 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     judgement = reports.Judgement(os.path.basename(options.plugin), found, no_add)
     if for_programs(options):
         print_value(findings.as_json(found), options, stdout)
+        if judgement.warning is not None:
+            stderr.write(f"amdcni: {judgement.warning}\n")
     else:
         reports.print_text(judgement, stdout, only_failed=options.failed)
     for path, make in ((options.markdown, reports.as_markdown), (options.html, reports.as_html)):
@@ -54,4 +56,6 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     if interrupted:
         stderr.write("amdcni: interrupted; the other clauses were not tried\n")
         return 130
+    if not judgement.is_judged:
+        return 2
     return 1 if judgement.broken else 0

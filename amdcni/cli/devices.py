@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 import attrs
@@ -16,25 +16,25 @@ from amdcni.cli.known import (
     identity_cells,
     look_at_all,
     needs,
-    placed,
     state_of,
 )
 from amdcni.cli.listing import Listing, serve_listing
 from amdcni.cli.node import on_this_node_silently, read_records, set_aside_in
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.errors import StateFailure
 from amdcni.core.host import USERSPACE_DRIVERS
 from amdcni.core.mapping import GoMapping
 from amdcni.core.names import DeviceKey
-from amdcni.core.nics import Nic, NicKind, NicNetdev, Records, nics_of
+from amdcni.core.nics import BusNic, Nic, NicKind, NicNetdev, Records, nics_of
 from amdcni.core.policy import POLICY_PATH, Denial, Policy, unusable
 from amdcni.core.protection import Surroundings
 from amdcni.core.rdma import RdmaMode
 from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.core.spec import AttachmentId
 from amdcni.effects.nics import read_nics
-from amdcni.effects.node import LinuxNode
 from amdcni.effects.policy import find_policy
+from amdcni.ports import OpenNode
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -47,43 +47,52 @@ def look(options: argparse.Namespace) -> Listing:
     data_dir, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(data_dir, alone=alone) as node:
         records = find_records(node, data_dir)
-        policy = find_policy()
-        nics = see(node, records, policy or Policy())
-        mode = node.rdma().mode
-        looked_at = () if records is None else look_at_all(records, node)
-        known = tuple(placed(each, node) for each in looked_at)
-        aside = () if records is None else tuple(records.set_aside.values())
-    found = {each.key: each for each in known}
+        return listing_of(node, read_nics(), records, find_policy(), options.data_dir)
+
+
+def listing_of(
+    node: OpenNode,
+    seen: Iterable[BusNic],
+    records: Records | None,
+    policy: Policy | None,
+    data_dir: str | None,
+) -> Listing:
+    """The NICs of a node that were `seen`; without root, `records` and `policy` may be None."""
+    nics, mode = see(node, seen, records, policy or Policy()), node.rdma().mode
+    known = () if records is None else look_at_all(records, node)
+    aside = () if records is None else tuple(records.set_aside.values())
+    found = {which(each.key, each.record): each for each in known}
     return Listing(
         COLUMNS,
         tuple(row for nic in nics for row in rows_of(nic, found)),
         (
             *remarks_on_rdma(nics, mode),
             *remarks_on(nics, records, policy),
-            *needs(known, aside, options.data_dir),
+            *needs(known, aside, data_dir),
         ),
         [as_json(nic, found, mode) for nic in nics],
         1 if records is not None and records.faults else 0,
     )
 
 
-def see(node: LinuxNode, records: Records | None, policy: Policy) -> tuple[Nic, ...]:
-    """The NICs of this node, as `policy` has them; raises KernelRefused."""
-    seen, netdevs = read_nics(), node.host().netdevs
+def see(
+    node: OpenNode, seen: Iterable[BusNic], records: Records | None, policy: Policy
+) -> tuple[Nic, ...]:
+    """The NICs that were `seen`, as `policy` has them; raises KernelRefused."""
+    seen, netdevs = tuple(seen), node.host().netdevs
     names = {port.ifname for nic in seen for port in nic.ports}
     load = node.load(netdevs, [netdev for netdev in netdevs if netdev.ifname in names])
     return nics_of(seen, Surroundings(netdevs, node.own.ways_out(), load), records, policy)
 
 
-def find_records(node: LinuxNode, data_dir: str) -> Records | None:
+def find_records(node: OpenNode, data_dir: str) -> Records | None:
     """The records in `data_dir`, the folder of `node`; None if this user may not read them.
 
     Raises: StateFailure if the folder cannot be read for another reason.
     """
     try:
         records = read_records(node)
-        aside = {key: says for key, says in set_aside_in(node.store) if key not in records.faults}
-        return attrs.evolve(records, set_aside=aside)
+        return attrs.evolve(records, set_aside=dict(set_aside_in(node.store)))
     except StateFailure:
         if os.access(data_dir, os.R_OK | os.X_OK):
             raise
@@ -124,8 +133,16 @@ def remarks_on(
 # ---- for programs
 
 
-Found = Mapping[DeviceKey, Known]
-"""What is known of each attachment, by the key of its record."""
+Which = tuple[DeviceKey, AttachmentId | None]
+"""A record: that of a key, and of an attachment unless it cannot be read."""
+
+Found = Mapping[Which, Known]
+"""What is known of each record.  Several folders may have one of the same device."""
+
+
+def which(key: DeviceKey, record: Attachment | None = None) -> Which:
+    """What distinguishes a record from all others."""
+    return (key, None if record is None else record.id)
 
 
 def as_json(nic: Nic, found: Found, mode: RdmaMode | None) -> dict[str, Any]:
@@ -146,7 +163,7 @@ def as_json(nic: Nic, found: Found, mode: RdmaMode | None) -> dict[str, Any]:
         "netdevs": [_netdev_as_json(netdev) for netdev in nic.netdevs],
         "held": None
         if records is None
-        else [_holder_as_json(each, nic, found[each.key].condition) for each in records.read],
+        else [_holder_as_json(each, nic, found[which(each.key, each)]) for each in records.read],
         "lent_by_go": None if nic.lent_by_go is None else _mapping_as_json(nic.lent_by_go),
         "faults": [] if records is None else list(records.faults.values()),
         "set_aside": [] if records is None else list(records.set_aside.values()),
@@ -173,14 +190,14 @@ def _says(denial: Denial | None) -> str | None:
     return None if denial is None else denial.says
 
 
-def _holder_as_json(record: Attachment, nic: Nic, condition: Condition | None) -> dict[str, Any]:
+def _holder_as_json(record: Attachment, nic: Nic, known: Known) -> dict[str, Any]:
     return {
         "container_id": record.id.container_id,
         "ifname": record.id.ifname,
         "netns": record.netns.path,
         "network": record.network,
         "phase": record.phase.value,
-        "found": condition and condition.value,
+        "found": known.condition and known.condition.value,
         "away": record in nic.away,
         "host_ifname": record.host_ifname,
         "host_addresses": list(record.host_addresses),
@@ -252,13 +269,13 @@ class _Part:
 
 
 def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
-    lent_as = {}
+    lent_as = []
     for record, home in nic.homes:
         netdev = next((each for each in nic.netdevs if each.netdev == home), None)
-        lent_as[record.key] = netdev
-        yield _lent(nic, found[record.key], record, netdev)
+        lent_as.append(netdev)
+        yield _lent(nic, found[which(record.key, record)], record, netdev)
     for each in nic.netdevs:
-        if each not in lent_as.values():
+        if each not in lent_as:
             yield _on_host(nic, each)
     go = nic.lent_by_go
     if go is not None:
@@ -266,7 +283,7 @@ def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
         says = ("lent by AMD's Go plugin", "comes back")
         yield _Part(holder, _LENT, addresses=tuple(map(str, go.addresses)), remarks=says)
     for key, fault in () if nic.records is None else nic.records.faults.items():
-        yield _Part(holder_cells(key, None), state_of(found[key]), remarks=(fault,))
+        yield _Part(holder_cells(key, None), state_of(found[which(key)]), remarks=(fault,))
     if not (lent_as or nic.netdevs or go) and (nic.records is None or not nic.records.faults):
         yield _without_netdev(nic)
 
@@ -274,7 +291,7 @@ def _parts(nic: Nic, found: Found) -> Iterator[_Part]:
 def _lent(nic: Nic, known: Known, record: Attachment, netdev: NicNetdev | None) -> _Part:
     """A netdev that is lent or has yet to be restored, with what comes back."""
     there = () if netdev is None else (f"on the host as {netdev.netdev.ifname}",)
-    found = () if known.condition is Condition.HELD else (known.words,)
+    found = () if known.seen == Seen(Condition.HELD) else (known.words,)
     remarks = (*there, *found, *(() if nic.denial is None else (nic.denial.short,)))
     holder = holder_cells(record.key, record)
     return _Part(holder, state_of(known), netdev, record, record.host_addresses, remarks)

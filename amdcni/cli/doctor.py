@@ -28,9 +28,7 @@ from amdcni.cli.printing import (
     print_value,
 )
 from amdcni.core import diagnosis
-from amdcni.core.attachment import Phase
 from amdcni.core.calls import plugins_for
-from amdcni.core.condition import Condition
 from amdcni.core.diagnosis import Finding, Subject, Verdict
 from amdcni.core.errors import AmdcniError, InvalidManifest, NotAvailable, StateFailure
 from amdcni.core.kubernetes import parse_definition
@@ -41,9 +39,11 @@ from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, Mover, plugin_dirs_of
 from amdcni.core.spec import Json
 from amdcni.effects import survey
-from amdcni.effects.node import LinuxNode, effective_capabilities
+from amdcni.effects.nics import read_nics
+from amdcni.effects.node import effective_capabilities
 from amdcni.effects.policy import find_policy
 from amdcni.manifests import read_manifests
+from amdcni.ports import OpenNode
 from amdcni.verbs import healing
 from amdcni_agent.asking import ask
 from amdcni_shim.client import SOCKET_PATH
@@ -67,7 +67,7 @@ class State:
     """
 
     data_dir: str
-    node: LinuxNode
+    node: OpenNode
     records: Records | None = None
     fault: str | None = None
     ignored: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def examine(options: argparse.Namespace) -> Iterator[Finding]:
         yield _agent()
         for state in states:
             yield examine_state(state.data_dir, policy)
-            yield from _records(state)
+            yield from judge_records(state)
         yield from examine_lost(folders)
 
 
@@ -131,7 +131,7 @@ def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:
     records = together(known) if len(known) == len(states) else None
     node, nics = states[0].node, None
     try:
-        nics, mode = see(node, records, policy or Policy()), node.rdma().mode
+        nics, mode = see(node, read_nics(), records, policy or Policy()), node.rdma().mode
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.NICS, failure.message, "is netlink forbidden here?")
     else:
@@ -199,7 +199,8 @@ def _networks(reviews: Iterable[_Reviewed], files: Iterable[str]) -> Iterator[Fi
         yield diagnosis.failed(Subject.NETWORKS, says, "name the files that contain some")
 
 
-def _records(state: State) -> Iterator[Finding]:
+def judge_records(state: State) -> Iterator[Finding]:
+    """Every finding about what is in a state folder."""
     node, records, data_dir = state.node, state.records, state.data_dir
     if state.fault is not None:
         yield diagnosis.failed(Subject.RECORDS, state.fault, "check the disk")
@@ -218,17 +219,8 @@ def _records(state: State) -> Iterator[Finding]:
     yield from diagnosis.judge_set_aside(aside)
     try:
         for found in healing.look_at(records.read, node):
-            record, condition = found.record, found.condition
-            begun = record.phase is not Phase.ATTACHED
-            missing = condition is Condition.MISSING
-            yield diagnosis.judge_record(
-                record,
-                condition,
-                busy=begun and healing.is_at_work(found, node),
-                heal=heal,
-                file=f"{data_dir}/{record.key}.json",
-                place=node.find_elsewhere(record) if missing else None,
-            )
+            file = f"{data_dir}/{found.record.key}.json"
+            yield diagnosis.judge_record(found.record, found.seen, heal=heal, file=file)
     except AmdcniError as failure:
         yield diagnosis.not_known(Subject.RECORDS, failure.message, "run amdcni doctor as root")
 

@@ -16,8 +16,8 @@ from amdcni.core.policy import Naming, Policy
 from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects import survey, trust
 from amdcni.effects.installing.look import find_bin_dir_of_this_process, find_tree_of_this_process
-from amdcni.effects.node import LinuxNode
 from amdcni.effects.stores import Stores
+from amdcni.ports import Node
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ def examine_lost(folders: StateFolders) -> Iterator[Finding]:
         yield diagnosis.judge_lost_folder(path, entry)
 
 
-def examine_checkpoint(policy: Policy | None, node: LinuxNode) -> Iterator[Finding]:
+def examine_checkpoint(policy: Policy | None, node: Node) -> Iterator[Finding]:
     """Whether the kubelet's checkpoint can be read, if the policy makes that necessary."""
     if policy is not None and policy.naming is Naming.ALLOCATED:
         readable = node.allocated_to("") is not None

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 
 from amdcni.cli.printing import for_programs, print_value
+from amdcni.core.attachment import Attachment
 from amdcni.core.codec import decode_object
 from amdcni.core.errors import AmdcniError, InvalidManifest, PolicyDenies
 from amdcni.core.formats.misspelt import Misspelt, misspelt_keys
@@ -43,7 +44,7 @@ from amdcni.core.names import parse_container_id
 from amdcni.core.plans.attach import record_in
 from amdcni.core.policy import POLICY_PATH, Naming, Policy, require_allocated
 from amdcni.core.request import AddRequest, plugin_dirs_of
-from amdcni.core.spec import Json, PluginCall
+from amdcni.core.spec import Json, PluginCall, short_id
 from amdcni.core.steps import Plan
 from amdcni.effects.policy import find_policy
 from amdcni.effects.survey import read_conf_dir
@@ -70,7 +71,7 @@ class FollowedCall:
     request: AddRequest | None = None
     misspelt: tuple[Misspelt, ...] = ()
     plan: Plan | None = None
-    stale: tuple[str, ...] = ()
+    stale: tuple[Attachment, ...] = ()
     unsaved: tuple[str, ...] = ()
     done: bool = False
     refused: str | None = None
@@ -310,8 +311,7 @@ def _planned(
     clash = clash_of_plans(record_in(seen.plan), before)
     if clash is not None:
         return attrs.evolve(followed, refused=clash)
-    stale = tuple(f"{record.key} of {record.id}" for record in seen.stale)
-    return attrs.evolve(followed, plan=seen.plan, stale=stale, unsaved=seen.unsaved)
+    return attrs.evolve(followed, plan=seen.plan, stale=seen.stale, unsaved=seen.unsaved)
 
 
 # ---- for programs
@@ -349,7 +349,7 @@ def _call_as_json(followed: FollowedCall) -> dict[str, Any]:
         "environment": dict(followed.environ),
         "stdin": dict(followed.call.config),
         "unknown_keys": [{"key": each.key, "meant": each.meant} for each in followed.misspelt],
-        "gives_back_first": list(followed.stale),
+        "gives_back_first": [f"{record.key} of {record.id}" for record in followed.stale],
         "plan": [
             {"step": each.step.describe(), "undo": [undo.describe() for undo in each.undo]}
             for each in steps
@@ -397,8 +397,8 @@ def _print_initiation(explanation: Explanation, console: "Console") -> None:
     _heading(console, "2. Network setup initiation: kubelet, container runtime, Multus")
     console.print(
         f"   The runtime makes the network namespace {sandbox.netns} of the sandbox "
-        f"{sandbox.container_id},\n   and calls Multus, which attaches the cluster network as eth0 "
-        "first."
+        f"{short_id(sandbox.container_id)},\n   and calls Multus, which attaches the cluster "
+        "network as eth0 first."
     )
     said = (sandbox.container_id, sandbox.netns, explanation.pod.uid)
     unknown = [text for text in said if text in _PLACEHOLDERS]
@@ -447,8 +447,9 @@ def _plan_lines(followed: FollowedCall) -> Iterator[str]:
         yield "On this node it has been done already: it would give the same result again."
     if followed.plan is not None:
         yield "On this node it would"
-        for what in followed.stale:
-            yield f"  - first return {what}, which no call will return any more, and then"
+        for record in followed.stale:
+            whose = f"{record.key} of {record.lent_to}"
+            yield f"  - first return {whose}, which no call will return any more, and then"
         for number, planned in enumerate(followed.plan.steps, start=1):
             yield f"  {number}. {planned.step.describe()}"
             for undo in planned.undo:

@@ -9,7 +9,8 @@ from amdcni.cli.known import (
     HOLDER,
     IDENTITY,
     Known,
-    counted,
+    about,
+    commands,
     find_named,
     holder_cells,
     identity_cells,
@@ -18,11 +19,15 @@ from amdcni.cli.known import (
 )
 from amdcni.cli.listing import Listing, print_listing
 from amdcni.cli.node import nothing_lent, on_this_node, read_records, read_store, set_aside_in
-from amdcni.core.condition import Condition
+from amdcni.cli.progress import Tell, progress_on
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.names import DeviceKey
-from amdcni.effects.node import LinuxNode
+from amdcni.ports import OpenNode
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
+
+_TOLD: Final = frozenset({"healed", "not-healed", "outdated", "reattached"})
+"""What the table says, so that nobody has to read it a second time in a line of the log."""
 
 Fault = tuple[DeviceKey, str]
 """A damaged record: its device, and what is wrong, in a sentence."""
@@ -30,18 +35,30 @@ Fault = tuple[DeviceKey, str]
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Heal, and report what was found; 1 if something could not be healed, or needs a person."""
-    dry_run = options.dry_run
-    with on_this_node(options.data_dir, "heal", stderr, looks_only=dry_run) as node:
-        spared = _spared(options.id, node)
-        findings = healing.heal(node, except_for=spared, dry_run=dry_run)
-        faults = [*read_store(node.store).faults.items(), *set_aside_in(node.store)]
-    faults = [each for each in faults if each[0] not in spared]
-    listing = listing_of(findings, faults, options.data_dir, dry_run=dry_run)
+    on_node = on_this_node(options.data_dir, "heal", stderr, looks_only=options.dry_run, told=_TOLD)
+    with on_node as node, progress_on(stderr) as tell:
+        listing = heal(node, options, tell)
     print_listing(listing, options, stdout)
     return listing.status
 
 
-def _spared(text: str | None, node: LinuxNode) -> frozenset[DeviceKey]:
+def heal(node: OpenNode, options: argparse.Namespace, tell: Tell = lambda _: None) -> Listing:
+    """Heal what is meant, or only look; what was found and done."""
+    spared = _spared(options.id, node)
+    findings = healing.heal(
+        node,
+        except_for=spared,
+        dry_run=options.dry_run,
+        tell=lambda record, number, count: tell(
+            f"Healing ... {number}/{count}: {about(record.key, record)}"
+        ),
+    )
+    faults = [*read_store(node.store).faults.items(), *set_aside_in(node.store)]
+    faults = [each for each in faults if each[0] not in spared]
+    return listing_of(findings, faults, options.data_dir, dry_run=options.dry_run)
+
+
+def _spared(text: str | None, node: OpenNode) -> frozenset[DeviceKey]:
     """The devices that are not meant; raises UnknownAttachment if none is."""
     if text is None:
         return frozenset()
@@ -106,7 +123,7 @@ def row_of(finding: Finding) -> Row:
 
 
 def _known(finding: Finding) -> Known:
-    return Known(finding.record.key, finding.record, finding.condition, busy=finding.busy)
+    return Known(finding.record.key, finding.record, finding.seen)
 
 
 _NOTHING: Final = State("nothing")
@@ -114,12 +131,12 @@ _NOTHING: Final = State("nothing")
 
 def done_about(finding: Finding) -> State:
     """What was done, or in a dry run would be."""
-    about = finding.condition.about
     if finding.failure is not None:
         return State("not healed", Tone.BAD)
     if finding.busy:
         return State("left to a call", Tone.CHANGING)
-    return State(about.healed, Tone.GOOD) if about.healable else _NOTHING
+    done = finding.condition.about.healed
+    return State(done, Tone.GOOD) if finding.seen.is_healable else _NOTHING
 
 
 def _notes(
@@ -136,16 +153,14 @@ def _notes(
         if finding.failure is not None:
             not_done = "would not be" if dry_run else "was not"
             yield f"{known.about} {not_done} healed: {finding.failure}"
-        elif finding.condition is not Condition.HELD:
+        elif finding.seen != Seen(Condition.HELD):
             yield f"{known.about}: {known.words}"
     yield from (fault for _, fault in faults)
-    left = sum(_is_left(each) for each in findings) + len(faults)
-    if left:
-        yield f"{counted(left)} somebody to look: amdcni doctor"
-
-
-def _is_left(finding: Finding) -> bool:
-    """Whether it stays as it is until somebody looks."""
-    if finding.busy or finding.condition is Condition.HELD:
-        return False
-    return finding.failure is not None or not finding.condition.about.healable
+    left = [_known(each) for each in findings if each.needs_somebody]
+    # What healing has just failed to do, it is not asked for again.
+    by_healing = [
+        _known(each)
+        for each in findings
+        if dry_run and each.needs_somebody and each.seen.is_healable and each.failure is None
+    ]
+    yield from commands(by_healing, len(left) - len(by_healing) + len(faults), data_dir)

@@ -10,7 +10,8 @@ from typing import IO, Any, Final
 
 import attrs
 
-from amdcni.cli.printing import for_programs, print_line, print_value
+from amdcni.cli.printing import for_programs, print_sentence, print_value
+from amdcni.cli.progress import Tell, counted, progress_on
 from amdcni.core.errors import InstallFailed
 from amdcni.core.install.plans import InstallPlan, plan_install
 from amdcni.core.install.removal import plan_cleanup
@@ -53,12 +54,13 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     else:
         with locked(bin_dir):
             done = _planned(manifest, bin_dir)
-            _perform(done, bin_dir, tree)
+            with progress_on(stderr) as tell:
+                _perform(done, bin_dir, tree, tell)
     if for_programs(options):
         print_value(_as_json(done, options), options, stdout)
     else:
         for line in _lines(done, options):
-            print_line(line, stdout)
+            print_sentence(line, stdout, indent=2)
     return 0
 
 
@@ -72,10 +74,10 @@ def _in_use(seen: Seen) -> frozenset[TreeName] | None:
     return None if users is None else frozenset(user.tree for user in users)
 
 
-def _perform(done: Installation, bin_dir: Path, tree: Path) -> None:
+def _perform(done: Installation, bin_dir: Path, tree: Path, tell: Tell) -> None:
     """Perform the plan; what a failed installation has written does not fill the disk."""
     try:
-        perform(done.plan.steps, bin_dir, tree)
+        perform(counted("Installing", done.plan.steps, tell), bin_dir, tree)
     except InstallFailed:
         with suppress(InstallFailed):
             perform(plan_cleanup(done.manifest, look(bin_dir)), bin_dir)

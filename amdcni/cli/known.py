@@ -10,53 +10,53 @@ import attrs
 from amdcni.cli.columns import Column, State, Tone
 from amdcni.cli.node import read_records
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.errors import UnknownAttachment
-from amdcni.core.identity import Place, find_in_pod
+from amdcni.core.identity import Place
 from amdcni.core.names import DeviceKey
 from amdcni.core.nics import Records
-from amdcni.effects.node import LinuxNode
+from amdcni.ports import Node, OpenNode
 from amdcni.verbs.healing import look_at
 
 
 @attrs.frozen
 class Known:
-    """What is known from one file of the state folder: a record and its condition, or a `fault`.
-
-    `place` is where the netdev is, if it is neither on the host nor in its pod; a living pod may
-    have moved it there itself.  `busy` is whether a call is working on the device.
-    """
+    """What is known from one file of the state folder: a record and what is seen, or a `fault`."""
 
     key: DeviceKey
     record: Attachment | None = None
-    condition: Condition | None = None
+    seen: Seen | None = None
     fault: str | None = None
-    place: Place | None = None
-    busy: bool = False
+
+    @property
+    def condition(self) -> Condition | None:
+        """What has become of the attachment."""
+        return None if self.seen is None else self.seen.condition
+
+    @property
+    def place(self) -> Place | None:
+        """Where the netdev is, if it is neither on the host nor in its pod."""
+        return None if self.seen is None else self.seen.place
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is working on the device."""
+        return self.seen is not None and self.seen.busy
 
     @property
     def is_orphan(self) -> bool:
-        """Whether no pod has the device and no call is at work to return it to the host."""
-        of_a_pod = (Condition.HELD, Condition.RESET)
-        return self.condition not in (None, *of_a_pod, Condition.UNFINISHED)
+        """Whether no pod has the device, and no call has begun to return it to the host."""
+        return self.seen is not None and self.seen.is_orphan
 
     @property
     def needs_somebody(self) -> bool:
         """Whether nothing happens before a command is given, or the next call is made."""
-        if self.fault is not None:
-            return True
-        # A call that is at work has the device's lock, and will end.
-        return self.condition is not None and bool(self.condition.about.remedy) and not self.busy
+        return self.fault is not None if self.seen is None else self.seen.needs_somebody
 
     @property
     def words(self) -> str:
         """What was found, in words."""
-        if self.condition is None:
-            return str(self.fault)
-        if self.place is None:
-            return self.condition.about.words
-        there = f"it is in {self.place.netns} as {self.place.ifname}"
-        return f"{there}, though its pod lives" if self.condition is Condition.HELD else there
+        return str(self.fault) if self.seen is None else self.seen.words
 
     @property
     def about(self) -> str:
@@ -70,42 +70,19 @@ def about(key: DeviceKey, record: Attachment | None) -> str:
     return str(key) if name in (None, key.ifname) else f"{key} ({name})"
 
 
-def read_all(node: LinuxNode) -> tuple[Known, ...]:
-    """Every record with its condition; nothing is changed.
+def read_all(node: OpenNode) -> tuple[Known, ...]:
+    """Every record with what is seen of it; nothing is changed.
 
     Raises: StateFailure, KernelRefused.
     """
     return look_at_all(read_records(node), node)
 
 
-def look_at_all(records: Records, node: LinuxNode) -> tuple[Known, ...]:
-    """The condition of every attachment in `records`; raises KernelRefused."""
-    known = [
-        Known(each.record.key, each.record, each.condition, busy=_is_busy(each.record, node))
-        if each.condition.about.remedy
-        else Known(each.record.key, each.record, each.condition)
-        for each in look_at(records.read, node)
-    ]
+def look_at_all(records: Records, node: Node) -> tuple[Known, ...]:
+    """What is seen of every attachment in `records`; raises KernelRefused."""
+    known = [Known(each.record.key, each.record, each.seen) for each in look_at(records.read, node)]
     known += [Known(key, fault=fault) for key, fault in records.faults.items()]
     return tuple(sorted(known, key=lambda each: str(each.key)))
-
-
-def _is_busy(record: Attachment, node: LinuxNode) -> bool:
-    return node.is_locked(record.key.lock_name)
-
-
-def placed(known: Known, node: LinuxNode) -> Known:
-    """The same, with the place of its netdev if that is neither on the host nor in its pod."""
-    record = known.record
-    if record is None or not _is_out_of_sight(known.condition, record, node):
-        return known
-    return attrs.evolve(known, place=node.find_elsewhere(record))
-
-
-def _is_out_of_sight(condition: Condition | None, record: Attachment, node: LinuxNode) -> bool:
-    if condition is not Condition.HELD or record.captured is None:
-        return condition is Condition.MISSING
-    return find_in_pod(record, node.find_pod(record.netns)) is None
 
 
 # ---- how it is shown
@@ -160,7 +137,7 @@ def state_of(known: Known) -> State:
         case Condition.RESET:
             return State("reset", Tone.CHANGING if known.busy else Tone.BAD)
         case _:
-            return State("orphan", Tone.BAD)
+            return State("busy", Tone.CHANGING) if known.busy else State("orphan", Tone.BAD)
 
 
 def age_of(since: str, now: datetime | None = None) -> str:
@@ -186,8 +163,7 @@ def needs(known: Sequence[Known], aside: Sequence[str], data_dir: str | None) ->
     `aside` are sentences on damaged records, which need a person too.
     """
     waiting = [each for each in known if each.needs_somebody]
-    odd = [each for each in known if each in waiting or each.place is not None]
-    yield from (f"{each.about}: {each.words}" for each in odd)
+    yield from (f"{each.about}: {each.words}" for each in waiting)
     yield from aside
     yield from commands(waiting, len(aside), data_dir)
 
@@ -208,7 +184,7 @@ def commands(waiting: Sequence[Known], aside: int, data_dir: str | None) -> Iter
 
 
 def _is_healable(known: Known) -> bool:
-    return known.condition is not None and known.condition.about.healable
+    return known.seen is not None and known.seen.is_healable
 
 
 def counted(number: int) -> str:

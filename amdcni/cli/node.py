@@ -1,11 +1,12 @@
 """This node, for the subcommands that read its records or change it."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 import attrs
 
+from amdcni.cli.progress import erase_on
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import StateFailure, StateTooNew
 from amdcni.core.names import DeviceKey
@@ -13,22 +14,31 @@ from amdcni.core.nics import Records
 from amdcni.core.policy import Policy
 from amdcni.core.request import DEFAULT_DATA_DIR, LogLevel, plugin_dirs_of
 from amdcni.effects.node import LinuxNode
-from amdcni.effects.stores import Stores
 from amdcni.log import make_log
+from amdcni.ports import Folders, OpenNode
 from amdcni.verbs import taking_over
 
 
 def on_this_node(
-    data_dir: str | None, command: str, stderr: IO[str], *, looks_only: bool = False
+    data_dir: str | None,
+    command: str,
+    stderr: IO[str],
+    *,
+    looks_only: bool = False,
+    told: Collection[str] = (),
 ) -> LinuxNode:
     """This node with its state in `data_dir`, as a context; its reports go to `stderr`.
 
-    None means every known state folder.
+    None means every known state folder.  Events that are `told` to a person anyway are left out
+    where `stderr` is a terminal.
     """
+    left_out = told if stderr.isatty() else ()
     log = make_log(LogLevel.WARNING, None, stderr, command=command)
 
     def report(event: str, **facts: object) -> None:
-        log(LogLevel.WARNING, event, **facts)
+        if event not in left_out:
+            erase_on(stderr)
+            log(LogLevel.WARNING, event, **facts)
 
     folder, alone = data_dir or DEFAULT_DATA_DIR, data_dir is not None
     dirs = plugin_dirs_of(os.environ)
@@ -71,7 +81,7 @@ def nothing_lent(
     return f"No NIC is lent to a pod: {data_dir} does not exist; the first ADD creates it."
 
 
-def set_aside_in(store: Stores) -> Iterator[tuple[DeviceKey, str]]:
+def set_aside_in(store: Folders) -> Iterator[tuple[DeviceKey, str]]:
     """The devices whose damaged records were set aside, and a sentence on each.
 
     Raises: StateFailure if the folder cannot be read.
@@ -80,7 +90,7 @@ def set_aside_in(store: Stores) -> Iterator[tuple[DeviceKey, str]]:
         yield key, f"the record of {key} was damaged and set aside as {path}; see amdcni doctor"
 
 
-def read_records(node: LinuxNode) -> Records:
+def read_records(node: OpenNode) -> Records:
     """All records, and what AMD's Go plugin has lent; nothing is changed.
 
     Raises: StateFailure if the folder cannot be read, KernelRefused.
@@ -89,7 +99,7 @@ def read_records(node: LinuxNode) -> Records:
     return attrs.evolve(records, lent_by_go=taking_over.still_out(records.read, node))
 
 
-def read_store(store: Stores) -> Records:
+def read_store(store: Folders) -> Records:
     """All records, and why others could not be read; raises StateFailure if the folder cannot."""
     read: list[Attachment] = []
     faults: dict[DeviceKey, str] = {}

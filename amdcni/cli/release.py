@@ -9,7 +9,7 @@ import attrs
 from amdcni.cli.columns import plain
 from amdcni.cli.known import Known, about, age_of, find_named, read_all, require_one
 from amdcni.cli.node import on_this_node, set_aside_in
-from amdcni.cli.printing import for_programs, print_line, print_value
+from amdcni.cli.printing import for_programs, print_sentence, print_value
 from amdcni.core.attachment import Attachment
 from amdcni.core.condition import Condition
 from amdcni.core.errors import AmdcniError, UnknownAttachment
@@ -35,7 +35,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         print_value([as_json(each) for each in released], options, stdout)
     else:
         for each in released:
-            print_line(sentence_on(each), stdout)
+            print_sentence(sentence_on(each), stdout, indent=2)
     return 0 if all(each.is_done for each in released) else 1
 
 

@@ -4,30 +4,29 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
-from amdcni.cli.known import Known, age_of, find_named, look_at_all, placed, state_of
+from amdcni.cli.known import Known, age_of, find_named, look_at_all, state_of
 from amdcni.cli.node import on_this_node, read_records, set_aside_in
 from amdcni.cli.printing import for_programs, print_line, print_sentence, print_value
 from amdcni.core import capture
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.formats import attachment_to_json
+from amdcni.ports import OpenNode
 from amdcni.verbs.comparing import differences_now
+
+_NEXT: Final = "What next: "
+
+_HANGING: Final = 4
+"""How far what does not fit into a line is indented in the next one."""
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     """Show all that is known of what is meant; 1 if a record could not be read."""
     programs = for_programs(options)
     with on_this_node(options.data_dir, "attachments", stderr, looks_only=True) as node:
-        records = read_records(node)
-        known = [placed(each, node) for each in look_at_all(records, node)]
-        aside = [fault for key, fault in set_aside_in(node.store) if key not in records.faults]
-        found = find_named(options.id, known, aside)
-        differ = {
-            each.key: tuple(differences_now(each.record, node))
-            for each in found
-            if each.record is not None and not programs
-        }
+        found = find_meant(options.id, node)
+        differ = [() if programs else _differences(each, node) for each in found]
     if programs:
         print_value([as_json(each) for each in found], options, stdout)
     for number, each in enumerate(() if programs else found):
@@ -35,9 +34,24 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
             print_line("", stdout)
         for sentence in answer(each):
             print_sentence(sentence, stdout, indent=2)
-        for line in lines(each, differ.get(each.key, ()), everything=options.all):
-            print_line(line, stdout)
+        for line in lines(each, differ[number], everything=options.all):
+            if line.startswith(_NEXT):
+                # On one line, so that the command in it can be copied.
+                print_line(line, stdout)
+            else:
+                print_sentence(line, stdout, indent=_HANGING)
     return 1 if any(each.fault for each in found) else 0
+
+
+def find_meant(text: str, node: OpenNode) -> tuple[Known, ...]:
+    """What is known of all that `text` names; raises UnknownAttachment as `find_named` does."""
+    records = read_records(node)
+    aside = [fault for _, fault in set_aside_in(node.store)]
+    return find_named(text, look_at_all(records, node), aside)
+
+
+def _differences(known: Known, node: OpenNode) -> tuple[str, ...]:
+    return () if known.record is None else tuple(differences_now(known.record, node))
 
 
 def as_json(known: Known) -> dict[str, Any]:
@@ -59,13 +73,13 @@ def answer(known: Known) -> Iterator[str]:
         yield f"{known.key}: {known.fault}"
         return
     age, whom = age_of(record.since), f"{record.lent_to} as {record.id.ifname}"
-    if known.condition is Condition.HELD and known.place is None:
+    if known.seen == Seen(Condition.HELD):
         yield f"{known.about} is in {whom}, for {age}."
     else:
         yield f"{known.about} was lent to {whom}, {age} ago; {known.words}."
     yield f"Comes back: {_summary(record, known.condition)}."
-    if known.place is None and known.condition is not None:
-        yield f"What next: {known.condition.about.next}."
+    if known.place is None and known.seen is not None:
+        yield f"{_NEXT}{known.seen.next}."
 
 
 def _summary(record: Attachment, condition: Condition | None) -> str:
@@ -81,9 +95,8 @@ def lines(known: Known, differ: Sequence[str], *, everything: bool) -> Iterator[
     record = known.record
     if record is None:
         return
-    if known.place is not None:
-        # On one line, so that the command in it can be copied.
-        yield f"What next: {known.place.way_home('amdcni heal')}"
+    if known.place is not None and known.seen is not None:
+        yield f"{_NEXT}{known.seen.next}"
     yield ""
     yield f"  state      {state_of(known)}: {known.words}"
     yield f"  container  {record.id.container_id if everything else record.id.short}"

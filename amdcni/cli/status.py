@@ -25,6 +25,7 @@ from amdcni.core.request import DEFAULT_DATA_DIR
 from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.policy import find_policy
+from amdcni.ports import OpenNode
 from amdcni_agent.asking import ask
 
 NO_AGENT: Final = 3
@@ -66,21 +67,23 @@ def look(options: argparse.Namespace) -> Listing:
     """The state of the node now, in sentences; nothing is changed."""
     folder, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(folder, alone=alone) as node:
-        records = read_records(node)
-        lent = look_at_all(records, node)
-        aside = [
-            Need(Subject.RECORDS, str(key), fault, str(key))
-            for key, fault in set_aside_in(node.store)
-        ]
-        needs = (*_needs_of_node(options, node), *_needs(lent), *aside)
-    status = Status(ask(options.socket), lent, needs, aside=len(aside))
+        needs = tuple(_needs_of_node(options, node))
+        return listing_of(node, ask(options.socket), needs, options.data_dir)
+
+
+def listing_of(
+    node: OpenNode, agent: dict[str, Any] | None, needs: tuple[Need, ...], data_dir: str | None
+) -> Listing:
+    """The state of a node, `needs` being those of the node itself."""
+    records = read_records(node)
+    lent = look_at_all(records, node)
+    aside = [
+        Need(Subject.RECORDS, str(key), fault, str(key)) for key, fault in set_aside_in(node.store)
+    ]
+    status = Status(agent, lent, (*needs, *_needs(lent), *aside), aside=len(aside))
     well = NO_AGENT if status.agent is None else 0
     return Listing(
-        (),
-        (),
-        tuple(_lines(status, options.data_dir)),
-        _as_json(status),
-        1 if status.needs else well,
+        (), (), tuple(_lines(status, data_dir)), _as_json(status), 1 if status.needs else well
     )
 
 
@@ -106,11 +109,11 @@ def _examine(options: argparse.Namespace, node: LinuxNode) -> Iterator[Finding]:
 
 def _needs(lent: Sequence[Known]) -> Iterator[Need]:
     for each in lent:
-        record, condition = each.record, each.condition
+        record, seen = each.record, each.seen
         if each.needs_somebody:
             whom = each.about if record is None else f"{each.about} of {record.lent_to}"
-            words = each.fault or (condition and f"{condition.about.words}; {condition.about.next}")
-            yield Need(Subject.RECORDS, str(each.key), str(words), whom)
+            words = each.words if seen is None else f"{seen.words}; {seen.next}"
+            yield Need(Subject.RECORDS, str(each.key), words, whom)
 
 
 def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
@@ -126,11 +129,7 @@ def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
         )
     if not status.lent:
         yield nothing_lent(data_dir, damaged=status.aside > 0)
-    found = Counter(
-        f"{state_of(each)}: {each.condition.about.words}"
-        for each in status.lent
-        if each.condition is not None
-    )
+    found = Counter(f"{state_of(each)}: {each.words}" for each in status.lent if each.fault is None)
     for what, number in sorted(found.items()):
         yield f"{number} lent, {what}"
     if status.needs:

@@ -15,7 +15,8 @@ import attrs
 from amdcni.cli.install import in_words, steps_as_json
 from amdcni.cli.known import about
 from amdcni.cli.node import on_this_node, read_records, read_store, set_aside_in
-from amdcni.cli.printing import for_programs, load_for, print_line, print_value
+from amdcni.cli.printing import for_programs, load_for, print_sentence, print_value
+from amdcni.cli.progress import counted, progress_on
 from amdcni.core.errors import AmdcniError, InstallFailed
 from amdcni.core.install.plans import switch_to
 from amdcni.core.install.removal import RemovalPlan, plan_uninstall
@@ -66,7 +67,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         print_value(_as_json(done, options), options, stdout)
     else:
         for line in _lines(done, options):
-            print_line(line, stdout)
+            print_sentence(line, stdout, indent=2)
     return 1 if done.plan.notes else 0
 
 
@@ -89,7 +90,8 @@ def _perform(done: _Removal, bin_dir: Path, options: argparse.Namespace, stderr:
     except AmdcniError:
         _put_back(done.seen.in_place, bin_dir)
         raise
-    perform(done.plan.rest, bin_dir)
+    with progress_on(stderr) as tell:
+        perform(counted("Removing", done.plan.rest, tell), bin_dir)
 
 
 def _put_back(was: TreeName | None, bin_dir: Path) -> None:

@@ -9,6 +9,7 @@ import attrs
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.host import Netdev, Netns, SysfsDevice
 from amdcni.core.identity import (
+    Place,
     dies_with_its_netns,
     find_home,
     find_in_pod,
@@ -21,7 +22,7 @@ from amdcni.core.identity import (
 class Condition(StrEnum):
     """What has become of an attachment.
 
-    HELD: the pod has the device.
+    HELD: the pod has the device; it may have moved the netdev on, to another netns.
     UNFINISHED: a call about it was interrupted.
     RETURNED: the netdev is on the host, but nobody has returned it: its netns died, or somebody
     has taken it out of its pod.
@@ -130,6 +131,77 @@ _ABOUT: Final[Mapping[Condition, About]] = {
         in_use=True,
     ),
 }
+
+
+@attrs.frozen
+class Seen:
+    """What is seen of an attachment, and all that any output says of it.
+
+    `place` is where the netdev is, if it is neither on the host nor in its pod and can be seen.
+    `busy` is whether a call is working on the device.  A netdev that is HELD has `left` if its pod
+    lives and does not have it in its own netns any more.
+    """
+
+    condition: Condition
+    place: Place | None = None
+    busy: bool = False
+    left: bool = False
+
+    @property
+    def words(self) -> str:
+        """What was found, in words."""
+        if self.busy:
+            return "a call is working on it"
+        if self.place is not None:
+            there = f"it is in {self.place.netns} as {self.place.ifname}"
+            return f"{there}, though its pod lives" if self.left else there
+        return _LEFT.words if self.left else self.condition.about.words
+
+    @property
+    def next(self) -> str:
+        """What comes then, in words."""
+        if self.place is not None:
+            return self.place.way_home(_HEAL)
+        return _LEFT.next if self.left else self.condition.about.next
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether nothing happens before a command is given, or the next call is made.
+
+        A call that is at work will end.
+        """
+        is_well = self.condition.about.remedy is None and not self.left
+        return not (is_well or self.busy)
+
+    @property
+    def is_healable(self) -> bool:
+        """Whether healing is all that it needs."""
+        return self.condition.about.healable
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether no pod has the device, and no call has begun to return it to the host."""
+        of_a_pod = (Condition.HELD, Condition.RESET)
+        return not self.busy and self.condition not in (*of_a_pod, Condition.UNFINISHED)
+
+    def remedy(self, heal: str, file: str) -> str | None:
+        """What a person is to do; `heal` is the command that heals, `file` that of the record."""
+        if not self.needs_somebody:
+            return None
+        if self.place is not None:
+            return self.place.way_home(heal)
+        about = _LEFT if self.left else self.condition.about
+        return str(about.remedy).format(heal=heal, file=file)
+
+
+_HEAL: Final = "amdcni heal"
+
+_LEFT: Final = About(
+    words="its pod lives, but has it in no network namespace that can be seen",
+    next="amdcni doctor says what to do",
+    remedy="was it unplugged, or replaced, or moved on by its pod? If it is gone for good, end the "
+    "pod, and then remove {file}",
+)
 
 
 def condition_of(

@@ -7,8 +7,7 @@ from typing import Final, assert_never
 import attrs
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
-from amdcni.core.identity import Place
+from amdcni.core.condition import Seen
 from amdcni.core.kubernetes.allocation import CHECKPOINT
 from amdcni.core.kubernetes.installation import BIN_DIR, ConfDir
 from amdcni.core.kubernetes.review import LENDER, Review
@@ -388,29 +387,16 @@ def judge_definition(where: str, review: Review) -> Iterator[Finding]:
 # ---- records
 
 
-def judge_record(
-    record: Attachment,
-    condition: Condition,
-    *,
-    busy: bool,
-    heal: str,
-    file: str,
-    place: Place | None = None,
-) -> Finding:
+def judge_record(record: Attachment, seen: Seen, *, heal: str, file: str) -> Finding:
     """Whether the record is of a NIC that a pod has, and what to do if not.
 
-    `heal` is the command that heals, `file` the record's, and `place` where a missing one is.
+    `heal` is the command that heals, and `file` the record's.
     """
-    whose = f"{record.key} of {record.lent_to}"
-    found = f"{whose}: {condition.about.words}"
-    remedy = condition.about.remedy
+    found = f"{record.key} of {record.lent_to}: {seen.words}"
+    remedy = seen.remedy(heal, file)
     if remedy is None:
         return passed(Subject.RECORDS, found)
-    if busy:
-        return passed(Subject.RECORDS, f"{whose}: a call is working on it")
-    if place is not None:
-        return failed(Subject.RECORDS, found, place.way_home(heal))
-    return failed(Subject.RECORDS, found, remedy.format(heal=heal, file=file))
+    return failed(Subject.RECORDS, found, remedy)
 
 
 def judge_lent_by_go(mappings: Iterable[GoMapping]) -> Iterator[Finding]:

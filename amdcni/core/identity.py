@@ -36,7 +36,7 @@ class Place:
     def way_home(self, heal: str) -> str:
         """How to bring the netdev to the host; `heal` is the command that heals."""
         out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
-        return f"it is in {self.netns} as {self.ifname}; bring it out: {out}; then {heal}"
+        return f"bring it out: {out}; then {heal}"
 
 
 def find_in_pod(record: Attachment, pod: Netns | None) -> Netdev | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from amdcni.core.attachment import Attachment
 from amdcni.core.capture import Captured
 from amdcni.core.host import Netdev
-from amdcni.core.names import DeviceKey
 
 
 def is_since(release: str, version: tuple[int, int]) -> bool:
@@ -42,17 +41,18 @@ def in_order_of_return(records: Iterable[Attachment]) -> tuple[Attachment, ...]:
     A netdev that comes home with its dead pod keeps the number that it had there, if that is free:
     it may be that of a netdev that is still away.
     """
-    waiting = {record.key: record for record in records}
-    with_number = {record.pod_ifindex: record.key for record in waiting.values()}
+    # Several state folders may each have a record of one device: its key does not distinguish them.
+    waiting = dict(enumerate(records))
+    with_number = {record.pod_ifindex: number for number, record in waiting.items()}
     ordered: list[Attachment] = []
     while waiting:
         chain: list[Attachment] = []
-        key: DeviceKey | None = next(iter(waiting))
-        while key in waiting:
-            record = waiting.pop(key)
+        number: int | None = next(iter(waiting))
+        while number in waiting:
+            record = waiting.pop(number)
             chain.append(record)
             # It waits for the one that has its number.
-            key = None if record.captured is None else with_number.get(record.captured.ifindex)
+            number = None if record.captured is None else with_number.get(record.captured.ifindex)
         ordered += reversed(chain)
     return tuple(ordered)
 

@@ -74,7 +74,7 @@ def protection_by(kin: Attachment, device: SysfsDevice) -> Protection:
         why = f"belongs to the physical function {kin.key.bus_device}, which"
     else:
         why = f"has the virtual function {kin.key.bus_device}, which"
-    holder = f"container {kin.id.container_id} has as {kin.id.ifname!r}"
+    holder = f"container {kin.id.short} has as {kin.id.ifname!r}"
     remedy = "one pod would control what another one has; wait until that attachment is deleted"
     return Protection(f"{why} {holder}", remedy)
 

@@ -41,13 +41,23 @@ class AttachmentId:
     @property
     def short(self) -> str:
         """The container ID as far as people need it, and as crictl shows it."""
-        return self.container_id[:_SHORT]
+        return short_id(self.container_id)
+
+    @property
+    def in_short(self) -> str:
+        """The attachment in a sentence for people; a log key or a value for programs has it all."""
+        return f"{self.short}/{self.ifname}"
 
     def __str__(self) -> str:
         return f"{self.container_id}/{self.ifname}"
 
 
 _SHORT: Final = 13
+
+
+def short_id(container_id: ContainerId) -> str:
+    """A container ID as far as people need it, and as crictl shows it."""
+    return container_id[:_SHORT]
 
 
 @attrs.frozen

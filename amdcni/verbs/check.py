@@ -16,7 +16,7 @@ def check(request: CheckRequest, node: Node) -> None:
     held = records_held_by(request.attachment, request.device.selector.bus_device, node)
     record = next(iter(held), None)
     if record is None:
-        raise UnknownAttachment(f"no device is attached as {request.attachment}")
+        raise UnknownAttachment(f"no device is attached as {request.attachment.in_short}")
     promised = checks.promised_to(request, record)
     pod = find_settled(partial(node.find_netns, request.netns), record, promised, node)
     problems = checks.problems(request, record, pod)

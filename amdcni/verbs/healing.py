@@ -1,6 +1,6 @@
 """Returning to the host what no call will return any more."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
@@ -9,8 +9,8 @@ import attrs
 
 from amdcni.core import retry
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.condition import Condition
-from amdcni.core.errors import AmdcniError, DeviceBusy
+from amdcni.core.condition import Condition, Seen
+from amdcni.core.errors import AmdcniError, DeviceBusy, StateFailure
 from amdcni.core.names import DeviceKey
 from amdcni.core.numbering import in_order_of_return
 from amdcni.core.steps import ForgetRecord, Outcome, SaveRecord
@@ -22,7 +22,7 @@ from amdcni.verbs.giving_back import (
     report_healed,
     say_farewell,
 )
-from amdcni.verbs.looking import find_condition, is_plugged
+from amdcni.verbs.looking import find_again, find_condition, is_plugged, see
 from amdcni.verbs.reattaching import plan_now, reattach
 
 
@@ -123,15 +123,33 @@ def _report_failure(
 class Finding:
     """What was found of one attachment, and what became of it.
 
-    `busy` is whether it was left to another call, which is working on the device.  `failure` is why
-    it could not be healed now, in words; it stays recorded then.
+    What is `seen` to be busy was left to another call, which is working on the device.  `failure`
+    is why it could not be healed now, in words; it stays recorded then.
     """
 
     record: Attachment
-    condition: Condition
+    seen: Seen
     healed: bool = False
-    busy: bool = False
     failure: str | None = None
+
+    @property
+    def condition(self) -> Condition:
+        """What was found to have become of it."""
+        return self.seen.condition
+
+    @property
+    def busy(self) -> bool:
+        """Whether it was left to another call."""
+        return self.seen.busy
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether it was not healed, and no call is at work on it that might."""
+        return self.seen.needs_somebody and not self.healed
+
+
+Tell = Callable[[Attachment, int, int], None]
+"""Called with what is worked on, its number, and how many of such there are."""
 
 
 def heal(
@@ -140,24 +158,30 @@ def heal(
     *,
     except_for: Collection[DeviceKey] = (),
     dry_run: bool = False,
+    tell: Tell = lambda *_: None,
 ) -> tuple[Finding, ...]:
     """Look at every record but those of `except_for`, and heal what needs it; `dry_run` only looks.
 
     No call is waited for: a device that another call is working on is in good hands.  Each stage is
-    gone through for all netdevs before the next one.
+    gone through for all netdevs before the next one.  `tell` is called before each is begun.
     """
     records = [each for each in node.records() if each.key not in except_for]
     findings = look_at(in_order_of_return(records), node)
     if dry_run:
         return tuple(_foreseen(each, node) for each in findings)
+    # A call that was at work a moment ago may have ended.
+    findings = tuple(
+        _with_busy(each, busy=False) if _is_unwell(each) else each for each in findings
+    )
     budget = _Budget(effort, node)
     for stage in _Stage:
-        findings = tuple(
-            _tried(each, node, effort, stage)
-            if _is_to_try(each, stage) and budget.allows(each.record.key)
-            else each
-            for each in findings
-        )
+        begun = [each for each in findings if _is_to_try(each, stage)]
+        tried = {}
+        for number, each in enumerate(begun, 1):
+            if budget.allows(each.record.key):
+                tell(each.record, number, len(begun))
+                tried[id(each)] = _tried(each, node, effort, stage)
+        findings = tuple(tried.get(id(each), each) for each in findings)
     seen_to = {*except_for, *(each.record.key for each in findings if _is_unwell(each))}
     # Only stale markers are left there.
     _take_up([key for key in node.unfinished() if key not in seen_to], node, effort)
@@ -176,8 +200,8 @@ def due_again_s(node: Node) -> int | None:
 
 def _foreseen(finding: Finding, node: Node) -> Finding:
     """The finding with what healing would come upon now."""
-    if _is_to_try(finding, _Stage.HOME) and is_at_work(finding, node):
-        return attrs.evolve(finding, busy=True)
+    if finding.busy:
+        return finding
     if finding.condition is Condition.RESET and not finding.record.is_reattaching:
         try:
             plan_now(finding.record, node)
@@ -186,9 +210,8 @@ def _foreseen(finding: Finding, node: Node) -> Finding:
     return finding
 
 
-def is_at_work(finding: Finding, node: Node) -> bool:
-    """Whether a call has the lock of an attachment's device now."""
-    return node.is_locked(finding.record.key.lock_name)
+def _with_busy(finding: Finding, *, busy: bool) -> Finding:
+    return attrs.evolve(finding, seen=attrs.evolve(finding.seen, busy=busy))
 
 
 class _Stage(Enum):
@@ -216,7 +239,28 @@ def look_at(records: Iterable[Attachment], node: Node) -> tuple[Finding, ...]:
     if not known:
         return ()
     host = node.host()
-    return tuple(Finding(record, find_condition(record, node, host)) for record in known)
+    found = (Finding(record, see(record, node, host)) for record in known)
+    return tuple(_with_busy(each, busy=_is_at_work(each, node)) for each in found)
+
+
+def look_again(findings: Iterable[Finding], node: Node) -> tuple[Finding, ...]:
+    """What is found now that `findings` were healed as far as possible; what has ended is not."""
+    before = tuple(findings)
+    if all(each.seen == Seen(Condition.HELD) for each in before):
+        return before
+    records: dict[tuple[str | None, DeviceKey], Attachment] = {}
+    for each in before:
+        # What cannot be read now is reported by others.  Where a record has ended, that of another
+        # folder may be found twice.
+        with suppress(StateFailure):
+            found = find_again(each.record, node)
+            records |= {} if found is None else {(found.folder, found.key): found}
+    return look_at(records.values(), node)
+
+
+def _is_at_work(finding: Finding, node: Node) -> bool:
+    """Whether a call has the lock of a device that needs it."""
+    return finding.needs_somebody and node.is_locked(finding.record.key.lock_name)
 
 
 def _tried(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Finding:
@@ -226,7 +270,7 @@ def _tried(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Findi
         with node.lock(key.lock_name, wait_s=0):
             return _tried_locked(finding, node, effort, stage)
     except DeviceBusy:
-        return attrs.evolve(finding, busy=True)
+        return _with_busy(finding, busy=True)
     except AmdcniError as failure:
         node.report("not-healed", **finding.record.facts, reason=str(failure))
         return attrs.evolve(finding, failure=str(failure))
@@ -235,28 +279,27 @@ def _tried(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Findi
 def _tried_locked(finding: Finding, node: Node, effort: Effort, stage: _Stage) -> Finding:
     key, home = finding.record.key, False
     try:
-        record = node.find_record(key)
+        record = find_again(finding.record, node)
         if record is None:
             return attrs.evolve(finding, healed=True)
-        condition = find_condition(record, node)
-        if not condition.about.healable:
-            about = condition.about
-            failure = f"{about.words}; {about.next}" if condition is Condition.MISSING else None
-            return Finding(record, condition, failure=failure)
-        if condition is Condition.RESET:
+        seen = see(record, node)
+        if not seen.is_healable:
+            missing = seen.condition is Condition.MISSING
+            return Finding(record, seen, failure=f"{seen.words}; {seen.next}" if missing else None)
+        if seen.condition is Condition.RESET:
             reattach(record, node)
-            return Finding(record, condition, healed=True)
+            return Finding(record, seen, healed=True)
         if stage is not _Stage.HOME and record.id == finding.record.id:
             # An earlier stage has begun already, which leaves a record of unfinished work.
-            condition = finding.condition
+            seen = finding.seen
         healed = bring_home(record, node, waits=stage is not _Stage.HOME)
         home = not healed
         if home and stage is _Stage.PLUGINS:
             say_farewell(record, node, effort.plugin_limit_s)
             healed = True
         if healed:
-            report_healed(record, condition, node)
-        return Finding(record, condition, healed=healed)
+            report_healed(record, seen.condition, node)
+        return Finding(record, seen, healed=healed)
     except AmdcniError as refusal:
         _report_failure(key, finding.record, refusal, node, home=home)
         return attrs.evolve(finding, failure=str(refusal))

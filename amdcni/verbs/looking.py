@@ -8,10 +8,10 @@ import attrs
 
 from amdcni.core import identity
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.condition import Condition, condition_of
-from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceNotFound
+from amdcni.core.condition import Condition, Seen, condition_of
+from amdcni.core.errors import AmdcniError, DeviceBusy, DeviceNotFound, StateFailure
 from amdcni.core.host import Netdev, Netns, SysfsDevice
-from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.identity import dies_with_its_netns, find_in_pod
 from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.recording import gone, in_transit, is_repeated
 from amdcni.core.plans.snapshot import Snapshot
@@ -51,12 +51,27 @@ def is_plugged(record: Attachment, node: Node) -> bool:
 
 def find_condition(record: Attachment, node: Node, host: Netns | None = None) -> Condition:
     """What has become of an attachment; `host` is `node.host()`, read now if it is None."""
-    pod, device = node.find_pod(record.netns), node.find_device(record.key.bus_device)
+    return _judged(record, node.find_pod(record.netns), node, host)
+
+
+def _judged(record: Attachment, pod: Netns | None, node: Node, host: Netns | None) -> Condition:
+    device = node.find_device(record.key.bus_device)
     seen = (record, node.clock().boot_id, host or node.host(), pod, device)
     condition = condition_of(*seen)
     if condition is Condition.MISSING and dies_with_its_netns(record):
         return condition_of(*seen, is_elsewhere=node.find_elsewhere(record) is not None)
     return condition
+
+
+def see(record: Attachment, node: Node, host: Netns | None = None) -> Seen:
+    """What is seen of an attachment, for whatever reports on it; `host` as for `find_condition`."""
+    pod = node.find_pod(record.netns)
+    condition = _judged(record, pod, node, host)
+    is_netdev = condition is Condition.HELD and record.captured is not None
+    left = is_netdev and find_in_pod(record, pod) is None
+    if left or condition is Condition.MISSING:
+        return Seen(condition, node.find_elsewhere(record), left=left)
+    return Seen(condition)
 
 
 def records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
@@ -65,6 +80,28 @@ def records_about(key: DeviceKey, node: Node) -> tuple[Attachment, ...]:
         return node.records_of(key.bus_device)
     record = node.find_record(key)
     return () if record is None else (record,)
+
+
+def find_again(record: Attachment, node: Node) -> Attachment | None:
+    """The record as it is now, or if it has gone, that which has its place; None without any.
+
+    Several state folders may each have a record of the device.
+
+    Raises: StateFailure if what is there now cannot be read.
+    """
+    found: Attachment | None = None
+    failure = None
+    try:
+        found = node.find_record(record.key)
+    except StateFailure as fault:
+        failure = fault
+    if failure is None and (found is None or found.id == record.id):
+        return found
+    others = (each for each in node.records() if (each.key, each.id) == (record.key, record.id))
+    same = next(others, found)
+    if same is None and failure is not None:
+        raise failure
+    return same
 
 
 def records_held_by(

@@ -35,6 +35,7 @@ from amdcni.testing.conformance.clauses import MARK
 from amdcni.testing.conformance.delegates import Recorder
 from amdcni.testing.conformance.stage import NICS, Stage, build
 from amdcni.testing.conformance.subject import Subject
+from amdcni.testing.conformance.well_known import CONFIGURATIONS
 from amdcni.testing.namespaces import StrPath
 from tests.netns import model_ipam, model_plugin
 from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM
@@ -238,6 +239,33 @@ def test_a_chained_plugin_is_called_after_the_others(name: str, node: Node, tmp_
     run(clauses()[name], stage, delegates.install(tmp_path / "ipam", ("1.0.0",)), tmp_path)
 
 
+ANSWER = """
+import json, os, sys
+result = json.load(sys.stdin)["prevResult"]
+print(json.dumps(result))
+"""
+ADJUST = """
+import subprocess
+inside = ["nsenter", f"--net={os.environ['CNI_NETNS']}", "ip", "link", "set", "net1", "mtu", "1400"]
+subprocess.run(inside, stderr=subprocess.DEVNULL)
+"""
+
+
+@pytest.mark.parametrize(("script", "outcome"), [(ANSWER, Skipped), (ANSWER + ADJUST, Failed)])
+def test_only_a_chained_plugin_that_adjusts_a_container_has_to_miss_one(
+    script: str, outcome: type[BaseException], node: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "last").write_text(f"#!{sys.executable} -IS\n{script}")
+    (tmp_path / "last").chmod(0o755)
+    common = {"cniVersion": "1.0.0", "name": "net"}
+    first = {**common, "type": "ptp", "ipam": {"type": "host-local", "subnet": "10.9.0.0/29"}}
+    config = {**common, "type": "last"}
+    subject = Subject(tmp_path / "last", config, before=(first,), dirs=(str(DEBIAN),))
+    stage = build(node, subject, ("1.0.0",))
+    with pytest.raises(outcome):
+        clauses()["a_netns_that_does_not_exist_is_an_error_of_add"](stage)
+
+
 def test_a_plugin_gets_the_keys_that_a_runtime_passes_on(node: Node) -> None:
     config = {"type": "model", "key": 1, "capabilities": {"ips": True}, "prevResult": {}}
     forbidding = {"disableCheck": True, "disableGC": True}
@@ -275,7 +303,7 @@ def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path:
     if executable.parent == DEBIAN and debian_version() != DEBIAN_12:
         pytest.skip(f"these are not the plugins {DEBIAN_12}")
     config = tmp_path / "config.json"
-    config.write_text(dict(table_after("| plugin |"))[name])
+    config.write_text(dict(table_after("| plugin | configuration |"))[name])
     command: list[str | Path] = [plugin.with_name("amdcni"), "conformance", "--json"]
     command += ["--plugin", executable, "--config", config]
     command += ["--ifname", "lo" if name == "loopback" else "net1"]
@@ -292,6 +320,59 @@ def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path:
     assert {finding["clause"] for finding in found} == set(documented)
     failed = [each["level"] for each in found if each["verdict"] == "failed"]
     assert done.returncode == ("must" in failed)
+
+
+def verdicts_of_others() -> dict[str, set[tuple[str, str]]]:
+    """What is documented of each plugin that is judged by its built-in configuration."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for name, level, clause in table_after("| plugin | level |"):
+        found.setdefault(name, set()).add((level, clause))
+    return found
+
+
+def test_each_of_debians_plugins_has_a_configuration_and_documented_verdicts() -> None:
+    debian = {path.name for path in DEBIAN.iterdir()}
+    assert debian - {*CONFIGURATIONS, "loopback"} == set()
+    assert debian - {*verdicts_of_others(), *DOCUMENTED} == set()
+
+
+@pytest.mark.parametrize("name", [each for each in DOCUMENTED if each != "loopback"])
+def test_the_documented_configurations_are_those_that_are_built_in(name: str) -> None:
+    documented = json.loads(dict(table_after("| plugin | configuration |"))[name])
+    built_in = {"type": name, **CONFIGURATIONS[name]}
+    assert {**documented, "name": "conformance"} == {
+        "cniVersion": documented["cniVersion"],
+        **built_in,
+    }
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", verdicts_of_others())
+def test_a_well_known_plugin_fails_what_is_documented(name: str, plugin: Path) -> None:
+    reason = skip_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    if debian_version() != DEBIAN_12:
+        pytest.skip(f"these are not the plugins {DEBIAN_12}")
+    documented = verdicts_of_others()[name]
+    command: list[str | Path] = [plugin.with_name("amdcni"), "conformance", "--json"]
+    done = subprocess.run(
+        [*command, "--plugin", DEBIAN / name], capture_output=True, text=True, check=False
+    )
+    was_judged = done.returncode != 2
+    unjudged = [why for level, why in documented if level == "not judged"]
+    if was_judged and unjudged:
+        pytest.skip(f"no verdicts on {name} are documented, because elsewhere {unjudged[0]}")
+    if not was_judged and not unjudged and "operation not supported" in done.stderr:
+        pytest.skip(f"this kernel lacks what {name} needs")
+    if unjudged:
+        assert done.stderr.startswith("amdcni: No ADD has worked, so the plugin is not judged. ")
+        assert unjudged[0] in done.stderr
+        return
+    failed = [each for each in json.loads(done.stdout) if each["verdict"] == "failed"]
+    evidence = {each["clause"]: each["evidence"] for each in failed}
+    assert {(each["level"], each["clause"]) for each in failed} == documented, evidence
+    assert done.returncode == any(level == "must" for level, _ in documented)
 
 
 def debian_version() -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,35 @@ def test_a_version_that_the_plugin_does_not_list_is_refused(plugin: Path, tmp_pa
     assert "the configuration is for CNI 1.1.0, but the plugin lists 0.1.0, " in done.stderr
 
 
+PASSES_ON = f"""#!{sys.executable} -IS
+import json, os, sys
+config = json.load(sys.stdin)
+match os.environ["CNI_COMMAND"]:
+    case "VERSION":
+        print(json.dumps({{"cniVersion": "1.1.0", "supportedVersions": ["1.0.0", "1.1.0"]}}))
+    case "ADD":
+        print(json.dumps(config["prevResult"]))
+"""
+"""A chained plugin that does nothing, and speaks a newer version than Debian's ptp."""
+
+
+def test_behind_an_older_plugin_the_clauses_of_newer_versions_do_not_apply(
+    plugin: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    newer.write_text(PASSES_ON)
+    newer.chmod(0o755)
+    ipam = {"type": "host-local", "subnet": "10.9.0.0/24"}
+    command = judging(plugin, tmp_path, {"type": "ptp", "ipam": ipam}, {"type": "newer"})
+    command[command.index("--plugin") + 1] = str(newer)
+    path = ("--path", f"{DEBIAN}:{tmp_path}")
+    done = run([*command, "--json", *path, "--only", "STATUS", "--only", "each version"])
+    verdicts = {each["clause"]: each["verdict"] for each in json.loads(done.stdout)}
+    assert verdicts["the result is as each version has it"] == "passed"
+    assert {v for name, v in verdicts.items() if "status" in name} == {"not applicable"}
+    assert done.returncode == 0
+
+
 def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:
     command = [*bridge, "--json", *ONE]
     done = run(command, PYTEST_ADDOPTS="--collect-only -k nothing", PYTEST_PLUGINS="no_such_module")
@@ -88,6 +118,54 @@ def test_words_select_clauses_and_leave_others_out(bridge: list[str], tmp_path: 
     assert 'testsuite name="pytest" errors="0" failures="0" skipped="0" tests="2"' in (
         junit.read_text()
     )
+
+
+UNABLE = """#!/bin/sh
+case $CNI_COMMAND in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) echo '{"cniVersion": "1.0.0", "code": 999, "msg": "operation not supported"}'; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def unable(plugin: Path, tmp_path: Path) -> list[str | Path]:
+    """The command that judges a plugin whose ADD never works."""
+    judged = tmp_path / "unable"
+    judged.write_text(UNABLE)
+    judged.chmod(0o755)
+    return [plugin.with_name("amdcni"), "conformance", "--plugin", judged]
+
+
+def test_a_plugin_whose_add_never_works_is_not_judged_and_told_why_first(
+    unable: list[str | Path],
+) -> None:
+    done = run([*unable, *ONE])
+    told = " ".join(done.stdout.split())
+    assert told.startswith("Warning: No ADD has worked, so the plugin is not judged. ")
+    assert '"msg": "operation not supported"' in told
+    last = done.stdout.splitlines()[-1]
+    assert last == "unable NOT JUDGED: 0 passed, 0 failed, 1 not applicable"
+    assert (done.returncode, done.stderr) == (2, "")
+    done = run([*unable, *ONE, "--json"])
+    assert [each["verdict"] for each in json.loads(done.stdout)] == ["not applicable"]
+    assert done.returncode == 2
+    assert done.stderr.startswith("amdcni: No ADD has worked, so the plugin is not judged. ")
+
+
+def test_clauses_without_an_add_are_judged_even_if_no_add_works(unable: list[str | Path]) -> None:
+    done = run([*unable, "--only", "version needs no variable"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "passed          version needs no variable but the command\n"
+        "\nunable CONFORMS: 1 passed, 0 failed, 0 not applicable\n"
+    )
+
+
+def test_an_add_that_is_refused_on_purpose_is_no_add_that_does_not_work(bridge: list[str]) -> None:
+    done = run([*bridge, "--only", "a container id that is none is an error"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("bridge CONFORMS: 1 passed, ")
 
 
 def test_an_interrupted_run_prints_what_was_found_so_far(plugin: Path, tmp_path: Path) -> None:

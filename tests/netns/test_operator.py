@@ -107,12 +107,14 @@ def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fai
         _, (row,) = ask(node, "attachments")
         assert (row["found"], row["orphan"], row["in_netns"]) == ("missing", True, stranger.netns)
         assert f"{BDF} (eth1): {place}\n" in read(node, "attachments")
-        for words in (("attachments", "show", "eth1"), ("doctor",)):
-            assert f"{place}; bring it out: {out}; then amdcni heal" in read(node, *words)
+        for words in (("attachments", "show", "eth1"), ("doctor",), ("status",)):
+            told = read(node, *words)
+            assert place in told
+            assert f"bring it out: {out}; then amdcni heal" in told
         healed = run_amdcni(node, "heal", "--json")
         (found,) = json.loads(healed.stdout)
         assert (healed.returncode, found["found"], found["healed"]) == (1, "missing", False)
-        assert "amdcni doctor says" in found["failure"]
+        assert found["failure"] == f"{place}; bring it out: {out}; then amdcni heal"
         # The failure does not hide where the NIC is.
         assert "neither on the host" in read(node, "release", "eth1", "--yes")
     stranger.delete()
@@ -420,6 +422,8 @@ def test_a_nic_that_a_living_pod_no_longer_has_in_its_namespace_is_located(
     assert f"{BDF} (eth1): {place}, though its pod lives\n" in read(node, "attachments")
     shown = read(node, "show", "eth1")
     assert f"ago; {place}, though its pod lives.\n" in shown
-    assert f"What next: {place}; bring it out: nsenter --net={stranger.netns} " in shown
+    assert f"What next: bring it out: nsenter --net={stranger.netns} " in shown
     _, (row,) = ask(node, "attachments")
-    assert (row["found"], row["in_netns"]) == ("held", None)
+    assert (row["found"], row["in_netns"]) == ("held", stranger.netns)
+    for command in ("check", "doctor", "heal", "status"):
+        assert f"{place}, though its pod lives" in read(node, command)

@@ -21,7 +21,16 @@ from amdcni.core.aspects.token import SetToken
 from amdcni.core.aspects.traffic_control import DropPlaceholder, SetRedirection, SetTraffic
 from amdcni.core.capture import Captured, Change, Details
 from amdcni.core.errors import KernelRefused, RdmaImmovable
-from amdcni.core.host import Address, IpNetwork, Netdev, NetnsId, Route, Values, netdev_named
+from amdcni.core.host import (
+    Address,
+    IpNetwork,
+    Netdev,
+    NetnsId,
+    Route,
+    Values,
+    WayOut,
+    netdev_named,
+)
 from amdcni.core.names import IfName
 from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
@@ -43,6 +52,9 @@ class FakeNamespace:
 
     def netdevs(self) -> tuple[Netdev, ...]:
         return self._kernel.netdevs(self._space)
+
+    def ways_out(self) -> tuple[WayOut, ...]:
+        return self._kernel.ways_out
 
     def find_netdev(self, ifname: str) -> Netdev | None:
         return netdev_named(self.netdevs(), ifname)

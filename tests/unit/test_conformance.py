@@ -20,7 +20,7 @@ from amdcni.testing import strategies as some
 from amdcni.testing.cni import Outcome
 from amdcni.testing.conformance import findings, reports
 from amdcni.testing.conformance.clauses import Level
-from amdcni.testing.conformance.findings import Finding, Verdict
+from amdcni.testing.conformance.findings import Adds, Finding, Verdict
 from amdcni.testing.conformance.reports import Judgement
 from amdcni.testing.conformance.shapes import faults_of_result, faults_of_versions
 from amdcni.testing.conformance.stage import Spoken
@@ -356,7 +356,10 @@ def test_no_line_is_longer_than_80_columns_and_only_a_must_decides(
     judgement = Judgement("my-plugin", found, no_add)
     assert [line for line in shown(judgement).splitlines() if len(line) > 80] == []
     failed = [each.level for each in found if each.verdict is Verdict.FAILED]
-    assert ("DOES NOT CONFORM" in judgement.summary) == ("must" in failed)
+    verdict = "DOES NOT CONFORM" if "must" in failed else "CONFORMS"
+    assert judgement.summary.startswith(
+        f"my-plugin {verdict if no_add is None else 'NOT JUDGED'}: "
+    )
     for page in (reports.as_markdown(judgement), reports.as_html(judgement)):
         rows = page.count("<tr><td>") + page.count("|\n| ") - page.count("|\n| ---")
         assert rows == len(found)
@@ -364,10 +367,11 @@ def test_no_line_is_longer_than_80_columns_and_only_a_must_decides(
 
 def test_if_no_add_has_worked_that_is_said_first() -> None:
     judgement = Judgement("my-plugin", FOUND, "exit status 1")
-    words = "No ADD has worked, so most clauses could not be tried"
+    words = "No ADD has worked, so the plugin is not judged"
     assert shown(judgement).startswith(f"Warning: {words}")
     assert words in reports.as_markdown(judgement)
     assert words in reports.as_html(judgement)
+    assert shown(judgement, only_failed=True).startswith(f"Warning: {words}")
 
 
 def test_what_a_plugin_says_is_no_markup_in_a_page() -> None:
@@ -383,14 +387,35 @@ def test_what_a_plugin_says_is_no_markup_in_a_page() -> None:
     [
         ((), None),
         ((("DEL", 1),), None),
+        ((("", 0), ("ADD", 2)), "exit status 2"),
         ((("ADD", 0),), None),
         ((("ADD", 1), ("ADD", 0)), None),
         ((("ADD", 1), ("ADD", 2)), "exit status 1"),
     ],
 )
 def test_why_no_add_has_worked(spoken: tuple[tuple[str, int], ...], why: str | None) -> None:
-    calls = [Spoken(verb, {}, {}, Outcome(status, b"", "")) for verb, status in spoken]
+    calls = [
+        Spoken("ADD", {"CNI_COMMAND": verb}, {}, Outcome(status, b"", ""))
+        for verb, status in spoken
+    ]
     assert findings.adds_of(calls).why_none_worked == why
+
+
+@pytest.mark.parametrize(
+    ("found", "rehearsed", "why"),
+    [
+        # A clause about what must be refused.
+        (Adds(refused="no"), Adds(worked=True), None),
+        (Adds(worked=True), Adds(refused="no"), None),
+        (Adds(refused="no"), Adds(refused="operation not supported"), "operation not supported"),
+        # A clause without an ADD, such as that of VERSION.
+        (Adds(), Adds(refused="operation not supported"), None),
+    ],
+)
+def test_that_no_add_has_worked_is_said_of_a_plugin_that_fails_the_rehearsal(
+    found: Adds, rehearsed: Adds, why: str | None
+) -> None:
+    assert found.after(rehearsed).why_none_worked == why
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGURATIONS))
@@ -400,7 +425,8 @@ def test_a_well_known_plugin_needs_no_configuration(tmp_path: Path, name: str) -
         (tmp_path / each).chmod(0o755)
     judged = read_subject(tmp_path / name, path=str(tmp_path))
     assert judged.config["name"] == "conformance"
-    assert len(judged.config) > 3 or name in ("sbr", "bridge", "ptp")
+    assert len(judged.config) > 2 or name == "sbr"
+    assert bool(judged.before) == ("plugins" in CONFIGURATIONS[name])
 
 
 def test_loopback_is_judged_by_its_own_interface(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amdcni.core import diagnosis
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.diagnosis import Finding, Folder, Plugin, Subject, Verdict
 from amdcni.core.host import Hardware, SysfsDevice
 from amdcni.core.identity import Place
@@ -254,9 +254,8 @@ def test_a_definition_of_another_plugin_passes() -> None:
 def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
     record: Attachment, condition: Condition, busy: bool
 ) -> None:
-    finding = diagnosis.judge_record(
-        record, condition, busy=busy, heal="amdcni heal", file="/x/y.json"
-    )
+    seen = Seen(condition, busy=busy)
+    finding = diagnosis.judge_record(record, seen, heal="amdcni heal", file="/x/y.json")
     fine = condition is Condition.HELD or busy
     assert sound(finding, PASSED if fine else FAILED, str(record.key), record.lent_to)
     assert finding.subject is Subject.RECORDS
@@ -266,21 +265,18 @@ def test_a_record_of_a_nic_that_no_pod_has_fails_unless_a_call_works_on_it(
         assert condition.about.healable == str(finding.remedy).endswith(": amdcni heal")
 
 
-@given(some.attachments)
-def test_a_nic_in_another_netns_is_reported_with_how_to_bring_it_back(record: Attachment) -> None:
-    finding = diagnosis.judge_record(
-        record,
-        Condition.MISSING,
-        busy=False,
-        heal="amdcni heal",
-        file="/x/y.json",
-        place=Place("/run/netns/x", IfName("rail7")),
-    )
-    assert sound(finding, FAILED, "it is neither on the host nor in its pod")
+@given(some.attachments, st.sampled_from([Condition.MISSING, Condition.HELD]))
+def test_a_nic_in_another_netns_is_reported_with_how_to_bring_it_back(
+    record: Attachment, condition: Condition
+) -> None:
+    place = Place("/run/netns/x", IfName("rail7"))
+    seen = Seen(condition, place, left=condition is Condition.HELD)
+    finding = diagnosis.judge_record(record, seen, heal="amdcni heal", file="/x/y.json")
+    assert sound(finding, FAILED, "it is in /run/netns/x as rail7")
+    assert ("though its pod lives" in finding.says) == (condition is Condition.HELD)
     assert finding.subject is Subject.RECORDS
     assert finding.remedy == (
-        "it is in /run/netns/x as rail7; bring it out: nsenter --net=/run/netns/x ip link set "
-        "rail7 netns 1; then amdcni heal"
+        "bring it out: nsenter --net=/run/netns/x ip link set rail7 netns 1; then amdcni heal"
     )
 
 

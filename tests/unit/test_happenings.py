@@ -63,6 +63,20 @@ NIC = "0000:c1:00.0 (net1 of container 8c1f0a7be2d94)"
         ),
         (
             "needs-attention",
+            {"found": "missing", "in_netns": "/run/netns/x", "in_netns_as": "rail7"},
+            Happening.LOST,
+            f"{NIC}: it is in /run/netns/x as rail7; bring it out: "
+            "nsenter --net=/run/netns/x ip link set rail7 netns 1; then amdcni heal",
+        ),
+        (
+            "needs-attention",
+            {"found": "held"},
+            Happening.LOST,
+            f"{NIC}: its pod lives, but has it in no network namespace that can be seen; "
+            "amdcni doctor says what to do",
+        ),
+        (
+            "needs-attention",
             {"found": "unplugged"},
             Happening.UNPLUGGED,
             f"{NIC}: it is not in the machine, or another card is in its place; "
@@ -148,9 +162,10 @@ def test_refusals_are_about_the_nic_and_not_about_the_call_or_the_node() -> None
     assert vars(errors).keys() >= REFUSALS
 
 
-@pytest.mark.parametrize(
-    "found", [each for each in Condition if each not in (Condition.MISSING, Condition.UNPLUGGED)]
-)
+LOST = (Condition.MISSING, Condition.HELD, Condition.UNPLUGGED)
+
+
+@pytest.mark.parametrize("found", [each for each in Condition if each not in LOST])
 def test_what_healing_sees_to_is_not_called_lost(found: Condition) -> None:
     assert find_happened("needs-attention", {**FACTS, "found": found.value}) is None
 

@@ -9,7 +9,7 @@ from amdcni.cli.known import Known, commands, find_named, needs, require_one, st
 from amdcni.cli.show import answer, is_usual, lines
 from amdcni.core import capture
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
 from amdcni.core.errors import UnknownAttachment
 from amdcni.core.names import ContainerId, DeviceKey, IfName, PciAddress
 from amdcni.core.spec import AttachmentId
@@ -40,7 +40,7 @@ def lent(
         args="" if pod is None else f"K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}",
         captured=attrs.evolve(record.captured, ifname=IfName(host)),
     )
-    return Known(key, changed, Condition.HELD)
+    return Known(key, changed, Seen(Condition.HELD))
 
 
 @given(a_record)
@@ -125,7 +125,7 @@ def test_what_is_found_is_one_device_pod_or_container_that_has_the_name(
 def test_each_nic_that_needs_somebody_is_counted_once(
     drawn: list[tuple[Attachment, Condition, bool]], aside: int
 ) -> None:
-    known = [Known(r.key, r, condition, busy=busy) for r, condition, busy in drawn]
+    known = [Known(r.key, r, Seen(condition, busy=busy)) for r, condition, busy in drawn]
     waiting = [each for each in known if each.needs_somebody]
     said = list(commands(waiting, aside, None))
     assert sum(int(line.split()[0]) for line in said) == len(waiting) + aside
@@ -146,7 +146,7 @@ def test_each_nic_that_needs_somebody_is_counted_once(
 def test_show_begins_with_where_it_is_and_leaves_out_only_what_is_usual(
     record: Attachment, condition: Condition
 ) -> None:
-    known = Known(record.key, record, condition)
+    known = Known(record.key, record, Seen(condition))
     sentences = list(answer(known))
     has_it = sentences[0].startswith(f"{known.about} is in {record.lent_to} as ")
     assert has_it == (condition is Condition.HELD)

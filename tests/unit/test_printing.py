@@ -3,8 +3,10 @@
 import argparse
 import io
 import json
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -28,9 +30,12 @@ from amdcni.cli.columns import (
 )
 from amdcni.cli.known import Known, age_of
 from amdcni.cli.listing import Listing, Watch, print_listing, serve_listing
+from amdcni.cli.node import on_this_node
 from amdcni.cli.printing import print_sentence
+from amdcni.cli.progress import counted, progress_on
 from amdcni.core.attachment import Attachment
-from amdcni.core.condition import Condition
+from amdcni.core.condition import Condition, Seen
+from amdcni.core.identity import Place
 from amdcni.core.nics import BusNic, Nic, Records
 from amdcni.core.spec import AttachmentId
 from amdcni.testing import strategies as some
@@ -54,16 +59,12 @@ def real_attachments(draw: st.DrawFn) -> Attachment:
     return attrs.evolve(named, args=draw(st.sampled_from([args, ""])))
 
 
-conditions = st.sampled_from(Condition)
+places = st.builds(Place, st.just(f"/run/netns/cni-{uuid.UUID(int=7)}"), some.ifnames)
+some_seen = st.builds(Seen, st.sampled_from(Condition), st.none() | places, st.booleans())
 some_known = st.builds(
-    lambda record, condition, busy: Known(record.key, record, condition, busy=busy),
-    real_attachments(),
-    conditions,
-    st.booleans(),
+    lambda record, seen: Known(record.key, record, seen), real_attachments(), some_seen
 ) | st.builds(lambda record, fault: Known(record.key, fault=fault), some.attachments, TEXTS)
-findings = st.builds(
-    Finding, real_attachments(), conditions, st.booleans(), st.booleans(), st.none() | TEXTS
-)
+findings = st.builds(Finding, real_attachments(), some_seen, st.booleans(), st.none() | TEXTS)
 
 
 def options(output: str | None = None, **more: Any) -> argparse.Namespace:
@@ -112,7 +113,9 @@ def test_no_line_of_the_devices_is_longer_than_80_columns(
     read = tuple(each.record for each in known if each.record is not None)
     faults = {each.key: each.fault for each in known if each.fault is not None}
     nic = Nic(BusNic(device), records=Records(read, faults))
-    rows = list(devices.rows_of(nic, {each.key: each for each in known}))
+    rows = list(
+        devices.rows_of(nic, {devices.which(each.key, each.record): each for each in known})
+    )
     assert rows
     require_fitting(devices.COLUMNS, rows)
 
@@ -314,3 +317,46 @@ def test_an_age_is_in_the_largest_unit_of_which_there_are_two(
 @pytest.mark.parametrize("since", ["", "yesterday", "2026-13-01T00:00:00+00:00"])
 def test_a_moment_that_is_none_has_no_age(since: str) -> None:
     assert age_of(since, datetime.now(UTC)) == "?"
+
+
+# ---- progress
+
+
+def healed_at(stderr: io.StringIO) -> str:
+    with progress_on(stderr) as tell:
+        for each in counted("Healing", ["eth1", "eth2"], tell):
+            tell(f"{each}\n" + "x" * 200)
+    return stderr.getvalue()
+
+
+def test_progress_is_one_line_of_a_terminal_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = healed_at(Terminal()).split("\r\x1b[K")
+    assert [shown[0], shown[-1]] == ["", ""]
+    assert shown[1] == "Healing ... 1/2"
+    assert shown[3] == "Healing ... 2/2"
+    assert "\n" not in "".join(shown)
+    assert max(map(width_of, shown)) < SCREEN
+
+
+@pytest.mark.parametrize(("stderr", "term"), [(io.StringIO(), "xterm"), (Terminal(), "dumb")])
+def test_no_progress_is_written_to_what_cannot_erase_it(
+    stderr: io.StringIO, term: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    assert healed_at(stderr) == ""
+
+
+def test_what_the_table_of_heal_says_is_no_line_of_the_log_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for stderr, said in ((Terminal(), ["name-taken"]), (io.StringIO(), ["healed", "name-taken"])):
+        with on_this_node(str(tmp_path), "heal", stderr, told={"healed"}) as node:
+            node.report("healed", device="x")
+            node.report("name-taken", device="x")
+        lines = stderr.getvalue().replace("\r\x1b[K", "").splitlines()
+        assert [line.split()[2] for line in lines] == [f"event={each}" for each in said]

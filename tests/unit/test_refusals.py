@@ -18,8 +18,9 @@ from amdcni.core.errors import (
     InvalidEnvironment,
 )
 from amdcni.core.host import Load, Netdev, WayOut
-from amdcni.core.names import DeviceKey, MacAddress
+from amdcni.core.names import ContainerId, DeviceKey, MacAddress
 from amdcni.core.plans.attach import plan_add
+from amdcni.core.plans.refusals import held_by
 from amdcni.core.request import DeviceSelector
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
@@ -51,6 +52,15 @@ def test_an_ifname_that_the_pod_already_has_is_refused(
     message = refusal_of(IfnameTaken, in_pod(handover, netdevs=netdevs))
     assert repr(ifname) in message
     assert repr(handover.request.netns) in message
+
+
+@given(some.attachments)
+def test_who_holds_a_device_is_said_with_13_digits_of_the_container_id(record: Attachment) -> None:
+    long = attrs.evolve(record.id, container_id=ContainerId("8c1f0a7be2d94" + "f" * 51))
+    message = held_by(attrs.evolve(record, id=long)).message
+    assert "container 8c1f0a7be2d94 as " in message
+    assert long.container_id not in message
+    assert long.in_short == f"8c1f0a7be2d94/{record.id.ifname}"
 
 
 @given(some.handovers, st.booleans())
@@ -92,7 +102,7 @@ def test_a_device_held_by_a_live_attachment_is_refused_and_the_holder_named(
         records=(record,),
     )
     message = refusal_of(DeviceHeld, attrs.evolve(handover, snapshot=snapshot))
-    assert record.id.container_id in message
+    assert record.id.short in message
     assert repr(record.id.ifname) in message
     assert record.since in message
 

@@ -100,12 +100,12 @@ def _refuse_bad_pod(record: Attachment, pod: Netns) -> None:
     """Raise if the pod's netns cannot take the netdev under its name."""
     if pod.path != record.netns.path:
         raise NetdevLost(
-            f"{record.key} cannot be attached to {record.id} again: its network namespace is not "
-            f"at {record.netns.path!r} any more"
+            f"{record.key} cannot be attached to {record.id.in_short} again: "
+            f"its network namespace is not at {record.netns.path!r} any more"
         )
     if netdev_named(pod.netdevs, record.id.ifname) is not None:
         raise IfnameTaken(
-            f"{record.key} cannot be attached to {record.id} again: "
+            f"{record.key} cannot be attached to {record.id.in_short} again: "
             f"{record.id.ifname!r} already exists in {pod.path!r}; it stays on the host"
         )
 
@@ -120,9 +120,9 @@ def _refuse_configured(
     losses = _losses(record, captured, netdev, snapshot)
     if losses:
         raise DeviceProtected(
-            f"{netdev.ifname} is not attached to {record.id} again: it has been configured on the "
-            f"host, which would be lost ({'; '.join(losses)}); remove that, "
-            f"or keep the NIC on the host: amdcni release {record.key}"
+            f"{netdev.ifname} is not attached to {record.id.in_short} again: "
+            f"it has been configured on the host, which would be lost ({'; '.join(losses)}); "
+            f"remove that, or keep the NIC on the host: amdcni release {record.key}"
         )
 
 

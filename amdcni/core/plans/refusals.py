@@ -76,7 +76,7 @@ def refuse_lent_kin(
 def held_by(record: Attachment) -> DeviceHeld:
     """The error that says who holds the device."""
     return DeviceHeld(
-        f"{record.key} is held by container {record.id.container_id} as "
+        f"{record.key} is held by container {record.id.short} as "
         f"{record.id.ifname!r} in {record.netns.path!r} since {record.since}; "
         "it is free once that attachment is deleted"
     )

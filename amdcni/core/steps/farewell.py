@@ -19,7 +19,7 @@ class ReleasePlugins:
 
     def describe(self) -> str:
         """The step in words."""
-        return f"tell the plugins that {self.record.id} ends"
+        return f"tell the plugins that {self.record.id.in_short} ends"
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class ReleaseIpam:
 
     def describe(self) -> str:
         """The step in words."""
-        return f"let the IPAM plugin release the addresses of {self.record.id}"
+        return f"let the IPAM plugin release the addresses of {self.record.id.in_short}"
 
 
 FarewellStep = ReleasePlugins | ReleaseIpam

@@ -8,7 +8,7 @@ import pytest
 
 from amdcni.testing.conformance import delegates
 from amdcni.testing.conformance.clauses import find_clause
-from amdcni.testing.conformance.findings import adds_of, evidence_of, properties_of
+from amdcni.testing.conformance.findings import Adds, adds_of, evidence_of, properties_of
 from amdcni.testing.conformance.shapes import faults_of_versions
 from amdcni.testing.conformance.stage import Stage, build
 from amdcni.testing.conformance.subject import CannotJudge, Subject, read_subject
@@ -16,6 +16,7 @@ from amdcni.testing.isolation import skip_reason
 from amdcni.testing.node import Node, throwaway_node
 
 _STAGE = pytest.StashKey[Stage]()
+_REHEARSED = pytest.StashKey[Adds]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,23 +42,36 @@ def subject(pytestconfig: pytest.Config) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def supported(subject: Subject) -> tuple[str, ...]:
-    """The versions that the plugin says it speaks; none if it cannot say."""
+def supported(subject: Subject, pytestconfig: pytest.Config) -> tuple[str, ...]:
+    """The versions that the plugin says it speaks, and with it all that come before it in a list.
+
+    None if it cannot say.
+    """
     reason = skip_reason()
     if reason is not None:
         pytest.skip(reason)
     with throwaway_node() as node:
-        found = _versions(node, subject)
+        found = _versions_of_all(node, subject)
         try:
-            build(node, subject, found).rehearse()
+            rehearsal = build(node, subject, found)
+            rehearsal.rehearse()
         except CannotJudge as fault:
             pytest.exit(str(fault), pytest.ExitCode.USAGE_ERROR)
+    pytestconfig.stash[_REHEARSED] = adds_of(rehearsal.transcript)
     return found
 
 
-def _versions(node: Node, subject: Subject) -> tuple[str, ...]:
+def _versions_of_all(node: Node, subject: Subject) -> tuple[str, ...]:
+    found = _versions(node, subject, subject.executable)
+    for other in subject.executables_before:
+        spoken = _versions(node, subject, other)
+        found = tuple(version for version in found if version in spoken) or found
+    return found
+
+
+def _versions(node: Node, subject: Subject, executable: Path) -> tuple[str, ...]:
     config = {"cniVersion": subject.config.get("cniVersion", "1.0.0")}
-    call = node.start_cni("VERSION", subject.executable, config, path=subject.dirs)
+    call = node.start_cni("VERSION", executable, config, path=subject.dirs)
     try:
         answer = call.wait(subject.timeout_s).answer
     except subprocess.TimeoutExpired:
@@ -93,7 +107,8 @@ def pytest_runtest_makereport(
         stage = item.stash.get(_STAGE, None)
         calls = [] if stage is None else stage.transcript
         properties = properties_of(clause, evidence_of(report, call.excinfo, calls))
-        report.user_properties += [*properties, ("adds", adds_of(calls))]
+        adds = adds_of(calls).after(item.config.stash.get(_REHEARSED, Adds()))
+        report.user_properties += [*properties, ("adds", adds)]
         if calls and call.when == "call":
             report.sections.append(("Calls of the plugin", "\n".join(map(str, calls))))
         # JUnit files are made of the teardown's report, which has the properties of the item.

@@ -63,6 +63,15 @@ class Adds:
         """What became of these and later ones."""
         return Adds(self.worked or later.worked, self.refused or later.refused)
 
+    def after(self, rehearsed: "Adds") -> "Adds":
+        """What became of these: one may have been refused on purpose, but not in the rehearsal.
+
+        So why ADD fails is what was said there.
+        """
+        if self == Adds():
+            return self
+        return Adds(self.worked or rehearsed.worked, rehearsed.refused)
+
     @property
     def why_none_worked(self) -> str | None:
         """Why no ADD has ever worked; None if one has, or none was tried."""
@@ -73,7 +82,8 @@ def adds_of(calls: Sequence[Spoken]) -> Adds:
     """What became of the ADDs among these calls."""
     found = Adds()
     for call in calls:
-        if call.verb == "ADD":
+        # One without a command is no ADD, whatever it was meant to be.
+        if call.environ.get("CNI_COMMAND") == "ADD":
             worked = call.outcome.succeeded
             found = found.and_then(Adds(worked, None if worked else _printable(str(call.outcome))))
     return found

@@ -30,10 +30,17 @@ class Judgement:
         return sum(each.level == Level.MUST for each in self.those(Verdict.FAILED))
 
     @property
+    def is_judged(self) -> bool:
+        """Whether the findings say enough: without an ADD that works, most clauses say nothing."""
+        return self.no_add is None
+
+    @property
     def summary(self) -> str:
-        """One line, with the words CONFORMS or DOES NOT CONFORM for whoever searches a log."""
+        """One line for whoever searches a log: CONFORMS, DOES NOT CONFORM or NOT JUDGED."""
         failed = self.those(Verdict.FAILED)
         what = "DOES NOT CONFORM" if self.broken else "CONFORMS"
+        if not self.is_judged:
+            what = "NOT JUDGED"
         counts = [f"{len(self.those(Verdict.PASSED))} passed", f"{len(failed)} failed"]
         if failed:
             counts[1] += f" ({self.broken} must)"
@@ -46,8 +53,8 @@ class Judgement:
         if self.no_add is None:
             return None
         return (
-            "No ADD has worked, so most clauses could not be tried. Is the configuration right? "
-            f"The first ADD: {self.no_add}"
+            "No ADD has worked, so the plugin is not judged. Is the configuration right, and does "
+            f"this machine have what the plugin needs? The first ADD: {self.no_add}"
         )
 
 

@@ -65,6 +65,11 @@ class Subject:
         """Whether its ADD makes CNI_IFNAME: it is neither a chained plugin nor an IPAM plugin."""
         return not self.before and not self.is_ipam and self.ifname != "lo"
 
+    @property
+    def executables_before(self) -> tuple[Path, ...]:
+        """The plugins that come before it in its list."""
+        return tuple(_find(str(other["type"]), self.dirs) for other in self.before)
+
     def version_among(self, supported: tuple[str, ...]) -> CniVersion:
         """Return the version to speak: that of the configuration, or else the newest common one."""
         if "cniVersion" in self.config:
@@ -132,9 +137,9 @@ def _refuse_covered(path: Path) -> None:
             raise CannotJudge(f"{path} is in {folder}, but the node has its own {folder}: {remedy}")
 
 
-def _find(plugin: str, dirs: tuple[str, ...]) -> None:
+def _find(plugin: str, dirs: tuple[str, ...]) -> Path:
     try:
-        find_plugin(parse_plugin_name(plugin), dirs)
+        return Path(find_plugin(parse_plugin_name(plugin), dirs))
     except AmdcniError as failure:
         raise CannotJudge(f"a plugin before this one: {failure}") from None
 
