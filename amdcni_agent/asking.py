@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,6 +11,19 @@ from amdcni_shim import client
 
 _PATIENCE_S: Final = 2.0
 _MAX_BYTES: Final = 1 << 16
+_UCRED: Final = struct.Struct("iII")  # struct ucred: process, user, group
+
+
+def find_listener(path: str) -> int | None:
+    """The process that listens at `path`, whether or not it answers; None if none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(path)
+        except OSError:
+            return None
+        peer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    process, _, _ = _UCRED.unpack(peer)
+    return process or None
 
 
 def ask(path: str) -> dict[str, Any] | None:

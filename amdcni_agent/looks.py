@@ -55,7 +55,7 @@ def look_around(node: OpenNode) -> dict[str, Any]:
         "look": {condition.value: seen[condition] for condition in Condition},
         "damaged": len(node.store.set_aside()),
         "busy": any(each.busy for each in (*findings, *now)),
-        "again_s": healing.due_again_s(node),
+        "again_s": healing.due_again_s(node, findings),
         "needs": [_need(each) for each in now if each.needs_somebody][:MOST_NEEDS],
     }
 

@@ -45,7 +45,7 @@ from amdcni.effects.policy import find_policy
 from amdcni.manifests import read_manifests
 from amdcni.ports import OpenNode
 from amdcni.verbs import healing
-from amdcni_agent.asking import ask
+from amdcni_agent.asking import ask, find_listener
 from amdcni_shim.client import SOCKET_PATH
 
 
@@ -122,7 +122,9 @@ def _agent() -> Finding:
         about = ask(os.fsdecode(SOCKET_PATH))
     except NotAvailable:
         return diagnosis.judge_agent(None, hidden=True)
-    return diagnosis.judge_agent(None if about is None else about["pid"])
+    if about is None:
+        return diagnosis.judge_agent(None, silent=find_listener(os.fsdecode(SOCKET_PATH)))
+    return diagnosis.judge_agent(about["pid"])
 
 
 def _nics(states: Sequence[State], policy: Policy | None) -> Iterator[Finding]:

@@ -241,7 +241,7 @@ def names_device(text: str, known: Known) -> bool:
     device = known.key.lock_name
     if text in (str(known.key), device):
         return True
-    name = None if known.record is None else known.record.host_ifname
+    name = known.key.ifname if known.record is None else known.record.host_ifname
     return name is not None and text in (name, f"{device}@{name}")
 
 

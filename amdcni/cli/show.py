@@ -71,6 +71,7 @@ def answer(known: Known) -> Iterator[str]:
     record = known.record
     if record is None:
         yield f"{known.key}: {known.fault}"
+        yield f"{_NEXT}amdcni doctor says what to do."
         return
     age, whom = age_of(record.since), f"{record.lent_to} as {record.id.ifname}"
     if known.seen == Seen(Condition.HELD):

@@ -26,7 +26,7 @@ from amdcni.effects import survey
 from amdcni.effects.node import LinuxNode
 from amdcni.effects.policy import find_policy
 from amdcni.ports import OpenNode
-from amdcni_agent.asking import ask
+from amdcni_agent.asking import ask, find_listener
 
 NO_AGENT: Final = 3
 """The exit status if nothing needs attention, but calls do their work without the agent."""
@@ -49,13 +49,15 @@ class Need:
 class Status:
     """The state of the node at a glance; `agent` is what the agent says of itself, if it serves.
 
-    `aside` is how many records were set aside as damaged.
+    `silent` is its process, if it is there and does not answer.  `aside` is how many records were
+    set aside as damaged.
     """
 
     agent: dict[str, Any] | None
     lent: tuple[Known, ...]
     needs: tuple[Need, ...]
     aside: int = 0
+    silent: int | None = None
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -68,19 +70,26 @@ def look(options: argparse.Namespace) -> Listing:
     folder, alone = options.data_dir or DEFAULT_DATA_DIR, options.data_dir is not None
     with on_this_node_silently(folder, alone=alone) as node:
         needs = tuple(_needs_of_node(options, node))
-        return listing_of(node, ask(options.socket), needs, options.data_dir)
+        agent = ask(options.socket)
+        silent = find_listener(options.socket) if agent is None else None
+        return listing_of(node, agent, needs, options.data_dir, silent)
 
 
 def listing_of(
-    node: OpenNode, agent: dict[str, Any] | None, needs: tuple[Need, ...], data_dir: str | None
+    node: OpenNode,
+    agent: dict[str, Any] | None,
+    needs: tuple[Need, ...],
+    data_dir: str | None,
+    silent: int | None = None,
 ) -> Listing:
-    """The state of a node, `needs` being those of the node itself."""
+    """The state of a node, `needs` being those of the node itself; see `Status`."""
     records = read_records(node)
     lent = look_at_all(records, node)
     aside = [
         Need(Subject.RECORDS, str(key), fault, str(key)) for key, fault in set_aside_in(node.store)
     ]
-    status = Status(agent, lent, (*needs, *_needs(lent), *aside), aside=len(aside))
+    needs = (*needs, *_needs(lent), *aside)
+    status = Status(agent, lent, needs, aside=len(aside), silent=silent)
     well = NO_AGENT if status.agent is None else 0
     return Listing(
         (), (), tuple(_lines(status, data_dir)), _as_json(status), 1 if status.needs else well
@@ -117,7 +126,11 @@ def _needs(lent: Sequence[Known]) -> Iterator[Need]:
 
 
 def _lines(status: Status, data_dir: str | None) -> Iterator[str]:
-    if status.agent is None:
+    if status.silent is not None:
+        silent = diagnosis.agent_silent(status.silent)
+        yield f"{silent[0].upper()}{silent[1:]}."
+        yield f"Restart it: {diagnosis.RESTART_AGENT}"
+    elif status.agent is None:
         yield f"{diagnosis.AGENT_AWAY[0].upper()}{diagnosis.AGENT_AWAY[1:]}."
         yield f"Start it: {diagnosis.START_AGENT}"
     else:

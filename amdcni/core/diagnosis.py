@@ -357,13 +357,28 @@ START_AGENT: Final = (
 )
 
 
-def judge_agent(process: int | None, *, hidden: bool = False) -> Finding:
+RESTART_AGENT: Final = (
+    "systemctl restart amdcni-agent, or delete the pod of its DaemonSet, which starts it anew"
+)
+
+
+def agent_silent(process: int) -> str:
+    """That the agent, which is that process, is there but does not answer."""
+    return (
+        f"the agent (process {process}) does not answer: calls wait a moment for it and then do "
+        "their work themselves, and no NIC is healed in between"
+    )
+
+
+def judge_agent(process: int | None, *, silent: int | None = None, hidden: bool = False) -> Finding:
     """Whether the agent serves, as which process; no ADD needs it, so its absence is no failure.
 
-    It is `hidden` from all users but root.
+    It is `hidden` from all users but root.  If it does not answer, it is process `silent`.
     """
     if hidden:
         return not_known(Subject.AGENT, "only root can ask the agent", _AS_ROOT)
+    if silent is not None:
+        return failed(Subject.AGENT, agent_silent(silent), RESTART_AGENT)
     if process is None:
         return passed(Subject.AGENT, f"{AGENT_AWAY}; start it: {START_AGENT}")
     return passed(Subject.AGENT, f"the agent serves (process {process})")
@@ -429,8 +444,8 @@ def judge_set_aside(paths: Iterable[str]) -> Iterator[Finding]:
 
 
 _DAMAGED: Final = (
-    "amdcni devices shows where the NIC is; let its pod end, compare the host with what is left "
-    "in the file, and then remove the file"
+    "amdcni devices shows where the NIC is, or ip link if it is on no bus; let its pod end, "
+    "compare the host with what is left in the file, and then remove the file"
 )
 
 

@@ -34,8 +34,11 @@ class Place:
     ifname: IfName
 
     def way_home(self, heal: str) -> str:
-        """How to bring the netdev to the host; `heal` is the command that heals."""
-        out = f"nsenter --net={self.netns} ip link set {self.ifname} netns 1"
+        """How to bring the netdev to the host; `heal` is the command that heals.
+
+        `$$` is the shell in which somebody types this.
+        """
+        out = f"nsenter --net={self.netns} ip link set {self.ifname} netns $$"
         return f"bring it out: {out}; then {heal}"
 
 

@@ -188,14 +188,18 @@ def heal(
     return findings
 
 
-def due_again_s(node: Node) -> int | None:
-    """In how many seconds what has failed is tried again at the earliest; None if nothing waits."""
+def due_again_s(node: Node, findings: Iterable[Finding] = ()) -> int | None:
+    """In how many seconds what has failed is tried again at the earliest; None if nothing waits.
+
+    What has failed according to `findings` may not have been noted, as the disk is full.
+    """
     clock = node.clock()
     pauses = (
         retry.pause_left_s(node.attempts(key), clock.boot_id, clock.now_s)
         for key in node.unfinished()
     )
-    return min(filter(None, pauses), default=None)
+    failed = any(each.failure is not None and each.seen.is_healable for each in findings)
+    return min(filter(None, pauses), default=retry.FIRST_PAUSE_S if failed else None)
 
 
 def _foreseen(finding: Finding, node: Node) -> Finding:

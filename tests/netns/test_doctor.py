@@ -1,6 +1,8 @@
 """`amdcni doctor` says what an ADD lacks on a node, and what to do."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,14 @@ def test_the_agent_is_looked_for_and_its_absence_is_no_failure(
     assert "systemctl start amdcni-agent" in said()
     with agent_on(node) as agent:
         assert said() == f"the agent serves (process {agent.pid})"
+        os.kill(agent.pid, signal.SIGSTOP)
+        for command, status in (("doctor", 1), ("status", 3)):
+            done = run_amdcni(node, command, *setup)
+            words = " ".join(done.stdout.decode().split())
+            assert done.returncode == status, done
+            assert f"he agent (process {agent.pid}) does not answer" in words
+            assert "systemctl restart amdcni-agent" in words
+        os.kill(agent.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("options", ["", "--json"])

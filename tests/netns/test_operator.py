@@ -102,7 +102,7 @@ def test_a_nic_in_a_strange_netns_is_found_there_even_after_heal_and_release_fai
     pod.ip(f"link set net1 name rail7 netns {stranger.name}")
     pod.delete()
     place = f"it is in {stranger.netns} as rail7"
-    out = f"nsenter --net={stranger.netns} ip link set rail7 netns 1"
+    out = f"nsenter --net={stranger.netns} ip link set rail7 netns $$"
     for _ in "before", "after":
         _, (row,) = ask(node, "attachments")
         assert (row["found"], row["orphan"], row["in_netns"]) == ("missing", True, stranger.netns)
@@ -135,6 +135,10 @@ def test_unknown_names_and_unreadable_records_are_reported(
     assert (status, [bool(row["fault"]) for row in rows]) == (1, [False, True])
     assert ask(node, "check")[0] == 1
     assert "not JSON" in read(node, "attachments", "show", "0000:c2:00.0")
+    (node.root / STATE[1:] / "@mac1.json").write_text("{")
+    said = read(node, "show", "mac1")
+    assert "not JSON" in said
+    assert said.endswith("What next: amdcni doctor says what to do.\n")
     assert "'0000:c2:00.0' cannot be used" in read(node, "release", "0000:c2:00.0", "--yes")
 
 

@@ -276,7 +276,7 @@ def test_a_nic_in_another_netns_is_reported_with_how_to_bring_it_back(
     assert ("though its pod lives" in finding.says) == (condition is Condition.HELD)
     assert finding.subject is Subject.RECORDS
     assert finding.remedy == (
-        "bring it out: nsenter --net=/run/netns/x ip link set rail7 netns 1; then amdcni heal"
+        "bring it out: nsenter --net=/run/netns/x ip link set rail7 netns $$; then amdcni heal"
     )
 
 

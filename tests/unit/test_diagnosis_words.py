@@ -308,6 +308,12 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             "DaemonSet; by hand: amdcni agent",
         ),
         (
+            lambda: diagnosis.judge_agent(None, silent=2312),
+            "failed agent: the agent (process 2312) does not answer: calls wait a moment for it "
+            "and then do their work themselves, and no NIC is healed in between → systemctl "
+            "restart amdcni-agent, or delete the pod of its DaemonSet, which starts it anew",
+        ),
+        (
             lambda: diagnosis.judge_agent(None, hidden=True),
             f"not known agent: only root can ask the agent → {AS_ROOT}",
         ),
@@ -374,8 +380,8 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
         (
             lambda: only(diagnosis.judge_set_aside(["/x.json.damaged-1"])),
             "failed records: /x.json.damaged-1 was set aside as damaged → amdcni devices shows "
-            "where the NIC is; let its pod end, compare the host with what is left in the file, "
-            "and then remove the file",
+            "where the NIC is, or ip link if it is on no bus; let its pod end, compare the host "
+            "with what is left in the file, and then remove the file",
         ),
         (
             lambda: only(diagnosis.judge_lost(nic_of(LOST, KnownRecords()))),

@@ -66,7 +66,7 @@ NIC = "0000:c1:00.0 (net1 of container 8c1f0a7be2d94)"
             {"found": "missing", "in_netns": "/run/netns/x", "in_netns_as": "rail7"},
             Happening.LOST,
             f"{NIC}: it is in /run/netns/x as rail7; bring it out: "
-            "nsenter --net=/run/netns/x ip link set rail7 netns 1; then amdcni heal",
+            "nsenter --net=/run/netns/x ip link set rail7 netns $$; then amdcni heal",
         ),
         (
             "needs-attention",

@@ -171,6 +171,17 @@ def test_what_has_failed_says_when_it_may_be_tried_again(machine: Machine) -> No
     assert due_again_s(FakeNode(machine)) is None
 
 
+def test_what_has_failed_is_due_again_even_if_that_cannot_be_noted(machine: Machine) -> None:
+    add(machine, A)
+    machine.kernel.destroy_netns(pod_of(machine))
+    machine.disk.read_only = True
+    machine.kernel.host.refused = {"192.0.2.9/24"}
+    node = FakeNode(machine)
+    with machine.running(node):
+        findings = heal_all(node)
+        assert due_again_s(node, findings) == FIRST_PAUSE_S
+
+
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 def test_healing_killed_at_any_moment_is_finished_by_the_next(mover: str) -> None:
     for moment in range(200):
