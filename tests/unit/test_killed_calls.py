@@ -1,6 +1,7 @@
 """A call that was killed at any moment is repaired by the next one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -41,37 +42,28 @@ SEQUELS: tuple[Sequel, ...] = (
 )
 
 
-@pytest.mark.parametrize(
-    ("device", "mover", "ipam", "sequels"),
-    [
-        *(
-            pytest.param(
-                *(device, mover, ipam, (sequel,)),
-                id=f"{name}-{sequel.__name__}",
-                marks=pytest.mark.thorough,
+ATTACHMENTS = {
+    "delegate": (A, "delegate", HOST_LOCAL),
+    "native": (A, "native", HOST_LOCAL),
+    "software": (V, "native", None),
+    "delegate-static": (A, "delegate", None),
+    "native-static": (A, "native", None),
+}
+
+
+def each_with_several_sequels() -> Iterator[Any]:
+    """Another sequel after each moment, and after the same moment in another case another one."""
+    for number, (name, (device, mover, ipam)) in enumerate(ATTACHMENTS.items()):
+        for shift in (0, 2, 4):
+            first = (number + shift) % len(SEQUELS)
+            yield pytest.param(
+                *(device, mover, ipam, (*SEQUELS[first:], *SEQUELS[:first])),
+                id=f"{name}-{SEQUELS[first].__name__}",
+                marks=pytest.mark.thorough if shift else (),
             )
-            for device, mover, ipam, name in (
-                (A, "delegate", HOST_LOCAL, "delegate"),
-                (A, "native", HOST_LOCAL, "native"),
-                (V, "native", None, "software"),
-            )
-            for sequel in SEQUELS
-        ),
-        # Another sequel at each moment, and at the same moment of another line another one.
-        *(
-            pytest.param(*(device, mover, ipam, (*SEQUELS[first:], *SEQUELS[:first])), id=name)
-            for first, (device, mover, ipam, name) in enumerate(
-                (
-                    (A, "delegate", HOST_LOCAL, "delegate"),
-                    (A, "native", HOST_LOCAL, "native"),
-                    (V, "native", None, "software"),
-                    (A, "delegate", None, "delegate-static"),
-                    (A, "native", None, "native-static"),
-                )
-            )
-        ),
-    ],
-)
+
+
+@pytest.mark.parametrize(("device", "mover", "ipam", "sequels"), [*each_with_several_sequels()])
 @pytest.mark.parametrize("verb", [Verb.ADD, Verb.DEL])
 def test_a_call_killed_at_any_moment_is_repaired_by_the_next(
     device: str, verb: Verb, sequels: tuple[Sequel, ...], ipam: object, mover: str
