@@ -189,7 +189,7 @@ def test_a_route_is_described_in_words() -> None:
     assert describe(route) == "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 metric 5 in table 100"
     twice = to("10.9.0.0/24", Hop(ENS1, 7, ip("10.0.0.1")), Hop(ENS1, 7, ip("10.0.0.3")))
     hops = "via 10.0.0.1 dev ens1 via 10.0.0.3 dev ens1"
-    assert describe(twice) == f"the route to 10.9.0.0/24 {hops} in table 254"
-    assert describe(to("fd00::/64")) == "the route to fd00::/64 dev ens1 in table 254"
+    assert describe(twice) == f"the route to 10.9.0.0/24 {hops} in table main"
+    assert describe(to("fd00::/64")) == "the route to fd00::/64 dev ens1 in table main"
     assert to("fd00::/64").family == 6
     assert route.identity != to("10.9.0.0/24").identity

@@ -288,8 +288,8 @@ def test_what_a_netdev_lacks_on_the_host_is_listed_one_by_one() -> None:
         "qdisc fq is missing",
         "nexthop object 8 is missing",
         "nexthop group 9 of 8,1 is missing",
-        "the route to 10.8.0.0/24 by the nexthop object 9 in table 254 is missing",
-        "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 in table 254 is missing",
+        "the route to 10.8.0.0/24 by the nexthop object 9 in table main is missing",
+        "the route to 10.9.0.0/24 via 10.0.0.1 dev ens1 in table main is missing",
     ]
 
 

@@ -283,4 +283,4 @@ def describe(route: Route) -> str:
     if route.nexthop is not None:
         hops = f"by the nexthop object {route.nexthop}"
     metric = "" if route.metric is None else f" metric {route.metric}"
-    return f"the route to {route.destination} {hops}{metric} in table {route.table}"
+    return f"the route to {route.destination} {hops}{metric} in table {_table_name(route.table)}"
