@@ -7,8 +7,9 @@ What is under test is imported in the fixtures alone: `tests.mutants` lets a wor
 after this module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from sys import gettrace, settrace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,14 +38,24 @@ REPEATING = frozenset(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `make test` play a few cases of what repeats itself, and measure no coverage there.
-
-    That would take three times as long, and other tests have to execute every line, too.
-    """
+    """Let `make test` play a few cases of what repeats itself."""
     selection.leave_most_cases(item for item in items if item.path.stem in REPEATING)
-    for item in items:
-        if item.get_closest_marker("thorough") or item.path.stem in REPEATING:
-            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Measure no coverage where tests repeat themselves: that takes three times as long.
+
+    Other tests have to execute every line, too.  (The marker `no_cover` of pytest-cov does nothing
+    in the processes of pytest-xdist.)
+    """
+    trace = gettrace()
+    if item.get_closest_marker("thorough") or item.path.stem in REPEATING:
+        settrace(None)
+    try:
+        yield
+    finally:
+        settrace(trace)
 
 
 @pytest.fixture(params=["delegate", "native"])
