@@ -84,6 +84,21 @@ def test_behind_an_older_plugin_the_clauses_of_newer_versions_do_not_apply(
     assert done.returncode == 0
 
 
+def test_behind_a_plugin_that_lends_a_nic_each_container_has_another_nic(
+    plugin: Path, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer"
+    newer.write_text(PASSES_ON)
+    newer.chmod(0o755)
+    lends = {"type": plugin.name, "deviceID": "0000:c1:00.0", "mover": "native"}
+    command = judging(plugin, tmp_path, lends, {"type": "newer"})
+    command[command.index("--plugin") + 1] = str(newer)
+    only = ("--only", "different containers", "--only", "gc of a network keeps")
+    done = run([*command, "--json", "--path", f"{plugin.parent}:{tmp_path}", *only])
+    verdicts = [each["verdict"] for each in json.loads(done.stdout)]
+    assert verdicts == ["passed"] * 2, done
+
+
 def test_settings_of_pytest_change_nothing(bridge: list[str]) -> None:
     command = [*bridge, "--json", *ONE]
     done = run(command, PYTEST_ADDOPTS="--collect-only -k nothing", PYTEST_PLUGINS="no_such_module")

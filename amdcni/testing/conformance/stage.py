@@ -31,7 +31,7 @@ from amdcni.core.versions import (
 )
 from amdcni.testing.cni import CallOptions, Outcome, environment_of, executor
 from amdcni.testing.conformance.clauses import fail, not_applicable
-from amdcni.testing.conformance.subject import CannotJudge, Subject, bdf_of, ifname_of
+from amdcni.testing.conformance.subject import CannotJudge, Subject, bdf_of, for_nic, ifname_of
 from amdcni.testing.conformance.views import links_in
 from amdcni.testing.namespaces import StrPath
 from amdcni.testing.node import Node
@@ -92,8 +92,9 @@ class Stage:
             CannotJudge: they fail, or the plugin does not list the version of its configuration.
         """
         if self.supported and self.version not in self.supported:
+            among = "it and those before it list" if self.subject.before else "the plugin lists"
             raise CannotJudge(
-                f"the configuration is for CNI {self.version}, but the plugin lists "
+                f"the configuration is for CNI {self.version}, but {among} "
                 f"{', '.join(self.supported)}"
             )
         container = self.container()
@@ -113,12 +114,13 @@ class Stage:
         if ifname == "lo":
             pod.ip("link set lo down")
         config = _for_execution(self.subject.config_in(self.version, number))
-        return Container(self, f"container-{number}", ifname, pod, config, self.subject.dirs)
+        dirs = self.subject.dirs
+        return Container(self, f"container-{number}", ifname, pod, config, dirs, nic=number)
 
     def second_of(self, container: "Container", ifname: str) -> "Container":
         """Return the same container with another interface to attach, for the second NIC."""
         config = _for_execution(self.subject.config_in(container.version, 2))
-        return evolve(container, ifname=ifname, config=config)
+        return evolve(container, ifname=ifname, config=config, nic=2)
 
     def find_version_since(self, since: CniVersion) -> CniVersion | None:
         """Return the version to speak for what exists since `since`, if the plugin speaks one."""
@@ -175,6 +177,8 @@ class Container:
     """What becomes CNI_PATH."""
     previous: Mapping[str, Any] | None = None
     """What the plugins before this one answered to ADD."""
+    nic: int = 1
+    """The number of the NIC that the plugins before this one find in place of the first."""
 
     @property
     def version(self) -> CniVersion:
@@ -203,7 +207,8 @@ class Container:
     def able_to(self, verb: Verb) -> "Container":
         """Return the one of `find_able_to`; without it the clause is not applicable."""
         return self.find_able_to(verb) or not_applicable(
-            f"the plugin speaks no CNI version from {_SINCE[verb]} on, or must not be asked"
+            f"no CNI version from {_SINCE[verb]} on is spoken by the plugin and those before it, "
+            "or it must not be asked"
         )
 
     def call(
@@ -291,7 +296,8 @@ class Container:
     def _before(self) -> PluginList:
         subject = self.stage.subject
         name = parse_network_name(str(subject.config["name"]))
-        return PluginList(name, self.version, tuple(map(_for_execution, subject.before)))
+        before = [for_nic(_for_execution(config), self.nic) for config in subject.before]
+        return PluginList(name, self.version, tuple(before))
 
     def _wanted(self) -> Wanted:
         id = AttachmentId(parse_container_id(self.id), parse_ifname(self.ifname))
