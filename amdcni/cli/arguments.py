@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -106,6 +106,15 @@ def parser() -> argparse.ArgumentParser:
     for name, examples in EXAMPLES.items():
         _add_examples(commands.choices[name], examples)
     return parser
+
+
+def parsers_in(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser itself, and those of its commands."""
+    yield whole
+    for action in whole._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers_in(command)
 
 
 def _add_examples(command: argparse.ArgumentParser, examples: Iterable[str]) -> None:

@@ -5,10 +5,10 @@ process to complete.  For what only the node knows, a script asks this command a
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from amdcni.cli.arguments import Shell, Words, parser
+from amdcni.cli.arguments import Shell, Words, parser, parsers_in
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:
@@ -40,15 +40,6 @@ def script(shell: Shell) -> str:
                 ]
     made: str = shtab.complete(whole, shell=shell.value, preamble=_PREAMBLES.get(shell, ""))
     return f"{made.rstrip()}\n{_ENDS.get(shell, '')}"
-
-
-def parsers_in(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parser itself, and those of its commands."""
-    yield whole
-    for action in whole._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from parsers_in(command)
 
 
 def _prepare(action: argparse.Action, whole: argparse.ArgumentParser) -> None:

@@ -1,24 +1,13 @@
 """The command line of `amdcni`."""
 
-import argparse
 import io
 import re
 import shlex
-from collections.abc import Iterator
 
 import pytest
 
 from amdcni.cli import main
-from amdcni.cli.arguments import EXAMPLES, parser
-
-
-def parsers_in(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parser itself, and those of its commands."""
-    yield whole
-    for action in whole._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from parsers_in(command)
+from amdcni.cli.arguments import EXAMPLES, parser, parsers_in
 
 
 def arguments_in(text: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from amdcni.cli import main
-from amdcni.cli.arguments import Shell, Words, parser
-from amdcni.cli.completion import COMMANDS, FILES, FOLDERS, LIVE, parsers_in, script
+from amdcni.cli.arguments import Shell, Words, parser, parsers_in
+from amdcni.cli.completion import COMMANDS, FILES, FOLDERS, LIVE, script
 
 NOTHING = {"ADDRESS", "CONTAINER_ID", "KEY=VALUE", "NAME", "SECONDS", "WORDS"}
 """The metavars of what nobody can guess."""

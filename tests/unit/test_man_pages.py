@@ -1,29 +1,18 @@
 """The man pages say what `--help` says."""
 
-import argparse
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from amdcni.cli.arguments import EXAMPLES, parser
+from amdcni.cli.arguments import EXAMPLES, parser, parsers_in
 from scripts import man_pages
 from scripts.man_pages import Page, escaped, roff, sentences
 
 MAN = Path(man_pages.__file__).parents[1] / "man"
 PAGES = {page.name: page for page in man_pages.pages()}
-
-
-def parsers_in(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parser itself, and those of its commands."""
-    yield whole
-    for action in whole._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from parsers_in(command)
 
 
 PARSERS = {each.prog.replace(" ", "-"): each for each in parsers_in(parser())}
