@@ -41,6 +41,7 @@ class Wanted:
 def judge(wanted: Wanted, report: Report) -> str | None:
     """Run the clauses on a plugin, and report the finding on each as soon as it is known.
 
+    What `report` writes to stdout or stderr meanwhile goes nowhere, as what pytest writes.
     Returns why no ADD has worked, which makes most clauses not applicable; None if one has.
 
     Raises:
