@@ -401,7 +401,9 @@ def test_a_watch_prints_each_change_until_it_is_interrupted(
 ) -> None:
     seen = node.root / "run" / "seen"
     seen.touch()
-    watch = node.start(["sh", "-c", f"exec {AMDCNI} attachments -w >/run/seen"])
+    # Whoever runs the tests in the background may have it ignored.
+    command = f"exec env --default-signal=INT {AMDCNI} attachments -w >/run/seen"
+    watch = node.start(["sh", "-c", command])
     wait_until(lambda: "No NIC is lent" in seen.read_text(), "the first look is printed")
     runtime.added(pod, args=args_of("ml", "trainer-0"))
     wait_until(lambda: "attached" in seen.read_text(), "the NIC is printed")
