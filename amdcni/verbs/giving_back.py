@@ -62,9 +62,10 @@ def give_back(record: Attachment, node: Node, *, ipam_required: bool = True) -> 
 def _make_way(record: Attachment, node: Node) -> None:
     """Bring home first what has come back with a dead pod under the ifindex of this netdev.
 
-    Otherwise the netdev could never have it again.
+    Otherwise the netdev could never have it again.  What is home already, as with GC, needs no way.
     """
-    if not node.is_netns(record.netns.path):
+    is_home = retry.is_home(node.attempts(record.key), node.clock().boot_id)
+    if not is_home and not node.is_netns(record.netns.path):
         for each in in_the_way_of(record, node.records()):
             if find_condition(each, node) is Condition.RETURNED:
                 bring_home_at_once([each], node)

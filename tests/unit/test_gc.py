@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.errors import RestoreIncomplete
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import address
+from tests.unit.fake_node import FakeNode
 from tests.unit.fake_plugins import Trouble
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
-from tests.unit.two_nics import A, B, add, calls, leave_unfinished
+from tests.unit.two_nics import A, B, add, calls, leave_unfinished, pod_of
 
 
 def gc(machine: Machine, *valid: tuple[str, str], **keys: Any) -> None:
@@ -34,6 +36,27 @@ def test_gc_releases_exactly_what_is_not_in_the_list(
     gc(machine)
     gc(machine)
     assert keeper.is_whole()
+
+
+@pytest.mark.parametrize("dead", [(1,), (1, 2)], ids=["one pod", "two pods"])
+def test_gc_reads_all_records_twice_however_many_pods_have_died(
+    machine: Machine, dead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to find what is stale, and once to heal what is not."""
+    for number, device in enumerate((A, B), 1):
+        add(machine, device, pod=number, ipam=HOST_LOCAL)
+    for number in dead:
+        machine.kernel.destroy_netns(pod_of(machine, number))
+    read, records = list[FakeNode](), FakeNode.records
+
+    def counted(node: FakeNode) -> tuple[Attachment, ...]:
+        read.append(node)
+        return records(node)
+
+    monkeypatch.setattr(FakeNode, "records", counted)
+    gc(machine)
+    assert len(read) == 2
+    assert machine.disk.files == {}
 
 
 @pytest.mark.parametrize(
