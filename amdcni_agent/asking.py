@@ -15,11 +15,13 @@ _UCRED: Final = struct.Struct("iII")  # struct ucred: process, user, group
 
 
 def find_listener(path: str) -> int | None:
-    """The process that listens at `path`, whether or not it answers; None if none does."""
+    """The trusted process that listens at `path`, whether or not it answers; None if none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
             asking.connect(path)
         except OSError:
+            return None
+        if not client.is_trusted(asking):
             return None
         peer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     process, _, _ = _UCRED.unpack(peer)

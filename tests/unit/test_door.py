@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from amdcni.core.errors import StateFailure
+from amdcni_agent.asking import find_listener
 from amdcni_agent.door import Door
 
 
@@ -43,6 +44,17 @@ def connects(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def test_who_listens_is_found_though_nobody_answers_unless_nobody_trusts_it(
+    path: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_listener(str(path)) is None
+    assert door.try_lock()
+    door.open()
+    assert find_listener(str(path)) == os.getpid()
+    monkeypatch.setattr("amdcni_shim.client.is_trusted", lambda _: False)
+    assert find_listener(str(path)) is None
 
 
 def test_the_folder_and_the_socket_are_for_this_user_alone(path: Path, door: Door) -> None:
