@@ -43,17 +43,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Measure no coverage where tests repeat themselves: that takes three times as long.
 
     Other tests have to execute every line, too.  (The marker `no_cover` of pytest-cov does nothing
     in the processes of pytest-xdist.)
     """
+    if not (item.get_closest_marker("thorough") or item.path.stem in REPEATING):
+        return (yield)
     trace = gettrace()
-    if item.get_closest_marker("thorough") or item.path.stem in REPEATING:
-        settrace(None)
+    settrace(None)
     try:
-        yield
+        return (yield)
     finally:
         settrace(trace)
 
