@@ -10,6 +10,7 @@ from amdcni.testing import Namespace, differences
 from amdcni_agent.asking import ask
 from tests.netns.runtime import addresses, expect_silence, ifnames
 from tests.patience import wait_until
+from tests.vm.cases import shown
 from tests.vm.guest import STATE, Guest, addresses_of, peers_of
 from tests.vm.nics import E1000E, LENDABLE, VIRTIO, VMXNET3, Slot
 
@@ -57,7 +58,7 @@ def test_all_nics_whose_pods_die_are_healed_because_of_their_link_events(guest: 
 
 
 @pytest.mark.usefixtures("agent")
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=shown)
 def test_a_nic_that_is_plugged_in_again_goes_back_into_its_living_pod_by_itself(
     guest: Guest, slot: Slot
 ) -> None:

@@ -91,7 +91,7 @@ def test_a_pod_shrank_the_ring_and_turned_an_offload_on_and_the_host_has_it_as_b
     assert guest.damage(before) == []
 
 
-@pytest.mark.parametrize("slot", [E1000E, VMXNET3], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VMXNET3], ids=shown)
 def test_a_nic_that_was_down_has_its_settings_again(guest: Guest, slot: Slot) -> None:
     """The kernel's own qdisc of a NIC that is down differs with whether it has been up here."""
     guest.host.ip(f"link set {slot.ifname} down")

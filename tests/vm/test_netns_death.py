@@ -24,6 +24,7 @@ from amdcni.testing.strategies import (
     host_configurations,
 )
 from tests.netns.runtime import TRY_AGAIN, addresses, expect_silence
+from tests.vm.cases import shown
 from tests.vm.guest import Guest, addresses_of, peers_of
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
@@ -35,7 +36,7 @@ def is_bare(guest: Guest, ifname: str) -> bool:
     return "UP" not in link["flags"] and link["addr_info"] == []
 
 
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=shown)
 def test_del_restores_a_nic_whose_pod_has_died(guest: Guest, slot: Slot) -> None:
     pod = guest.pod("pod1")
     guest.added(slot, pod)
@@ -46,7 +47,7 @@ def test_del_restores_a_nic_whose_pod_has_died(guest: Guest, slot: Slot) -> None
     assert guest.damage() == []
 
 
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=shown)
 def test_a_nic_whose_pod_used_its_ifindex_and_died_has_that_ifindex_again(
     guest: Guest, slot: Slot
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm.cases import shown
 from tests.vm.guest import Guest
 from tests.vm.nics import E1000E, VIRTIO, Slot
 
@@ -28,7 +29,7 @@ def conditions_on(slot: Slot) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("_policy")
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO], ids=shown)
 def test_a_nic_is_denied_by_what_it_is_however_it_is_named(guest: Guest, slot: Slot) -> None:
     guest.mover = "native"
     pod = guest.pod("pod1")

@@ -10,7 +10,7 @@ import pytest
 from amdcni.testing import Section
 from amdcni.testing.dumps import Subject
 from tests.netns.runtime import expect_silence
-from tests.vm.cases import each_model
+from tests.vm.cases import each_model, shown
 from tests.vm.guest import Guest
 from tests.vm.nics import E1000E, OTHER_E1000E, VIRTIO, VMXNET3, Slot
 
@@ -66,7 +66,7 @@ def _assign(numbers: Iterable[str], cpu: int) -> dict[str, str]:
     return _cpus_of(numbers)
 
 
-@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=lambda slot: slot.model)
+@pytest.mark.parametrize("slot", [E1000E, VIRTIO, VMXNET3], ids=shown)
 def test_the_interrupts_of_a_nic_go_where_they_went_before_a_pod_had_it(
     guest: Guest, slot: Slot
 ) -> None:
