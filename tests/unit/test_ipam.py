@@ -67,11 +67,14 @@ def fit_for_a_pod(addresses: Iterable[Address]) -> list[Address]:
 def test_a_pod_gets_every_address_that_is_not_link_local_in_setting_order(
     addresses: tuple[Address, ...],
 ) -> None:
+    """One with several peers is given once, as below."""
     ipam = static_ipam(addresses)
-    expected = []
-    for address in fit_for_a_pod(in_setting_order(addresses)):
-        gateway = peer_of(address.interface)
-        entry = {"address": str(address.interface)}
+    expected: list[dict[str, str]] = []
+    for interface in dict.fromkeys(
+        address.interface for address in fit_for_a_pod(in_setting_order(addresses))
+    ):
+        gateway = peer_of(interface)
+        entry = {"address": str(interface)}
         expected.append(entry if gateway is None else {**entry, "gateway": str(gateway)})
     assert expected == ([] if ipam is None else ipam["addresses"])
 
