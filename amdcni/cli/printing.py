@@ -30,9 +30,11 @@ def print_value(value: Any, options: argparse.Namespace, stdout: IO[str]) -> Non
     if options.output == "yaml":
         import yaml
 
-        # What is the same object twice would be written as a reference.
-        apart = json.loads(json.dumps(value))
-        stdout.write(yaml.safe_dump(apart, sort_keys=False, allow_unicode=True))
+        text = json.dumps(value, ensure_ascii=False)
+        # What is the same object twice would be written as a reference, and PyYAML leaves some
+        # characters as they are that YAML takes for ends of lines.
+        apart, as_it_is = json.loads(text), text.isprintable()
+        stdout.write(yaml.safe_dump(apart, sort_keys=False, allow_unicode=as_it_is))
     else:
         stdout.write(json.dumps(value, indent=2) + "\n")
 

@@ -226,6 +226,8 @@ def test_a_sentence_wraps_at_words_on_a_terminal_and_never_in_a_pipe() -> None:
 
 
 @given(some.json_values)
+@example({"\x85": None})
+@example(["a\x85b", "é\u2028", "\ud800"])
 def test_yaml_says_the_same_as_json(value: Any) -> None:
     listing = Listing((), (), value=value)
     assert json.loads(printed(listing, "json")) == value
