@@ -130,6 +130,15 @@ def check_call(request: CheckRequest, record: Attachment, pod: Netns) -> PluginC
             assert_never(record.mover)
 
 
+def lease_call(record: Attachment) -> PluginCall | None:
+    """The call that asks the configuration's own IPAM plugin whether it still knows its addresses.
+
+    None without such a plugin, without a result, or in a version that has no CHECK.
+    """
+    previous = _previous(record)
+    return ipam_call(record, Verb.CHECK, netns_alive=True, **previous) if previous else None
+
+
 def ipam_call(
     record: Attachment, verb: Verb, *, netns_alive: bool, **keys: object
 ) -> PluginCall | None:

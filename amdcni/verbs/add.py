@@ -5,7 +5,8 @@ from typing import Final
 
 from amdcni.core import calls
 from amdcni.core import check as checks
-from amdcni.core.errors import InvalidEnvironment
+from amdcni.core.attachment import Attachment
+from amdcni.core.errors import InvalidEnvironment, PluginBroken, PluginFailed
 from amdcni.core.formats.misspelt import misspelt_keys
 from amdcni.core.names import DeviceKey
 from amdcni.core.plans.attach import plan_add
@@ -82,7 +83,8 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
                 continue
             netns, promised = record.netns, checks.promised_by(record)
             pod = find_settled(partial(node.find_pod, netns), record, promised, node)
-            if record.result is not None and checks.is_as_promised(record, pod):
+            as_promised = checks.is_as_promised(record, pod)
+            if record.result is not None and as_promised and _is_leased(record, node):
                 return record.result
         give_back(record, node, ipam_required=False)
         report_healed(record, condition, node)
@@ -91,3 +93,19 @@ def _settle_earlier(request: AddRequest, key: DeviceKey, node: Node) -> Result |
         if lent is not None:
             give_back(lent, node, ipam_required=False)
     return None
+
+
+def _is_leased(record: Attachment, node: Node) -> bool:
+    """Whether the addresses are still leased, as far as the IPAM plugin can say, if there is one.
+
+    A DEL that was killed on a full disk has released them, and could not note that it had begun.
+    """
+    call = calls.lease_call(record)
+    try:
+        if call is not None:
+            node.call(call)
+    except PluginFailed:
+        return False
+    except PluginBroken:
+        pass
+    return True

@@ -159,7 +159,9 @@ class Kernel:
         space.lose_routes(link.ifindex)
         space.lose_netdev(link)
         if space is self.host:
-            space.rules = [rule for rule in space.rules if rule not in link.managed]
+            # Whoever manages the netdev knows it by its name.
+            lost = [rule for rule in link.managed if rule.oif in link.names]
+            space.rules = [rule for rule in space.rules if rule not in lost]
 
     def ride(self, kind: str, on: Link) -> Rider:
         """Put one of `RIDERS` on a netdev, which must have an address if the rider needs one."""

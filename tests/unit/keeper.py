@@ -98,7 +98,7 @@ class Keeper:
             and _count(captured, "neighbours") == len(self.original.neighbours)
             and _count(captured, "multicast_addresses") == len(self.original.multicast)
             and _count(captured, "proxy_neighbours") == len(self.original.proxy_neighbours)
-            and _count(captured, "rules") == len(self.original.rules)
+            and _count(captured, "rules") == self._count_of_rules_about(captured)
             and dict(self.original.sysctls).items() <= captured.get("sysctls", {}).items()
             and _traffic(captured) == len(self.original.traffic)
             and _count(captured, "redirections") == len(self.original.redirections)
@@ -106,6 +106,12 @@ class Keeper:
             and self._rdma_due() <= {device["name"] for device in record.get("rdma", [])}
             and captured.get("ethtool", {}) == dict(self.original.ethtool)
         )
+
+    def _count_of_rules_about(self, captured: dict[str, Any]) -> int:
+        """How many rules named it when it was captured, maybe under another name than before."""
+        names = {captured["ifname"], *captured.get("altnames", ())}
+        found = (rule for rule, _ in self.original.rules)
+        return sum(not names.isdisjoint((rule.iif, rule.oif)) for rule in found)
 
     def _rdma_due(self) -> set[str]:
         """The RDMA devices that can follow the NIC, by their names on the host."""

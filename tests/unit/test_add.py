@@ -12,6 +12,7 @@ from amdcni.core.versions import CniVersion
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link, address
+from tests.unit.fake_node import Killed
 from tests.unit.fake_plugins import Trouble
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
@@ -309,6 +310,32 @@ def test_a_repeated_add_repairs_what_the_pod_has_lost(
     assert "fd00::1/64" in interfaces_of(nic)
     delete(machine)
     assert keeper.is_whole()
+
+
+def test_a_repeated_add_leases_anew_what_a_killed_del_released(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    """On a full disk, a DEL cannot note that it has begun."""
+    add(machine, ipam=HOST_LOCAL)
+    machine.disk.full = True
+    with pytest.raises(Killed):
+        ask(machine, Verb.DEL, config_for(A), kill_before="host-local DEL ends")
+    assert (nic.name, machine.plugins.leases) == ("net1", {})
+    machine.disk.full = False
+    result = add(machine, ipam=HOST_LOCAL)
+    (lease,) = machine.plugins.leases.values()
+    assert interfaces_of(nic) == [str(ip.address) for ip in result.ips] == [lease]
+    delete(machine)
+    assert keeper.is_whole()
+
+
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_a_repeated_add_believes_its_record_if_the_ipam_plugin_cannot_be_asked(
+    machine: Machine, keeper: Keeper, mover: str
+) -> None:
+    first = add(machine, ipam=HOST_LOCAL, mover=mover)
+    machine.plugins.troubles = [Trouble("host-local", Verb.CHECK, how="dies")]
+    assert add(machine, ipam=HOST_LOCAL, mover=mover) == first
 
 
 def test_an_add_to_another_network_is_not_a_repeated_add(machine: Machine, keeper: Keeper) -> None:
