@@ -51,6 +51,25 @@ def test_what_an_administrator_has_set_is_restored(
     assert damage(before, node) == []
 
 
+@natively
+def test_a_neighbour_without_arp_returns_to_a_nic_without_arp(
+    runtime: Runtime, nic: Nic, pod: Pod
+) -> None:
+    """There, the kernel itself makes such neighbours, which nobody would miss."""
+    node = runtime.node
+    node.ip_batch(
+        [
+            "link set eth1 arp off",
+            "neighbour add 10.0.0.80 lladdr 02:00:00:00:00:80 dev eth1 nud noarp",
+            "neighbour add fd00::81 lladdr 02:00:00:00:00:81 dev eth1 nud noarp",
+        ]
+    )
+    before = dump(node)
+    runtime.added(pod)
+    expect_silence(runtime.delete(pod))
+    assert damage(before, node) == []
+
+
 @by_delegate
 @pytest.mark.parametrize(
     "sysctl",

@@ -502,7 +502,9 @@ def test_a_neighbour_that_the_kernel_has_made_is_ignored() -> None:
     )
     assert seen("33:33:00:00:00:16", noarp) is None
     assert seen("ff:ff:ff:ff:ff:ff", noarp) is None
-    assert seen(MAC, noarp, attrs.evolve(NIC, flags=int(LinkFlag.NOARP))) is None
+    without_arp = attrs.evolve(NIC, flags=int(LinkFlag.NOARP), mac=MacAddress(MAC))
+    assert seen(MAC, noarp, without_arp) is None
+    assert seen("02:00:00:00:00:80", noarp, without_arp) is not None
     assert seen(MAC, noarp, attrs.evolve(NIC, ifindex=8)) is None
 
 

@@ -63,7 +63,8 @@ _LAYOUT: Final = Layout(NeighbourMessage)
 def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
     """The neighbour in an RTM_NEWNEIGH; None unless somebody has set it on that netdev.
 
-    The kernel itself makes NOARP neighbours: for groups, and where a netdev does without ARP.
+    The kernel itself makes NOARP neighbours: for groups, and on a netdev that does without ARP all
+    that it sends to, with the netdev's own hardware address (net/ipv4/arp.c, arp_constructor).
     """
     fields, attributes = _LAYOUT.read(reply.body)
     address, octets = ip_of(attributes.get("NDA_DST")), attributes.get("NDA_LLADDR", b"")
@@ -77,7 +78,9 @@ def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
         state, mac = 0, None
     elif fields["flags"] & _NTF_EXT_LEARNED:
         state = 0 if mac is None else state & _NUD_NOARP or _NUD_STALE
-    elif state & _NUD_NOARP and not netdev.flags & LinkFlag.NOARP and is_of_a_station(octets):
+    elif state & _NUD_NOARP and is_of_a_station(octets):
+        if netdev.flags & LinkFlag.NOARP and mac == netdev.mac:
+            return None
         state = _NUD_NOARP
     else:
         return None
