@@ -2,7 +2,7 @@
 
 import attrs
 
-from amdcni.core.names import DeviceKey
+from amdcni.core.names import BusDevice, DeviceKey
 from amdcni.core.plans.salvage import salvage
 from amdcni.core.policy import allows_ipam
 from amdcni.core.request import DelRequest
@@ -23,13 +23,13 @@ def delete(request: DelRequest, node: Node) -> None:
     if not allows_ipam(node.policy, request.ipam):
         request = _without_ipam(request)
     hint = None if request.selector is None else request.selector.bus_device
-    near = taking_over.find_device(request, node) if hint is None else hint
-    found = False
-    if near is not None and not node.records_of(near):
-        found = _take_over(request, DeviceKey(near), node)
-    if hint is not None and not node.records_of(hint):
-        found = _salvage(request, DeviceKey(hint), node) or found
-    for record in records_held_by(request.attachment, hint, node):
+    near = () if hint is None else node.records_of(hint)
+    held = [record for record in near if record.id == request.attachment]
+    found = bool(held)
+    if not held:
+        found = _without_record(request, hint, node)
+        held = list(records_held_by(request.attachment, hint, node))
+    for record in held:
         give_back_locked(record, node, wait_s=LOCK_WAIT_S)
         found = True
     if request.fault is not None:
@@ -37,6 +37,17 @@ def delete(request: DelRequest, node: Node) -> None:
             raise request.fault
         node.report("configuration-ignored", reason=request.fault.message)
     heal_unfinished(node)
+
+
+def _without_record(request: DelRequest, hint: BusDevice | None, node: Node) -> bool:
+    """Return to the host what the attachment has without a record; whether there was anything."""
+    near = taking_over.find_device(request, node) if hint is None else hint
+    found = False
+    if near is not None and not node.records_of(near):
+        found = _take_over(request, DeviceKey(near), node)
+    if hint is not None and not node.records_of(hint):
+        found = _salvage(request, DeviceKey(hint), node) or found
+    return found
 
 
 def _without_ipam(request: DelRequest) -> DelRequest:

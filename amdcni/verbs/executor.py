@@ -23,20 +23,21 @@ def run(plan: Plan, node: Node) -> Outcome:
             outcome = node.perform(planned.step, outcome)
         return outcome
     except BaseException as failure:
-        for late in _perform_all(undo, node):
+        for late in _perform_all(undo, node, Outcome()):
             failure.add_note(f"while undoing: {late}")
         raise
 
 
 def release(plan: Release, node: Node) -> None:
     """Perform all of `plan` that can be; raise the first failure, with the others as notes."""
+    outcome = Outcome()
     if plan.mark is not None:
         try:
-            node.perform(plan.mark, Outcome())
+            outcome = node.perform(plan.mark, outcome)
         except Exception as failure:
             node.report("release-not-marked", reason=str(failure))
     forget = () if plan.forget is None else (plan.forget,)
-    failures = _perform_all((*plan.work, *forget), node)
+    failures = _perform_all((*plan.work, *forget), node, outcome)
     if failures:
         first, *others = failures
         for other in others:
@@ -44,10 +45,9 @@ def release(plan: Release, node: Node) -> None:
         raise first
 
 
-def _perform_all(steps: Iterable[Step], node: Node) -> list[Exception]:
+def _perform_all(steps: Iterable[Step], node: Node, outcome: Outcome) -> list[Exception]:
     """The failures of `steps`, all of which are tried, except forgetting after a failure."""
     failures: list[Exception] = []
-    outcome = Outcome()
     for step in steps:
         if failures and isinstance(step, ForgetRecord):
             continue

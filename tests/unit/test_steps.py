@@ -76,4 +76,4 @@ def test_a_call_sets_all_six_variables_and_unused_ones_are_empty(
 
 
 def test_before_the_first_step_the_outcome_is_empty() -> None:
-    assert attrs.astuple(Outcome()) == (None, None, None, None)
+    assert set(attrs.astuple(Outcome())) == {None}

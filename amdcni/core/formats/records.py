@@ -10,6 +10,7 @@ from amdcni.core.codec.text import MAX_DEPTH, decode_object, shown
 from amdcni.core.errors import DamagedRecord, StateTooNew, UndecodableInput
 from amdcni.core.request import Mover
 from amdcni.core.rules import Rule
+from amdcni.core.spec import Json
 
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024
 """A record holds a configuration, in ASCII: two bytes of UTF-8 become the six of `\\u00e9`.
@@ -35,11 +36,19 @@ def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
     """
     written = {"format": attachment.format, **unstructure(attachment)}
     raw = attachment.read_from
-    if raw is None:
+    if raw is None or _has_all_members(written, raw):
         return written
     known = {"format": FORMAT, **unstructure(structure(raw, Attachment, DamagedRecord, _WHAT))}
     kept: dict[str, Any] = _with_unknown(written, known, raw)
     return kept
+
+
+def _has_all_members(written: Json, raw: Json) -> bool:
+    """Whether nothing of `raw` is missing in `written`, which mostly differs in a word or two."""
+    return all(
+        key in written and (written[key] == value or not isinstance(value, dict | list))
+        for key, value in raw.items()
+    )
 
 
 def _with_unknown(written: Any, known: Any, raw: Any) -> Any:

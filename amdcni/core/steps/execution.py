@@ -2,6 +2,7 @@
 
 import attrs
 
+from amdcni.core.attachment import Attachment
 from amdcni.core.host import Netdev
 from amdcni.core.spec import Result
 from amdcni.core.steps.after_move import AfterMoveStep
@@ -56,17 +57,22 @@ class Release:
 
 @attrs.frozen
 class Home:
-    """A netdev that is back on the host, as it was seen there, and the other netdevs."""
+    """A netdev that is back on the host, as it was seen there, and the other netdevs.
+
+    `is_whole` if everything was read and nothing was missing.
+    """
 
     netdev: Netdev
     others: tuple[Netdev, ...] = ()
+    is_whole: bool = False
 
 
 @attrs.frozen
 class Outcome:
-    """What the steps of a plan have found out so far."""
+    """What the steps of a plan have found out so far; `saved` is the record that is on disk."""
 
     result: Result | None = None
     pod_ifindex: int | None = None
     pod_mtu: int | None = None
     home: Home | None = None
+    saved: Attachment | None = None

@@ -1,6 +1,7 @@
 """Neighbours, proxies among them, and hardware addresses of links: RTM_*NEIGH."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
@@ -51,6 +52,7 @@ class NeighbourMessage(nlmsg):  # type: ignore[misc]
     )
 
 
+@lru_cache(maxsize=16)
 def query(ifindex: int, *, proxies: bool = False) -> Request:
     """The query for the neighbours or proxy neighbours of one link; answers have others', too."""
     fields = {"flags": _NTF_PROXY} if proxies else {}

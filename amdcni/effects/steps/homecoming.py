@@ -41,11 +41,12 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
         case BringHome(record, captured):
             return attrs.evolve(so_far, home=_bring_home(node, record, captured))
         case RestoreConfiguration(record, captured):
-            _restore(node, record, captured, so_far.home)
+            seen = _restore(node, record, captured, so_far.home)
+            return so_far if so_far.home is None else attrs.evolve(so_far, home=seen)
         case RestoreInterrupts(record, kept):
             _restore_interrupts(node, record, kept)
         case VerifyHome(record, captured):
-            _verify(node, record, captured, so_far.home)
+            _verify(node, record, captured, so_far)
         case _:
             assert_never(step)
     return so_far
@@ -153,25 +154,27 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
     return _look(node, record).netdev
 
 
-def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
+def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> Home:
     """Put everything back in the order in which the kernel accepts it; refusals do not stop it.
 
-    `home` is what has just been seen of the netdev.  What is already there is left alone.  Others
-    may be working on the same netdev, so after a refusal it is read again, and the refusal counts
-    only if something is missing then.
+    `home` is what has just been seen of the netdev; returns what was seen last.  What is already
+    there is left alone.  Others may be working on the same netdev, so after a refusal it is read
+    again, and the refusal counts only if something is missing then.
     """
     before: list[str] = []
     for _ in range(_rounds(captured)):
-        refused = _put_back(node, record, captured, home or _require_home(node, record))
+        refused, seen = _put_back(node, record, captured, home or _require_home(node, record))
         if not refused:
-            return
+            return seen
         if refused == before:
             break
         home, before = None, refused
-    if any(map(is_required, _lacking(node, record, captured, _require_home(node, record)))):
+    seen = _require_home(node, record)
+    if any(map(is_required, _lacking(node, record, captured, seen))):
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
+    return seen
 
 
 def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> None:
@@ -195,8 +198,10 @@ def _rounds(captured: Captured) -> int:
     return max(_LEAST_ROUNDS, len(sharing))
 
 
-def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """Set everything that is missing now; returns what the kernel refused.
+def _put_back(
+    node: Machine, record: Attachment, captured: Captured, home: Home
+) -> tuple[list[str], Home]:
+    """Set everything that is missing now; returns what the kernel refused, and what was seen last.
 
     No duplicates are looked for of addresses that this NIC has just held, if the sysctl can be set:
     the kernel accepts no route from an address that it is still checking.  If nothing is missing
@@ -219,13 +224,15 @@ def _put_back(node: Machine, record: Attachment, captured: Captured, home: Home)
         return _put_last(node, record, captured, home)
 
 
-def _put_last(node: Machine, record: Attachment, captured: Captured, home: Home) -> list[str]:
-    """Set everything that is still missing, also what was refused before."""
+def _put_last(
+    node: Machine, record: Attachment, captured: Captured, home: Home
+) -> tuple[list[str], Home]:
+    """Set everything that is still missing, also what was refused before; returns as before."""
     host, around = node.own, _around(node, record, captured, home)
     late = due(captured, home.netdev, host.details(home.netdev, captured), around)
     refused = host.apply(home.netdev, filter(is_required, late))
     host.apply(home.netdev, (each for each in late if not is_required(each)))
-    return refused
+    return refused, attrs.evolve(home, is_whole=not late)
 
 
 def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
@@ -255,27 +262,43 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
     return netdev
 
 
-def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> None:
+def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outcome) -> None:
     """Raise RestoreIncomplete, listing what is not as it was, unless the host has everything.
 
-    Everything is read again.  If the netdev was seen coming home, it is not in its pod any more.
+    Everything is read again, unless nothing was missing when it was read last and nothing is shared
+    with others, who might have changed it since.  What was seen coming home is not in its pod any
+    more.
+    """
+    home, pod = so_far.home, None
+    if home is None:
+        sight = _look(node, record)
+        home, pod = _home_in(sight, record), sight.pod
+    if not home.is_whole or shares_routes(captured):
+        home = _seen_whole(node, record, captured, home.netdev.ifindex)
+    if captured.nexthops:
+        _report_taken(node, record, captured, home)
+    stored = so_far.saved or node.find_record(record.key) or record
+    _drop_mark(node, stored, home, pod)
+
+
+def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: int) -> Home:
+    """The netdev of that number on the host, with everything that is required.
+
     With a netdev that leaves, the kernel removes the whole of a route that both share, which is
     then set again through those that stay.  What is not required is tried once more, and reported
     if that is in vain.
+
+    Raises: RestoreIncomplete.
     """
     with alone_with_shared_routes(node, captured):
         before: list[str] = []
         for rounds_left in reversed(range(_rounds(captured) + 1)):
-            if home is None:
-                sight = _look(node, record)
-                seen, pod = _home_in(sight, record), sight.pod
-            else:
-                seen, pod = _seen_at(node, record, home.netdev.ifindex), None
+            seen = _seen_at(node, record, ifindex)
             missed = _lacking(node, record, captured, seen)
             lacking = [change for change in missed if is_required(change)]
             if not (lacking and rounds_left and shares_routes(captured)):
                 break
-            refused = _put_last(node, record, captured, seen)
+            refused, _ = _put_last(node, record, captured, seen)
             if refused and refused == before:
                 break
             before = refused
@@ -286,9 +309,7 @@ def _verify(node: Machine, record: Attachment, captured: Captured, home: Home | 
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
     if missed:
         _try_again(node, record, captured, seen, missed)
-    if captured.nexthops:
-        _report_taken(node, record, captured, seen)
-    _drop_mark(node, record, seen, pod)
+    return seen
 
 
 def _try_again(
@@ -310,18 +331,17 @@ def _report_taken(node: Machine, record: Attachment, captured: Captured, home: H
         node.report("not-restored", **record.facts, aspect="nexthops")
 
 
-def _drop_mark(node: Machine, record: Attachment, home: Home, pod: Netns | None) -> None:
-    """Remove the mark, unless the netdev could not be found without it by the record on disk.
+def _drop_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | None) -> None:
+    """Remove the mark, unless the netdev could not be found without it by the `stored` record.
 
     The record may stay for a while, because a plugin or the disk refuses.  If the disk did not even
     take that the release has begun, the mark shows that the netdev has been brought home.
     """
-    stored = node.find_record(record.key) or record
     if stored.phase is Phase.ATTACHED:
         return
-    device = node.find_device(record.key.bus_device)
+    device = node.find_device(stored.key.bus_device)
     if not needs_mark(stored, home.netdev, home.others, device, pod):
-        node.own.drop_altname(home.netdev, record.mark)
+        node.own.drop_altname(home.netdev, stored.mark)
 
 
 def _lacking(

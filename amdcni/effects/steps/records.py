@@ -26,10 +26,11 @@ def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
             _look_at_kin(node, step)
         case SaveRecord(record):
             node.save(record)
+            return attrs.evolve(so_far, saved=record)
         case ConfirmRecord(record):
             attached = confirmed(record, so_far)
             node.save(attached)
-            return attrs.evolve(so_far, result=attached.result)
+            return attrs.evolve(so_far, saved=attached, result=attached.result)
         case ForgetRecord():
             _forget(node, step)
         case _:

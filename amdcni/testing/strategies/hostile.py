@@ -24,7 +24,7 @@ VARIABLES: Final = (
 """The variables of a call (CNI SPEC 1.1 §2, "Parameters")."""
 
 # An environment has no NUL, and what is not UTF-8 in it comes as lone surrogates (PEP 383).
-_any_text = st.text(st.characters(exclude_characters="\0"), max_size=20)
+_any_text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 _undecodable = st.binary(min_size=1, max_size=8).map(
     lambda octets: octets.replace(b"\0", b"\xff").decode("utf-8", "surrogateescape")
 )
