@@ -38,6 +38,13 @@ from amdcni.testing.conformance.subject import Subject
 from amdcni.testing.conformance.well_known import CONFIGURATIONS
 from amdcni.testing.namespaces import StrPath
 from tests.netns import model_ipam, model_plugin
+from tests.netns.documented_verdicts import (
+    DEBIAN_12,
+    DOCUMENTED,
+    configuration_of,
+    verdicts_of_others,
+    verdicts_on,
+)
 from tests.netns.model_faults import FAULTS, FAULTS_OF_IPAM
 from tests.netns.model_variants import RIGHT
 from tests.netns.runtime import DEBIAN
@@ -277,22 +284,6 @@ def test_a_plugin_gets_the_keys_that_a_runtime_passes_on(node: Node) -> None:
     assert container.find_able_to(Verb.STATUS) is not None
 
 
-PAGE = Path(__file__).parents[2] / "docs/explanation/conformance.md"
-SIGNS = {"passed": "✓", "failed": "✗", "not applicable": "n/a"}
-DOCUMENTED = ("amd-host-device", "host-device", "bridge", "ptp", "loopback")
-DEBIAN_12 = "1.1.1"
-
-
-def table_after(heading: str) -> list[list[str]]:
-    """Return the rows of the table that begins with this line of the page."""
-    rows = []
-    for line in PAGE.read_text().partition(f"\n{heading}")[2].splitlines()[2:]:
-        if not line.startswith("| "):
-            break
-        rows.append([cell.strip().strip("`") for cell in line.strip("|").split(" | ")])
-    return rows
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path: Path) -> None:
@@ -303,31 +294,22 @@ def test_the_verdicts_match_the_documentation(name: str, plugin: Path, tmp_path:
     if executable.parent == DEBIAN and debian_version() != DEBIAN_12:
         pytest.skip(f"these are not the plugins {DEBIAN_12}")
     config = tmp_path / "config.json"
-    config.write_text(dict(table_after("| plugin | configuration |"))[name])
+    config.write_text(json.dumps(configuration_of(name)))
     command: list[str | Path] = [plugin.with_name("amdcni"), "conformance", "--json"]
     command += ["--plugin", executable, "--config", config]
     command += ["--ifname", "lo" if name == "loopback" else "net1"]
     done = subprocess.run(command, capture_output=True, check=False)
     found = json.loads(done.stdout)
-    column = 2 + DOCUMENTED.index(name)
-    documented = {row[0]: row[column] for row in table_after("| clause |")}
+    documented = verdicts_on(name)
     wrong = [
         f"{finding['clause']}: {finding['verdict']}: {finding['evidence']}"
         for finding in found
-        if documented.get(finding["clause"]) != SIGNS[finding["verdict"]]
+        if documented.get(finding["clause"]) != finding["verdict"]
     ]
     assert wrong == []
     assert {finding["clause"] for finding in found} == set(documented)
     failed = [each["level"] for each in found if each["verdict"] == "failed"]
     assert done.returncode == ("must" in failed)
-
-
-def verdicts_of_others() -> dict[str, set[tuple[str, str]]]:
-    """What is documented of each plugin that is judged by its built-in configuration."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    for name, level, clause in table_after("| plugin | level |"):
-        found.setdefault(name, set()).add((level, clause))
-    return found
 
 
 def test_each_of_debians_plugins_has_a_configuration_and_documented_verdicts() -> None:
@@ -338,7 +320,7 @@ def test_each_of_debians_plugins_has_a_configuration_and_documented_verdicts() -
 
 @pytest.mark.parametrize("name", [each for each in DOCUMENTED if each != "loopback"])
 def test_the_documented_configurations_are_those_that_are_built_in(name: str) -> None:
-    documented = json.loads(dict(table_after("| plugin | configuration |"))[name])
+    documented = configuration_of(name)
     built_in = {"type": name, **CONFIGURATIONS[name]}
     assert {**documented, "name": "conformance"} == {
         "cniVersion": documented["cniVersion"],
