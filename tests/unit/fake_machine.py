@@ -193,4 +193,6 @@ def _set_rules(machine: Machine, link: Link) -> None:
     link.managed = [attrs.evolve(named, priority=2000, oif=link.name)]
     link.rules = [attrs.evolve(named, iif=link.name, action=8), *link.managed, rail]
     for rule in link.rules:
-        machine.kernel.add_rule(machine.kernel.host, rule)
+        # Those of a netdev of that name that was destroyed may still be there.
+        if rule not in machine.kernel.host.rules:
+            machine.kernel.add_rule(machine.kernel.host, rule)

@@ -242,7 +242,8 @@ class Lifecycle(Events):
         was_home = keeper.is_whole()
         space = self.machine.kernel.paths.get(path)
         taken = space is not None and ifname in space.names
-        config = config_of(device, self.name_of(device))
+        asked = self.name_of(device)
+        config = config_of(device, asked)
         if leased:
             config["ipam"] = HOST_LOCAL
         failure = self.call(Verb.ADD, config, (container, ifname, path), kill_at, trouble)
@@ -269,8 +270,9 @@ class Lifecycle(Events):
                 self.add_had_to_fail(
                     failure, space is None, taken, holder not in (None, who), leases
                 )
-                # A reset may have given it another name than the one that it is asked for by.
-                renamed = keeper.link.name != keeper.original.ifname
+                # A reset, or the healing of what its pod did, may have given it another name than
+                # the one that it is asked for by.
+                renamed = {keeper.original.ifname, asked} - {keeper.link.name, None} != set()
                 assert isinstance(failure, DeviceNotFound) <= (renamed or not keeper.is_plugged)
                 assert keeper.is_whole() or not was_home
 
