@@ -3,6 +3,7 @@
 import attrs
 
 from amdcni.core.attachment import Attachment
+from amdcni.core.capture import Details
 from amdcni.core.host import Netdev
 from amdcni.core.spec import Result
 from amdcni.core.steps.after_move import AfterMoveStep
@@ -59,12 +60,12 @@ class Release:
 class Home:
     """A netdev that is back on the host, as it was seen there, and the other netdevs.
 
-    `is_whole` if everything was read and nothing was missing.
+    `whole` is what was read when nothing was missing any more; None before that.
     """
 
     netdev: Netdev
     others: tuple[Netdev, ...] = ()
-    is_whole: bool = False
+    whole: Details | None = None
 
 
 @attrs.frozen

@@ -10,7 +10,15 @@ from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.nexthops import usable
 from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
 from amdcni.core.attachment import Attachment, Phase
-from amdcni.core.capture import Captured, Change, aspect_of, due, is_missed, is_required
+from amdcni.core.capture import (
+    Captured,
+    Change,
+    Details,
+    aspect_of,
+    due,
+    is_missed,
+    is_required,
+)
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Interrupts, Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
@@ -170,7 +178,8 @@ def _restore(node: Machine, record: Attachment, captured: Captured, home: Home |
             break
         home, before = None, refused
     seen = _require_home(node, record)
-    if any(map(is_required, _lacking(node, record, captured, seen))):
+    details = node.own.details(seen.netdev, captured)
+    if any(map(is_required, _lacking(node, record, captured, seen, details))):
         raise RestoreIncomplete(
             f"{record.key} cannot be restored completely: " + "; ".join(refused)
         )
@@ -229,10 +238,11 @@ def _put_last(
 ) -> tuple[list[str], Home]:
     """Set everything that is still missing, also what was refused before; returns as before."""
     host, around = node.own, _around(node, record, captured, home)
-    late = due(captured, home.netdev, host.details(home.netdev, captured), around)
+    details = host.details(home.netdev, captured)
+    late = due(captured, home.netdev, details, around)
     refused = host.apply(home.netdev, filter(is_required, late))
     host.apply(home.netdev, (each for each in late if not is_required(each)))
-    return refused, attrs.evolve(home, is_whole=not late)
+    return refused, attrs.evolve(home, whole=None if late else details)
 
 
 def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
@@ -273,10 +283,10 @@ def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outco
     if home is None:
         sight = _look(node, record)
         home, pod = _home_in(sight, record), sight.pod
-    if not home.is_whole or shares_routes(captured):
+    if home.whole is None or shares_routes(captured):
         home = _seen_whole(node, record, captured, home.netdev.ifindex)
-    if captured.nexthops:
-        _report_taken(node, record, captured, home)
+    if captured.nexthops and home.whole is not None:
+        _report_taken(node, record, captured, home.netdev, home.whole)
     stored = so_far.saved or node.find_record(record.key) or record
     _drop_mark(node, stored, home, pod)
 
@@ -294,7 +304,8 @@ def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: 
         before: list[str] = []
         for rounds_left in reversed(range(_rounds(captured) + 1)):
             seen = _seen_at(node, record, ifindex)
-            missed = _lacking(node, record, captured, seen)
+            details = node.own.details(seen.netdev, captured)
+            missed = _lacking(node, record, captured, seen, details)
             lacking = [change for change in missed if is_required(change)]
             if not (lacking and rounds_left and shares_routes(captured)):
                 break
@@ -309,7 +320,7 @@ def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: 
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
     if missed:
         _try_again(node, record, captured, seen, missed)
-    return seen
+    return attrs.evolve(seen, whole=details)
 
 
 def _try_again(
@@ -317,17 +328,19 @@ def _try_again(
 ) -> None:
     """Set what the netdev can do without, now that it has everything else; report what it lacks."""
     refused = node.own.apply(home.netdev, missed)
-    for change in _lacking(node, record, captured, home):
+    details = node.own.details(home.netdev, captured)
+    for change in _lacking(node, record, captured, home, details):
         facts = {"aspect": aspect_of(change), "what": change.describe()}
         said = {"reason": "; ".join(refused)} if refused else {}
         node.report("not-restored", **record.facts, **facts, **said)
 
 
-def _report_taken(node: Machine, record: Attachment, captured: Captured, home: Home) -> None:
+def _report_taken(
+    node: Machine, record: Attachment, captured: Captured, netdev: Netdev, details: Details
+) -> None:
     """Report it if the ID of a nexthop object or group means something else now."""
-    details = node.own.details(home.netdev, captured)
     ids = {each.id for each in captured.nexthops} | {each.id for each in captured.nexthop_groups}
-    if ids - usable(captured, home.netdev, details):
+    if ids - usable(captured, netdev, details):
         node.report("not-restored", **record.facts, aspect="nexthops")
 
 
@@ -345,12 +358,10 @@ def _drop_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | None)
 
 
 def _lacking(
-    node: Machine, record: Attachment, captured: Captured, home: Home
+    node: Machine, record: Attachment, captured: Captured, home: Home, details: Details
 ) -> tuple[Change, ...]:
     """What the host lacks of everything that was captured and that somebody would miss."""
-    netdev = home.netdev
-    details = node.own.details(netdev, captured)
-    changes = due(captured, netdev, details, _around(node, record, captured, home))
+    changes = due(captured, home.netdev, details, _around(node, record, captured, home))
     return tuple(filter(is_missed, changes))
 
 
