@@ -103,8 +103,8 @@ fuzz-launcher: ## fuzzes the static launcher, led by coverage, for MINUTES=10
 	@scripts/fuzz-launcher.sh $(MINUTES)
 
 .PHONY: mutants
-mutants: system $(VENV)/mutants.stamp ## puts faults into the core, or ONLY=amdcni.core.pod, and counts those that no test notices
-	@$(BIN)/python -m tests.mutants $(ONLY)
+mutants: system $(VENV)/mutants.stamp ## puts faults into the core, or ONLY=amdcni.core.cache, or SAMPLE=1000 of them, and counts those that no test notices
+	@$(BIN)/python -m tests.mutants $(ONLY) $(SAMPLE:%=--sample %) $(SEED:%=--seed %)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## ruff and mypy
