@@ -67,6 +67,16 @@ def test_the_end_of_an_add_changes_nothing_that_was_captured(
     assert attrs.evolve(after, phase=before[0], result=before[1], pod_ifindex=before[2]) == record
 
 
+@given(some.attachments, some.attachments)
+def test_a_netdev_that_is_to_go_to_its_pod_again_has_no_ifindex_there_until_it_has(
+    record: Attachment, other: Attachment
+) -> None:
+    after = attrs.evolve(record, pod_ifindex=7).reattaching(other.captured)
+    assert after == attrs.evolve(
+        record, phase=Phase.ATTACHING, captured=other.captured, pod_ifindex=None
+    )
+
+
 @given(some.attachments)
 def test_the_start_of_a_release_changes_only_the_phase(record: Attachment) -> None:
     after = record.detaching()

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.condition import Condition, condition_of
+from amdcni.core.condition import Condition, Seen, condition_of
 from amdcni.core.host import Netdev, Netns, NetnsId, SysfsDevice
 from amdcni.core.identity import dies_with_its_netns
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, parse_mac
@@ -242,3 +242,10 @@ def test_a_device_that_is_not_found_is_unplugged_in_every_phase(
     condition = condition_of(record, record.boot_id, host, host, None)
     assert condition is Condition.UNPLUGGED
     assert not condition.about.healable
+
+
+@given(st.sampled_from(Condition), st.booleans())
+def test_of_a_netdev_on_which_a_call_works_nothing_else_is_said(
+    condition: Condition, left: bool
+) -> None:
+    assert Seen(condition, busy=True, left=left).words == "a call is working on it"

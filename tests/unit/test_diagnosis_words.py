@@ -175,6 +175,11 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
             f"not known policy: only root may read {CHECKPOINT} → {AS_ROOT}",
         ),
         (
+            lambda: diagnosis.judge_lost_folder("/srv/cni", "/var/lib/cni/folders/1"),
+            "failed state folder: /srv/cni held records, but is no folder of root's now → mount it "
+            "again, or give it back to root; if it is gone for good, remove /var/lib/cni/folders/1",
+        ),
+        (
             lambda: state(is_folder=False),
             "failed state folder: /var/lib is not a folder → move it away, or choose another "
             "folder with the key dataDir",
@@ -370,6 +375,12 @@ def amd_nics(count: int) -> tuple[Nic, ...]:
                 diagnosis.judge_definition("a.yaml", Review(lends=True, faults=("$.mtu is 0",)))
             ),
             "failed networks: a.yaml: $.mtu is 0 → correct it, and apply it again",
+        ),
+        (
+            lambda: list(
+                diagnosis.judge_definition("a.yaml", Review(lends=True, misspelt=("$.mtv",)))
+            )[-1],
+            "failed networks: a.yaml: $.mtv → correct the key, or leave it out",
         ),
         (
             lambda: only(diagnosis.judge_ignored_mappings(["/x.json: it is not JSON"])),

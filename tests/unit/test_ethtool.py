@@ -129,8 +129,9 @@ def test_what_both_ends_have_agreed_on_is_not_kept() -> None:
     assert kept_of(negotiated) == {"link/autoneg": 1, "link/advertised": "0x3f"}
     forced: Values = {"link/autoneg": 0, "link/speed": 100, "link/advertised": "0x0"}
     assert kept_of(forced) == {"link/autoneg": 0, "link/speed": 100}
-    assert kept_of({"pause/autoneg": 1, "pause/rx": 1}) == {"pause/autoneg": 1}
-    assert kept_of({"pause/autoneg": 0, "pause/rx": 1}) == {"pause/autoneg": 0, "pause/rx": 1}
+    pauses: Values = {"pause/rx": 1, "pause/tx": 1}
+    assert kept_of({"pause/autoneg": 1, **pauses}) == {"pause/autoneg": 1}
+    assert kept_of({"pause/autoneg": 0, **pauses}) == {"pause/autoneg": 0, **pauses}
 
 
 def test_an_unknown_speed_is_a_setting_only_of_a_netdev_with_a_link() -> None:

@@ -96,11 +96,11 @@ A_FILE = {"sha256": "0" * 64, "mode": "0644"}
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "has format 2"),
+        ({"format": 2}, "has format 2, this version knows 1; use the amdcni of that tree$"),
         ({"format": "1"}, "whole number"),
         ({"name": "1.1"}, "'1.1' is not a version and 12"),
         ({"name": "../x-0123456789ab"}, "is not a version and 12"),
-        ({"files": []}, "not an object"),
+        ({"files": []}, r"\$\.files is a list .*, not an object"),
         ({"files": {"bin/amdcni": A_FILE}}, "does not list bin/amd-host-device"),
         ({"files": {"bin/amd-host-device": A_FILE, "bin/amdcni": A_FILE}}, "not an executable"),
         *(
@@ -122,7 +122,10 @@ A_FILE = {"sha256": "0" * 64, "mode": "0644"}
         ),
         ({"files": {"lib": A_FILE, "lib/x": A_FILE}}, "is below a file"),
         *(
-            ({"files": {"lib/x": entry}}, "neither a hash with a mode nor a link")
+            (
+                {"files": {"lib/x": entry}},
+                "neither a hash with a mode nor a link inside the tree; take the tree anew$",
+            )
             for entry in (
                 *({}, {"sha256": "0" * 64}, {"mode": "0644"}, {"sha256": "0", "mode": "0644"}),
                 *({"sha256": "0" * 64, "mode": "4755"}, {"sha256": "0" * 64, "mode": "644"}),
@@ -138,6 +141,24 @@ def test_a_manifest_that_could_lead_anywhere_else_is_refused(
     data = json.dumps(manifest_of(tree) | change).encode()
     with pytest.raises(InstallFailed, match=words):
         parse_manifest(data, hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"{", "the manifest is not JSON: "),
+        (b'{"format": 1}', "the manifest is wrong: $.arch is missing; "),
+        (
+            b'{"format": 1, "name": "1-0123456789ab", "version": "1", "arch": "x", '
+            b'"files": {"lib/x": {"sha256": 7}}}',
+            "the manifest is wrong: $.files.lib/x.sha256 is a number (7), not a string",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said_with_its_place(data: bytes, words: str) -> None:
+    with pytest.raises(InstallFailed) as refusal:
+        parse_manifest(data, "0" * 64)
+    assert refusal.value.message.startswith(words)
 
 
 @given(st.binary())
@@ -172,6 +193,18 @@ def test_a_note_of_a_newer_version_is_read_for_what_is_known(tree: BuiltTree) ->
     ):
         with pytest.raises(InstallFailed, match="install again"):
             parse_installed(json.dumps({"installs": [wrong]}).encode())
+    with pytest.raises(InstallFailed, match=r": an entry has no name or no hash; install again$"):
+        parse_installed(json.dumps({"installs": [{**one, "launcher": ""}]}).encode())
+
+
+def test_a_tree_without_a_manifest_that_can_be_read_is_not_removed(
+    bin_dir: Path, tree: BuiltTree
+) -> None:
+    install(bin_dir, tree)
+    (bin_dir / ".amdcni" / tree.name / "MANIFEST.json").write_text("{")
+    remedy = "; install that version again, or remove the folder by hand$"
+    with pytest.raises(InstallFailed, match=f"{tree.name} cannot be removed: .*{remedy}"):
+        plan_uninstall(look(bin_dir))
 
 
 @pytest.mark.parametrize(

@@ -383,14 +383,20 @@ def test_without_an_answer_the_second_plugin_of_a_list_still_gets_the_interface(
     assert second.config["prevResult"]["interfaces"] == [interface]
 
 
-def test_the_addresses_that_a_pod_asks_for_and_its_missing_uid_are_in_cni_args() -> None:
+def test_the_addresses_that_a_pod_asks_for_its_container_and_missing_uid_are_in_cni_args() -> None:
     asked = '[{"name": "fabric", "ips": ["10.0.0.1/24", "fd00::1"]}]'
     pod = parse_pod(pod_manifest(asked))
     (delegate,) = delegates_of(pod, [definition()], {NIC: (A,)})
     (call,) = calls_to_add(delegate, pod, Sandbox(ContainerId("c1"), "/run/netns/pod1"))
     args = call.args.split(";")
     assert "IP=10.0.0.1/24,fd00::1" in args
-    assert "K8S_POD_UID=" in args
+    assert args.count("K8S_POD_UID=") == args.count("K8S_POD_INFRA_CONTAINER_ID=c1") == 2
+
+
+def test_the_guid_that_a_pod_asks_for_is_a_capability_argument() -> None:
+    asked = '[{"name": "fabric", "infiniband-guid": "c2:11:22:33:44:55:66:77"}]'
+    (delegate,) = delegates_of(parse_pod(pod_manifest(asked)), [definition()], {NIC: (A,)})
+    assert delegate.capability_args["infinibandGUID"] == "c2:11:22:33:44:55:66:77"
 
 
 # ---- what Multus reports

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -207,6 +208,20 @@ def test_a_netdev_that_has_only_what_the_record_holds_is_attached_again(
     assert heal(machine) == {A: ("reset", True)}
     delete(machine)
     assert keeper.is_whole()
+
+
+def test_a_netdev_with_a_route_that_expires_is_attached_again(machine: Machine, nic: Link) -> None:
+    """As a router advertises it, to the host before the ADD and after the reset."""
+    host = machine.kernel.host
+    prefix = ipaddress.ip_network("2001:db8:99::/64")
+    advertised = Route(prefix, (Hop(IfName(nic.name), nic.ifindex),), expires_s=3000)
+    machine.kernel.add_route(host, advertised)
+    add(machine)
+    machine.kernel.reset(A, "ens1")
+    machine.kernel.set_up(nic, True)
+    again = attrs.evolve(advertised, hops=(Hop(IfName(nic.name), nic.ifindex),))
+    machine.kernel.add_route(host, again)
+    assert heal(machine) == {A: ("reset", True)}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RIDERS if kind not in ("gre", "ipip")])
