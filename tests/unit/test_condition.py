@@ -78,6 +78,22 @@ def test_a_netdev_on_the_host_has_returned_whatever_is_at_the_netns_path(
     assert condition_of(record, record.boot_id, host, pod, device) is Condition.RETURNED
 
 
+@given(some.lendings, st.sampled_from([None, 5]), st.sampled_from([None, 5]))
+def test_a_pod_has_what_it_does_not_show_only_if_both_times_its_cookie_is_known(
+    lending: Lending, then: int | None, now: int | None
+) -> None:
+    pod = attrs.evolve(
+        lending.pod,
+        id=attrs.evolve(lending.pod.id, cookie=now),
+        netdevs=lending.pod.netdevs[:1],
+    )
+    netns = NetnsRef(pod.path, attrs.evolve(pod.id, cookie=then))
+    record = attrs.evolve(lending.record, netns=netns)
+    condition = condition_of(record, record.boot_id, empty_host(pod), pod, device_of(record))
+    both = then is not None and now is not None
+    assert condition is (Condition.HELD if both else Condition.MISSING)
+
+
 PCI = PciAddress(0, 1, 0, 0)
 OURS, OTHERS = parse_mac("02:00:00:00:00:01"), parse_mac("02:00:00:00:00:02")
 
