@@ -46,5 +46,7 @@ def booted() -> Guest:
 def guest(booted: Guest, request: pytest.FixtureRequest) -> Iterator[Guest]:
     yield booted
     # What the last test leaves ends with the machine, and the next boot needs the state folder.
-    if request.node is not request.session.items[-1]:
+    if request.node is request.session.items[-1]:
+        booted.keep_state()
+    else:
         booted.reset()

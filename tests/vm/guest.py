@@ -20,6 +20,7 @@ from tests.vm.nics import E1000E, LENDABLE, PEER, SLOTS, Slot
 
 PLUGIN: Final = Path(sys.prefix) / "bin/amd-host-device"
 STATE: Final = Path("/var/lib/cni/amd-host-device")
+_KEPT = Path("/state")
 _PCI = Path("/sys/bus/pci")
 _NETNS_FOLDER = Path("/run/netns")
 _PEER_NETNS = "peer"
@@ -103,6 +104,10 @@ class Guest:
         self._touched = set()
         self._is_as_before = False
         self.mover = "delegate"
+
+    def keep_state(self) -> None:
+        """Save the state folder, which is in memory, for the next boot."""
+        shutil.copytree(STATE.parent, _KEPT, dirs_exist_ok=True)
 
     def touch(self, slot: Slot) -> None:
         """Have a NIC configured anew after the test, which changes it."""

@@ -4,16 +4,17 @@ import lzma
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tests.vm.packages import Unpacked
 
-_APPLETS = ("sh", "mount", "mkdir", "insmod", "rmmod", "echo", "poweroff", "sync")
+_APPLETS = ("sh", "cp", "mount", "mkdir", "insmod", "rmmod", "echo", "poweroff", "sync")
 _FOLDERS = (
     "bb",
     "dev",
     "etc",
+    "hot",
     "modules",
     "out",
     "proc",
@@ -22,6 +23,8 @@ _FOLDERS = (
     "sys",
     "tmp",
     "usr",
+    "state",
+    "var/lib/cni",
     "var/tmp",
 )
 _OF_THE_SYSTEM = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "iproute2")
@@ -32,7 +35,7 @@ _FILTERS = "basic bpf cgroup flow flower fw matchall route u32"
 _ACTIONS = "connmark csum gact mirred nat pedit police sample simple skbedit tunnel_key vlan"
 
 _MODULES = (
-    *("virtio_pci", "9pnet_virtio", "9p"),
+    *("virtio_pci", "9pnet_virtio", "9p", "overlay"),
     *("e1000e", "virtio_net", "vmxnet3"),
     *("dummy", "veth", "pci_stub", "uio_pci_generic", "vfio_pci", "vfio_iommu_type1"),
     *("8021q", "macvlan", "ipvlan", "macsec", "tun", "bonding", "vrf", "wireguard", "vcan"),
@@ -50,10 +53,15 @@ _MODULES_FOR_RDMA = ("ib_core", "ib_uverbs", "crc32_generic")
 
 
 def write_initrd(
-    path: Path, unpacked: Unpacked, shares: Mapping[str, Path], soft_roce: Path | str
+    path: Path,
+    unpacked: Unpacked,
+    shares: Mapping[str, Path],
+    hot: Collection[Path],
+    soft_roce: Path | str,
 ) -> None:
     """Write it; its script mounts `shares`, by tag, at the paths they have on this computer.
 
+    It has copies of the files in `hot`, which cover those on the shares.
     `soft_roce` is the module, or why there is none.
     """
     tree = path.with_suffix(".tree")
@@ -67,6 +75,11 @@ def write_initrd(
         (tree / name).symlink_to(f"usr/{name}")
     _copy_etc(tree / "etc")
     _copy_modules(tree / "modules", unpacked.modules)
+    for file in hot:
+        copy = tree / "hot" / file.relative_to("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # With its time, by which Python knows whether what it has compiled is current.
+        shutil.copy2(file, copy, follow_symlinks=False)
     if isinstance(soft_roce, str):
         (tree / "modules/no-rdma").write_text(soft_roce)
     else:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from tests.vm.hot import hot_files
 from tests.vm.initrd import write_initrd
 from tests.vm.nics import SLOTS
 from tests.vm.packages import Unpacked
@@ -79,7 +80,8 @@ def boot(
 ) -> Boot:
     """Start a machine that runs `command` in the checkout.
 
-    In the machine, `folder` is /out; `state`, which outlives the machine, is /var/lib/cni.
+    In the machine, `folder` is /out; `state`, which outlives the machine, is copied to
+    /var/lib/cni.
     `soft_roce` is the module, or why there is none.
     """
     state.mkdir(exist_ok=True)
@@ -87,7 +89,7 @@ def boot(
     script = f"cd {shlex.quote(str(CHECKOUT))} && exec {shlex.join(command)}\n"
     (folder / "run").write_text(script)
     initrd = folder / "initrd"
-    write_initrd(initrd, unpacked, shares, soft_roce)
+    write_initrd(initrd, unpacked, shares, hot_files(CHECKOUT), soft_roce)
     argv = [
         # If this process is killed, nothing else ends the machine.
         *("setpriv", "--pdeathsig=KILL", "--"),

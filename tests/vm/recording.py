@@ -19,7 +19,11 @@ OUT: Final = "AMDCNI_VM_OUT"
 class Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._folder = Path(os.environ[OUT])
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        # They stay open: each opening asks the computer outside several times.
+        self._files = {
+            name: os.open(Path(os.environ[OUT], name), flags) for name in ("reports", "signs")
+        }
         sys.addaudithook(self._audit)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -36,5 +40,4 @@ class Recorder:
             self._write("signs", {"started": [os.fsdecode(word) for word in argv]})
 
     def _write(self, name: str, value: Any) -> None:
-        with (self._folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value) + "\n")
+        os.write(self._files[name], f"{json.dumps(value)}\n".encode())

@@ -164,7 +164,7 @@ def _begin(session: pytest.Session) -> Session:
         raise NotHere(f"{error.strerror}: {error.filename}") from None
     packages = unpacked(CACHE)
     # The machine cannot write into the checkout, and every process would compile again.
-    for package in ("amdcni", "amdcni_shim"):
+    for package in ("amdcni", "amdcni_agent", "amdcni_shim", "tests"):
         compileall.compile_dir(CHECKOUT / package, quiet=2)
     ours = [item for item in session.items if item.path.parent == Path(__file__).parent]
     folder = CACHE / "session"

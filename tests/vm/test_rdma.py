@@ -177,9 +177,9 @@ def test_a_call_that_is_killed_before_any_step_is_repaired_by_the_next(
     while killed:
         at += 1
         if command == "DEL":
-            guest.added(E1000E, pod)
-        killed = die(guest, command, E1000E, pod, at)
-        assert guest.delete(E1000E, pod).succeeded
+            guest.added(VIRTIO, pod)
+        killed = die(guest, command, VIRTIO, pod, at)
+        assert guest.delete(VIRTIO, pod).succeeded
         assert (roce.of(guest.host), roce.of(pod)) == (roce.at_home, {}), at
         assert guest.damage() == [], at
     assert at > 6
@@ -188,8 +188,8 @@ def test_a_call_that_is_killed_before_any_step_is_repaired_by_the_next(
 def test_a_killed_add_whose_pod_dies_is_healed(guest: Guest, roce: Roce) -> None:
     pod = guest.pod("pod1")
     # Its RDMA device is in the pod, and its netdev is not.
-    assert die(guest, "ADD", E1000E, pod, 3)
-    assert roce.of(pod) == {roce.name_of(E1000E): None}
+    assert die(guest, "ADD", VIRTIO, pod, 3)
+    assert roce.of(pod) == {roce.name_of(VIRTIO): None}
     guest.kill(pod)
     wait_until(lambda: roce.of(guest.host) == roce.at_home, "the device is home")
     guest.heal()

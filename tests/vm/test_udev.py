@@ -24,21 +24,33 @@ def before(guest: Guest) -> Iterator[Dump]:
     with udev(LINKS):
         for slot in LINKS:
             guest.touch(slot)
-            udevadm("trigger", "--settle", "--action=add", f"/sys/class/net/{slot.ifname}")
-            renew_qdisc(guest, slot)
+        paths = [f"/sys/class/net/{slot.ifname}" for slot in LINKS]
+        udevadm("trigger", "--settle", "--action=add", *paths)
+        renew_qdiscs(guest, *LINKS)
+        altnames = {
+            link["ifname"]: link.get("altnames") for link in guest.host.ip_json("link show")
+        }
         for slot in LINKS:
-            (link,) = guest.host.ip_json(f"link show dev {slot.ifname}")
-            assert link["altnames"] == [f"rail{slot.number}"]
+            assert altnames[slot.ifname] == [f"rail{slot.number}"]
         yield guest.dump()
-        for slot in LINKS:
-            guest.host.ip(f"link property del dev {slot.ifname} altname rail{slot.number}")
-            guest.host.ip(f"link set {slot.ifname} mtu 1500 alias ''")
+        guest.host.ip_batch(
+            [
+                command
+                for slot in LINKS
+                for command in (
+                    f"link property del dev {slot.ifname} altname rail{slot.number}",
+                    f"link set {slot.ifname} mtu 1500 alias ''",
+                )
+            ]
+        )
 
 
-def renew_qdisc(guest: Guest, slot: Slot) -> None:
-    """Have the kernel make its own qdisc again: it keeps its quantum when the MTU changes."""
-    for verb in ("add", "delete"):
-        guest.host.tc(f"qdisc {verb} dev {slot.ifname} root pfifo")
+def renew_qdiscs(guest: Guest, *slots: Slot) -> None:
+    """Have the kernel make its own qdiscs again: they keep their quantum when the MTU changes."""
+    commands = [
+        f"qdisc {verb} dev {slot.ifname} root pfifo" for slot in slots for verb in ("add", "delete")
+    ]
+    guest.host.output_of(["tc", "-batch", "-"], stdin="\n".join(commands).encode())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_what_was_changed_by_hand_since_udev_has_set_it_comes_back(
 ) -> None:
     guest.mover = "native"
     guest.host.ip(f"link set {OTHER_E1000E.ifname} {change}")
-    renew_qdisc(guest, OTHER_E1000E)
+    renew_qdiscs(guest, OTHER_E1000E)
     changed, pod = guest.dump(), guest.pod("pod1")
     guest.added(OTHER_E1000E, pod)
     expect_silence(guest.delete(OTHER_E1000E, pod))
