@@ -210,10 +210,14 @@ class Guest:
     def records(self) -> dict[str, Any]:
         """Return the records by file name, and other files in the state folder except locks."""
         return {
-            path.name: None if path.parent.name == "unfinished" else json.loads(path.read_bytes())
-            for path in sorted(STATE.rglob("*"))
-            if path.is_file() and path.parent.name != "locks"
+            path.name: json.loads(path.read_bytes()) if path.suffix == ".json" else None
+            for path in self.state_files()
         }
+
+    def state_files(self) -> list[Path]:
+        """Return the files in the state folder except locks, also while somebody writes them."""
+        paths = sorted(STATE.rglob("*"))
+        return [path for path in paths if path.is_file() and path.parent.name != "locks"]
 
     # ---- pods
 

@@ -49,7 +49,7 @@ def test_all_nics_whose_pods_die_are_healed_because_of_their_link_events(guest: 
         guest.added(slot, pod)
     for pod in pods.values():
         guest.host.ip(f"netns delete {pod.name}")
-    wait_until(lambda: not guest.records(), "all NICs are whole again")
+    wait_until(lambda: not guest.state_files(), "all NICs are whole again")
     assert guest.damage() == []
     # The runtime sends the DELs all the same.
     for slot, pod in pods.items():

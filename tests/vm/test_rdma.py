@@ -153,7 +153,7 @@ def test_the_agent_heals_both_because_of_the_link_event(guest: Guest, roce: Roce
     guest.added(E1000E, pod)
     pod.output_of(["rdma", "dev", "set", "roce16", "name", "mine"])
     guest.host.ip(f"netns delete {pod.name}")
-    wait_until(lambda: not guest.records(), "the NIC is whole again")
+    wait_until(lambda: not guest.state_files(), "the NIC is whole again")
     assert roce.of(guest.host) == roce.at_home
     assert guest.damage() == []
 
