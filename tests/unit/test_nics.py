@@ -149,7 +149,7 @@ def test_what_is_known_of_each_device_adds_up_to_everything_known(
     read = tuple(attrs.evolve(record, key=DeviceKey(device)) for device in devices)
     faults = {DeviceKey(device): "is damaged" for device in devices}
     lent = tuple(LENT_BY_GO(device) for device in devices if isinstance(device, PciAddress))
-    known = Records(read, faults, lent, newer=frozenset(faults))
+    known = Records(read, faults, lent, newer=frozenset(faults), set_aside=faults)
     own = [known.of(device) for device in devices]
     assert tuple(record for each in own for record in each.read) == read
     assert {key: fault for each in own for key, fault in each.faults.items()} == faults

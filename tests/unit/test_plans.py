@@ -290,6 +290,22 @@ def test_a_record_whose_device_is_unplugged_is_kept(record: Attachment) -> None:
     assert release.forget is None
 
 
+@given(some.attachments, st.booleans(), st.none() | st.just(5.0))
+def test_only_plugins_are_called_for_a_netdev_that_was_destroyed(
+    record: Attachment, ipam_required: bool, limit_s: float | None
+) -> None:
+    release = plan_release(
+        record,
+        record.boot_id,
+        device_of(record),
+        ipam_required=ipam_required,
+        destroyed=True,
+        limit_s=limit_s,
+    )
+    assert release.work == (ReleasePlugins(record, ipam_required, limit_s),)
+    assert release.forget is not None
+
+
 @given(some.attachments, st.booleans())
 def test_an_interrupted_release_is_planned_again_in_the_same_way(
     record: Attachment, plugged: bool

@@ -96,3 +96,9 @@ def test_a_poller_that_differs_from_its_netdev_is_set_after_it() -> None:
     kept = Queues(queues={"threaded": "1", "napi-0/threaded": "0", "napi-1/threaded": "1"})
     seen = Queues(queues={"threaded": "0", "napi-0-1/threaded": "0"})
     assert [change.where for change in due(kept, seen)] == ["threaded", "napi-0/threaded"]
+
+
+def test_a_setting_of_the_netdev_comes_before_those_of_its_queues() -> None:
+    kept = Queues(queues={"napi-0/threaded": "1", "rx-0/rps_cpus": "f", "threaded": "2"})
+    seen = Queues(queues={"napi-0/threaded": "0", "rx-0/rps_cpus": "0", "threaded": "0"})
+    assert due(kept, seen)[0].where == "threaded"

@@ -14,9 +14,11 @@ from amdcni.core.host import Hop, Neighbour, Qdisc, Route
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.policy import Lending, Policy, Verdict
 from amdcni.core.spec import Verb
+from amdcni.verbs.healing import heal as heal_all
 from tests.unit.fake_kernel import Kernel
 from tests.unit.fake_machine import Machine, furnish
 from tests.unit.fake_netdevs import RIDERS, Link, address
+from tests.unit.fake_node import FakeNode, Killed
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.keeper import Keeper
 from tests.unit.resets import IPAMS, check, findings_of, keys_for, other_address, seen_in_pod
@@ -31,6 +33,23 @@ from tests.unit.two_nics import (
 )
 
 # ---- what the pod and the host get
+
+
+def test_it_is_recorded_before_the_move_and_only_once_that_attaching_again_has_begun(
+    machine: Machine, keeper: Keeper
+) -> None:
+    add(machine)
+    machine.kernel.reset(A)
+    writes = []
+    for _ in range(2):
+        machine.kernel.moments.clear()
+        node = FakeNode(machine, kill_before="before MoveIntoPod")
+        with machine.running(node), pytest.raises(Killed):
+            heal_all(node)
+        assert machine.disk.records()[A]["phase"] == "attaching"
+        writes.append(machine.kernel.moments.count(f"write {A}"))
+    assert writes == [1, 0]
+    assert heal(machine) == {A: ("reset", True)}
 
 
 @IPAMS

@@ -152,6 +152,15 @@ def test_hops_through_awaited_netdevs_are_not_missing() -> None:
         assert bool(changes) is (seen != [whole])
 
 
+def test_what_is_set_if_the_kernel_refuses_the_whole_leaves_out_awaited_netdevs() -> None:
+    whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
+    (change,) = changes_for([whole], SeenRoutes([]), [ENS2])
+    assert change.least is not None
+    assert (change.whole.route.hops, change.least.route.hops) == (whole.hops, (Hop(ENS1),))
+    (change,) = changes_for([whole], SeenRoutes([]), [ENS1, ENS2])
+    assert (change.least, change.optional) == (None, True)
+
+
 def test_hops_get_the_ifindexes_of_their_netdevs() -> None:
     route = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
     there = on_netdevs(route, ifindexes_of([netdev(7, ENS1), netdev(8, ENS2)]))

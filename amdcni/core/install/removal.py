@@ -37,14 +37,13 @@ def plan_uninstall(seen: Seen) -> RemovalPlan:
             f"{path_of(name)} cannot be removed: {fault}; install that version again, or remove "
             "the folder by hand"
         )
-    notes: list[str] = []
     withdrawal, given_back = _withdraw(seen)
     rest: list[Step] = [Remove(path) for path in seen.leftovers]
     kept = [each for each in seen.kept if each.path not in given_back]
     if kept and kept[-1].content == seen.executable:
         # A killed installation kept it aside without replacing it.
         rest.append(Remove(kept.pop().path))
-    notes += [f"{each.path} stays: another {EXECUTABLE} came after it" for each in kept]
+    notes = [f"{each.path} stays: another {EXECUTABLE} came after it" for each in kept]
     if seen.has_our_link:
         rest.append(Remove(LINK))
     for name in seen.trees:
