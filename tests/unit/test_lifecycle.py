@@ -64,7 +64,7 @@ class Lifecycle(Events):
         container, ifname, netns = who
         machine = self.machine
         machine.plugins.troubles = [*self.stuck, *([] if trouble is None else [trouble])]
-        before = self.records_by_id()
+        before, begun_s = self.records_by_id(), machine.kernel.now_s
         machine.plugins.executed.clear()
         try:
             ask(
@@ -85,7 +85,7 @@ class Lifecycle(Events):
                 self.no_plugin_was_run_for_another_device(verb, config, who[:2], before)
         note(f"{verb} {who}: done")
         if verb in (Verb.ADD, Verb.DEL) and self.in_order and trouble in (None, *self.stuck):
-            self.only_plugins_and_pauses_delay_work(who[:2])
+            self.only_plugins_and_pauses_delay_work(who[:2], begun_s)
         return None
 
     def no_plugin_was_run_for_another_device(
@@ -103,8 +103,11 @@ class Lifecycle(Events):
         executed = {(each.container_id, each.ifname) for each in self.machine.plugins.executed}
         assert executed <= mine
 
-    def only_plugins_and_pauses_delay_work(self, who: Id) -> None:
-        """A call that succeeds leaves its own device settled, and no netdev away without cause."""
+    def only_plugins_and_pauses_delay_work(self, who: Id, begun_s: int) -> None:
+        """A call that succeeds leaves its own device settled, and no netdev away without cause.
+
+        A pause may end while a plugin hangs in this very call.
+        """
         disk, clock = self.machine.disk, self.machine.kernel
         for key, record in disk.records().items():
             device, id = nic_of(key), (record["id"]["containerID"], record["id"]["ifname"])
@@ -116,7 +119,7 @@ class Lifecycle(Events):
                     assert keeper.is_whole() or not keeper.is_plugged
                     assert "ipam" in record
                 elif noted[3] != "home":
-                    assert clock.now_s < int(noted[2])
+                    assert begun_s < int(noted[2])
         records = disk.records().items()
         assert disk.markers == {key for key, each in records if each["phase"] != "attached"}
 
