@@ -11,7 +11,13 @@ from amdcni.ports import Node
 from amdcni.verbs import taking_over
 from amdcni.verbs.giving_back import give_back, give_back_locked
 from amdcni.verbs.healing import heal_unfinished
-from amdcni.verbs.looking import LOCK_WAIT_S, locked, records_about, records_held_by
+from amdcni.verbs.looking import (
+    LOCK_WAIT_S,
+    locked,
+    records_about,
+    records_held_by,
+    records_near,
+)
 
 
 def delete(request: DelRequest, node: Node) -> None:
@@ -23,12 +29,10 @@ def delete(request: DelRequest, node: Node) -> None:
     if not allows_ipam(node.policy, request.ipam):
         request = _without_ipam(request)
     hint = None if request.selector is None else request.selector.bus_device
-    near = () if hint is None else node.records_of(hint)
-    held = [record for record in near if record.id == request.attachment]
-    found = bool(held)
+    held, found = records_near(request.attachment, hint, node), False
     if not held:
         found = _without_record(request, hint, node)
-        held = list(records_held_by(request.attachment, hint, node))
+        held = records_held_by(request.attachment, hint, node)
     for record in held:
         give_back_locked(record, node, wait_s=LOCK_WAIT_S)
         found = True

@@ -1,6 +1,6 @@
 """What a verb looks at: before it locks a device, and again once it holds the lock."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -104,12 +104,17 @@ def find_again(record: Attachment, node: Node) -> Attachment | None:
     return same
 
 
+def records_near(attachment: AttachmentId, hint: BusDevice | None, node: Node) -> list[Attachment]:
+    """The records of an attachment where `hint` says, at no cost for those of other devices."""
+    near = () if hint is None else node.records_of(hint)
+    return [record for record in near if record.id == attachment]
+
+
 def records_held_by(
     attachment: AttachmentId, hint: BusDevice | None, node: Node
-) -> Iterable[Attachment]:
+) -> list[Attachment]:
     """The records of an attachment: looked for where `hint` says, otherwise among all."""
-    near = () if hint is None else node.records_of(hint)
-    held = [record for record in near if record.id == attachment]
+    held = records_near(attachment, hint, node)
     return held or [record for record in node.records() if record.id == attachment]
 
 

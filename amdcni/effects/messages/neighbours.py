@@ -73,6 +73,7 @@ def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
     if address is None or fields["ifindex"] != netdev.ifindex:
         return None
     state, mac = fields["state"], mac_of(attributes.get("NDA_LLADDR"))
+    kernels_own = netdev.flags & LinkFlag.NOARP and mac == netdev.mac
     managed = bool((number_of(attributes.get("NDA_FLAGS_EXT")) or 0) & _NTF_EXT_MANAGED)
     if state & NUD_PERMANENT:
         state, managed = NUD_PERMANENT, False
@@ -80,9 +81,7 @@ def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
         state, mac = 0, None
     elif fields["flags"] & _NTF_EXT_LEARNED:
         state = 0 if mac is None else state & _NUD_NOARP or _NUD_STALE
-    elif state & _NUD_NOARP and is_of_a_station(octets):
-        if netdev.flags & LinkFlag.NOARP and mac == netdev.mac:
-            return None
+    elif state & _NUD_NOARP and is_of_a_station(octets) and not kernels_own:
         state = _NUD_NOARP
     else:
         return None

@@ -236,7 +236,7 @@ def _put_back(
 def _put_last(
     node: Machine, record: Attachment, captured: Captured, home: Home
 ) -> tuple[list[str], Home]:
-    """Set everything that is still missing, also what was refused before; returns as before."""
+    """Set everything that is still missing, also what was refused before; see `_put_back`."""
     host, around = node.own, _around(node, record, captured, home)
     details = host.details(home.netdev, captured)
     late = due(captured, home.netdev, details, around)
