@@ -45,16 +45,14 @@ def together() -> tuple[str, ...]:
         commands.append(f"class add dev eth1 parent 1: classid 1:{number:x} drr")
         commands.append(leaf.replace("root handle 1:", place))
     for number, filters in enumerate(FILTERS.values()):
-        for command in filters:
-            if " clsact" not in command:
-                commands.append(
-                    re.sub(
-                        r"\bprio (\d+) (?=chain|protocol)",
-                        lambda match: f"prio {number * 100 + int(match[1])} ",  # noqa: B023
-                        command,
-                    )
-                )
+        commands += [_behind(number * 100, each) for each in filters if " clsact" not in each]
     return tuple(commands)
+
+
+def _behind(first: int, command: str) -> str:
+    """Return the command with its priority counted from `first`."""
+    priority = r"\bprio (\d+) (?=chain|protocol)"
+    return re.sub(priority, lambda match: f"prio {first + int(match[1])} ", command)
 
 
 def rounds() -> Iterator[dict[Slot, tuple[str, ...]]]:
