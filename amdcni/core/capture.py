@@ -21,7 +21,7 @@ from amdcni.core.aspects import (
     token,
     traffic_control,
 )
-from amdcni.core.aspects.change import Around, Unsaved
+from amdcni.core.aspects.change import Around, Stage, Unsaved
 from amdcni.core.host import Netdev, WayOut
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import Rule
@@ -148,6 +148,9 @@ ASPECTS: Final[tuple[Aspect, ...]] = (
 )
 """In the order in which they are set where their stages leave it open."""
 
+_EARLY: Final[tuple[Aspect, ...]] = (token, altnames, link, addresses, ethtool, sysctls)
+"""Those of which something is set before the last stages."""
+
 
 def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Captured:
     """Everything of `netdev` that a pod may lose or change and that has to be restored.
@@ -164,14 +167,21 @@ def capture(netdev: Netdev, details: Details, *, protocols_reported: bool) -> Ca
     return Captured(**known)
 
 
-def due(kept: Captured, netdev: Netdev, details: Details, around: Around) -> list[Change]:
+def due(
+    kept: Captured, netdev: Netdev, details: Details, around: Around, *, early: bool = False
+) -> list[Change]:
     """Everything that is not yet as it was, in the order in which the kernel accepts it.
+
+    `early` leaves out what is set once the addresses can be used.
 
     Some of it may be optional: see `is_required`.  Anything extra is not a fault: somebody else has
     set it.  Neither is a different name: a netdev that came back under a free name gets everything
     else (`BringHome`).
     """
-    changes = [each for aspect in ASPECTS for each in aspect.due(kept, netdev, details, around)]
+    aspects = _EARLY if early else ASPECTS
+    changes = [each for aspect in aspects for each in aspect.due(kept, netdev, details, around)]
+    if early:
+        changes = [change for change in changes if change.stage < Stage.LAST]
     return sorted(changes, key=lambda change: change.stage)
 
 

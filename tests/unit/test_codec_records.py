@@ -233,6 +233,14 @@ def test_a_record_survives_being_written_and_read(record: Attachment, captured: 
     assert written(parse_attachment(data)) == data
 
 
+@given(some.attachments, some.whole_captures)
+def test_a_record_as_json_is_what_json_reads_again(record: Attachment, captured: Captured) -> None:
+    """So it can be compared with what was read, to find out whether anything is missing in it."""
+    if record.captured is not None:
+        record = attrs.evolve(record, captured=captured)
+    assert json.loads(written(record)) == attachment_to_json(record)
+
+
 @given(some.attachments)
 def test_the_configuration_in_a_record_keeps_its_json_types(record: Attachment) -> None:
     """1, true and 1.0 differ in JSON, but are equal in Python."""

@@ -11,7 +11,7 @@ from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
-from amdcni.core.aspects.change import Around
+from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
@@ -112,6 +112,16 @@ def test_another_name_and_more_addresses_are_not_a_difference(
     )
     details = attrs.evolve(details_of(captured), routes=routes, nexthops=objects, filters=filters)
     assert lines(captured, seen, details) == []
+
+
+@given(some.whole_captures, some.netdevs, some.details)
+def test_what_is_due_early_is_all_that_comes_before_addresses_can_be_used(
+    captured: Captured, seen: Netdev, details: Details
+) -> None:
+    around = Around(captured.ifname)
+    whole = due(captured, seen, details, around)
+    early = due(captured, seen, details, around, early=True)
+    assert early == [change for change in whole if change.stage < Stage.LAST]
 
 
 @given(some.whole_captures)

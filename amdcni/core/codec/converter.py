@@ -158,8 +158,10 @@ def _make_converter() -> BaseConverter:
     for kind in _WRITTEN_BY_STR:
         converter.register_unstructure_hook(kind, str)
     converter.register_structure_hook_func(_is_tuple, _tuple_of(converter))
+    # Of a union, cattrs writes what the value is, which is a tuple without the kind of its members.
     converter.register_unstructure_hook_func(
-        _is_tuple, lambda value: [converter.unstructure(each) for each in value]
+        lambda kind: kind is tuple or _is_tuple(kind),
+        lambda value: [converter.unstructure(each) for each in value],
     )
     return converter
 

@@ -54,7 +54,7 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
         case RestoreInterrupts(record, kept):
             _restore_interrupts(node, record, kept)
         case VerifyHome(record, captured):
-            _verify(node, record, captured, so_far)
+            return attrs.evolve(so_far, home=_verify(node, record, captured, so_far))
         case _:
             assert_never(step)
     return so_far
@@ -154,7 +154,6 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
         mark_in_pod(source, netdev, record)
         for altname in (taken | {wanted}).intersection(netdev.altnames):
             source.drop_altname(netdev, altname)
-        source.change(netdev, up=False)
         source.move(netdev, node.own, wanted, free_ifindex(captured, host.netdevs))
     moved = node.own.find_netdev(record.mark)
     if moved is not None and find_home(record, [moved], sight.device, None) == moved:
@@ -218,8 +217,7 @@ def _put_back(
     """
     host, netdev = node.own, home.netdev
     around = _around(node, record, captured, home)
-    early = due(captured, netdev, host.details(netdev, captured, early=True), around)
-    early = [each for each in early if each.stage < Stage.LAST]
+    early = due(captured, netdev, host.details(netdev, captured, early=True), around, early=True)
     if early and ACCEPT_DAD in captured.sysctls:
         # After the MTU: below 1280 bytes there are no sysctls of IPv6.
         place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
@@ -240,9 +238,11 @@ def _put_last(
     host, around = node.own, _around(node, record, captured, home)
     details = host.details(home.netdev, captured)
     late = due(captured, home.netdev, details, around)
+    if not late:
+        return [], attrs.evolve(home, whole=details)
     refused = host.apply(home.netdev, filter(is_required, late))
     host.apply(home.netdev, (each for each in late if not is_required(each)))
-    return refused, attrs.evolve(home, whole=None if late else details)
+    return refused, attrs.evolve(home, whole=None)
 
 
 def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
@@ -272,8 +272,10 @@ def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: i
     return netdev
 
 
-def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outcome) -> None:
+def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outcome) -> Home:
     """Raise RestoreIncomplete, listing what is not as it was, unless the host has everything.
+
+    Returns what was seen of the netdev, without the mark if that has been removed.
 
     Everything is read again, unless nothing was missing when it was read last and nothing is shared
     with others, who might have changed it since.  What was seen coming home is not in its pod any
@@ -288,7 +290,7 @@ def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outco
     if captured.nexthops and home.whole is not None:
         _report_taken(node, record, captured, home.netdev, home.whole)
     stored = so_far.saved or node.find_record(record.key) or record
-    _drop_mark(node, stored, home, pod)
+    return _without_mark(node, stored, home, pod)
 
 
 def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: int) -> Home:
@@ -344,17 +346,20 @@ def _report_taken(
         node.report("not-restored", **record.facts, aspect="nexthops")
 
 
-def _drop_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | None) -> None:
+def _without_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | None) -> Home:
     """Remove the mark, unless the netdev could not be found without it by the `stored` record.
 
     The record may stay for a while, because a plugin or the disk refuses.  If the disk did not even
     take that the release has begun, the mark shows that the netdev has been brought home.
     """
     if stored.phase is Phase.ATTACHED:
-        return
-    device = node.find_device(stored.key.bus_device)
-    if not needs_mark(stored, home.netdev, home.others, device, pod):
-        node.own.drop_altname(home.netdev, stored.mark)
+        return home
+    device, netdev = node.find_device(stored.key.bus_device), home.netdev
+    if needs_mark(stored, netdev, home.others, device, pod):
+        return home
+    node.own.drop_altname(netdev, stored.mark)
+    altnames = tuple(name for name in netdev.altnames if name != stored.mark)
+    return attrs.evolve(home, netdev=attrs.evolve(netdev, altnames=altnames))
 
 
 def _lacking(

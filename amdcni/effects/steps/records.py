@@ -4,7 +4,7 @@ from typing import assert_never
 
 import attrs
 
-from amdcni.core.names import PciAddress
+from amdcni.core.names import PciAddress, mark_of
 from amdcni.core.plans.recording import confirmed
 from amdcni.core.plans.refusals import refuse_lent_kin
 from amdcni.core.steps.execution import Outcome
@@ -32,7 +32,7 @@ def perform(step: RecordStep, so_far: Outcome, node: Machine) -> Outcome:
             node.save(attached)
             return attrs.evolve(so_far, saved=attached, result=attached.result)
         case ForgetRecord():
-            _forget(node, step)
+            _forget(node, step, so_far)
         case _:
             assert_never(step)
     return so_far
@@ -44,11 +44,13 @@ def _look_at_kin(node: Machine, step: LookAtKin) -> None:
     refuse_lent_kin(step.record.id, step.device, new)
 
 
-def _forget(node: Machine, step: ForgetRecord) -> None:
-    key = step.key
+def _forget(node: Machine, step: ForgetRecord, so_far: Outcome) -> None:
+    """Remove the record and, unless that was seen to be gone, the mark of its netdev."""
+    key, home = step.key, so_far.home
     if step.taken_over and isinstance(key.bus_device, PciAddress):
         node.forget_mapping(key.bus_device)
     node.remove(key, step.folder)
     # If the process is killed here, the next call finds unfinished work without a record.
-    unmark(node.own, key)
+    if home is None or mark_of(key) in home.netdev.altnames:
+        unmark(node.own, key)
     node.forget(key, step.folder)
