@@ -197,18 +197,22 @@ STATES = Listing((Column("STATE", 8),), (Row("x", (State("orphan", Tone.BAD),)),
 
 
 @pytest.mark.parametrize(
-    ("stdout", "environ", "coloured"),
+    ("stream", "environ", "coloured"),
     [
-        (Terminal(), {"TERM": "xterm"}, True),
-        (Terminal(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
-        (Terminal(), {"TERM": "xterm", "NO_COLOR": ""}, True),
-        (Terminal(), {"TERM": "dumb"}, False),
-        (io.StringIO(), {"TERM": "xterm"}, False),
+        (Terminal, {"TERM": "xterm"}, True),
+        (Terminal, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (Terminal, {"TERM": "xterm", "NO_COLOR": ""}, True),
+        (Terminal, {"TERM": "dumb"}, False),
+        (io.StringIO, {"TERM": "xterm"}, False),
     ],
 )
 def test_states_are_coloured_only_on_a_terminal_and_without_no_color(
-    stdout: io.StringIO, environ: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
+    stream: type[io.StringIO],
+    environ: dict[str, str],
+    coloured: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    stdout = stream()
     monkeypatch.delenv("NO_COLOR", raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -344,10 +348,11 @@ def test_progress_is_one_line_of_a_terminal_and_leaves_nothing(
     assert max(map(width_of, shown)) < SCREEN
 
 
-@pytest.mark.parametrize(("stderr", "term"), [(io.StringIO(), "xterm"), (Terminal(), "dumb")])
+@pytest.mark.parametrize(("stream", "term"), [(io.StringIO, "xterm"), (Terminal, "dumb")])
 def test_no_progress_is_written_to_what_cannot_erase_it(
-    stderr: io.StringIO, term: str, monkeypatch: pytest.MonkeyPatch
+    stream: type[io.StringIO], term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stderr = stream()
     monkeypatch.setenv("TERM", term)
     assert healed_at(stderr) == ""
 
