@@ -242,10 +242,10 @@ def _protection_for_kin(device: SysfsDevice, records: Records | None) -> Protect
 def _below(seen: Iterable[BusNic], around: Surroundings) -> dict[int, tuple[Traits, ...]]:
     """What rules look at of all that the NICs' netdevs rest on, by ifindex."""
     devices = {port.ifname: bus.device for bus in seen for port in bus.ports}
-    netdevs = [netdev for netdev in around.netdevs if netdev.ifname in devices]
+    netdevs = (netdev for netdev in around.netdevs if netdev.ifname in devices)
     return {
         netdev.ifindex: tuple(traits_of(each, devices.get(each.ifname)) for each in below)
-        for netdev, below in zip(netdevs, each_rests_on(netdevs, around), strict=True)
+        for netdev, below in each_rests_on(netdevs, around)
     }
 
 

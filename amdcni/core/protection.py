@@ -145,16 +145,18 @@ def _carried(around: Surroundings) -> dict[int, list[str]]:
 
 def rests_on(netdev: Netdev, around: Surroundings) -> tuple[Netdev, ...]:
     """The netdevs of the host without which this one does not work, or that are its members."""
-    (found,) = each_rests_on((netdev,), around)
+    ((_, found),) = each_rests_on((netdev,), around)
     return found
 
 
-def each_rests_on(netdevs: Iterable[Netdev], around: Surroundings) -> Iterator[tuple[Netdev, ...]]:
-    """What each of `netdevs` rests on, in their order."""
+def each_rests_on(
+    netdevs: Iterable[Netdev], around: Surroundings
+) -> Iterator[tuple[Netdev, tuple[Netdev, ...]]]:
+    """Each of `netdevs`, in their order, with what it rests on."""
     right_below = _below(around)
     for netdev in netdevs:
         below = _all_below(netdev.ifindex, right_below) - {netdev.ifindex}
-        yield tuple(each for each in around.netdevs if each.ifindex in below)
+        yield netdev, tuple(each for each in around.netdevs if each.ifindex in below)
 
 
 # ---- the uplink --------------------------------------------------------------------------------

@@ -86,11 +86,11 @@ def find_in_pod(
 
 
 def find_on_host(
-    mapping: GoMapping, ifname: IfName, host: Netns, device: SysfsDevice
+    mapping: GoMapping, ifname: IfName | None, host: Netns, device: SysfsDevice
 ) -> Lent | Settled | None:
     """What has become of the NIC of `mapping` if it is on the host; None if that is not known.
 
-    `ifname` is that of the call, one more name that a pod may have given it.
+    `ifname` is that of the call, if there is one: one more name that a pod may have given it.
     """
     visible = [netdev for netdev in host.netdevs if netdev.ifname in device.ifnames]
     tagged = [netdev for netdev in visible if netdev.alias == mapping.ifname]
@@ -149,7 +149,7 @@ def find_for_add(
 
 def is_out(mapping: GoMapping, host: Netns, device: SysfsDevice) -> bool:
     """Whether the NIC of `mapping` is still to come back, as far as the host can tell."""
-    on_host = find_on_host(mapping, mapping.ifname, host, device)
+    on_host = find_on_host(mapping, None, host, device)
     return _is_away(device) or isinstance(on_host, Lent)
 
 

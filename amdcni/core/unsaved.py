@@ -42,10 +42,10 @@ _NAMED: Final = 8
 
 def in_words(found: Iterable[Unsaved]) -> tuple[str, ...]:
     """A line for each kind, which names the first few of the kind and counts the rest."""
-    names: dict[Kind, dict[str, None]] = {}
-    for each in found:
-        names.setdefault(each.kind, {})[each.name] = None
-    return tuple(_line(kind, list(each)) for kind, each in names.items())
+    names: dict[Kind, list[str]] = {}
+    for each in dict.fromkeys(found):
+        names.setdefault(each.kind, []).append(each.name)
+    return tuple(_line(kind, each) for kind, each in names.items())
 
 
 def _line(kind: Kind, names: list[str]) -> str:

@@ -1,15 +1,18 @@
 """Which calls other plugins get: from an ADD, at the end of an attachment, and from a CHECK."""
 
+import ipaddress
 import json
 
 import attrs
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment
-from amdcni.core.calls import check_call, ipam_call, plugins_for, release_call
+from amdcni.core.calls import check_call, ipam_call, lease_call, plugins_for, release_call
 from amdcni.core.check import config_for_delegate
 from amdcni.core.codec import decode_object, encode
+from amdcni.core.codec.results import result_to_json
 from amdcni.core.formats import parse_request
 from amdcni.core.host import Netdev, Netns
 from amdcni.core.identity import dies_with_its_netns
@@ -17,7 +20,8 @@ from amdcni.core.ipam import static_ipam
 from amdcni.core.names import IfName, PluginName
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.request import AddRequest, CheckRequest, Mover
-from amdcni.core.spec import PluginCall, Verb
+from amdcni.core.spec import Ip, PluginCall, Result, Verb
+from amdcni.core.versions import CniVersion
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Handover, Lending
 from tests.unit.handovers import any_handovers, call_in, native_handovers, plan_of, record_in
@@ -206,6 +210,28 @@ def test_the_ipam_plugin_is_called_only_if_one_is_configured(
 
 
 # ---- CHECK
+
+
+RESULT = Result(ips=(Ip(ipaddress.ip_interface("192.0.2.7/24"), 0),))
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.1.0", None])
+@pytest.mark.parametrize("result", [None, RESULT])
+@pytest.mark.parametrize("ipam", [None, "host-local"])
+@given(drawn=some.attachments)
+def test_an_ipam_plugin_is_asked_about_its_lease_with_the_result_of_the_add(
+    drawn: Attachment, ipam: PluginName | None, result: Result | None, version: CniVersion | None
+) -> None:
+    """SPEC 1.1 §2, CHECK: prevResult is required; 0.4.0 is the first version with the verb."""
+    config = {**drawn.config, "cniVersion": version}
+    record = attrs.evolve(drawn, ipam=ipam, result=result, config=config)
+    call = lease_call(record)
+    if ipam is None or result is None or version in ("0.3.1", None):
+        assert call is None
+    else:
+        expected = del_call(record, ipam, record.netns.path)
+        config["prevResult"] = result_to_json(result, CniVersion(str(version)))
+        assert call == attrs.evolve(expected, verb=Verb.CHECK, config=config)
 
 
 @given(some.check_requests, some.lendings)

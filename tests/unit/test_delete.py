@@ -13,7 +13,7 @@ from amdcni.core.errors import (
     RestoreIncomplete,
     StateFailure,
 )
-from amdcni.core.names import DeviceKey
+from amdcni.core.names import DeviceKey, mark_of
 from amdcni.core.retry import LONGEST_PAUSE_S
 from amdcni.core.spec import Verb
 from tests.unit.fake_kernel import HOST_NETNS, Kernel
@@ -57,6 +57,19 @@ def test_a_second_del_changes_nothing(machine: Machine, keeper: Keeper) -> None:
     delete(machine, None, netns=None)
     assert machine.picture() == once
     assert keeper.is_whole()
+
+
+def test_a_mark_on_a_stranger_goes_with_the_record_of_a_nic_that_is_known_without_it(
+    machine: Machine, kernel: Kernel, nic: Link, keeper: Keeper
+) -> None:
+    stranger, mark = kernel.add_link("ens9"), mark_of(DeviceKey.parse(A))
+    add(machine)
+    kernel.destroy_netns(pod_of(machine))
+    nic.altnames.discard(mark)
+    stranger.altnames.add(mark)
+    delete(machine)
+    assert keeper.is_whole()
+    assert stranger.altnames == set()
 
 
 def test_del_without_add_touches_nothing(machine: Machine, kernel: Kernel) -> None:

@@ -4,6 +4,7 @@ from typing import assert_never
 
 import attrs
 
+from amdcni.core.host import names_of
 from amdcni.core.names import PciAddress, mark_of
 from amdcni.core.plans.recording import confirmed
 from amdcni.core.plans.refusals import refuse_lent_kin
@@ -45,12 +46,12 @@ def _look_at_kin(node: Machine, step: LookAtKin) -> None:
 
 
 def _forget(node: Machine, step: ForgetRecord, so_far: Outcome) -> None:
-    """Remove the record and, unless that was seen to be gone, the mark of its netdev."""
+    """Remove the record, and its mark unless no netdev on the host was seen to have it."""
     key, home = step.key, so_far.home
     if step.taken_over and isinstance(key.bus_device, PciAddress):
         node.forget_mapping(key.bus_device)
     node.remove(key, step.folder)
     # If the process is killed here, the next call finds unfinished work without a record.
-    if home is None or mark_of(key) in home.netdev.altnames:
+    if home is None or mark_of(key) in names_of((home.netdev, *home.others)):
         unmark(node.own, key)
     node.forget(key, step.folder)
