@@ -17,8 +17,9 @@ from amdcni.core.check import (
     problems,
     problems_of,
     promised_by,
+    promised_to,
 )
-from amdcni.core.host import Address, AddressFlag, IpInterface, Netdev, Netns
+from amdcni.core.host import Address, AddressFlag, IpInterface, Netdev, Netns, NetnsId
 from amdcni.core.names import IfName, MacAddress, PluginName
 from amdcni.core.request import CheckRequest, Device, DeviceSelector, Invocation, Network
 from amdcni.core.spec import Interface, Ip, Result, Verb
@@ -53,6 +54,16 @@ def test_a_healthy_attachment_has_no_problems(lending: Lending) -> None:
     assert problems(check_of(lending), lending.record, lending.pod) == []
     assert problems_of(lending.record, lending.pod) == []
     assert is_as_promised(lending.record, lending.pod)
+
+
+@given(some.lendings)
+def test_nothing_is_as_promised_in_another_pod_or_once_the_pod_has_gone(lending: Lending) -> None:
+    another = attrs.evolve(lending.pod, id=NetnsId(0, lending.pod.id.inode + 1))
+    without_netdev = attrs.evolve(lending.record, captured=None)
+    assert is_as_promised(without_netdev, lending.pod)
+    for record in (lending.record, without_netdev):
+        assert not is_as_promised(record, another)
+        assert not is_as_promised(record, None)
 
 
 @given(some.lendings, some.address_lists)
@@ -296,6 +307,23 @@ def test_an_address_with_another_prefix_length_is_missing() -> None:
     ip = Ip(ipaddress.ip_interface("10.0.0.1/24"))
     seen = Netdev(2, IfName("net1"), addresses=(Address(ipaddress.ip_interface("10.0.0.1/32")),))
     assert lacking((ip,), seen) == [ip]
+
+
+@given(some.lendings)
+def test_an_address_that_names_no_netdev_is_ours_if_our_own_add_has_reported_it(
+    lending: Lending,
+) -> None:
+    record = lending.record
+    ours = Interface(record.id.ifname, sandbox=record.netns.path)
+    named = Ip(ipaddress.ip_interface("192.0.2.1/24"), interface=0)
+    nameless = Ip(ipaddress.ip_interface("192.0.2.2/24"))
+    check = attrs.evolve(check_of(lending), prev_result=Result((ours,), (named, nameless)))
+    for result, expected in (
+        (Result(ips=(nameless,)), (named, nameless)),
+        (Result(), (named,)),
+        (None, (named,)),
+    ):
+        assert promised_to(check, attrs.evolve(record, result=result)) == expected
 
 
 # ---- what the delegate gets -------------------------------------------------------------------
