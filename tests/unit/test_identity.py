@@ -20,6 +20,7 @@ from amdcni.core.identity import (
     is_plugged,
     is_replaced,
     lost,
+    may_be,
     needs_mark,
 )
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, is_mark, mark_of, parse_mac
@@ -107,6 +108,14 @@ def test_a_netdev_of_another_kind_is_not_ours_whatever_its_ifindex_and_mark(
     assert find_in_pod(record, crowd.netns(theirs)) is None
     device = crowd.device and attrs.evolve(crowd.device, ifnames=(theirs.ifname,))
     assert find_home(record, (theirs,), device, None) is None
+    assert not may_be(record, theirs)
+
+
+@given(some.crowds)
+def test_what_is_like_ours_may_be_ours_unless_there_was_no_netdev(crowd: Crowd) -> None:
+    ours = crowd.ours(FAR)
+    assert may_be(crowd.record, ours)
+    assert not may_be(attrs.evolve(crowd.record, captured=None), ours)
 
 
 # ---- on the host
