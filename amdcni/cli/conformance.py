@@ -34,16 +34,17 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
         files=tuple(filter(None, (options.markdown, options.html))),
     )
     found: list[findings.Finding] = []
-    interrupted, no_add = False, None
     try:
         with findings.shown_while_found(found, stderr) as report:
-            no_add = running.judge(wanted, report)
-    except KeyboardInterrupt:
-        interrupted = True
+            run = running.judge(wanted, report)
+    except KeyboardInterrupt:  # before there was anything to judge
+        stderr.write("amdcni: interrupted\n")
+        return 130
     except subject.CannotJudge as fault:
         stderr.write(f"amdcni: {fault}\n")
         return 2
-    judgement = reports.Judgement(os.path.basename(options.plugin), found, no_add)
+    name = os.path.basename(options.plugin)
+    judgement = reports.Judgement(name, found, run.no_add, run.not_tried)
     if for_programs(options):
         print_value(findings.as_json(found), options, stdout)
         if judgement.warning is not None:
@@ -53,7 +54,7 @@ def serve(options: argparse.Namespace, stdout: IO[str], stderr: IO[str]) -> int:
     for path, make in ((options.markdown, reports.as_markdown), (options.html, reports.as_html)):
         if path is not None:
             Path(path).write_text(make(judgement), encoding="utf-8")
-    if interrupted:
+    if run.interrupted:
         stderr.write("amdcni: interrupted; the other clauses were not tried\n")
         return 130
     if not judgement.is_judged:

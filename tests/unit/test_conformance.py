@@ -357,12 +357,17 @@ def test_no_line_is_longer_than_80_columns_and_only_a_must_decides(
     assert [line for line in shown(judgement).splitlines() if len(line) > 80] == []
     failed = [each.level for each in found if each.verdict is Verdict.FAILED]
     verdict = "DOES NOT CONFORM" if "must" in failed else "CONFORMS"
-    assert judgement.summary.startswith(
-        f"my-plugin {verdict if no_add is None else 'NOT JUDGED'}: "
-    )
+    is_judged = no_add is None and found
+    assert judgement.summary.startswith(f"my-plugin {verdict if is_judged else 'NOT JUDGED'}: ")
     for page in (reports.as_markdown(judgement), reports.as_html(judgement)):
         rows = page.count("<tr><td>") + page.count("|\n| ") - page.count("|\n| ---")
         assert rows == len(found)
+
+
+def test_the_last_line_counts_what_was_not_tried() -> None:
+    whole = Judgement("my-plugin", FOUND)
+    assert "not tried" not in whole.summary
+    assert attrs.evolve(whole, not_tried=86).summary == f"{whole.summary}, 86 not tried"
 
 
 def test_if_no_add_has_worked_that_is_said_first() -> None:

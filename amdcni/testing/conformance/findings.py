@@ -129,6 +129,7 @@ class Collector:
     def __init__(self, report: Report, only: Sequence[str] = (), skip: Sequence[str] = ()) -> None:
         self._report = report
         self._wanted = 0
+        self._left_out = 0
         self._only, self._skip = tuple(map(_plain, only)), tuple(map(_plain, skip))
         self.count = 0
         self.adds = Adds()
@@ -137,8 +138,14 @@ class Collector:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Remove the clauses that are not wanted; pytest calls this."""
-        items[:] = [item for item in items if self._wants(item)]
-        self._wanted = len(items)
+        wanted = [item for item in items if self._wants(item)]
+        self._wanted, self._left_out = len(wanted), len(items) - len(wanted)
+        items[:] = wanted
+
+    @property
+    def not_tried(self) -> int:
+        """How many clauses were not wanted, or had not been tried when the run ended."""
+        return self._left_out + self._wanted - self.count
 
     def _wants(self, item: pytest.Item) -> bool:
         clause = find_clause(item)

@@ -13,11 +13,15 @@ from amdcni.testing.conformance.findings import Finding, Verdict
 
 @frozen
 class Judgement:
-    """What has been found of a plugin; `no_add` is why no ADD has worked, None if one has."""
+    """What has been found of a plugin; `no_add` is why no ADD has worked, None if one has.
+
+    `not_tried` is how many clauses of the suite are not among the findings.
+    """
 
     plugin: str
     findings: Sequence[Finding]
     no_add: str | None = None
+    not_tried: int = 0
 
     def those(self, verdict: Verdict) -> list[Finding]:
         """The findings of a verdict; what must be comes before what should be."""
@@ -32,7 +36,7 @@ class Judgement:
     @property
     def is_judged(self) -> bool:
         """Whether the findings say enough: without an ADD that works, most clauses say nothing."""
-        return self.no_add is None
+        return self.no_add is None and bool(self.findings)
 
     @property
     def summary(self) -> str:
@@ -45,6 +49,8 @@ class Judgement:
         if failed:
             counts[1] += f" ({self.broken} must)"
         counts.append(f"{len(self.those(Verdict.NOT_APPLICABLE))} not applicable")
+        if self.not_tried:
+            counts.append(f"{self.not_tried} not tried")
         return f"{self.plugin} {what}: {', '.join(counts)}"
 
     @property

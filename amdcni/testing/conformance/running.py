@@ -38,15 +38,25 @@ class Wanted:
     files: tuple[str, ...] = ()
 
 
-def judge(wanted: Wanted, report: Report) -> str | None:
+@frozen
+class Run:
+    """How a run went.
+
+    `no_add` is why no ADD has worked, which makes most clauses not applicable; None if one has.
+    `not_tried` counts the clauses that were left out, or were to come when it was `interrupted`.
+    """
+
+    no_add: str | None
+    not_tried: int
+    interrupted: bool = False
+
+
+def judge(wanted: Wanted, report: Report) -> Run:
     """Run the clauses on a plugin, and report the finding on each as soon as it is known.
 
     What `report` writes to stdout or stderr meanwhile goes nowhere, as what pytest writes.
-    Returns why no ADD has worked, which makes most clauses not applicable; None if one has.
 
-    Raises:
-        CannotJudge: the run could not begin; the message says why.
-        KeyboardInterrupt: the user ended it.
+    Raises: CannotJudge if the run could not begin; the message says why.
     """
     read_subject(wanted.plugin, wanted.config, wanted.path)
     given = (*wanted.files, *filter(None, [wanted.junit]))
@@ -61,21 +71,26 @@ def judge(wanted: Wanted, report: Report) -> str | None:
         _alone(),
     ):
         status = pytest.main(_arguments(wanted, scratch), plugins=[collector])
+    why = collector.adds.why_none_worked
     if isinstance(collector.ended_by, KeyboardInterrupt):
-        raise KeyboardInterrupt
+        return Run(why, collector.not_tried, interrupted=True)
     if collector.ended_by is not None:
         raise CannotJudge(str(collector.ended_by))
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         raise CannotJudge("no clause has these words in its sentence")
     if status not in _DONE or not collector.count:
         raise CannotJudge(said.getvalue().strip().rpartition("ERROR: ")[2])
-    return collector.adds.why_none_worked
+    return Run(why, collector.not_tried)
 
 
 def _refused(path: str) -> str | None:
     """Why a file cannot be written, which would be found out only at the end."""
+    file = Path(path)
+    was_there = file.exists()
     try:
-        Path(path).open("a").close()
+        file.open("a").close()
+        if not was_there:
+            file.unlink()
     except OSError as error:
         return f"{path} cannot be written: {error.strerror}"
     return None
