@@ -14,6 +14,7 @@ from amdcni.core.capture import Captured, Details
 from amdcni.core.host import Netdev, Netns, SysfsDevice, names_of
 from amdcni.core.identity import find_home, find_in_pod, lost
 from amdcni.core.names import IfName, free_name
+from amdcni.core.numbering import free_ifindex
 from amdcni.core.plans.snapshot import Snapshot
 
 
@@ -49,12 +50,13 @@ def netdev_at_home(
     """The netdev once it has been returned; what is not known stays as it is found."""
     host = tuple(host)
     others = [n for n in host if not (found.on_host and n.ifindex == found.netdev.ifindex)]
-    taken = {other.ifindex for other in others}
-    free = (captured.ifindex, max(taken, default=0) + 1)
+    ifindex = found.netdev.ifindex
+    if not found.on_host:
+        ifindex = free_ifindex(captured, others) or 1 + max(other.ifindex for other in others)
     known = {name: getattr(captured, name) for name in _KEPT}
     return attrs.evolve(
         found.netdev,
-        ifindex=found.netdev.ifindex if found.on_host else next(n for n in free if n not in taken),
+        ifindex=ifindex,
         ifname=free_name(captured.ifname, names_of(others)),
         up=captured.up,
         carrier=captured.carrier,

@@ -1,15 +1,16 @@
 """What the host will be once a netdev has been returned: nothing else of it may change."""
 
+import ipaddress
 from typing import Any
 
 import attrs
 import pytest
 
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
-from amdcni.core.capture import Captured
+from amdcni.core.capture import Captured, Details
 from amdcni.core.errors import NetdevLost
-from amdcni.core.forecast import Found, after, find_netdev
-from amdcni.core.host import Netdev, Netns, NetnsId, SysfsDevice
+from amdcni.core.forecast import Found, after, details_at_home, find_netdev, netdev_at_home
+from amdcni.core.host import Filter, Hop, Netdev, Netns, NetnsId, Route, SysfsDevice
 from amdcni.core.names import (
     ContainerId,
     DeviceKey,
@@ -75,6 +76,40 @@ def test_a_netdev_that_has_left_its_pod_is_found_on_the_host_by_its_mark_or_devi
         assert found == Found(home, on_host=True)
         with pytest.raises(NetdevLost):
             find_netdev(RECORD, host_of(TWIN), pod, device)
+
+
+# ---- the netdev after the return
+
+
+@pytest.mark.parametrize(
+    ("found", "host", "ifindex"),
+    [
+        (Found(LENT, on_host=False), (), 7),
+        (Found(LENT, on_host=False), (LOOPBACK, TWIN), 7),
+        (Found(LENT, on_host=False), (LOOPBACK, attrs.evolve(TWIN, ifindex=7)), 8),
+        (Found(LENT, on_host=False), (TWIN, attrs.evolve(HOME, ifindex=7), LOOPBACK), 8),
+        (Found(HOME, on_host=True), (LOOPBACK, HOME, attrs.evolve(TWIN, ifindex=7)), 9),
+    ],
+)
+def test_a_netdev_that_returns_gets_its_ifindex_or_if_another_has_that_the_next_one(
+    found: Found, host: tuple[Netdev, ...], ifindex: int
+) -> None:
+    assert RECORD.captured is not None
+    assert netdev_at_home(RECORD.captured, found, host, 0).ifindex == ifindex
+
+
+def test_what_leads_through_a_netdev_that_returns_does_so_under_the_name_that_it_gets() -> None:
+    """A hop through a netdev that is away has to wait."""
+    destination = ipaddress.ip_network("10.9.0.0/24")
+    hops = (Hop(ENS1, 7), Hop(ENS2, 5), Hop(IfName("ens3"), 6))
+    mirrors = Filter("flower", 0x10000, 1, 8, 1, options="00", targets=(ENS1, ENS2))
+    captured = Captured(ENS1, 7, routes=(Route(destination, hops),), filters=(mirrors,))
+    back = attrs.evolve(HOME, ifindex=7)
+    details = details_at_home(captured, back, Details(), (LOOPBACK, TWIN, back), 0)
+    assert details == Details(
+        routes=(Route(destination, (Hop(BACK, 7), Hop(ENS2, TWIN.ifindex))),),
+        filters=(attrs.evolve(mirrors, targets=(BACK, ENS2)),),
+    )
 
 
 # ---- the snapshot after the return
