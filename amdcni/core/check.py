@@ -110,7 +110,8 @@ def differences(
     An address that nobody can use counts as missing.  Unless `with_link` is False, so does the link
     of a netdev that had one on the host.
     """
-    if record.captured is None:
+    captured = record.captured
+    if captured is None:
         return []
     ours = find_in_pod(record, pod)
     if ours is None:
@@ -123,9 +124,10 @@ def differences(
     elif with_link and _has_lost_its_link(record, ours):
         found.append(f"{ours.ifname} has no link (no carrier), but had one on the host")
     found += [f"{ours.ifname} lacks {ip.address}" for ip in lacking(promised, ours)]
+    hosts_own = captured.addresses if record.ipam is None else ()
     for ip in promised:
         there = [address for address in ours.addresses if address.interface == ip.address]
-        useless = [_useless(address, record) for address in there]
+        useless = [_useless(address, hosts_own) for address in there]
         if all(useless):
             found += [f"{ours.ifname}: {ip.address} {why}" for why in useless]
     return found
@@ -150,18 +152,18 @@ def _has_lost_its_link(record: Attachment, ours: Netdev) -> bool:
     return had and not ours.carrier
 
 
-def _useless(address: Address, record: Attachment) -> str | None:
+def _useless(address: Address, hosts_own: Iterable[Address]) -> str | None:
     """Why the address cannot be used, or not for new connections; None if it is fine.
 
-    It may be deprecated if that was to be expected: on the host it had a lifetime.
+    It may be deprecated if that was to be expected: on the host it had a lifetime.  `hosts_own` are
+    the addresses that the pod has got from the host.
     """
     if address.family == 6 and address.flags & AddressFlag.DADFAILED:
         return "is somebody else's: duplicate address detection failed"
     if address.family == 6 and address.flags & AddressFlag.TENTATIVE:
         return "cannot be used: duplicate address detection does not end"
-    captured = () if record.captured is None else record.captured.addresses
-    limited = record.ipam is None and any(
-        own.interface == address.interface and own.preferred_s is not None for own in captured
+    limited = any(
+        own.interface == address.interface and own.preferred_s is not None for own in hosts_own
     )
     if address.preferred_s == 0 and not limited:
         return "is deprecated: its preferred lifetime is 0"

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Callable
 
 import attrs
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -18,11 +19,13 @@ from amdcni.core.check import (
     problems_of,
     promised_by,
     promised_to,
+    routes_of,
+    routes_promised_to,
 )
 from amdcni.core.host import Address, AddressFlag, IpInterface, Netdev, Netns, NetnsId
 from amdcni.core.names import IfName, MacAddress, PluginName
 from amdcni.core.request import CheckRequest, Device, DeviceSelector, Invocation, Network
-from amdcni.core.spec import Interface, Ip, Result, Verb
+from amdcni.core.spec import Interface, Ip, Result, Route, Verb
 from amdcni.core.versions import CniVersion
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
@@ -324,6 +327,37 @@ def test_an_address_that_names_no_netdev_is_ours_if_our_own_add_has_reported_it(
         (None, (named,)),
     ):
         assert promised_to(check, attrs.evolve(record, result=result)) == expected
+
+
+@pytest.mark.parametrize(
+    ("preferred_s", "ipam", "is_expected"),
+    [(600, None, True), (None, None, False), (600, PluginName("host-local"), False)],
+)
+@given(lending=some.lendings)
+def test_an_address_may_be_deprecated_only_if_it_had_a_lifetime_of_its_own_on_the_host(
+    lending: Lending, preferred_s: int | None, ipam: PluginName | None, is_expected: bool
+) -> None:
+    ip, limited = (ipaddress.ip_interface(f"2001:db8::{n}/64") for n in (1, 2))
+    own = (Address(ip, preferred_s=preferred_s), Address(limited, preferred_s=600))
+    assert lending.record.captured is not None
+    captured = attrs.evolve(lending.record.captured, addresses=own)
+    record = attrs.evolve(lending.record, captured=captured, ipam=ipam)
+    pod = with_netdev(lending, lambda n: attrs.evolve(n, addresses=(Address(ip, preferred_s=0),)))
+    fault = f"{lending.netdev.ifname}: {ip} is deprecated: its preferred lifetime is 0"
+    assert differences(record, (Ip(ip),), pod) == ([] if is_expected else [fault])
+
+
+@given(some.lendings)
+def test_the_promised_routes_are_those_of_our_own_add_that_are_still_in_prev_result(
+    lending: Lending,
+) -> None:
+    first, second = (Route(ipaddress.ip_interface(f"10.{n}.0.0/16")) for n in (1, 2))
+    record = attrs.evolve(lending.record, result=Result(routes=(first, second)))
+    check = attrs.evolve(check_of(lending), prev_result=Result(routes=(second,)))
+    assert routes_of(record) == {first.dst.network, second.dst.network}
+    assert routes_promised_to(check, record) == {second.dst.network}
+    for changed in (attrs.evolve(record, captured=None), attrs.evolve(record, result=None)):
+        assert routes_promised_to(check, changed) == frozenset()
 
 
 # ---- what the delegate gets -------------------------------------------------------------------

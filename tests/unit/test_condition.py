@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from amdcni.core.attachment import Attachment, NetnsRef, Phase
 from amdcni.core.condition import Condition, Seen, condition_of
 from amdcni.core.host import Netdev, Netns, NetnsId, SysfsDevice
-from amdcni.core.identity import dies_with_its_netns
+from amdcni.core.identity import Place, dies_with_its_netns
 from amdcni.core.names import DeviceKey, IfName, MacAddress, PciAddress, parse_mac
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Lending
@@ -265,3 +265,18 @@ def test_of_a_netdev_on_which_a_call_works_nothing_else_is_said(
     condition: Condition, left: bool
 ) -> None:
     assert Seen(condition, busy=True, left=left).words == "a call is working on it"
+
+
+def test_of_a_netdev_that_has_left_its_pod_it_is_said_where_it_is_and_what_to_do() -> None:
+    left = Seen(Condition.HELD, left=True)
+    assert left.words == "its pod lives, but has it in no network namespace that can be seen"
+    assert left.next == "amdcni doctor says what to do"
+    assert left.remedy("amdcni heal", "/the/record") == (
+        "was it unplugged, or replaced, or moved on by its pod? If it is gone for good, end the "
+        "pod, and then remove /the/record"
+    )
+    found = attrs.evolve(left, place=Place("/run/netns/other", IfName("eth5")))
+    assert found.words == "it is in /run/netns/other as eth5, though its pod lives"
+    out = "bring it out: nsenter --net=/run/netns/other ip link set eth5 netns $$; then amdcni heal"
+    assert found.next == out
+    assert found.remedy("amdcni heal --all", "/the/record") == f"{out} --all"

@@ -193,6 +193,7 @@ def test_printable_ascii_is_an_ifname_unless_the_kernel_refuses_it(text: str) ->
 
 
 @given(some.ifnames | some.altnames)
+@example("x" * 127)
 def test_every_name_that_a_netdev_can_have_is_kept_unchanged(name: str) -> None:
     assert parse_netdev_name(name) == name
 
