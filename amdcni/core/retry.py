@@ -83,7 +83,7 @@ def to_bytes(attempts: Attempts) -> bytes:
 def parse_attempts(data: bytes) -> Attempts | None:
     """What `to_bytes` has written; None for anything else."""
     try:
-        boot_id, failures, next_s, place = data.decode("ascii").removesuffix("\n").split(" ")
+        boot_id, failures, next_s, place = data.decode().split()
         attempts = Attempts(boot_id, int(failures), int(next_s), place == "home")
     except ValueError:
         return None

@@ -1,5 +1,6 @@
 """Failing work is tried less and less often, never given up; a damaged note delays nothing."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,13 @@ def test_a_note_survives_being_written_and_read(seen: Attempts) -> None:
 @given(st.binary(max_size=80) | attempts.map(lambda seen: retry.to_bytes(seen)[:-1]))
 def test_a_damaged_note_is_treated_as_absent(data: bytes) -> None:
     assert retry.parse_attempts(data) is None
+
+
+@pytest.mark.parametrize(("home", "line"), [(True, b"b 2 30 home\n"), (False, b"b 2 30 away\n")])
+def test_a_note_is_one_line_with_single_spaces(home: bool, line: bytes) -> None:
+    assert retry.to_bytes(Attempts("b", 2, 30, home)) == line
+    assert retry.parse_attempts(line) == Attempts("b", 2, 30, home)
+    assert retry.parse_attempts(line.replace(b" ", b"  ", 1)) is None
 
 
 @given(noted, boot_ids, times, st.booleans())
