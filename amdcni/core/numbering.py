@@ -45,9 +45,9 @@ def in_order_of_return(records: Iterable[Attachment]) -> tuple[Attachment, ...]:
     waiting = dict(enumerate(records))
     with_number = {record.pod_ifindex: number for number, record in waiting.items()}
     ordered: list[Attachment] = []
-    while waiting:
+    for first in tuple(waiting):
         chain: list[Attachment] = []
-        number: int | None = next(iter(waiting))
+        number: int | None = first
         while number in waiting:
             record = waiting.pop(number)
             chain.append(record)
