@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from amdcni.core.aspects.sysctls import SeenSysctls
+from amdcni.core.aspects.change import Stage
+from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
 from amdcni.core.host import Address, Values
 from amdcni.core.pod_sysctls import due_in_pod, pod_sysctls
 from amdcni.core.request import AddrGenMode, Device, DeviceSelector
@@ -139,3 +140,12 @@ def test_afterwards_the_netdev_has_all_that_is_wanted(wanted: Values, usual: Val
 @given(some.sysctls)
 def test_nothing_is_set_where_a_new_netdev_has_it_all(wanted: Values) -> None:
     assert due_in_pod(wanted, {"ipv4/conf/rp_filter": "7", **wanted}) == []
+
+
+def test_what_a_secret_sets_as_well_is_set_after_it_even_if_it_is_usual() -> None:
+    wanted: Values = {"ipv4/conf/rp_filter": "1", MODE: "2", SECRET: "fd00::1"}
+    usual: Values = {"ipv4/conf/rp_filter": "1", MODE: "2"}
+    assert due_in_pod(wanted, usual) == [
+        SetSysctl(SECRET, "fd00::1", None, Stage.DOWN),
+        SetSysctl(MODE, "2", "2", Stage.DOWN),
+    ]
