@@ -114,8 +114,9 @@ def test_two_plugins_of_a_list_cannot_give_the_pod_netdevs_of_one_name() -> None
 # ---- reviews
 
 
-def test_a_plain_definition_needs_the_delegate_and_static() -> None:
-    assert review(definition()) == needing("host-device", "static")
+@pytest.mark.parametrize("resource", [RESOURCE, "example.com/nic"])
+def test_a_plain_definition_needs_the_delegate_and_static(resource: str) -> None:
+    assert review(definition(resource)) == needing("host-device", "static")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,20 @@ def test_every_fault_of_every_plugin_is_reported_with_its_path() -> None:
     assert "$.logLevel" in one
     assert other.startswith("spec.config.plugins[1]: ")
     assert "$.mtu" in other
+
+
+def test_every_misspelt_key_of_every_plugin_is_reported_with_its_path() -> None:
+    lenders = [{"type": LENDER, "movre": "native"}, {"type": LENDER, "iapm": {}, "dataDri": "/a"}]
+    reviewed = review(definition(plugins=[{"type": "tuning"}, *lenders]))
+    assert reviewed.misspelt == tuple(
+        f"spec.config.plugins[{index}]: $.{key}: the key {key!r} is not known; "
+        f"did you mean {meant!r}?"
+        for index, key, meant in [
+            (1, "movre", "mover"),
+            (2, "iapm", "ipam"),
+            (2, "dataDri", "dataDir"),
+        ]
+    )
 
 
 def test_a_fault_of_a_single_plugin_has_no_list_position_in_its_path() -> None:
@@ -296,6 +311,7 @@ def test_only_the_first_configuration_says_where_multus_has_its_plugins() -> Non
     assert networks_dir_of(ConfDir("/etc")) == "/etc/cni/multus/net.d"
     elsewhere = ConfFile("a.conf", {**MULTUS, "confDir": "/etc/networks"})
     assert networks_dir_of(ConfDir("/etc", (elsewhere, multus))) == "/etc/networks"
+    assert networks_dir_of(ConfDir("/etc", (other, elsewhere))) == "/etc/cni/multus/net.d"
     for nothing in ({"type": "multus"}, {"type": "multus", "binDir": ""}):
         assert find_bin_dir(ConfDir("/etc", (ConfFile("a.conf", nothing),))) == "/opt/cni/bin"
 

@@ -14,7 +14,13 @@ from amdcni.core.codec import decode_object
 from amdcni.core.errors import InvalidManifest, UndecodableInput
 from amdcni.core.formats.configurations import known_keys
 from amdcni.core.formats.misspelt import Misspelt, misspelt_keys
-from amdcni.core.kubernetes.objects import TEMPLATES, parse_pod, parse_pod_template
+from amdcni.core.kubernetes.objects import (
+    TEMPLATES,
+    ObjectName,
+    Pod,
+    parse_pod,
+    parse_pod_template,
+)
 from amdcni.core.kubernetes.review import review
 from tests.unit.test_explain import DEVICES, NETWORK, POD, explain, explained, refused
 from tests.unit.test_kubernetes import A
@@ -128,10 +134,26 @@ def test_what_makes_pods_stands_for_one_of_them(kind: str) -> None:
     assert (pod.requests, len(pod.networks)) == ({"amd.com/nic": 2}, 1)
 
 
-@pytest.mark.parametrize("kind", TEMPLATES)
-def test_what_makes_pods_needs_a_template(kind: str) -> None:
-    with pytest.raises(InvalidManifest, match=f"{kind} team/trainer: .* is missing"):
-        parse_pod_template(workload(kind, None))
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("Deployment", "$.spec.template"),
+        ("CronJob", "$.spec.jobTemplate.spec.template"),
+        ("PodTemplate", "$.template"),
+    ],
+)
+def test_what_makes_pods_needs_a_template(kind: str, path: str) -> None:
+    bare = {"kind": kind, "metadata": {"name": "trainer", "namespace": "team"}}
+    for manifest in (workload(kind, None), workload(kind, "own"), bare, {**bare, "spec": 1}):
+        with pytest.raises(InvalidManifest) as refusal:
+            parse_pod_template(manifest)
+        assert refusal.value.message == f"{kind} team/trainer: {path} is missing"
+
+
+@pytest.mark.parametrize("metadata", [{}, {"metadata": None}, {"metadata": {"labels": {}}}])
+def test_the_template_of_a_pod_needs_no_metadata(metadata: dict[str, Any]) -> None:
+    pod = parse_pod_template(workload("Job", {**metadata, "spec": TEMPLATE["spec"]}))
+    assert pod == Pod(ObjectName("team", "trainer"), requests={"amd.com/nic": 2})
 
 
 def test_explain_takes_a_deployment(tmp_path: Path) -> None:

@@ -199,10 +199,9 @@ def _broken_del(
 def _is_usable(key: str, value: Any) -> bool:
     """Whether one key of `_NetworkKeys` has a valid value."""
     try:
-        structure({"name": UNNAMED, key: value}, _NetworkKeys, InvalidConfiguration, CONFIGURATION)
-    except (InvalidConfiguration, UnsupportedVersion):
+        return not faults_of({"name": UNNAMED, key: value}, _NetworkKeys)
+    except UnsupportedVersion:
         return False
-    return True
 
 
 UNNAMED: Final = NetworkName("unnamed")

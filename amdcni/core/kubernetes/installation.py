@@ -80,11 +80,10 @@ def _find_setting(folder: ConfDir, key: str) -> str | None:
 
 def configurations_in(folder: ConfDir) -> dict[str, Json]:
     """The configurations of a folder by their names, for definitions that refer to one of them."""
-    named = ((file.config or {}).get("name") for file in folder.files)
     return {
-        name: file.config
-        for name, file in zip(named, folder.files, strict=True)
-        if isinstance(name, str) and file.config is not None
+        file.config["name"]: file.config
+        for file in folder.files
+        if file.config is not None and isinstance(file.config.get("name"), str)
     }
 
 

@@ -16,7 +16,6 @@ from amdcni.core.kubernetes.multus import Sandbox, calls_to_add, delegates_of
 from amdcni.core.kubernetes.objects import (
     RESOURCE_NAME,
     NetworkAttachmentDefinition,
-    ObjectName,
     Pod,
 )
 from amdcni.core.kubernetes.selections import NetworkSelection
@@ -140,11 +139,10 @@ def _names_device(plugin: Json) -> bool:
 
 
 def _calls_of(definition: NetworkAttachmentDefinition) -> tuple[PluginCall, ...]:
-    """The calls of a pod that selects the definition alone."""
+    """The calls of a pod of the same name that selects the definition alone."""
     selection = NetworkSelection(definition.id.name, definition.id.namespace)
-    pod = Pod(ObjectName(definition.id.namespace, "pod"), networks=(selection,))
-    resource = definition.resource
-    allocation = {} if resource is None else {resource: (_DEVICE,)}
+    pod = Pod(definition.id, networks=(selection,))
+    allocation = {definition.resource or _RESOURCE: (_DEVICE,)}
     (delegate,) = delegates_of(pod, (definition,), allocation)
     return calls_to_add(delegate, pod, _SANDBOX)
 
