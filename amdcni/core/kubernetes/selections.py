@@ -18,7 +18,8 @@ from amdcni.core.spec import Json
 
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL: Final = "([a-z0-9](?:[-a-z0-9]*[a-z0-9])?)"
+_ITEM: Final = re.compile(rf"(?:{_LABEL}\s*/\s*)?{_LABEL}(?:\s*@\s*{_LABEL})?")
 _JSON: Final = frozenset('[{"')
 """Any of these in an annotation makes Multus read it as JSON."""
 
@@ -89,21 +90,18 @@ def parse_selections(
 
 def _from_item(item: str, namespace: str, what: str) -> NetworkSelection:
     """`[namespace/]name[@ifname]`."""
-    own_namespace, slash, rest = item.rpartition("/")
-    name, at, ifname = rest.partition("@")
-    parts = [part.strip() for part in (own_namespace, name, ifname)]
-    wanted = [bool(slash), True, bool(at)]
-    for part, is_wanted in zip(parts, wanted, strict=True):
-        if is_wanted and _LABEL.fullmatch(part) is None:
-            raise InvalidManifest(
-                f"{what}: {item!r} is not [namespace/]name[@interface], each of lower-case letters,"
-                " digits and '-'"
-            )
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise InvalidManifest(
+            f"{what}: {item!r} is not [namespace/]name[@interface], each of lower-case letters,"
+            " digits and '-'"
+        )
+    own_namespace, name, ifname = match.groups()
     try:
-        requested = parse_ifname(parts[2]) if at else None
+        requested = None if ifname is None else parse_ifname(ifname)
     except InvalidName as fault:
         raise InvalidManifest(f"{what}: {fault}") from None
-    return NetworkSelection(parts[1], parts[0] if slash else namespace, requested)
+    return NetworkSelection(name, own_namespace or namespace, requested)
 
 
 def _from_json(annotation: str, namespace: str, what: str) -> list[NetworkSelection]:
