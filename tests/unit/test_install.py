@@ -1,6 +1,5 @@
 """What an installation does, refuses and says: its plans, its note, and the two commands."""
 
-import hashlib
 import io
 import json
 import os
@@ -8,22 +7,17 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from amdcni.cli import main
 from amdcni.core.errors import InstallFailed
-from amdcni.core.formats.trees import installed_to_json, parse_installed, parse_manifest
 from amdcni.core.install.plans import plan_install
 from amdcni.core.install.removal import plan_cleanup, plan_uninstall
-from amdcni.core.install.seen import Installed
-from amdcni.core.install.tree import File, TreeName, is_older
+from amdcni.core.install.tree import File
 from amdcni.effects.installing import processes
 from amdcni.effects.installing.look import look, read_tree
 from amdcni.effects.installing.perform import perform
@@ -83,120 +77,6 @@ def amdcni_uninstall(bin_dir: Path, *words: str) -> Said:
     return amdcni("uninstall", "--bin-dir", bin_dir, "--data-dir", state, *words)
 
 
-# ---- manifests
-
-
-def manifest_of(tree: BuiltTree) -> Any:
-    return json.loads((tree.path / "MANIFEST.json").read_text())
-
-
-A_FILE = {"sha256": "0" * 64, "mode": "0644"}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"format": 2}, "has format 2, this version knows 1; use the amdcni of that tree$"),
-        ({"format": "1"}, "whole number"),
-        ({"name": "1.1"}, "'1.1' is not a version and 12"),
-        ({"name": "../x-0123456789ab"}, "is not a version and 12"),
-        ({"files": []}, r"\$\.files is a list .*, not an object"),
-        ({"files": {"bin/amdcni": A_FILE}}, "does not list bin/amd-host-device"),
-        ({"files": {"bin/amd-host-device": A_FILE, "bin/amdcni": A_FILE}}, "not an executable"),
-        *(
-            ({"files": {path: A_FILE}}, "is not a path in a tree")
-            for path in (
-                "/etc/passwd",
-                "../x",
-                "a/../b",
-                "a//b",
-                "",
-                "./a",
-                "lib/\ud800",
-                "lib/\udd00/x",
-                "MANIFEST.json/x",
-                "MANIFEST.begun/x",
-                "MANIFEST.json",
-                "a\0b",
-            )
-        ),
-        ({"files": {"lib": A_FILE, "lib/x": A_FILE}}, "is below a file"),
-        *(
-            (
-                {"files": {"lib/x": entry}},
-                "neither a hash with a mode nor a link inside the tree; take the tree anew$",
-            )
-            for entry in (
-                *({}, {"sha256": "0" * 64}, {"mode": "0644"}, {"sha256": "0", "mode": "0644"}),
-                *({"sha256": "0" * 64, "mode": "4755"}, {"sha256": "0" * 64, "mode": "644"}),
-                *({**A_FILE, "link": "y"}, {"link": "/etc"}, {"link": "../../x"}, {"link": ""}),
-                {"link": "a/../../../b"},
-            )
-        ),
-    ],
-)
-def test_a_manifest_that_could_lead_anywhere_else_is_refused(
-    tree: BuiltTree, change: dict[str, Any], words: str
-) -> None:
-    data = json.dumps(manifest_of(tree) | change).encode()
-    with pytest.raises(InstallFailed, match=words):
-        parse_manifest(data, hashlib.sha256(data).hexdigest())
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"{", "the manifest is not JSON: "),
-        (b'{"format": 1}', "the manifest is wrong: $.arch is missing; "),
-        (
-            b'{"format": 1, "name": "1-0123456789ab", "version": "1", "arch": "x", '
-            b'"files": {"lib/x": {"sha256": 7}}}',
-            "the manifest is wrong: $.files.lib/x.sha256 is a number (7), not a string",
-        ),
-    ],
-)
-def test_what_is_wrong_with_a_manifest_is_said_with_its_place(data: bytes, words: str) -> None:
-    with pytest.raises(InstallFailed) as refusal:
-        parse_manifest(data, "0" * 64)
-    assert refusal.value.message.startswith(words)
-
-
-@given(st.binary())
-def test_any_bytes_are_a_manifest_and_a_note_or_are_refused(data: bytes) -> None:
-    for parse in (lambda data: parse_manifest(data, "0" * 64), parse_installed):
-        with suppress(InstallFailed):
-            parse(data)
-
-
-NAMES = st.builds(
-    "{}-{}".format,
-    st.from_regex("[0-9][0-9a-z.]{0,8}", fullmatch=True),
-    st.from_regex("[0-9a-f]{12}", fullmatch=True),
-).map(TreeName)
-HASHES = st.binary(max_size=3).map(lambda data: hashlib.sha256(data).hexdigest())
-
-
-@given(st.lists(st.builds(Installed, NAMES, HASHES)).map(tuple))
-def test_a_note_survives_being_written_and_read(installed: tuple[Installed, ...]) -> None:
-    assert parse_installed(installed_to_json(installed)) == installed
-
-
-def test_a_note_of_a_newer_version_is_read_for_what_is_known(tree: BuiltTree) -> None:
-    one = {"name": tree.name, "launcher": "0" * 64, "more": 1}
-    data = json.dumps({"format": 9, "installs": [one], "more": {}}).encode()
-    assert parse_installed(data) == (Installed(tree.name, "0" * 64),)
-    for wrong in (
-        {"name": tree.name},
-        {"name": "x", "launcher": "0" * 64},
-        7,
-        {**one, "launcher": ""},
-    ):
-        with pytest.raises(InstallFailed, match="install again"):
-            parse_installed(json.dumps({"installs": [wrong]}).encode())
-    with pytest.raises(InstallFailed, match=r": an entry has no name or no hash; install again$"):
-        parse_installed(json.dumps({"installs": [{**one, "launcher": ""}]}).encode())
-
-
 def test_a_tree_without_a_manifest_that_can_be_read_is_not_removed(
     bin_dir: Path, tree: BuiltTree
 ) -> None:
@@ -205,14 +85,6 @@ def test_a_tree_without_a_manifest_that_can_be_read_is_not_removed(
     remedy = "; install that version again, or remove the folder by hand$"
     with pytest.raises(InstallFailed, match=f"{tree.name} cannot be removed: .*{remedy}"):
         plan_uninstall(look(bin_dir))
-
-
-@pytest.mark.parametrize(
-    ("version", "other", "older"),
-    [("0.9", "0.10", True), ("1.0", "1.0", False), ("1.0", "1.0.1", True), ("2", "1.9", False)],
-)
-def test_versions_are_compared_by_their_numbers(version: str, other: str, older: bool) -> None:
-    assert is_older(version, other) is older
 
 
 # ---- what is in the way
