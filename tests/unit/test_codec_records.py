@@ -490,7 +490,11 @@ def test_a_changed_list_takes_nothing_over_from_its_old_members() -> None:
     assert all("newer" not in ip for ip in again["result"]["ips"])
 
 
-def test_a_changed_attribute_is_written_with_its_new_value() -> None:
-    read = parse_attachment(encode({**attachment_to_json(RECORD), "pod_mac": None}).encode())
-    changed = attrs.evolve(read, pod_mac=MAC)
-    assert attachment_to_json(changed)["pod_mac"] == MAC
+@pytest.mark.parametrize(
+    ("key", "was", "now"),
+    [("pod_mac", None, MAC), ("pod_sysctls", {}, {"ipv6.disable_ipv6": 1})],
+)
+def test_a_changed_attribute_is_written_with_its_new_value(key: str, was: Any, now: Any) -> None:
+    newer = {**attachment_to_json(RECORD), key: was, "newer": 1}
+    changed = attrs.evolve(parse_attachment(encode(newer).encode()), **{key: now})
+    assert attachment_to_json(changed) == {**newer, key: now}

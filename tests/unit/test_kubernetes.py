@@ -22,6 +22,7 @@ from amdcni.core.kubernetes import (
     parse_selections,
 )
 from amdcni.core.kubernetes.allocation import devices_allocated_to
+from amdcni.core.names import parse_ifname
 from amdcni.testing import strategies as some
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -85,6 +86,14 @@ def test_the_short_list_means_the_same_as_json(
 def test_a_selection_without_a_namespace_has_that_of_the_pod(name: str, namespace: str) -> None:
     for text in (name, json.dumps([{"name": name}])):
         assert parse_selections(text, namespace) == (NetworkSelection(name, namespace),)
+
+
+@pytest.mark.parametrize(
+    "text", ["team/fabric@rdma0", " team / fabric @ rdma0 ", "team/ fabric @rdma0"]
+)
+def test_spaces_around_the_parts_of_a_selection_mean_nothing(text: str) -> None:
+    (selection,) = parse_selections(text, "default")
+    assert selection == NetworkSelection("fabric", "team", parse_ifname("rdma0"))
 
 
 def test_null_is_treated_as_absent() -> None:
