@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from amdcni.core.codec import encode, in_version, prev_result_of, valid_attachments_of
 from amdcni.core.errors import InvalidConfiguration, UnsupportedVersion
 from amdcni.core.formats import device_of, moves_rdma, network_of, parse_request
+from amdcni.core.names import PluginName
 from amdcni.core.request import (
     AddRequest,
     CheckRequest,
@@ -19,6 +20,7 @@ from amdcni.core.request import (
     DeviceSelector,
     Mover,
     Request,
+    StatusRequest,
 )
 from amdcni.core.spec import AttachmentId, Result
 from amdcni.core.versions import SUPPORTED, CniVersion
@@ -85,10 +87,12 @@ def test_rdma_devices_follow_unless_the_configuration_says_otherwise(moved: bool
     assert moves_rdma({**PLAIN, "moveRdma": moved}) is moved
 
 
-@pytest.mark.parametrize("mtu", [1, 2**31 - 1])
-def test_an_mtu_that_a_netdev_can_have_is_accepted(mtu: int) -> None:
+@pytest.mark.parametrize(("mtu", "wanted"), [(0, None), (1, 1), (2**31 - 1, 2**31 - 1)])
+def test_an_mtu_that_a_netdev_can_have_is_accepted_and_0_asks_for_nothing(
+    mtu: int, wanted: int | None
+) -> None:
     raw = {"name": "fabric", "device": "eth0", "mtu": mtu, "mover": "native"}
-    assert device_of(raw).mtu == mtu
+    assert device_of(raw).mtu == wanted
 
 
 @pytest.mark.parametrize("empty", [None, ""])
@@ -103,6 +107,15 @@ def test_a_del_has_the_mover_that_its_configuration_names(mover: Mover) -> None:
     request = request_for("DEL", {**PLAIN, "mover": mover})
     assert isinstance(request, DelRequest)
     assert request.mover is mover
+
+
+@pytest.mark.parametrize("mover", Mover)
+def test_status_asks_about_the_mover_and_the_ipam_plugin_of_its_configuration(
+    mover: Mover,
+) -> None:
+    request = request_for("STATUS", {**PLAIN, "mover": mover, "ipam": {"type": "host-local"}})
+    network = request.network
+    assert request == StatusRequest(call_of("STATUS"), network, PluginName("host-local"), mover)
 
 
 @pytest.mark.parametrize("absent", [{}, {"cni.dev/valid-attachments": None}])
@@ -176,8 +189,9 @@ def test_a_prev_result_is_read_in_its_own_version_or_that_of_the_configuration(
 @pytest.mark.parametrize("members", [{}, {"prevResult": None}])
 def test_check_needs_a_prev_result(members: dict[str, Any]) -> None:
     """CNI SPEC 1.1 §2, CHECK: "plugins ... must" be given `prevResult`."""
-    with pytest.raises(InvalidConfiguration, match="prevResult"):
+    with pytest.raises(InvalidConfiguration) as refusal:
         parse_request(call_of("CHECK"), json.dumps({**PLAIN, **members}).encode())
+    assert refusal.value.message == "CHECK needs prevResult, the result of ADD"
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])

@@ -482,10 +482,18 @@ def test_what_a_newer_version_has_added_survives_being_written_again(
     assert attachment_to_json(read.detaching()) == {**newer, "phase": "detaching"}
 
 
+def test_a_record_that_lacks_nothing_of_what_it_was_read_from_is_written_as_it_is() -> None:
+    """It is not read once more: this could not be."""
+    written = attachment_to_json(RECORD)
+    part = {"format": 1, "id": written["id"], "phase": "detaching"}
+    assert attachment_to_json(attrs.evolve(RECORD, read_from=part)) == written
+
+
 def test_a_changed_list_takes_nothing_over_from_its_old_members() -> None:
     written = attachment_to_json(RECORD)
     written["result"]["ips"][0]["newer"] = 1
     read = parse_attachment(encode(written).encode())
+    assert attachment_to_json(read) == written
     again = attachment_to_json(attrs.evolve(read, result=Result(ips=(*RESULT.ips, *RESULT.ips))))
     assert all("newer" not in ip for ip in again["result"]["ips"])
 

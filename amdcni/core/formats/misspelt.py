@@ -56,6 +56,6 @@ def _meant_by(key: str, ours: frozenset[str]) -> Iterator[str]:
     known = {each.casefold(): each for each in sorted(ours | _OTHERS)}
     text = key.casefold()
     swapped = [each for each in known if sorted(each) == sorted(text)]
-    for close in [*swapped, *get_close_matches(text, known, 1, _ALIKE)][:1]:
+    for close in [*swapped, *get_close_matches(text, known, cutoff=_ALIKE)][:1]:
         if known[close] in ours:
             yield known[close]

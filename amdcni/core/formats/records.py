@@ -38,7 +38,7 @@ def attachment_to_json(attachment: Attachment) -> dict[str, Any]:
     raw = attachment.read_from
     if raw is None or _has_all_members(written, raw):
         return written
-    known = {"format": FORMAT, **unstructure(structure(raw, Attachment, DamagedRecord, _WHAT))}
+    known = unstructure(structure(raw, Attachment, DamagedRecord, _WHAT))
     kept: dict[str, Any] = _with_unknown(written, known, raw)
     return kept
 
