@@ -159,14 +159,12 @@ def clash_of(request: AddRequest, earlier: Iterable[AddRequest]) -> str | None:
     refused because several fit.
     """
     own = request.device.selector
+    mine = attrs.asdict(own)
     for other in earlier:
         theirs = other.device.selector
-        pairs = [
-            (mine, its)
-            for mine, its in zip(attrs.astuple(own), attrs.astuple(theirs), strict=True)
-            if None not in (mine, its)
-        ]
-        if pairs and all(mine == its for mine, its in pairs):
+        its = attrs.asdict(theirs)
+        shared = [key for key in mine if None not in (mine[key], its[key])]
+        if shared and all(mine[key] == its[key] for key in shared):
             return _taken_by(other, str(own))
         if other.attachment == request.attachment and own.netdev_keys and theirs.netdev_keys:
             return (
