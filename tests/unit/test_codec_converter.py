@@ -60,19 +60,28 @@ def test_a_value_is_written_as_it_was_read_without_its_defaults() -> None:
 
 def test_the_shape_of_a_class_is_learnt_from_its_attributes_and_their_defaults() -> None:
     @attrs.frozen
-    class New:
+    class Part:
         """Made here, so that nothing is remembered of it."""
+
+        size: int
+
+    @attrs.frozen
+    class New:
+        """Made here, too."""
 
         name: str
         number: int = 7
         names: tuple[str, ...] = attrs.field(factory=tuple)
         pairs: Mapping[str, int] = attrs.field(factory=dict)
+        list_of_parts: tuple[Part, ...] = ()
+        parts: Mapping[str, Part] = attrs.field(factory=dict)
 
     assert unstructure(New("a")) == {"name": "a"}
     full: dict[str, Any] = {"name": "a", "number": 8, "names": ["b"], "pairs": {"c": 1}}
+    full |= {"list_of_parts": [{"size": 1}], "parts": {"d": {"size": 2}}}
     read = structure(full, New, UndecodableInput, "it")
-    assert read == New("a", 8, ("b",), {"c": 1})
+    assert read == New("a", 8, ("b",), {"c": 1}, (Part(1),), {"d": Part(2)})
     assert json.loads(json.dumps(unstructure(read))) == full
-    for key, value in (("names", "b"), ("pairs", ["c"])):
+    for key, value in (("names", "b"), ("pairs", ["c"]), ("list_of_parts", "d"), ("parts", ["d"])):
         with pytest.raises(UndecodableInput, match=rf"\$\.{key} is a (string|list)"):
             structure({**full, key: value}, New, UndecodableInput, "it")

@@ -148,6 +148,13 @@ def test_a_group_is_completed_by_the_members_that_are_lent() -> None:
     assert with_shared(mended, KEPT) == mended
 
 
+def test_a_group_that_is_completed_keeps_the_weights_that_its_members_have_now() -> None:
+    now = attrs.evolve(GROUP, members=(Member(2, 77),))
+    left = Nexthops(nexthops=(ITS,), nexthop_groups=(now,))
+    whole = attrs.evolve(GROUP, members=(Member(1, 3), Member(2, 77)))
+    assert with_shared(left, KEPT).nexthop_groups == (whole,)
+
+
 def test_a_group_is_not_completed_by_what_is_not_lent_or_by_another_group() -> None:
     third = Nexthop(4, ELSEWHERE)
     whole = attrs.evolve(GROUP, members=(*GROUP.members, Member(4)))

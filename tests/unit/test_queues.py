@@ -1,5 +1,6 @@
 """How the netdev's queues are served: kept in short, and put back place by place."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,17 @@ def test_queues_that_changed_alike_are_one_change() -> None:
 def test_a_setting_of_the_netdev_itself_reads_without_a_queue() -> None:
     (change,) = due(Queues(queues={"threaded": "0"}), Queues(queues={"threaded": "1"}))
     assert change.describe() == "threaded is 1, was 0"
+
+
+@pytest.mark.parametrize(
+    ("mask", "kept"),
+    [
+        *(("0", "0"), ("f", "f"), ("00", "0"), ("0f", "f"), ("f0", "f0")),
+        *(("00000000,00000000", "0"), ("00000000,000000ff", "ff"), ("0f,00000000", "f,00000000")),
+    ],
+)
+def test_a_mask_is_kept_without_zeros_in_front(mask: str, kept: str) -> None:
+    assert plain(mask) == kept
 
 
 @given(st.integers(0, 2**256 - 1))

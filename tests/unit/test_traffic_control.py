@@ -134,8 +134,13 @@ def test_other_filters_are_kept_as_they_are_shown(filters: list[Filter]) -> None
     assert list(own_filters(filters, {})) == filters
 
 
-def test_the_same_number_in_two_qdiscs_means_two_tables() -> None:
-    here, there = u32(0x80000000, parent=0x10000), u32(0x80000000, parent=0x20000)
+@pytest.mark.parametrize(("shared", "parents"), [(False, (0x10000, 0x20000)), (True, (1, 2))])
+def test_the_same_number_in_two_qdiscs_or_blocks_means_two_tables(
+    shared: bool, parents: tuple[int, int]
+) -> None:
+    here, there = (
+        attrs.evolve(u32(0x80000000, parent=parent), shared=shared) for parent in parents
+    )
     roots = {spot_of(each): each.handle for each in (here, there)}
     assert len(list(own_filters([here, there], roots))) == 2
 
