@@ -218,6 +218,7 @@ def test_the_families_in_the_oldest_results_are_read() -> None:
     )
     for said in ({}, {"cniVersion": ""}, {"cniVersion": "0.1.0"}, {"cniVersion": "0.2.0"}):
         assert result_from_json({**raw, **said}) == expected
+    assert result_to_json(expected, CniVersion("0.1.0")) == {"cniVersion": "0.1.0", **raw}
 
 
 def test_the_oldest_results_have_each_route_with_the_address_of_its_family() -> None:
@@ -263,6 +264,36 @@ FULL: dict[str, Any] = {
     "dns": {"nameservers": ["10.0.0.53"], "domain": "d", "search": ["s"], "options": ["o"]},
 }
 """A result with every possible member."""
+
+PLAIN: dict[str, Any] = {
+    "interfaces": [{"name": "net1", "mac": "02:00:00:00:00:01", "sandbox": "/run/netns/p"}],
+    "ips": FULL["ips"],
+    "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.254"}],
+    "dns": FULL["dns"],
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "members"),
+    [
+        ("1.1.0", FULL),
+        ("1.0.0", PLAIN),
+        ("0.4.0", {**PLAIN, "ips": [{**FULL["ips"][0], "version": "4"}]}),
+        (
+            "0.2.0",
+            {
+                "ip4": {"ip": "10.0.0.1/24", "gateway": "10.0.0.254", "routes": PLAIN["routes"]},
+                "dns": FULL["dns"],
+            },
+        ),
+    ],
+)
+def test_a_result_is_written_with_all_that_its_version_has(
+    version: str, members: dict[str, Any]
+) -> None:
+    written = result_to_json(result_from_json(FULL), CniVersion(version))
+    assert written == {**members, "cniVersion": version}
+
 
 OLDEST = {
     "cniVersion": "0.2.0",

@@ -43,6 +43,11 @@ class _OldResult:
     ip6: _OldIp | None = None
     dns: Dns | None = None
 
+    @classmethod
+    def of(cls, result: Result) -> "_OldResult":
+        """What such a result can say of `result`."""
+        return cls(_first_of(result, 4), _first_of(result, 6), result.dns)
+
     def modern(self) -> Result:
         families = [family for family in (self.ip4, self.ip6) if family is not None]
         return Result(
@@ -50,6 +55,15 @@ class _OldResult:
             routes=tuple(route for family in families for route in family.routes),
             dns=self.dns,
         )
+
+
+def _first_of(result: Result, version: int) -> _OldIp | None:
+    """The first address of a family, with the routes of that family."""
+    ip = next((ip for ip in result.ips if ip.address.version == version), None)
+    if ip is None:
+        return None
+    routes = (Route(each.dst, each.gw) for each in result.routes if each.dst.version == version)
+    return _OldIp(ip.address, ip.gateway, tuple(routes))
 
 
 def result_from_json(
@@ -78,15 +92,15 @@ def result_to_json(result: Result, version: CniVersion) -> dict[str, Any]:
 
     0.1.0 and 0.2.0 have one address per family: the first, with the routes of that family.
     """
+    if not at_least(version, INTERFACES_SINCE):
+        return {"cniVersion": version, **unstructure(_OldResult.of(result))}
     plain = unstructure(result)
     if not at_least(version, CniVersion("1.1.0")):
         _drop(plain.get("interfaces", ()), "mtu", "socketPath", "pciID")
         _drop(plain.get("routes", ()), "mtu", "advmss", "priority", "table", "scope")
-    if not at_least(version, INTERFACES_SINCE):
-        plain = _to_families(result, plain)
-    elif not at_least(version, CniVersion("1.0.0")):
-        for ip, written in zip(result.ips, plain.get("ips", ()), strict=True):
-            written["version"] = str(ip.address.version)
+    if not at_least(version, CniVersion("1.0.0")):
+        for ip in plain.get("ips", ()):
+            ip["version"] = "6" if ":" in ip["address"] else "4"
     return {"cniVersion": version, **plain}
 
 
@@ -94,26 +108,6 @@ def _drop(objects: Iterable[dict[str, Any]], *keys: str) -> None:
     for written in objects:
         for key in keys:
             written.pop(key, None)
-
-
-def _to_families(result: Result, plain: Json) -> dict[str, Any]:
-    families: dict[str, Any] = {}
-    for version in (4, 6):
-        ip = next((ip for ip in result.ips if ip.address.version == version), None)
-        if ip is not None:
-            routes = [
-                written
-                for route, written in zip(result.routes, plain.get("routes", ()), strict=True)
-                if route.dst.version == version
-            ]
-            families[f"ip{version}"] = _without_empty(
-                {
-                    "ip": str(ip.address),
-                    "gateway": None if ip.gateway is None else str(ip.gateway),
-                    "routes": routes,
-                }
-            )
-    return families | {key: plain[key] for key in ("dns",) if key in plain}
 
 
 def _without_empty(value: Any) -> Any:

@@ -113,9 +113,12 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON value")
 
 
+_INFINITY: Final = float("inf")
+
+
 def _finite(text: str) -> float:
     value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if abs(value) == _INFINITY:
         raise ValueError(f"the number {text[:20]} is out of range")
     return value
 
