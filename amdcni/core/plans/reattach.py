@@ -137,7 +137,7 @@ def _losses(
     elapsed_s = record.elapsed_s(snapshot.clock.now_s)
     bare = forecast.Found(attrs.evolve(netdev, token=None), on_host=True)
     back = forecast.netdev_at_home(captured, bare, host.netdevs, elapsed_s)
-    new = Details(sysctls=details.sysctl_defaults, sysctl_defaults=details.sysctl_defaults)
+    new = Details(sysctls=details.sysctl_defaults)
     details_back = forecast.details_at_home(captured, back, new, host.netdevs, elapsed_s)
     set_now = _set_now(netdev, details, back, host)
     around = Around(netdev.ifname, _others(netdev, host))
