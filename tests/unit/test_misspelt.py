@@ -97,11 +97,17 @@ def test_explain_and_doctor_name_it_and_an_add_accepts_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"a": 1,}', "a comma before the closing '}': line 1 column 9"),
+        ('{"a": 1, "b": 2,}', "a comma before the closing '}': line 1 column 17"),
         ('{"a": [1,\n ]}', "a comma before the closing ']': line 2 column 2"),
         ('{"a": 1 // one\n}', "a comment, which JSON does not have: line 1 column 9"),
         ('{\n# one\n"a": 1}', "a comment, which JSON does not have: line 2 column 1"),
         ('/* one */ {"a": 1}', "a comment, which JSON does not have: line 1 column 1"),
+        (",]", "a comma before the closing ']': line 1 column 2"),
+        ("[,]", "a comma before the closing ']': line 1 column 3"),
+        ("x,]", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"a": ",}\n"}', "Invalid control character at: line 1 column 10 (char 9)"),
+        ('{"a": ",}" // one\n}', "a comment, which JSON does not have: line 1 column 12"),
+        ('{"a": ",}" 1}', "Expecting ',' delimiter: line 1 column 12 (char 11)"),
         ("{'a': 1}", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
     ],
 )

@@ -1,6 +1,7 @@
 """JSON text: strict in what it reads, plain ASCII in what it writes."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
@@ -85,13 +86,22 @@ def _decode(
 
 def _in_words(fault: json.JSONDecodeError) -> str:
     """The fault, with what people take from other languages called by its name."""
-    at = f"line {fault.lineno} column {fault.colno}"
-    rest, before = fault.doc[fault.pos :].lstrip(), fault.doc[: fault.pos].rstrip()
-    if rest[:1] == "#" or rest[:2] in ("//", "/*"):
-        return f"a comment, which JSON does not have: {at}"
-    if before.endswith(",") and rest[:1] in ("}", "]"):
-        return f"a comma before the closing {rest[0]!r}: {at}"
+    if fault.doc.startswith(("#", "//", "/*"), fault.pos):
+        return f"a comment, which JSON does not have: {_place_of(fault)}"
+    # From Python 3.13 on, the fault is at the comma; before, it is at what follows.
+    comma = max(0, fault.doc[: fault.pos + 1].rfind(","))
+    found = _COMMA_BEFORE_CLOSING.match(fault.doc, comma)
+    if found is not None and found.end() > fault.pos:
+        closing = json.JSONDecodeError(fault.msg, fault.doc, found.start(1))
+        return f"a comma before the closing {found[1]!r}: {_place_of(closing)}"
     return str(fault)
+
+
+_COMMA_BEFORE_CLOSING: Final = re.compile(r",\s*([]}])")
+
+
+def _place_of(fault: json.JSONDecodeError) -> str:
+    return f"line {fault.lineno} column {fault.colno}"
 
 
 def _is_deeper(value: object, limit: int) -> bool:
