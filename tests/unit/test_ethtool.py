@@ -11,6 +11,7 @@ from amdcni.core.aspects.ethtool import (
     Ethtool,
     SeenEthtool,
     SetEthtool,
+    Setting,
     due,
     in_words,
     is_set,
@@ -190,6 +191,14 @@ def test_a_feature_that_cannot_be_changed_any_more_is_left_alone() -> None:
     ]
 
 
+def test_features_are_set_bit_by_bit_and_called_by_their_names() -> None:
+    had: Values = {"features/on": "0x2", "features/off": "0x4"}
+    has: Values = {"features/on": "0x4", "features/off": "0x2"}
+    names = {"features/on": {1: "rx-gro", 2: "rx-lro"}}
+    on, off = Setting("on", 1, 0, 1, "rx-gro"), Setting("on", 0, 1, 2, "rx-lro")
+    assert changes(had, has, ethtool_bits=names) == [SetEthtool("features", (on, off))]
+
+
 def test_what_is_not_shown_counts_only_while_the_netdev_is_up() -> None:
     """Some drivers show nothing while it is down."""
     had: Values = {"rings/rx": 256, "wake-on-lan/modes": "0x20"}
@@ -206,6 +215,7 @@ def test_what_is_not_shown_counts_only_while_the_netdev_is_up() -> None:
         ("rings/rx", 256, 64, "rx ring is 64, was 256"),
         ("rings/tx-push", 0, 1, "tx-push is on, was off"),
         ("channels/combined", 4, 2, "number of combined channels is 2, was 4"),
+        ("private-flags/link/xdp", 1, 0, "private flag link/xdp is off, was on"),
         ("private-flags/legacy-rx", 0, 1, "private flag legacy-rx is on, was off"),
         ("pause/autoneg", 1, 0, "pause autoneg is off, was on"),
         ("link/duplex", 1, 0, "link duplex is half, was full"),

@@ -126,6 +126,10 @@ def test_a_route_that_is_gone_for_a_moment_is_kept_too() -> None:
     assert with_shared([], ENS2, [whole], in_transit=False) == ()
 
 
+def test_a_route_with_one_hop_is_not_shared_even_with_a_netdev_of_the_same_name() -> None:
+    assert with_shared([], ENS2, [to("10.9.0.0/24", Hop(ENS2))], in_transit=True) == ()
+
+
 def test_without_one_netdev_the_other_hops_remain() -> None:
     whole = to("10.9.0.0/24", Hop(ENS1), Hop(ENS2))
     left = without_netdevs(whole, [ENS1])
