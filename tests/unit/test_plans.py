@@ -13,6 +13,7 @@ from amdcni.core.names import IfName, NetworkName
 from amdcni.core.plans.recording import confirmed, is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.core.request import AddRequest, DeviceSelector, Mover
+from amdcni.core.rules import Rule
 from amdcni.core.spec import AttachmentId, Result, Verb
 from amdcni.core.steps import (
     BringHome,
@@ -26,10 +27,12 @@ from amdcni.core.steps import (
     KeepOtherHops,
     MoveIntoPod,
     Outcome,
+    Release,
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
     RestoreLink,
+    RestoreRules,
     ReturnRdma,
     SaveRecord,
     Step,
@@ -304,6 +307,8 @@ def test_only_plugins_are_called_for_a_netdev_that_was_destroyed(
     )
     assert release.work == (ReleasePlugins(record, ipam_required, limit_s),)
     assert release.forget is not None
+    device = device_of(record)
+    assert plan_homecoming(record, record.boot_id, device, destroyed=True).work == ()
 
 
 @given(some.attachments, st.booleans())
@@ -350,3 +355,16 @@ def test_a_homecoming_forgets_the_record_only_if_no_plugin_needs_a_del(
         assert forget is None
     if record.ipam is None and record.captured is not None:
         assert forget == plan_release(record, record.boot_id, device).forget
+
+
+@given(some.attachments_of(with_netdev=True), st.lists(some.policy_rules, min_size=1, max_size=2))
+def test_a_homecoming_that_does_not_wait_leaves_the_policy_rules_and_the_record_for_later(
+    record: Attachment, rules: list[Rule]
+) -> None:
+    assert record.captured is not None
+    captured = attrs.evolve(record.captured, rules=tuple(rules))
+    record, device = attrs.evolve(record, captured=captured), device_of(record)
+    whole = plan_homecoming(record, record.boot_id, device)
+    assert whole.work[-1] == RestoreRules(record, captured)
+    early = plan_homecoming(record, record.boot_id, device, waits=False)
+    assert early == Release(whole.mark, whole.work[:-1], None)
