@@ -117,8 +117,8 @@ _QUEUE: Final = re.compile(
 
 
 def plain(text: str) -> str:
-    """A value as it is kept: a mask, `0f` or `00000000,000000ff`, without zeros in front."""
-    return text.lstrip("0,") or "0"
+    """A value as it is kept: a mask of many CPUs, `00000000,000000ff`, without zeros in front."""
+    return text.lstrip("0,") or "0" if "," in text else text
 
 
 def keep(netdev: Netdev, seen: Queues, *, protocols_reported: bool) -> Queues:
