@@ -226,7 +226,7 @@ def condition_of(
     if not is_plugged(record, device):
         return Condition.UNPLUGGED
     inside = find_in_pod(record, pod) is not None
-    home = None if inside else find_home(record, host.netdevs, device, pod)
+    home = find_home(record, host.netdevs, device, pod)
     at_home = home is not None
     if _is_due_in(record, pod) and _was_reset(record, home, inside=inside):
         return Condition.RESET

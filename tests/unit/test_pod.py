@@ -144,9 +144,12 @@ def test_what_is_attached_again_has_what_its_add_promised_but_no_route_twice(
     copied = with_routes(promise, record.captured.routes)
     plain = attrs.evolve(record, result=promise)
     assert promised_again(plain) == promise
+    assert promised_again(attrs.evolve(record, result=copied)) == copied, "routes were not copied"
     copying = {"name": "fabric", "copyRoutes": True}
     again = promised_again(attrs.evolve(record, result=copied, config=copying))
     assert again is not None
+    without_netdev = attrs.evolve(record, result=promise, config=copying, captured=None)
+    assert promised_again(without_netdev) == promise
     assert set(again.routes) <= set(promise.routes)
     assert attrs.evolve(again, routes=()) == attrs.evolve(promise, routes=())
     addresses = addresses_for(attrs.evolve(plain, mover=Mover.DELEGATE), promise, 0)
