@@ -43,8 +43,9 @@ def test_a_key_that_looks_like_one_of_ours_is_named_with_what_was_meant(
     assert misspelt_keys({"mtu": 1500, key: 1}) == (Misspelt(f"$.{key}", key, meant),)
 
 
-def test_the_keys_within_the_runtimes_part_are_looked_at_too() -> None:
-    (found,) = misspelt_keys({"runtimeConfig": {"devicID": "x", "portMappings": []}})
+def test_the_keys_within_the_runtimes_part_are_looked_at_by_themselves() -> None:
+    others = {"portMappings": [], "movre": "native", "dataDri": "/a"}
+    (found,) = misspelt_keys({"runtimeConfig": {"devicID": "x", **others}})
     assert str(found) == (
         "$.runtimeConfig.devicID: the key 'devicID' is not known; did you mean 'deviceID'?"
     )
