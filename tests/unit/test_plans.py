@@ -3,6 +3,7 @@
 import json
 
 import attrs
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -260,16 +261,28 @@ def test_a_device_without_a_netdev_is_released_and_forgotten(
     assert release.forget == ForgetRecord(record.key, record.taken_over)
 
 
-@given(some.attachments, st.booleans())
+@pytest.mark.parametrize("plugged", [True, False])
+@pytest.mark.parametrize("destroyed", [True, False])
+@given(record=some.attachments)
 def test_a_release_is_marked_as_begun_unless_the_record_was_unfinished(
-    record: Attachment, plugged: bool
+    record: Attachment, plugged: bool, destroyed: bool
 ) -> None:
     device = device_of(record) if plugged else None
-    mark = plan_release(record, record.boot_id, device).mark
-    if record.phase is Phase.ATTACHED:
-        assert mark == SaveRecord(attrs.evolve(record, phase=Phase.DETACHING))
-    else:
-        assert mark is None
+    for phase in Phase:
+        found = attrs.evolve(record, phase=phase, result=None)
+        mark = plan_release(found, record.boot_id, device, destroyed=destroyed).mark
+        begun = SaveRecord(attrs.evolve(found, phase=Phase.DETACHING))
+        assert mark == (begun if phase is Phase.ATTACHED else None)
+
+
+@pytest.mark.parametrize("folder", ["/var/lib/before", None])
+@given(record=some.attachments)
+def test_a_record_is_removed_from_the_folder_that_it_was_read_from(
+    record: Attachment, folder: str | None
+) -> None:
+    record = attrs.evolve(record, folder=folder)
+    forget = plan_release(record, record.boot_id, device_of(record)).forget
+    assert forget == ForgetRecord(record.key, record.taken_over, folder)
 
 
 @given(some.attachments, some.boot_ids, st.booleans())
@@ -288,9 +301,10 @@ def test_a_record_of_an_earlier_boot_restores_nothing_and_is_forgotten(
 def test_a_record_whose_device_is_unplugged_is_kept(record: Attachment) -> None:
     """The NIC may be plugged in again."""
     assume(record.key.bus_device is not None)
-    release = plan_release(record, record.boot_id, None)
-    assert release.work == (ReleasePlugins(record),)
-    assert release.forget is None
+    for limit_s in (None, 5.0):
+        release = plan_release(record, record.boot_id, None, limit_s=limit_s)
+        assert release.work == (ReleasePlugins(record, limit_s=limit_s),)
+        assert release.forget is None
 
 
 @given(some.attachments, st.booleans(), st.none() | st.just(5.0))
