@@ -12,6 +12,7 @@ from hypothesis.strategies import SearchStrategy
 from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
 from amdcni.core.aspects.change import Around, Stage
+from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
@@ -233,12 +234,31 @@ def test_another_link_value_is_one_difference_if_it_was_captured(
     seen = shown_as(captured)
     another: dict[str, Any] = {name: (getattr(seen, name) or 0) + 1}
     other = attrs.evolve(seen, **another)
-    expected = 0 if getattr(captured, name) is None else 1
-    assert len(lines(captured, other)) == expected
+    had, has = getattr(captured, name), another[name]
+    assert lines(captured, other) == ([] if had is None else [f"{name} is {has}, was {had}"])
     changes = link.due(captured, other, None, Around(captured.ifname))
-    assert [(change.name, change.value) for change in changes] == (
-        [(name, getattr(captured, name))] if expected else []
+    assert changes == ([] if had is None else [SetLink(name, had, has)])
+
+
+def test_limits_of_offloads_that_the_kernel_sets_for_ipv4_too_are_set_before_those() -> None:
+    captured = Captured(
+        IfName("eth1"),
+        7,
+        gso_max_segs=100,
+        gso_max_size=65536,
+        gso_ipv4_max_size=1500,
+        gro_max_size=65537,
+        gro_ipv4_max_size=65536,
     )
+    limits = {"gso_max_size": 1600, "gso_ipv4_max_size": 1500, "gro_ipv4_max_size": 1700}
+    other = Netdev(7, IfName("eth1"), gso_max_segs=64, gro_max_size=1700, **limits)
+    assert link.due(captured, other, None, Around(captured.ifname)) == [
+        SetLink("gso_max_segs", 100, 64),
+        SetLink("gso_max_size", 65536, 1600),
+        SetLink("gso_ipv4_max_size", 1500, 65536),
+        SetLink("gro_max_size", 65537, 1700),
+        SetLink("gro_ipv4_max_size", 65536, 1700),
+    ]
 
 
 @given(some.whole_captures, some.netdevs)
@@ -272,7 +292,9 @@ def test_another_hardware_address_is_one_difference_if_it_can_be_set(
     assume(mac != captured.mac)
     other = attrs.evolve(shown_as(captured), mac=mac)
     settable = captured.mac is not None and len(captured.mac) == 17
-    assert len(lines(captured, other)) == settable
+    changes = link.due(captured, other, None, Around(captured.ifname))
+    assert changes == ([SetLink("mac", captured.mac, mac)] if settable else [])
+    assert lines(captured, other) == [change.describe() for change in changes]
 
 
 def test_a_hardware_address_that_cannot_be_set_is_not_a_difference() -> None:
