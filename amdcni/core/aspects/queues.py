@@ -167,7 +167,8 @@ _USUAL: Final = {
 def lines(kept: Queues) -> Iterator[str]:
     """One for each that is not the usual one, for all queues in a row that have it."""
     for where, value in (kept.queues or {}).items():
-        if value != _USUAL.get(where.partition("/")[2], "0"):
+        # The kernel writes an empty mask of eight CPUs as 00.
+        if (value.lstrip("0") or "0") != _USUAL.get(where.partition("/")[2], "0"):
             yield f"{_worded(where)} {value}"
 
 
