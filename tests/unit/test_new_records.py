@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import NetnsRef, Phase
 from amdcni.core.capture import Captured
-from amdcni.core.host import Address, Hop, Route, Values
+from amdcni.core.host import Address, Hardware, Hop, Interrupts, Route, Values
 from amdcni.core.names import IfName, MacAddress, PciAddress
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.recording import confirmed, in_transit
@@ -49,6 +49,19 @@ def test_the_record_says_who_gets_which_netdev_and_since_when(handover: Handover
         pod_ifindex=None,
         result=None,
     )
+
+
+@given(any_handovers)
+def test_the_record_says_which_card_it_is_and_where_its_interrupts_go(handover: Handover) -> None:
+    snapshot = handover.snapshot
+    device = snapshot.candidates.device
+    card, kept = Hardware("0x1dd8", "0x1002", "0123"), Interrupts({"40": "0-3"})
+    if device is not None:
+        candidates = attrs.evolve(snapshot.candidates, device=attrs.evolve(device, hardware=card))
+        snapshot = attrs.evolve(snapshot, candidates=candidates)
+    record = record_in(plan_add(handover.request, attrs.evolve(snapshot, interrupts=kept)))
+    assert record.hardware == (None if device is None else card)
+    assert record.interrupts == kept
 
 
 def sysctls_due(handover: Handover) -> Values:
