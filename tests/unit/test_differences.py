@@ -16,7 +16,7 @@ from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.routes import due_on_host
 from amdcni.core.aspects.traffic_control import filters_of_renamed
 from amdcni.core.capture import Captured, Details, capture, due
-from amdcni.core.host import Address, AddressFlag, Neighbour, Netdev
+from amdcni.core.host import Address, AddressFlag, IpAddress, Neighbour, Netdev
 from amdcni.core.names import IfName, MacAddress
 from amdcni.testing import strategies as some
 
@@ -341,20 +341,31 @@ def test_a_missing_detail_is_a_difference(what: str, captured: Captured) -> None
     assert bool(lines(captured, details=seen)) == bool(value)
 
 
-@given(some.whole_captures)
-def test_a_missing_token_is_a_difference(captured: Captured) -> None:
-    bare = attrs.evolve(shown_as(captured), token=None)
-    assert bool(lines(captured, bare)) == (captured.token is not None)
+@pytest.mark.parametrize(("now", "words"), [(None, "none"), (ip_address("::9"), "::9")])
+@given(captured=some.whole_captures)
+def test_another_token_or_none_is_a_difference_if_there_was_one(
+    captured: Captured, now: IpAddress | None, words: str
+) -> None:
+    had = ip_address("::7")
+    seen = attrs.evolve(shown_as(captured), token=now)
+    assert lines(attrs.evolve(captured, token=had), seen) == [f"token is {words}, was ::7"]
+    assert lines(attrs.evolve(captured, token=None), seen) == []
 
 
-@pytest.mark.parametrize(("state", "differs"), [(0, 0), (0x04, 0), (0x40, 1), (0x80, 1)])
+@pytest.mark.parametrize(
+    ("state", "now", "differs"),
+    [(0, 0, 0), (0x04, 0x04, 0), (0x04, 0x02, 0), (0x40, 0x40, 1), (0x80, 0x80, 1)],
+)
 @given(captured=some.whole_captures)
 def test_another_hardware_address_of_a_neighbour_differs_only_where_no_packet_changes_it(
-    state: int, differs: int, captured: Captured
+    state: int, now: int, differs: int, captured: Captured
 ) -> None:
-    """NUD_STALE is 4, of one that is externally learnt; NUD_NOARP is 0x40, NUD_PERMANENT 0x80."""
+    """NUD_REACHABLE is 2, NUD_STALE 4, which one that is externally learnt may be in turns.
+
+    NUD_NOARP is 0x40, NUD_PERMANENT 0x80.
+    """
     one = Neighbour(ip_address("192.0.2.9"), MacAddress("02:00:00:00:00:01"), state=state)
     captured = attrs.evolve(captured, neighbours=(one,))
-    other = attrs.evolve(one, mac=MacAddress("02:00:00:00:00:02"))
+    other = attrs.evolve(one, mac=MacAddress("02:00:00:00:00:02"), state=now)
     seen = attrs.evolve(details_of(captured), neighbours=(other,))
     assert lines(captured, details=seen) == ["neighbour 192.0.2.9 is missing"] * differs

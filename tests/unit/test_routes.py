@@ -4,16 +4,19 @@ import ipaddress
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.aspects.routes import (
     Routes,
     SeenRoutes,
+    WithNexthops,
     aged,
     changes_for,
     describe,
     due_on_host,
+    has_shared,
     ifindexes_of,
     lines,
     missing,
@@ -21,7 +24,7 @@ from amdcni.core.aspects.routes import (
     with_shared,
     without_netdevs,
 )
-from amdcni.core.host import Hop, Netdev, Route
+from amdcni.core.host import Hop, Netdev, Nexthop, NexthopGroup, Route
 from amdcni.core.names import IfName
 from amdcni.testing import strategies as some
 
@@ -118,6 +121,21 @@ def test_a_route_is_kept_complete_if_another_record_has_more_of_it() -> None:
         assert with_shared([left, other], ENS2, [whole], in_transit=in_transit) == (whole, other)
     assert with_shared([left], ENS3, [whole], in_transit=True) == (left,)
     assert with_shared([left], ENS2, [to("10.9.0.0/24", Hop(ENS2))], in_transit=True) == (left,)
+
+
+@pytest.mark.parametrize(
+    ("kept", "shares"),
+    [
+        (WithNexthops(), False),
+        (WithNexthops(routes=(to("10.9.0.0/24"),), nexthops=(Nexthop(1),)), False),
+        (WithNexthops(routes=(to("10.9.0.0/24", Hop(ENS1), Hop(ENS2)),)), True),
+        (WithNexthops(nexthop_groups=(NexthopGroup(3),)), True),
+    ],
+)
+def test_netdevs_share_routes_with_several_hops_and_nexthop_groups(
+    kept: WithNexthops, shares: bool
+) -> None:
+    assert has_shared(kept) is shares
 
 
 def test_a_route_that_is_gone_for_a_moment_is_kept_too() -> None:
