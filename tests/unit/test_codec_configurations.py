@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from amdcni.core.codec import encode, in_version, prev_result_of, valid_attachments_of
 from amdcni.core.errors import InvalidConfiguration, UnsupportedVersion
 from amdcni.core.formats import device_of, moves_rdma, network_of, parse_request
-from amdcni.core.names import PluginName
+from amdcni.core.names import FilePath, MacAddress, NetdevName, PciAddress, PluginName
 from amdcni.core.request import (
     AddRequest,
+    AddrGenMode,
     CheckRequest,
     DelRequest,
     Device,
@@ -55,6 +56,43 @@ def test_a_configuration_is_kept_unchanged_with_all_its_keys(request: Request) -
 @given(some.meanings)
 def test_a_device_is_read_from_a_configuration_alone(meaning: Meaning) -> None:
     assert device_of(meaning.raw) == meaning.device
+
+
+A = PciAddress.parse("0000:01:00.0")
+MAC = MacAddress("02:00:00:00:00:01")
+
+
+@pytest.mark.parametrize(
+    ("keys", "device"),
+    [
+        ({"runtimeConfig": {"deviceID": str(A)}}, Device(DeviceSelector(A))),
+        ({"pciBusID": str(A)}, Device(DeviceSelector(A))),
+        ({"device": "eth0", "hwaddr": MAC}, Device(DeviceSelector(None, NetdevName("eth0"), MAC))),
+        ({"kernelpath": "/a"}, Device(DeviceSelector(kernelpath=FilePath("/a")))),
+        (
+            {
+                "deviceID": str(A),
+                "mover": "native",
+                "mtu": 1400,
+                "mac": MAC,
+                "addrGenMode": "kernel",
+                "copySysctls": True,
+            },
+            Device(
+                DeviceSelector(A),
+                mover=Mover.NATIVE,
+                mtu=1400,
+                mac=MAC,
+                addr_gen_mode=AddrGenMode.KERNEL,
+                copy_sysctls=True,
+            ),
+        ),
+    ],
+)
+def test_each_key_of_a_configuration_says_one_thing_of_the_device(
+    keys: dict[str, Any], device: Device
+) -> None:
+    assert device_of({"name": "fabric", **keys}) == device
 
 
 @pytest.mark.parametrize("ipam", [None, {}], ids=["null", "empty"])

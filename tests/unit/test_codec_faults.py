@@ -8,7 +8,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from amdcni.core.errors import InvalidConfiguration, UndecodableInput, UnsupportedField
+from amdcni.core.errors import (
+    AmdcniError,
+    InvalidConfiguration,
+    UndecodableInput,
+    UnsupportedField,
+    UnsupportedVersion,
+)
 from amdcni.core.formats import device_of, network_of, parse_call
 from amdcni.core.formats.configurations import UNNAMED
 from amdcni.core.names import ContainerId, FilePath, IfName
@@ -21,6 +27,7 @@ from amdcni.core.request import (
     Mover,
 )
 from amdcni.core.spec import AttachmentId
+from amdcni.core.versions import OLDEST
 from amdcni.testing import strategies as some
 from amdcni.testing.strategies import Meaning
 from tests.unit.configurations import (
@@ -312,9 +319,17 @@ def test_del_needs_no_valid_device_mover_or_prev_result(members: dict[str, Any])
     assert isinstance(request_for("DEL", {**PLAIN, **members}), DelRequest)
 
 
-@pytest.mark.parametrize("wrong", [{"name": "a b"}, {"name": None}, {"dataDir": 5}])
+@pytest.mark.parametrize(
+    ("wrong", "replaced", "fault"),
+    [
+        *(({"name": name}, {"name": UNNAMED}, InvalidConfiguration) for name in ("a b", None)),
+        ({"dataDir": 5}, {"data_dir": DEFAULT_DATA_DIR}, InvalidConfiguration),
+        ({"cniVersion": 5}, {"version": OLDEST}, InvalidConfiguration),
+        ({"cniVersion": "9.9.9"}, {"version": OLDEST}, UnsupportedVersion),
+    ],
+)
 def test_a_del_with_a_broken_configuration_uses_what_is_valid_of_it_key_by_key(
-    wrong: dict[str, Any],
+    wrong: dict[str, Any], replaced: dict[str, Any], fault: type[AmdcniError]
 ) -> None:
     log = {"logLevel": "debug", "logFile": "/run/amd-host-device/x.log"}
     valid = {**PLAIN, "cniVersion": "1.0.0", "dataDir": "/run/amd-host-device", **log}
@@ -322,9 +337,8 @@ def test_a_del_with_a_broken_configuration_uses_what_is_valid_of_it_key_by_key(
     whole = parse_call(call_of("DEL"), json.dumps(valid).encode())
     assert isinstance(request, DelRequest)
     assert isinstance(whole, DelRequest)
-    assert isinstance(request.fault, InvalidConfiguration)
+    assert isinstance(request.fault, fault)
     assert whole.network.log == LogSettings(LogLevel.DEBUG, FilePath(log["logFile"]))
-    replaced = {"name": UNNAMED} if "name" in wrong else {"data_dir": DEFAULT_DATA_DIR}
     network = attrs.evolve(whole.network, raw={**valid, **wrong}, **replaced)
     assert attrs.evolve(request, fault=None) == attrs.evolve(whole, network=network)
 
