@@ -212,7 +212,7 @@ def test_the_ipam_plugin_is_called_only_if_one_is_configured(
 # ---- CHECK
 
 
-RESULT = Result(ips=(Ip(ipaddress.ip_interface("192.0.2.7/24"), 0),))
+RESULT = Result(ips=(Ip(ipaddress.ip_interface("192.0.2.7/24")),))
 
 
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.1.0", None])

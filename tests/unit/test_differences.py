@@ -250,8 +250,15 @@ def test_limits_of_offloads_that_the_kernel_sets_for_ipv4_too_are_set_before_tho
         gro_max_size=65537,
         gro_ipv4_max_size=65536,
     )
-    limits = {"gso_max_size": 1600, "gso_ipv4_max_size": 1500, "gro_ipv4_max_size": 1700}
-    other = Netdev(7, IfName("eth1"), gso_max_segs=64, gro_max_size=1700, **limits)
+    other = Netdev(
+        7,
+        IfName("eth1"),
+        gso_max_segs=64,
+        gso_max_size=1600,
+        gso_ipv4_max_size=1500,
+        gro_max_size=1700,
+        gro_ipv4_max_size=1700,
+    )
     assert link.due(captured, other, None, Around(captured.ifname)) == [
         SetLink("gso_max_segs", 100, 64),
         SetLink("gso_max_size", 65536, 1600),

@@ -205,14 +205,14 @@ def test_a_sysctl_would_be_lost_if_a_new_netdev_has_another_one_and_the_record_t
     assert lost_by(details=details) == "ipv4/conf/rp_filter is 0, was 2"
     recorded = with_captured(sysctls={name: "1"})
     assert lost_by(recorded, details=details) == "ipv4/conf/rp_filter is 1, was 2"
-    assert plan_of(with_captured(sysctls={name: "2"}), details=details)
+    assert plan_of(with_captured(sysctls={name: "2"}), details=details).steps
 
 
 def test_a_sysctl_that_a_new_netdev_has_anyway_is_no_loss() -> None:
     """What accept_dad is, is always recorded."""
     name = "ipv6/conf/accept_dad"
     details = Details(sysctls={name: "1"}, sysctl_defaults={name: "1"})
-    assert plan_of(with_captured(sysctls={name: "0"}), details=details)
+    assert plan_of(with_captured(sysctls={name: "0"}), details=details).steps
 
 
 def test_a_route_with_several_hops_would_be_lost_as_a_whole() -> None:
@@ -233,7 +233,7 @@ def test_a_link_local_address_that_somebody_has_set_would_be_lost_although_it_is
 def test_a_label_with_the_new_name_in_place_of_the_old_one_is_no_loss(rest: str) -> None:
     recorded = with_captured(addresses=(address("192.0.2.1/31", label=f"ens1{rest}"),))
     netdev = attrs.evolve(NEW, addresses=(address("192.0.2.1/31", label=f"eth0{rest}"),))
-    assert plan_of(recorded, netdev)
+    assert plan_of(recorded, netdev).steps
 
 
 def test_an_address_of_the_record_is_no_loss_until_its_lifetime_has_run_out() -> None:
@@ -241,6 +241,6 @@ def test_an_address_of_the_record_is_no_loss_until_its_lifetime_has_run_out() ->
         return (address("192.0.2.1/31", valid_s=seconds, preferred_s=seconds),)
 
     netdev = attrs.evolve(NEW, addresses=lasting(540))
-    assert plan_of(with_captured(addresses=lasting(600)), netdev)
+    assert plan_of(with_captured(addresses=lasting(600)), netdev).steps
     gone = with_captured(addresses=lasting(60))
     assert lost_by(gone, netdev) == "192.0.2.1/31 is missing"
