@@ -48,6 +48,7 @@ def test_each_further_failure_doubles_the_pause_up_to_a_limit(
     for _ in range(count):
         seen = retry.after_failure(seen, boot_id, now_s, home=False)
         pauses.append(seen.next_s - now_s)
+        assert not retry.is_due(seen, boot_id, now_s), "however long the pause is"
     doubled = (FIRST_PAUSE_S * 2**failures for failures in range(count))
     assert pauses == [min(pause_s, LONGEST_PAUSE_S) for pause_s in doubled]
 
