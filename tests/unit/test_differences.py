@@ -11,6 +11,7 @@ from hypothesis.strategies import SearchStrategy
 
 from amdcni.core.aspects import altnames, link
 from amdcni.core.aspects.addresses import LIFETIME_TOLERANCE_S, aged, differences
+from amdcni.core.aspects.altnames import SetAltname
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.link import SetLink
 from amdcni.core.aspects.routes import due_on_host
@@ -319,10 +320,12 @@ def test_alternative_names_are_restored_unless_they_are_taken(captured: Captured
     bare = attrs.evolve(shown_as(captured), altnames=("theirs",))
     taker = Netdev(99, IfName("taker"), altnames=names[:1])
     changes = altnames.due(captured, bare, None, Around(captured.ifname, (taker,)))
-    added = {change.altname for change in changes if change.present}
-    dropped = [change.altname for change in changes if not change.present]
-    assert added == set(names[1:]) - {bare.ifname, "theirs"}
-    assert dropped == ([] if captured.altnames is None or "theirs" in names else ["theirs"])
+    extra = [] if captured.altnames is None or "theirs" in names else ["theirs"]
+    gone = [name for name in names[1:] if name not in (bare.ifname, "theirs")]
+    assert changes == [
+        *(SetAltname(name, present=False) for name in extra),
+        *(SetAltname(name, present=True) for name in gone),
+    ]
     found = differing(captured, bare, details_of(captured), taker)
     assert len(found) == len(changes)
 

@@ -138,6 +138,7 @@ def test_a_link_local_address_of_an_earlier_hardware_address_is_kept() -> None:
     ("address", "proto", "flags", "eui64"),
     [
         ("fe80::ff:fe00:1/64", 3, 0, True),
+        ("fe80::ff:fe00:1/64", None, 0, False),
         ("fe80::ff:fe00:1/64", None, AddressFlag.NOPREFIXROUTE, False),
         ("fe80::5/64", 3, 0, False),
         ("2001:db8::ff:fe00:1/64", 2, 0, False),

@@ -128,6 +128,11 @@ def test_a_route_that_is_missing_for_a_moment_is_captured_completely(
     captured = record_in(plan_add(handover.request, snapshot)).captured
     assert captured is not None
     assert captured.routes == ((whole,) if phase is Phase.ATTACHING else ())
+    for useless in (attrs.evolve(lent, boot_id="earlier"), attrs.evolve(lent, captured=None)):
+        knows_nothing = attrs.evolve(snapshot, multipath=(useless,))
+        captured = record_in(plan_add(handover.request, knows_nothing)).captured
+        assert captured is not None
+        assert captured.routes == ()
 
 
 # ---- what the ADD answers

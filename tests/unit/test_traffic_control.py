@@ -220,8 +220,9 @@ def test_what_others_have_changed_in_a_block_that_they_share_stays(
 
 def test_what_was_there_only_while_a_table_was_made_is_removed() -> None:
     placeholder = Filter("u32", INGRESS_FILTERS, 0xFFFF, PLACEHOLDER_PROTOCOL, 0x80000000)
-    kept = TrafficControl(qdiscs=(CLSACT,), filters=(KEY,))
-    seen = attrs.evolve(kept, filters=(KEY, placeholder))
+    of_that_protocol = Filter("flower", INGRESS_FILTERS, 1, PLACEHOLDER_PROTOCOL, 1)
+    kept = TrafficControl(qdiscs=(CLSACT,), filters=(u32(0x80000000, ""), KEY, of_that_protocol))
+    seen = attrs.evolve(kept, filters=(*kept.filters, placeholder))
     (change,) = due(kept, NIC, as_seen(seen), AROUND)
     assert change == DropPlaceholder(placeholder)
     assert change.describe() == (
