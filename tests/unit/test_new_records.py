@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amdcni.core.attachment import NetnsRef, Phase
-from amdcni.core.capture import Captured
-from amdcni.core.host import Address, Hardware, Hop, Interrupts, Route, Values
+from amdcni.core.capture import Captured, Details
+from amdcni.core.host import (
+    Address,
+    Hardware,
+    Hop,
+    Interrupts,
+    Member,
+    Nexthop,
+    NexthopGroup,
+    Route,
+    Values,
+)
 from amdcni.core.names import IfName, MacAddress, PciAddress
 from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.recording import confirmed, in_transit
@@ -133,6 +143,26 @@ def test_a_route_that_is_missing_for_a_moment_is_captured_completely(
         captured = record_in(plan_add(handover.request, knows_nothing)).captured
         assert captured is not None
         assert captured.routes == ()
+
+
+@given(some.handovers)
+def test_a_group_that_lacks_the_members_of_a_lent_netdev_is_captured_completely(
+    handover: Handover,
+) -> None:
+    netdev, snapshot = handover.netdev, handover.snapshot
+    assert netdev is not None
+    its, ours = Nexthop(1, Hop(IfName("other"), 99)), Nexthop(2, Hop(netdev.ifname, netdev.ifindex))
+    whole = NexthopGroup(3, (Member(1), Member(2)))
+    other = Captured(
+        IfName("other"), 99, nexthops=(its,), nexthop_groups=(whole,), other_nexthops=(ours,)
+    )
+    lent = attrs.evolve(record_in(plan_of(handover)), captured=other)
+    left = Details(nexthops=(ours,), nexthop_groups=(NexthopGroup(3, (Member(2),)),))
+    snapshot = attrs.evolve(snapshot, details=left, multipath=(lent,))
+    captured = record_in(plan_add(handover.request, snapshot)).captured
+    assert captured is not None
+    assert captured.nexthop_groups == (whole,)
+    assert (captured.nexthops, captured.other_nexthops) == ((ours,), (its,))
 
 
 # ---- what the ADD answers

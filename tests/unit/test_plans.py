@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.calls import ipam_call, release_call
-from amdcni.core.host import Netdev, Netns, SysfsDevice
+from amdcni.core.host import Interrupts, Netdev, Netns, SysfsDevice
 from amdcni.core.names import IfName, NetworkName
 from amdcni.core.plans.recording import confirmed, is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
@@ -32,6 +32,7 @@ from amdcni.core.steps import (
     ReleaseIpam,
     ReleasePlugins,
     RestoreConfiguration,
+    RestoreInterrupts,
     RestoreLink,
     RestoreRules,
     ReturnRdma,
@@ -227,12 +228,14 @@ def device_of(record: Attachment) -> SysfsDevice | None:
     return None if bus_device is None else SysfsDevice(bus_device)
 
 
-@given(some.attachments_of(with_netdev=True), st.booleans())
+@pytest.mark.parametrize("kept", [None, Interrupts({"40": "0-3"})])
+@given(record=some.attachments_of(with_netdev=True), ipam_required=st.booleans())
 def test_a_netdev_is_released_brought_home_restored_verified_and_then_forgotten(
-    record: Attachment, ipam_required: bool
+    record: Attachment, ipam_required: bool, kept: Interrupts | None
 ) -> None:
     captured = record.captured
     assert captured is not None
+    record = attrs.evolve(record, interrupts=kept)
     release = plan_release(record, record.boot_id, device_of(record), ipam_required=ipam_required)
     rdma = bool(record.rdma)
     assert release.work == (
@@ -240,6 +243,7 @@ def test_a_netdev_is_released_brought_home_restored_verified_and_then_forgotten(
         ReleasePlugins(record, ipam_required),
         BringHome(record, captured),
         RestoreConfiguration(record, captured),
+        *(() if kept is None else (RestoreInterrupts(record, kept),)),
         VerifyHome(record, captured),
         *((VerifyRdma(record),) * rdma),
     )
