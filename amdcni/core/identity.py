@@ -90,12 +90,11 @@ def needs_mark(
     netdev: Netdev,
     others: Iterable[Netdev],
     device: SysfsDevice | None,
-    pod: Netns | None,
 ) -> bool:
-    """Whether a netdev on the host is known to be that of `record` only by its mark."""
+    """Whether its mark alone says that a netdev on the host, and not in the pod, is of `record`."""
     altnames = tuple(name for name in netdev.altnames if name != record.mark)
     unmarked = attrs.evolve(netdev, altnames=altnames)
-    return find_home(record, (*others, unmarked), device, pod) != unmarked
+    return find_home(record, (*others, unmarked), device, None) != unmarked
 
 
 def find_anywhere(record: Attachment, netdevs: Iterable[Netdev]) -> Netdev | None:

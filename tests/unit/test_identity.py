@@ -204,7 +204,7 @@ def test_without_its_mark_after_an_interrupted_call_a_netdev_is_known_by_its_ifi
     known = phase is Phase.ATTACHING or (phase is Phase.DETACHING and not renamed)
     assert found == (ours if known else None)
     marked = attrs.evolve(ours, altnames=(record.mark,))
-    assert needs_mark(record, marked, strangers, None, None) == (not known)
+    assert needs_mark(record, marked, strangers, None) == (not known)
 
 
 @given(some.attachments_of(with_netdev=False), some.hosts, some.sysfs_devices)

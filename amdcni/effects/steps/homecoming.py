@@ -278,19 +278,15 @@ def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outco
     Returns what was seen of the netdev, without the mark if that has been removed.
 
     Everything is read again, unless nothing was missing when it was read last and nothing is shared
-    with others, who might have changed it since.  What was seen coming home is not in its pod any
-    more.
+    with others, who might have changed it since.
     """
-    home, pod = so_far.home, None
-    if home is None:
-        sight = _look(node, record)
-        home, pod = _home_in(sight, record), sight.pod
+    home = so_far.home or _require_home(node, record)
     if home.whole is None or shares_routes(captured):
         home = _seen_whole(node, record, captured, home.netdev.ifindex)
     if captured.nexthops and home.whole is not None:
         _report_taken(node, record, captured, home.netdev, home.whole)
     stored = so_far.saved or node.find_record(record.key) or record
-    return _without_mark(node, stored, home, pod)
+    return _without_mark(node, stored, home)
 
 
 def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: int) -> Home:
@@ -346,7 +342,7 @@ def _report_taken(
         node.report("not-restored", **record.facts, aspect="nexthops")
 
 
-def _without_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | None) -> Home:
+def _without_mark(node: Machine, stored: Attachment, home: Home) -> Home:
     """Remove the mark, unless the netdev could not be found without it by the `stored` record.
 
     The record may stay for a while, because a plugin or the disk refuses.  If the disk did not even
@@ -355,7 +351,7 @@ def _without_mark(node: Machine, stored: Attachment, home: Home, pod: Netns | No
     if stored.phase is Phase.ATTACHED:
         return home
     device, netdev = node.find_device(stored.key.bus_device), home.netdev
-    if needs_mark(stored, netdev, home.others, device, pod):
+    if needs_mark(stored, netdev, home.others, device):
         return home
     node.own.drop_altname(netdev, stored.mark)
     altnames = tuple(name for name in netdev.altnames if name != stored.mark)
@@ -380,10 +376,7 @@ def _around(node: Machine, record: Attachment, captured: Captured, home: Home) -
 
 
 def _require_home(node: Machine, record: Attachment) -> Home:
-    return _home_in(_look(node, record), record)
-
-
-def _home_in(sight: _Sight, record: Attachment) -> Home:
+    sight = _look(node, record)
     netdev = _require(sight.netdev, record)
     return Home(netdev, sight.others(netdev))
 
