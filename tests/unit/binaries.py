@@ -1,6 +1,7 @@
 """Made-up trees of the program, and folders of plugins into which they are installed."""
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from amdcni.cli import main
 from amdcni.core.install.plans import plan_install
 from amdcni.core.install.removal import plan_uninstall
 from amdcni.core.install.tree import TreeName
@@ -150,3 +152,33 @@ def before_change(number: int, do: Callable[[], object]) -> None:
                 do()
 
     sys.setprofile(watch)
+
+
+# ---- the commands
+
+
+@attrs.frozen
+class Said:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def amdcni(*words: object) -> Said:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    status = main([str(word) for word in words], stdout, stderr)
+    return Said(status, stdout.getvalue(), stderr.getvalue())
+
+
+def amdcni_install(bin_dir: Path, tree: BuiltTree, *words: str) -> Said:
+    return amdcni("install", "--bin-dir", bin_dir, "--from", tree.path, *words)
+
+
+def amdcni_uninstall(bin_dir: Path, *words: str) -> Said:
+    state = bin_dir.parent / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    return amdcni("uninstall", "--bin-dir", bin_dir, "--data-dir", state, *words)

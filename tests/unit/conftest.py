@@ -18,6 +18,7 @@ from tests import profiles, selection
 
 if TYPE_CHECKING:
     from amdcni.effects.store import Store
+    from tests.unit.binaries import BuiltTree
     from tests.unit.fake_kernel import Kernel
     from tests.unit.fake_machine import Machine
     from tests.unit.fake_netdevs import Link
@@ -123,3 +124,26 @@ def store(folder: Path, reports: "Reports") -> "Store":
 def sys(tmp_path: Path) -> Path:
     """A folder that stands for /sys."""
     return tmp_path / "sys"
+
+
+@pytest.fixture
+def bin_dir(tmp_path: Path) -> Path:
+    """A folder for plugins, which is empty."""
+    (tmp_path / "bin").mkdir()
+    return tmp_path / "bin"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> "BuiltTree":
+    """A tree to install."""
+    from tests.unit.binaries import build_tree
+
+    return build_tree(tmp_path / "tree", "1.1")
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> "BuiltTree":
+    """A tree of an older version."""
+    from tests.unit.binaries import build_tree
+
+    return build_tree(tmp_path / "older", "1.0")

@@ -12,9 +12,12 @@ from hypothesis.strategies import SearchStrategy
 from amdcni.core.aspects import sysctls
 from amdcni.core.aspects.addresses import aged, differences, in_setting_order
 from amdcni.core.aspects.change import Around, Stage
-from amdcni.core.aspects.sysctls import SeenSysctls
-from amdcni.core.capture import Captured, Details, capture
-from amdcni.core.host import Address, Netdev
+from amdcni.core.aspects.ethtool import SetEthtool
+from amdcni.core.aspects.queues import SetQueues
+from amdcni.core.aspects.routes import RouteChange, SetRoute
+from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
+from amdcni.core.capture import Captured, Change, Details, capture, is_missed, is_required
+from amdcni.core.host import Address, Hop, Netdev, Route
 from amdcni.core.names import IfName
 from amdcni.testing import strategies as some
 
@@ -278,3 +281,24 @@ def test_a_lifetime_may_be_five_seconds_off(
     wanted, seen = attrs.evolve(address, valid_s=had), attrs.evolve(address, valid_s=has)
     difference = [f"valid_s {has} (was {had})"]
     assert differences(wanted, seen) == (difference if deviates else [])
+
+
+ROUTE = RouteChange(Route(ipaddress.ip_network("10.9.0.0/24"), (Hop(IfName("eth1"), 7),)))
+
+
+@pytest.mark.parametrize(
+    ("change", "required", "missed"),
+    [
+        (SetRoute(ROUTE), True, True),
+        (SetRoute(ROUTE, optional=True), False, False),
+        (SetEthtool("features", ()), False, True),
+        (SetEthtool("features", (), optional=True), False, False),
+        (SetQueues("rx-0/rps_cpus", "f", "0"), False, True),
+        (SetSysctl("ipv4/conf/rp_filter", "1", "0", Stage.DOWN), True, True),
+    ],
+    ids=str,
+)
+def test_what_a_netdev_can_do_without_keeps_no_record_and_what_others_will_set_is_not_missed(
+    change: Change, required: bool, missed: bool
+) -> None:
+    assert (is_required(change), is_missed(change)) == (required, missed)

@@ -23,13 +23,6 @@ CONFIG = {"cniVersion": "1.1.0", "name": "fabric", "type": "amd-host-device"}
 OURS = ("CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS", "CNI_ARGS", "CNI_PATH")
 
 
-@pytest.fixture
-def bin_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    return folder
-
-
 def install(folder: Path, body: str, name: str = NAME) -> Path:
     """A plugin that runs `body` as a shell script."""
     path = folder / name
