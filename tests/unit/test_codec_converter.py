@@ -9,6 +9,8 @@ import pytest
 
 from amdcni.core.codec.converter import structure, unstructure
 from amdcni.core.errors import AmdcniError, UndecodableInput
+from amdcni.core.host import Values
+from amdcni.core.names import MacAddress
 
 
 @attrs.frozen
@@ -23,6 +25,8 @@ class Outer:
     others: tuple[Inner, ...] = ()
     free: dict[str, Any] | None = None
     on: bool = False
+    mac: MacAddress | None = None
+    values: Values = attrs.field(factory=dict)
 
 
 def fault_of(raw: object) -> str:
@@ -42,6 +46,18 @@ def fault_of(raw: object) -> str:
             {"inner": {"name": "a", "counts": {"x": [1, "2"], "y": 3}}, "others": [{}]},
             '$.inner.counts[x][1] is a string ("2"), not a whole number; '
             "$.inner.counts[y] is a number (3), not a list; $.others[0].name is missing",
+        ),
+        ({"inner": {"name": 5}}, "$.inner.name is a number (5), not a string"),
+        ({"inner": {"name": "a"}, "on": 1}, "$.on is a number (1), not true or false"),
+        ({"inner": {"name": "a"}, "mac": 5}, "$.mac is a number (5), not a string"),
+        (
+            {"inner": {"name": "a"}, "mac": "x"},
+            "$.mac: 'x' is not a hardware address such as '02:00:00:00:00:01'",
+        ),
+        ({"inner": {"name": "a"}, "values": 5}, "$.values is a number (5), not an object"),
+        (
+            {"inner": {"name": "a"}, "values": {"b": None}},
+            "$.values: 'b' is null (null), not a number or a string",
         ),
         ({"inner": {"name": "a", "counts": 5}}, "$.inner.counts is a number (5), not an object"),
     ],

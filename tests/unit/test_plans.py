@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.calls import ipam_call, release_call
+from amdcni.core.errors import DeviceProtected
 from amdcni.core.host import Interrupts, Netdev, Netns, SysfsDevice
-from amdcni.core.names import IfName, NetworkName
+from amdcni.core.names import ContainerId, DeviceKey, IfName, NetworkName, PciAddress
+from amdcni.core.plans.attach import plan_add
 from amdcni.core.plans.recording import confirmed, is_repeated
 from amdcni.core.plans.release import plan_farewell, plan_homecoming, plan_release
 from amdcni.core.request import AddRequest, DeviceSelector, Mover
@@ -26,8 +28,10 @@ from amdcni.core.steps import (
     InspectPod,
     IpamAdd,
     KeepOtherHops,
+    LookAtKin,
     MoveIntoPod,
     Outcome,
+    Planned,
     Release,
     ReleaseIpam,
     ReleasePlugins,
@@ -125,6 +129,26 @@ def test_altnames_that_are_taken_in_the_pod_are_left_out(
     step = plan_of(handover).steps[1].step
     assert isinstance(step, MoveIntoPod)
     assert step.in_the_way == (*altnames[:clashing], *([ifname] if own else []))
+
+
+@given(every_handovers, some.attachments, some.container_ids)
+def test_with_sr_iov_the_other_functions_are_looked_at_again_once_the_record_is_written(
+    handover: Handover, other: Attachment, another_pod: ContainerId
+) -> None:
+    request, snapshot = handover.request, handover.snapshot
+    device = snapshot.candidates.device
+    assume(device is not None and another_pod != request.attachment.container_id)
+    assert device is not None
+    device = attrs.evolve(device, physfn=PciAddress(0, 0xFE, 0, 0))
+    other = attrs.evolve(other, key=DeviceKey(device.physfn))
+    candidates = attrs.evolve(snapshot.candidates, device=device)
+    snapshot = attrs.evolve(snapshot, candidates=candidates, kin=(other,))
+    plan = plan_add(request, snapshot)
+    assert plan.steps[1] == Planned(LookAtKin(record_in(plan), device, (other,)))
+    lent = attrs.evolve(other, id=attrs.evolve(other.id, container_id=another_pod))
+    snapshot = attrs.evolve(snapshot, kin=(lent,), kin_in_use=frozenset({lent.key}))
+    with pytest.raises(DeviceProtected, match=f"belongs to the physical function {device.physfn}"):
+        plan_add(request, snapshot)
 
 
 @given(every_handovers)
