@@ -203,6 +203,18 @@ def test_every_attribute_of_a_route_is_tested_with_another_value() -> None:
     assert {field.name for field in attrs.fields(Route)} == {*OTHERWISE} | left
 
 
+@pytest.mark.parametrize(("reported", "is_kept"), [(True, False), (False, True)])
+def test_the_route_of_an_address_comes_with_it_unless_a_router_may_have_given_it(
+    reported: bool, is_kept: bool
+) -> None:
+    """Without protocols, an address with a lifetime and the form of SLAAC may be a router's."""
+    (own,) = having("2001:db8::ff:fe00:1/64", valid_s=60, preferred_s=60, metric=100)
+    route = to("2001:db8::/64", protocol=2, metric=100)
+    seen = Netdev(7, ENS1, mac=MAC, addresses=(own,))
+    kept = capture(seen, Details(routes=(route,)), protocols_reported=reported)
+    assert kept.routes == ((route,) if is_kept else ())
+
+
 @pytest.mark.parametrize("name", OTHERWISE)
 @given(seen=some.autoconfigured_netdevs, data=st.data())
 def test_a_route_that_differs_from_the_kernels_in_one_attribute_is_kept(
