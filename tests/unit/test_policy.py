@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from amdcni.core.errors import AmdcniError, InvalidConfiguration, NotAvailable, PolicyDenies
 from amdcni.core.formats.policies import parse_policy
-from amdcni.core.names import FilePath, PluginName
+from amdcni.core.names import FilePath, PciAddress, PluginName
 from amdcni.core.policy import (
+    POLICY_PATH,
     Conditions,
     Lending,
     Naming,
@@ -22,7 +23,9 @@ from amdcni.core.policy import (
     denial_of,
     fits,
     require_ipam,
+    require_naming,
 )
+from amdcni.core.request import DeviceSelector
 from amdcni.core.spec import Verb
 from tests.unit.fake_machine import Machine
 from tests.unit.fake_netdevs import Link
@@ -252,6 +255,33 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
 def test_any_bytes_are_a_policy_or_an_error(data: bytes) -> None:
     with suppress(AmdcniError):
         assert isinstance(parse_policy(data), Policy)
+
+
+# ---- what a refusal says
+
+
+@pytest.mark.parametrize(
+    ("allowed", "named"), [((), "none"), (("static",), "static"), (("a", "b"), "a, b")]
+)
+def test_the_refusal_of_an_ipam_plugin_names_those_that_are_allowed(
+    allowed: tuple[PluginName, ...], named: str
+) -> None:
+    with pytest.raises(PolicyDenies) as refusal:
+        require_ipam(Policy(ipam=allowed), PluginName("host-local"))
+    assert refusal.value.message == (
+        f'the IPAM plugin host-local may not be used: "ipam" in {POLICY_PATH} allows {named}'
+    )
+
+
+def test_the_refusal_of_a_device_names_the_pod_that_it_is_not_allocated_to() -> None:
+    policy, selector = Policy(naming=Naming.ALLOCATED), DeviceSelector(PciAddress.parse(A))
+    require_naming(policy, selector, (A, B), "1-2-3")
+    with pytest.raises(PolicyDenies) as refusal:
+        require_naming(policy, selector, (B,), "1-2-3")
+    assert refusal.value.message == (
+        f"{A} is not allocated to the pod with the UID 1-2-3: "
+        f'{POLICY_PATH} says "naming": "allocated"'
+    )
 
 
 # ---- what calls do
