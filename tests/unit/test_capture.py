@@ -18,7 +18,7 @@ from amdcni.core.aspects.routes import RouteChange, SetRoute
 from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
 from amdcni.core.capture import Captured, Change, Details, capture, is_missed, is_required
 from amdcni.core.host import Address, Hop, Netdev, Route
-from amdcni.core.names import IfName
+from amdcni.core.names import IfName, MacAddress
 from amdcni.testing import strategies as some
 
 
@@ -84,6 +84,24 @@ def test_every_sysctl_is_set_once(captured: Captured) -> None:
 def test_duplicate_detection_is_set_last(captured: Captured) -> None:
     late = set_in(Stage.LAST, captured)
     assert ("ipv6/conf/accept_dad" in late) == ("ipv6/conf/accept_dad" in captured.sysctls)
+
+
+@pytest.mark.parametrize(
+    ("mac", "proto", "reported", "eui64"),
+    [
+        ("02:00:00:00:00:01", 3, True, True),
+        ("02:00:00:00:00:01", None, True, False),
+        ("02:00:00:00:00:01", None, False, True),
+        ("02:00:00:00:00:02", None, False, False),
+    ],
+)
+def test_an_address_that_the_kernel_made_from_the_hardware_address_is_noted(
+    mac: MacAddress, proto: int | None, reported: bool, eui64: bool
+) -> None:
+    made = Address(ipaddress.ip_interface("fe80::ff:fe00:1/64"), scope=253, proto=proto)
+    netdev = Netdev(7, IfName("ens1"), mac=mac, addresses=(made,))
+    kept = capture(netdev, Details(), protocols_reported=reported)
+    assert kept.eui64 is eui64
 
 
 @pytest.mark.parametrize("eui64", [False, True])
