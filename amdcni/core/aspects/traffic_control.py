@@ -270,6 +270,8 @@ def filters_of_renamed(filters: Iterable[Filter], was: IfName, now: IfName) -> t
     """The filters, some of which may send to their own netdev, when that has another name."""
     return tuple(
         attrs.evolve(each, targets=tuple(now if t == was else t for t in each.targets))
+        if was in each.targets
+        else each
         for each in filters
     )
 
