@@ -92,9 +92,14 @@ def needs_mark(
     device: SysfsDevice | None,
 ) -> bool:
     """Whether its mark alone says that a netdev on the host, and not in the pod, is of `record`."""
+    bare = without_mark(record, netdev)
+    return find_home(record, (*others, bare), device, None) != bare
+
+
+def without_mark(record: Attachment, netdev: Netdev) -> Netdev:
+    """The netdev as it is seen once the mark of `record` has been removed from it."""
     altnames = tuple(name for name in netdev.altnames if name != record.mark)
-    unmarked = attrs.evolve(netdev, altnames=altnames)
-    return find_home(record, (*others, unmarked), device, None) != unmarked
+    return attrs.evolve(netdev, altnames=altnames)
 
 
 def find_anywhere(record: Attachment, netdevs: Iterable[Netdev]) -> Netdev | None:

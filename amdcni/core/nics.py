@@ -210,7 +210,7 @@ def nics_of(
     seen = tuple(seen)
     by_name = {netdev.ifname: netdev for netdev in around.netdevs}
     uplinks, protected = uplinks_of(around), protections(around)
-    below = _below(seen, around)
+    below = {} if policy.lending is None else _below(seen, around)
 
     def nic_of(bus: BusNic) -> Nic:
         found = ((by_name.get(port.ifname), port) for port in bus.ports)

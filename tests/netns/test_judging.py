@@ -132,6 +132,10 @@ def test_if_nothing_can_be_judged_no_page_is_left(bridge: list[str], tmp_path: P
     page.write_text("of yesterday")
     run([*bridge, "--only", "no such clause", "--html", str(page)])
     assert page.read_text() == "of yesterday"
+    link = tmp_path / "link.html"
+    link.symlink_to(tmp_path / "elsewhere.html")
+    run([*bridge, "--only", "no such clause", "--html", str(link)])
+    assert link.is_symlink()
 
 
 def test_words_select_clauses_and_leave_others_out(bridge: list[str], tmp_path: Path) -> None:

@@ -118,7 +118,12 @@ _QUEUE: Final = re.compile(
 
 def plain(text: str) -> str:
     """A value as it is kept: a mask of many CPUs, `00000000,000000ff`, without zeros in front."""
-    return text.lstrip("0,") or "0" if "," in text else text
+    return _without_zeros(text) if "," in text else text
+
+
+def _without_zeros(mask: str) -> str:
+    """The mask without zeros in front; an empty one is `0`."""
+    return mask.lstrip("0,") or "0"
 
 
 def keep(netdev: Netdev, seen: Queues, *, protocols_reported: bool) -> Queues:
@@ -168,7 +173,7 @@ def lines(kept: Queues) -> Iterator[str]:
     """One for each that is not the usual one, for all queues in a row that have it."""
     for where, value in (kept.queues or {}).items():
         # The kernel writes an empty mask of eight CPUs as 00.
-        if (value.lstrip("0") or "0") != _USUAL.get(where.partition("/")[2], "0"):
+        if _without_zeros(value) != _USUAL.get(where.partition("/")[2], "0"):
             yield f"{_worded(where)} {value}"
 
 

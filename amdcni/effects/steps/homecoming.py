@@ -21,7 +21,7 @@ from amdcni.core.capture import (
 )
 from amdcni.core.errors import KernelRefused, NetdevLost, RestoreIncomplete
 from amdcni.core.host import AddressFlag, Interrupts, Netdev, Netns, SysfsDevice, names_of
-from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark
+from amdcni.core.identity import find_home, find_in_pod, lost, needs_mark, without_mark
 from amdcni.core.names import free_name
 from amdcni.core.numbering import free_ifindex, ifindex_to_give
 from amdcni.core.steps.execution import Home, Outcome
@@ -286,7 +286,7 @@ def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outco
     if captured.nexthops and home.whole is not None:
         _report_taken(node, record, captured, home.netdev, home.whole)
     stored = so_far.saved or node.find_record(record.key) or record
-    return _without_mark(node, stored, home)
+    return _drop_mark(node, stored, home)
 
 
 def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: int) -> Home:
@@ -342,7 +342,7 @@ def _report_taken(
         node.report("not-restored", **record.facts, aspect="nexthops")
 
 
-def _without_mark(node: Machine, stored: Attachment, home: Home) -> Home:
+def _drop_mark(node: Machine, stored: Attachment, home: Home) -> Home:
     """Remove the mark, unless the netdev could not be found without it by the `stored` record.
 
     The record may stay for a while, because a plugin or the disk refuses.  If the disk did not even
@@ -354,8 +354,7 @@ def _without_mark(node: Machine, stored: Attachment, home: Home) -> Home:
     if needs_mark(stored, netdev, home.others, device):
         return home
     node.own.drop_altname(netdev, stored.mark)
-    altnames = tuple(name for name in netdev.altnames if name != stored.mark)
-    return attrs.evolve(home, netdev=attrs.evolve(netdev, altnames=altnames))
+    return attrs.evolve(home, netdev=without_mark(stored, netdev))
 
 
 def _lacking(

@@ -85,12 +85,11 @@ def judge(wanted: Wanted, report: Report) -> Run:
 
 def _refused(path: str) -> str | None:
     """Why a file cannot be written, which would be found out only at the end."""
-    file = Path(path)
-    was_there = file.exists()
+    was_there = os.path.lexists(path)
     try:
-        file.open("a").close()
+        Path(path).open("a").close()
         if not was_there:
-            file.unlink()
+            os.unlink(path)
     except OSError as error:
         return f"{path} cannot be written: {error.strerror}"
     return None
