@@ -113,15 +113,20 @@ def remade_addresses(
 ) -> tuple[Address, ...]:
     """The addresses of `netdev` that the kernel made and will make again: never to be set by hand.
 
-    A privacy address comes with the address that it was made for, whoever sets that.
+    A privacy address comes with the address that it was made for, whoever sets that.  A link-local
+    address comes as soon as the link is ready, before or after what we set: beside others, one that
+    anybody can set is not among them, so that they are listed in the same order.
     """
     settings = _Settings(sysctls)
-    return tuple(
+    remade = tuple(
         address
         for address in netdev.addresses
         if is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
         and _is_remade(address, netdev, settings)
     )
+    others = [each.interface.ip for each in netdev.addresses if each not in remade]
+    beside = any(ip.version == 6 and ip.is_link_local for ip in others)
+    return tuple(each for each in remade if not (beside and is_eui64(each, netdev.mac)))
 
 
 def _is_remade(address: Address, netdev: Netdev, settings: _Settings) -> bool:

@@ -124,6 +124,6 @@ def test_two_nics_that_come_and_go_at_once_are_restored(
                 ours.start(command, netns=pod, container_id=pod.name)
                 for ours, pod in zip((runtime, other), pods, strict=True)
             ]
-            assert all(call.wait().succeeded for call in calls)
+            assert [each for each in (call.wait() for call in calls) if not each.succeeded] == []
             if command == "DEL":
                 require_whole(before, node)

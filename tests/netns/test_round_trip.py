@@ -28,6 +28,7 @@ from tests.netns.runtime import (
     records,
     remains,
 )
+from tests.patience import wait_until
 
 ROUTER = Path(__file__).with_name("router.py")
 
@@ -223,6 +224,37 @@ def test_every_attribute_of_an_address_is_restored(
 ) -> None:
     node.add_nic(BDF, "eth1", words, peer_addresses=[])
     assert round_trip(runtime, pod) == []
+
+
+KERNELS_OWN = "fe80::ff:fe00:1"
+
+
+def link_locals(node: Node) -> list[str]:
+    (link,) = node.ip_json("-6 address show dev eth1 scope link")
+    return [entry["local"] for entry in link.get("addr_info", [])]
+
+
+@by_both
+@pytest.mark.parametrize("ready", ["at once", "later"])
+@pytest.mark.parametrize("order", [("fe80::1", KERNELS_OWN), (KERNELS_OWN, "fe80::1")])
+def test_link_local_addresses_are_listed_as_before_whenever_the_link_is_ready(
+    runtime: Runtime, node: Node, pod: Pod, order: tuple[str, str], ready: str
+) -> None:
+    """The kernel makes its own when the link is ready, and lists the latest first."""
+    nic = node.add_nic(BDF, "eth1", [], peer_addresses=[])
+    wait_until(lambda: link_locals(node) == [KERNELS_OWN], "the link is ready")
+    if order[0] == KERNELS_OWN:
+        node.ip_batch(["link set eth1 down", "link set eth1 addrgenmode none", "link set eth1 up"])
+    node.ip("address add fe80::1/64 dev eth1")
+    node.sysctl("net/ipv6/conf/eth1/addr_gen_mode", 0)
+    assert link_locals(node) == list(order)
+    before = dump(node)
+    runtime.added(pod)
+    if ready == "later":
+        nic.peer.ip("link set wire down")
+    expect_silence(runtime.delete(pod))
+    nic.peer.ip("link set wire up")
+    wait_until(lambda: damage(before, node) == [], "the link is ready again")
 
 
 @by_both

@@ -39,6 +39,7 @@ from amdcni.core.host import (
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 from tests.unit.fake_netdevs import (
+    KERNEL_LINK_LOCAL,
     SYSCTL_DEFAULTS,
     Assigned,
     Configuration,
@@ -47,6 +48,7 @@ from tests.unit.fake_netdevs import (
     Refused,
     Rider,
     Space,
+    is_link_local,
 )
 from tests.unit.fake_rdma import RdmaSubsystem
 
@@ -98,6 +100,8 @@ class Kernel:
     spaces: list[Space] = attrs.field(factory=list)
     """All that are alive, whether they have a path or not."""
     _ending: list[Space] = attrs.field(factory=list)
+    _rising: list[tuple[Link, int]] = attrs.field(factory=list)
+    """Netdevs that are up, and how many requests come before their links are ready."""
     _known_routes: dict[tuple[int, int], tuple[str, Route, Route]] = attrs.field(factory=dict)
     _made: dict[tuple[Any, int], tuple[Any, Any]] = attrs.field(factory=dict)
     _cookies: int = 0
@@ -112,6 +116,7 @@ class Kernel:
         """Somebody is about to do `what`."""
         while self._ending:
             self.lose(self._ending.pop())
+        self._rise()
         self.moments.append(what)
         for watch in self.watchers:
             watch()
@@ -296,10 +301,11 @@ class Kernel:
 
     def configuration_of(self, link: Link) -> Configuration:
         """What an administrator has configured, as seen now."""
+        set_by_hand = [own.address for own in link.addresses if not own.by_kernel]
         addresses = tuple(
             (own.address, own.valid_until_s, own.preferred_until_s)
             for own in link.addresses
-            if not own.by_kernel
+            if not own.by_kernel or any(map(is_link_local, set_by_hand))
         )
         altnames = tuple(sorted(link.altnames))
         return Configuration(
@@ -349,12 +355,26 @@ class Kernel:
         if link.up and not up:
             link.addresses = [own for own in link.addresses if own.address.family == 4]
             link.space.lose_routes(link.ifindex)
-        if up and not link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1":
-            link.insert(Assigned(link.link_local(), None, None, by_kernel=True))
+        rises, link.up = up and not link.up, up
+        if rises:
+            self._await_link(link)
             # It makes new NAPI instances, set as the netdev is.
             value = link.queues["gro_flush_timeout"]
             link.queues |= {p: value for p in link.queues if p.startswith("napi-")}
-        link.up = up
+
+    def _await_link(self, link: Link) -> None:
+        self._rising.append((link, link.requests_until_ready))
+        self._rise()
+
+    def _rise(self) -> None:
+        """Make the link-local addresses of the netdevs whose links are ready."""
+        ready = [link for link, requests in self._rising if not requests]
+        self._rising = [(link, requests - 1) for link, requests in self._rising if requests]
+        for link in ready:
+            made, there = link.link_local(), {own.address.identity for own in link.addresses}
+            makes = link.up and link.sysctls.get("ipv6/conf/addr_gen_mode") != "1"
+            if makes and made.identity not in there:
+                link.insert(Assigned(made, None, None, by_kernel=True))
 
     def set_attribute(self, link: Link, name: str, value: object) -> None:
         self.moment(f"give {link.name} the {name} {value!r}")
@@ -400,7 +420,8 @@ class Kernel:
         if str(address.interface) in link.space.refused or address.valid_s == 0:
             raise Refused(f"{address.interface}: Cannot assign requested address")
         plain = attrs.evolve(address, flags=address.settable_flags, valid_s=None, preferred_s=None)
-        new = Assigned(plain, self._until(address.valid_s), self._until(address.preferred_s))
+        ends = self._until(address.valid_s), self._until(address.preferred_s)
+        new = Assigned(plain, *ends, by_kernel=address.proto == KERNEL_LINK_LOCAL)
         for position, own in enumerate(link.alive_addresses(self.now_s)):
             if own.address.identity == address.identity:
                 link.addresses[position] = new
@@ -495,6 +516,8 @@ class Kernel:
             link.sysctls.pop(name, None)
         else:
             link.sysctls[name] = value
+        if name.endswith("/addr_gen_mode"):
+            self._await_link(link)
 
     def set_traffic(self, link: Link, item: Item) -> None:
         """A class, or what is in a qdisc, needs that to be there; filters are not numbered."""

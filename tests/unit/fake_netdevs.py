@@ -25,7 +25,7 @@ from amdcni.core.host import (
 from amdcni.core.names import IfName, MacAddress
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
-_KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
+KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
 SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
     "ipv4/conf/rp_filter": "0",
@@ -41,6 +41,10 @@ SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
 
 def address(text: str, **attributes: object) -> Address:
     return attrs.evolve(Address(ipaddress.ip_interface(text)), **attributes)  # type: ignore[arg-type]
+
+
+def is_link_local(address: Address) -> bool:
+    return address.family == 6 and address.interface.ip.is_link_local
 
 
 class Refused(Exception):
@@ -123,6 +127,8 @@ class Link:
     gro_ipv4_max_size: int = 65536
     up: bool = False
     plugged_in: bool = True
+    requests_until_ready: int = 0
+    """How many come before the kernel sees that the link is ready, and makes its address."""
     loopback: bool = False
     alias: str = ""
     altnames: set[str] = attrs.field(factory=set)
@@ -195,7 +201,7 @@ class Link:
         eui = [octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]]
         interface_id = int.from_bytes(bytes(eui), "big")
         address = ipaddress.IPv6Interface(((0xFE80 << 112) | interface_id, 64))
-        return Address(address, scope=253, proto=_KERNEL_LINK_LOCAL)
+        return Address(address, scope=253, proto=KERNEL_LINK_LOCAL)
 
     def seen(self, now_s: int) -> Netdev:
         return Netdev(

@@ -19,7 +19,7 @@ REFUSED = "192.0.2.9/24"
 BOOT: dict[str, tuple[str, tuple[Address, ...], bool, str]] = {
     A: (
         "ens1",
-        tuple(map(address, ["192.0.2.1/31", REFUSED, "fd00::1/64", "fd00::2/64"])),
+        tuple(map(address, ["192.0.2.1/31", REFUSED, "fd00::1/64", "fd00::2/64", "fe80::1/64"])),
         True,
         "",
     ),
@@ -29,6 +29,9 @@ BOOT: dict[str, tuple[str, tuple[Address, ...], bool, str]] = {
     TWIN: ("vlan8", (address("10.8.0.1/24"),), True, ""),
 }
 """What the node's boot configures: name, addresses, up, alias."""
+
+NOT_READY = {A: 6}
+"""How many requests come before the link of a NIC is ready, once it is up."""
 
 
 def booted(machine: Machine, device: str) -> Link:
@@ -42,8 +45,10 @@ def booted(machine: Machine, device: str) -> Link:
         link.mac = "02:00:00:00:00:77"
     else:
         (link,) = machine.kernel.plug(device, name, virtio=device == B).links
+    link.requests_until_ready = 0
     machine.kernel.configure(link, addresses, up=up, alias=alias)
     furnish(machine, link)
+    link.requests_until_ready = NOT_READY.get(device, 0)
     return link
 
 
@@ -82,7 +87,7 @@ def stays_as_it_was(twin: Keeper) -> None:
 
 def is_in_pod(machine: Machine, keeper: Keeper, number: int, ipam: object) -> bool:
     """Whether the pod has what an ADD promises."""
-    link, due = keeper.link, {str(a.interface) for a, _, _ in keeper.original.addresses}
+    link, due = keeper.link, keeper.given
     if ipam:
         due = {machine.plugins.leases.get((f"pod{number}", "net1"), "no lease")}
     given = {str(own.address.interface) for own in link.addresses if not own.by_kernel}

@@ -10,7 +10,7 @@ import attrs
 
 from amdcni.core.host import Nexthop, NexthopGroup
 from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Configuration, Link
+from tests.unit.fake_netdevs import Configuration, Link, is_link_local
 
 
 @attrs.define(eq=False)
@@ -36,6 +36,12 @@ class Keeper:
         """From now on, the NIC has to come back as it is configured now."""
         self.original = self.machine.kernel.configuration_of(self.link)
         self.names = {self.original.ifname}
+
+    @property
+    def given(self) -> set[str]:
+        """The addresses that a pod gets: link-local ones are left to its own kernel."""
+        addresses = [address for address, _, _ in self.original.addresses]
+        return {str(each.interface) for each in addresses if not is_link_local(each)}
 
     @property
     def is_plugged(self) -> bool:

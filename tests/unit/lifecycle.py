@@ -386,7 +386,7 @@ class Events(Account):
     def an_administrator_adds_an_address(self, device: str, number: int) -> None:
         keeper = self.keepers[device]
         text = f"172.16.0.{number}/24"
-        there = {str(a.interface) for a, _, _ in keeper.original.addresses}
+        there = keeper.given
         if keeper.is_whole() and device not in self.recorded and text not in there:
             link = keeper.link
             self.machine.kernel.watchers.remove(keeper.watch)

@@ -134,6 +134,39 @@ def test_a_link_local_address_of_an_earlier_hardware_address_is_kept() -> None:
         assert capture(seen, Details(), protocols_reported=True).addresses == kept
 
 
+@pytest.mark.parametrize("reported", [True, False])
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        ("fe80::1/64", True),
+        ("fe80:0:0:1::1/64", True),
+        ("fd00::1/64", False),
+        ("169.254.0.1/16", False),
+    ],
+)
+def test_beside_a_link_local_address_that_somebody_has_set_the_kernels_own_is_kept_too(
+    other: str, kept: bool, reported: bool
+) -> None:
+    own = Address(
+        ipaddress.ip_interface("fe80::ff:fe00:1/64"), scope=253, proto=3 if reported else None
+    )
+    by_hand = Address(ipaddress.ip_interface(other))
+    for listed in ((own, by_hand), (by_hand, own)):
+        seen = Netdev(7, ENS1, mac=MAC, addresses=listed)
+        found = capture(seen, Details(), protocols_reported=reported).addresses
+        assert found == (listed if kept else (by_hand,))
+
+
+def test_beside_others_the_link_local_address_that_nobody_can_set_is_left_to_the_kernel() -> None:
+    stable = Address(
+        ipaddress.ip_interface("fe80::8f3a:1:2:3/64"), flags=AddressFlag.STABLE_PRIVACY, proto=3
+    )
+    by_hand = Address(ipaddress.ip_interface("fe80::1/64"))
+    seen = Netdev(7, ENS1, mac=MAC, addresses=(stable, by_hand))
+    details = Details(sysctls={"ipv6/conf/addr_gen_mode": "3"})
+    assert capture(seen, details, protocols_reported=True).addresses == (by_hand,)
+
+
 @pytest.mark.parametrize(
     ("address", "proto", "flags", "eui64"),
     [

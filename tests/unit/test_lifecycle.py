@@ -283,7 +283,7 @@ class Lifecycle(Events):
     def has_what_was_promised(self, who: Id, device: str, leased: bool, repeated: bool) -> None:
         keeper = self.keepers[device]
         given = {str(own.address.interface) for own in keeper.link.addresses if not own.by_kernel}
-        addresses = {str(address.interface) for address, _, _ in keeper.original.addresses}
+        addresses = keeper.given
         if repeated:
             # The answer is that of the first ADD, whatever IPAM the second asks for.
             assert given in ({self.machine.plugins.leases.get(who)}, addresses)

@@ -7,13 +7,14 @@ from functools import partial
 import attrs
 import pytest
 
+from amdcni.core.errors import RestoreIncomplete
 from amdcni.core.host import Route
 from amdcni.core.spec import Verb
 from tests.unit.copies import copies_of
 from tests.unit.fake_machine import TRAFFIC, Machine
 from tests.unit.fake_netdevs import Configuration, Link, Refused
 from tests.unit.fake_runtime import ask
-from tests.unit.four_nics import is_in_pod, new_node
+from tests.unit.four_nics import REFUSED, is_in_pod, new_node
 
 
 @attrs.define(eq=False)
@@ -139,3 +140,74 @@ def test_the_name_may_be_taken_or_the_nic_set_up_at_any_moment_of_its_return(
         assert (machine.disk.files, machine.disk.markers) == ({}, set()), where
         assert kernel.violations == [], where
     assert at > 20
+
+
+def flush_addresses(machine: Machine, link: Link) -> None:
+    link.addresses.clear()
+    machine.kernel.host.lose_routes(link.ifindex)
+
+
+def hear_routers(machine: Machine, link: Link) -> None:
+    link.sysctls.pop("ipv6/conf/accept_ra", None)
+
+
+def set_down(machine: Machine, link: Link) -> None:
+    link.up = False
+    machine.kernel.host.lose_routes(link.ifindex)
+
+
+WORKS = {"flushes it": flush_addresses, "hears routers": hear_routers, "sets it down": set_down}
+
+
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+def test_a_manager_that_works_on_the_nic_for_a_second_does_not_fail_its_return(
+    mover: str, work: Callable[[Machine, Link], None]
+) -> None:
+    """It begins once the NIC is on the host, and undoes all that is set until it has finished."""
+    machine, keeper, config = new_node(mover, None)
+    kernel, link = machine.kernel, keeper.link
+    keeper.order_matters = False
+    ask(machine, Verb.ADD, config)
+    pauses = 0
+
+    def manage(what: str) -> None:
+        nonlocal pauses
+        pauses += what == "pause"
+        if link.space is kernel.host and pauses < 5:
+            work(machine, link)
+
+    kernel.interrupts.append(manage)
+    ask(machine, Verb.DEL, config)
+    assert keeper.is_whole()
+    assert machine.disk.files == {}
+    assert pauses == 5
+
+
+def test_what_is_refused_three_times_although_nobody_is_at_work_is_waited_for_no_longer() -> None:
+    machine, keeper, config = new_node("native", None)
+    ask(machine, Verb.ADD, config)
+    machine.kernel.host.refused.add(REFUSED)
+    keeper.order_matters = False
+    begun = len(machine.kernel.moments)
+    with pytest.raises(RestoreIncomplete, match=f"{REFUSED} is missing.*Cannot assign"):
+        ask(machine, Verb.DEL, config)
+    assert machine.kernel.moments[begun:].count("pause") == 3
+    machine.kernel.host.refused.clear()
+    ask(machine, Verb.DEL, config)
+    assert keeper.is_whole()
+
+
+def test_an_endless_fight_is_given_up_and_the_record_stays() -> None:
+    machine, keeper, config = new_node("native", None)
+    ask(machine, Verb.ADD, config)
+    fight = partial(flush_addresses, machine, keeper.link)
+    machine.kernel.interrupts.append(
+        lambda _: fight() if keeper.link.space is machine.kernel.host else None
+    )
+    with pytest.raises(RestoreIncomplete, match="is missing"):
+        ask(machine, Verb.DEL, config)
+    machine.kernel.interrupts.clear()
+    assert keeper.is_recorded()
+    ask(machine, Verb.DEL, config)
+    assert keeper.is_whole()

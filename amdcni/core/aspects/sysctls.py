@@ -7,7 +7,7 @@ import attrs
 
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.host import Netdev, Values
-from amdcni.core.kernel_made import is_eui64, is_kernels
+from amdcni.core.kernel_made import is_eui64, is_kernels, remade_addresses
 
 NOUN: Final = "sysctl"
 
@@ -55,22 +55,43 @@ class SetSysctl:
 def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysctls:
     """Those that a new netdev would not have.
 
-    The IPv6 MTU follows that of the netdev unless it was set.  Restoring sets accept_dad for a
-    while, so that one is always kept.
+    The IPv6 MTU follows that of the netdev unless it was set.  Those that restoring sets for a
+    while are kept whatever they are.
     """
     usual: Mapping[str, int | str] = {**seen.sysctl_defaults, IPV6_MTU: str(netdev.mtu)}
+    made = {
+        address
+        for address in netdev.addresses
+        if is_eui64(address, netdev.mac)
+        and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
+    }
+    remade = remade_addresses(netdev, seen.sysctls, protocols_reported=protocols_reported)
+    for_a_while = {ACCEPT_DAD, *(() if made <= set(remade) else (ADDR_GEN_MODE,))}
     return Sysctls(
         sysctls={
             name: value
             for name, value in seen.sysctls.items()
-            if usual.get(name) != value or name == ACCEPT_DAD
+            if usual.get(name) != value or name in for_a_while
         },
-        eui64=any(
-            is_eui64(address, netdev.mac)
-            and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
-            for address in netdev.addresses
-        ),
+        eui64=bool(made),
     )
+
+
+def for_the_while(kept: Sysctls, netdev: Netdev) -> list[SetSysctl]:
+    """What is set while a netdev is restored, and set back last.
+
+    No duplicates are looked for of addresses that it has just held.  If the kernel's own link-local
+    address is to be set among others, in their order, the kernel does not make it when the netdev
+    goes up.
+    """
+    values = {ACCEPT_DAD: "0"}
+    if kept.eui64 and not netdev.up:
+        values[ADDR_GEN_MODE] = _NONE
+    return [
+        SetSysctl(name, value, None, Stage.DOWN)
+        for name, value in values.items()
+        if name in kept.sysctls
+    ]
 
 
 def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> list[SetSysctl]:
@@ -95,6 +116,7 @@ def in_setting_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name not in _FIRST)
 
 
+_NONE: Final = "1"  # IN6_ADDR_GEN_MODE_NONE
 _FIRST: Final = (DISABLE_IPV6, STABLE_SECRET)
 """The secret sets the address generation mode too."""
 

@@ -1,14 +1,14 @@
 """Brings a netdev home: out of the pod, under its name, with everything that was captured."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
 import attrs
 
 from amdcni.core.aspects.change import Around, Stage
 from amdcni.core.aspects.nexthops import usable
-from amdcni.core.aspects.sysctls import ACCEPT_DAD, SetSysctl
+from amdcni.core.aspects.sysctls import SetSysctl, for_the_while
 from amdcni.core.attachment import Attachment, Phase
 from amdcni.core.capture import (
     Captured,
@@ -40,7 +40,11 @@ from amdcni.ports import Machine, Namespace
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 1000
 _NAMING_ATTEMPTS: Final = 5
-_LEAST_ROUNDS: Final = 2
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 0.8
+_LEAST_ROUNDS: Final = 6
+"""A network manager needs up to a second for a netdev that it has just seen."""
+_ENOUGH_REFUSALS: Final = 3
 
 
 def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
@@ -49,7 +53,8 @@ def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
         case BringHome(record, captured):
             return attrs.evolve(so_far, home=_bring_home(node, record, captured))
         case RestoreConfiguration(record, captured):
-            seen = _restore(node, record, captured, so_far.home)
+            home = so_far.home or _require_home(node, record)
+            _, seen = _put_back(node, record, captured, home)
             return so_far if so_far.home is None else attrs.evolve(so_far, home=seen)
         case RestoreInterrupts(record, kept):
             _restore_interrupts(node, record, kept)
@@ -161,30 +166,6 @@ def _fetch(node: Machine, record: Attachment, captured: Captured, sight: _Sight)
     return _look(node, record).netdev
 
 
-def _restore(node: Machine, record: Attachment, captured: Captured, home: Home | None) -> Home:
-    """Put everything back in the order in which the kernel accepts it; refusals do not stop it.
-
-    `home` is what has just been seen of the netdev; returns what was seen last.  What is already
-    there is left alone.  Others may be working on the same netdev, so after a refusal it is read
-    again, and the refusal counts only if something is missing then.
-    """
-    before: list[str] = []
-    for _ in range(_rounds(captured)):
-        refused, seen = _put_back(node, record, captured, home or _require_home(node, record))
-        if not refused:
-            return seen
-        if refused == before:
-            break
-        home, before = None, refused
-    seen = _require_home(node, record)
-    details = node.own.details(seen.netdev, captured)
-    if any(map(is_required, _lacking(node, record, captured, seen, details))):
-        raise RestoreIncomplete(
-            f"{record.key} cannot be restored completely: " + "; ".join(refused)
-        )
-    return seen
-
-
 def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> None:
     """Let the device's interrupts go to the same CPUs as before; report what is refused."""
     from amdcni.core.interrupts import due
@@ -198,30 +179,23 @@ def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> 
             node.report("not-restored", **record.facts, **facts)
 
 
-def _rounds(captured: Captured) -> int:
-    """How often to look again: each netdev that shares a route may leave meanwhile."""
-    hops = [hop for route in captured.routes for hop in route.hops]
-    hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
-    sharing = {hop.ifname for hop in hops}
-    return max(_LEAST_ROUNDS, len(sharing))
-
-
 def _put_back(
     node: Machine, record: Attachment, captured: Captured, home: Home
 ) -> tuple[list[str], Home]:
-    """Set everything that is missing now; returns what the kernel refused, and what was seen last.
+    """Put everything back in the order in which the kernel accepts it; refusals do not stop it.
 
-    No duplicates are looked for of addresses that this NIC has just held, if the sysctl can be set:
-    the kernel accepts no route from an address that it is still checking.  If nothing is missing
-    before that, the sysctl is left alone: a NIC that is whole is not changed for a moment.
+    Returns what the kernel refused, and what was seen last.  What is already there is left alone.
+    No duplicates are looked for of addresses that this NIC has just held: the kernel accepts no
+    route from an address that it is still checking.  If nothing is missing before that, sysctls are
+    left alone: a NIC that is whole is not changed for a moment.
     """
     host, netdev = node.own, home.netdev
     around = _around(node, record, captured, home)
     early = due(captured, netdev, host.details(netdev, captured, early=True), around, early=True)
-    if early and ACCEPT_DAD in captured.sysctls:
+    if early:
         # After the MTU: below 1280 bytes there are no sysctls of IPv6.
         place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
-        early.insert(place, SetSysctl(ACCEPT_DAD, "0", None, Stage.DOWN))
+        early[place:place] = for_the_while(captured, netdev)
     host.apply(netdev, early)
     home = attrs.evolve(home, netdev=_settled(host, record, captured, netdev.ifindex))
     with alone_with_shared_routes(node, captured):
@@ -292,33 +266,56 @@ def _verify(node: Machine, record: Attachment, captured: Captured, so_far: Outco
 def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: int) -> Home:
     """The netdev of that number on the host, with everything that is required.
 
-    With a netdev that leaves, the kernel removes the whole of a route that both share, which is
-    then set again through those that stay.  What is not required is tried once more, and reported
-    if that is in vain.
+    Others may be at work on it, such as a network manager that has just seen it, and with a netdev
+    that leaves, the kernel removes the whole of a route that both share.  So what is missing is set
+    again, after growing pauses, unless all of it is refused again and again.  What is not required
+    is tried once more, and reported if that is in vain.
 
     Raises: RestoreIncomplete.
     """
-    with alone_with_shared_routes(node, captured):
-        before: list[str] = []
-        for rounds_left in reversed(range(_rounds(captured) + 1)):
-            seen = _seen_at(node, record, ifindex)
-            details = node.own.details(seen.netdev, captured)
-            missed = _lacking(node, record, captured, seen, details)
-            lacking = [change for change in missed if is_required(change)]
-            if not (lacking and rounds_left and shares_routes(captured)):
-                break
-            refused, _ = _put_last(node, record, captured, seen)
-            if refused and refused == before:
-                break
-            before = refused
+    seen, missed = _compared(node, record, captured, ifindex)
+    refused: list[str] = []
+    in_vain = 0
+    for pause_s in _pauses_s(captured):
+        before = tuple(filter(is_required, missed))
+        if not before or in_vain == _ENOUGH_REFUSALS:
+            break
+        node.pause(pause_s)
+        refused, _ = _put_back(node, record, captured, _seen_at(node, record, ifindex))
+        seen, missed = _compared(node, record, captured, ifindex)
+        is_vain = len(refused) == len(before) and tuple(filter(is_required, missed)) == before
+        in_vain = in_vain + 1 if is_vain else 0
+    lacking = tuple(filter(is_required, missed))
     if lacking:
         for aspect in sorted(set(map(aspect_of, lacking))):
             node.report("not-restored", **record.facts, aspect=aspect)
-        words = "; ".join(f"{seen.netdev.ifname}: {change.describe()}" for change in lacking)
+        found = (f"{seen.netdev.ifname}: {change.describe()}" for change in lacking)
+        words = "; ".join([*found, *refused])
         raise RestoreIncomplete(f"{record.key} is not yet as it was on the host: {words}")
     if missed:
         _try_again(node, record, captured, seen, missed)
-    return attrs.evolve(seen, whole=details)
+    return seen
+
+
+def _pauses_s(captured: Captured) -> Iterator[float]:
+    """The pauses before what is missing is set again; each netdev that shares a route may leave."""
+    hops = [hop for route in captured.routes for hop in route.hops]
+    hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
+    sharing = {hop.ifname for hop in hops}
+    yield 0
+    for number in range(1, max(_LEAST_ROUNDS, len(sharing))):
+        yield min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
+
+
+def _compared(
+    node: Machine, record: Attachment, captured: Captured, ifindex: int
+) -> tuple[Home, tuple[Change, ...]]:
+    """The netdev of that number on the host, read now, and what it lacks."""
+    with alone_with_shared_routes(node, captured):
+        seen = _seen_at(node, record, ifindex)
+        details = node.own.details(seen.netdev, captured)
+        missed = _lacking(node, record, captured, seen, details)
+    return attrs.evolve(seen, whole=details), missed
 
 
 def _try_again(

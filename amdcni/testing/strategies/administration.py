@@ -80,6 +80,7 @@ IP_COMMANDS: Final = (
     *ROUTE_COMMANDS,
     *NEXTHOP_COMMANDS,
     *NEIGHBOUR_COMMANDS,
+    "-6 address add fe80::77/64 dev eth1 nodad",
     "maddress add 01:00:5e:00:00:99 dev eth1",
     "link set eth1 group 7",
     "link set eth1 promisc on",
