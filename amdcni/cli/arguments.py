@@ -1,23 +1,31 @@
 """The command line of `amdcni`: all of its subcommands and their options."""
 
 import argparse
-import os
-import re
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from amdcni import __version__
+from amdcni.cli.options import (
+    ID,
+    Words,
+    add_bin_dir,
+    add_data_dir,
+    add_listing,
+    add_namespace,
+    add_output,
+    add_setup,
+    add_shown,
+    add_socket,
+    add_watch,
+)
+from amdcni.cli.parsing import Parser, add_examples
 from amdcni.core.kubernetes import CHECKPOINT
-from amdcni.core.kubernetes.installation import BIN_DIR, CONF_DIR, NETWORKS_DIR
-from amdcni.core.request import DEFAULT_DATA_DIR
+from amdcni.core.kubernetes.installation import BIN_DIR, NETWORKS_DIR
 from amdcni.deployment.platforms import Platform
 from amdcni.deployment.settings import KEYS
 from amdcni_agent.address import DEFAULT_ADDRESS, OFF
 from amdcni_agent.cluster import SERVICE_ACCOUNT, Posting
-from amdcni_shim.client import SOCKET_PATH
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -32,53 +40,9 @@ class Shell(StrEnum):
     TCSH = "tcsh"
 
 
-class Words(StrEnum):
-    """A kind of words that a shell completes and only the node knows."""
-
-    ATTACHMENTS = "attachments"
-    DEVICES = "devices"
-    NAMESPACES = "namespaces"
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that says what may have been meant by a word that it does not know."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with 2; the message gets the known words that are like the wrong one."""
-        found = re.search(r"invalid choice: '(.*?)'|unrecognized arguments: (\S+)", message)
-        wrong = "" if found is None else found[1] or found[2]
-        known = [*self._option_string_actions]
-        for action in self._actions:
-            known += map(str, action.choices or ())
-        near = _nearest(wrong, known)
-        if near:
-            message = f"{message.partition(' (choose from')[0]}; did you mean {' or '.join(near)}?"
-        super().error(f"{message} (see {self.prog} --help)")
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What `argparse` does, but a command refuses what it does not know by itself.
-
-        Otherwise it would be left to the parser above, which knows other words.
-        """
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return parsed, unknown
-
-
-def _nearest(wrong: str, known: Iterable[str]) -> list[str]:
-    """The words that are most like a wrong one, if any is like it at all."""
-    likeness = {word: SequenceMatcher(None, word, wrong).ratio() for word in sorted(known)}
-    most = max(likeness.values(), default=0)
-    return [word for word, each in likeness.items() if each == most >= _LIKE]
-
-
-_LIKE: Final = 0.6
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; it leaves the subcommand in `command`."""
-    parser: argparse.ArgumentParser = _Parser(
+    parser: argparse.ArgumentParser = Parser(
         prog="amdcni",
         description="The NICs of this node, those that amd-host-device has lent to pods, and the "
         "conformance of any CNI plugin.",
@@ -104,33 +68,8 @@ def parser() -> argparse.ArgumentParser:
     _add_help(commands)
     _add_version(commands)
     for name, examples in EXAMPLES.items():
-        _add_examples(commands.choices[name], examples)
+        add_examples(commands.choices[name], examples)
     return parser
-
-
-def parsers_in(whole: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """The parser itself, and those of its commands."""
-    yield whole
-    for action in whole._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from parsers_in(command)
-
-
-def _add_examples(command: argparse.ArgumentParser, examples: Iterable[str]) -> None:
-    """Add the examples to the end of the help, on lines of their own."""
-    before = f"{textwrap.fill(command.epilog, 79)}\n\n" if command.epilog else ""
-    command.epilog = before + "\n".join(("examples:", *(f"  {each}" for each in examples)))
-    command.formatter_class = _WithExamples
-
-
-class _WithExamples(argparse.HelpFormatter):
-    """A formatter that leaves the lines of examples as they are."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "examples:\n" in text:
-            return text
-        return super()._fill_text(text, width, indent)
 
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -260,7 +199,7 @@ def _add_explain(commands: "Subcommands") -> None:
         help="also show what amd-host-device would do on this node, step by step, with each step's "
         "undo",
     )
-    _add_output(explain)
+    add_output(explain)
 
 
 def _add_devices(commands: "Subcommands") -> None:
@@ -274,9 +213,9 @@ def _add_devices(commands: "Subcommands") -> None:
         "nothing and needs no privilege, but only root can see which pod has which NIC.  The exit "
         "status is 1 if a record could not be read.",
     )
-    _add_listing(devices)
-    _add_watch(devices)
-    _add_data_dir(devices)
+    add_listing(devices)
+    add_watch(devices)
+    add_data_dir(devices)
 
 
 def _add_attachments(commands: "Subcommands") -> None:
@@ -296,13 +235,13 @@ def _add_attachments(commands: "Subcommands") -> None:
         description="Prints everything known about one NIC, or about all NICs of one pod, as "
         "amdcni show does.",
     )
-    _add_listing(attachments)
-    _add_watch(attachments)
-    _add_namespace(attachments)
-    _add_data_dir(attachments)
-    _add_shown(show)
-    _add_output(show, inherits=True)
-    _add_data_dir(show, inherits=True)
+    add_listing(attachments)
+    add_watch(attachments)
+    add_namespace(attachments)
+    add_data_dir(attachments)
+    add_shown(show)
+    add_output(show, inherits=True)
+    add_data_dir(show, inherits=True)
 
 
 def _add_show(commands: "Subcommands") -> None:
@@ -314,24 +253,9 @@ def _add_show(commands: "Subcommands") -> None:
         "it prints that of all of the pod's NICs.  Changes nothing.  The exit status is 1 if its "
         "record could not be read, or if nothing or more than one thing is known by that name.",
     )
-    _add_shown(show)
-    _add_output(show)
-    _add_data_dir(show)
-
-
-def _add_shown(command: argparse.ArgumentParser) -> None:
-    command.add_argument("id", metavar="ID", help=_ID)
-    command.add_argument(
-        "--all",
-        action="store_true",
-        help="also list what comes back as it is usual, and the whole container ID",
-    )
-
-
-_ID = (
-    "the device, its name on the host, the pod's name, with or without its namespace as in "
-    "NAMESPACE/POD, or the start of a container ID; if it is none of these, its name in the pod"
-)
+    add_shown(show)
+    add_output(show)
+    add_data_dir(show)
 
 
 def _add_check(commands: "Subcommands") -> None:
@@ -343,10 +267,10 @@ def _add_check(commands: "Subcommands") -> None:
         "that are missing or cannot be used.  "
         "Changes nothing.  The exit status is 1 if something is wrong.",
     )
-    _add_listing(check)
-    _add_watch(check)
-    _add_namespace(check)
-    _add_data_dir(check)
+    add_listing(check)
+    add_watch(check)
+    add_namespace(check)
+    add_data_dir(check)
 
 
 def _add_release(commands: "Subcommands") -> None:
@@ -365,8 +289,8 @@ def _add_release(commands: "Subcommands") -> None:
         "in NAMESPACE/POD, or the start of a container ID; it has to name one device",
     )
     release.add_argument("--yes", action="store_true", help="do not ask")
-    _add_output(release)
-    _add_data_dir(release)
+    add_output(release)
+    add_data_dir(release)
 
 
 def _add_completion(commands: "Subcommands") -> None:
@@ -396,7 +320,7 @@ def _add_agent(commands: "Subcommands") -> None:
         "without it, calls do their work themselves.  It heals a NIC whose pod has died as soon as "
         "the kernel has returned it.  A second agent waits until the first one has ended.",
     )
-    _add_socket(agent, "where to listen")
+    add_socket(agent, "where to listen")
     agent.add_argument(
         "--metrics",
         default=str(DEFAULT_ADDRESS),
@@ -434,7 +358,7 @@ def _add_install(commands: "Subcommands") -> None:
         "amd-host-device is kept aside, and what older versions need stays as long as calls may "
         "use it.  It can be repeated, interrupted, and run twice at once.",
     )
-    _add_bin_dir(install)
+    add_bin_dir(install)
     install.add_argument(
         "--from",
         dest="tree",
@@ -443,7 +367,7 @@ def _add_install(commands: "Subcommands") -> None:
         "command runs)",
     )
     install.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_output(install)
+    add_output(install)
 
 
 def _add_uninstall(commands: "Subcommands") -> None:
@@ -454,19 +378,10 @@ def _add_uninstall(commands: "Subcommands") -> None:
         "amd-host-device that was there before.  Records and policy stay.  The exit status is 1, "
         "and nothing has changed, if a NIC is lent, or if a process works from an installed tree.",
     )
-    _add_bin_dir(uninstall)
+    add_bin_dir(uninstall)
     uninstall.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_output(uninstall)
-    _add_data_dir(uninstall)
-
-
-def _add_bin_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--bin-dir",
-        default=BIN_DIR,
-        metavar="DIR",
-        help="the folder in which Multus looks for plugins (default: %(default)s)",
-    )
+    add_output(uninstall)
+    add_data_dir(uninstall)
 
 
 def _add_status(commands: "Subcommands") -> None:
@@ -479,12 +394,12 @@ def _add_status(commands: "Subcommands") -> None:
         "nothing, but asks amd-host-device for its versions.  The exit status is 0 if all is well, "
         "1 if something needs attention, and 3 if only the agent does not serve.",
     )
-    _add_socket(status, "where the agent listens")
-    _add_setup(status)
-    _add_output(status)
-    _add_watch(status)
+    add_socket(status, "where the agent listens")
+    add_setup(status)
+    add_output(status)
+    add_watch(status)
     status.set_defaults(no_headers=False)
-    _add_data_dir(status)
+    add_data_dir(status)
 
 
 def _add_manifests(commands: "Subcommands") -> None:
@@ -529,15 +444,6 @@ def _add_manifests(commands: "Subcommands") -> None:
     )
 
 
-def _add_socket(command: argparse.ArgumentParser, what: str) -> None:
-    command.add_argument(
-        "--socket",
-        default=os.fsdecode(SOCKET_PATH),
-        metavar="PATH",
-        help=f"{what} (default: %(default)s, where the executable looks)",
-    )
-
-
 def _add_heal(commands: "Subcommands") -> None:
     heal = commands.add_parser(
         "heal",
@@ -548,72 +454,12 @@ def _add_heal(commands: "Subcommands") -> None:
         "not be healed now.  It can be run at any time, even from a timer.",
     )
     heal.add_argument(
-        "id", nargs="?", metavar="ID", help=f"heal only this: {_ID} (default: everything)"
+        "id", nargs="?", metavar="ID", help=f"heal only this: {ID} (default: everything)"
     )
     heal.add_argument("--dry-run", action="store_true", help="only show what would be done")
-    _add_listing(heal)
+    add_listing(heal)
     heal.set_defaults(watch=False)
-    _add_data_dir(heal)
-
-
-_FOR_PROGRAMS = ("json", "yaml")
-
-_OF_A_TABLE = (
-    "wide shows all columns, and everything in full; name prints only the devices; json and yaml "
-    "are for programs"
-)
-
-
-def _add_output(
-    command: argparse.ArgumentParser,
-    *forms: str,
-    inherits: bool = False,
-) -> None:
-    """Add the options for the form of the output: JSON, YAML, and the `forms` for people.
-
-    If the command `inherits`, leaving them out keeps the value given before.
-    """
-    command.add_argument(
-        "-o",
-        "--output",
-        choices=(*forms, *_FOR_PROGRAMS),
-        default=argparse.SUPPRESS if inherits else None,
-        help=_OF_A_TABLE if forms else "print JSON or YAML instead of text",
-    )
-    command.add_argument(
-        "--json",
-        dest="output",
-        action="store_const",
-        const="json",
-        default=argparse.SUPPRESS,
-        help="the same as --output json",
-    )
-
-
-def _add_listing(command: argparse.ArgumentParser) -> None:
-    """Add the options of a command that prints a table."""
-    _add_output(command, "wide", "name")
-    command.add_argument(
-        "--no-headers", action="store_true", help="print only the rows of the table"
-    )
-
-
-def _add_watch(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-w",
-        "--watch",
-        action="store_true",
-        help="then print each change, until Ctrl-C; the exit status is then 0",
-    )
-
-
-def _add_namespace(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "-n",
-        "--namespace",
-        metavar="NAMESPACE",
-        help="only what pods of this namespace have",
-    )
+    add_data_dir(heal)
 
 
 def _add_doctor(commands: "Subcommands") -> None:
@@ -634,35 +480,9 @@ def _add_doctor(commands: "Subcommands") -> None:
         metavar="NAD.yaml",
         help="manifests of NetworkAttachmentDefinitions, as YAML or JSON; - is standard input",
     )
-    _add_setup(doctor)
-    _add_output(doctor)
-    _add_data_dir(doctor)
-
-
-def _add_setup(command: argparse.ArgumentParser) -> None:
-    """Add the options that say how Multus and the runtime are set up."""
-    command.add_argument(
-        "--bin-dir",
-        metavar="DIRS",
-        help="where Multus looks for plugins, separated by colons (default: what its "
-        f"configuration says, where this tree is installed, or {BIN_DIR})",
-    )
-    command.add_argument(
-        "--cni-conf-dir",
-        default=CONF_DIR,
-        metavar="DIR",
-        help="where the runtime looks for CNI configurations (default: %(default)s)",
-    )
-
-
-def _add_data_dir(command: argparse.ArgumentParser, *, inherits: bool = False) -> None:
-    command.add_argument(
-        "--data-dir",
-        default=argparse.SUPPRESS if inherits else None,
-        metavar="FOLDER",
-        help="look only into this state folder, as in the configuration key dataDir (default: "
-        f"{DEFAULT_DATA_DIR}, and every other that holds records)",
-    )
+    add_setup(doctor)
+    add_output(doctor)
+    add_data_dir(doctor)
 
 
 def _add_conformance(commands: "Subcommands") -> None:
@@ -709,6 +529,6 @@ def _add_conformance(commands: "Subcommands") -> None:
             help=f"{what} clauses with these words in their sentences; may be repeated",
         )
     judged.add_argument("--failed", action="store_true", help="print only what fails")
-    _add_output(judged)
+    add_output(judged)
     for name, what in (("junit", "a JUnit"), ("markdown", "a Markdown"), ("html", "an HTML")):
         judged.add_argument(f"--{name}", metavar="FILE", help=f"also write {what} file")

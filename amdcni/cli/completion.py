@@ -8,7 +8,9 @@ import argparse
 from collections.abc import Mapping
 from typing import IO, Any, Final
 
-from amdcni.cli.arguments import Shell, Words, parser, parsers_in
+from amdcni.cli.arguments import Shell, parser
+from amdcni.cli.options import Words
+from amdcni.cli.parsing import parsers_in
 
 
 def serve(options: argparse.Namespace, stdout: IO[str], _: IO[str]) -> int:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Final, assert_never
 
-from amdcni.cli.arguments import Words
 from amdcni.cli.node import read_store
+from amdcni.cli.options import Words
 from amdcni.core.attachment import Attachment
 from amdcni.core.errors import AmdcniError
 from amdcni.core.nics import Records

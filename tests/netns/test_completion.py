@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.cli.arguments import Words
+from amdcni.cli.options import Words
 from amdcni.testing import Node, Pod
 from tests.debian import NotHere
 from tests.netns.command import output_of_amdcni, run_amdcni

@@ -34,9 +34,10 @@ from amdcni.core.host import (
 from amdcni.core.names import IfName
 from amdcni.core.rdma import RdmaDevice
 from amdcni.core.rules import AddRule, RenewRule, Rule, RuleChange
-from tests.unit.fake_kernel import AlreadySo, Kernel, nexthops_with_names
+from tests.unit.fake_kernel import AlreadySo, Kernel
 from tests.unit.fake_netdevs import SYSCTL_DEFAULTS, Link, Refused, Space
 from tests.unit.fake_rdma import CannotMove
+from tests.unit.fake_shown import nexthops_with_names
 
 if TYPE_CHECKING:
     from tests.unit.fake_node import FakeNode

@@ -27,6 +27,12 @@ from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
 
 KERNEL_LINK_LOCAL: Final = 3  # IFAPROT_KERNEL_LL
 
+ATTRIBUTES: Final = (
+    *("mac", "mtu", "txqlen", "group", "flags"),
+    *("gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size"),
+)
+"""Attributes of a netdev that it takes along wherever it goes."""
+
 SYSCTL_DEFAULTS: Final[dict[str, int | str]] = {
     "ipv4/conf/rp_filter": "0",
     "ipv4/conf/arp_announce": "0",

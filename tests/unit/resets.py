@@ -9,9 +9,8 @@ from amdcni.core.spec import Result, Verb
 from amdcni.core.versions import CniVersion
 from amdcni.verbs import healing
 from amdcni.verbs.healing import Finding
-from tests.unit.fake_kernel import ATTRIBUTES
 from tests.unit.fake_machine import Machine
-from tests.unit.fake_netdevs import Link, address
+from tests.unit.fake_netdevs import ATTRIBUTES, Link, address
 from tests.unit.fake_node import FakeNode
 from tests.unit.fake_runtime import HOST_LOCAL, ask, config_for
 from tests.unit.two_nics import A

@@ -7,7 +7,8 @@ import shlex
 import pytest
 
 from amdcni.cli import main
-from amdcni.cli.arguments import EXAMPLES, parser, parsers_in
+from amdcni.cli.arguments import EXAMPLES, parser
+from amdcni.cli.parsing import parsers_in
 
 
 def arguments_in(text: str) -> str:

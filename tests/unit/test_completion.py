@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from amdcni.cli import main
-from amdcni.cli.arguments import Shell, Words, parser, parsers_in
+from amdcni.cli.arguments import Shell, parser
 from amdcni.cli.completion import COMMANDS, FILES, FOLDERS, LIVE, script
+from amdcni.cli.options import Words
+from amdcni.cli.parsing import parsers_in
 
 NOTHING = {"ADDRESS", "CONTAINER_ID", "KEY=VALUE", "NAME", "SECONDS", "WORDS"}
 """The metavars of what nobody can guess."""

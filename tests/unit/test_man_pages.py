@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from amdcni.cli.arguments import EXAMPLES, parser, parsers_in
+from amdcni.cli.arguments import EXAMPLES, parser
+from amdcni.cli.parsing import parsers_in
 from scripts import man_pages
 from scripts.man_pages import Page, escaped, roff, sentences
 
