@@ -172,6 +172,9 @@ class AnyOrder(RuleBasedStateMachine):
                 self.is_explained_by_a_kill(call)
             else:
                 self.are_explained([call], [outcome])
+                # A worker that is killed has its lock until it is gone, and the client, which does
+                # the work then, waits only for the lock of what the call is about.
+                self.untidy |= self.served
 
     def is_explained_by_a_kill(self, call: Call) -> None:
         self.note_end(call, "killed")
