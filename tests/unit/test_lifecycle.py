@@ -411,7 +411,11 @@ class Lifecycle(Events):
             and link.name == ifname
             and link.up
         )
-        if healthy:
+        rdma = self.machine.kernel.rdma
+        brought_home = rdma.exclusive and any(home for _, home in rdma.configured(link))
+        if healthy and brought_home:
+            assert isinstance(failure, CheckFailed | PluginFailed)
+        elif healthy:
             assert failure is None or isinstance(failure, PluginFailed)
         elif record is None:
             assert isinstance(failure, UnknownAttachment)
