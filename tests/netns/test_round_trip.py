@@ -258,6 +258,18 @@ def test_link_local_addresses_are_listed_as_before_whenever_the_link_is_ready(
 
 
 @by_both
+def test_a_secret_that_was_set_before_the_mode_of_generation_does_not_change_it(
+    runtime: Runtime, node: Node, pod: Pod
+) -> None:
+    """The kernel sets the mode to 2 with the secret."""
+    node.add_nic(BDF, "eth1", [])
+    wait_until(lambda: link_locals(node) == [KERNELS_OWN], "the link is ready")
+    node.sysctl("net/ipv6/conf/eth1/stable_secret", "2001:db8::5")
+    node.sysctl("net/ipv6/conf/eth1/addr_gen_mode", 0)
+    assert round_trip(runtime, pod) == []
+
+
+@by_both
 def test_the_pod_gets_all_addresses_in_the_order_of_the_host(
     runtime: Runtime, node: Node, pod: Pod
 ) -> None:

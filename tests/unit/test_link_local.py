@@ -47,6 +47,24 @@ def test_after_del_the_order_is_as_before_whenever_the_link_is_ready(
         assert machine.kernel.violations == []
 
 
+@pytest.mark.parametrize("mode", [{}, {"ipv6/conf/addr_gen_mode": "3"}])
+@pytest.mark.parametrize("mover", ["delegate", "native"])
+def test_a_secret_that_was_set_before_the_mode_of_generation_does_not_change_it(
+    mover: str, mode: dict[str, int | str]
+) -> None:
+    """Setting the secret sets the mode to 2, which somebody had set back."""
+    machine = Machine(mover=mover)
+    (link,) = machine.kernel.plug(A, "ens1").links
+    machine.kernel.configure(link, ())
+    link.sysctls = {"ipv6/conf/stable_secret": "::5", **mode}
+    keeper = Keeper(machine, link)
+    before = listed(link)
+    machine.kernel.make_netns("/run/netns/pod1")
+    ask(machine, Verb.ADD, config_for(A))
+    ask(machine, Verb.DEL, config_for(A))
+    assert (listed(link), keeper.is_whole()) == (before, True)
+
+
 def own_among(*others: str) -> Captured:
     """What is kept of a netdev with the kernel's own link-local address and others."""
     own = Address(address(OWN).interface, scope=253, proto=3)

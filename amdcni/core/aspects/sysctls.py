@@ -56,7 +56,8 @@ def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysc
     """Those that a new netdev would not have.
 
     The IPv6 MTU follows that of the netdev unless it was set.  Those that restoring sets for a
-    while are kept whatever they are.
+    while are kept whatever they are, and how addresses are generated if there is a secret, which
+    sets that too.
     """
     usual: Mapping[str, int | str] = {**seen.sysctl_defaults, IPV6_MTU: str(netdev.mtu)}
     made = {
@@ -66,12 +67,14 @@ def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysc
         and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
     }
     remade = remade_addresses(netdev, seen.sysctls, protocols_reported=protocols_reported)
-    for_a_while = {ACCEPT_DAD, *(() if made <= set(remade) else (ADDR_GEN_MODE,))}
+    always = {ACCEPT_DAD}
+    if not made <= set(remade) or STABLE_SECRET in {**seen.sysctls, **seen.sysctl_defaults}:
+        always.add(ADDR_GEN_MODE)
     return Sysctls(
         sysctls={
             name: value
             for name, value in seen.sysctls.items()
-            if usual.get(name) != value or name in for_a_while
+            if usual.get(name) != value or name in always
         },
         eui64=bool(made),
     )
@@ -112,8 +115,11 @@ def due(kept: Sysctls, netdev: Netdev, seen: SeenSysctls, around: Around) -> lis
 
 
 def in_setting_order(names: Iterable[str]) -> list[str]:
-    """The names of sysctls in the order in which they have to be set."""
-    return sorted(names, key=lambda name: name not in _FIRST)
+    """The names of sysctls in the order in which they have to be set.
+
+    No duplicates are looked for of an address that the kernel generates while they are set.
+    """
+    return sorted(names, key=lambda name: (name not in _FIRST, name == ACCEPT_DAD))
 
 
 _NONE: Final = "1"  # IN6_ADDR_GEN_MODE_NONE

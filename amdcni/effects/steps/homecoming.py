@@ -40,11 +40,9 @@ from amdcni.ports import Machine, Namespace
 _SETTLE_POLL_S: Final = 0.01
 _SETTLE_ATTEMPTS: Final = 1000
 _NAMING_ATTEMPTS: Final = 5
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 0.8
-_LEAST_ROUNDS: Final = 6
+_SETTLE_AGAIN_ATTEMPTS: Final = 20
+_PAUSES_S: Final = (0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """A network manager needs up to a second for a netdev that it has just seen."""
-_ENOUGH_REFUSALS: Final = 3
 
 
 def perform(step: HomecomingStep, so_far: Outcome, node: Machine) -> Outcome:
@@ -180,7 +178,11 @@ def _restore_interrupts(node: Machine, record: Attachment, kept: Interrupts) -> 
 
 
 def _put_back(
-    node: Machine, record: Attachment, captured: Captured, home: Home
+    node: Machine,
+    record: Attachment,
+    captured: Captured,
+    home: Home,
+    settle_attempts: int = _SETTLE_ATTEMPTS,
 ) -> tuple[list[str], Home]:
     """Put everything back in the order in which the kernel accepts it; refusals do not stop it.
 
@@ -197,7 +199,8 @@ def _put_back(
         place = sum(each.stage is Stage.DOWN and not isinstance(each, SetSysctl) for each in early)
         early[place:place] = for_the_while(captured, netdev)
     host.apply(netdev, early)
-    home = attrs.evolve(home, netdev=_settled(host, record, captured, netdev.ifindex))
+    settled = _settled(host, record, captured, netdev.ifindex, settle_attempts)
+    home = attrs.evolve(home, netdev=settled)
     with alone_with_shared_routes(node, captured):
         if shares_routes(captured):
             # Another netdev may have returned meanwhile without seeing ours.
@@ -226,14 +229,16 @@ def _seen_at(node: Machine, record: Attachment, ifindex: int) -> Home:
     return Home(_require(netdev, record), tuple(each for each in netdevs if each is not netdev))
 
 
-def _settled(host: Namespace, record: Attachment, captured: Captured, ifindex: int) -> Netdev:
+def _settled(
+    host: Namespace, record: Attachment, captured: Captured, ifindex: int, attempts: int
+) -> Netdev:
     """The netdev on the host, once nothing is refused because it has only just gone up.
 
     The kernel accepts no route from an address that is tentative, and no nexthop object through a
     netdev without a link.
     """
     sources = {route.source for route in captured.routes if route.family == 6}
-    for _ in range(_SETTLE_ATTEMPTS):
+    for _ in range(attempts):
         netdev = _require(host.find_by_index(ifindex), record)
         tentative = {
             address.interface.ip
@@ -268,23 +273,20 @@ def _seen_whole(node: Machine, record: Attachment, captured: Captured, ifindex: 
 
     Others may be at work on it, such as a network manager that has just seen it, and with a netdev
     that leaves, the kernel removes the whole of a route that both share.  So what is missing is set
-    again, after growing pauses, unless all of it is refused again and again.  What is not required
-    is tried once more, and reported if that is in vain.
+    again, after growing pauses.  What is not required is tried once more, and reported if that is
+    in vain.
 
     Raises: RestoreIncomplete.
     """
     seen, missed = _compared(node, record, captured, ifindex)
     refused: list[str] = []
-    in_vain = 0
     for pause_s in _pauses_s(captured):
-        before = tuple(filter(is_required, missed))
-        if not before or in_vain == _ENOUGH_REFUSALS:
+        if not any(map(is_required, missed)):
             break
         node.pause(pause_s)
-        refused, _ = _put_back(node, record, captured, _seen_at(node, record, ifindex))
+        home = _seen_at(node, record, ifindex)
+        refused, _ = _put_back(node, record, captured, home, _SETTLE_AGAIN_ATTEMPTS)
         seen, missed = _compared(node, record, captured, ifindex)
-        is_vain = len(refused) == len(before) and tuple(filter(is_required, missed)) == before
-        in_vain = in_vain + 1 if is_vain else 0
     lacking = tuple(filter(is_required, missed))
     if lacking:
         for aspect in sorted(set(map(aspect_of, lacking))):
@@ -302,9 +304,8 @@ def _pauses_s(captured: Captured) -> Iterator[float]:
     hops = [hop for route in captured.routes for hop in route.hops]
     hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
     sharing = {hop.ifname for hop in hops}
-    yield 0
-    for number in range(1, max(_LEAST_ROUNDS, len(sharing))):
-        yield min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
+    yield from _PAUSES_S
+    yield from (0 for _ in range(len(_PAUSES_S), len(sharing)))
 
 
 def _compared(
