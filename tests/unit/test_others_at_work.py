@@ -10,6 +10,7 @@ import pytest
 from amdcni.core.errors import RestoreIncomplete
 from amdcni.core.host import Route
 from amdcni.core.spec import Verb
+from amdcni.effects.steps import homecoming
 from tests.unit.copies import copies_of
 from tests.unit.fake_machine import TRAFFIC, Machine
 from tests.unit.fake_netdevs import Configuration, Link, Refused
@@ -174,9 +175,10 @@ WORKS = {
 @pytest.mark.parametrize("mover", ["delegate", "native"])
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
 def test_a_manager_that_works_on_the_nic_for_a_second_does_not_fail_its_return(
-    mover: str, work: Callable[[Machine, Link], None]
+    mover: str, work: Callable[[Machine, Link], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It begins once the NIC is on the host, and undoes all that is set until it has finished."""
+    monkeypatch.setattr(homecoming, "_SETTLE_POLL_S", 0)
     machine, keeper, config = new_node(mover, None)
     kernel, link = machine.kernel, keeper.link
     keeper.order_matters = False
