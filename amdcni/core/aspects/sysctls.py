@@ -66,9 +66,11 @@ def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysc
         if is_eui64(address, netdev.mac)
         and is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
     }
-    remade = remade_addresses(netdev, seen.sysctls, protocols_reported=protocols_reported)
+    has_secret = STABLE_SECRET in seen.sysctls or STABLE_SECRET in seen.sysctl_defaults
     always = {ACCEPT_DAD}
-    if not made <= set(remade) or STABLE_SECRET in {**seen.sysctls, **seen.sysctl_defaults}:
+    if has_secret or not made.issubset(
+        remade_addresses(netdev, seen.sysctls, protocols_reported=protocols_reported)
+    ):
         always.add(ADDR_GEN_MODE)
     return Sysctls(
         sysctls={
