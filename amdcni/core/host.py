@@ -84,6 +84,11 @@ class Address:
         return (self.interface, self.peer)
 
     @property
+    def is_link_local(self) -> bool:
+        """Whether it is a link-local IPv6 address (RFC 4291)."""
+        return self.family == 6 and self.interface.ip.is_link_local
+
+    @property
     def settable_flags(self) -> int:
         """The flags with which the address was set, without the kernel's own state."""
         return self.flags & SETTABLE_FLAGS

@@ -43,7 +43,7 @@ def given_addresses(addresses: Iterable[Address]) -> tuple[IpInterface, ...]:
 
 def is_given(address: Address) -> bool:
     """Whether a pod gets this address: link-local IPv6 ones are left to the pod's own kernel."""
-    return address.family == 4 or not address.interface.ip.is_link_local
+    return not address.is_link_local
 
 
 def _entry(interface: IpInterface) -> dict[str, str]:

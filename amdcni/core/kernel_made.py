@@ -124,8 +124,7 @@ def remade_addresses(
         if is_kernels(address, netdev.mac, protocols_reported=protocols_reported)
         and _is_remade(address, netdev, settings)
     )
-    others = [each.interface.ip for each in netdev.addresses if each not in remade]
-    beside = any(ip.version == 6 and ip.is_link_local for ip in others)
+    beside = any(each.is_link_local for each in netdev.addresses if each not in remade)
     return tuple(each for each in remade if not (beside and is_eui64(each, netdev.mac)))
 
 
@@ -153,7 +152,7 @@ def _is_generated(address: Address, mac: MacAddress | None, settings: _Settings)
 def is_eui64(address: Address, mac: MacAddress | None) -> bool:
     """Whether it is the link-local address that `mac` yields."""
     ip = address.interface.ip
-    return ip.version == 6 and ip.is_link_local and mac is not None and ip == eui64_link_local(mac)
+    return address.is_link_local and mac is not None and ip == eui64_link_local(mac)
 
 
 def eui64_link_local(mac: MacAddress) -> ipaddress.IPv6Address | None:

@@ -85,9 +85,9 @@ def keep(netdev: Netdev, seen: SeenSysctls, *, protocols_reported: bool) -> Sysc
 def for_the_while(kept: Sysctls, netdev: Netdev) -> list[SetSysctl]:
     """What is set while a netdev is restored, and set back last.
 
-    No duplicates are looked for of addresses that it has just held.  If the kernel's own link-local
-    address is to be set among others, in their order, the kernel does not make it when the netdev
-    goes up.
+    No duplicates are looked for of addresses that it has just held.  The kernel does not make its
+    own link-local address when the netdev goes up: it is set among others, in their order, or made
+    when the mode is set back.
     """
     values = {ACCEPT_DAD: "0"}
     if kept.eui64 and not netdev.up:

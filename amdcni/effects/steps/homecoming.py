@@ -305,7 +305,7 @@ def _pauses_s(captured: Captured) -> Iterator[float]:
     hops += [each.hop for each in captured.other_nexthops if each.hop is not None]
     sharing = {hop.ifname for hop in hops}
     yield from _PAUSES_S
-    yield from (0 for _ in range(len(_PAUSES_S), len(sharing)))
+    yield from [0] * (len(sharing) - len(_PAUSES_S))
 
 
 def _compared(
