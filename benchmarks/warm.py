@@ -11,16 +11,17 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pyroute2.iproute.linux import IPRoute, NetNS
+from pyroute2.iproute.linux import IPRoute
 
 from amdcni import verbs
 from amdcni.core import formats
+from amdcni.core.host import Address, Netdev
 from amdcni.core.request import parse_environment
 from amdcni.effects.netlink import Netlink
-from amdcni.effects.netns import OWN_NETNS
+from amdcni.effects.netns import OWN_NETNS, entered
 from amdcni.effects.node import LinuxNode
 
 _UNTIL_TICK_S = 0.008
@@ -42,41 +43,44 @@ def silent(event: str, **facts: object) -> None:
 
 
 def move_and_return(asked: Mapping[str, Any]) -> tuple[float, float]:
-    """The times of a move under another name and of the way back, as pyroute2 does them."""
-    path, ifname, moved_ifname = (
-        asked["env"]["CNI_NETNS"],
-        asked["ifname"],
-        asked["env"]["CNI_IFNAME"],
-    )
-    with (
-        Netlink(os.open(path, os.O_RDONLY | os.O_CLOEXEC)) as pod,
-        Netlink(os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)) as own,
-        IPRoute() as route,
-    ):
-        netdev = own.find_netdev(ifname)
+    """The times of a move under another name and of the way back, as pyroute2 does them.
+
+    Both find the netdev as ADD and DEL do: up, with its addresses, which takes the kernel longer.
+    Without `NetNS`, which forks: each page that the next call writes to would be copied first.
+    """
+    ifname, moved_ifname = asked["ifname"], asked["env"]["CNI_IFNAME"]
+    pod_fd = os.open(asked["env"]["CNI_NETNS"], os.O_RDONLY | os.O_CLOEXEC)
+    host_fd = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    with Netlink(pod_fd) as pod, Netlink(host_fd) as host, IPRoute() as here:
+        with entered(pod_fd):
+            there = IPRoute()
+        netdev = host.find_netdev(ifname)
         assert netdev is not None
 
         def move() -> None:
-            route.link("set", index=netdev.ifindex, net_ns_fd=path, ifname=moved_ifname)
+            here.link("set", index=netdev.ifindex, net_ns_fd=pod_fd, ifname=moved_ifname)
 
         moved_ms = milliseconds(move)
-        moved = pod.find_netdev(moved_ifname)
-        assert moved is not None
-        host = os.open(OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
-        with NetNS(path, flags=0) as there:
+        moved = configured(pod, moved_ifname, netdev.addresses)
 
-            def go_back() -> None:
-                there.link("set", index=moved.ifindex, net_ns_fd=host, ifname=ifname)
+        def go_back() -> None:
+            there.link("set", index=moved.ifindex, net_ns_fd=host_fd, ifname=ifname)
 
+        with there:
             back_ms = milliseconds(go_back)
-        os.close(host)
-        back = own.find_netdev(ifname)
-        assert back is not None
-        own.change(back, up=True)
-        for address in netdev.addresses:
-            if not address.interface.ip.is_link_local:
-                own.put_address(back, address)
+        configured(host, ifname, netdev.addresses)
     return moved_ms, back_ms
+
+
+def configured(netns: Netlink, ifname: str, addresses: Iterable[Address]) -> Netdev:
+    """The netdev of that name, once it is up and has the addresses."""
+    netdev = netns.find_netdev(ifname)
+    assert netdev is not None
+    netns.change(netdev, up=True)
+    for address in addresses:
+        if not address.is_link_local:
+            netns.put_address(netdev, address)
+    return netdev
 
 
 def milliseconds(act: Callable[[], None]) -> float:

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 from pyroute2.netlink import (
+    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -38,6 +39,8 @@ _KIND_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _CODE: Final = struct.Struct("=i")
 _NLMSGERR_ATTR_MSG: Final = 1
 _BUFFER_BYTES: Final = 1 << 16
+_PEEK: Final = int(socket.MSG_PEEK | socket.MSG_TRUNC)
+_TRUNC: Final = int(socket.MSG_TRUNC)
 _LONGEST_BYTES: Final = 1 << 24
 _KERNEL_PORT: Final = 0
 
@@ -87,17 +90,26 @@ class Reply:
             raise RequestRefused(-code, said or None)
 
 
-def attributes_in(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+def attributes_in(data: bytes, offset: int) -> list[tuple[int, bytes]]:
     """The attributes from `offset` on (struct nlattr), each by its number."""
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        yield kind & _KIND_MASK, data[offset + _ATTRIBUTE.size : offset + length]
-        offset += (max(length, _ATTRIBUTE.size) + 3) & ~3
+    found: list[tuple[int, bytes]] = []
+    header_bytes, header_at = _ATTRIBUTE.size, _ATTRIBUTE.unpack_from
+    last = len(data) - header_bytes
+    while offset <= last:
+        length, kind = header_at(data, offset)
+        found.append((kind & _KIND_MASK, data[offset + header_bytes : offset + length]))
+        offset += (length + 3) & ~3 if length > header_bytes else header_bytes
+    return found
 
 
 def attribute(number: int, value: bytes) -> bytes:
     """The attribute (struct nlattr) with its padding."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), number) + value + bytes(-len(value) % 4)
+
+
+def nested(number: int, *attributes: bytes) -> bytes:
+    """The attribute that consists of others."""
+    return attribute(number | NLA_F_NESTED, b"".join(attributes))
 
 
 NETLINK_GENERIC: Final = 16
@@ -269,7 +281,7 @@ class Rtnetlink:
             length, port = self._receive()
             if port != _KERNEL_PORT:
                 continue
-            data, offset = bytes(self._buffer[:length]), 0
+            data, offset = bytes(memoryview(self._buffer)[:length]), 0
             while offset + HEADER_BYTES <= length:
                 size, kind, flags, answered, _ = _HEADER.unpack_from(data, offset)
                 if answered == sequence:
@@ -282,12 +294,10 @@ class Rtnetlink:
         A message may be of any length: that of a link has all of its alternative names.
         """
         try:
-            coming, _ = self._socket.recvfrom_into(
-                self._peeked, 0, socket.MSG_PEEK | socket.MSG_TRUNC
-            )
+            coming, _ = self._socket.recvfrom_into(self._peeked, 0, _PEEK)
             if len(self._buffer) < coming <= _LONGEST_BYTES:
                 self._buffer = bytearray(coming)
-            length, (port, _) = self._socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)
+            length, (port, _) = self._socket.recvfrom_into(self._buffer, 0, _TRUNC)
         except OSError as error:
             raise KernelRefused(f"the kernel does not answer: {error.strerror}") from None
         if length > len(self._buffer):

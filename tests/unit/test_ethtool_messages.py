@@ -18,8 +18,15 @@ from amdcni.core.aspects.ethtool import GROUPS, SetEthtool, Setting
 from amdcni.core.host import Values
 from amdcni.effects.ethtool_commands import GROUPS as BY_COMMAND
 from amdcni.effects.messages import ethtool, ethtool_commands
-from amdcni.effects.messages.generic import attribute, family_of, family_query, nested
-from amdcni.effects.rtnetlink import HEADER_BYTES, Reply, Request, attributes_in
+from amdcni.effects.messages.generic import family_of, family_query
+from amdcni.effects.rtnetlink import (
+    HEADER_BYTES,
+    Reply,
+    Request,
+    attribute,
+    attributes_in,
+    nested,
+)
 
 FAMILY, NIC = 27, 7
 HEADER = [("ETHTOOL_A_HEADER_DEV_INDEX", NIC), ("ETHTOOL_A_HEADER_FLAGS", 0)]

@@ -3,27 +3,38 @@
 import ipaddress
 import struct
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_NEWADDR
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from amdcni.core.host import Address, AddressFlag, Netdev
-from amdcni.effects.messages.common import FAMILIES, Layout, ip_of, number_of, request, text_of
+from amdcni.effects.messages.common import (
+    FAMILIES,
+    Layout,
+    interface_of,
+    ip_of,
+    number_of,
+    octets_of_text,
+    packed,
+    packed_ip,
+    text_of,
+    u8,
+    u32,
+)
 from amdcni.effects.rtnetlink import Reply, Request
 
 _FOREVER: Final = 0xFFFFFFFF
-_LIFETIMES: Final = struct.Struct("=II")
+_LIFETIMES: Final = struct.Struct("=II")  # struct ifa_cacheinfo: preferred, valid
+_TIMES_BYTES: Final = 8  # ...created, updated
+_LAYOUT: Final = Layout(ifaddrmsg)
 
 
 @lru_cache(maxsize=16)
 def query(ifindex: int = 0) -> Request:
     """The query for the addresses of one link, or of all."""
-    return request(RTM_GETADDR, ifaddrmsg(), {"index": ifindex})
-
-
-_LAYOUT: Final = Layout(ifaddrmsg)
+    return _LAYOUT.request(RTM_GETADDR, {"index": ifindex})
 
 
 def ifindex_of(reply: Reply) -> int:
@@ -49,7 +60,7 @@ def address_of(reply: Reply) -> Address | None:
         preferred_s = 0
     broadcast = attributes.get("IFA_BROADCAST")
     return Address(
-        interface=ipaddress.ip_interface((own, fields["prefixlen"])),
+        interface=interface_of(own, fields["prefixlen"]),
         peer=None if first == own else ip_of(first),
         broadcast=None if broadcast is None else ipaddress.IPv4Address(broadcast),
         label=text_of(attributes.get("IFA_LABEL")),
@@ -81,18 +92,18 @@ def put(netdev: Netdev, address: Address) -> Request:
         "prefixlen": address.interface.network.prefixlen,
         "scope": address.scope,
     }
-    attributes: dict[str, Any] = {
-        "IFA_LOCAL": str(address.interface.ip),
-        "IFA_ADDRESS": str(address.peer or address.interface.ip),
-        "IFA_BROADCAST": None if address.broadcast is None else str(address.broadcast),
-        "IFA_LABEL": address.label,
-        "IFA_FLAGS": address.settable_flags,
-        "IFA_RT_PRIORITY": address.metric,
-        "IFA_PROTO": address.proto,
-        "IFA_CACHEINFO": {
-            "ifa_preferred": _FOREVER if address.preferred_s is None else address.preferred_s,
-            "ifa_valid": _FOREVER if address.valid_s is None else address.valid_s,
-        },
-    }
-    flags = NLM_F_CREATE | NLM_F_REPLACE
-    return request(RTM_NEWADDR, ifaddrmsg(), fields, attributes.items(), flags)
+    lifetimes = _LIFETIMES.pack(
+        _FOREVER if address.preferred_s is None else address.preferred_s,
+        _FOREVER if address.valid_s is None else address.valid_s,
+    )
+    attributes = [
+        ("IFA_LOCAL", address.interface.ip.packed),
+        ("IFA_ADDRESS", (address.peer or address.interface.ip).packed),
+        ("IFA_BROADCAST", packed_ip(address.broadcast)),
+        ("IFA_LABEL", None if address.label is None else octets_of_text(address.label)),
+        ("IFA_FLAGS", u32(address.settable_flags)),
+        ("IFA_RT_PRIORITY", packed(address.metric)),
+        ("IFA_PROTO", None if address.proto is None else u8(address.proto)),
+        ("IFA_CACHEINFO", lifetimes + bytes(_TIMES_BYTES)),
+    ]
+    return _LAYOUT.request(RTM_NEWADDR, fields, attributes, NLM_F_CREATE | NLM_F_REPLACE)

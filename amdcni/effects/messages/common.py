@@ -1,7 +1,7 @@
 """What all kinds of messages have in common.
 
-Requests are made with pyroute2's messages.  Answers are read by their tables, but each attribute
-only when it is needed: a link has more than fifty.
+Requests are written and answers are read by pyroute2's tables of fields and attributes.  The value
+of an attribute is bytes, which are read only when they are needed: a link has more than fifty.
 """
 
 import ipaddress
@@ -10,37 +10,18 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from amdcni.core.host import IpAddress
+from amdcni.core.host import IpAddress, IpInterface, IpNetwork
 from amdcni.core.names import MacAddress
-from amdcni.effects.rtnetlink import HEADER_BYTES, Request, attribute, attributes_in
+from amdcni.effects.rtnetlink import Request, attribute, attributes_in
 
 FAMILIES: Final = {4: 2, 6: 10}  # AF_INET, AF_INET6
 _MAC_MIN_OCTETS: Final = 6
+_IPV4_BYTES: Final = 4
 _ESCAPED: Final = "surrogateescape"
 
 
-def request(
-    kind: int,
-    message: Any,
-    fields: dict[str, int],
-    attributes: Iterable[tuple[str, Any]] = (),
-    flags: int = 0,
-    raw: Iterable[tuple[int, bytes | None]] = (),
-) -> Request:
-    """The request of that kind, made with a message of pyroute2; None leaves an attribute out.
-
-    `raw` are further attributes, by their numbers.
-    """
-    for name, value in fields.items():
-        message[name] = value
-    message["attrs"] = [(name, value) for name, value in attributes if value is not None]
-    message.encode()
-    more = b"".join(attribute(number, value) for number, value in raw if value is not None)
-    return Request(kind, flags, bytes(message.data[HEADER_BYTES:]) + more)
-
-
 class Layout:
-    """How to read the messages that a class of pyroute2 describes.
+    """How to write and read the messages that a class of pyroute2 describes.
 
     `names` has the name of each attribute by its number: those of the class, and those it lacks.
     `size` is the size of the fixed part.
@@ -52,6 +33,30 @@ class Layout:
         self._fixed_names = [name for name, _ in fixed]
         self.names = {**names_of(described), **(lacking or {})}
         self.size = self._fixed.size
+        self._unset = dict.fromkeys(self._fixed_names, 0)
+        nests = {name: getattr(described, form, None) for *_, name, form in described.nla_map}
+        self._kinds = {
+            name: number | getattr(nests.get(name), "nla_flags", 0)
+            for number, name in self.names.items()
+        }
+
+    def request(
+        self,
+        kind: int,
+        fields: Mapping[str, int],
+        attributes: Iterable[tuple[str, bytes | None]] = (),
+        flags: int = 0,
+    ) -> Request:
+        """The request of that kind with these fields; None leaves an attribute out."""
+        fixed = self._fixed.pack(*{**self._unset, **fields}.values())
+        return Request(kind, flags, fixed + self.attributes(attributes))
+
+    def attributes(self, given: Iterable[tuple[str, bytes | None]]) -> bytes:
+        """These attributes as they are in a message; None leaves one out."""
+        kinds = self._kinds
+        return b"".join(
+            [attribute(kinds[name], value) for name, value in given if value is not None]
+        )
 
     def read(self, data: bytes) -> tuple[dict[str, int], dict[str, bytes]]:
         """The fields of the fixed part, and the attributes; of several with one name, the last."""
@@ -60,6 +65,11 @@ class Layout:
     def fixed(self, data: bytes) -> dict[str, int]:
         """The fields of the fixed part, which is all that matters of many messages."""
         return dict(zip(self._fixed_names, self._fixed.unpack_from(data), strict=True))
+
+
+u8: Final = struct.Struct("=B").pack
+u16: Final = struct.Struct("=H").pack
+u32: Final = struct.Struct("=I").pack
 
 
 def names_of(described: Any) -> dict[int, str]:
@@ -74,6 +84,16 @@ def named_in(data: bytes, offset: int, names: Mapping[int, str]) -> dict[str, by
     """The attributes from `offset` on that have a name; of several with one name, the last."""
     found = attributes_in(data, offset)
     return {names[number]: value for number, value in found if number in names}
+
+
+def packed_ip(ip: IpAddress | None) -> bytes | None:
+    """The IP address as an attribute; None if it is absent."""
+    return None if ip is None else ip.packed
+
+
+def packed(number: int | None) -> bytes | None:
+    """A number of 32 bits as an attribute; None if it is absent."""
+    return None if number is None else u32(number)
 
 
 def number_of(value: bytes | None) -> int | None:
@@ -96,7 +116,21 @@ def octets_of_text(text: str) -> bytes:
 
 def ip_of(value: bytes | None) -> IpAddress | None:
     """The value of an attribute as an IP address; None if it is absent."""
-    return None if value is None else ipaddress.ip_address(value)
+    if value is None:
+        return None
+    return (ipaddress.IPv4Address if len(value) == _IPV4_BYTES else ipaddress.IPv6Address)(value)
+
+
+def interface_of(octets: bytes, bits: int) -> IpInterface:
+    """The IP address with its prefix length."""
+    is_ipv4 = len(octets) == _IPV4_BYTES
+    return (ipaddress.IPv4Interface if is_ipv4 else ipaddress.IPv6Interface)((octets, bits))
+
+
+def network_of(octets: bytes, bits: int) -> IpNetwork:
+    """The network of that address and prefix length."""
+    is_ipv4 = len(octets) == _IPV4_BYTES
+    return (ipaddress.IPv4Network if is_ipv4 else ipaddress.IPv6Network)((octets, bits))
 
 
 def mac_of(octets: bytes | None) -> MacAddress | None:

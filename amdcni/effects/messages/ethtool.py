@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from amdcni.core.aspects.ethtool import SetEthtool, Setting
-from amdcni.effects.messages.common import number_of, octets_of_text, text_of
-from amdcni.effects.messages.generic import COMMAND, attribute, nested
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.messages.common import number_of, octets_of_text, text_of, u8, u32
+from amdcni.effects.messages.generic import COMMAND
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in, nested
 
 FAMILY: Final = "ethtool"
 _VERSION: Final = 1
@@ -19,8 +19,6 @@ _HEADER: Final = 1
 _HEADER_DEV_INDEX: Final = 1
 _HEADER_FLAGS: Final = 3
 _COMPACT_BITSETS: Final = 1
-_NUMBER: Final = struct.Struct("=I")
-_OCTET: Final = struct.Struct("=B")
 
 _BITSET_BITS: Final = 3
 _BITSET_VALUE: Final = 4
@@ -116,8 +114,8 @@ def query_in_words(family: int, ifindex: int, group: str) -> Request:
 def _header(ifindex: int, flags: int = 0) -> bytes:
     return nested(
         _HEADER,
-        attribute(_HEADER_DEV_INDEX, _NUMBER.pack(ifindex)),
-        attribute(_HEADER_FLAGS, _NUMBER.pack(flags)),
+        attribute(_HEADER_DEV_INDEX, u32(ifindex)),
+        attribute(_HEADER_FLAGS, u32(flags)),
     )
 
 
@@ -198,8 +196,8 @@ def put(family: int, ifindex: int, change: SetEthtool) -> Request:
         if each.bit is not None or group == "private-flags":
             bits.append(_flag(each))
         else:
-            size = _OCTET if f"{group}/{each.name}" in _OCTETS else _NUMBER
-            attributes.append(attribute(NUMBERS[group][each.name], size.pack(int(each.value))))
+            octets = u8 if f"{group}/{each.name}" in _OCTETS else u32
+            attributes.append(attribute(NUMBERS[group][each.name], octets(int(each.value))))
     if bits:
         kind = _PRIVFLAGS if group == "private-flags" else _SETS[group][1]
         attributes.append(nested(kind, nested(_BITSET_BITS, *bits)))
@@ -212,5 +210,5 @@ def _flag(setting: Setting) -> bytes:
     if setting.bit is None:
         which = attribute(_BIT_NAME, octets_of_text(setting.name))
     else:
-        which = attribute(_BIT_INDEX, _NUMBER.pack(setting.bit))
+        which = attribute(_BIT_INDEX, u32(setting.bit))
     return nested(_BITS_BIT, which, *([attribute(_BIT_VALUE, b"")] if setting.value else []))

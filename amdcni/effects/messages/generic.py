@@ -4,26 +4,13 @@ import struct
 from typing import Final
 
 from amdcni.effects.messages.common import number_of, octets_of_text
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 COMMAND: Final = struct.Struct("=BBH")  # struct genlmsghdr: command, version, reserved
-_ATTRIBUTE: Final = struct.Struct("=HH")
 _GENL_ID_CTRL: Final = 0x10
 _CTRL_CMD_GETFAMILY: Final = 3
 _CTRL_ATTR_FAMILY_ID: Final = 1
 _CTRL_ATTR_FAMILY_NAME: Final = 2
-NLA_F_NESTED: Final = 0x8000
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """An attribute as it is in a message."""
-    length = _ATTRIBUTE.size + len(value)
-    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
-
-
-def nested(kind: int, *attributes: bytes) -> bytes:
-    """An attribute that consists of others."""
-    return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
 def family_query(name: str) -> Request:

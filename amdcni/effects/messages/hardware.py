@@ -7,9 +7,9 @@ from typing import Final
 from pyroute2.netlink.rtnl import RTM_GETLINK
 
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages.common import Layout, octets_of_text, request
+from amdcni.effects.messages.common import Layout, octets_of_text, u32
 from amdcni.effects.messages.links import LinkMessage
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 # ---- the virtual functions of a physical one
 
@@ -27,8 +27,8 @@ are checked (SPOOFCHK) is left out, since drivers differ in what they begin with
 
 def virtual_functions_query(ifindex: int) -> Request:
     """The query for the link with its virtual functions."""
-    mask = [("IFLA_EXT_MASK", _VF_INFO | _NO_STATISTICS)]
-    return request(RTM_GETLINK, LinkMessage(), {"index": ifindex}, mask)
+    mask = [("IFLA_EXT_MASK", u32(_VF_INFO | _NO_STATISTICS))]
+    return _LINK.request(RTM_GETLINK, {"index": ifindex}, mask)
 
 
 def virtual_functions_in(link: Reply) -> Iterator[Unsaved]:
@@ -53,12 +53,11 @@ _PFC_ENABLED_OFFSET: Final = 1  # struct ieee_pfc, pfc_en
 
 _DCB_MESSAGE: Final = struct.Struct("=BBxx")  # struct dcbmsg: family, command
 _IFNAME, _IEEE = 1, 13  # DCB_ATTR_*
-_ATTRIBUTE: Final = struct.Struct("=HH16s")
 
 
 def dcb_query(ifname: str) -> Request:
     """The query for what IEEE 802.1Qaz describes."""
-    name = _ATTRIBUTE.pack(_ATTRIBUTE.size, _IFNAME, octets_of_text(ifname))
+    name = attribute(_IFNAME, octets_of_text(ifname))
     return Request(_RTM_GETDCB, 0, _DCB_MESSAGE.pack(0, _DCB_CMD_IEEE_GET) + name)
 
 

@@ -21,12 +21,12 @@ from amdcni.effects.messages.common import (
     ip_of,
     mac_of,
     named_in,
-    names_of,
     number_of,
     octets_of,
     octets_of_text,
-    request,
+    packed,
     text_of,
+    u32,
 )
 from amdcni.effects.rtnetlink import Reply, Request, attributes_in
 
@@ -117,6 +117,13 @@ class StatsMessage(nlmsg):  # type: ignore[misc]
     nla_map = ((1, "IFLA_STATS_LINK_64", "cdata"),)
 
 
+LAYOUT: Final = Layout(LinkMessage)
+_COUNTED: Final = Layout(StatsMessage)
+_INFO: Final = Layout(LinkMessage.link_info)
+_PROPERTIES: Final = Layout(LinkMessage.properties)
+_FAMILIES: Final = Layout(LinkMessage.families)
+_IPV6: Final = Layout(LinkMessage.families.ipv6)
+
 _ALTNAME_MAX_BYTES: Final = 127  # ALTIFNAMSIZ without the byte at its end
 
 _MRP_OF_BRIDGES: Final = 1 << 4  # RTEXT_FILTER_MRP
@@ -135,7 +142,7 @@ def query_all() -> Request:
 
     Without statistics it would be quicker, but then kernels before 2025 leave out the token.
     """
-    return request(RTM_GETLINK, LinkMessage(), {}, [("IFLA_EXT_MASK", _MRP_OF_BRIDGES)])
+    return LAYOUT.request(RTM_GETLINK, {}, [("IFLA_EXT_MASK", u32(_MRP_OF_BRIDGES))])
 
 
 @lru_cache(maxsize=16)
@@ -145,33 +152,25 @@ def query(ifname: str) -> Request | None:
     if len(name) > _ALTNAME_MAX_BYTES + 1:
         return None
     kind = "IFLA_IFNAME" if len(name) <= IFNAME_MAX_BYTES + 1 else "IFLA_ALT_IFNAME"
-    return request(RTM_GETLINK, LinkMessage(), {}, [(kind, name)])
+    return LAYOUT.request(RTM_GETLINK, {}, [(kind, name)])
 
 
 @lru_cache(maxsize=16)
 def query_by_index(ifindex: int) -> Request:
     """The query for the link of that number."""
-    return request(RTM_GETLINK, LinkMessage(), {"index": ifindex})
+    return LAYOUT.request(RTM_GETLINK, {"index": ifindex})
 
 
 @cache
 def census() -> Request:
     """The query for a little about each link (RTM_NEWSTATS), which is quick for all of them."""
-    return request(RTM_GETSTATS, StatsMessage(), {"filter_mask": _LINK_64})
-
-
-_LAYOUT: Final = Layout(LinkMessage)
-_COUNTED: Final = Layout(StatsMessage)
-_INFO_NAMES: Final = names_of(LinkMessage.link_info)
-_PROPERTY_NAMES: Final = names_of(LinkMessage.properties)
-_FAMILY_NAMES: Final = names_of(LinkMessage.families)
-_IPV6_NAMES: Final = names_of(LinkMessage.families.ipv6)
+    return _COUNTED.request(RTM_GETSTATS, {"filter_mask": _LINK_64})
 
 
 def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     """The netdev in an RTM_NEWLINK."""
-    fields, attributes = _LAYOUT.read(link.body)
-    info = named_in(attributes.get("IFLA_LINKINFO", b""), 0, _INFO_NAMES)
+    fields, attributes = LAYOUT.read(link.body)
+    info = named_in(attributes.get("IFLA_LINKINFO", b""), 0, _INFO.names)
     kind = text_of(info.get("IFLA_INFO_KIND"))
     here = "IFLA_LINK_NETNSID" not in attributes
     port_id = attributes.get("IFLA_PHYS_PORT_ID")
@@ -255,7 +254,7 @@ def _first_ip(values: Mapping[int, bytes], numbers: tuple[int, ...]) -> IpAddres
 
 def ifindex_of(link: Reply) -> int:
     """The ifindex in an RTM_NEWLINK."""
-    return _LAYOUT.fixed(link.body)["index"]
+    return LAYOUT.fixed(link.body)["index"]
 
 
 def ifindex_counted(reply: Reply) -> int:
@@ -265,17 +264,17 @@ def ifindex_counted(reply: Reply) -> int:
 
 def ifname_of(link: Reply) -> IfName:
     """The name in an RTM_NEWLINK."""
-    return IfName(text_of(_LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
+    return IfName(text_of(LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
 
 
 def _altnames_in(properties: bytes) -> tuple[str, ...]:
     found = attributes_in(properties, 0)
-    return tuple(text_of(name) or "" for number, name in found if number in _PROPERTY_NAMES)
+    return tuple(text_of(name) or "" for number, name in found if number in _PROPERTIES.names)
 
 
 def _token_in(families: bytes) -> IpAddress | None:
-    ipv6 = named_in(families, 0, _FAMILY_NAMES).get("AF_INET6", b"")
-    token = ip_of(named_in(ipv6, 0, _IPV6_NAMES).get("IFLA_INET6_TOKEN"))
+    ipv6 = named_in(families, 0, _FAMILIES.names).get("AF_INET6", b"")
+    token = ip_of(named_in(ipv6, 0, _IPV6.names).get("IFLA_INET6_TOKEN"))
     return token if token is not None and int(token) else None
 
 
@@ -304,7 +303,7 @@ def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None =
     if "up" in attributes:
         flags, mask = flags | (_IFF_UP if attributes["up"] else 0), mask | _IFF_UP
     given = [
-        ("IFLA_NET_NS_FD", netns_fd),
+        ("IFLA_NET_NS_FD", packed(netns_fd)),
         *(
             (kind, encode(attributes[name]))
             for name, (kind, encode) in _ATTRIBUTES.items()
@@ -312,27 +311,28 @@ def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None =
         ),
     ]
     fields = {"index": netdev.ifindex, "flags": flags, "change": mask}
-    return request(RTM_SETLINK, LinkMessage(), fields, given)
+    return LAYOUT.request(RTM_SETLINK, fields, given)
 
 
-def _token(token: IpAddress) -> Any:
-    return {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_TOKEN", str(token))]})]}
+def _octets_of_token(token: IpAddress) -> bytes:
+    ipv6 = _IPV6.attributes([("IFLA_INET6_TOKEN", token.packed)])
+    return _FAMILIES.attributes([("AF_INET6", ipv6)])
 
 
-_ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+_ATTRIBUTES: Final[Mapping[str, tuple[str, Callable[[Any], bytes]]]] = {
     "ifname": ("IFLA_IFNAME", octets_of_text),
-    "ifindex": ("IFLA_NEW_IFINDEX", int),
+    "ifindex": ("IFLA_NEW_IFINDEX", u32),
     "alias": ("IFLA_IFALIAS", lambda alias: octets_of_text(alias or "")),
     "mac": ("IFLA_ADDRESS", octets_of),
-    "mtu": ("IFLA_MTU", int),
-    "txqlen": ("IFLA_TXQLEN", int),
-    "group": ("IFLA_GROUP", int),
-    "token": ("IFLA_AF_SPEC", _token),
-    "gso_max_size": ("IFLA_GSO_MAX_SIZE", int),
-    "gso_max_segs": ("IFLA_GSO_MAX_SEGS", int),
-    "gso_ipv4_max_size": ("IFLA_GSO_IPV4_MAX_SIZE", int),
-    "gro_max_size": ("IFLA_GRO_MAX_SIZE", int),
-    "gro_ipv4_max_size": ("IFLA_GRO_IPV4_MAX_SIZE", int),
+    "mtu": ("IFLA_MTU", u32),
+    "txqlen": ("IFLA_TXQLEN", u32),
+    "group": ("IFLA_GROUP", u32),
+    "token": ("IFLA_AF_SPEC", _octets_of_token),
+    "gso_max_size": ("IFLA_GSO_MAX_SIZE", u32),
+    "gso_max_segs": ("IFLA_GSO_MAX_SEGS", u32),
+    "gso_ipv4_max_size": ("IFLA_GSO_IPV4_MAX_SIZE", u32),
+    "gro_max_size": ("IFLA_GRO_MAX_SIZE", u32),
+    "gro_ipv4_max_size": ("IFLA_GRO_IPV4_MAX_SIZE", u32),
 }
 
 
@@ -348,6 +348,6 @@ def drop_altname(netdev: Netdev, altname: str) -> Request:
 
 
 def _about_altname(kind: int, netdev: Netdev, altname: str, flags: int) -> Request:
-    properties = {"attrs": [("IFLA_ALT_IFNAME", octets_of_text(altname))]}
+    properties = _PROPERTIES.attributes([("IFLA_ALT_IFNAME", octets_of_text(altname))])
     fields = {"index": netdev.ifindex}
-    return request(kind, LinkMessage(), fields, [("IFLA_PROP_LIST", properties)], flags)
+    return LAYOUT.request(kind, fields, [("IFLA_PROP_LIST", properties)], flags)

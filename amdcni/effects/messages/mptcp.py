@@ -6,7 +6,7 @@ from typing import Final
 from pyroute2.netlink import genlmsg
 
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages.common import Layout, ip_of, named_in, number_of, request
+from amdcni.effects.messages.common import Layout, ip_of, named_in, number_of
 from amdcni.effects.rtnetlink import Reply, Request
 
 _MPTCP_PM_CMD_GET_ADDR: Final = 3
@@ -24,7 +24,7 @@ _ADDRESS_NAMES: Final = {3: "ADDR4", 4: "ADDR6", 7: "IF_IDX"}
 
 def query(family: int) -> Request:
     """The query for all endpoints."""
-    return request(family, EndpointMessage(), {"cmd": _MPTCP_PM_CMD_GET_ADDR, "version": 1})
+    return _ENDPOINT.request(family, {"cmd": _MPTCP_PM_CMD_GET_ADDR, "version": 1})
 
 
 def endpoints_in(reply: Reply, ifindex: int) -> Iterator[Unsaved]:

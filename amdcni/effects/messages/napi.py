@@ -3,12 +3,11 @@
 import sys
 from typing import Final
 
-from amdcni.effects.messages.common import number_of
-from amdcni.effects.messages.generic import COMMAND, attribute
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.messages.common import number_of, u32
+from amdcni.effects.messages.generic import COMMAND
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 FAMILY: Final = "netdev"
-_ORDER: Final = sys.byteorder
 _NAPI_GET: Final = 11  # NETDEV_CMD_NAPI_GET of include/uapi/linux/netdev.h
 _NAPI_SET: Final = 14
 _IFINDEX: Final = 1  # NETDEV_A_NAPI_*
@@ -24,7 +23,7 @@ _SETTINGS: Final = {
 
 def query(family: int, ifindex: int) -> Request:
     """The query for the NAPI instances of a netdev; there are some only while it is up."""
-    asked = attribute(_IFINDEX, ifindex.to_bytes(4, _ORDER))
+    asked = attribute(_IFINDEX, u32(ifindex))
     return Request(family, 0, COMMAND.pack(_NAPI_GET, 1, 0) + asked)
 
 
@@ -46,6 +45,6 @@ def settings_in(reply: Reply) -> dict[str, str]:
 def change(family: int, napi_id: int, name: str, value: str) -> Request:
     """The request to change a setting; raises ValueError unless the value is a number."""
     number, size = _SETTINGS[name]
-    asked = attribute(_ID, napi_id.to_bytes(4, _ORDER))
-    asked += attribute(number, int(value).to_bytes(size, _ORDER))
+    asked = attribute(_ID, u32(napi_id))
+    asked += attribute(number, int(value).to_bytes(size, sys.byteorder))
     return Request(family, 0, COMMAND.pack(_NAPI_SET, 1, 0) + asked)

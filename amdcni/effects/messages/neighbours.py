@@ -16,7 +16,8 @@ from amdcni.effects.messages.common import (
     mac_of,
     number_of,
     octets_of,
-    request,
+    u8,
+    u32,
 )
 from amdcni.effects.rtnetlink import Reply, Request
 
@@ -52,14 +53,14 @@ class NeighbourMessage(nlmsg):  # type: ignore[misc]
     )
 
 
+_LAYOUT: Final = Layout(NeighbourMessage)
+
+
 @lru_cache(maxsize=16)
 def query(ifindex: int, *, proxies: bool = False) -> Request:
     """The query for the neighbours or proxy neighbours of one link; answers have others', too."""
     fields = {"flags": _NTF_PROXY} if proxies else {}
-    return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
-
-
-_LAYOUT: Final = Layout(NeighbourMessage)
+    return _LAYOUT.request(RTM_GETNEIGH, fields, [("NDA_IFINDEX", u32(ifindex))])
 
 
 def neighbour_of(reply: Reply, netdev: Netdev) -> Neighbour | None:
@@ -116,7 +117,7 @@ def proxy_of(reply: Reply, ifindex: int) -> Neighbour | None:
 def hardware_query(ifindex: int) -> Request:
     """The query for the hardware addresses of one link that are not the link's own."""
     fields = {"family": AF_BRIDGE}
-    return request(RTM_GETNEIGH, NeighbourMessage(), fields, [("NDA_IFINDEX", ifindex)])
+    return _LAYOUT.request(RTM_GETNEIGH, fields, [("NDA_IFINDEX", u32(ifindex))])
 
 
 def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
@@ -137,7 +138,7 @@ def received_for(reply: Reply, ifindex: int) -> MacAddress | None:
 def put(netdev: Netdev, neighbour: Neighbour) -> Request:
     """The request to set the neighbour of a netdev."""
     mac = None if neighbour.mac is None else octets_of(neighbour.mac)
-    more = _NTF_EXT_MANAGED if neighbour.managed else None
+    more = u32(_NTF_EXT_MANAGED) if neighbour.managed else None
     attributes = [("NDA_LLADDR", mac), ("NDA_FLAGS_EXT", more)]
     return _put(netdev, neighbour, {"state": neighbour.state}, attributes)
 
@@ -151,7 +152,7 @@ def _put(
     netdev: Netdev,
     neighbour: Neighbour,
     fields: dict[str, int],
-    attributes: Sequence[tuple[str, object]],
+    attributes: Sequence[tuple[str, bytes | None]],
 ) -> Request:
     fields = {
         "ifindex": netdev.ifindex,
@@ -160,10 +161,8 @@ def _put(
         **fields,
     }
     attributes = [
-        ("NDA_DST", str(neighbour.address)),
+        ("NDA_DST", neighbour.address.packed),
         *attributes,
-        ("NDA_PROTOCOL", neighbour.protocol),
+        ("NDA_PROTOCOL", None if neighbour.protocol is None else u8(neighbour.protocol)),
     ]
-    return request(
-        RTM_NEWNEIGH, NeighbourMessage(), fields, attributes, NLM_F_CREATE | NLM_F_REPLACE
-    )
+    return _LAYOUT.request(RTM_NEWNEIGH, fields, attributes, NLM_F_CREATE | NLM_F_REPLACE)

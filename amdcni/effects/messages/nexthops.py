@@ -1,15 +1,14 @@
 """Nexthop objects and their groups: RTM_GETNEXTHOP, RTM_NEWNEXTHOP."""
 
 import struct
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from pyroute2.netlink import NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 
 from amdcni.core.host import Buckets, Hop, Member, Nexthop, NexthopGroup
 from amdcni.core.names import IfName
-from amdcni.effects.messages.common import FAMILIES, ip_of, number_of
+from amdcni.effects.messages.common import FAMILIES, ip_of, number_of, u16, u32
 from amdcni.effects.messages.encaps import encap_of
 from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
@@ -17,7 +16,6 @@ _RTM_NEWNEXTHOP: Final = 104
 _RTM_GETNEXTHOP: Final = 106
 _RTNH_F_ONLINK: Final = 4
 _PROTOCOL_OFFSET: Final = 2
-_NLA_F_NESTED: Final = 0x8000
 
 _NHA_ID: Final = 1
 _NHA_GROUP: Final = 2
@@ -44,7 +42,7 @@ def query_groups() -> Request:
 
 def query_by_id(number: int) -> Request:
     """The query for one nexthop object or group."""
-    return _query((_NHA_ID, _u32(number)))
+    return _query((_NHA_ID, u32(number)))
 
 
 def _query(asked: tuple[int, bytes]) -> Request:
@@ -62,10 +60,6 @@ def _request(
 ) -> Request:
     header = _HEADER.pack(family, 0, protocol, 0, nexthop_flags)
     return Request(kind, flags, header + b"".join(attribute(*each) for each in attributes))
-
-
-def _u32(number: int) -> bytes:
-    return number.to_bytes(4, sys.byteorder)
 
 
 def _attributes_of(reply: Reply) -> dict[int, bytes]:
@@ -150,15 +144,15 @@ def put(nexthop: Nexthop) -> Request:
 
 
 def _object(number: int, hop: Hop | None) -> Iterator[tuple[int, bytes]]:
-    yield _NHA_ID, _u32(number)
+    yield _NHA_ID, u32(number)
     if hop is None:
         return
-    yield _NHA_OIF, _u32(hop.ifindex)
+    yield _NHA_OIF, u32(hop.ifindex)
     if hop.via is not None:
         yield _NHA_GATEWAY, hop.via.packed
     if hop.encap is not None:
-        yield _NHA_ENCAP_TYPE, struct.pack("=H", hop.encap.kind)
-        yield _NHA_ENCAP | _NLA_F_NESTED, bytes.fromhex(hop.encap.data)
+        yield _NHA_ENCAP_TYPE, u16(hop.encap.kind)
+        yield _NHA_ENCAP | NLA_F_NESTED, bytes.fromhex(hop.encap.data)
 
 
 def put_group(group: NexthopGroup) -> Request:
@@ -168,16 +162,16 @@ def put_group(group: NexthopGroup) -> Request:
 
 
 def _group(group: NexthopGroup) -> Iterator[tuple[int, bytes]]:
-    yield _NHA_ID, _u32(group.id)
+    yield _NHA_ID, u32(group.id)
     yield _NHA_GROUP, b"".join(map(_member, group.members))
     if group.buckets is not None:
         timers = (group.buckets.idle_timer, group.buckets.unbalanced_timer)
         named = zip((_RES_IDLE_TIMER, _RES_UNBALANCED_TIMER), timers, strict=True)
-        buckets = attribute(_RES_BUCKETS, struct.pack("=H", group.buckets.count))
-        yield _NHA_GROUP_TYPE, struct.pack("=H", _RESILIENT)
+        buckets = attribute(_RES_BUCKETS, u16(group.buckets.count))
+        yield _NHA_GROUP_TYPE, u16(_RESILIENT)
         yield (
-            _NHA_RES_GROUP | _NLA_F_NESTED,
-            buckets + b"".join(attribute(number, _u32(timer)) for number, timer in named),
+            _NHA_RES_GROUP | NLA_F_NESTED,
+            buckets + b"".join(attribute(number, u32(timer)) for number, timer in named),
         )
 
 

@@ -3,12 +3,11 @@
 pyroute2 does not have them.
 """
 
-import struct
 from typing import Final
 
 from amdcni.core.rdma import RdmaDevice, RdmaMode
-from amdcni.effects.messages.common import named_in, number_of, octets_of_text, text_of
-from amdcni.effects.rtnetlink import Reply, Request
+from amdcni.effects.messages.common import named_in, number_of, octets_of_text, text_of, u32
+from amdcni.effects.rtnetlink import Reply, Request, attribute
 
 NETLINK_RDMA: Final = 20
 _RDMA_NL_NLDEV: Final = 5
@@ -27,15 +26,8 @@ _NAMES: Final = {number: name for name, number in _NUMBERS.items()}
 
 
 def _request(operation: int, **attributes: bytes) -> Request:
-    body = b""
-    for name, value in attributes.items():
-        padding = b"\0" * (-len(value) % 4)
-        body += struct.pack("=HH", 4 + len(value), _NUMBERS[name]) + value + padding
-    return Request(_RDMA_NL_NLDEV << 10 | operation, 0, body)
-
-
-def _octets(number: int) -> bytes:
-    return struct.pack("=I", number)
+    given = [attribute(_NUMBERS[name], value) for name, value in attributes.items()]
+    return Request(_RDMA_NL_NLDEV << 10 | operation, 0, b"".join(given))
 
 
 def mode_query() -> Request:
@@ -67,7 +59,7 @@ def device_of(reply: Reply) -> RdmaDevice:
 
 def ports_query(device: RdmaDevice) -> Request:
     """The query for the ports of a device, to be dumped."""
-    return _request(_PORT_GET, DEV_INDEX=_octets(device.index))
+    return _request(_PORT_GET, DEV_INDEX=u32(device.index))
 
 
 def ifindex_of(reply: Reply) -> int | None:
@@ -77,9 +69,9 @@ def ifindex_of(reply: Reply) -> int | None:
 
 def move(device: RdmaDevice, netns_fd: int) -> Request:
     """Moves a device into another network namespace."""
-    return _request(_SET, DEV_INDEX=_octets(device.index), NET_NS_FD=_octets(netns_fd))
+    return _request(_SET, DEV_INDEX=u32(device.index), NET_NS_FD=u32(netns_fd))
 
 
 def rename(device: RdmaDevice, name: str) -> Request:
     """Renames a device."""
-    return _request(_SET, DEV_INDEX=_octets(device.index), DEV_NAME=octets_of_text(name))
+    return _request(_SET, DEV_INDEX=u32(device.index), DEV_NAME=octets_of_text(name))

@@ -1,11 +1,10 @@
 """Routes: RTM_GETROUTE, RTM_NEWROUTE."""
 
-import ipaddress
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from pyroute2.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE
@@ -21,10 +20,15 @@ from amdcni.effects.messages.common import (
     ip_of,
     named_in,
     names_of,
+    network_of,
     number_of,
     octets_of_text,
-    request,
+    packed,
+    packed_ip,
     text_of,
+    u8,
+    u16,
+    u32,
 )
 from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
@@ -47,13 +51,6 @@ _METRIC_NAMES: Final = {
     number: name.removeprefix("RTAX_").lower() for number, name in names_of(rtmsg.metrics).items()
 }
 _METRIC_NUMBERS: Final = {name: number for number, name in _METRIC_NAMES.items()}
-_RTA_OIF: Final = 4
-_RTA_GATEWAY: Final = 5
-_RTA_METRICS: Final = 8
-_RTA_MULTIPATH: Final = 9
-_RTA_VIA: Final = 18
-_RTA_ENCAP_TYPE: Final = 21
-_RTA_ENCAP: Final = 22
 _RTA_NH_ID: Final = 30
 _NH_ID_HEADER: Final = struct.pack("=HH", 8, _RTA_NH_ID)
 _LAYOUT: Final = Layout(rtmsg, {_RTA_NH_ID: "RTA_NH_ID"})
@@ -65,13 +62,13 @@ def query(family: int, ifindex: int | None = None) -> Request:
 
     The kernel looks at every hop of a route, and may answer with more than was asked for.
     """
-    return request(RTM_GETROUTE, rtmsg(), {"family": family}, [("RTA_OIF", ifindex)])
+    return _LAYOUT.request(RTM_GETROUTE, {"family": family}, [("RTA_OIF", packed(ifindex))])
 
 
 def lookup(ip: IpAddress) -> Request:
     """The query for the one route that packets to `ip` take."""
     fields = {"family": FAMILIES[ip.version], "dst_len": ip.max_prefixlen}
-    return request(RTM_GETROUTE, rtmsg(), fields, [("RTA_DST", str(ip))])
+    return _LAYOUT.request(RTM_GETROUTE, fields, [("RTA_DST", ip.packed)])
 
 
 @attrs.frozen
@@ -247,7 +244,7 @@ def _hop(leg: Leg, ifnames: Mapping[int, IfName]) -> Hop:
 
 
 def _network(address: bytes | None, length: int, version: int) -> IpNetwork:
-    return ipaddress.ip_network((address or bytes(4 if version == 4 else 16), length))
+    return network_of(address or bytes(4 if version == 4 else 16), length)
 
 
 def _metrics(data: bytes) -> dict[str, int | str]:
@@ -275,56 +272,46 @@ def put(change: RouteChange) -> Request:
         "flags": _RTNH_F_ONLINK if single and single.onlink else 0,
     }
     flags = NLM_F_CREATE | (NLM_F_REPLACE if change.replace else NLM_F_APPEND)
-    return request(RTM_NEWROUTE, rtmsg(), fields, _attributes(route), flags, _raw(route, single))
+    return _LAYOUT.request(RTM_NEWROUTE, fields, _attributes(route, single), flags)
 
 
-def _attributes(route: Route) -> Iterator[tuple[str, Any]]:
-    yield "RTA_TABLE", route.table
+def _attributes(route: Route, single: Hop | None) -> Iterator[tuple[str, bytes | None]]:
     if route.destination.prefixlen:
-        yield "RTA_DST", str(route.destination.network_address)
+        yield "RTA_DST", route.destination.network_address.packed
     if route.origin is not None:
-        yield "RTA_SRC", str(route.origin.network_address)
-    if route.source is not None:
-        yield "RTA_PREFSRC", str(route.source)
-    if route.metric is not None:
-        yield "RTA_PRIORITY", route.metric
-    if route.realm is not None:
-        yield "RTA_FLOW", route.realm
-    if route.preference is not None:
-        yield "RTA_PREF", route.preference
-    if route.expires_s is not None:
-        yield "RTA_EXPIRES", route.expires_s.to_bytes(4, sys.byteorder)
-
-
-def _raw(route: Route, single: Hop | None) -> Iterator[tuple[int, bytes]]:
-    """What pyroute2 has no names for, or would encode by its own notion of it."""
-    if route.metrics:
-        yield _RTA_METRICS, b"".join(_metric(*each) for each in route.metrics.items())
+        yield "RTA_SRC", route.origin.network_address.packed
+    yield "RTA_TABLE", u32(route.table)
+    yield "RTA_PREFSRC", packed_ip(route.source)
+    yield "RTA_PRIORITY", packed(route.metric)
+    yield "RTA_FLOW", packed(route.realm)
+    yield "RTA_PREF", None if route.preference is None else u8(route.preference)
+    yield "RTA_EXPIRES", packed(route.expires_s)
+    yield "RTA_METRICS", b"".join(_metric(*each) for each in route.metrics.items()) or None
     if route.nexthop is not None:
-        yield _RTA_NH_ID, route.nexthop.to_bytes(4, sys.byteorder)
+        yield "RTA_NH_ID", u32(route.nexthop)
     elif single is not None:
-        yield _RTA_OIF, _IFINDEX.pack(single.ifindex)
+        yield "RTA_OIF", u32(single.ifindex)
         yield from _way(route, single)
     else:
-        yield _RTA_MULTIPATH, b"".join(_leg(route, hop) for hop in route.hops)
+        yield "RTA_MULTIPATH", b"".join(_leg(route, hop) for hop in route.hops)
 
 
 def _metric(name: str, value: int | str) -> bytes:
-    octets = octets_of_text(value) if isinstance(value, str) else value.to_bytes(4, sys.byteorder)
+    octets = octets_of_text(value) if isinstance(value, str) else u32(value)
     return attribute(int(name) if name.isdigit() else _METRIC_NUMBERS[name], octets)
 
 
 def _leg(route: Route, hop: Hop) -> bytes:
-    way = b"".join(attribute(*each) for each in _way(route, hop))
+    way = _LAYOUT.attributes(_way(route, hop))
     flags = _RTNH_F_ONLINK if hop.onlink else 0
     return _RTNEXTHOP.pack(_RTNEXTHOP.size + len(way), flags, hop.weight - 1, hop.ifindex) + way
 
 
-def _way(route: Route, hop: Hop) -> Iterator[tuple[int, bytes]]:
+def _way(route: Route, hop: Hop) -> Iterator[tuple[str, bytes]]:
     if hop.via is not None and hop.via.version == route.family:
-        yield _RTA_GATEWAY, hop.via.packed
+        yield "RTA_GATEWAY", hop.via.packed
     elif hop.via is not None:
-        yield _RTA_VIA, struct.pack("=H", FAMILIES[hop.via.version]) + hop.via.packed
+        yield "RTA_VIA", u16(FAMILIES[hop.via.version]) + hop.via.packed
     if hop.encap is not None:
-        yield _RTA_ENCAP_TYPE, struct.pack("=H", hop.encap.kind)
-        yield _RTA_ENCAP, bytes.fromhex(hop.encap.data)
+        yield "RTA_ENCAP_TYPE", u16(hop.encap.kind)
+        yield "RTA_ENCAP", bytes.fromhex(hop.encap.data)

@@ -1,6 +1,5 @@
 """Policy rules of IPv4 and IPv6: RTM_*RULE (include/uapi/linux/fib_rules.h)."""
 
-import ipaddress
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -10,8 +9,15 @@ from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import IpNetwork, Values
 from amdcni.core.rules import IIF_DETACHED, OIF_DETACHED, Rule
-from amdcni.effects.messages.common import FAMILIES, number_of, octets_of_text, text_of
-from amdcni.effects.rtnetlink import Reply, Request, attributes_in
+from amdcni.effects.messages.common import (
+    FAMILIES,
+    network_of,
+    number_of,
+    octets_of_text,
+    text_of,
+    u32,
+)
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _RTM_NEWRULE: Final = 32
 _RTM_DELRULE: Final = 33
@@ -19,7 +25,6 @@ _RTM_GETRULE: Final = 34
 
 # struct fib_rule_hdr: family, dst_len, src_len, tos, table, two reserved, action, flags
 _HEADER: Final = struct.Struct("=BBBBBxxBI")
-_ATTRIBUTE: Final = struct.Struct("=HH")
 _VERSIONS: Final = {family: version for version, family in FAMILIES.items()}
 _INVERT: Final = 0x02
 _UNSET: Final = 0xFFFFFFFF
@@ -90,7 +95,7 @@ def rule_of(reply: Reply) -> Rule | None:
 
 
 def _network_of(octets: bytes | None, bits: int) -> IpNetwork | None:
-    return None if octets is None else ipaddress.ip_network((octets, bits))
+    return None if octets is None else network_of(octets, bits)
 
 
 def _values_in(attributes: dict[int, bytes]) -> Iterator[tuple[str, int | str]]:
@@ -125,7 +130,7 @@ def _body(rule: Rule) -> bytes:
         rule.action,
         _INVERT if rule.inverted else 0,
     )
-    return header + b"".join(_attribute(*each) for each in _attributes(rule))
+    return header + b"".join(attribute(*each) for each in _attributes(rule))
 
 
 def _attributes(rule: Rule) -> Iterator[tuple[int, bytes]]:
@@ -135,8 +140,8 @@ def _attributes(rule: Rule) -> Iterator[tuple[int, bytes]]:
     for number, name in ((_IIFNAME, rule.iif), (_OIFNAME, rule.oif)):
         if name is not None:
             yield number, octets_of_text(name)
-    yield _PRIORITY, struct.pack("=I", rule.priority)
-    yield _TABLE, struct.pack("=I", rule.table)
+    yield _PRIORITY, u32(rule.priority)
+    yield _TABLE, u32(rule.table)
     yield from _packed(rule.values)
 
 
@@ -149,7 +154,3 @@ def _packed(values: Values) -> Iterator[tuple[int, bytes]]:
             # The record may be that of a newer version.
             raise KernelRefused(f"no policy rule has {name!r} {value!r}") from None
         yield number, packed
-
-
-def _attribute(number: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), number) + value + bytes(-len(value) % 4)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE
+from pyroute2.netlink import NLA_F_NESTED, NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE
 from pyroute2.netlink.rtnl import (
     RTM_DELTFILTER,
     RTM_GETQDISC,
@@ -17,15 +17,13 @@ from pyroute2.netlink.rtnl import (
 )
 
 from amdcni.core.host import Chain, Filter, Netdev, Qdisc, Redirection, TrafficClass
-from amdcni.effects.messages.common import number_of, octets_of_text, text_of
+from amdcni.effects.messages.common import number_of, octets_of_text, packed, text_of
 from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
 
 _RTM_NEWCHAIN: Final = 100
 RTM_GETCHAIN: Final = 102
 
 _FIXED: Final = struct.Struct("=B3xiIII")  # struct tcmsg: family, ifindex, handle, parent, info
-_NUMBER: Final = struct.Struct("=I")
-_NESTED: Final = 0x8000
 _SHARED: Final = -1  # TCM_IFINDEX_MAGIC_BLOCK: the parent is the number of a block
 
 _KIND: Final = 1
@@ -170,9 +168,9 @@ def put_redirection(netdev: Netdev, redirection: Redirection) -> Request:
     """The request to have an action send to a netdev."""
     _, start, what, _ = _PARAMETERS.unpack(bytes.fromhex(redirection.parameters))
     parameters = _PARAMETERS.pack(redirection.number, start, what, netdev.ifindex)
-    options = attribute(_OPTIONS | _NESTED, attribute(_MIRRED_PARAMETERS, parameters))
+    options = attribute(_OPTIONS | NLA_F_NESTED, attribute(_MIRRED_PARAMETERS, parameters))
     action = attribute(1, attribute(_KIND, _MIRRED) + options)
-    body = _ACTION_HEADER + attribute(_ACTIONS | _NESTED, action)
+    body = _ACTION_HEADER + attribute(_ACTIONS | NLA_F_NESTED, action)
     return Request(_RTM_NEWACTION, NLM_F_REPLACE, body)
 
 
@@ -186,7 +184,7 @@ def put_qdisc(netdev: Netdev, qdisc: Qdisc) -> Request:
     from amdcni.effects.messages import traffic_options
 
     options = traffic_options.fitted_qdisc(qdisc.kind, bytes.fromhex(qdisc.options))
-    number = _OPTIONS | _NESTED if traffic_options.is_nest(qdisc.kind) else _OPTIONS
+    number = _OPTIONS | NLA_F_NESTED if traffic_options.is_nest(qdisc.kind) else _OPTIONS
     return _request(
         RTM_NEWQDISC,
         netdev.ifindex,
@@ -196,8 +194,8 @@ def put_qdisc(netdev: Netdev, qdisc: Qdisc) -> Request:
             (_KIND, octets_of_text(qdisc.kind)),
             (number, options or None),
             (_SIZE_TABLE, bytes.fromhex(qdisc.size_table) or None),
-            (_INGRESS_BLOCK, _packed(qdisc.ingress_block)),
-            (_EGRESS_BLOCK, _packed(qdisc.egress_block)),
+            (_INGRESS_BLOCK, packed(qdisc.ingress_block)),
+            (_EGRESS_BLOCK, packed(qdisc.egress_block)),
         ],
         flags=_SET,
     )
@@ -212,7 +210,7 @@ def put_class(netdev: Netdev, item: TrafficClass) -> Request:
         parent=item.parent,
         attributes=[
             (_KIND, octets_of_text(item.kind)),
-            (_OPTIONS | _NESTED, bytes.fromhex(item.options)),
+            (_OPTIONS | NLA_F_NESTED, bytes.fromhex(item.options)),
         ],
         flags=_SET,
     )
@@ -227,8 +225,8 @@ def put_chain(netdev: Netdev, chain: Chain) -> Request:
         parent=chain.parent,
         attributes=[
             (_KIND, kind),
-            (_CHAIN, _packed(chain.number)),
-            (_OPTIONS | _NESTED, bytes.fromhex(chain.options) or None),
+            (_CHAIN, packed(chain.number)),
+            (_OPTIONS | NLA_F_NESTED, bytes.fromhex(chain.options) or None),
         ],
         flags=_SET,
     )
@@ -275,12 +273,8 @@ def _about_filter(
         info=item.priority << 16 | item.protocol,
         attributes=[
             (_KIND, octets_of_text(item.kind)),
-            (_CHAIN, _packed(item.chain)),
-            (_OPTIONS | _NESTED, options),
+            (_CHAIN, packed(item.chain)),
+            (_OPTIONS | NLA_F_NESTED, options),
         ],
         flags=flags,
     )
-
-
-def _packed(number: int | None) -> bytes | None:
-    return None if number is None else _NUMBER.pack(number)

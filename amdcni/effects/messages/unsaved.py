@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from amdcni.core.host import Netdev
 from amdcni.core.unsaved import Kind, Unsaved
-from amdcni.effects.messages.common import Layout, ip_of, number_of, request
+from amdcni.effects.messages.common import Layout, ip_of, number_of, u32
 from amdcni.effects.rtnetlink import Reply, Request
 
 Found = Iterator[Unsaved]
@@ -36,10 +36,10 @@ def questions(netdev: Netdev, *, has_mpls: bool, renumbered: bool) -> Iterator[Q
     """What to ask about the netdev; if `renumbered`, it will have another ifindex in the pod."""
     ifindex = netdev.ifindex
     if has_mpls:
-        query = request(RTM_GETROUTE, rtmsg(), {"family": _AF_MPLS}, [("RTA_OIF", ifindex)])
+        query = _MPLS.request(RTM_GETROUTE, {"family": _AF_MPLS}, [("RTA_OIF", u32(ifindex))])
         yield Question("MPLS routes", query, lambda reply: _mpls_routes(reply, ifindex))
     if renumbered:
-        query = request(_RTM_GETADDRLABEL, LabelMessage(), {"family": _AF_INET6})
+        query = _LABEL.request(_RTM_GETADDRLABEL, {"family": _AF_INET6})
         yield Question("address labels", query, lambda reply: _labels(reply, ifindex))
 
 
