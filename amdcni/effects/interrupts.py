@@ -7,7 +7,8 @@ from typing import Final
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Interrupts
 from amdcni.core.names import PciAddress
-from amdcni.effects.sysfs import entries, folder_of, text_in
+from amdcni.effects.files import text_in
+from amdcni.effects.sysfs import entries, folder_of
 
 _IRQ: Final = "/proc/irq"
 

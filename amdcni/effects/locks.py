@@ -13,7 +13,6 @@ import stat
 import struct
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from amdcni.core.errors import DeviceBusy
@@ -47,7 +46,7 @@ def release(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-def is_held(path: Path) -> bool | None:
+def is_held(path: str) -> bool | None:
     """Whether a process has the file locked now; None if there is no file to lock.
 
     Nothing is locked, made or waited for.  If the kernel cannot be asked, it counts as not held.

@@ -311,7 +311,7 @@ class Netlink:
     def sysctl_defaults(self, names: Iterable[str]) -> Values:
         """What a new netdev has of the sysctls with these names, as far as that can be read."""
         with entered(self._netns_fd):
-            return aspects.sysctls.defaults_of(names)
+            return aspects.sysctls.defaults_of(self._kernel, names)
 
 
 def _netdev_of(link: Reply, replies: Iterable[Reply]) -> Netdev:

@@ -9,7 +9,8 @@ from amdcni.core.errors import InvalidName
 from amdcni.core.host import SysfsDevice
 from amdcni.core.names import AuxiliaryDevice, BusDevice, IfName, PciAddress
 from amdcni.core.nics import BusNic, Port
-from amdcni.effects.sysfs import entries, find_device, folder_of, pci_address_at, text_in
+from amdcni.effects.files import text_in
+from amdcni.effects.sysfs import entries, find_device, folder_of, pci_address_at
 
 _NETWORK_CLASS: Final = "0x02"
 

@@ -72,7 +72,7 @@ class Store:
         guard: Guard | None = None,
     ) -> None:
         self.folder = folder
-        self._folder = Path(folder)
+        self._folder = str(Path(folder))
         self._guard: Guard = self if guard is None else guard
         self._report = report
         self._looks_only = looks_only
@@ -103,7 +103,7 @@ class Store:
         except DamagedRecord as failure:
             self._found_damaged.add(key)
             if self._looks_only:
-                self._report("record-damaged", path=str(self._path(key)), reason=failure.message)
+                self._report("record-damaged", path=self._path(key), reason=failure.message)
                 return None
             if self._guard.holds(key.lock_name):
                 self._set_aside(key, failure)
@@ -128,13 +128,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if isinstance(error, NotTrusted) and not path.is_dir():
+            if isinstance(error, NotTrusted) and not os.path.isdir(path):
                 raise DamagedRecord(str(error.strerror)) from None
-            raise StateFailure(f"cannot read {str(path)!r}: {error.strerror}") from None
+            raise StateFailure(f"cannot read {path!r}: {error.strerror}") from None
         except (StateTooNew, DamagedRecord) as failure:
-            raise type(failure)(f"{str(path)!r}: {failure.message}") from None
+            raise type(failure)(f"{path!r}: {failure.message}") from None
         if record.key != key:
-            raise DamagedRecord(f"{str(path)!r} is the record of {record.key}")
+            raise DamagedRecord(f"{path!r} is the record of {record.key}")
         return attrs.evolve(record, folder=self.folder)
 
     def _decoded(self, data: bytes, key: DeviceKey) -> Attachment:
@@ -163,25 +163,25 @@ class Store:
 
     def of(self, bus_device: BusDevice) -> tuple[Attachment, ...]:
         """The records of one bus device, at no cost for the others; raises as `find` does."""
-        several = _parsed_keys(_names(self._folder / "several"))
+        several = _parsed_keys(_names(f"{self._folder}/several"))
         keys = [DeviceKey(bus_device), *(key for key in several if key.bus_device == bus_device)]
         return tuple(record for key in keys if (record := self.find(key)) is not None)
 
     def unfinished(self) -> tuple[DeviceKey, ...]:
         """The keys of the records whose work has not ended, without reading any."""
-        return _parsed_keys(_names(self._folder / "unfinished"))
+        return _parsed_keys(_names(f"{self._folder}/unfinished"))
 
     def attempts(self, key: DeviceKey) -> Attempts | None:
         """What calls about other devices have noted on unfinished work; None if nothing usable."""
         try:
-            with os.fdopen(open_to_read(self._folder / "unfinished" / str(key)), "rb") as file:
+            with os.fdopen(open_to_read(f"{self._folder}/unfinished/{key}"), "rb") as file:
                 return retry.parse_attempts(file.read(_MOST_BYTES_OF_MARKER))
         except OSError:
             return None
 
     def multipath(self) -> tuple[Attachment, ...]:
         """The records with a shared route or nexthop group; one that cannot be read is left out."""
-        return self._readable(_parsed_keys(_names(self._folder / "multipath")))
+        return self._readable(_parsed_keys(_names(f"{self._folder}/multipath")))
 
     def was_damaged(self, key: DeviceKey) -> bool:
         """Whether a record of `key` was found damaged, by this call or by an earlier one."""
@@ -195,7 +195,7 @@ class Store:
         for name in _names(self._folder):
             device, found, _ = name.partition(".json.damaged-")
             if found:
-                aside += [(key, str(self._folder / name)) for key in _parsed_keys([device])]
+                aside += [(key, f"{self._folder}/{name}") for key in _parsed_keys([device])]
         return tuple(aside)
 
     def device_keys(self) -> tuple[DeviceKey, ...]:
@@ -203,18 +203,18 @@ class Store:
         names = _names(self._folder)
         return _parsed_keys([n.removesuffix(".json") for n in names if n.endswith(".json")])
 
-    def _path(self, key: DeviceKey) -> Path:
-        return self._folder / f"{key}.json"
+    def _path(self, key: DeviceKey) -> str:
+        return f"{self._folder}/{key}.json"
 
     def _set_aside(self, key: DeviceKey, failure: DamagedRecord) -> None:
         path = self._path(key)
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+        aside = f"{path}.damaged-{time.time_ns()}"
         try:
             os.rename(path, aside)
         except OSError as error:
-            self._report("record-damaged", path=str(path), reason=failure.message, kept=str(error))
+            self._report("record-damaged", path=path, reason=failure.message, kept=str(error))
         else:
-            self._report("record-damaged", path=str(aside), reason=failure.message)
+            self._report("record-damaged", path=aside, reason=failure.message)
 
     # ---- writing
 
@@ -222,7 +222,7 @@ class Store:
         """Write the record so that it survives a crash at any instant; raises StateFailure."""
         written = formats.attachment_to_json(record)
         data = codec.encode(written).encode() + b"\n"
-        with _io(f"write the record of {record.key} to {str(self._folder)!r}"):
+        with _io(f"write the record of {record.key} to {self._folder!r}"):
             if record.phase is not Phase.ATTACHED:
                 self._make_folders()
                 # What was noted about earlier work does not hold for this.
@@ -244,8 +244,8 @@ class Store:
         noted about attempts holds no longer: the next call is to do what is left.
         """
         path = self._path(key)
-        with _io(f"remove the record of {key} from {str(self._folder)!r}"):
-            _temporary(path).unlink(missing_ok=True)
+        with _io(f"remove the record of {key} from {self._folder!r}"):
+            _unlink(_temporary(path))
             if os.path.lexists(path):
                 with suppress(OSError), self._inside("unfinished") as folder:
                     if _is_in(folder, key):
@@ -253,13 +253,13 @@ class Store:
                     else:
                         os.rename(path, str(key), dst_dir_fd=folder)
                         os.fsync(folder)
-                path.unlink(missing_ok=True)
+                _unlink(path)
                 _sync_folder(self._folder)
 
     def forget(self, key: DeviceKey) -> None:
         """Remove the record and all that belongs to it; raises StateFailure."""
         self.remove(key)
-        with _io(f"remove the markers of {key} from {str(self._folder)!r}"):
+        with _io(f"remove the markers of {key} from {self._folder!r}"):
             # The marker of unfinished work goes last: it is what brings a later call back here.
             for kind in reversed(_MARKERS):
                 self._remove_marker(kind, key)
@@ -282,7 +282,7 @@ class Store:
     @contextmanager
     def _inside(self, kind: str) -> Iterator[int]:
         """One of the folders in the state folder, open, so that nobody can exchange it."""
-        fd = open_folder(self._folder / kind)
+        fd = open_folder(f"{self._folder}/{kind}")
         try:
             yield fd
         finally:
@@ -304,11 +304,11 @@ class Store:
 
         It gets `modified_ns` as the time of its last change.
         """
-        path = self._folder / name
-        with _io(f"rewrite {str(path)!r}"):
+        path = f"{self._folder}/{name}"
+        with _io(f"rewrite {path!r}"):
             self._write(path, data, modified_ns)
 
-    def _write(self, path: Path, data: bytes, modified_ns: int | None = None) -> None:
+    def _write(self, path: str, data: bytes, modified_ns: int | None = None) -> None:
         # Writers hold the device's lock, so the next one takes over what a killed one left.
         temporary = _temporary(path)
         try:
@@ -321,26 +321,26 @@ class Store:
                 os.fsync(fd)
             os.rename(temporary, path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            _unlink(temporary)
             raise
-        _sync_folder(path.parent)
+        _sync_folder(os.path.dirname(path))
 
     def make_folder(self, name: str) -> None:
         """Make a folder in the state folder, durably; raises StateFailure."""
-        with _io(f"make the folder {name} in {str(self._folder)!r}"):
-            _make_folder(self._folder / name)
+        with _io(f"make the folder {name} in {self._folder!r}"):
+            _make_folder(f"{self._folder}/{name}")
 
     def _make_folders(self) -> None:
         for name in (*_MARKERS, "locks"):
-            folder = self._folder / name
-            if folder.is_symlink():  # Nothing of ours is elsewhere.
-                folder.unlink(missing_ok=True)
+            folder = f"{self._folder}/{name}"
+            if os.path.islink(folder):  # Nothing of ours is elsewhere.
+                _unlink(folder)
             _make_folder(folder)
 
     def require_writable(self) -> None:
         """Raise StateFailure unless a record could be written now."""
-        probe = self._folder / ".probe.tmp"
-        with _io(f"write to the state folder {str(self._folder)!r}"):
+        probe = f"{self._folder}/.probe.tmp"
+        with _io(f"write to the state folder {self._folder!r}"):
             self._make_folders()
             try:
                 # Unless another call has just made its own.
@@ -349,7 +349,7 @@ class Store:
                     file.flush()
                     os.fsync(file.fileno())
             finally:
-                probe.unlink(missing_ok=True)
+                _unlink(probe)
 
     # ---- locking
 
@@ -360,7 +360,7 @@ class Store:
     @contextmanager
     def lock(self, device: str, wait_s: float) -> Iterator[None]:
         """Exclude every other process from `device`; raises DeviceBusy, StateFailure."""
-        with _io(f"lock {device} in {str(self._folder)!r}"):
+        with _io(f"lock {device} in {self._folder!r}"):
             fd = self._open_lock(device)
         shared = self._is_locked_as_another(fd, device)
         try:
@@ -378,7 +378,7 @@ class Store:
 
     def is_locked(self, device: str) -> bool:
         """Whether a process has the lock of `device` now; nothing is locked, made or waited for."""
-        held = locks.is_held(self._folder / "locks" / device)
+        held = locks.is_held(f"{self._folder}/locks/{device}")
         return bool(locks.is_held(self._folder) if held is None else held)
 
     def _is_locked_as_another(self, fd: int, device: str) -> bool:
@@ -391,7 +391,7 @@ class Store:
 
     def _open_lock(self, device: str) -> int:
         """The lock's file, or the folder if nothing can be created in it: no ADD works there."""
-        path = self._folder / "locks" / device
+        path = f"{self._folder}/locks/{device}"
         try:
             self._make_folders()
             with self._inside("locks") as folder:
@@ -401,7 +401,7 @@ class Store:
                 raise
             with suppress(FileNotFoundError, NotADirectoryError, NotTrusted):
                 return open_to_read(path)
-            if not self._folder.is_dir():
+            if not os.path.isdir(self._folder):
                 raise
             return os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -414,13 +414,13 @@ def _io(what: str) -> Iterator[None]:
         raise StateFailure(f"cannot {what}: {error.strerror or error}") from None
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StateFailure(f"cannot read {str(folder)!r}: {error.strerror}") from None
+        raise StateFailure(f"cannot read {folder!r}: {error.strerror}") from None
 
 
 def _parsed_keys(names: list[str]) -> tuple[DeviceKey, ...]:
@@ -443,19 +443,25 @@ def _is_in(folder: int, key: DeviceKey) -> bool:
     return True
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
+def _temporary(path: str) -> str:
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.tmp"
 
 
-def _make_folder(folder: Path) -> None:
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _make_folder(folder: str) -> None:
     """Make the folder and those that it is in, each so that it survives a crash."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(folder.parent)
+    if not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder))
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(os.path.dirname(folder))
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Final, TypeVar
 
 from amdcni.core.attachment import Attachment, Phase
@@ -83,14 +82,14 @@ class Stores:
 
     def indexed(self) -> dict[str, FilePath]:
         """The other folders in the index, by the files that name them."""
-        index = Path(self.default.folder, _INDEX)
+        index = f"{self.default.folder}/{_INDEX}"
         found = {}
         with suppress(OSError):
             for name in sorted(os.listdir(index)):
                 with suppress(OSError, ValueError, InvalidName):
-                    with os.fdopen(open_to_read(index / name), "rb") as file:
+                    with os.fdopen(open_to_read(f"{index}/{name}"), "rb") as file:
                         text = file.read(_MAX_PATH_BYTES + 1).decode(errors="surrogateescape")
-                    found[str(index / name)] = parse_file_path(text.removesuffix("\n"))
+                    found[f"{index}/{name}"] = parse_file_path(text.removesuffix("\n"))
         return found
 
     # ---- reading

@@ -19,6 +19,7 @@ from amdcni.core.names import (
     parse_ifname,
 )
 from amdcni.core.rdma import RdmaFile
+from amdcni.effects.files import text_in
 
 _DEVICES: Final = "/sys/devices/"
 
@@ -35,7 +36,7 @@ def find_device(bus_device: BusDevice, sys: Path = Path("/sys")) -> SysfsDevice 
     return SysfsDevice(
         bus_device,
         driver=_target_of(f"{folder}/driver"),
-        ifnames=netdevs_below(folder),
+        ifnames=_netdevs_in(folder, names),
         virtio=tuple(_virtio_in(names)),
         hardware=_hardware_at(folder if isinstance(bus_device, PciAddress) else _above(folder)),
         physfn=pci_address_at(f"{folder}/physfn") if "physfn" in names else None,
@@ -111,9 +112,14 @@ def netdevs_below(folder: str) -> tuple[IfName, ...]:
 
     An entry without `ifindex` is treated as absent: a netdev may leave at any moment.
     """
+    return _netdevs_in(folder, entries(folder))
+
+
+def _netdevs_in(folder: str, names: Iterable[str]) -> tuple[IfName, ...]:
+    """The same, for a folder whose entries are known."""
     found = {
         name
-        for parent in (folder, *(f"{folder}/{name}" for name in _virtio_in(entries(folder))))
+        for parent in (folder, *(f"{folder}/{name}" for name in _virtio_in(names)))
         for name in entries(f"{parent}/net")
         if os.path.exists(f"{parent}/net/{name}/ifindex")
     }
@@ -170,15 +176,6 @@ def entries(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def text_in(path: str) -> str | None:
-    """The text of a file, without white space around it; None if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return None
 
 
 def _ifnames(names: Iterable[str]) -> Iterator[IfName]:

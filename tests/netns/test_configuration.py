@@ -29,6 +29,7 @@ from tests.netns.runtime import (
     ifnames,
     natively,
     plugin_folder,
+    record_of,
     remains,
 )
 
@@ -101,6 +102,21 @@ def test_a_sysctl_of_the_netdev_is_restored(
     runtime.added(pod)
     expect_silence(runtime.delete(pod))
     assert damage(before, node) == []
+
+
+@natively
+def test_only_those_sysctls_are_kept_that_a_new_netdev_does_not_have(
+    runtime: Runtime, nic: Nic, pod: Pod
+) -> None:
+    """Most network namespaces show only by netlink what a new netdev does about neighbours."""
+    changed = {"ipv4/neigh/gc_stale_time": "77", "ipv6/neigh/locktime": "20"}
+    for name, value in changed.items():
+        tree, _, leaf = name.rpartition("/")
+        runtime.node.sysctl(f"net/{tree}/eth1/{leaf}", value)
+    runtime.added(pod)
+    kept = json.loads(record_of(runtime.node).read_text())["captured"]["sysctls"]
+    assert {name: value for name, value in kept.items() if "/neigh/" in name} == changed
+    expect_silence(runtime.delete(pod))
 
 
 @pytest.mark.parametrize("qdisc", ROOT_QDISCS)

@@ -115,8 +115,8 @@ def test_the_file_is_flushed_before_its_rename_and_the_folder_after(
         done.append(f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{fd}'))}")
         fsync(fd)
 
-    def note_rename(source: Path, target: Path) -> None:
-        done.append(f"rename {source.name} {target.name}")
+    def note_rename(source: str, target: str) -> None:
+        done.append(f"rename {os.path.basename(source)} {os.path.basename(target)}")
         rename(source, target)
 
     with mappings._store.lock(FILE_NAME, 0):

@@ -1,6 +1,7 @@
 """The routes through the netdev, without those that the kernel makes again by itself."""
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -213,14 +214,12 @@ class SeenRoutes:
         return self._by_likeness.get(_likeness(route), ())
 
 
-_LIKENESS: Final = [
-    field.name for field in attrs.fields(Route) if field.name not in ("hops", "expires_s")
-]
+_APART: Final = ("hops", "expires_s", "metrics")
+_LIKENESS: Final = attrgetter(*(f.name for f in attrs.fields(Route) if f.name not in _APART))
 
 
 def _likeness(route: Route) -> Hashable:
-    values = (getattr(route, name) for name in _LIKENESS)
-    return tuple(frozenset(v.items()) if isinstance(v, Mapping) else v for v in values)
+    return (*_LIKENESS(route), frozenset(route.metrics.items()))
 
 
 def missing(due: Route, seen: Iterable[Route] | SeenRoutes) -> RouteChange | None:

@@ -9,7 +9,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import attrs
 
@@ -18,12 +17,11 @@ from amdcni.core.aspects.queues import NAPI, OF_NETDEV, OF_QUEUES, Queues, SetQu
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
+from amdcni.effects.files import text_in, write
 from amdcni.effects.generic_netlink import family
 from amdcni.effects.messages import napi
 from amdcni.effects.netns import mounted_sysfs
 from amdcni.effects.rtnetlink import Reply, RequestRefused, Rtnetlink
-
-_VALUE_BYTES: Final = 4096
 
 
 @attrs.frozen(slots=False, kw_only=True)
@@ -142,16 +140,8 @@ def _open_folder(path: str, folder: int) -> int:
 
 
 def _read(path: str, folder: int) -> str | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return None
-    try:
-        return plain(os.read(fd, _VALUE_BYTES).decode().strip())
-    except OSError:  # xps_cpus of a netdev with one queue
-        return None
-    finally:
-        os.close(fd)
+    value = text_in(path, folder)  # none for xps_cpus of a netdev with one queue
+    return None if value is None else plain(value)
 
 
 def _set(netdev: Netdev, place: str, folder: int, value: str) -> None:
@@ -159,12 +149,4 @@ def _set(netdev: Netdev, place: str, folder: int, value: str) -> None:
     if place.startswith(f"{NAPI}-"):
         _set_of_poller(netdev, place, value)
     else:
-        _write(f"queues/{place}" if "/" in place else place, folder, value)
-
-
-def _write(path: str, folder: int, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+        write(f"queues/{place}" if "/" in place else place, value, folder)

@@ -1,17 +1,19 @@
 """The sysctls of a netdev: files, in the network namespace that this thread is in."""
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
 from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev, Values
+from amdcni.effects.files import text_in, write
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
+_NEIGHBOURS: Final = {"ipv4/neigh": 4, "ipv6/neigh": 6}
 _NET: Final = "/proc/sys/net"
 
 _LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_time"})
@@ -19,8 +21,6 @@ _LEFT_OUT: Final = frozenset({"mc_forwarding", "base_reachable_time", "retrans_t
 
 _DEFAULTS: Final = "default"
 """Stands in place of an ifname for the values that a new netdev gets."""
-
-_VALUE_BYTES: Final = 4096
 
 
 def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctls:
@@ -33,16 +33,49 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctl
     usual: dict[str, int | str] = {}
     if kept is None:
         for tree in _TREES:
-            names = _read_all(tree, netdev.ifname, None, own)
-            _read_all(tree, _DEFAULTS, names, usual)
+            usual |= _usual_of(kernel, tree, _read_all(tree, netdev.ifname, None, own))
     else:
-        leaves: dict[str, list[str]] = {}
-        for name in kept.sysctls:
-            tree, _, leaf = name.rpartition("/")
-            leaves.setdefault(tree, []).append(leaf)
-        for tree, names in leaves.items():
+        for tree, names in _by_tree(kept.sysctls):
             _read_all(tree, netdev.ifname, names, own)
     return SeenSysctls(sysctls=own, sysctl_defaults=usual)
+
+
+def defaults_of(kernel: Rtnetlink, names: Iterable[str]) -> Values:
+    """What a new netdev has of the sysctls with these names; what cannot be read has no value."""
+    found: dict[str, int | str] = {}
+    for tree, leaves in _by_tree(names):
+        found |= _usual_of(kernel, tree, leaves)
+    return found
+
+
+def _by_tree(names: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
+    """The files that are meant in each tree."""
+    leaves: dict[str, list[str]] = {}
+    for name in names:
+        tree, _, leaf = name.rpartition("/")
+        leaves.setdefault(tree, []).append(leaf)
+    return leaves.items()
+
+
+def _usual_of(kernel: Rtnetlink, tree: str, names: list[str]) -> dict[str, int | str]:
+    """What a new netdev has of a tree, as far as that can be read."""
+    found: dict[str, int | str] = {}
+    is_there = _read_all(tree, _DEFAULTS, names, found)
+    if names and not is_there and tree in _NEIGHBOURS:
+        found |= _usual_about_neighbours(kernel, tree, names)
+    return found
+
+
+def _usual_about_neighbours(
+    kernel: Rtnetlink, tree: str, names: list[str]
+) -> Iterator[tuple[str, str]]:
+    """What only netlink shows in most network namespaces."""
+    from amdcni.effects.messages import neighbour_tables
+
+    with suppress(KernelRefused):
+        for reply in kernel.dump(neighbour_tables.query(_NEIGHBOURS[tree])):
+            shown = neighbour_tables.sysctls_of(reply)
+            yield from ((f"{tree}/{name}", shown[name]) for name in names if name in shown)
 
 
 def _read_all(
@@ -57,7 +90,7 @@ def _read_all(
         if names is None:
             names = sorted(set(os.listdir(folder)) - _LEFT_OUT)
         for name in names:
-            value = _read(name, folder)
+            value = text_in(name, folder)
             if value is not None:
                 values[f"{tree}/{name}"] = value
         return names
@@ -74,7 +107,7 @@ def _write(ifname: str, name: str, value: int | str) -> None:
     """Set a sysctl of the netdev; raises KernelRefused."""
     tree, _, leaf = name.rpartition("/")
     try:
-        Path(_NET, tree, ifname, leaf).write_text(f"{value}\n")
+        write(f"{_NET}/{tree}/{ifname}/{leaf}", f"{value}\n")
     except OSError as error:
         raise KernelRefused(
             f"the kernel refused to set {name} of {ifname} to {value}: {error.strerror}"
@@ -83,25 +116,5 @@ def _write(ifname: str, name: str, value: int | str) -> None:
 
 def allow_ipv6(ifname: str) -> None:
     """Let the netdev have IPv6 addresses; writes only if a sysctl forbids them."""
-    if _read(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
+    if text_in(f"{_NET}/ipv6/conf/{ifname}/disable_ipv6") not in (None, "0"):
         _write(ifname, "ipv6/conf/disable_ipv6", 0)
-
-
-def defaults_of(names: Iterable[str]) -> Values:
-    """What a new netdev has of the sysctls with these names; what cannot be read has no value."""
-    places = ((name, *name.rsplit("/", 1)) for name in names)
-    found = {name: _read(f"{_NET}/{tree}/{_DEFAULTS}/{leaf}") for name, tree, leaf in places}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _read(path: str, folder: int | None = None) -> str | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return None
-    try:
-        return os.read(fd, _VALUE_BYTES).decode().strip()
-    except OSError:  # stable_secret, before it is set
-        return None
-    finally:
-        os.close(fd)
