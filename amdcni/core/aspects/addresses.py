@@ -109,6 +109,8 @@ def relabelled(addresses: Iterable[Address], old: IfName, new: IfName) -> tuple[
     An IPv4 label begins with the netdev's name.  Where the rest does not fit behind a longer name,
     the label is the name alone.
     """
+    if old == new:
+        return tuple(addresses)
     return tuple(
         attrs.evolve(address, label=_relabelled(address.label, old, new)) for address in addresses
     )
@@ -133,6 +135,12 @@ def aged(addresses: Iterable[Address], elapsed_s: int) -> tuple[Address, ...]:
             valid_s=remaining(address.valid_s, elapsed_s),
             preferred_s=remaining(address.preferred_s, elapsed_s),
         )
+        if _ages(address)
+        else address
         for address in addresses
         if address.valid_s is None or address.valid_s > elapsed_s
     )
+
+
+def _ages(address: Address) -> bool:
+    return address.valid_s is not None or address.preferred_s is not None
