@@ -87,7 +87,7 @@ def _measure(console: Console, rounds: int) -> dict[str, Any]:
         console.print(
             f"\n[bold]Inside one process[/] that has loaded everything, in ms, {rounds} rounds: "
             "native calls, beside the least that is possible, a bare move under another name by "
-            "pyroute2."
+            "pyroute2 of the same NIC, which is up and has its addresses both ways."
         )
         console.print(tables.warm_table(warm))
 

@@ -66,10 +66,7 @@ def set_all(guest: Guest, slot: Slot) -> None:
 
 @pytest.mark.parametrize(
     ("slot", "by"),
-    [
-        *((E1000E, "DEL"), (E1000E, "healing"), (E1000E, "DEL of a dead pod")),
-        *((VIRTIO, "healing"), (VMXNET3, "DEL of a dead pod")),
-    ],
+    [(E1000E, "DEL"), (VIRTIO, "healing"), (VMXNET3, "DEL of a dead pod")],
     ids=shown,
 )
 def test_a_pod_shrank_the_ring_and_turned_an_offload_on_and_the_host_has_it_as_before(

@@ -194,9 +194,7 @@ def test_a_nic_renamed_in_a_dead_pod_is_recognized_by_its_pci_address(guest: Gue
     assert guest.damage() == []
 
 
-@pytest.mark.parametrize("mover", ["delegate", "native"])
-def test_nexthop_objects_and_mpls_labels_return_from_a_dead_pod(guest: Guest, mover: str) -> None:
-    guest.mover = mover
+def test_nexthop_objects_and_mpls_labels_return_from_a_dead_pod(guest: Guest) -> None:
     router, netdev = peers_of(VIRTIO)[0], VIRTIO.ifname
     for command in (
         f"route add 192.0.2.0/24 encap mpls 100/200 ttl 9 via {router} dev {netdev}",
