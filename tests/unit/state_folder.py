@@ -52,7 +52,7 @@ def in_mounts(folder: Path, mount: str, script: str) -> dict[str, Any]:
     """Run Python with `store` on a folder behind its own mount; returns the JSON that it prints."""
     folder.mkdir(exist_ok=True)
     program = f"""
-import json, sys
+import json, os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from amdcni.effects.store import Store
 from tests.unit.state_folder import A, B, Reports, record_of

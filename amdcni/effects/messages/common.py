@@ -47,7 +47,7 @@ class Layout:
         attributes: Iterable[tuple[str, bytes | None]] = (),
         flags: int = 0,
     ) -> Request:
-        """The request of that kind with these fields; None leaves an attribute out."""
+        """The request of that kind with these fields, the others being 0; see `attributes`."""
         fixed = self._fixed.pack(*{**self._unset, **fields}.values())
         return Request(kind, flags, fixed + self.attributes(attributes))
 

@@ -117,7 +117,7 @@ class StatsMessage(nlmsg):  # type: ignore[misc]
     nla_map = ((1, "IFLA_STATS_LINK_64", "cdata"),)
 
 
-LAYOUT: Final = Layout(LinkMessage)
+_LAYOUT: Final = Layout(LinkMessage)
 _COUNTED: Final = Layout(StatsMessage)
 _INFO: Final = Layout(LinkMessage.link_info)
 _PROPERTIES: Final = Layout(LinkMessage.properties)
@@ -142,7 +142,7 @@ def query_all() -> Request:
 
     Without statistics it would be quicker, but then kernels before 2025 leave out the token.
     """
-    return LAYOUT.request(RTM_GETLINK, {}, [("IFLA_EXT_MASK", u32(_MRP_OF_BRIDGES))])
+    return _LAYOUT.request(RTM_GETLINK, {}, [("IFLA_EXT_MASK", u32(_MRP_OF_BRIDGES))])
 
 
 @lru_cache(maxsize=16)
@@ -152,13 +152,13 @@ def query(ifname: str) -> Request | None:
     if len(name) > _ALTNAME_MAX_BYTES + 1:
         return None
     kind = "IFLA_IFNAME" if len(name) <= IFNAME_MAX_BYTES + 1 else "IFLA_ALT_IFNAME"
-    return LAYOUT.request(RTM_GETLINK, {}, [(kind, name)])
+    return _LAYOUT.request(RTM_GETLINK, {}, [(kind, name)])
 
 
 @lru_cache(maxsize=16)
 def query_by_index(ifindex: int) -> Request:
     """The query for the link of that number."""
-    return LAYOUT.request(RTM_GETLINK, {"index": ifindex})
+    return _LAYOUT.request(RTM_GETLINK, {"index": ifindex})
 
 
 @cache
@@ -169,7 +169,7 @@ def census() -> Request:
 
 def netdev_of(link: Reply, addresses: tuple[Address, ...]) -> Netdev:
     """The netdev in an RTM_NEWLINK."""
-    fields, attributes = LAYOUT.read(link.body)
+    fields, attributes = _LAYOUT.read(link.body)
     info = named_in(attributes.get("IFLA_LINKINFO", b""), 0, _INFO.names)
     kind = text_of(info.get("IFLA_INFO_KIND"))
     here = "IFLA_LINK_NETNSID" not in attributes
@@ -254,7 +254,7 @@ def _first_ip(values: Mapping[int, bytes], numbers: tuple[int, ...]) -> IpAddres
 
 def ifindex_of(link: Reply) -> int:
     """The ifindex in an RTM_NEWLINK."""
-    return LAYOUT.fixed(link.body)["index"]
+    return _LAYOUT.fixed(link.body)["index"]
 
 
 def ifindex_counted(reply: Reply) -> int:
@@ -264,7 +264,7 @@ def ifindex_counted(reply: Reply) -> int:
 
 def ifname_of(link: Reply) -> IfName:
     """The name in an RTM_NEWLINK."""
-    return IfName(text_of(LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
+    return IfName(text_of(_LAYOUT.read(link.body)[1]["IFLA_IFNAME"]) or "")
 
 
 def _altnames_in(properties: bytes) -> tuple[str, ...]:
@@ -311,7 +311,7 @@ def change(netdev: Netdev, attributes: Mapping[str, Any], netns_fd: int | None =
         ),
     ]
     fields = {"index": netdev.ifindex, "flags": flags, "change": mask}
-    return LAYOUT.request(RTM_SETLINK, fields, given)
+    return _LAYOUT.request(RTM_SETLINK, fields, given)
 
 
 def _octets_of_token(token: IpAddress) -> bytes:
@@ -350,4 +350,4 @@ def drop_altname(netdev: Netdev, altname: str) -> Request:
 def _about_altname(kind: int, netdev: Netdev, altname: str, flags: int) -> Request:
     properties = _PROPERTIES.attributes([("IFLA_ALT_IFNAME", octets_of_text(altname))])
     fields = {"index": netdev.ifindex}
-    return LAYOUT.request(kind, fields, [("IFLA_PROP_LIST", properties)], flags)
+    return _LAYOUT.request(kind, fields, [("IFLA_PROP_LIST", properties)], flags)
