@@ -456,9 +456,10 @@ def _unlink(path: str) -> None:
 def _make_folder(folder: str) -> None:
     """Make the folder and those that it is in, each so that it survives a crash."""
     if not os.path.isdir(folder):
-        _make_folder(os.path.dirname(folder))
+        parent = os.path.dirname(folder) or "."
+        _make_folder(parent)
         Path(folder).mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(os.path.dirname(folder))
+        _sync_folder(parent)
 
 
 def _sync_folder(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""The plugin conforms to CNI SPEC 1.1 by each mover, through an agent exactly as alone."""
+"""The plugin conforms to CNI SPEC 1.1 through an agent, by each mover, as it does alone."""
 
 import json
 import subprocess

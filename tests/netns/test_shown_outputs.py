@@ -45,7 +45,7 @@ def without_what_differs(said: str) -> str:
     said = re.sub(r"\b\d+[smhd]\b", "AGE", said)
     said = re.sub(r"(?<=since {6}).*", "TIME", said)
     said = re.sub(r"^  (?:channels:|features:|link:|sysctl ).*\n", "", said, flags=re.MULTILINE)
-    return re.sub(r"\d+ (?=sysctls|values that are usual)", "SOME ", said).strip()
+    return re.sub(r"\d+ (?=sysctls?\b|values that are usual)", "SOME ", said).strip()
 
 
 def lend(

@@ -7,28 +7,30 @@ import pytest
 from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from amdcni.core.errors import KernelRefused
+from amdcni.core.host import Netdev
+from amdcni.core.names import IfName
 from amdcni.effects.aspects import sysctls
 from amdcni.effects.messages import neighbour_tables
 from amdcni.effects.rtnetlink import Reply, Request, Rtnetlink
 from tests.unit.replies import decoded, message_of
 
-USUAL = [
-    ("NDTPA_GC_STALETIME", 60_000),
-    ("NDTPA_LOCKTIME", 1000),
-    ("NDTPA_BASE_REACHABLE_TIME", 30_000),
-    ("NDTPA_UCAST_PROBES", 3),
-]
-STALE, LOCK = "ipv4/neigh/gc_stale_time", "ipv4/neigh/locktime"
-SYSCTLS = {
-    "base_reachable_time_ms": "30000",
-    "gc_stale_time": "60",
-    "locktime": "100",
-    "ucast_solicit": "3",
+USUAL = {
+    "NDTPA_GC_STALETIME": 60_000,
+    "NDTPA_LOCKTIME": 1000,
+    "NDTPA_BASE_REACHABLE_TIME": 30_000,
+    "NDTPA_UCAST_PROBES": 3,
 }
+STALE, LOCK = "ipv4/neigh/gc_stale_time", "ipv4/neigh/locktime"
+NIC = Netdev(7, IfName("eth1"))
+FILES = {"gc_stale_time": "60", "locktime": "99", "ucast_solicit": "3"}
+"""What a kernel with 300 ticks a second shows of the same."""
 
 
-def table(*parameters: tuple[str, int]) -> Reply:
-    return message_of(ndtmsg(), NDTA_NAME="arp_cache", NDTA_PARMS={"attrs": list(parameters)})
+def table(ifindex: int | None = None, **changed: int) -> Reply:
+    """The kernel's message about new netdevs, or about one."""
+    known = {} if ifindex is None else {"NDTPA_IFINDEX": ifindex}
+    parameters = [*{**known, **USUAL, **changed}.items()]
+    return message_of(ndtmsg(), NDTA_NAME="arp_cache", NDTA_PARMS={"attrs": parameters})
 
 
 class FakeKernel(Rtnetlink):
@@ -44,13 +46,19 @@ class FakeKernel(Rtnetlink):
         return self.replies
 
 
-def test_each_parameter_is_read_in_the_unit_of_its_sysctl() -> None:
-    assert neighbour_tables.sysctls_of(table(*USUAL)) == SYSCTLS
-
-
-def test_the_parameters_of_one_netdev_are_not_those_of_a_new_one() -> None:
-    assert neighbour_tables.sysctls_of(table(("NDTPA_IFINDEX", 1), *USUAL)) == {}
-    assert neighbour_tables.sysctls_of(message_of(ndtmsg(), NDTA_NAME="arp_cache")) == {}
+def test_parameters_are_those_of_one_netdev_or_of_a_new_one() -> None:
+    new, values = neighbour_tables.parameters_in(table())
+    assert (new, values) == (
+        None,
+        {
+            "base_reachable_time_ms": 30_000,
+            "gc_stale_time": 60_000,
+            "locktime": 1000,
+            "ucast_solicit": 3,
+        },
+    )
+    assert neighbour_tables.parameters_in(table(7)) == (7, values)
+    assert neighbour_tables.parameters_in(message_of(ndtmsg(), NDTA_NAME="n")) == (None, {})
 
 
 @pytest.mark.parametrize(("version", "family"), [(4, 2), (6, 10)])
@@ -65,20 +73,37 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def fill(folder: Path, **values: str) -> None:
+    folder.mkdir(parents=True)
+    for name, value in values.items():
+        (folder / name).write_text(f"{value}\n")
+
+
 def test_files_say_what_a_new_netdev_gets_where_there_are_some(net: Path) -> None:
-    default = net / "ipv4/neigh/default"
-    default.mkdir(parents=True)
-    (default / "gc_stale_time").write_text("77\n")
-    assert sysctls.defaults_of(FakeKernel(table(*USUAL)), [STALE, LOCK]) == {STALE: "77"}
+    fill(net / "ipv4/neigh/default", gc_stale_time="77")
+    fill(net / "ipv4/neigh/eth1", **FILES)
+    kernel = FakeKernel(table(), table(7))
+    assert sysctls.defaults_of(kernel, [STALE, LOCK]) == {STALE: "77"}
+    assert sysctls.read(kernel, NIC, None).sysctl_defaults == {STALE: "77"}
+
+
+def test_what_netlink_shows_alike_of_a_new_netdev_is_the_same_in_a_file(net: Path) -> None:
+    """Whatever the file says of it: it counts in other units, and rounds."""
+    fill(net / "ipv4/neigh/eth1", **FILES)
+    kernel = FakeKernel(table(), table(7, NDTPA_LOCKTIME=1003), table(8, NDTPA_UCAST_PROBES=4))
+    usual = sysctls.read(kernel, NIC, None).sysctl_defaults
+    assert usual == {STALE: "60", "ipv4/neigh/ucast_solicit": "3"}
 
 
 @pytest.mark.usefixtures("net")
-def test_netlink_says_what_a_new_netdev_gets_where_there_are_no_files() -> None:
-    kernel = FakeKernel(table(*USUAL), table(("NDTPA_IFINDEX", 1), ("NDTPA_LOCKTIME", 5)))
+def test_netlink_says_what_a_new_netdev_gets_where_its_unit_is_known() -> None:
+    kernel = FakeKernel(table(), table(7, NDTPA_GC_STALETIME=5))
     wanted = [STALE, LOCK, "ipv4/neigh/newer_than_this_version", "ipv4/conf/rp_filter"]
-    assert sysctls.defaults_of(kernel, wanted) == {STALE: "60", LOCK: "100"}
+    assert sysctls.defaults_of(kernel, wanted) == {STALE: "60"}
 
 
-@pytest.mark.usefixtures("net")
-def test_what_the_kernel_does_not_show_is_not_known() -> None:
-    assert sysctls.defaults_of(FakeKernel(refuses=True), [STALE]) == {}
+def test_what_the_kernel_does_not_show_is_not_known(net: Path) -> None:
+    fill(net / "ipv4/neigh/eth1", **FILES)
+    kernel = FakeKernel(refuses=True)
+    assert sysctls.defaults_of(kernel, [STALE]) == {}
+    assert sysctls.read(kernel, NIC, None).sysctl_defaults == {}

@@ -36,6 +36,16 @@ def test_a_record_is_found_as_it_was_saved(store: Store, folder: Path) -> None:
     assert store.all() == (record,)
 
 
+def test_a_missing_folder_whose_path_is_relative_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store("some/state", Reports())
+    store.save(record_of(A))
+    assert store.find(A) == attrs.evolve(record_of(A), folder="some/state")
+    assert (tmp_path / "some/state" / f"{A}.json").is_file()
+
+
 @settings(max_examples=20)
 @given(attachments)
 def test_any_record_survives_the_disk(

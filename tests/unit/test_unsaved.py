@@ -100,6 +100,12 @@ ANSWERS: list[tuple[str, Reply, str | None]] = [
 ]
 
 
+def test_the_query_for_mpls_routes_asks_for_nothing_that_the_kernel_does_not_filter_by() -> None:
+    """It refuses a dump with anything else in the header (net/mpls/af_mpls.c)."""
+    sent = asked()["MPLS routes"].request
+    assert sent.body[:12] == struct.pack("=B11x", 28)
+
+
 def asked(netdev: Netdev = NETDEV) -> dict[str, Question]:
     return {each.what: each for each in questions(netdev, has_mpls=True, renumbered=True)}
 

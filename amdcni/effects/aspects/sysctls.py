@@ -1,8 +1,7 @@
 """The sysctls of a netdev: files, in the network namespace that this thread is in."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Final
 
 from amdcni.core.aspects.sysctls import SeenSysctls, SetSysctl
@@ -33,7 +32,12 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> SeenSysctl
     usual: dict[str, int | str] = {}
     if kept is None:
         for tree in _TREES:
-            usual |= _usual_of(kernel, tree, _read_all(tree, netdev.ifname, None, own))
+            names = _read_all(tree, netdev.ifname, None, own)
+            if names and not _read_all(tree, _DEFAULTS, names, usual):
+                tables = _neighbour_tables(kernel, tree)
+                new, here = tables.get(None, {}), tables.get(netdev.ifindex, {})
+                alike = [name for name in names if name in new and here.get(name) == new[name]]
+                usual |= {path: own[path] for path in (f"{tree}/{name}" for name in alike)}
     else:
         for tree, names in _by_tree(kept.sysctls):
             _read_all(tree, netdev.ifname, names, own)
@@ -44,7 +48,12 @@ def defaults_of(kernel: Rtnetlink, names: Iterable[str]) -> Values:
     """What a new netdev has of the sysctls with these names; what cannot be read has no value."""
     found: dict[str, int | str] = {}
     for tree, leaves in _by_tree(names):
-        found |= _usual_of(kernel, tree, leaves)
+        if not _read_all(tree, _DEFAULTS, leaves, found):
+            from amdcni.effects.messages.neighbour_tables import as_sysctl
+
+            new = _neighbour_tables(kernel, tree).get(None, {})
+            shown = {name: as_sysctl(name, new[name]) for name in leaves if name in new}
+            found |= {f"{tree}/{name}": value for name, value in shown.items() if value is not None}
     return found
 
 
@@ -57,25 +66,21 @@ def _by_tree(names: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
     return leaves.items()
 
 
-def _usual_of(kernel: Rtnetlink, tree: str, names: list[str]) -> dict[str, int | str]:
-    """What a new netdev has of a tree, as far as that can be read."""
-    found: dict[str, int | str] = {}
-    is_there = _read_all(tree, _DEFAULTS, names, found)
-    if names and not is_there and tree in _NEIGHBOURS:
-        found |= _usual_about_neighbours(kernel, tree, names)
-    return found
+def _neighbour_tables(kernel: Rtnetlink, tree: str) -> dict[int | None, dict[str, int]]:
+    """The parameters of each netdev by its ifindex, and of new ones, which few netns have as files.
 
-
-def _usual_about_neighbours(
-    kernel: Rtnetlink, tree: str, names: list[str]
-) -> Iterator[tuple[str, str]]:
-    """What only netlink shows in most network namespaces."""
+    There are none in a tree about anything but neighbours.
+    """
+    if tree not in _NEIGHBOURS:
+        return {}
     from amdcni.effects.messages import neighbour_tables
 
-    with suppress(KernelRefused):
-        for reply in kernel.dump(neighbour_tables.query(_NEIGHBOURS[tree])):
-            shown = neighbour_tables.sysctls_of(reply)
-            yield from ((f"{tree}/{name}", shown[name]) for name in names if name in shown)
+    try:
+        replies = kernel.dump(neighbour_tables.query(_NEIGHBOURS[tree]))
+    except KernelRefused:
+        return {}
+    found = map(neighbour_tables.parameters_in, replies)
+    return {ifindex: values for ifindex, values in found if values}
 
 
 def _read_all(

@@ -17,28 +17,28 @@ _PARAMETERS: Final = Layout(
     ndtmsg.parms, {17: "NDTPA_MCAST_REPROBES", 19: "NDTPA_INTERVAL_PROBE_TIME_MS"}
 )
 
-_COUNT: Final = 1
-_MS: Final = 1
-_TICK: Final = 10  # in milliseconds: USER_HZ is 100
-_SECOND: Final = 1000
-_SYSCTLS: Final = {
-    "anycast_delay": ("NDTPA_ANYCAST_DELAY", _TICK),
-    "app_solicit": ("NDTPA_APP_PROBES", _COUNT),
-    "base_reachable_time_ms": ("NDTPA_BASE_REACHABLE_TIME", _MS),
-    "delay_first_probe_time": ("NDTPA_DELAY_PROBE_TIME", _SECOND),
-    "gc_stale_time": ("NDTPA_GC_STALETIME", _SECOND),
-    "interval_probe_time_ms": ("NDTPA_INTERVAL_PROBE_TIME_MS", _MS),
-    "locktime": ("NDTPA_LOCKTIME", _TICK),
-    "mcast_resolicit": ("NDTPA_MCAST_REPROBES", _COUNT),
-    "mcast_solicit": ("NDTPA_MCAST_PROBES", _COUNT),
-    "proxy_delay": ("NDTPA_PROXY_DELAY", _TICK),
-    "proxy_qlen": ("NDTPA_PROXY_QLEN", _COUNT),
-    "retrans_time_ms": ("NDTPA_RETRANS_TIME", _MS),
-    "ucast_solicit": ("NDTPA_UCAST_PROBES", _COUNT),
-    "unres_qlen": ("NDTPA_QUEUE_LEN", _COUNT),
-    "unres_qlen_bytes": ("NDTPA_QUEUE_LENBYTES", _COUNT),
+_NAMES: Final = {
+    "NDTPA_ANYCAST_DELAY": "anycast_delay",
+    "NDTPA_APP_PROBES": "app_solicit",
+    "NDTPA_BASE_REACHABLE_TIME": "base_reachable_time_ms",
+    "NDTPA_DELAY_PROBE_TIME": "delay_first_probe_time",
+    "NDTPA_GC_STALETIME": "gc_stale_time",
+    "NDTPA_INTERVAL_PROBE_TIME_MS": "interval_probe_time_ms",
+    "NDTPA_LOCKTIME": "locktime",
+    "NDTPA_MCAST_PROBES": "mcast_solicit",
+    "NDTPA_MCAST_REPROBES": "mcast_resolicit",
+    "NDTPA_PROXY_DELAY": "proxy_delay",
+    "NDTPA_PROXY_QLEN": "proxy_qlen",
+    "NDTPA_QUEUE_LEN": "unres_qlen",
+    "NDTPA_QUEUE_LENBYTES": "unres_qlen_bytes",
+    "NDTPA_RETRANS_TIME": "retrans_time_ms",
+    "NDTPA_UCAST_PROBES": "ucast_solicit",
 }
-"""The parameter that each sysctl shows, and its unit; times are in milliseconds in a message."""
+"""The sysctl that shows each parameter."""
+
+_SECONDS: Final = ("delay_first_probe_time", "gc_stale_time")
+_TICKS: Final = ("anycast_delay", "locktime", "proxy_delay")
+"""What the kernel rounds to ticks of USER_HZ by way of its own ticks, whose number differs."""
 
 
 def query(version: int) -> Request:
@@ -46,11 +46,19 @@ def query(version: int) -> Request:
     return _LAYOUT.request(RTM_GETNEIGHTBL, {"family": FAMILIES[version]})
 
 
-def sysctls_of(reply: Reply) -> dict[str, str]:
-    """What a new netdev gets, by the names of the sysctls; nothing if it is of one netdev."""
+def parameters_in(reply: Reply) -> tuple[int | None, dict[str, int]]:
+    """Parameters by the names of their sysctls, all times in milliseconds.
+
+    They are those of the netdev with that ifindex or, if it is None, of every new one.
+    """
     _, table = _LAYOUT.read(reply.body)
     found = named_in(table.get("NDTA_PARMS", b""), 0, _PARAMETERS.names)
-    if "NDTPA_IFINDEX" in found:
-        return {}
-    values = {name: (number_of(found.get(kind)), unit) for name, (kind, unit) in _SYSCTLS.items()}
-    return {name: str(each // unit) for name, (each, unit) in values.items() if each is not None}
+    values = {name: number_of(found[kind]) or 0 for kind, name in _NAMES.items() if kind in found}
+    return number_of(found.get("NDTPA_IFINDEX")), values
+
+
+def as_sysctl(name: str, value: int) -> str | None:
+    """What the sysctl shows of a parameter; None if that cannot be told exactly."""
+    if name in _TICKS:
+        return None
+    return str(value // 1000 if name in _SECONDS else value)
