@@ -6,7 +6,7 @@ import socket
 import struct
 
 from tests.netns.runtime import expect_silence
-from tests.vm.guest import Guest
+from tests.vm.guest import Guest, peers_of
 from tests.vm.nics import E1000E
 
 _GET, _SET = 0x89B1, 0x89B0  # SIOCGHWTSTAMP, SIOCSHWTSTAMP
@@ -36,4 +36,21 @@ def test_hardware_timestamping_is_reported_and_goes_along_with_the_nic(guest: Gu
     expect_silence(guest.delete(E1000E, pod))
     assert timestamping(_GET) == _ALL
     timestamping(_SET)
+    assert guest.damage() == []
+
+
+def test_a_route_of_labels_is_named_and_nothing_that_is_not_there(guest: Guest) -> None:
+    pod, labels = guest.pod("pod1"), "net/mpls/platform_labels"
+    outcome = guest.add(E1000E, pod)
+    assert "MPLS" not in outcome.stderr, outcome
+    expect_silence(guest.delete(E1000E, pod))
+    guest.host.sysctl(labels, 200)
+    try:
+        router = peers_of(E1000E)[0]
+        guest.host.ip(f"-family mpls route add 100 via inet {router} dev {E1000E.ifname}")
+        outcome = guest.add(E1000E, pod)
+        assert 'what="the MPLS route 100"' in outcome.stderr, outcome
+        expect_silence(guest.delete(E1000E, pod))
+    finally:
+        guest.host.sysctl(labels, 0)
     assert guest.damage() == []
