@@ -128,7 +128,7 @@ def _returning(captured: Captured, *, everything: bool) -> Iterator[str]:
 def is_usual(line: str) -> bool:
     """Whether a kept value is what the kernel gives a new netdev in its initial namespace.
 
-    A namespace without such defaults, for which everything is kept, shows nothing but these.
+    In others, earlier versions have kept all that is about neighbours, changed or not.
     """
     name, _, value = line.removeprefix("sysctl ").rpartition(" = ")
     family, _, name = name.rpartition("/")

@@ -353,8 +353,8 @@ def test_show_says_what_is_different_now(runtime: Runtime, node: Node, nic: Nic,
     shown = read(node, "show", "eth1")
     assert shown.endswith("\n1 of that is different now:\n  mtu is 1400, was 1500\n")
     assert "  route 192.0.2.0/24 via 10.0.0.1 table main\n" in shown
-    assert "sysctl ipv4/neigh/gc_stale_time" not in shown
-    assert "sysctl ipv4/neigh/gc_stale_time" in read(node, "show", "eth1", "--all")
+    assert "  txqlen 1000\n" not in shown
+    assert "  txqlen 1000\n" in read(node, "show", "eth1", "--all")
     pod.delete()
     different = read(node, "show", "eth1").partition("different now:\n")[2]
     for words in ("its name is net1, was eth1", "10.0.0.0/31 is missing", "mtu is 1400, was 1500"):

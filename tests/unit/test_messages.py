@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.ndtmsg import ndtmsg
 
 from amdcni.core.host import (
     SETTABLE_FLAGS,
@@ -164,12 +165,19 @@ def test_link_attributes_that_a_netdev_does_not_hold_are_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(links.LinkMessage, ifinfmsg), (neighbours.NeighbourMessage, ndmsg)],
+    [
+        (links.LinkMessage, ifinfmsg),
+        (neighbours.NeighbourMessage, ndmsg),
+        (neighbours.TableMessage, ndtmsg),
+        (neighbours.TableMessage.parameters, ndtmsg.parms),
+    ],
 )
 def test_our_tables_number_attributes_as_pyroute2_does(ours: Any, theirs: Any) -> None:
     numbers = {name: number for number, (name, *_) in enumerate(theirs.nla_map)}
     if theirs is ifinfmsg:
         numbers |= {"IFLA_GSO_IPV4_MAX_SIZE": 63, "IFLA_GRO_IPV4_MAX_SIZE": 64}
+    if theirs is ndtmsg.parms:
+        numbers |= {"NDTPA_MCAST_REPROBES": 17, "NDTPA_INTERVAL_PROBE_TIME_MS": 19}
     assert {name: number for number, name, _ in ours.nla_map}.items() <= numbers.items()
     assert ours.get_size() == theirs.get_size()
 

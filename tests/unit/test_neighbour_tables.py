@@ -10,7 +10,7 @@ from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev
 from amdcni.core.names import IfName
 from amdcni.effects.aspects import sysctls
-from amdcni.effects.messages import neighbour_tables
+from amdcni.effects.messages import neighbours
 from amdcni.effects.rtnetlink import Reply, Request, Rtnetlink
 from tests.unit.replies import decoded, message_of
 
@@ -47,7 +47,7 @@ class FakeKernel(Rtnetlink):
 
 
 def test_parameters_are_those_of_one_netdev_or_of_a_new_one() -> None:
-    new, values = neighbour_tables.parameters_in(table())
+    new, values = neighbours.parameters_in(table())
     assert (new, values) == (
         None,
         {
@@ -57,13 +57,13 @@ def test_parameters_are_those_of_one_netdev_or_of_a_new_one() -> None:
             "ucast_solicit": 3,
         },
     )
-    assert neighbour_tables.parameters_in(table(7)) == (7, values)
-    assert neighbour_tables.parameters_in(message_of(ndtmsg(), NDTA_NAME="n")) == (None, {})
+    assert neighbours.parameters_in(table(7)) == (7, values)
+    assert neighbours.parameters_in(message_of(ndtmsg(), NDTA_NAME="n")) == (None, {})
 
 
 @pytest.mark.parametrize(("version", "family"), [(4, 2), (6, 10)])
 def test_the_tables_of_one_family_are_asked_for(version: int, family: int) -> None:
-    assert decoded(neighbour_tables.query(version), ndtmsg)["family"] == family
+    assert decoded(neighbours.tables_query(version), ndtmsg)["family"] == family
 
 
 @pytest.fixture

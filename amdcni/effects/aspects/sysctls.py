@@ -9,6 +9,7 @@ from amdcni.core.capture import Captured
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Netdev, Values
 from amdcni.effects.files import text_in, write
+from amdcni.effects.messages import neighbours
 from amdcni.effects.rtnetlink import Rtnetlink
 
 _TREES: Final = ("ipv4/conf", "ipv4/neigh", "ipv6/conf", "ipv6/neigh", "mpls/conf")
@@ -49,10 +50,8 @@ def defaults_of(kernel: Rtnetlink, names: Iterable[str]) -> Values:
     found: dict[str, int | str] = {}
     for tree, leaves in _by_tree(names):
         if not _read_all(tree, _DEFAULTS, leaves, found):
-            from amdcni.effects.messages.neighbour_tables import as_sysctl
-
             new = _neighbour_tables(kernel, tree).get(None, {})
-            shown = {name: as_sysctl(name, new[name]) for name in leaves if name in new}
+            shown = {name: neighbours.as_sysctl(name, new[name]) for name in leaves if name in new}
             found |= {f"{tree}/{name}": value for name, value in shown.items() if value is not None}
     return found
 
@@ -73,13 +72,11 @@ def _neighbour_tables(kernel: Rtnetlink, tree: str) -> dict[int | None, dict[str
     """
     if tree not in _NEIGHBOURS:
         return {}
-    from amdcni.effects.messages import neighbour_tables
-
     try:
-        replies = kernel.dump(neighbour_tables.query(_NEIGHBOURS[tree]))
+        replies = kernel.dump(neighbours.tables_query(_NEIGHBOURS[tree]))
     except KernelRefused:
         return {}
-    found = map(neighbour_tables.parameters_in, replies)
+    found = map(neighbours.parameters_in, replies)
     return {ifindex: values for ifindex, values in found if values}
 
 

@@ -1,11 +1,11 @@
-"""Neighbours, proxies among them, and hardware addresses of links: RTM_*NEIGH."""
+"""Neighbours, proxies among them, and hardware addresses of links: RTM_*NEIGH, RTM_GETNEIGHTBL."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nlmsg
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_REPLACE, nla, nlmsg
+from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETNEIGHTBL, RTM_NEWNEIGH
 
 from amdcni.core.host import LinkFlag, Neighbour, Netdev
 from amdcni.core.names import MacAddress
@@ -14,6 +14,7 @@ from amdcni.effects.messages.common import (
     Layout,
     ip_of,
     mac_of,
+    named_in,
     number_of,
     octets_of,
     u8,
@@ -166,3 +167,90 @@ def _put(
         ("NDA_PROTOCOL", None if neighbour.protocol is None else u8(neighbour.protocol)),
     ]
     return _LAYOUT.request(RTM_NEWNEIGH, fields, attributes, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+# ---- the parameters of their tables
+
+
+class TableMessage(nlmsg):  # type: ignore[misc]
+    """A message about what one netdev does about neighbours, or what every new one does."""
+
+    prefix = "NDTA_"
+    fields = (("family", "B"), ("__pad", "3x"))
+    nla_map = ((6, "NDTA_PARMS", "parameters"),)
+
+    class parameters(nla):  # type: ignore[misc]
+        """Counts, and times in milliseconds."""
+
+        prefix = "NDTPA_"
+        nla_map = (
+            (1, "NDTPA_IFINDEX", "uint32"),
+            (4, "NDTPA_BASE_REACHABLE_TIME", "uint64"),
+            (5, "NDTPA_RETRANS_TIME", "uint64"),
+            (6, "NDTPA_GC_STALETIME", "uint64"),
+            (7, "NDTPA_DELAY_PROBE_TIME", "uint64"),
+            (8, "NDTPA_QUEUE_LEN", "uint32"),
+            (9, "NDTPA_APP_PROBES", "uint32"),
+            (10, "NDTPA_UCAST_PROBES", "uint32"),
+            (11, "NDTPA_MCAST_PROBES", "uint32"),
+            (12, "NDTPA_ANYCAST_DELAY", "uint64"),
+            (13, "NDTPA_PROXY_DELAY", "uint64"),
+            (14, "NDTPA_PROXY_QLEN", "uint32"),
+            (15, "NDTPA_LOCKTIME", "uint64"),
+            (16, "NDTPA_QUEUE_LENBYTES", "uint32"),
+            (17, "NDTPA_MCAST_REPROBES", "uint32"),
+            (19, "NDTPA_INTERVAL_PROBE_TIME_MS", "uint64"),
+        )
+
+
+_TABLE: Final = Layout(TableMessage)
+_PARAMETERS: Final = Layout(TableMessage.parameters)
+_SYSCTLS: Final = {
+    "NDTPA_ANYCAST_DELAY": "anycast_delay",
+    "NDTPA_APP_PROBES": "app_solicit",
+    "NDTPA_BASE_REACHABLE_TIME": "base_reachable_time_ms",
+    "NDTPA_DELAY_PROBE_TIME": "delay_first_probe_time",
+    "NDTPA_GC_STALETIME": "gc_stale_time",
+    "NDTPA_INTERVAL_PROBE_TIME_MS": "interval_probe_time_ms",
+    "NDTPA_LOCKTIME": "locktime",
+    "NDTPA_MCAST_PROBES": "mcast_solicit",
+    "NDTPA_MCAST_REPROBES": "mcast_resolicit",
+    "NDTPA_PROXY_DELAY": "proxy_delay",
+    "NDTPA_PROXY_QLEN": "proxy_qlen",
+    "NDTPA_QUEUE_LEN": "unres_qlen",
+    "NDTPA_QUEUE_LENBYTES": "unres_qlen_bytes",
+    "NDTPA_RETRANS_TIME": "retrans_time_ms",
+    "NDTPA_UCAST_PROBES": "ucast_solicit",
+}
+"""The sysctl that shows each parameter."""
+
+_SECONDS: Final = ("delay_first_probe_time", "gc_stale_time")
+_TICKS: Final = ("anycast_delay", "locktime", "proxy_delay")
+"""What the kernel rounds to ticks of USER_HZ by way of its own ticks, whose number differs."""
+
+
+def tables_query(version: int) -> Request:
+    """The query for the tables of IPv4 or IPv6, with the parameters of all netdevs.
+
+    Only the first network namespace has those of new netdevs as sysctls, but those of all others
+    get them, too (net/core/neighbour.c, neigh_parms_alloc).
+    """
+    return _TABLE.request(RTM_GETNEIGHTBL, {"family": FAMILIES[version]})
+
+
+def parameters_in(reply: Reply) -> tuple[int | None, dict[str, int]]:
+    """Parameters by the names of their sysctls, all times in milliseconds.
+
+    They are those of the netdev with that ifindex or, if it is None, of every new one.
+    """
+    _, table = _TABLE.read(reply.body)
+    found = named_in(table.get("NDTA_PARMS", b""), 0, _PARAMETERS.names)
+    values = {name: number_of(found[kind]) or 0 for kind, name in _SYSCTLS.items() if kind in found}
+    return number_of(found.get("NDTPA_IFINDEX")), values
+
+
+def as_sysctl(name: str, value: int) -> str | None:
+    """What the sysctl shows of a parameter; None if that cannot be told exactly."""
+    if name in _TICKS:
+        return None
+    return str(value // 1000 if name in _SECONDS else value)
