@@ -1,13 +1,12 @@
 """The interrupts of PCI devices: which there are, and which CPUs each of them may go to."""
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Final
 
 from amdcni.core.errors import KernelRefused
 from amdcni.core.host import Interrupts
 from amdcni.core.names import PciAddress
-from amdcni.effects.files import text_in
+from amdcni.effects.files import text_in, write
 from amdcni.effects.sysfs import entries, folder_of
 
 _IRQ: Final = "/proc/irq"
@@ -46,7 +45,7 @@ def _file_of(number: str) -> str:
 def assign(number: str, cpus: str) -> None:
     """Let an interrupt go to these CPUs; raises KernelRefused."""
     try:
-        Path(_file_of(number)).write_text(f"{cpus}\n")
+        write(_file_of(number), f"{cpus}\n")
     except OSError as error:
         raise KernelRefused(
             f"the kernel refused to let interrupt {number} go to the CPUs {cpus}: {error.strerror}"

@@ -4,7 +4,6 @@ Most netdevs have none, so what reads and makes them is loaded only for one that
 """
 
 import errno
-import struct
 from typing import Final
 
 import attrs
@@ -13,6 +12,7 @@ from amdcni.core.aspects.change import Unsaved
 from amdcni.core.aspects.nexthops import Nexthops, SetNexthop, SetNexthopGroup
 from amdcni.core.capture import Captured
 from amdcni.core.host import Netdev
+from amdcni.effects.messages.common import u32
 from amdcni.effects.rtnetlink import Reply, Request, RequestRefused, Rtnetlink, attribute
 
 _RTM_GETNEXTHOP: Final = 106
@@ -40,7 +40,7 @@ def read(kernel: Rtnetlink, netdev: Netdev, kept: Captured | None) -> ReadNextho
 
 def _through(kernel: Rtnetlink, netdev: Netdev) -> list[Reply]:
     """The objects through the netdev; none on a kernel that has no such objects."""
-    asked = bytes(_NHMSG_BYTES) + attribute(_NHA_OIF, struct.pack("=I", netdev.ifindex))
+    asked = bytes(_NHMSG_BYTES) + attribute(_NHA_OIF, u32(netdev.ifindex))
     try:
         return kernel.dump(Request(_RTM_GETNEXTHOP, 0, asked))
     except RequestRefused as failure:

@@ -26,8 +26,7 @@ from amdcni.effects.messages.common import (
 from amdcni.effects.rtnetlink import Reply, Request
 
 _FOREVER: Final = 0xFFFFFFFF
-_LIFETIMES: Final = struct.Struct("=II")  # struct ifa_cacheinfo: preferred, valid
-_TIMES_BYTES: Final = 8  # ...created, updated
+_LIFETIMES: Final = struct.Struct("=II8x")  # struct ifa_cacheinfo; 8x is when it was made and set
 _LAYOUT: Final = Layout(ifaddrmsg)
 
 
@@ -104,6 +103,6 @@ def put(netdev: Netdev, address: Address) -> Request:
         ("IFA_FLAGS", u32(address.settable_flags)),
         ("IFA_RT_PRIORITY", packed(address.metric)),
         ("IFA_PROTO", None if address.proto is None else u8(address.proto)),
-        ("IFA_CACHEINFO", lifetimes + bytes(_TIMES_BYTES)),
+        ("IFA_CACHEINFO", lifetimes),
     ]
     return _LAYOUT.request(RTM_NEWADDR, fields, attributes, NLM_F_CREATE | NLM_F_REPLACE)

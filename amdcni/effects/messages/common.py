@@ -118,19 +118,23 @@ def ip_of(value: bytes | None) -> IpAddress | None:
     """The value of an attribute as an IP address; None if it is absent."""
     if value is None:
         return None
-    return (ipaddress.IPv4Address if len(value) == _IPV4_BYTES else ipaddress.IPv6Address)(value)
+    return ipaddress.IPv4Address(value) if _is_ipv4(value) else ipaddress.IPv6Address(value)
 
 
 def interface_of(octets: bytes, bits: int) -> IpInterface:
     """The IP address with its prefix length."""
-    is_ipv4 = len(octets) == _IPV4_BYTES
-    return (ipaddress.IPv4Interface if is_ipv4 else ipaddress.IPv6Interface)((octets, bits))
+    given = (octets, bits)
+    return ipaddress.IPv4Interface(given) if _is_ipv4(octets) else ipaddress.IPv6Interface(given)
 
 
 def network_of(octets: bytes, bits: int) -> IpNetwork:
     """The network of that address and prefix length."""
-    is_ipv4 = len(octets) == _IPV4_BYTES
-    return (ipaddress.IPv4Network if is_ipv4 else ipaddress.IPv6Network)((octets, bits))
+    given = (octets, bits)
+    return ipaddress.IPv4Network(given) if _is_ipv4(octets) else ipaddress.IPv6Network(given)
+
+
+def _is_ipv4(octets: bytes) -> bool:
+    return len(octets) == _IPV4_BYTES
 
 
 def mac_of(octets: bytes | None) -> MacAddress | None:

@@ -18,7 +18,7 @@ from pyroute2.netlink.rtnl import (
 
 from amdcni.core.host import Chain, Filter, Netdev, Qdisc, Redirection, TrafficClass
 from amdcni.effects.messages.common import number_of, octets_of_text, packed, text_of
-from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in
+from amdcni.effects.rtnetlink import Reply, Request, attribute, attributes_in, nested
 
 _RTM_NEWCHAIN: Final = 100
 RTM_GETCHAIN: Final = 102
@@ -168,9 +168,9 @@ def put_redirection(netdev: Netdev, redirection: Redirection) -> Request:
     """The request to have an action send to a netdev."""
     _, start, what, _ = _PARAMETERS.unpack(bytes.fromhex(redirection.parameters))
     parameters = _PARAMETERS.pack(redirection.number, start, what, netdev.ifindex)
-    options = attribute(_OPTIONS | NLA_F_NESTED, attribute(_MIRRED_PARAMETERS, parameters))
+    options = nested(_OPTIONS, attribute(_MIRRED_PARAMETERS, parameters))
     action = attribute(1, attribute(_KIND, _MIRRED) + options)
-    body = _ACTION_HEADER + attribute(_ACTIONS | NLA_F_NESTED, action)
+    body = _ACTION_HEADER + nested(_ACTIONS, action)
     return Request(_RTM_NEWACTION, NLM_F_REPLACE, body)
 
 
